@@ -1,0 +1,87 @@
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/register.hpp"
+#include "core/rows.hpp"
+#include "core/types.hpp"
+
+// Argument checks: the house sentence is "<name> must <rule>, got <what came>".
+
+using bptt::Index;
+using bptt::Sequence;
+
+template <class S>
+using Dense = py::array_t<S, py::array::c_style>;
+
+/// "(2, 5, 8)"
+std::string shape_text(const std::vector<Index>& shape);
+std::vector<Index> shape_of(const py::array& a);
+std::string dtype_text(const py::array& a);
+std::string type_text(py::handle value);
+
+/// A NumPy array, or TypeError.
+py::array require_array(py::handle value, const char* name);
+/// `a.shape == shape`, or ValueError that quotes `symbols`, e.g. "(batch, hidden_size)".
+void require_shape(const py::array& a, const std::string& name, const char* symbols,
+                   const std::vector<Index>& shape);
+
+template <class S>
+const char* dtype_name() {
+  return sizeof(S) == 4 ? "float32" : "float64";
+}
+
+/// An array of S with any strides that can be walked in elements (others are copied).
+template <class S>
+py::array_t<S> require_float_array(py::handle value, const char* name, const char* also = "") {
+  py::array a = require_array(value, name);
+  if (!py::isinstance<py::array_t<S>>(a)) {
+    throw py::type_error(std::string(name) + " must have dtype " + dtype_name<S>() + also +
+                         ", got " + dtype_text(a));
+  }
+  bool walkable = (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) walkable &= a.strides(i) % a.itemsize() == 0;
+  if (!walkable) return Dense<S>(a);
+  return py::reinterpret_borrow<py::array_t<S>>(a);
+}
+
+/// The same with a given shape, C-contiguous (copied if it was not).
+template <class S>
+Dense<S> require_dense(py::handle value, const std::string& name, const char* symbols,
+                       const std::vector<Index>& shape) {
+  const py::array_t<S> a = require_float_array<S>(value, name.c_str());
+  require_shape(a, name, symbols, shape);
+  return Dense<S>(a);
+}
+
+/// A (batch, step, feature) view; `a` has the axes (step, batch, …) if time_major.
+template <class S>
+Sequence<S> sequence_view(S* data, const py::array& a, bool time_major) {
+  const auto stride = [&](int axis) { return static_cast<Index>(a.strides(axis) / a.itemsize()); };
+  return {data, stride(time_major ? 1 : 0), stride(time_major ? 0 : 1),
+          a.ndim() > 2 ? stride(2) : 1};
+}
+
+bool is_integer_array(const py::array& a);
+
+/// Integers (batch, steps) of any kind, or (steps, batch), as int32 (batch, steps), each checked to
+/// lie in [0, limit); TypeError, ValueError. Padding is not read and becomes 0.
+Dense<std::int32_t> require_ids(const py::array& a, const char* name, const char* limit_symbol,
+                                Index limit, const bptt::RowPlan& plan, bool batch_first = true);
+
+/// Lengths of a ragged batch, or nothing for None; checked against the batch and the steps.
+std::optional<std::vector<Index>> require_lengths(py::handle lengths, Index batch, Index steps);
+
+/// Calls visit(float()) or visit(double()) for the dtype of a float array.
+template <class Visit>
+auto visit_float_dtype(const py::array& a, const char* name, Visit visit) {
+  if (py::isinstance<py::array_t<float>>(a)) return visit(float());
+  if (py::isinstance<py::array_t<double>>(a)) return visit(double());
+  throw py::type_error(std::string(name) + " must have dtype float32 or float64, got " +
+                       dtype_text(a));
+}

@@ -1,0 +1,14 @@
+// Table of contents of a kernel module. Free functions only: two instruction sets may be loaded in
+// one process, and they must not register the same class.
+
+#include "bindings/register.hpp"
+
+PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
+  m.doc() = "Kernels of bptt for the instruction set " BPTT_ISA ".";
+  register_config(m);
+  register_network(m);
+  register_linear(m);
+  register_losses(m);
+  register_optimisers(m);
+  register_activations(m);
+}

@@ -1,0 +1,292 @@
+#include "core/network.hpp"
+
+#include "bindings/network_arguments.hpp"
+#include "core/dropout.hpp"
+
+namespace {
+
+using namespace bptt;
+using namespace py::literals;
+
+NetworkSpec make_spec(const std::string& cell, Index input_size, Index hidden_size,
+                      Index num_layers, bool bidirectional, const std::string& merge) {
+  NetworkSpec spec;
+  spec.cell = kind_of("cell", cell, kCells);
+  spec.input_size = input_size;
+  spec.hidden_size = hidden_size;
+  spec.num_layers = num_layers;
+  spec.bidirectional = bidirectional;
+  spec.merge = kind_of("merge", merge, kMerges);
+  return spec;
+}
+
+py::capsule pack(const std::string& cell, const std::string& activation,
+                 const std::string& gate_activation, Index input_size, Index hidden_size,
+                 Index num_layers, bool bidirectional, const std::string& merge, double dropout,
+                 bool time_major, const py::array& parameters, bool training) {
+  NetworkSpec spec = make_spec(cell, input_size, hidden_size, num_layers, bidirectional, merge);
+  spec.activations.cell = kind_of("activation", activation, kActivations);
+  spec.activations.gate = kind_of("gate_activation", gate_activation, kGateActivations);
+  spec.dropout = dropout;
+  spec.time_major = time_major;
+  return visit_float_dtype(parameters, "parameters", [&](auto zero) {
+    using S = decltype(zero);
+    const auto flat =
+        require_dense<S>(parameters, "parameters", "(parameter_count,)", {parameter_count(spec)});
+    const S* const data = flat.data();
+    std::unique_ptr<Network<S>> network;
+    {
+      const py::gil_scoped_release release;
+      network = std::make_unique<Network<S>>(spec, data, training);
+    }
+    return encapsulate(std::move(network));
+  });
+}
+
+template <class S>
+py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
+                  bool training, std::uint64_t dropout_key) {
+  const NetworkSpec& spec = network.spec();
+  Input<S> input = require_input<S>(spec, x, false);
+  const auto ragged = require_lengths(lengths, input.batch, input.steps);
+  const RowPlan plan = ragged ? RowPlan(input.batch, input.steps, ragged->data())
+                              : RowPlan(input.batch, input.steps);
+  read_ids(input, spec, plan);
+  const State<S> initial = require_state<S>(spec, input.batch, state, "state");
+  if (training && !network.training()) {
+    throw py::value_error("forward for training needs a network packed with training=True");
+  }
+  Dense<S> y(sequence_shape(spec, input.batch, input.steps, spec.output_size()));
+  NewState<S> last(spec, input.batch);
+  std::unique_ptr<Saved<S>> saved;
+  if (training) saved.reset(new Saved<S>{plan, dropout_key, {}});
+  const NetworkForward<S> call{&plan,
+                               input.x,
+                               sequence_view(y.mutable_data(), y, spec.time_major),
+                               initial.data(initial.h),
+                               initial.data(initial.c),
+                               last.h.mutable_data(),
+                               last.c_data(),
+                               saved.get()};
+  {
+    const py::gil_scoped_release release;
+    network.forward(call);
+  }
+  py::object kept = py::none();
+  if (training) kept = encapsulate(std::move(saved));
+  return py::make_tuple(y, last.h, last.c_or_none(), kept);
+}
+
+template <class S>
+py::tuple step(const Network<S>& network, py::handle x, py::handle state) {
+  const NetworkSpec& spec = network.spec();
+  Input<S> input = require_input<S>(spec, x, true);
+  const RowPlan plan(input.batch, 1);
+  read_ids(input, spec, plan);
+  const State<S> initial = require_state<S>(spec, input.batch, state, "state");
+  Dense<S> y({input.batch, spec.output_size()});
+  NewState<S> last(spec, input.batch);
+  const NetworkForward<S> call{&plan,
+                               input.x,
+                               {y.mutable_data(), spec.output_size(), 0, 1},
+                               initial.data(initial.h),
+                               initial.data(initial.c),
+                               last.h.mutable_data(),
+                               last.c_data(),
+                               nullptr};
+  {
+    const py::gil_scoped_release release;
+    network.forward(call);
+  }
+  return py::make_tuple(y, last.h, last.c_or_none());
+}
+
+/// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
+template <class S>
+std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const NetworkSpec& spec,
+                                                               const RowPlan& plan, Index count) {
+  std::vector<Index> shape = sequence_shape(spec, plan.batch(), plan.steps(), spec.hidden_size);
+  const Index size = shape[0] * shape[1] * shape[2];
+  const Index outer = shape[1] * shape[2], inner = shape[2];
+  shape.insert(shape.begin(), count);
+  Dense<S> all(shape);
+  std::fill_n(all.mutable_data(), all.size(), S(0));
+  std::vector<Sequence<S>> sequences;
+  for (Index i = 0; i < count; ++i) {
+    sequences.push_back({all.mutable_data() + i * size, spec.time_major ? inner : outer,
+                         spec.time_major ? outer : inner, 1});
+  }
+  return {all, sequences};
+}
+
+template <class S>
+const Saved<S>& saved_of(const Network<S>&, py::handle capsule) {
+  if (const auto* const saved = unwrap<Saved<S>>(capsule)) return *saved;
+  throw py::type_error("saved must be a capsule that forward of this network returned");
+}
+
+template <class S>
+py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
+                   py::handle d_output, py::handle d_state, bool steps) {
+  const NetworkSpec& spec = network.spec();
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const RowPlan& plan = saved.plan;
+  Input<S> input = require_input<S>(spec, x, false);
+  if (input.batch != plan.batch() || input.steps != plan.steps()) {
+    throw py::value_error("x must be the input of the forward call that saved");
+  }
+  read_ids(input, spec, plan);
+  const auto output_shape = sequence_shape(spec, plan.batch(), plan.steps(), spec.output_size());
+  const char* const symbols =
+      spec.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
+  const auto output = require_float_array<S>(y, "output");
+  require_shape(output, "output", symbols, output_shape);
+
+  NetworkBackward<S> call{};
+  py::object d_output_owner;
+  if (!d_output.is_none()) {
+    const auto d = require_float_array<S>(d_output, "d_output");
+    require_shape(d, "d_output", symbols, output_shape);
+    call.d_y = sequence_view(d.data(), d, spec.time_major);
+    d_output_owner = d;
+  }
+  const State<S> d_last = require_state<S>(spec, plan.batch(), d_state, "d_state");
+  NewState<S> d_initial(spec, plan.batch());
+  Dense<S> d_parameters(parameter_count(spec));
+  py::object d_x = py::none(), d_h_steps = py::none(), d_c_steps = py::none();
+  if (input.x.values) {
+    Dense<S> array(sequence_shape(spec, plan.batch(), plan.steps(), spec.input_size));
+    call.d_x = sequence_view(array.mutable_data(), array, spec.time_major);
+    d_x = array;
+  }
+  if (steps) {
+    const Index count = spec.num_layers * spec.directions();
+    std::tie(d_h_steps, call.d_h_steps) = zeroed_sequences<S>(spec, plan, count);
+    if (spec.cell == CellKind::kLstm) {
+      std::tie(d_c_steps, call.d_c_steps) = zeroed_sequences<S>(spec, plan, count);
+    }
+  }
+  call.saved = &saved;
+  call.x = input.x;
+  call.y = sequence_view(output.data(), output, spec.time_major);
+  call.d_h_final = d_last.data(d_last.h);
+  call.d_c_final = d_last.data(d_last.c);
+  call.d_h0 = d_initial.h.mutable_data();
+  call.d_c0 = d_initial.c_data();
+  call.d_parameters = d_parameters.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    network.backward(call);
+  }
+  return py::make_tuple(d_x, d_initial.h, d_initial.c_or_none(), d_parameters, d_h_steps,
+                        d_c_steps);
+}
+
+// ---- what forward has kept
+
+template <class S>
+py::array gates(const Network<S>& network, py::handle saved_capsule, Index layer, bool reverse) {
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const auto& direction = network.direction(layer, reverse ? 1 : 0);
+  const auto& kept = saved.layers[static_cast<std::size_t>(layer)].directions[reverse ? 1 : 0];
+  const Index columns = direction.saved_columns();
+  const auto [all, sequences] = zeroed_sequences<S>(network.spec(), saved.plan, columns);
+  for (Index column = 0; column < columns; ++column) {
+    direction.read_gates(saved.plan, reverse, kept, column,
+                         sequences[static_cast<std::size_t>(column)]);
+  }
+  return all;
+}
+
+template <class S>
+py::array cells(const Network<S>& network, py::handle saved_capsule, Index layer, bool reverse) {
+  const NetworkSpec& spec = network.spec();
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  Dense<S> all(sequence_shape(spec, saved.plan.batch(), saved.plan.steps(), spec.hidden_size));
+  std::fill_n(all.mutable_data(), all.size(), S(0));
+  const auto& kept = saved.layers[static_cast<std::size_t>(layer)].directions[reverse ? 1 : 0];
+  network.direction(layer, reverse ? 1 : 0)
+      .read_cells(saved.plan, reverse, kept,
+                  sequence_view(all.mutable_data(), all, spec.time_major));
+  return all;
+}
+
+template <class S>
+py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Index layer) {
+  const NetworkSpec& spec = network.spec();
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const Index batch = saved.plan.batch(), steps = saved.plan.steps();
+  const Index features = spec.output_size();
+  Dense<S> all(sequence_shape(spec, batch, steps, features));
+  const auto rows = sequence_view(all.mutable_data(), all, spec.time_major);
+  const DropoutMask mask(spec.dropout, saved.dropout_key, layer);
+  for (Index t = 0; t < steps; ++t) {
+    for (Index b = 0; b < batch; ++b) {
+      for (Index i = 0; i < features; ++i) {
+        rows.row(b, t)[i] = mask.template factor<S>((t * batch + b) * features + i);
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+void register_network(py::module_& m) {
+  m.def(
+      "parameter_count",
+      [](const std::string& cell, Index input_size, Index hidden_size, Index num_layers,
+         bool bidirectional, const std::string& merge) {
+        return parameter_count(
+            make_spec(cell, input_size, hidden_size, num_layers, bidirectional, merge));
+      },
+      "cell"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a, "bidirectional"_a, "merge"_a);
+  m.def("pack", &pack, "cell"_a, "activation"_a, "gate_activation"_a, "input_size"_a,
+        "hidden_size"_a, "num_layers"_a, "bidirectional"_a, "merge"_a, "dropout"_a, "time_major"_a,
+        "parameters"_a, "training"_a);
+  m.def(
+      "forward",
+      [](const py::capsule& network, py::object x, py::object lengths, py::object state,
+         bool training, std::uint64_t dropout_key) {
+        return visit_capsule<Network>(network, [&](const auto& n) {
+          return forward(n, x, lengths, state, training, dropout_key);
+        });
+      },
+      "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a);
+  m.def(
+      "step",
+      [](const py::capsule& network, py::object x_t, py::object state) {
+        return visit_capsule<Network>(network, [&](const auto& n) { return step(n, x_t, state); });
+      },
+      "network"_a, "x_t"_a, "state"_a);
+  m.def(
+      "backward",
+      [](const py::capsule& network, const py::capsule& saved, py::object x, py::object y,
+         py::object d_output, py::object d_state, bool steps) {
+        return visit_capsule<Network>(network, [&](const auto& n) {
+          return backward(n, saved, x, y, d_output, d_state, steps);
+        });
+      },
+      "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a);
+  m.def(
+      "gates",
+      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+        return visit_capsule<Network>(
+            network, [&](const auto& n) { return gates(n, saved, layer, reverse); });
+      },
+      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
+  m.def(
+      "cells",
+      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+        return visit_capsule<Network>(
+            network, [&](const auto& n) { return cells(n, saved, layer, reverse); });
+      },
+      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
+  m.def(
+      "dropout_mask",
+      [](const py::capsule& network, const py::capsule& saved, Index layer) {
+        return visit_capsule<Network>(network,
+                                      [&](const auto& n) { return dropout_mask(n, saved, layer); });
+      },
+      "network"_a, "saved"_a, "layer"_a);
+}

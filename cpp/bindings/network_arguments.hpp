@@ -1,0 +1,209 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bindings/arrays.hpp"
+#include "core/network.hpp"
+
+// What the functions of network.cpp take: names of kinds, capsules, sequences, states.
+
+namespace bptt {
+
+// ---- names of kinds
+
+template <class Kind>
+using Names = std::vector<std::pair<const char*, Kind>>;
+
+template <class Kind>
+Kind kind_of(const char* what, const std::string& name, const Names<Kind>& names) {
+  std::string known;
+  for (const auto& [candidate, kind] : names) {
+    if (name == candidate) return kind;
+    known += std::string(known.empty() ? "'" : ", '") + candidate + "'";
+  }
+  throw py::value_error(std::string(what) + " must be one of " + known + ", got '" + name + "'");
+}
+
+inline const Names<CellKind> kCells{{"rnn", CellKind::kRnn},
+                                    {"lstm", CellKind::kLstm},
+                                    {"gru", CellKind::kGru},
+                                    {"gru_reset_after", CellKind::kGruResetAfter}};
+inline const Names<Activation> kActivations{{"tanh", Activation::kTanh},
+                                            {"sigmoid", Activation::kSigmoid},
+                                            {"relu", Activation::kRelu},
+                                            {"identity", Activation::kIdentity}};
+inline const Names<GateActivation> kGateActivations{
+    {"sigmoid", GateActivation::kSigmoid},
+    {"hard_sigmoid_fifth", GateActivation::kHardSigmoidFifth},
+    {"hard_sigmoid_sixth", GateActivation::kHardSigmoidSixth}};
+inline const Names<Merge> kMerges{
+    {"concat", Merge::kConcat}, {"sum", Merge::kSum}, {"mean", Merge::kMean}, {"mul", Merge::kMul}};
+
+// ---- capsules, one for each dtype
+
+template <class S>
+const char* capsule_name(const Network<S>*) {
+  return sizeof(S) == 4 ? "bptt.Network.float32" : "bptt.Network.float64";
+}
+template <class S>
+const char* capsule_name(const Saved<S>*) {
+  return sizeof(S) == 4 ? "bptt.Saved.float32" : "bptt.Saved.float64";
+}
+
+template <class T>
+py::capsule encapsulate(std::unique_ptr<T> object) {
+  T* const raw = object.release();
+  return py::capsule(raw, capsule_name(raw), [](PyObject* capsule) {
+    delete static_cast<T*>(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)));
+  });
+}
+
+template <class T>
+const T* unwrap(py::handle capsule) {
+  const char* const name = capsule_name(static_cast<const T*>(nullptr));
+  if (!PyCapsule_IsValid(capsule.ptr(), name)) return nullptr;
+  return static_cast<const T*>(PyCapsule_GetPointer(capsule.ptr(), name));
+}
+
+/// Calls visit(object) with the float32 or float64 object behind a capsule.
+template <template <class> class T, class Visit>
+auto visit_capsule(py::handle capsule, Visit visit) {
+  if (const auto* object = unwrap<T<float>>(capsule)) return visit(*object);
+  if (const auto* object = unwrap<T<double>>(capsule)) return visit(*object);
+  throw py::type_error("expected a capsule made by this module's pack or forward");
+}
+
+// ---- arguments
+
+/// The input of a call with its batch and steps; keeps the arrays alive. Token ids are read by
+/// `read_ids`, once it is known which of them are padding.
+template <class S>
+struct Input {
+  LayerInput<S> x;
+  Index batch = 0, steps = 0;
+  py::array owner;
+  bool is_ids = false, is_step = false;
+};
+
+inline const char* input_name(bool step) { return step ? "x_t" : "x"; }
+
+inline const char* axes(const NetworkSpec& spec, bool step) {
+  return step ? "batch" : spec.time_major ? "steps, batch" : "batch, steps";
+}
+
+template <class S>
+Input<S> ids_input(const NetworkSpec& spec, const py::array& a, bool step) {
+  // (T,) is one sequence; with a single step (B,) is a batch of ids.
+  if (a.ndim() != 1 && (step || a.ndim() != 2)) {
+    throw py::value_error(std::string(input_name(step)) + " as token ids must have shape (" +
+                          axes(spec, step) + (step ? ",)" : ") or (steps,)") + ", got " +
+                          shape_text(shape_of(a)));
+  }
+  Input<S> input;
+  input.owner = a;
+  input.is_ids = true;
+  input.is_step = step;
+  if (a.ndim() == 1) {
+    input.batch = step ? a.shape(0) : 1;
+    input.steps = step ? 1 : a.shape(0);
+  } else {
+    input.batch = a.shape(spec.time_major ? 1 : 0);
+    input.steps = a.shape(spec.time_major ? 0 : 1);
+  }
+  return input;
+}
+
+template <class S>
+void read_ids(Input<S>& input, const NetworkSpec& spec, const RowPlan& plan) {
+  if (!input.is_ids) return;
+  const auto ids = require_ids(input.owner, "token ids", "input_size", spec.input_size, plan,
+                               input.is_step || !spec.time_major);
+  input.x.ids = {ids.data(), plan.steps(), 1, 1};
+  input.owner = ids;
+}
+
+template <class S>
+Input<S> require_input(const NetworkSpec& spec, py::handle x, bool step) {
+  const py::array any = require_array(x, input_name(step));
+  if (is_integer_array(any)) return ids_input<S>(spec, any, step);
+  const auto a =
+      require_float_array<S>(any, input_name(step), " as the layer (or integers as token ids)");
+  const int rank = step ? 2 : 3;
+  if (a.ndim() != rank || a.shape(rank - 1) != spec.input_size) {
+    throw py::value_error(std::string(input_name(step)) + " must have shape (" + axes(spec, step) +
+                          ", input_size) with input_size = " + std::to_string(spec.input_size) +
+                          ", got " + shape_text(shape_of(a)));
+  }
+  Input<S> input;
+  input.owner = a;
+  if (step) {
+    const Index item = a.itemsize();
+    input.batch = a.shape(0);
+    input.steps = 1;
+    input.x.values = {a.data(), a.strides(0) / item, 0, a.strides(1) / item};
+  } else {
+    input.batch = a.shape(spec.time_major ? 1 : 0);
+    input.steps = a.shape(spec.time_major ? 0 : 1);
+    input.x.values = sequence_view(a.data(), a, spec.time_major);
+  }
+  return input;
+}
+
+/// (layers*directions, batch, hidden) arrays h and c; either may be missing and then means 0.
+template <class S>
+struct State {
+  std::optional<Dense<S>> h, c;
+  static const S* data(const std::optional<Dense<S>>& a) { return a ? a->data() : nullptr; }
+};
+
+inline std::vector<Index> state_shape(const NetworkSpec& spec, Index batch) {
+  return {spec.num_layers * spec.directions(), batch, spec.hidden_size};
+}
+
+template <class S>
+State<S> require_state(const NetworkSpec& spec, Index batch, py::handle state, const char* name) {
+  State<S> result;
+  if (state.is_none()) return result;
+  const auto part = [&](py::handle value, const std::string& part_name) -> std::optional<Dense<S>> {
+    if (value.is_none()) return std::nullopt;
+    return require_dense<S>(value, part_name, "(num_layers*directions, batch, hidden_size)",
+                            state_shape(spec, batch));
+  };
+  if (spec.cell != CellKind::kLstm) {
+    result.h = part(state, name);
+    return result;
+  }
+  const bool sequence = py::isinstance<py::tuple>(state) || py::isinstance<py::list>(state);
+  if (!sequence || py::len(state) != 2) {
+    throw py::type_error(std::string(name) + " of an LSTM must be a pair (h, c) of arrays, got " +
+                         type_text(state) +
+                         (sequence ? " of " + std::to_string(py::len(state)) : ""));
+  }
+  const auto both = py::reinterpret_borrow<py::sequence>(state);
+  result.h = part(py::object(both[0]), std::string(name) + ".h");
+  result.c = part(py::object(both[1]), std::string(name) + ".c");
+  return result;
+}
+
+inline std::vector<Index> sequence_shape(const NetworkSpec& spec, Index batch, Index steps,
+                                         Index features) {
+  if (spec.time_major) return {steps, batch, features};
+  return {batch, steps, features};
+}
+
+/// New, uninitialised arrays for the state that a call returns: h, and c if the cell has one.
+template <class S>
+struct NewState {
+  NewState(const NetworkSpec& spec, Index batch) : h(state_shape(spec, batch)) {
+    if (spec.cell == CellKind::kLstm) c.emplace(state_shape(spec, batch));
+  }
+  py::object c_or_none() const { return c ? py::object(*c) : py::object(py::none()); }
+  S* c_data() { return c ? c->mutable_data() : nullptr; }
+
+  Dense<S> h;
+  std::optional<Dense<S>> c;
+};
+
+}  // namespace bptt

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+void register_config(py::module_& m);
+void register_network(py::module_& m);
+void register_linear(py::module_& m);
+void register_losses(py::module_& m);
+void register_optimisers(py::module_& m);
+void register_activations(py::module_& m);

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace bptt {
+
+constexpr std::size_t kAlignment = 64;  // a cache line, and the widest packet
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+
+/// Owned, aligned, uninitialised memory.
+template <class S>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Index count) : size_(count) {
+    if (count == 0) return;
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(S);
+    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    data_.reset(static_cast<S*>(std::aligned_alloc(kAlignment, rounded)));
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  S* data() { return data_.get(); }
+  const S* data() const { return data_.get(); }
+  Index size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  void set_zero() {
+    if (size_ > 0) std::memset(data(), 0, static_cast<std::size_t>(size_) * sizeof(S));
+  }
+
+ private:
+  Index size_ = 0;
+  std::unique_ptr<S, FreeDeleter> data_;
+};
+
+/// Scratch memory that dies with the call but is kept by the thread for its next call.
+class Arena {
+ public:
+  /// Everything taken while a Scope lives is given back when it ends.
+  class Scope {
+   public:
+    explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {
+      ++arena_.depth_;
+    }
+    ~Scope() {
+      arena_.block_ = block_;
+      arena_.used_ = used_;
+      if (--arena_.depth_ == 0) arena_.merge_blocks();
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Arena& arena_;
+    std::size_t block_;
+    Index used_;
+  };
+
+  template <class T>
+  T* take(Index count) {
+    const Index align = static_cast<Index>(kAlignment);
+    const Index bytes = (count * static_cast<Index>(sizeof(T)) + align - 1) / align * align;
+    while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size()) {
+      ++block_;
+      used_ = 0;
+    }
+    if (block_ == blocks_.size()) {
+      blocks_.emplace_back(std::max(bytes, kSmallestBlock));
+      used_ = 0;
+    }
+    std::byte* const start = blocks_[block_].data() + used_;
+    used_ += bytes;
+    return reinterpret_cast<T*>(start);
+  }
+
+  template <class T>
+  T* take_zeroed(Index count) {
+    T* const start = take<T>(count);
+    std::memset(start, 0, static_cast<std::size_t>(count) * sizeof(T));
+    return start;
+  }
+
+ private:
+  static constexpr Index kSmallestBlock = 1 << 16;
+
+  // Blocks never move while in use; between calls they become one, so that the next call fits it.
+  void merge_blocks() {
+    if (blocks_.size() < 2) return;
+    Index total = 0;
+    for (const auto& block : blocks_) total += block.size();
+    blocks_.clear();
+    blocks_.emplace_back(total);
+  }
+
+  std::vector<Buffer<std::byte>> blocks_;
+  std::size_t block_ = 0;
+  Index used_ = 0;
+  int depth_ = 0;
+};
+
+/// This thread's arena.
+inline Arena& scratch() {
+  thread_local Arena arena;
+  return arena;
+}
+
+}  // namespace bptt

@@ -1,0 +1,177 @@
+#pragma once
+
+#include "core/direction.hpp"
+#include "core/product.hpp"
+
+// One direction of one layer with any cell: its packed weights, and where a gate lies. The time
+// loops are in forward_loop.hpp and backward_loop.hpp; the three are included where a cell is
+// instantiated.
+//
+// A row of gates lies phase by phase: [phase][H/W blocks][gates of the phase][W]. Padded H is Hp.
+
+namespace bptt {
+
+template <class Cell, class S>
+class CellDirection final : public Direction<S> {
+ public:
+  static constexpr Index kLanes = Vec<S>::kLanes;
+
+  CellDirection(const Activations& activations, Index input_size, Index hidden_size,
+                const S* parameters, bool training);
+  void forward(const ForwardTask<S>& task) const override;
+  void backward(const BackwardTask<S>& task) const override;
+  Index saved_columns() const override { return Cell::kSaved; }
+  void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved, Index column,
+                  Sequence<S> out) const override;
+  void read_cells(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+                  Sequence<S> out) const override;
+
+ private:
+  class ForwardLoop;
+  class BackwardLoop;
+
+  // Where a gate lies in a row of gates.
+  static constexpr int first_gate(int phase) { return phase == 0 ? 0 : Cell::phase_gates(0); }
+  static constexpr int phase_of(int gate) { return gate < Cell::phase_gates(0) ? 0 : 1; }
+  Index phase_column(int phase) const { return first_gate(phase) * padded_; }
+  Index gate_column(int gate, Index block) const {
+    const int phase = phase_of(gate);
+    return phase_column(phase) +
+           (block * Cell::phase_gates(phase) + gate - first_gate(phase)) * kLanes;
+  }
+  Index gates_width() const { return Cell::kGates * padded_; }
+  Index saved_width() const { return Cell::kSaved * padded_; }
+
+  /// The caller's (B, H), or null for 0, to zeroed rows of padded H in the order of ranks.
+  void read_state(const RowPlan& plan, const S* from, S* to) const {
+    if (from == nullptr) return;
+    for (Index rank = 0; rank < plan.batch(); ++rank) {
+      std::copy_n(from + plan.row(rank) * hidden_, hidden_, to + rank * padded_);
+    }
+  }
+  /// The way back; row_of(rank) is where a row lies.
+  template <class RowOf>
+  void write_state(const RowPlan& plan, S* to, RowOf row_of) const {
+    for (Index rank = 0; rank < plan.batch(); ++rank) {
+      std::copy_n(row_of(rank), hidden_, to + plan.row(rank) * hidden_);
+    }
+  }
+
+  /// copy(column in a packed row, unit, how many of its lanes are real units) for all of one gate.
+  template <class Copy>
+  void for_each_packet(int gate, Copy copy) const {
+    for (Index block = 0; block < blocks_; ++block) {
+      const Index unit = block * kLanes;
+      copy(gate_column(gate, block), unit, std::min(kLanes, hidden_ - unit));
+    }
+  }
+  /// The same for all gates, with the row in (G*H) instead of the unit.
+  template <class Copy>
+  void for_each_gate_packet(Copy copy) const {
+    for (int gate = 0; gate < Cell::kGates; ++gate) {
+      for_each_packet(gate, [&](Index packed, Index unit, Index count) {
+        copy(packed, gate * hidden_ + unit, count);
+      });
+    }
+  }
+
+  Activations activations_;
+  Index input_, hidden_, blocks_, padded_;
+  Panels<S> weight_ih_[Cell::kPhases], weight_hh_[Cell::kPhases];
+  Buffer<S> bias_;     // one row of gates
+  Buffer<S> bias_hn_;  // the same, where the cell keeps the recurrent part apart
+  Panels<S> weight_ih_transposed_[Cell::kPhases], weight_hh_transposed_[Cell::kPhases];
+};
+
+template <class Cell, class S>
+CellDirection<Cell, S>::CellDirection(const Activations& activations, Index input_size,
+                                      Index hidden_size, const S* parameters, bool training)
+    : activations_(activations),
+      input_(input_size),
+      hidden_(hidden_size),
+      blocks_((hidden_size + kLanes - 1) / kLanes),
+      padded_(blocks_ * kLanes),
+      bias_(gates_width()),
+      bias_hn_(Cell::kSeparateRecurrent ? gates_width() : 0) {
+  const ParameterSizes sizes = parameter_sizes(Cell::kKind, input_size, hidden_size);
+  const S* const weight_ih = parameters;
+  const S* const weight_hh = weight_ih + sizes.weight_ih;
+  const S* const bias = weight_hh + sizes.weight_hh;
+  const S* const bias_hn = bias + sizes.bias;
+  for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    const int gates = Cell::phase_gates(phase);
+    const Index first_row = first_gate(phase) * hidden_;
+    weight_ih_[phase] = Panels<S>(hidden_, gates, input_);
+    weight_ih_[phase].pack(weight_ih, first_row);
+    weight_hh_[phase] = Panels<S>(hidden_, gates, hidden_);
+    weight_hh_[phase].pack(weight_hh, first_row);
+    if (!training) continue;
+    weight_ih_transposed_[phase] = Panels<S>(input_, 1, gates * padded_);
+    weight_ih_transposed_[phase].pack_transposed(weight_ih, first_row, hidden_, gates);
+    weight_hh_transposed_[phase] = Panels<S>(hidden_, 1, gates * padded_);
+    weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates);
+  }
+  bias_.set_zero();
+  for_each_gate_packet([&](Index packed, Index plain, Index count) {
+    std::copy_n(bias + plain, count, bias_.data() + packed);
+  });
+  if constexpr (Cell::kSeparateRecurrent) {
+    bias_hn_.set_zero();
+    for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
+      std::copy_n(bias_hn + unit, count, bias_hn_.data() + packed);
+    });
+  }
+}
+
+/// Steps [first, last) whose rows together stay within `bytes`, at least one step.
+inline Index chunk_end(const RowPlan& plan, Index first, Index row_bytes, Index bytes) {
+  const Index rows = plan.first_row(first) + bytes / row_bytes;
+  Index last = first + 1;
+  while (last < plan.longest() && plan.first_row(last + 1) <= rows) ++last;
+  return last;
+}
+
+template <class S>
+const S** row_pointers(const S* first, Index stride, Index rows) {
+  const S** const pointers = scratch().take<const S*>(rows);
+  for (Index r = 0; r < rows; ++r) pointers[r] = first + r * stride;
+  return pointers;
+}
+
+template <class S, class Visit>
+void for_each_saved_row(const RowPlan& plan, bool reverse, Sequence<S> out, Visit visit) {
+  Index row = 0;
+  plan.for_each_row(0, plan.longest(), [&](Index rank, Index s) {
+    visit(row++, out.row(plan.row(rank), plan.time(rank, s, reverse)));
+  });
+}
+
+template <class Cell, class S>
+void CellDirection<Cell, S>::read_gates(const RowPlan& plan, bool reverse,
+                                        const DirectionSaved<S>& saved, Index column,
+                                        Sequence<S> out) const {
+  for_each_saved_row(plan, reverse, out, [&](Index row, S* to) {
+    const S* const from = saved.gates.data() + row * saved_width() + column * kLanes;
+    for (Index unit = 0; unit < hidden_; ++unit) {
+      to[unit] = from[unit / kLanes * Cell::kSaved * kLanes + unit % kLanes];
+    }
+  });
+}
+
+template <class Cell, class S>
+void CellDirection<Cell, S>::read_cells(const RowPlan& plan, bool reverse,
+                                        const DirectionSaved<S>& saved, Sequence<S> out) const {
+  for_each_saved_row(plan, reverse, out, [&](Index row, S* to) {
+    std::copy_n(saved.cells.data() + row * padded_, hidden_, to);
+  });
+}
+
+template <class Cell, class S>
+std::unique_ptr<Direction<S>> make_cell_direction(const Activations& activations, Index input_size,
+                                                  Index hidden_size, const S* parameters,
+                                                  bool training) {
+  return std::make_unique<CellDirection<Cell, S>>(activations, input_size, hidden_size, parameters,
+                                                  training);
+}
+
+}  // namespace bptt

@@ -1,0 +1,19 @@
+#include "core/cells/gru.hpp"
+
+#include "core/backward_loop.hpp"
+#include "core/forward_loop.hpp"
+
+namespace bptt {
+
+template std::unique_ptr<Direction<float>> make_cell_direction<Gru, float>(const Activations&,
+                                                                           Index, Index,
+                                                                           const float*, bool);
+template std::unique_ptr<Direction<double>> make_cell_direction<Gru, double>(const Activations&,
+                                                                             Index, Index,
+                                                                             const double*, bool);
+template std::unique_ptr<Direction<float>> make_cell_direction<GruResetAfter, float>(
+    const Activations&, Index, Index, const float*, bool);
+template std::unique_ptr<Direction<double>> make_cell_direction<GruResetAfter, double>(
+    const Activations&, Index, Index, const double*, bool);
+
+}  // namespace bptt

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "core/cells/cell.hpp"
+
+namespace bptt {
+
+/// h_t = phi(U x_t + W h_{t-1} + b)
+struct Rnn {
+  static constexpr CellKind kKind = CellKind::kRnn;
+  enum Gate { kHidden };
+  static constexpr int kGates = 1;
+  static constexpr int kPhases = 1;
+  static constexpr int phase_gates(int) { return 1; }
+  static constexpr int kSaved = 0;
+  static constexpr bool kHasCellState = false;
+  static constexpr bool kSeparateRecurrent = false;
+  static constexpr bool kReadsOutput = true;
+  static constexpr bool kReadsPreviousOutput = false;
+
+  template <int phase, class S>
+  static void forward(const Activations& act, ForwardUnits<S>& u) {
+    u.h = apply(act.cell, u.gate[kHidden]);
+  }
+
+  template <int phase, class S>
+  static void backward(const Activations& act, BackwardUnits<S>& u) {
+    u.d_gate[kHidden] = through(act.cell, u.h, u.d_h);
+    u.d_h_prev = Vec<S>::zero();
+  }
+};
+
+}  // namespace bptt

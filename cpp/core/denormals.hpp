@@ -1,0 +1,43 @@
+#pragma once
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#include <cstdint>
+
+namespace bptt {
+
+/// Numbers below the smallest normal one cost a hundred cycles each and mean nothing here: count
+/// them as 0 while this object lives, then restore what the caller had.
+class FlushDenormals {
+ public:
+#if defined(__SSE__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  static constexpr unsigned kFlushToZero = 0x8000;
+  static constexpr unsigned kDenormalsAreZero = 0x0040;
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    const std::uint64_t flushing = saved_ | kFlushToZero;
+    asm volatile("msr fpcr, %0" ::"r"(flushing));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+ private:
+  static constexpr std::uint64_t kFlushToZero = std::uint64_t{1} << 24;
+  std::uint64_t saved_;
+#else
+  FlushDenormals() {}
+#endif
+
+ public:
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+};
+
+}  // namespace bptt

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/buffer.hpp"
+#include "core/rows.hpp"
+#include "core/types.hpp"
+
+// One direction of one layer: what it is asked to do, and what it keeps. The work itself is in
+// cell_direction.hpp, forward_loop.hpp and backward_loop.hpp, written once for all cells.
+
+namespace bptt {
+
+/// Dense features, or token ids that stand for one-hot vectors.
+template <class S>
+struct LayerInput {
+  Sequence<const S> values;
+  Sequence<const std::int32_t> ids;
+};
+
+/// What forward keeps for backward, read-only there; rows packed as RowPlan says.
+template <class S>
+struct DirectionSaved {
+  Buffer<S> gates;   // [rows][H/W][saved columns][W]
+  Buffer<S> cells;   // [rows][H/W][W], only with a cell state
+  Buffer<S> h0, c0;  // [B by rank][H padded]
+};
+
+template <class S>
+struct ForwardTask {
+  const RowPlan* plan;
+  bool reverse;
+  LayerInput<S> x;
+  Sequence<S> y;             // features adjacent; padding is not written
+  const S *h0, *c0;          // (B, H), or null for 0
+  S *h_final, *c_final;      // (B, H)
+  DirectionSaved<S>* saved;  // null in inference
+};
+
+template <class S>
+struct BackwardTask {
+  const RowPlan* plan;
+  bool reverse;
+  LayerInput<S> x;
+  Sequence<const S> y;
+  const DirectionSaved<S>* saved;
+  Sequence<const S> d_y;             // or null for 0
+  const S *d_h_final, *d_c_final;    // (B, H), or null for 0
+  Sequence<S> d_x;                   // or null if not wanted
+  bool add_to_d_x;                   // the other direction has written it already
+  S *d_h0, *d_c0;                    // (B, H)
+  S* d_parameters;                   // this direction's parameters, in their order
+  Sequence<S> d_h_steps, d_c_steps;  // or null if not wanted; features adjacent
+};
+
+/// Sizes of one direction's parameters, which lie one after the other in this order.
+struct ParameterSizes {
+  Index weight_ih, weight_hh, bias, bias_hn;
+  Index total() const { return weight_ih + weight_hh + bias + bias_hn; }
+};
+ParameterSizes parameter_sizes(CellKind cell, Index input_size, Index hidden_size);
+
+/// The packed weights of one direction of one layer; immutable, so any thread may use it.
+template <class S>
+class Direction {
+ public:
+  virtual ~Direction() = default;
+  virtual void forward(const ForwardTask<S>& task) const = 0;
+  virtual void backward(const BackwardTask<S>& task) const = 0;
+
+  /// Copies of what forward kept: gate columns to out[column] and cell states, at each row's own
+  /// time.
+  virtual Index saved_columns() const = 0;
+  virtual void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+                          Index column, Sequence<S> out) const = 0;
+  virtual void read_cells(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+                          Sequence<S> out) const = 0;
+};
+
+/// Packs the parameters of one direction; `training` also packs what backward needs.
+template <class S>
+std::unique_ptr<Direction<S>> make_direction(CellKind cell, const Activations& activations,
+                                             Index input_size, Index hidden_size,
+                                             const S* parameters, bool training);
+
+/// The same for one cell; instantiated in the .cpp file of the cell's name.
+template <class Cell, class S>
+std::unique_ptr<Direction<S>> make_cell_direction(const Activations& activations, Index input_size,
+                                                  Index hidden_size, const S* parameters,
+                                                  bool training);
+
+}  // namespace bptt

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "core/types.hpp"
+
+// Products of plain row-major matrices, by Eigen. They stand in one file because instantiating
+// Eigen's products takes the compiler half a minute for each instruction set.
+
+namespace bptt {
+
+/// A row-major matrix whose rows are `stride` apart.
+template <class S>
+struct MatrixView {
+  S* data;
+  Index rows, columns, stride;
+};
+
+/// out = a · b
+template <class S>
+void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+/// out = a · bᵀ
+template <class S>
+void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+/// out += aᵀ · b
+template <class S>
+void add_transposed_product(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+
+}  // namespace bptt

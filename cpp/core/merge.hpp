@@ -1,0 +1,47 @@
+#pragma once
+
+#include "core/rows.hpp"
+#include "core/types.hpp"
+
+// How the two directions of a layer become one output: sum, mean or product (concat needs no work).
+
+namespace bptt {
+
+template <class S>
+void merge_forward(Merge merge, const RowPlan& plan, Index features, Sequence<const S> forward,
+                   Sequence<const S> reverse, Sequence<S> out) {
+  plan.for_each_time([&](Index row, Index time) {
+    const S *const a = forward.row(row, time), *const b = reverse.row(row, time);
+    S* const y = out.row(row, time);
+    switch (merge) {
+      case Merge::kConcat:
+        break;
+      case Merge::kSum:
+        for (Index i = 0; i < features; ++i) y[i] = a[i] + b[i];
+        break;
+      case Merge::kMean:
+        for (Index i = 0; i < features; ++i) y[i] = (a[i] + b[i]) * S(0.5);
+        break;
+      case Merge::kMul:
+        for (Index i = 0; i < features; ++i) y[i] = a[i] * b[i];
+        break;
+    }
+  });
+}
+
+/// The gradient that reaches one direction, given the output of the other one.
+template <class S>
+void merge_backward(Merge merge, const RowPlan& plan, Index features, Sequence<const S> d_y,
+                    Sequence<const S> other, Sequence<S> out) {
+  plan.for_each_time([&](Index row, Index time) {
+    const S *const d = d_y.row(row, time), *const b = other.row(row, time);
+    const Index stride = d_y.feature_stride;
+    S* const d_h = out.row(row, time);
+    for (Index i = 0; i < features; ++i) {
+      const S factor = merge == Merge::kMul ? b[i] : S(merge == Merge::kMean ? 0.5 : 1.0);
+      d_h[i] = d[i * stride] * factor;
+    }
+  });
+}
+
+}  // namespace bptt

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "core/direction.hpp"
+
+namespace bptt {
+
+/// Everything one forward call keeps for its backward call.
+template <class S>
+struct Saved {
+  struct Layer {
+    std::array<DirectionSaved<S>, 2> directions;
+    std::array<Buffer<S>, 2> h;  // (T, B, H) of each direction, where the merge loses them
+    Buffer<S> output;            // (T, B, D) of a layer that feeds another
+    Buffer<S> dropped;           // the same after dropout
+  };
+  RowPlan plan;
+  std::uint64_t dropout_key;
+  std::vector<Layer> layers;
+};
+
+template <class S>
+struct NetworkForward {
+  const RowPlan* plan;
+  LayerInput<S> x;
+  Sequence<S> y;         // features adjacent
+  const S *h0, *c0;      // (layers*directions, B, H), or null for 0
+  S *h_final, *c_final;  // the same shape
+  Saved<S>* saved;       // null in inference
+};
+
+template <class S>
+struct NetworkBackward {
+  const Saved<S>* saved;
+  LayerInput<S> x;
+  Sequence<const S> y;
+  Sequence<const S> d_y;                          // or null
+  const S *d_h_final, *d_c_final;                 // or null
+  Sequence<S> d_x;                                // or null
+  S *d_h0, *d_c0;                                 // (layers*directions, B, H)
+  S* d_parameters;                                // flat, in the order of the parameters
+  std::vector<Sequence<S>> d_h_steps, d_c_steps;  // one a layer and direction, or empty
+};
+
+/// Stacked, possibly bidirectional layers with packed weights. Immutable: parameters that change
+/// make a new one.
+template <class S>
+class Network {
+ public:
+  Network(const NetworkSpec& spec, const S* parameters, bool training);
+
+  const NetworkSpec& spec() const { return spec_; }
+  bool training() const { return training_; }
+  const Direction<S>& direction(Index layer, Index direction) const {
+    return *directions_[static_cast<std::size_t>(layer * spec_.directions() + direction)];
+  }
+  void forward(const NetworkForward<S>& call) const;
+  void backward(const NetworkBackward<S>& call) const;
+
+ private:
+  Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
+    return {data, features, batch * features, 1};
+  }
+  void forward_layer(const NetworkForward<S>& call, Index layer, const LayerInput<S>& x,
+                     Sequence<S> y) const;
+  void backward_layer(const NetworkBackward<S>& call, Index layer, const LayerInput<S>& x,
+                      Sequence<const S> y, Sequence<const S> d_y, Sequence<S> d_x) const;
+
+  NetworkSpec spec_;
+  bool training_;
+  std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
+};
+
+/// Number of all parameters of a network, and where those of a layer and direction begin.
+Index parameter_offset(const NetworkSpec& spec, Index layer, Index direction);
+inline Index parameter_count(const NetworkSpec& spec) {
+  return parameter_offset(spec, spec.num_layers, 0);
+}
+
+extern template class Network<float>;
+extern template class Network<double>;
+
+}  // namespace bptt

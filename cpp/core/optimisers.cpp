@@ -1,0 +1,75 @@
+#include "core/optimisers.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace bptt {
+
+template <class S>
+void sgd_step(Index count, S* p, const S* g, S* v, double learning_rate, double momentum) {
+  const S rate = static_cast<S>(learning_rate), keep = static_cast<S>(momentum);
+  if (v == nullptr) {
+    for (Index i = 0; i < count; ++i) p[i] -= rate * g[i];
+    return;
+  }
+  for (Index i = 0; i < count; ++i) {
+    v[i] = keep * v[i] + g[i];
+    p[i] -= rate * v[i];
+  }
+}
+
+template <class S>
+void adam_step(Index count, S* p, const S* g, S* m, S* v, const AdamOptions& options, Index step) {
+  const double t = static_cast<double>(step);
+  const S rate = static_cast<S>(options.learning_rate / (1 - std::pow(options.beta1, t)));
+  const S root = static_cast<S>(1 / std::sqrt(1 - std::pow(options.beta2, t)));
+  const S keep1 = static_cast<S>(options.beta1), new1 = static_cast<S>(1 - options.beta1);
+  const S keep2 = static_cast<S>(options.beta2), new2 = static_cast<S>(1 - options.beta2);
+  const S epsilon = static_cast<S>(options.epsilon);
+  for (Index i = 0; i < count; ++i) {
+    m[i] = keep1 * m[i] + new1 * g[i];
+    v[i] = keep2 * v[i] + new2 * g[i] * g[i];
+    p[i] -= rate * m[i] / (std::sqrt(v[i]) * root + epsilon);
+  }
+}
+
+template <class S>
+double sum_of_squares(Index count, const S* a) {
+  constexpr Index kPartial = 8;  // independent sums, so that the additions overlap
+  double sums[kPartial] = {};
+  Index i = 0;
+  for (; i + kPartial <= count; i += kPartial) {
+    for (Index j = 0; j < kPartial; ++j) {
+      const double x = static_cast<double>(a[i + j]);
+      sums[j] += x * x;
+    }
+  }
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  for (; i < count; ++i) total += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+  return total;
+}
+
+template <class S>
+void clip(Index count, S* a, double limit) {
+  const S high = static_cast<S>(limit);
+  for (Index i = 0; i < count; ++i) a[i] = a[i] > high ? high : a[i] < -high ? -high : a[i];
+}
+
+template <class S>
+void scale(Index count, S* a, double factor) {
+  const S by = static_cast<S>(factor);
+  for (Index i = 0; i < count; ++i) a[i] *= by;
+}
+
+#define BPTT_INSTANTIATE(S)                                                        \
+  template void sgd_step(Index, S*, const S*, S*, double, double);                 \
+  template void adam_step(Index, S*, const S*, S*, S*, const AdamOptions&, Index); \
+  template double sum_of_squares(Index, const S*);                                 \
+  template void clip(Index, S*, double);                                           \
+  template void scale(Index, S*, double);
+BPTT_INSTANTIATE(float)
+BPTT_INSTANTIATE(double)
+#undef BPTT_INSTANTIATE
+
+}  // namespace bptt

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace bptt {
+
+/// Which rows of a batch take part in each step, so that padding is never computed.
+///
+/// Rows are ranked longest first: the rows alive at step s are the ranks 0 … active(s)-1. A step is
+/// counted from a row's own start in the direction of reading, so one plan serves both directions.
+/// What is kept for every (step, rank) lies packed, in the order of `first_row`.
+class RowPlan {
+ public:
+  /// All rows run the full T steps.
+  RowPlan(Index batch, Index steps) : batch_(batch), steps_(steps), longest_(steps) {}
+
+  RowPlan(Index batch, Index steps, const Index* lengths) : RowPlan(batch, steps) {
+    if (std::all_of(lengths, lengths + batch, [steps](Index n) { return n == steps; })) return;
+    order_.resize(static_cast<std::size_t>(batch));
+    std::iota(order_.begin(), order_.end(), Index{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [lengths](Index a, Index b) { return lengths[a] > lengths[b]; });
+    for (const Index row : order_) lengths_.push_back(lengths[row]);
+    longest_ = batch > 0 ? lengths_.front() : 0;
+    first_row_.push_back(0);
+    Index alive = batch;
+    for (Index s = 0; s < longest_; ++s) {
+      while (lengths_[static_cast<std::size_t>(alive - 1)] <= s) --alive;
+      first_row_.push_back(first_row_.back() + alive);
+    }
+  }
+
+  Index batch() const { return batch_; }
+  Index steps() const { return steps_; }      // T of the caller's arrays
+  Index longest() const { return longest_; }  // steps that any row takes
+  bool ragged() const { return !order_.empty(); }
+
+  /// Rows before step s in packed order; first_row(longest()) is the number of all (step, rank).
+  Index first_row(Index s) const {
+    return ragged() ? first_row_[static_cast<std::size_t>(s)] : s * batch_;
+  }
+  Index total_rows() const { return first_row(longest_); }
+  Index active(Index s) const { return s < longest_ ? first_row(s + 1) - first_row(s) : 0; }
+
+  /// The caller's row of a rank, its length, and the time at which it takes step s.
+  Index row(Index rank) const { return ragged() ? order_[static_cast<std::size_t>(rank)] : rank; }
+  Index length(Index rank) const {
+    return ragged() ? lengths_[static_cast<std::size_t>(rank)] : steps_;
+  }
+  Index time(Index rank, Index s, bool reverse) const { return reverse ? length(rank) - 1 - s : s; }
+
+  /// visit(the caller's row, time) for everything that is not padding, row by row.
+  template <class Visit>
+  void for_each_time(Visit visit) const {
+    for (Index rank = 0; rank < batch_; ++rank) {
+      for (Index time = 0; time < length(rank); ++time) visit(row(rank), time);
+    }
+  }
+  /// visit(rank, s) for every row of the steps [first, last), in packed order.
+  template <class Visit>
+  void for_each_row(Index first, Index last, Visit visit) const {
+    for (Index s = first; s < last; ++s) {
+      for (Index rank = 0; rank < active(s); ++rank) visit(rank, s);
+    }
+  }
+
+ private:
+  Index batch_, steps_, longest_;
+  std::vector<Index> order_, lengths_;  // by rank; empty when nothing is ragged
+  std::vector<Index> first_row_;        // by step
+};
+
+}  // namespace bptt

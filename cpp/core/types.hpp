@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// Dimension legend, the same in every file of the core:
+//   B batch rows, T time steps, I input features, H hidden units, G gates per unit,
+//   W units in one packet (SIMD lanes), D features of a layer's output.
+
+namespace bptt {
+
+using Index = std::ptrdiff_t;
+
+enum class CellKind { kRnn, kLstm, kGru, kGruResetAfter };
+enum class Activation { kTanh, kSigmoid, kRelu, kIdentity };
+enum class GateActivation { kSigmoid, kHardSigmoidFifth, kHardSigmoidSixth };
+enum class Merge { kConcat, kSum, kMean, kMul };
+
+/// phi and sigma of the cell equations, chosen by the user, the same for a whole network.
+struct Activations {
+  Activation cell = Activation::kTanh;
+  GateActivation gate = GateActivation::kSigmoid;
+};
+
+struct NetworkSpec {
+  CellKind cell = CellKind::kLstm;
+  Activations activations;
+  Index input_size = 0;   // I
+  Index hidden_size = 0;  // H
+  Index num_layers = 1;
+  bool bidirectional = false;
+  Merge merge = Merge::kConcat;
+  double dropout = 0.0;  // share of units dropped between layers in training
+  bool time_major = false;
+
+  Index directions() const { return bidirectional ? 2 : 1; }
+  Index output_size() const {
+    return bidirectional && merge == Merge::kConcat ? 2 * hidden_size : hidden_size;
+  }
+  Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
+};
+
+/// A (batch, step, feature) array of the caller, walked in place whatever its strides (in
+/// elements).
+template <class T>
+struct Sequence {
+  T* data = nullptr;
+  Index batch_stride = 0;
+  Index step_stride = 0;
+  Index feature_stride = 1;
+
+  T* row(Index batch, Index step) const { return data + batch * batch_stride + step * step_stride; }
+  Sequence features_from(Index first) const {
+    return {data == nullptr ? nullptr : data + first * feature_stride, batch_stride, step_stride,
+            feature_stride};
+  }
+  explicit operator bool() const { return data != nullptr; }
+};
+
+}  // namespace bptt

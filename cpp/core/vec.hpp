@@ -1,0 +1,87 @@
+#pragma once
+
+#include <Eigen/Core>
+
+#include "core/types.hpp"
+
+namespace bptt {
+
+/// One SIMD register of S in the instruction set this module is compiled for, on Eigen's packet
+/// maths.
+template <class S>
+struct Vec {
+  using Packet = typename Eigen::internal::packet_traits<S>::type;
+  static constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
+
+  Packet packet;
+
+  Vec() = default;
+  explicit Vec(Packet p) : packet(p) {}
+  explicit Vec(S value) : packet(Eigen::internal::pset1<Packet>(value)) {}
+
+  static Vec load(const S* aligned) { return Vec(Eigen::internal::pload<Packet>(aligned)); }
+  static Vec zero() { return Vec(Eigen::internal::pzero(Packet())); }
+  void store(S* aligned) const { Eigen::internal::pstore(aligned, packet); }
+
+  /// The first `count` lanes from any address and stride; the other lanes are 0.
+  static Vec load_some(const S* from, Index stride, Index count) {
+    if (stride == 1 && count >= kLanes) return Vec(Eigen::internal::ploadu<Packet>(from));
+    alignas(64) S lanes[kLanes] = {};
+    for (Index i = 0; i < count && i < kLanes; ++i) lanes[i] = from[i * stride];
+    return load(lanes);
+  }
+  void store_some(S* to, Index count) const {
+    if (count >= kLanes) return Eigen::internal::pstoreu(to, packet);
+    alignas(64) S lanes[kLanes];
+    store(lanes);
+    for (Index i = 0; i < count; ++i) to[i] = lanes[i];
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(Eigen::internal::padd(a.packet, b.packet)); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(Eigen::internal::psub(a.packet, b.packet)); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(Eigen::internal::pmul(a.packet, b.packet)); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(Eigen::internal::pdiv(a.packet, b.packet)); }
+  friend Vec operator*(Vec a, S b) { return a * Vec(b); }
+  Vec& operator+=(Vec b) { return *this = *this + b; }
+};
+
+/// a * b + c, in one rounding where the instruction set has it.
+template <class S>
+Vec<S> fma(Vec<S> a, Vec<S> b, Vec<S> c) {
+  return Vec<S>(Eigen::internal::pmadd(a.packet, b.packet, c.packet));
+}
+
+// A NaN in `a` comes through: the bound is never NaN.
+template <class S>
+Vec<S> at_least(Vec<S> a, S bound) {
+  return Vec<S>(Eigen::internal::pmax(a.packet, Vec<S>(bound).packet));
+}
+template <class S>
+Vec<S> at_most(Vec<S> a, S bound) {
+  return Vec<S>(Eigen::internal::pmin(a.packet, Vec<S>(bound).packet));
+}
+
+template <class S>
+Vec<S> absolute(Vec<S> a) {
+  return Vec<S>(Eigen::internal::pabs(a.packet));
+}
+/// `magnitude`, which is not negative, with the sign bit of `sign`.
+template <class S>
+Vec<S> with_sign_of(Vec<S> magnitude, Vec<S> sign) {
+  using namespace Eigen::internal;
+  return Vec<S>(por(magnitude.packet, pand(sign.packet, Vec<S>(S(-0.0)).packet)));
+}
+
+/// `value` in the lanes where a > bound (below: a < bound), else 0.
+template <class S>
+Vec<S> where_above(Vec<S> a, S bound, Vec<S> value) {
+  using namespace Eigen::internal;
+  return Vec<S>(pand(pcmp_lt(Vec<S>(bound).packet, a.packet), value.packet));
+}
+template <class S>
+Vec<S> where_below(Vec<S> a, S bound, Vec<S> value) {
+  using namespace Eigen::internal;
+  return Vec<S>(pand(pcmp_lt(a.packet, Vec<S>(bound).packet), value.packet));
+}
+
+}  // namespace bptt

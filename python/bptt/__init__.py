@@ -1,0 +1,59 @@
+"""Recurrent networks on the CPU for NumPy: forward and exact backpropagation through time.
+
+>>> import numpy as np, bptt
+>>> lstm = bptt.LSTM(32, 64, seed=0)
+>>> x = np.random.default_rng(0).standard_normal((8, 100, 32), dtype=np.float32)
+>>> run = lstm.forward(x)
+>>> gradients = run.backward(np.ones_like(run.output))
+>>> gradients["weight_hh_l0"].shape
+(256, 64)
+
+`bptt.reference` is the same maths in readable NumPy.
+"""
+
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+
+from bptt.config import config, show_config
+from bptt.linear import Linear
+from bptt.losses import softmax_cross_entropy
+from bptt.module import Gradients
+from bptt.optimisers import SGD, Adam, clip_by_global_norm, clip_by_value
+from bptt.recurrent import GRU, LSTM, RNN
+from bptt.run import LSTMState, Run
+from bptt.storage import load_modules, save_modules
+
+if TYPE_CHECKING:
+    from bptt import reference
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "Gradients",
+    "LSTMState",
+    "Linear",
+    "Run",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "config",
+    "load_modules",
+    "reference",
+    "save_modules",
+    "show_config",
+    "softmax_cross_entropy",
+]
+
+__version__ = _version("bptt")
+
+if not TYPE_CHECKING:  # a type checker would take it to have every name
+
+    def __getattr__(name: str) -> object:
+        """Import the reference when it is first asked for: layers and kernels never need it."""
+        if name == "reference":
+            from importlib import import_module
+
+            return import_module("bptt.reference")
+        raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -1,0 +1,102 @@
+"""The compiled kernels: free functions on arrays. `network` and `saved` are opaque capsules."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F = TypeVar("_F", bound=np.floating[Any])
+_Float = NDArray[np.floating[Any]]
+_Integer = NDArray[np.integer[Any]]
+
+def config() -> dict[str, str | int]: ...
+def parameter_count(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    merge: str,
+) -> int: ...
+
+# Recurrent layers: a state is an array, or (h, c) for an LSTM.
+def pack(
+    cell: str,
+    activation: str,
+    gate_activation: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    merge: str,
+    dropout: float,
+    time_major: bool,
+    parameters: _Float,
+    training: bool,
+) -> object: ...
+def forward(
+    network: object,
+    x: NDArray[Any],
+    lengths: _Integer | None,
+    state: _Float | tuple[_Float, _Float] | None,
+    training: bool,
+    dropout_key: int,
+) -> tuple[_Float, _Float, _Float | None, object | None]: ...
+def backward(
+    network: object,
+    saved: object,
+    x: NDArray[Any],
+    y: _Float,
+    d_output: _Float | None,
+    d_state: _Float | tuple[_Float, _Float] | None,
+    steps: bool,
+) -> tuple[_Float | None, _Float, _Float | None, _Float, _Float | None, _Float | None]: ...
+def step(
+    network: object,
+    x_t: NDArray[Any],
+    state: _Float | tuple[_Float, _Float] | None,
+) -> tuple[_Float, _Float, _Float | None]: ...
+def gates(network: object, saved: object, layer: int, reverse: bool) -> _Float: ...
+def cells(network: object, saved: object, layer: int, reverse: bool) -> _Float: ...
+def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
+
+# Head.
+def linear_forward(
+    x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F] | None
+) -> NDArray[_F]: ...
+def linear_backward(
+    x: NDArray[_F],
+    weight: NDArray[_F],
+    d_output: NDArray[_F],
+    d_weight: NDArray[_F],
+    d_bias: NDArray[_F] | None,
+) -> NDArray[_F]: ...
+def softmax_cross_entropy(
+    logits: NDArray[_F], targets: _Integer, lengths: _Integer | None
+) -> tuple[float, NDArray[_F], int]: ...
+
+# Learning, in place on flat arrays.
+def sgd_step(
+    parameters: NDArray[_F],
+    gradients: NDArray[_F],
+    velocity: NDArray[_F] | None,
+    learning_rate: float,
+    momentum: float,
+) -> None: ...
+def adam_step(
+    parameters: NDArray[_F],
+    gradients: NDArray[_F],
+    first_moment: NDArray[_F],
+    second_moment: NDArray[_F],
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+) -> None: ...
+def sum_of_squares(a: _Float) -> float: ...
+def clip(a: _Float, limit: float) -> None: ...
+def scale(a: _Float, factor: float) -> None: ...
+
+# For tests.
+def activate(name: str, x: NDArray[_F]) -> NDArray[_F]: ...

@@ -1,0 +1,113 @@
+"""Checks of constructor arguments and assigned arrays.
+
+Each takes the argument's name and value, and returns the value in its plain type or raises:
+TypeError for the wrong kind or dtype, ValueError for the wrong value or shape, one sentence with
+the rule first and what came last. What a kernel reads (x, state, lengths, ..) is checked there.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Dimension: TypeAlias = tuple[str, int]  # symbol and size, as ("4*hidden_size", 512)
+
+
+def integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Check that `value` is an integer, of any type but bool, from `minimum` on."""
+    is_integer = hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
+    if not is_integer or isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    result = operator.index(value)
+    if result < minimum:
+        raise ValueError(f"{name} must be an integer >= {minimum}, got {result}")
+    return result
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """Check that `value` is a real number, of any type but bool, in [low, high)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    result = float(value)
+    if not low <= result < high:  # so that NaN fails
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {result}")
+    return result
+
+
+def positive(name: str, value: Any) -> float:
+    """Check that `value` is a real number > 0; infinity is one."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    result = float(value)
+    if not result > 0.0:
+        raise ValueError(f"{name} must be > 0, got {result}")
+    return result
+
+
+def fraction(name: str, value: Any) -> float:
+    """Check that `value` is a real number in [0, 1)."""
+    return number(name, value, 0.0, 1.0)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Check that `value` is True or False: nothing else passes for them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
+
+
+def one_of(*choices: str) -> Callable[[str, Any], str]:
+    """Make the check that a value is one of the strings `choices`."""
+
+    def choice(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+        if value not in choices:
+            rule = ", ".join(map(repr, choices))
+            raise ValueError(f"{name} must be one of {rule}, got {value!r}")
+        return value
+
+    return choice
+
+
+def dtype(name: str, value: Any) -> np.dtype[np.floating[Any]]:
+    """Check that `value` means one of the two dtypes that the kernels compute in."""
+    try:
+        # NumPy reads None as float64; here the user has to say so.
+        given = None if value is None else np.dtype(value)
+    except (TypeError, ValueError):
+        given = None
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        if given is not None and given == known:
+            return known
+    raise TypeError(f"{name} must be float32 or float64, got {value!r}")
+
+
+def seed(name: str, value: Any) -> int | None:
+    """Check that `value` is None or a seed that can be written into a file."""
+    return None if value is None else integer(name, value, 0)
+
+
+def array(name: str, value: Any, expected: np.dtype[Any]) -> FloatArray:
+    """Check that `value` is an array of exactly the `expected` dtype: it is never cast."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype != expected:
+        raise TypeError(f"{name} must have dtype {expected}, got {value.dtype}")
+    return value
+
+
+def shape(name: str, value: NDArray[Any], dimensions: Sequence[Dimension]) -> None:
+    """Check that `value` has the shape given in symbols and in numbers."""
+    expected = tuple(size for _, size in dimensions)
+    if value.shape != expected:
+        comma = "," if len(dimensions) == 1 else ""  # as Python writes a tuple of one
+        rule = f"({', '.join(symbol for symbol, _ in dimensions)}{comma})"
+        raise ValueError(f"{name} must have shape {rule} = {expected}, got {value.shape}")

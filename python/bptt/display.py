@@ -1,0 +1,198 @@
+"""What the demo prints: for people, in 80 columns."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bptt.autocomplete import Autocomplete, Epoch
+from bptt.config import config
+from bptt.text import STOP, Vocabulary, count_bits
+
+if TYPE_CHECKING:
+    from bptt.comparison import Comparison
+
+_SHOWN = 5  # characters of a distribution, and completions
+_STEPS = 16  # of a completion
+_INSTRUCTIONS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
+
+
+def data(
+    source: str, learnt: Sequence[str], held_out: Sequence[str], vocabulary: Vocabulary
+) -> None:
+    """Print what there is to learn."""
+    known = set(learnt)
+    new = sum(word not in known for word in held_out) / len(held_out)
+    print(
+        f"Data   {source}: {len(learnt) + len(held_out):,} words, "
+        f"{len(known.union(held_out)):,} distinct, {len(vocabulary.characters)} letters\n"
+        f"       held out: the last {len(held_out):,} words, {new:.0%} of them not seen before"
+    )
+
+
+def model(of: Autocomplete) -> None:
+    """Print what learns."""
+    layer = of.recurrent
+    parameters = sum(p.size for module in of.modules.values() for p in module.parameters.values())
+    layers = "1 layer" if layer.num_layers == 1 else f"{layer.num_layers} layers"
+    print(
+        f"Model  {type(layer).__name__}, {layers} of {layer.hidden_size} hidden units, "
+        f"{parameters:,} parameters\n"
+        f"       {layer.dtype}, {_instructions()} kernels"
+    )
+
+
+class Progress:
+    """A progress bar where it can be seen, else a line an epoch; both on standard error."""
+
+    def __init__(self, epochs: int, words: int) -> None:
+        from tqdm import tqdm  # of the extra `train`
+
+        print(file=sys.stderr)
+        self._epochs = epochs
+        self._words = words
+        self._start = time.perf_counter()
+        self._bits: float | None = None
+        self._held_out = ""
+        self._bar = tqdm(
+            total=epochs * words,
+            unit=" words",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            desc=f"epoch 1/{epochs}",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}",
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def batch(self, words: int, bits: float) -> None:
+        """Show that so many words were learnt, at so many bits per character."""
+        # Smoothed: a batch has words of one length, and the letters of long words are easier.
+        self._bits = bits if self._bits is None else 0.99 * self._bits + 0.01 * bits
+        self._bar.set_postfix_str(f"{self._bits:.2f} bits/char{self._held_out}", refresh=False)
+        self._bar.update(words)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Show that an epoch has ended."""
+        self._held_out = f", held out {epoch.score:.2f}"
+        following = min(epoch.number + 1, self._epochs)
+        self._bar.set_description_str(f"epoch {following}/{self._epochs}", refresh=False)
+        if self._bar.disable:
+            rate = epoch.number * self._words / (time.perf_counter() - self._start)
+            print(
+                f"epoch {epoch.number}/{self._epochs}: {epoch.loss:.2f} bits/char"
+                f"{self._held_out}, {rate:,.0f} words/s",
+                file=sys.stderr,
+            )
+
+
+def losses(of: Autocomplete, epoch: int, learnt: Sequence[str], held_out: Sequence[str]) -> None:
+    """Print how well the words are predicted, and how well mere counts predict them."""
+    parts = (learnt, held_out)
+    rows = {
+        "letter frequencies": [count_bits(learnt, p, of.vocabulary, pairs=False) for p in parts],
+        "letter pairs": [count_bits(learnt, p, of.vocabulary, pairs=True) for p in parts],
+        f"the network, epoch {epoch}": [of.loss(part) for part in parts],
+    }
+    print(f"\n{'Bits per character':24}{'training':>10}{'held out':>10}")
+    for name, (training, unseen) in rows.items():
+        print(f"{name:24}{training:10.2f}{unseen:10.2f}")
+
+
+def completion(of: Autocomplete, prompt: str) -> None:
+    """Print the next character's distribution, step by step along the likeliest, and words."""
+    print(f'\nPrompt {prompt}: the next character, step by step ("." ends the word)')
+    word, probability, ended = prompt, 1.0, False
+    while not ended and len(word) < len(prompt) + _STEPS:
+        likely = of.next_character(word)
+        print(f"{_shortened(word):11}{_distribution(likely)}")
+        symbol, p = next(iter(likely.items()))
+        probability *= p
+        ended = symbol == STOP
+        word += "" if ended else symbol
+    ending = "" if ended else "..."
+    print(f'Always the likeliest character: "{word}{ending}", P = {_percent(probability)}')
+    words = (f"{word} {_percent(p)}" for word, p in of.completions(prompt, _SHOWN))
+    listed = f"Likeliest words: {', '.join(words) or 'none stands out'}"
+    print(textwrap.fill(listed, 79, subsequent_indent=" " * 17, break_long_words=False))
+
+
+def comparison(of: Comparison) -> None:
+    """Print what a training step costs in C++ and in NumPy."""
+    ours, theirs = of.compiled * 1e3, of.numpy * 1e3
+    print(
+        f"\nOne training step: forward, loss, backward, clipping, Adam\n"
+        f"C++    {ours:8.2f} ms\n"
+        f"NumPy  {theirs:8.2f} ms, {theirs / ours:.1f} times as long\n"
+        f"Same {of.words} words of {of.length} letters (one-hot), same weights, one thread each, "
+        f"in turn;\nmedians of {of.rounds} steps. "
+        f"Gradients differ by {of.difference:.0e} at most, the largest is {of.largest:.0e}.\n"
+        f"{_machine()}; {_instructions()} kernels, NumPy {np.__version__}"
+    )
+
+
+def use_again(path: Path, prompt: str) -> None:
+    """Print how to use the saved model."""
+    print(f"""
+Saved in {path}. To use it again:
+
+  {Path(sys.executable).name} -m bptt demo --load {shlex.quote(str(path))} --prompt {prompt}
+
+or in Python:
+
+  from bptt.autocomplete import Autocomplete
+  model = Autocomplete.load({str(path)!r})
+  print(model.complete({prompt!r}), model.completions({prompt!r}))""")
+
+
+def _distribution(likely: Mapping[str, float]) -> str:
+    """Write the likeliest characters with bars."""
+    columns = [
+        f"{'.' if symbol == STOP else symbol} {_bar(p)} {_percent(p):>4}"
+        for symbol, p in islice(likely.items(), _SHOWN)
+    ]
+    return "  ".join(columns).rstrip()
+
+
+def _bar(share: float, width: int = 5) -> str:
+    """Draw `share` of `width` characters, in eighths where the terminal can show them."""
+    full, eighths = divmod(round(share * width * 8), 8)
+    bar = "█" * full + " ▏▎▍▌▋▊▉"[eighths] * (eighths > 0)
+    try:
+        bar.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        bar = "#" * round(share * width)
+    return bar.ljust(width)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+
+
+def _shortened(word: str, width: int = 10) -> str:
+    return word if len(word) <= width else ".." + word[2 - width :]
+
+
+def _instructions() -> str:
+    isa = str(config()["isa"])
+    return _INSTRUCTIONS.get(isa, isa)
+
+
+def _machine() -> str:
+    """Return the name of the processor and how many cores of it this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{config()['processor']}, {cores} {'core' if cores == 1 else 'cores'}"

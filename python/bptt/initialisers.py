@@ -1,0 +1,57 @@
+"""Initial weights, drawn in float64 whatever the dtype: one seed means one network.
+
+Sources:
+
+- X. Glorot and Y. Bengio (2010), Understanding the difficulty of training deep feedforward neural
+  networks: input and output weights keep the variance of activations and gradients.
+- A. Saxe, J. McClelland and S. Ganguli (2014), Exact solutions to the nonlinear dynamics of
+  learning in deep linear neural networks: orthogonal recurrent weights keep the length of the state
+  and of its gradient over time.
+- R. Jozefowicz, W. Zaremba and I. Sutskever (2015), An empirical exploration of recurrent network
+  architectures: an LSTM should start by remembering, so its forget bias starts at 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def glorot_uniform(
+    random: np.random.Generator, blocks: int, fan_out: int, fan_in: int
+) -> NDArray[np.float64]:
+    """Return `blocks` matrices (fan_out, fan_in) below each other, uniform in ±√(6/(in + out))."""
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    return random.uniform(-limit, limit, (blocks * fan_out, fan_in))
+
+
+def orthogonal(random: np.random.Generator, blocks: int, size: int) -> NDArray[np.float64]:
+    """Return `blocks` orthogonal matrices (size, size) below each other, uniformly distributed."""
+    q, r = np.linalg.qr(random.standard_normal((blocks, size, size)))
+    # Without the signs of R's diagonal, Q would follow the convention of LAPACK, not Haar measure.
+    signs = np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)
+    return (q * signs[:, np.newaxis, :]).reshape(blocks * size, size)
+
+
+def recurrent(
+    parameters: Mapping[str, NDArray[np.floating[Any]]],
+    gates: Sequence[str],
+    hidden_size: int,
+    random: np.random.Generator,
+) -> None:
+    """Fill the `parameters` of a recurrent layer whose blocks of rows are called `gates`."""
+    for name, parameter in parameters.items():
+        if name.startswith("weight_ih"):
+            columns = parameter.shape[1]
+            parameter[...] = glorot_uniform(random, len(gates), hidden_size, columns)
+        elif name.startswith("weight_hh"):
+            parameter[...] = orthogonal(random, len(gates), hidden_size)
+        else:
+            parameter[...] = 0.0
+            if "forget" in gates:
+                forget = gates.index("forget") * hidden_size
+                parameter[forget : forget + hidden_size] = 1.0

@@ -1,0 +1,68 @@
+"""Recurrent networks and back-propagation through time (BPTT) in plain NumPy, from the equations.
+
+The compiled layers are tested against this package, and this package against central differences.
+It needs nothing but NumPy, and no layer or kernel uses it. Where to read:
+
+====================  ======================================================================
+`activations`         φ, σ and their derivatives
+`rnn`, `lstm`, `gru`  one step of a cell, forward and backward side by side
+`unroll`              the time loop and BPTT, written once for all cells
+`merges`              how the two directions of a layer become one output
+`layers`              directions, dropout, stacked layers: `forward` and `backward`
+`head`                output layer and softmax cross-entropy
+`optimisers`          SGD, Adam, gradient clipping
+====================  ======================================================================
+
+Lecture names are used throughout. B batch, T steps, I inputs, H hidden units, G gates:
+U = ``weight_ih`` (G*H, I), W = ``weight_hh`` (G*H, H), b = ``bias`` (G*H,), and
+b_hn = ``bias_hn`` (H,) of the GRU with the reset gate after the product; output layer
+V = ``weight`` (K, D), c = ``bias`` (K,). φ is ``activation``, σ is ``gate_activation``, ⊙ the
+product of elements. The state s is h, or (h, c) for the LSTM.
+
+Public functions take the batch first, (B, T, ...). Inside, steps come first, (T, B, ...), so that
+step t is one block of memory.
+
+Examples
+--------
+>>> import numpy as np
+>>> from bptt import reference
+>>> rng = np.random.default_rng(0)
+>>> shapes = reference.parameter_shapes("lstm", input_size=3, hidden_size=5)
+>>> parameters = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+>>> result = reference.forward("lstm", rng.normal(size=(2, 7, 3)), parameters)
+>>> result.output.shape
+(2, 7, 5)
+>>> gradients = reference.backward(result, d_output=np.ones((2, 7, 5)))
+>>> gradients.parameters["weight_hh_l0"].shape
+(20, 5)
+"""
+
+from .activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation, sigmoid
+from .arguments import parameter_shapes
+from .head import linear, linear_backward, one_hot, softmax_cross_entropy
+from .layers import Gradients, Result, backward, forward
+from .merges import MERGES
+from .optimisers import adam_step, clip_by_global_norm, clip_by_value, sgd_step
+from .unroll import CELLS
+
+__all__ = [
+    "ACTIVATIONS",
+    "CELLS",
+    "GATE_ACTIVATIONS",
+    "MERGES",
+    "Activation",
+    "Gradients",
+    "Result",
+    "adam_step",
+    "backward",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "forward",
+    "linear",
+    "linear_backward",
+    "one_hot",
+    "parameter_shapes",
+    "sgd_step",
+    "sigmoid",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,141 @@
+"""Shapes of the parameters, and checks of what the caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .activations import Array
+from .cell import Cell, State
+from .merges import MERGES
+from .unroll import CELLS
+
+
+def require(condition: bool, rule: str, got: object, error: type[Exception] = ValueError) -> None:
+    """Raise one sentence: the rule, then what came."""
+    if not condition:
+        raise error(f"{rule}, got {got}")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """`value` must be one of the names in `choices`."""
+    require(value in choices, f"{name} must be one of {', '.join(choices)}", repr(value))
+
+
+def check_array(
+    name: str, array: object, symbols: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """`array` must be an array of this shape and dtype."""
+    rule = f"{name} must be a NumPy array of {dtype}"
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{rule}, got {type(array).__name__}")
+    require(array.dtype == dtype, rule, array.dtype, TypeError)
+    require(array.shape == shape, f"{name} must have shape {symbols} = {shape}", array.shape)
+
+
+def parameter_shapes(
+    cell: str,
+    *,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    merge: str = "concat",
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all parameters, in the order of the compiled layers.
+
+    A layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,)
+    and, for ``"gru_reset_after"``, ``bias_hn_l{l}`` (H,); the reverse direction follows with the
+    suffix ``_reverse``. I_l is `input_size` at the first layer and the width of the merged
+    directions above it.
+    """
+    check_choice("cell", cell, CELLS)
+    check_choice("merge", merge, MERGES)
+    rows = CELLS[cell].gates * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(num_layers):
+        for suffix in ("", "_reverse") if bidirectional else ("",):
+            shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
+            shapes[f"bias_l{layer}{suffix}"] = (rows,)
+            if CELLS[cell].has_bias_hn:
+                shapes[f"bias_hn_l{layer}{suffix}"] = (hidden_size,)
+        input_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
+    return shapes
+
+
+def check_parameters(
+    cell: str, parameters: Mapping[str, Array], num_layers: int, bidirectional: bool, merge: str
+) -> tuple[int, int, np.dtype[Any]]:
+    """Input size, hidden size and dtype of parameters that fit together."""
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        matrix = parameters.get(name)
+        require(
+            isinstance(matrix, np.ndarray) and matrix.ndim == 2,
+            f"parameters must hold a matrix {name}",
+            type(matrix).__name__ if matrix is None else np.shape(matrix),
+        )
+    input_size = parameters["weight_ih_l0"].shape[1]
+    hidden_size = parameters["weight_hh_l0"].shape[1]
+    dtype = parameters["weight_hh_l0"].dtype
+    require(
+        dtype in (np.float32, np.float64),
+        "parameters must be float32 or float64",
+        dtype,
+        TypeError,
+    )
+    shapes = parameter_shapes(
+        cell,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        merge=merge,
+    )
+    rule = f"parameters must be named {', '.join(shapes)}"
+    require(set(parameters) == set(shapes), rule, ", ".join(parameters))
+    for name, shape in shapes.items():
+        symbols = {"weight_ih": "(G*H, I)", "weight_hh": "(G*H, H)", "bias": "(G*H,)"}
+        check_array(name, parameters[name], symbols.get(name.split("_l")[0], "(H,)"), shape, dtype)
+    return input_size, hidden_size, dtype
+
+
+def check_lengths(lengths: object, batch: int, steps: int) -> Array:
+    """`lengths` as an array (B,) of integers in [0, T]."""
+    array = np.asarray(lengths)
+    rule = "lengths must be integers"
+    require(np.issubdtype(array.dtype, np.integer), rule, array.dtype, TypeError)
+    require(array.shape == (batch,), f"lengths must have shape (B,) = ({batch},)", array.shape)
+    within = bool(np.all((array >= 0) & (array <= steps)))
+    require(within, f"lengths must be in [0, T] = [0, {steps}]", array)
+    return array
+
+
+def check_state(
+    name: str, state: object, cell: Cell, shape: tuple[int, int, int], dtype: np.dtype[Any]
+) -> State:
+    """h, or (h, c) for the LSTM, as a tuple of arrays (L*directions, B, H); zeros for None."""
+    if state is None:
+        return tuple(np.zeros(shape, dtype) for _ in range(cell.states))
+    parts: tuple[object, ...] = (state,)
+    if cell.states == 2:
+        rule = f"{name} of an LSTM must be a tuple (h, c)"
+        if not isinstance(state, tuple):
+            raise TypeError(f"{rule}, got {type(state).__name__}")
+        require(len(state) == 2, rule, f"a tuple of {len(state)}")
+        parts = state
+    for part in parts:
+        check_array(name, part, "(num_layers*directions, B, H)", shape, dtype)
+    return tuple(np.asarray(part) for part in parts)
+
+
+def check_dropout_masks(
+    masks: Sequence[object], num_layers: int, shape: tuple[int, int, int], dtype: np.dtype[Any]
+) -> None:
+    """One array (B, T, D) for each layer but the last."""
+    rule = f"dropout_masks must be num_layers - 1 = {num_layers - 1} arrays"
+    require(len(masks) == num_layers - 1, rule, len(masks))
+    for mask in masks:
+        check_array("a dropout mask", mask, "(B, T, D)", shape, dtype)

@@ -1,0 +1,63 @@
+"""What a cell is.
+
+With a_t the values that the activations of step t are applied to, a cell is three functions:
+
+=================  ===========================  ==============================================
+step               U x_t + b and s_{t-1}        s_t, and what backward needs of this step
+step_backward      ∂L/∂s_t from later steps     ∂L/∂a_t, ∂L/∂s_{t-1}, and ∂L/∂s_t in full
+weight_gradients   ∂L/∂a_t of all steps         ∂L/∂W and, where there is one, ∂L/∂b_hn
+=================  ===========================  ==============================================
+
+U x_t + b comes ready made, because it is one product for all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from .activations import Activation, Array
+
+State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H)
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer in one direction."""
+
+    U: Array
+    W: Array
+    b: Array
+    b_hn: Array | None = None
+
+
+class Functions(NamedTuple):
+    """φ and σ of a cell."""
+
+    phi: Activation
+    sigma: Activation
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell as the time loop sees it."""
+
+    gates: int  # G
+    gate_names: tuple[str, ...]  # which of the saved values are gates
+    states: int  # 1: h; 2: h and c
+    step: Callable[..., tuple[State, Any]]
+    step_backward: Callable[..., tuple[Array, State, State]]
+    weight_gradients: Callable[..., dict[str, Array]]
+    has_bias_hn: bool = False
+
+
+def split(a: Array, gates: int) -> Array:
+    """(B, G*H) as (G, B, H), without a copy."""
+    views: Array = a.reshape(len(a), gates, a.shape[1] // gates).swapaxes(0, 1)
+    return views
+
+
+def sum_over_steps(d_a: Array, s: Array) -> Array:
+    """Σ_t d_a_tᵀ s_t over steps and rows as one product: (T, B, M), (T, B, N) -> (M, N)."""
+    product: Array = d_a.reshape(-1, d_a.shape[-1]).T @ s.reshape(-1, s.shape[-1])
+    return product

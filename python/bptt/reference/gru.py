@@ -1,0 +1,116 @@
+"""The gated recurrent unit, in two forms. The parameters hold the rows of r, z, n in this order.
+
+r, z = σ(U x_t + W h_{t-1} + b)
+n    = φ(U_n x_t + W_n (r ⊙ h_{t-1}) + b_n)             reset before the product
+n    = φ(U_n x_t + b_n + r ⊙ (W_n h_{t-1} + b_hn))      reset after the product
+h_t  = (1 - z) ⊙ n + z ⊙ h_{t-1}
+
+The lecture writes the update gate the other way round, Γu = 1 - z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .activations import Array
+from .cell import Cell, Functions, State, Weights, split, sum_over_steps
+
+
+class Saved(NamedTuple):
+    """What backward needs of a step; each (B, H)."""
+
+    reset: Array
+    update: Array
+    candidate: Array
+    product: Array  # reset before: r ⊙ h_{t-1}; reset after: q = W_n h_{t-1} + b_hn
+
+
+# ---------------------------------------------------------------- reset before the product
+
+
+def step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Saved]:
+    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    (h,) = state
+    rz = 2 * h.shape[1]  # rows of r and z; those of n follow
+    r, z = split(f.sigma.function(ux[:, :rz] + h @ p.W[:rz].T), 2)
+    rh = r * h
+    n = f.phi.function(ux[:, rz:] + rh @ p.W[rz:].T)
+    return ((1 - z) * n + z * h,), Saved(r, z, n, rh)
+
+
+def step_backward(
+    d_state: State, previous: State, saved: Saved, p: Weights, f: Functions
+) -> tuple[Array, State, State]:
+    """∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
+    (d_h,), (h,) = d_state, previous
+    r, z, n, _ = saved
+    rz = 2 * h.shape[1]
+    d_a_n = d_h * (1 - z) * f.phi.derivative(n)
+    d_rh = d_a_n @ p.W[rz:]
+    d_a_r = d_rh * h * f.sigma.derivative(r)
+    d_a_z = d_h * (h - n) * f.sigma.derivative(z)
+    d_a = np.concatenate([d_a_r, d_a_z, d_a_n], axis=1)
+    return d_a, (d_h * z + d_rh * r + d_a[:, :rz] @ p.W[:rz],), d_state
+
+
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+    """a_r and a_z hold W h_{t-1}, a_n holds W_n (r ⊙ h_{t-1}); `h` is h_{t-1} of all steps."""
+    rz = 2 * h.shape[2]
+    rh = np.reshape([s.product for s in saved], h.shape)
+    d_W_rz, d_W_n = sum_over_steps(d_a[..., :rz], h), sum_over_steps(d_a[..., rz:], rh)
+    return {"weight_hh": np.concatenate([d_W_rz, d_W_n])}
+
+
+GRU = Cell(3, Saved._fields[:3], 1, step, step_backward, weight_gradients)
+
+
+# ----------------------------------------------------------------- reset after the product
+
+
+def reset_after_step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Saved]:
+    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    (h,) = state
+    u_r, u_z, u_n = split(ux, 3)
+    w_r, w_z, w_n = split(h @ p.W.T, 3)
+    r, z = f.sigma.function(u_r + w_r), f.sigma.function(u_z + w_z)
+    q = w_n + p.b_hn
+    n = f.phi.function(u_n + r * q)
+    return ((1 - z) * n + z * h,), Saved(r, z, n, q)
+
+
+def reset_after_step_backward(
+    d_state: State, previous: State, saved: Saved, p: Weights, f: Functions
+) -> tuple[Array, State, State]:
+    """∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
+    (d_h,), (h,) = d_state, previous
+    r, z, n, q = saved
+    d_a_n = d_h * (1 - z) * f.phi.derivative(n)
+    d_a_r = d_a_n * q * f.sigma.derivative(r)
+    d_a_z = d_h * (h - n) * f.sigma.derivative(z)
+    d_q = d_a_n * r
+    d_product = np.concatenate([d_a_r, d_a_z, d_q], axis=1)  # ∂L/∂(W h_{t-1})
+    d_a = np.concatenate([d_a_r, d_a_z, d_a_n], axis=1)
+    return d_a, (d_h * z + d_product @ p.W,), d_state
+
+
+def reset_after_weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+    """a_r and a_z hold W h_{t-1}, a_n holds r ⊙ (W_n h_{t-1} + b_hn)."""
+    rz = 2 * h.shape[2]
+    r = np.reshape([s.reset for s in saved], h.shape)
+    d_q = d_a[..., rz:] * r
+    d_product = np.concatenate([d_a[..., :rz], d_q], axis=2)
+    return {"weight_hh": sum_over_steps(d_product, h), "bias_hn": d_q.sum(axis=(0, 1))}
+
+
+GRU_RESET_AFTER = Cell(
+    3,
+    Saved._fields[:3],
+    1,
+    reset_after_step,
+    reset_after_step_backward,
+    reset_after_weight_gradients,
+    has_bias_hn=True,
+)

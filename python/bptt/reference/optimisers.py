@@ -1,0 +1,54 @@
+"""Updates of one parameter array, and gradient clipping. Nothing is changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .activations import Array
+
+
+def sgd_step(
+    p: Array, g: Array, v: Array, *, learning_rate: float = 0.01, momentum: float = 0.0
+) -> tuple[Array, Array]:
+    """Gradient descent with momentum: v ← momentum v + g, p ← p - learning_rate v."""
+    v = momentum * v + g
+    return p - learning_rate * v, v
+
+
+def adam_step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    t: int,
+    *,
+    learning_rate: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> tuple[Array, Array, Array]:
+    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros."""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return p - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def clip_by_value(gradients: Mapping[str, Array], limit: float) -> dict[str, Array]:
+    """Every value into [-limit, limit]."""
+    return {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
+
+
+def clip_by_global_norm(
+    gradients: Mapping[str, Array], max_norm: float
+) -> tuple[dict[str, Array], float]:
+    """All gradients by one factor, so that their common norm is at most `max_norm`.
+
+    Returns them with the norm before. A norm that is NaN or infinite changes nothing.
+    """
+    norm = float(np.sqrt(sum(float(np.sum(g * g, dtype=np.float64)) for g in gradients.values())))
+    factor = max_norm / norm if max_norm < norm < np.inf else 1.0
+    return {name: g * factor for name, g in gradients.items()}, norm

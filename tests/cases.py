@@ -1,0 +1,359 @@
+"""The one list of cells, options, dtypes and shapes that all tests are parametrised over.
+
+A test over them begins like this:
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+    @pytest.mark.parametrize("case", all_cases(), ids=str)
+    def test_output(case, dtype):
+        problem = make(case, dtype)
+        result, gradients = run_reference(case, problem)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import bptt
+from bptt import reference
+
+Array: TypeAlias = npt.NDArray[Any]
+State: TypeAlias = Array | tuple[Array, Array]
+
+CELLS = ("rnn", "lstm", "gru", "gru_reset_after")
+ACTIVATIONS = ("tanh", "sigmoid", "relu", "identity")
+GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid_fifth", "hard_sigmoid_sixth")
+MERGES = ("concat", "sum", "mean", "mul")
+LENGTHS = ("full", "ragged", "short")
+DTYPES = (np.float32, np.float64)
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network on one batch."""
+
+    cell: str
+    activation: str = "tanh"
+    gate_activation: str = "sigmoid"
+    num_layers: int = 1
+    bidirectional: bool = False
+    merge: str = "concat"
+    steps: int = 6  # T
+    batch: int = 3  # B
+    input_size: int = 4  # I
+    hidden_size: int = 5  # H
+    lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
+    state: bool = False  # an initial state, and a gradient of the final one
+    dropout: float = 0.0
+    ids: bool = False  # x holds ids
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:  # D
+        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        return (self.num_layers * self.directions, self.batch, self.hidden_size)
+
+    @property
+    def layer(self) -> str:
+        """The name of the class in `bptt`."""
+        return {"rnn": "RNN", "lstm": "LSTM"}.get(self.cell, "GRU")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What to construct the layer with, besides dtype, seed and time_major."""
+        arguments = {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "merge": self.merge,
+            "dropout": self.dropout,
+            "activation": self.activation,
+        }
+        if self.cell != "rnn":
+            arguments["gate_activation"] = self.gate_activation
+        if self.layer == "GRU":
+            arguments["reset_after"] = self.cell == "gru_reset_after"
+        return arguments
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What to call `reference.forward` with, besides the problem."""
+        return {
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "merge": self.merge,
+            "activation": self.activation,
+            "gate_activation": self.gate_activation,
+        }
+
+    def __str__(self) -> str:
+        words = [self.cell]
+        words += [self.activation] if self.activation != "tanh" else []
+        words += [self.gate_activation] if self.gate_activation != "sigmoid" else []
+        words += [f"{self.num_layers}layers"] if self.num_layers > 1 else []
+        words += [f"bi_{self.merge}"] if self.bidirectional else []
+        words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
+        words += [self.lengths] if self.lengths != "full" else []
+        words += ["state"] if self.state else []
+        words += [f"dropout{self.dropout}"] if self.dropout else []
+        words += ["ids"] if self.ids else []
+        return "-".join(words)
+
+
+EVERYTHING = Case(
+    "lstm",
+    num_layers=2,
+    bidirectional=True,
+    steps=9,
+    batch=6,
+    input_size=7,
+    hidden_size=11,
+    lengths="ragged",
+    state=True,
+)
+"""All that a layer can do at once, except dropout and ids."""
+
+
+def all_cells() -> list[Case]:
+    """Every cell with every activation and every gate activation."""
+    return [
+        Case(cell, activation, gate_activation)
+        for cell in CELLS
+        for activation in ACTIVATIONS
+        for gate_activation in (GATE_ACTIVATIONS[:1] if cell == "rnn" else GATE_ACTIVATIONS)
+    ]
+
+
+# (T, B, I, H): each of them 1; H below, at, and one off the width of any register; I ≠ H; long T.
+SHAPES = (
+    (1, 1, 1, 1),
+    (1, 3, 4, 5),
+    (7, 1, 2, 3),
+    (7, 2, 1, 17),
+    (5, 7, 33, 20),
+    (4, 6, 16, 8),
+    (9, 13, 12, 33),
+    (6, 5, 20, 64),
+    (3, 40, 5, 16),
+    (50, 4, 10, 20),
+    (200, 2, 6, 12),
+)
+
+
+def shapes() -> list[Case]:
+    """Every cell at every shape."""
+    return [
+        Case(cell, steps=T, batch=B, input_size=inputs, hidden_size=H, state=True)
+        for cell in CELLS
+        for T, B, inputs, H in SHAPES
+    ]
+
+
+def options() -> list[Case]:
+    """Every cell with every option of a layer, alone and together."""
+    stacked: dict[str, Any] = {"num_layers": 3, "bidirectional": True}
+    ragged: dict[str, Any] = {"lengths": "ragged", "batch": 6, "state": True}
+    choices: list[dict[str, Any]] = [
+        {"state": True},
+        {"lengths": "ragged", "batch": 6},
+        {"lengths": "short", "batch": 4, "state": True},
+        {"num_layers": 2},
+        {"bidirectional": True},
+        *({"bidirectional": True, "merge": merge, **ragged} for merge in MERGES),
+        *({"merge": merge, "hidden_size": 7, **stacked, **ragged} for merge in MERGES),
+        {"num_layers": 2, "dropout": 0.3},
+        {"dropout": 0.5, "hidden_size": 18, **stacked, **ragged},
+        {"ids": True},
+        {"ids": True, "input_size": 11, **stacked, **ragged},
+        {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
+    ]
+    return [Case(cell, **choice) for cell in CELLS for choice in choices]
+
+
+def stacked_cells() -> list[Case]:
+    """`all_cells`, each of them stacked, bidirectional, ragged and with states."""
+    return [
+        replace(case, num_layers=2, bidirectional=True, lengths="ragged", batch=4, state=True)
+        for case in all_cells()
+    ]
+
+
+def large() -> list[Case]:
+    """Every cell beyond one block of each loop: of rows, of units, of inputs, of steps."""
+    sizes: dict[str, Any] = {"steps": 60, "batch": 16, "input_size": 300, "hidden_size": 70}
+    ids: dict[str, Any] = {"ids": True, "num_layers": 2, "bidirectional": True}
+    ids["lengths"] = "ragged"
+    return [Case(cell, **sizes, state=True, **more) for cell in CELLS for more in ({}, ids)]
+
+
+def all_cases() -> list[Case]:
+    return list(dict.fromkeys([*all_cells(), *stacked_cells(), *shapes(), *options()]))
+
+
+def dtype_id(dtype: npt.DTypeLike) -> str:
+    return np.dtype(dtype).name
+
+
+@dataclass
+class Problem:
+    """The arrays of a case; all floats in one dtype."""
+
+    parameters: dict[str, Array]
+    x: Array  # (B, T, I), or ids (B, T)
+    lengths: Array | None  # (B,)
+    state: State | None  # h, or (h, c) for the LSTM; (num_layers*directions, B, H)
+    d_output: Array  # (B, T, D)
+    d_state: State | None
+    dropout_masks: list[Array] | None  # (B, T, D) for each layer but the last
+
+
+def make_lengths(kind: str, batch: int, steps: int, seed: int = 0) -> Array | None:
+    """(B,) integers: "ragged" has 0 and T among them where there is room, in any order."""
+    rng = np.random.default_rng(seed)
+    if kind == "full":
+        return None
+    if kind == "short":
+        return rng.integers(1, max(steps, 2), batch)
+    lengths = rng.integers(0, steps + 1, batch)
+    lengths[:2] = (steps, 0)[:batch]
+    return rng.permutation(lengths)
+
+
+def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: float = 1) -> Problem:
+    """Arrays for a case; float32 and float64 differ by rounding only.
+
+    Parameters are uniform within ±scale/√H, which keeps every cell and activation bounded.
+    """
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> Array:
+        return rng.normal(size=shape).astype(dtype)
+
+    def state() -> State | None:
+        if not case.state:
+            return None
+        h, c = normal(*case.state_shape), normal(*case.state_shape)
+        return (h, c) if case.cell == "lstm" else h
+
+    T, B, D = case.steps, case.batch, case.output_size
+    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
+    shapes = reference.parameter_shapes(case.cell, **{n: getattr(case, n) for n in names})
+    bound = scale / np.sqrt(case.hidden_size)
+    keep = rng.random((case.num_layers - 1, B, T, D)) >= case.dropout
+    return Problem(
+        {name: rng.uniform(-bound, bound, s).astype(dtype) for name, s in shapes.items()},
+        rng.integers(0, case.input_size, (B, T)) if case.ids else normal(B, T, case.input_size),
+        make_lengths(case.lengths, B, T, seed),
+        state(),
+        normal(B, T, D),
+        state(),
+        list((keep / (1 - case.dropout)).astype(dtype)) if case.dropout else None,
+    )
+
+
+def make_layer(case: Case, problem: Problem, **more: Any) -> Any:
+    """The compiled layer of a case, with the problem's parameters and their dtype."""
+    dtype = next(iter(problem.parameters.values())).dtype
+    layer = getattr(bptt, case.layer)(**case.arguments, dtype=dtype, seed=0, **more)
+    for name, value in problem.parameters.items():
+        layer[name] = value
+    return layer
+
+
+def in_float64(problem: Problem) -> Problem:
+    """The same numbers in float64, for a reference whose own rounding does not count."""
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+            return value.astype(np.float64)
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(cast, value))
+        return {k: cast(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    return Problem(**{name: cast(value) for name, value in vars(problem).items()})
+
+
+def forward_reference(case: Case, problem: Problem) -> reference.Result:
+    """Forward of the problem, in its own dtype."""
+    return reference.forward(
+        case.cell,
+        problem.x,
+        problem.parameters,
+        lengths=problem.lengths,
+        state=problem.state,
+        dropout_masks=problem.dropout_masks,
+        **case.options,
+    )
+
+
+def parts(state: State | None) -> tuple[Array, ...]:
+    """h, or h and c; nothing for None."""
+    return state if isinstance(state, tuple) else () if state is None else (state,)
+
+
+def run_reference(case: Case, problem: Problem) -> tuple[reference.Result, reference.Gradients]:
+    """Forward and backward of the problem, in its own dtype."""
+    result = forward_reference(case, problem)
+    return result, reference.backward(result, problem.d_output, problem.d_state)
+
+
+def tolerance(dtype: npt.DTypeLike, steps: int, gradient: bool = False) -> float:
+    """How far from the reference a value may be, relative to the largest of its array."""
+    if np.dtype(dtype) == np.float64:
+        return 1e-10 if gradient else 1e-12
+    return float(1e-5 * np.sqrt(steps))
+
+
+def assert_close(
+    actual: Array, expected: Array, dtype: npt.DTypeLike, steps: int, gradient: bool = False
+) -> None:
+    """max|actual - expected| ≤ `tolerance` · max|expected|, and the dtype and shape are right.
+
+    NaN must be where NaN is expected, and Inf as well. `expected` may be of a higher precision.
+    """
+    assert actual.dtype == np.dtype(dtype), f"{actual.dtype} instead of {np.dtype(dtype)}"
+    assert actual.shape == expected.shape, f"{actual.shape} instead of {expected.shape}"
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite].astype(dtype))
+    if not finite.any():
+        return
+    error = np.zeros(expected.shape)
+    error[finite] = np.abs(actual[finite] - expected[finite])
+    scale = np.abs(expected[finite]).max()
+    # below the smallest normal number there are no relative errors, and kernels flush to 0
+    bound = tolerance(dtype, steps, gradient) * scale + np.finfo(dtype).tiny
+    worst = np.unravel_index(np.argmax(error), error.shape)
+    assert error[worst] <= bound, (
+        f"{error[worst] / scale:.2e} relative at {tuple(map(int, worst))}: {actual[worst]} "
+        f"instead of {expected[worst]}; {bound / scale:.2e} is allowed"
+    )
+
+
+def assert_all_close(
+    actual: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    dtype: npt.DTypeLike,
+    steps: int,
+    gradient: bool = False,
+) -> None:
+    """`assert_close` for every array of a mapping; the names are the same."""
+    assert set(actual) == set(expected)
+    for name in expected:
+        try:
+            assert_close(actual[name], expected[name], dtype, steps, gradient)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from None

@@ -1,0 +1,20 @@
+"""What every test run says about itself, and how a test runs on every instruction set."""
+
+from __future__ import annotations
+
+import pytest
+
+from bptt import _loader
+from bptt.config import config
+from results import use_kernels
+
+
+def pytest_report_header() -> str:
+    return "bptt: " + ", ".join(f"{name}={value}" for name, value in config().items())
+
+
+@pytest.fixture(params=_loader.available())
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once with the kernels of every instruction set that this CPU can run."""
+    use_kernels(request.param, monkeypatch)
+    return str(request.param)

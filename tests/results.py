@@ -1,0 +1,67 @@
+"""Run a layer on the kernels of one's choice, and compare all that it returns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt import _loader
+from cases import Array, State
+
+
+def use_kernels(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package use the kernels of an instruction set.
+
+    Layers must be made afterwards: packed weights belong to the kernels that packed them.
+    """
+    kernels = _loader.load(isa)
+    users = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("bptt.") and getattr(module, "kernels", None) is _loader.kernels
+    ]
+    for module in users:
+        monkeypatch.setattr(module, "kernels", kernels)
+
+
+def arrays_of(state: State | None) -> tuple[Array, ...]:
+    """(), (h,) or (h, c)."""
+    return () if state is None else state if isinstance(state, tuple) else (state,)
+
+
+def as_state(arrays: Sequence[Array]) -> Any:
+    """What a layer takes as a state, from (h,) or (h, c)."""
+    return bptt.LSTMState(*arrays) if len(arrays) == 2 else arrays[0]
+
+
+def results(
+    layer: Any,
+    x: Array,
+    d_output: Array | None = None,
+    d_state: State | None = None,
+    **arguments: Any,
+) -> dict[str, Array]:
+    """Everything that inference, forward and backward return, by name.
+
+    The gradient of the output is the output itself if none is given.
+    """
+    run = layer.forward(x, **arguments)
+    d = run.backward(run.output if d_output is None else d_output, d_state, steps=True)
+    y, state = layer(x, **arguments)
+    found = {"output": run.output, "inference": y, "input": d.input, "hidden_steps": d.steps.hidden}
+    found |= {"cell_steps": d.steps.cell, **d}
+    for name, value in (("state", run.state), ("inferred", state), ("d_state", d.state)):
+        found |= {f"{name}{i}": part for i, part in enumerate(arrays_of(value))}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def assert_identical(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    """Bit for bit the same (but for the sign of 0, and NaN is NaN)."""
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)

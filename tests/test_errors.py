@@ -1,0 +1,290 @@
+"""Every argument of every public callable, given wrongly: the sentence says the rule and what came.
+
+The table is complete: a public callable or an argument that is not in it fails a test. After every
+error the same call works as before, and nothing has changed. More of the same for constructors,
+head, optimisers and files is in their own tests.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt.linear import LinearRun
+from wrong_arguments import IDS, TABLE, H, X
+
+
+class World:
+    """One of everything, and right arguments for every public callable."""
+
+    def __init__(self, folder):
+        options = {"num_layers": 2, "dropout": 0.5, "dtype": "float64", "seed": 0}
+        kinds = (bptt.RNN, bptt.LSTM, bptt.GRU)
+        self.modules = {kind.__name__: kind(3, 4, **options) for kind in kinds}
+        self.calls = {}
+        for name, layer in self.modules.items():
+            self.add_layer(name, layer)
+        self.modules["Linear"] = bptt.Linear(4, 6, dtype="float64", seed=0)
+        self.add_head(self.modules["Linear"])
+        path = folder / "model.safetensors"
+        files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
+        self.calls["save_modules"] = (bptt.save_modules, files)
+        self.calls["load_modules"] = (bptt.load_modules, {"path": path})
+        bptt.save_modules(path, self.modules)
+
+    def add_layer(self, name, layer):
+        state = bptt.LSTMState(H, H) if name == "LSTM" else H
+        sequence = {"x": X, "lengths": np.array([2, 5]), "state": state}
+        run = layer.forward(**sequence)
+        weight = {"name": "weight_ih_l0", "value": layer["weight_ih_l0"].copy()}
+        d = {"d_output": run.output, "d_state": state, "steps": True, "retain": True}
+        place = {"layer": 0, "reverse": False}
+        self.calls |= {
+            name: (type(layer), layer.config),
+            f"{name}.__call__": (layer.__call__, sequence),
+            f"{name}.forward": (layer.forward, sequence),
+            f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state}),
+            f"{name}.__getitem__": (layer.__getitem__, {"name": "bias_l1"}),
+            f"{name}.__setitem__": (layer.__setitem__, weight),
+            f"{name} Run.backward": (run.backward, d),
+            f"{name} Run.gates": (run.gates, place),
+            f"{name} Run.dropout_mask": (run.dropout_mask, {"layer": 0}),
+        }
+        if name == "LSTM":
+            self.calls["LSTM Run.cells"] = (run.cells, place)
+
+    def add_head(self, head):
+        run = head.forward(np.ones((2, 5, 4)))
+        gradients, zero = (run.backward(np.zeros((2, 5, 6))) for _ in range(2))
+        weight = {"name": "weight", "value": head["weight"].copy()}
+        sgd, adam = bptt.SGD(head), bptt.Adam(head)
+        self.calls |= {
+            "Linear": (bptt.Linear, head.config),
+            "Linear.__call__": (head.__call__, {"x": np.ones((2, 5, 4))}),
+            "Linear.forward": (head.forward, {"x": np.ones((2, 5, 4))}),
+            "Linear.__getitem__": (head.__getitem__, {"name": "bias"}),
+            "Linear.__setitem__": (head.__setitem__, weight),
+            "LinearRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6))}),
+            "Gradients.__getitem__": (gradients.__getitem__, {"name": "bias"}),
+            "Gradients.__setitem__": (gradients.__setitem__, weight),
+            "softmax_cross_entropy": (
+                bptt.softmax_cross_entropy,
+                {
+                    "logits": run.output,
+                    "targets": IDS,
+                    "lengths": np.array([2, 5]),
+                    "time_major": False,
+                    "reduction": "sum",
+                },
+            ),
+            "SGD": (bptt.SGD, {"modules": head, "learning_rate": 0.1, "momentum": 0.5}),
+            "Adam": (
+                bptt.Adam,
+                {"modules": head, "learning_rate": 0.1, "beta1": 0.5, "beta2": 0.5, "epsilon": 1.0},
+            ),
+            "SGD.step": (sgd.step, {"gradients": zero}),
+            "Adam.step": (adam.step, {"gradients": zero}),
+            "clip_by_value": (bptt.clip_by_value, {"gradients": zero, "limit": 1.0}),
+            "clip_by_global_norm": (
+                bptt.clip_by_global_norm,
+                {"gradients": zero, "max_norm": 1.0},
+            ),
+        }
+
+    def call(self, name, /, **wrong):
+        function, right = self.calls[name]
+        return function(**{**right, **wrong})
+
+    def contents(self):
+        """All that must not change, bit by bit."""
+        files = [np.fromfile(self.calls["load_modules"][1]["path"], np.uint8)]
+        return files + [module._flat.copy() for module in self.modules.values()]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("errors"))
+
+
+def all_arrays(result):
+    """Every array in what a call returns."""
+    if isinstance(result, np.ndarray):
+        return [result]
+    if isinstance(result, bptt.Gradients):
+        return [result._flat, *all_arrays((result.input, result.state, result.steps))]
+    return [a for part in result for a in all_arrays(part)] if isinstance(result, tuple) else []
+
+
+def assert_still_right(world, name, before, expected):
+    after = world.contents()
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+    found = all_arrays(world.call(name))
+    for old, new in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value", "error", "sentence"),
+    [
+        pytest.param(name, argument, *row, id=f"{name}-{argument}-{i}")
+        for name, arguments in TABLE.items()
+        for argument, rows in arguments.items()
+        for i, row in enumerate(rows)
+    ],
+)
+def test_error(world, name, argument, value, error, sentence):
+    expected = all_arrays(world.call(name))
+    before = world.contents()
+    with pytest.raises(error) as raised:
+        world.call(name, **{argument: value})
+    assert type(raised.value) is error
+    assert raised.value.args[0] == sentence
+    assert_still_right(world, name, before, expected)
+
+
+# ---- the table has everything --------------------------------------------------------------------
+
+
+def public_callables():
+    """Name -> names of the arguments, of what `bptt` exports and of its methods."""
+    exported = {name: getattr(bptt, name) for name in bptt.__all__}
+    found = {}
+    for name, value in {**exported, "LinearRun": LinearRun}.items():
+        if inspect.isfunction(value):
+            found[name] = value
+        elif inspect.isclass(value):
+            for method, function in inspect.getmembers(value, inspect.isfunction):
+                if method == "__init__":
+                    found[name] = function
+                elif method in ("__call__", "__getitem__", "__setitem__") or method[0] != "_":
+                    found[f"{name}.{method}"] = function
+    for name in ("Run", "LinearRun", "Gradients"):  # made by layers only
+        del found[name]
+    arguments = {
+        name: tuple(a for a in inspect.signature(function).parameters if a != "self")
+        for name, function in found.items()
+    }
+    # of a mapping, and of a tuple
+    for mapping in ("Gradients.keys", "Gradients.items", "Gradients.values", "Gradients.get"):
+        del arguments[mapping]
+    return {name: names for name, names in arguments.items() if names}
+
+
+def test_table_is_complete(world):
+    table = {}
+    for name, arguments in TABLE.items():
+        assert all(arguments.values())
+        table.setdefault(name.split()[-1], set()).update(arguments)
+    for name, arguments in public_callables().items():
+        assert name in table, f"{name} is not in the table"
+        assert table[name] == set(arguments), name
+    assert set(world.calls) == set(TABLE)
+
+
+# ---- whatever comes ------------------------------------------------------------------------------
+
+GARBAGE = [
+    None,
+    object(),
+    b"ab",
+    {},
+    [],
+    [[1, 2], [3]],
+    1 + 2j,
+    np.nan,
+    -1,
+    len,
+    range(3),
+    np.float64(3),
+    np.array(None),
+    np.array("s"),
+    np.zeros(0),
+    np.zeros((2, 0, 3)),
+    np.zeros((0, 5, 3)),
+    np.zeros((2, 5, 0)),
+    np.zeros((1,) * 20),
+    np.zeros((2, 5), [("a", "f8")]),
+    np.zeros((2, 5), "M8[s]"),
+    np.zeros((2, 5, 3), "S3"),
+    np.zeros((2, 5, 3), np.longdouble),
+    np.full((2, 5), 2**64 - 1, np.uint64),
+    np.iinfo(np.int64).min + np.zeros((2, 5), int),
+]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_anything_else_is_an_error_or_right(world, name):
+    """Nothing crashes, no error of a library below comes through, and nothing is changed."""
+    expected, before = all_arrays(world.call(name)), world.contents()
+    for argument in set(world.calls[name][1]) - {"path"}:
+        for value in GARBAGE:
+            sentence = ""
+            try:
+                world.call(name, **{argument: value})
+            except (TypeError, ValueError, KeyError) as error:
+                sentence = str(error)
+            assert "incompatible function arguments" not in sentence
+    world.call("save_modules")  # no modules and no metadata were right, too
+    assert_still_right(world, name, before, expected)
+
+
+# ---- more than one argument ----------------------------------------------------------------------
+
+
+def test_time_major_says_so():
+    layer = bptt.GRU(3, 4, bidirectional=True, time_major=True, dtype="float64")
+    run = layer.forward(X)  # T = 2, B = 5
+    for call, sentence in [
+        (
+            lambda: layer(X[0]),
+            "x must have shape (steps, batch, input_size) with input_size = 3, got (5, 3)",
+        ),
+        (
+            lambda: layer(IDS[None]),
+            "x as token ids must have shape (steps, batch) or (steps,), got (1, 2, 5)",
+        ),
+        (
+            lambda: layer(X, lengths=np.array([2, 2])),
+            "lengths must have shape (batch,) = (5,), got (2,)",
+        ),
+        (
+            lambda: run.backward(np.zeros((5, 2, 8)), retain=True),
+            "d_output must have shape (steps, batch, output_size) = (2, 5, 8), got (5, 2, 8)",
+        ),
+        (
+            lambda: layer(X, state=H),
+            "state must have shape (num_layers*directions, batch, hidden_size) = (2, 5, 4), "
+            "got (2, 2, 4)",
+        ),
+    ]:
+        with pytest.raises(ValueError) as raised:  # noqa: PT011
+            call()
+        assert str(raised.value) == sentence
+    assert run.backward(run.output).input.shape == X.shape
+
+
+def test_a_failed_backward_releases_nothing(world):
+    run = world.modules["GRU"].forward(X)
+    with pytest.raises(ValueError, match="d_output must have shape"):
+        run.backward(np.zeros((2, 5, 3)))
+    with pytest.raises(ValueError, match="backward needs d_output, d_state or both, got neither"):
+        run.backward()
+    run.backward(run.output)
+    with pytest.raises(RuntimeError, match="backward needs what forward kept"):
+        run.backward(run.output)
+
+
+def test_missing_and_unknown_arguments():
+    for kind in (bptt.RNN, bptt.LSTM, bptt.GRU, bptt.Linear):
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            kind(3)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+            kind(3, 4, colour="red")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'gate_activation'"):
+        bptt.RNN(3, 4, gate_activation="sigmoid")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'reset_after'"):
+        bptt.LSTM(3, 4, reset_after=True)

@@ -1,0 +1,225 @@
+"""Exact gradients, shown without the reference: by central differences, and by taking runs apart.
+
+All in float64, on every instruction set, for layers as a user calls them.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bptt
+from cases import (
+    ACTIVATIONS,
+    CELLS,
+    EVERYTHING,
+    GATE_ACTIVATIONS,
+    MERGES,
+    Case,
+    every_cell,
+    make,
+    make_layer,
+)
+from results import arrays_of, as_state
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+EPSILON = 1e-5  # error of the difference: ε² from the curve, 1e-16/ε from rounding
+ALLOWED = 1e-6  # relative to the largest of an array
+
+SMALL = replace(EVERYTHING, steps=5, batch=4, input_size=3, hidden_size=3)
+
+
+class Problem:
+    """A layer, its arguments, and a loss of everything it returns that is not linear in them."""
+
+    def __init__(self, case, **more):
+        self.given = make(case)
+        self.layer = make_layer(case, self.given, **more)
+        if self.layer.time_major:
+            for name in ("x", "d_output"):
+                setattr(self.given, name, getattr(self.given, name).swapaxes(0, 1).copy())
+
+    def run(self):
+        # Every copy of a layer draws the same dropout masks.
+        layer = copy.deepcopy(self.layer) if self.layer.dropout else self.layer
+        return layer.forward(self.given.x, lengths=self.given.lengths, state=self.given.state)
+
+    def loss(self):
+        run, given = self.run(), self.given
+        pairs = [(run.output, given.d_output)]
+        if given.d_state is not None:
+            pairs += zip(arrays_of(run.state), arrays_of(given.d_state), strict=True)
+        return sum(np.sum(np.sin(y) * d) for y, d in pairs)
+
+    def gradients(self):
+        run, given = self.run(), self.given
+        d_state = None
+        if given.d_state is not None:
+            pairs = zip(arrays_of(run.state), arrays_of(given.d_state), strict=True)
+            d_state = as_state([np.cos(s) * d for s, d in pairs])
+        return run.backward(np.cos(run.output) * given.d_output, d_state)
+
+    def differences(self, array, changed=lambda array: None):
+        """dL/d array, element by element; `changed` is told after every change."""
+        found = np.empty_like(array)
+        for index in np.ndindex(array.shape):
+            kept, losses = array[index], []
+            for value in (kept + EPSILON, kept - EPSILON):
+                array[index] = value
+                changed(array)
+                losses.append(self.loss())
+            array[index] = kept
+            changed(array)
+            found[index] = (losses[0] - losses[1]) / (2 * EPSILON)
+        return found
+
+
+def assert_same_gradient(name, actual, expected):
+    error, scale = np.abs(actual - expected).max(), np.abs(expected).max()
+    assert error <= ALLOWED * scale, f"{name}: {error / scale:.1e} relative"
+
+
+def check(case, **more):
+    problem = Problem(case, **more)
+    gradients, given, layer = problem.gradients(), problem.given, problem.layer
+    for name, parameter in layer.parameters.items():
+        expected = problem.differences(
+            parameter.copy(), lambda array, name=name: layer.__setitem__(name, array)
+        )
+        assert_same_gradient(name, gradients[name], expected)
+    if case.ids:
+        assert gradients.input is None
+    else:
+        assert_same_gradient("input", gradients.input, problem.differences(given.x))
+    if case.state:
+        pairs = zip(arrays_of(given.state), arrays_of(gradients.state), strict=True)
+        for name, (array, d) in zip("hc", pairs, strict=False):
+            assert_same_gradient(name, d, problem.differences(array))
+
+
+@every_cell
+def test_one_layer(cell):
+    check(Case(cell, hidden_size=9))
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@every_cell
+def test_everything_at_once(cell, merge):
+    check(replace(SMALL, cell=cell, merge=merge))
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@every_cell
+def test_fixed_dropout(cell, merge):
+    check(replace(SMALL, cell=cell, merge=merge, dropout=0.4), time_major=True)
+
+
+@every_cell
+def test_ids(cell):
+    check(replace(SMALL, cell=cell, ids=True, input_size=6))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(cell, activation, gate, steps=4, batch=2, input_size=2, hidden_size=5, state=True)
+        for cell in CELLS
+        for activation in ACTIVATIONS
+        for gate in (GATE_ACTIVATIONS[:1] if cell == "rnn" else GATE_ACTIVATIONS)
+    ],
+    ids=str,
+)
+def test_activations(case):
+    check(case)
+
+
+@every_cell
+def test_no_gradient_comes_out_of_the_padding(cell):
+    case = replace(SMALL, cell=cell, lengths="ragged", batch=7)
+    problem = Problem(case)
+    gradients = problem.gradients()
+    padding = np.arange(case.steps) >= problem.given.lengths[:, None]
+    assert padding.any()
+    assert not gradients.input[padding].any()
+    assert gradients.input[~padding].all()
+
+
+@every_cell
+def test_gradients_of_every_step(cell):
+    """dL/ds_t is what a run of the later steps alone says about the state it begins with."""
+    case = Case(cell, steps=7, hidden_size=10, state=True)
+    given = make(case)
+    layer = make_layer(case, given)
+    x, d_output, d_state = given.x, given.d_output, as_state(arrays_of(given.d_state))
+    run = layer.forward(x, state=given.state)
+    steps = run.backward(d_output, d_state, steps=True, retain=True).steps
+    for t in range(case.steps):
+        head = layer.forward(x[:, : t + 1], state=given.state)
+        d_later = d_state
+        if t + 1 < case.steps:
+            tail = layer.forward(x[:, t + 1 :], state=head.state)
+            d_later = tail.backward(d_output[:, t + 1 :], d_state).state
+        if cell != "lstm":
+            d_h = d_later + d_output[:, t]
+        else:
+            d_h = d_later.h + d_output[:, t]
+            phi_c = np.tanh(run.cells()[:, t])  # c_t also acts through h_t = o ⊙ φ(c_t)
+            d_c = d_later.c + d_h * run.gates()["output"][:, t] * (1 - phi_c**2)
+            np.testing.assert_allclose(steps.cell[:, :, t], d_c, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(steps.hidden[:, :, t], d_h, rtol=1e-12, atol=1e-14)
+
+
+@every_cell
+def test_sum_over_a_batch(cell):
+    """The gradient of a batch is the sum of those of its rows."""
+    case = replace(SMALL, cell=cell, batch=6)
+    given = make(case)
+    layer = make_layer(case, given)
+
+    def gradients(rows):
+        def part(state):
+            return as_state([s[:, rows] for s in arrays_of(state)])
+
+        run = layer.forward(given.x[rows], lengths=given.lengths[rows], state=part(given.state))
+        return run.backward(given.d_output[rows], part(given.d_state))
+
+    whole = gradients(slice(None))
+    rows = [gradients(slice(b, b + 1)) for b in range(case.batch)]
+    for name in layer:
+        expected = np.sum([row[name] for row in rows], axis=0)
+        np.testing.assert_allclose(whole[name], expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(whole.input, np.concatenate([row.input for row in rows]))
+
+
+def test_backpropagation_through_a_whole_network():
+    """Ids to layer to output layer to loss, as in training, ragged and time-major."""
+    rng = np.random.default_rng(0)
+    gru = bptt.GRU(5, 6, num_layers=2, dtype="float64", seed=0, time_major=True)
+    head = bptt.Linear(6, 5, dtype="float64", seed=1)
+    x, targets = rng.integers(0, 5, (7, 3)), rng.integers(0, 5, (7, 3))
+    lengths = np.array([4, 7, 0])
+    options = {"lengths": lengths, "time_major": True, "reduction": "mean"}
+
+    def loss():
+        y, _ = gru(x, lengths=lengths)
+        return bptt.softmax_cross_entropy(head(y), targets, **options).value
+
+    run = gru.forward(x, lengths=lengths)
+    scores = head.forward(run.output)
+    d_logits = bptt.softmax_cross_entropy(scores.output, targets, **options).d_logits
+    d_head = scores.backward(d_logits)
+    d_gru = run.backward(d_head.input)
+    for module, gradients in [(head, d_head), (gru, d_gru)]:
+        for name in module:
+            direction = rng.standard_normal(module[name].shape)
+            middle, losses = module[name].copy(), []
+            for sign in (1, -1):
+                module[name] = middle + sign * EPSILON * direction
+                losses.append(loss())
+            module[name] = middle
+            expected = (losses[0] - losses[1]) / (2 * EPSILON)
+            assert np.sum(gradients[name] * direction) == pytest.approx(expected, rel=ALLOWED)

@@ -1,0 +1,259 @@
+"""What a call reads: any strides, orders and kinds of input give the same results, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bptt
+from cases import (
+    DTYPES,
+    EVERYTHING,
+    MERGES,
+    Case,
+    assert_all_close,
+    dtype_id,
+    every_cell,
+    make,
+    make_layer,
+)
+from results import assert_identical, results
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def misaligned(x):
+    memory = np.zeros(x.nbytes + 1, np.uint8)[1:]
+    y = np.ndarray(x.shape, x.dtype, memory)
+    y[...] = x
+    return y
+
+
+def read_only(x):
+    y = x.copy()
+    y.flags.writeable = False
+    return y
+
+
+def one_field(x):
+    """Elements 12 (or 9) bytes apart: strides that are no multiple of their size."""
+    y = np.zeros(x.shape, [("value", x.dtype), ("other", "u1")])
+    y["value"] = x
+    return y["value"]
+
+
+def every_third(x):
+    y = np.full((*x.shape[:-1], 3 * x.shape[-1]), np.nan, x.dtype)
+    y[..., 1::3] = x
+    return y[..., 1::3]
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "steps first": lambda x: x.swapaxes(0, 1).copy().swapaxes(0, 1),
+    "features first": lambda x: np.moveaxis(np.moveaxis(x, -1, 0).copy(), 0, -1),
+    "every third": every_third,
+    "padded rows": lambda x: np.pad(x, [(1, 2)] * x.ndim)[(slice(1, -2),) * x.ndim],
+    "backwards": lambda x: x[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
+    "read-only": read_only,
+    "misaligned": misaligned,
+    "one field": one_field,
+    "subclass": lambda x: x.view(np.ma.MaskedArray),
+}
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@every_cell
+def test_any_memory_layout(cell, layout, dtype):
+    case = replace(EVERYTHING, cell=cell)
+    p, change = make(case, dtype), LAYOUTS[layout]
+    layer = make_layer(case, p)
+
+    def changed(value):
+        return tuple(map(change, value)) if isinstance(value, tuple) else change(value)
+
+    expected = results(layer, p.x, p.d_output, p.d_state, lengths=p.lengths, state=p.state)
+    before = p.x.copy()
+    assert_identical(
+        results(
+            layer,
+            changed(p.x),
+            changed(p.d_output),
+            changed(p.d_state),
+            lengths=np.repeat(p.lengths, 2)[::2],
+            state=changed(p.state),
+        ),
+        expected,
+    )
+    np.testing.assert_array_equal(p.x, before)
+
+
+@pytest.mark.usefixtures("isa")
+@every_cell
+def test_broadcast_input(cell):
+    case = replace(EVERYTHING, cell=cell)
+    p = make(case)
+    layer = make_layer(case, p)
+    shape, d_shape = p.x.shape, p.d_output.shape
+    for x, d in [
+        (p.x[:1], p.d_output[:1]),
+        (p.x[:, :1], p.d_output[:, :1]),
+        (p.x[..., :1], p.d_output[..., :1]),
+        (np.ones(()), np.ones(())),
+    ]:
+        x, d = np.broadcast_to(x, shape), np.broadcast_to(d, d_shape)
+        assert 0 in x.strides
+        expected = results(layer, x.copy(), d.copy(), lengths=p.lengths)
+        assert_identical(results(layer, x, d, lengths=p.lengths), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@every_cell
+def test_any_memory_layout_of_a_step(cell, layout):
+    case = Case(cell, batch=6, input_size=7, hidden_size=11, state=True)
+    p = make(case)
+    layer, x = make_layer(case, p), p.x[:, :1]
+    expected, _ = layer.step(x[:, 0], p.state)
+    y, _ = layer.step(LAYOUTS[layout](x)[:, 0], p.state)
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_other_byte_order_is_no_float_but_an_integer():
+    layer = bptt.GRU(3, 4, dtype="float64", seed=0)
+    x, ids, lengths = np.ones((2, 5, 3)), np.ones((2, 5), int), np.array([3, 5])
+    with pytest.raises(TypeError, match=r"x must have dtype float64 as the layer .*, got >f8"):
+        layer(x.astype(">f8"))
+    expected, _ = layer(ids, lengths=lengths)
+    for kind in (">i8", "<i2", ">u4", "u1", "i1"):
+        y, _ = layer(ids.astype(kind), lengths=lengths.astype(kind))
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_memory_of_results_is_the_callers_own():
+    """Nothing that a call returned changes with the next call."""
+    case = replace(EVERYTHING, cell="lstm")
+    p = make(case)
+    layer = make_layer(case, p)
+    first = results(layer, p.x, lengths=p.lengths)
+    kept = {name: value.copy() for name, value in first.items()}
+    results(layer, -p.x, state=p.state)
+    layer.forward(p.x, lengths=p.lengths).backward(p.d_output, p.d_state)
+    assert_identical(first, kept)
+    y, state = layer(p.x)
+    for array in (y, *state):
+        assert array.flags.writeable
+        assert array.flags.c_contiguous
+        assert array.flags.owndata
+
+
+# ---- two ways to say the same --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("merge", MERGES)
+@every_cell
+def test_time_major(cell, merge):
+    case = replace(EVERYTHING, cell=cell, merge=merge)
+    p = make(case)
+    arguments = {"lengths": p.lengths, "state": p.state}
+    expected = results(make_layer(case, p), p.x, p.d_output, p.d_state, **arguments)
+    layer = make_layer(case, p, time_major=True)
+    x, d_output = p.x.swapaxes(0, 1), p.d_output.swapaxes(0, 1)
+    for copy in (np.asarray, np.ascontiguousarray):
+        found = results(layer, copy(x), copy(d_output), p.d_state, **arguments)
+        for name in ("output", "inference", "input", "hidden_steps", "cell_steps"):
+            if name in found:
+                found[name] = found[name].swapaxes(-2, -3)
+        assert_identical(found, expected)
+    run, twin = layer.forward(x, **arguments), make_layer(case, p).forward(p.x, **arguments)
+    for name, gate in run.gates(1, reverse=True).items():
+        np.testing.assert_array_equal(gate.swapaxes(0, 1), twin.gates(1, reverse=True)[name])
+    if cell == "lstm":
+        np.testing.assert_array_equal(run.cells(1).swapaxes(0, 1), twin.cells(1))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@every_cell
+def test_ids_are_one_hot(cell, dtype, time_major):
+    case = replace(EVERYTHING, cell=cell, ids=True)
+    p = make(case, dtype)
+    layer = make_layer(case, p, time_major=time_major)
+    ids = p.x.swapaxes(0, 1) if time_major else p.x
+    arguments = {"lengths": p.lengths, "state": p.state}
+    expected = results(layer, np.eye(case.input_size, dtype=dtype)[ids], **arguments)
+    del expected["input"]
+    found = results(layer, ids, **arguments)
+    for name in ("output", "inference"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert_all_close(found, expected, dtype, case.steps, gradient=True)
+
+
+@every_cell
+def test_one_dimension_of_ids_is_one_sequence(cell):
+    for time_major in (False, True):
+        case = Case(cell, num_layers=2, bidirectional=True, ids=True, batch=1)
+        p = make(case)
+        layer = make_layer(case, p, time_major=time_major)
+        expected = results(layer, p.x.T if time_major else p.x)
+        assert_identical(results(layer, p.x[0]), expected)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@every_cell
+def test_step_by_step_is_the_sequence(cell, dtype, ids):
+    case = Case(cell, num_layers=2, steps=12, batch=5, hidden_size=21, state=True, ids=ids)
+    p = make(case, dtype)
+    layer, state = make_layer(case, p), p.state
+    y, final = layer(p.x, state=state)
+    for t in range(case.steps):
+        y_t, state = layer.step(p.x[:, t], state)
+        np.testing.assert_array_equal(y_t, y[:, t])
+    np.testing.assert_array_equal(state, final)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@every_cell
+def test_training_computes_what_inference_does(cell, dtype):
+    for merge in MERGES:
+        case = replace(EVERYTHING, cell=cell, merge=merge, hidden_size=21)
+        p = make(case, dtype)
+        found = results(make_layer(case, p), p.x, lengths=p.lengths, state=p.state)
+        np.testing.assert_array_equal(found["output"], found["inference"])
+        np.testing.assert_array_equal(found["state0"], found["inferred0"])
+
+
+@every_cell
+def test_no_state_is_a_state_of_zeros(cell):
+    case = replace(EVERYTHING, cell=cell)
+    p = make(case)
+    layer = make_layer(case, p)
+    zero = np.zeros(case.state_shape)
+    state = (zero, zero) if cell == "lstm" else zero
+    expected = results(layer, p.x, p.d_output, state, state=state)
+    assert_identical(results(layer, p.x, p.d_output), expected)
+    if cell == "lstm":
+        assert_identical(results(layer, p.x, p.d_output, state=[zero, zero]), expected)
+
+
+def test_lengths_of_any_kind():
+    layer = bptt.RNN(3, 4, dtype="float64", seed=0)
+    x = np.random.default_rng(0).normal(size=(3, 5, 3))
+    expected, _ = layer(x, lengths=np.array([5, 0, 2]))
+    for lengths in (
+        [5, 0, 2],
+        (5, 0, 2),
+        np.array([5, 0, 2], np.uint8),
+        np.array([[5, 0, 2]]).T[:, 0],
+    ):
+        np.testing.assert_array_equal(layer(x, lengths=lengths)[0], expected)
+    full, _ = layer(x)
+    np.testing.assert_array_equal(layer(x, lengths=[5, 5, 5])[0], full)

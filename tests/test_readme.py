@@ -1,0 +1,35 @@
+"""The README: its example runs, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def example() -> str:
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert isinstance(code, str)
+    return code
+
+
+def test_example_runs(example: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["y"].shape == (8, 100, 128)
+    assert not names["y"][2].any()
+
+
+def test_example_shows_what_comes_out(example: str) -> None:
+    (line,) = [line for line in example.splitlines() if ".shape, " in line]
+    code, comment = line.split("#")
+    names: dict[str, Any] = {}
+    exec(compile(example[: example.index(line)], "README.md", "exec"), names)
+    assert str(eval(code, names)) == f"({comment.strip()})"

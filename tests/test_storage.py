@@ -1,0 +1,171 @@
+"""Modules in files: whole or not at all, and nothing believed that the file says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import bptt
+
+
+@pytest.fixture
+def modules():
+    return {
+        "encoder": bptt.LSTM(3, 4, num_layers=2, bidirectional=True, dropout=0.1, seed=1),
+        "decoder": bptt.GRU(8, 4, reset_after=True, time_major=True, dtype="float64"),
+        "plain": bptt.RNN(2, 5, activation="relu"),
+        "head": bptt.Linear(4, 7, bias=False),
+    }
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def test_round_trip(path, modules):
+    metadata = {"vocabulary": ["a", "ä"], "epochs": 3, "loss": 0.5}
+    bptt.save_modules(path, modules, metadata)
+    loaded, found = bptt.load_modules(str(path))
+    assert found == metadata
+    assert list(loaded) == list(modules)
+    for name, module in modules.items():
+        assert type(loaded[name]) is type(module)
+        assert loaded[name].config == module.config
+        for parameter, value in module.parameters.items():
+            np.testing.assert_array_equal(loaded[name][parameter], value)
+    x = np.ones((2, 3, 3), np.float32)
+    np.testing.assert_array_equal(loaded["encoder"](x)[0], modules["encoder"](x)[0])
+
+
+def test_saving_the_same_gives_the_same_bytes(path, modules):
+    bptt.save_modules(path, modules)
+    first = path.read_bytes()
+    bptt.save_modules(path, modules)
+    assert path.read_bytes() == first
+    assert bptt.load_modules(path)[1] == {}
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("existing", [True, False])
+def test_interrupted_saving_leaves_what_was_there(
+    path, modules, monkeypatch, failing, error, existing
+):
+    if existing:
+        bptt.save_modules(path, modules)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(error):
+        bptt.save_modules(path, {"other": bptt.RNN(1, 1)})
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_what_does_not_fit_a_file(path, modules):
+    class MyRNN(bptt.RNN):
+        pass
+
+    with pytest.raises(TypeError, match=r"modules\['a'\] must be one of RNN, LSTM, GRU, Linear"):
+        bptt.save_modules(path, {"a": MyRNN(1, 1)})
+    with pytest.raises(TypeError, match="JSON"):
+        bptt.save_modules(path, modules, {"layer": modules["plain"]})
+    assert not path.exists()
+
+
+def test_no_such_file(path):
+    with pytest.raises(FileNotFoundError):
+        bptt.load_modules(path)
+
+
+def test_without_safetensors(path, modules, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for call in (lambda: bptt.load_modules(path), lambda: bptt.save_modules(path, modules)):
+        with pytest.raises(ImportError, match=r"needs safetensors: pip install 'bptt\[train\]'"):
+            call()
+
+
+def rename(tensors, old, new):
+    tensors[new] = tensors.pop(old)
+
+
+def change(description, name, **arguments):
+    description[name]["config"].update(arguments)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d, t: t.pop("plain/bias_l0"), "the tensor plain/bias_l0 is missing"),
+        (lambda d, t: rename(t, "plain/bias_l0", "plain/b"), "the tensor plain/bias_l0 is missing"),
+        (lambda d, t: t.update(extra=np.ones(2)), "it holds tensors of no module: extra"),
+        (lambda d, t: d.pop("head"), "it holds tensors of no module: head/weight"),
+        (
+            lambda d, t: t.update({"head/weight": np.ones((7, 3), np.float32)}),
+            "weight must have shape (out_features, in_features) = (7, 4), got (7, 3)",
+        ),
+        (
+            lambda d, t: t.update({"head/weight": np.ones((7, 4))}),
+            "weight must have dtype float32, got float64",
+        ),
+        (
+            lambda d, t: d["head"].update({"class": "Exec"}),
+            "head must be one of RNN, LSTM, GRU, Li",
+        ),
+        (lambda d, t: d["head"].pop("class"), "'class'"),
+        (lambda d, t: d.update(head=[]), "indices must be integers"),
+        (lambda d, t: change(d, "plain", hidden_size=0), "hidden_size must be an integer >= 1"),
+        (
+            lambda d, t: change(d, "plain", hidden_size=6),
+            "must have shape (hidden_size, input_size)",
+        ),
+        (lambda d, t: change(d, "plain", colour="red"), "unexpected keyword argument 'colour'"),
+        (lambda d, t: change(d, "plain", merge="max"), "merge must be one of"),
+    ],
+)
+def test_spoilt_files(path, modules, spoil, message):
+    bptt.save_modules(path, modules)
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    description = json.loads(header["bptt"])
+    spoil(description["modules"], tensors)
+    save_file(tensors, path, {"bptt": json.dumps(description)})
+    with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: ") as raised:
+        bptt.load_modules(path)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        {"format": "pt"},
+        {"bptt": "{}"},
+        {"bptt": "{"},
+        {"bptt": "[]"},
+        {"bptt": '{"format": 1}'},
+    ],
+)
+def test_files_of_other_origin(path, header):
+    save_file({"weight": np.ones(3)}, path, header)
+    with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: "):
+        bptt.load_modules(path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_broken_files(path, modules, length):
+    bptt.save_modules(path, modules)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: "):
+        bptt.load_modules(path)

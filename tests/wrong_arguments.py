@@ -1,0 +1,336 @@
+"""The table of `test_errors`: callable -> argument -> wrong values, each with error and sentence.
+
+The right values are in `test_errors.World`: x (2, 5, 3) in float64, two layers of hidden size 4,
+an output layer from 4 to 6.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import bptt
+
+Rows: TypeAlias = list[tuple[Any, type[Exception], str]]
+
+X = np.random.default_rng(0).normal(size=(2, 5, 3))
+IDS = np.array([[0, 1, 2, 1, 0], [2, 2, 0, 0, 1]])
+H = np.full((2, 2, 4), 0.5)
+
+
+# ---- what is wrong with any argument of a kind ---------------------------------------------------
+
+
+def no_array(name: str, rule: str, *, none: bool = True, integers: bool = True) -> Rows:
+    """Not an array, or of a wrong dtype; `none` and `integers` say whether these are wrong."""
+    kinds: list[Any] = [[0.5], "ab", *([None] if none else [])]
+    dtypes = ["float32", "float16", "complex128", "bool", "object", ">f8"]
+    arrays = [X.astype(dtype) for dtype in dtypes] + ([IDS] if integers else [])
+    return [
+        *((v, TypeError, f"{name} must be a NumPy array, got {type(v).__name__}") for v in kinds),
+        *((a, TypeError, f"{name} must have dtype {rule}, got {a.dtype}") for a in arrays),
+    ]
+
+
+def no_shape(name: str, rule: str, *shapes: tuple[int, ...]) -> Rows:
+    start = f"{name} must have {rule}, got "
+    return [(np.zeros(shape), ValueError, f"{start}{shape}") for shape in shapes]
+
+
+def no_ids(name: str, symbol: str, limit: int) -> Rows:
+    start = f"{name} must lie in [0, {symbol}) = [0, {limit}), got "
+    wrong = (-1, limit, 2**40, -(2**40))
+    huge = np.full_like(IDS, 2**64 - 1, dtype=np.uint64)
+    return [
+        *((np.where(IDS == 2, id_, IDS), ValueError, f"{start}{id_}") for id_ in wrong),
+        (huge, ValueError, f"{start}{2**64 - 1}"),
+    ]
+
+
+def no_state(name: str, lstm: bool) -> Rows:
+    rule = "shape (num_layers*directions, batch, hidden_size) = (2, 2, 4)"
+
+    def part(part_name: str) -> Rows:
+        shapes = [(2, 4), (1, 2, 4), (2, 3, 4), (2, 2, 5), ()]
+        return [
+            *no_array(part_name, "float64", none=False),
+            *no_shape(part_name, rule, *shapes),
+        ]
+
+    if not lstm:
+        array = f"{name} must be a NumPy array, got "
+        pair = bptt.LSTMState(H, H)
+        return [
+            *part(name),
+            ((H, H), TypeError, f"{array}tuple"),
+            (pair, TypeError, f"{array}LSTMState"),
+        ]
+    pair_of = f"{name} of an LSTM must be a pair (h, c) of arrays, got "
+    wrong: list[Any] = [H, "hc", {"h": H, "c": H}]
+    return [
+        *((value, TypeError, pair_of + type(value).__name__) for value in wrong),
+        ((H,), TypeError, f"{pair_of}tuple of 1"),
+        ([H, H, H], TypeError, f"{pair_of}list of 3"),
+        *(((value, H), error, text) for value, error, text in part(f"{name}.h")),
+        *(((H, value), error, text) for value, error, text in part(f"{name}.c")),
+    ]
+
+
+def no_integer(name: str, minimum: int = 1) -> Rows:
+    return [
+        (minimum - 1, ValueError, f"{name} must be an integer >= {minimum}, got {minimum - 1}"),
+        (2.0, TypeError, f"{name} must be an integer, got float"),
+        (True, TypeError, f"{name} must be an integer, got bool"),
+    ]
+
+
+def no_flag(name: str) -> Rows:
+    wrong: list[Any] = [1, "no", None]
+    rule = f"{name} must be True or False, got "
+    return [(value, TypeError, rule + type(value).__name__) for value in wrong]
+
+
+def no_choice(name: str, *choices: str) -> Rows:
+    rule = f"{name} must be one of {', '.join(map(repr, choices))}, got "
+    return [
+        ("soft", ValueError, f"{rule}'soft'"),
+        (None, TypeError, f"{name} must be a string, got NoneType"),
+    ]
+
+
+def no_number(name: str, rule: str, *wrong: float) -> Rows:
+    return [
+        *((value, ValueError, f"{name} must be {rule}, got {value}") for value in (*wrong, np.nan)),
+        ("0", TypeError, f"{name} must be a real number, got str"),
+        (False, TypeError, f"{name} must be a real number, got bool"),
+    ]
+
+
+def no_name(owner: str, names: str) -> Rows:
+    return [
+        (wrong, KeyError, f"{owner} has no parameter {wrong!r}, it has {names}")
+        for wrong in ("U", 0, None)
+    ]
+
+
+def no_list(name: str, kind: str) -> Rows:
+    rule = f"{name} must be {kind} or a list or tuple of them, got "
+    return [
+        (None, TypeError, f"{rule}NoneType"),
+        ([3], TypeError, f"{rule}list of int"),
+        ((), ValueError, f"{name} must not be empty"),
+    ]
+
+
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+DTYPE_AND_SEED: dict[str, Rows] = {
+    "dtype": [
+        (np.float16, TypeError, "dtype must be float32 or float64, got <class 'numpy.float16'>")
+    ],
+    "seed": no_integer("seed", 0),
+}
+RNN = {
+    **{name: no_integer(name) for name in ("input_size", "hidden_size", "num_layers")},
+    **{name: no_flag(name) for name in ("bidirectional", "time_major")},
+    "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
+    "dropout": no_number("dropout", "in [0, 1)", 1.0, -0.5),
+    "activation": no_choice("activation", "tanh", "sigmoid", "relu", "identity"),
+    **DTYPE_AND_SEED,
+}
+HARD = ("hard_sigmoid_fifth", "hard_sigmoid_sixth")
+LSTM = {**RNN, "gate_activation": no_choice("gate_activation", "sigmoid", *HARD)}
+GRU = {**LSTM, "reset_after": no_flag("reset_after")}
+
+AS_LAYER = "float64 as the layer (or integers as token ids)"
+SEQUENCE = "shape (batch, steps, input_size) with input_size = 3"
+STEP = "shape (batch, input_size) with input_size = 3"
+WIDE = "(batch, steps) or (steps,)"
+
+X_ROWS: Rows = [
+    *no_array("x", AS_LAYER, integers=False),
+    *no_shape("x", SEQUENCE, (2, 5), (5, 3), (2, 5, 2), (2, 3, 5), (2, 5, 3, 1), ()),
+    *no_ids("token ids", "input_size", 3),
+    (IDS[None], ValueError, f"x as token ids must have shape {WIDE}, got (1, 2, 5)"),
+    (IDS[0, 0], TypeError, "x must be a NumPy array, got int64"),
+]
+X_T_ROWS: Rows = [
+    *no_array("x_t", AS_LAYER, integers=False),
+    *no_shape("x_t", STEP, (3,), (2, 2), (2, 5, 3), ()),
+    (np.array([1, 3]), ValueError, "token ids must lie in [0, input_size) = [0, 3), got 3"),
+    (np.array([-1, 1]), ValueError, "token ids must lie in [0, input_size) = [0, 3), got -1"),
+    (IDS, ValueError, "x_t as token ids must have shape (batch,), got (2, 5)"),
+]
+LENGTHS_ROWS: Rows = [
+    (np.array([-1, 2]), ValueError, "lengths must lie in [0, steps] = [0, 5], got -1"),
+    (np.array([2, 6]), ValueError, "lengths must lie in [0, steps] = [0, 5], got 6"),
+    (np.array([2**40, 1]), ValueError, f"lengths must lie in [0, steps] = [0, 5], got {2**40}"),
+    (np.array([2]), ValueError, "lengths must have shape (batch,) = (2,), got (1,)"),
+    (np.array([[2, 2]]), ValueError, "lengths must have shape (batch,) = (2,), got (1, 2)"),
+    (3, ValueError, "lengths must have shape (batch,) = (2,), got ()"),
+    (np.array([2.0, 1.0]), TypeError, "lengths must be integers, got dtype float64"),
+    (np.array([True, False]), TypeError, "lengths must be integers, got dtype bool"),
+    (["2", "1"], TypeError, "lengths must be integers, got dtype <U1"),
+    ([2, None], TypeError, "lengths must be integers, got dtype object"),
+]
+LAYER_ROWS: Rows = [
+    *no_integer("layer", 0),
+    (2, ValueError, "layer must be in [0, num_layers) = [0, 2), got 2"),
+]
+REVERSE_ROWS: Rows = [
+    *no_flag("reverse"),
+    (True, ValueError, "reverse=True needs a bidirectional layer"),
+]
+
+
+def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
+    """The table of a recurrent layer; weight_ih has `gates` hidden_size = `rows` rows."""
+    state = no_state("state", kind == "LSTM")
+    sequence = {"x": X_ROWS, "lengths": LENGTHS_ROWS, "state": state}
+    output = "shape (batch, steps, output_size) = (2, 5, 4)"
+    options = "num_layers=2, dropout=0.5, dtype=float64, seed=0"
+    owner = f"{kind}(input_size=3, hidden_size=4, {options})"
+    kinds = ("weight_ih", "weight_hh", "bias")
+    name = no_name(owner, ", ".join(f"{kind}_l{layer}" for layer in (0, 1) for kind in kinds))
+    shape = f"shape ({gates}hidden_size, input_size) = ({rows}, 3)"
+    last = (1, ValueError, f"dropout_mask needs dropout after layer 1 of {owner}")
+    return {
+        f"{kind}.__call__": sequence,
+        f"{kind}.forward": sequence,
+        f"{kind}.step": {"x_t": X_T_ROWS, "state": state},
+        f"{kind}.__getitem__": {"name": name},
+        f"{kind}.__setitem__": {
+            "name": name,
+            "value": [
+                *no_array("weight_ih_l0", "float64"),
+                *no_shape("weight_ih_l0", shape, (rows, 2), (3, rows), (1, rows, 3), ()),
+            ],
+        },
+        f"{kind} Run.backward": {
+            "d_output": [
+                *no_array("d_output", "float64", none=False),
+                *no_shape("d_output", output, (5, 4), (2, 4, 4), (2, 5, 3), (5, 2, 4), ()),
+            ],
+            "d_state": no_state("d_state", kind == "LSTM"),
+            "steps": no_flag("steps"),
+            "retain": no_flag("retain"),
+        },
+        f"{kind} Run.gates": {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS},
+        f"{kind} Run.dropout_mask": {"layer": [*LAYER_ROWS, last]},
+    }
+
+
+# ---- all -----------------------------------------------------------------------------------------
+
+OWNER = "Linear(in_features=4, out_features=6, dtype=float64, seed=0)"
+NAME = no_name(OWNER, "weight, bias")
+LINEAR_X = {
+    "x": [
+        *no_array("x", "float64"),
+        *no_shape("x", "shape (..., in_features) = (..., 4)", (2, 5, 3), (4, 1), ()),
+    ]
+}
+LOGITS: Rows = [
+    ([0.5], TypeError, "logits must be a NumPy array, got list"),
+    (None, TypeError, "logits must be a NumPy array, got NoneType"),
+    (np.ones((2, 5, 6), int), TypeError, "logits must have dtype float32 or float64, got int64"),
+    (X.astype(complex), TypeError, "logits must have dtype float32 or float64, got complex128"),
+    (X.astype(object), TypeError, "logits must have dtype float32 or float64, got object"),
+    *no_shape("logits", "shape (batch, steps, classes) or (batch, classes)", (5,), (2, 5, 6, 1)),
+    (
+        np.zeros((2, 5, 0)),
+        ValueError,
+        "logits must have shape (batch, steps, classes) with classes >= 1, got (2, 5, 0)",
+    ),
+]
+TARGETS: Rows = [
+    ([0], TypeError, "targets must be a NumPy array, got list"),
+    (None, TypeError, "targets must be a NumPy array, got NoneType"),
+    (IDS.astype(float), TypeError, "targets must be integers, got dtype float64"),
+    (IDS > 0, TypeError, "targets must be integers, got dtype bool"),
+    (IDS.T, ValueError, "targets must have shape (batch, steps) = (2, 5), got (5, 2)"),
+    (IDS[0], ValueError, "targets must have shape (batch, steps) = (2, 5), got (5,)"),
+    *no_ids("targets", "classes", 6),
+]
+RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
+MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
+KINDS = "RNN, LSTM, GRU, Linear"
+
+TABLE: dict[str, dict[str, Rows]] = {
+    "RNN": RNN,
+    "LSTM": LSTM,
+    "GRU": GRU,
+    **recurrent("RNN", "", 4),
+    **recurrent("LSTM", "4*", 16),
+    **recurrent("GRU", "3*", 12),
+    "LSTM Run.cells": {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS},
+    "Linear": {
+        **{name: no_integer(name) for name in ("in_features", "out_features")},
+        "bias": no_flag("bias"),
+        **DTYPE_AND_SEED,
+    },
+    "Linear.__getitem__": {"name": NAME},
+    "Linear.__setitem__": {
+        "name": NAME,
+        "value": [
+            *no_array("weight", "float64"),
+            *no_shape("weight", "shape (out_features, in_features) = (6, 4)", (4, 6), (24,), ()),
+        ],
+    },
+    "Linear.__call__": LINEAR_X,
+    "Linear.forward": LINEAR_X,
+    "LinearRun.backward": {
+        "d_output": [
+            *no_array("d_output", "float64"),
+            *no_shape("d_output", "the shape of the output, (2, 5, 6)", (2, 5, 4), (10, 6), ()),
+        ]
+    },
+    "Gradients.__getitem__": {"name": NAME},
+    "Gradients.__setitem__": {
+        "name": NAME,
+        "value": [
+            *no_array("weight", "float64"),
+            *no_shape("weight", "shape (out_features, in_features) = (6, 4)", (4, 6), (24,), ()),
+        ],
+    },
+    "softmax_cross_entropy": {
+        "logits": LOGITS,
+        "targets": TARGETS,
+        "lengths": LENGTHS_ROWS,
+        "time_major": no_flag("time_major"),
+        "reduction": no_choice("reduction", "sum", "mean"),
+    },
+    "SGD": {
+        "modules": MODULES,
+        "learning_rate": RATE,
+        "momentum": no_number("momentum", "in [0, 1)", 1.0, -0.5),
+    },
+    "Adam": {
+        "modules": MODULES,
+        "learning_rate": RATE,
+        "beta1": no_number("beta1", "in [0, 1)", 1.0, -0.5),
+        "beta2": no_number("beta2", "in [0, 1)", 1.0, -0.5),
+        "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+    },
+    "SGD.step": {"gradients": GRADIENTS},
+    "Adam.step": {"gradients": GRADIENTS},
+    "clip_by_value": {"gradients": GRADIENTS, "limit": no_number("limit", "> 0", 0.0, -1.0)},
+    "clip_by_global_norm": {
+        "gradients": GRADIENTS,
+        "max_norm": no_number("max_norm", "> 0", 0.0, -1.0),
+    },
+    "save_modules": {
+        "path": [(3, TypeError, "path must be a string or a path, got int")],
+        "modules": [
+            (3, TypeError, "modules must be a mapping of names to modules, got int"),
+            ({0: bptt.RNN(1, 1)}, TypeError, "names of modules must be strings, got int"),
+            ({"a": 3}, TypeError, f"modules['a'] must be one of {KINDS}, got int"),
+        ],
+        "metadata": [
+            (3, TypeError, "metadata must be a mapping, got int"),
+            ({"a": 1j}, TypeError, "Object of type complex is not JSON serializable"),
+        ],
+    },
+    "load_modules": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
+}

@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.load is not None:
         _show_loaded(arguments)
         return
-    _require("tqdm", "safetensors")
+    _require("tqdm", "safetensors.numpy")
     data = _read(arguments.text)
     vocabulary = Vocabulary.of(data.learnt + data.held_out)
     prompts = _prompts(arguments.prompt, vocabulary, _beginnings(data.learnt))
@@ -179,12 +179,13 @@ def _show_loaded(arguments: argparse.Namespace) -> None:
         display.completion(model, prompt)
 
 
-def _require(*packages: str) -> None:
+def _require(*modules: str) -> None:
     """Import now what is needed later: Ctrl-C must not come while Python caches a module."""
+    packages = dict.fromkeys(name.partition(".")[0] for name in modules)
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise CommandError(f"needs {' and '.join(missing)}: pip install 'bptt[train]'")
-    for name in packages:
+    for name in modules:
         import_module(name)
 
 

@@ -37,6 +37,7 @@ class World:
 
     def add_layer(self, name, layer):
         state = bptt.LSTMState(H, H) if name == "LSTM" else H
+        out = (np.zeros((2, 4)), bptt.LSTMState(H.copy(), H.copy()) if name == "LSTM" else H.copy())
         sequence = {"x": X, "lengths": np.array([2, 5]), "state": state}
         run = layer.forward(**sequence)
         weight = {"name": "weight_ih_l0", "value": layer["weight_ih_l0"].copy()}
@@ -46,7 +47,7 @@ class World:
             name: (type(layer), layer.config),
             f"{name}.__call__": (layer.__call__, sequence),
             f"{name}.forward": (layer.forward, sequence),
-            f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state}),
+            f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state, "out": out}),
             f"{name}.__getitem__": (layer.__getitem__, {"name": "bias_l1"}),
             f"{name}.__setitem__": (layer.__setitem__, weight),
             f"{name} Run.backward": (run.backward, d),
@@ -87,6 +88,8 @@ class World:
             ),
             "SGD.step": (sgd.step, {"gradients": zero}),
             "Adam.step": (adam.step, {"gradients": zero}),
+            "set_num_threads": (bptt.set_num_threads, {"n": 2}),
+            "threads": (bptt.threads, {"n": 2}),
             "clip_by_value": (bptt.clip_by_value, {"gradients": zero, "limit": 1.0}),
             "clip_by_global_norm": (
                 bptt.clip_by_global_norm,

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import bptt
 from bptt import _cpu, _loader
 from bptt.config import config, show_config
 
@@ -93,7 +94,7 @@ def test_config() -> None:
     assert items["isa"] == _loader.kernels.config()["isa"]
     assert items["isas_built"] == list(_loader.built())
     assert items["isas_supported"] == _cpu.supported()
-    assert isinstance(items["openmp_threads"], int)
+    assert items["threads"] == bptt.get_num_threads()
 
 
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +103,7 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     items = config()
     assert len(lines) == len(items)
     assert lines[0].split() == ["version", items["version"]]
-    assert f"openmp threads  {items['openmp_threads']}" in lines
+    assert f"threads         {items['threads']}" in lines
     assert f"isas built      {', '.join(_loader.built())}" in lines
 
 

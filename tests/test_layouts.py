@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -217,6 +218,38 @@ def test_step_by_step_is_the_sequence(cell, dtype, ids):
         y_t, state = layer.step(p.x[:, t], state)
         np.testing.assert_array_equal(y_t, y[:, t])
     np.testing.assert_array_equal(state, final)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@every_cell
+def test_step_in_place(cell, dtype):
+    case = Case(cell, num_layers=2, steps=12, batch=5, hidden_size=21)
+    p = make(case, dtype)
+    layer = make_layer(case, p)
+    y, final = layer(p.x)
+    out = layer.step(p.x[:, 0])
+    for t in range(1, case.steps):
+        assert layer.step(p.x[:, t], out[1], out=out) is out
+        np.testing.assert_array_equal(out[0], y[:, t])
+    np.testing.assert_array_equal(out[1], final)
+    assert isinstance(out[1], bptt.LSTMState) == (cell == "lstm")
+
+
+def test_step_in_place_allocates_nothing():
+    layer, x = bptt.LSTM(8, 16, seed=0), np.zeros((1, 8), np.float32)
+    out = layer.step(x)
+    tracemalloc.start()
+    try:
+        layer.step(x, out[1], out=out)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(100):
+            layer.step(x, out[1], out=out)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 200  # the call itself: less than the smallest NumPy array takes
 
 
 @pytest.mark.usefixtures("isa")

@@ -77,6 +77,34 @@ def no_state(name: str, lstm: bool) -> Rows:
     ]
 
 
+def no_out(lstm: bool) -> Rows:
+    y = np.zeros((2, 4))
+    last: Any = bptt.LSTMState(H.copy(), H.copy()) if lstm else H.copy()
+    locked = y.copy()
+    locked.flags.writeable = False
+    whole = np.zeros((2, 2, 4))
+    pair = "out must be what step returns: a tuple (y_t, state)"
+    plain = "out must be writeable C-contiguous arrays in the machine's byte order"
+    apart = "out must be arrays that share no memory with each other"
+    return [
+        (y, TypeError, pair),
+        ((y,), TypeError, pair),
+        ([y, last], TypeError, pair),
+        ((y, None), TypeError, pair),
+        *[((v, last), *row) for v, *row in no_array("out's y_t", "float64", none=False)],
+        *[
+            ((v, last), *row)
+            for v, *row in no_shape(
+                "out's y_t", "shape (batch, output_size) = (2, 4)", (4,), (3, 4), (2, 5)
+            )
+        ],
+        *[((y, v), *row) for v, *row in no_state("out's state", lstm) if v is not None],
+        ((locked, last), ValueError, plain),
+        ((np.zeros((4, 2)).T, last), ValueError, plain),
+        ((whole[0], bptt.LSTMState(H.copy(), whole) if lstm else whole), ValueError, apart),
+    ]
+
+
 def no_integer(name: str, minimum: int = 1) -> Rows:
     return [
         (minimum - 1, ValueError, f"{name} must be an integer >= {minimum}, got {minimum - 1}"),
@@ -174,6 +202,10 @@ LENGTHS_ROWS: Rows = [
     (["2", "1"], TypeError, "lengths must be integers, got dtype <U1"),
     ([2, None], TypeError, "lengths must be integers, got dtype object"),
 ]
+THREADS: Rows = [
+    *no_integer("n"),
+    (1025, ValueError, "n must be an integer <= 1024, got 1025"),
+]
 LAYER_ROWS: Rows = [
     *no_integer("layer", 0),
     (2, ValueError, "layer must be in [0, num_layers) = [0, 2), got 2"),
@@ -198,7 +230,7 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     return {
         f"{kind}.__call__": sequence,
         f"{kind}.forward": sequence,
-        f"{kind}.step": {"x_t": X_T_ROWS, "state": state},
+        f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(kind == "LSTM")},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {
             "name": name,
@@ -315,6 +347,8 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "SGD.step": {"gradients": GRADIENTS},
     "Adam.step": {"gradients": GRADIENTS},
+    "set_num_threads": {"n": THREADS},
+    "threads": {"n": THREADS},
     "clip_by_value": {"gradients": GRADIENTS, "limit": no_number("limit", "> 0", 0.0, -1.0)},
     "clip_by_global_norm": {
         "gradients": GRADIENTS,

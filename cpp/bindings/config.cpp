@@ -2,11 +2,8 @@
 
 #include <Eigen/Core>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
 #include "bindings/register.hpp"
+#include "core/threads.hpp"
 
 namespace {
 
@@ -20,15 +17,15 @@ constexpr const char* compiler() {
 
 py::dict config() {
   using namespace py::literals;
-#if defined(_OPENMP)
-  const int threads = omp_get_max_threads();
-#else
-  const int threads = 0;
-#endif
-  return py::dict("isa"_a = BPTT_ISA, "eigen"_a = EIGEN_VERSION_STRING, "compiler"_a = compiler(),
-                  "openmp"_a = threads);
+  return py::dict("isa"_a = BPTT_ISA, "eigen"_a = EIGEN_VERSION_STRING, "compiler"_a = compiler());
 }
 
 }  // namespace
 
-void register_config(py::module_& m) { m.def("config", &config); }
+void register_config(py::module_& m) {
+  using namespace py::literals;
+  m.def("config", &config);
+  m.def("thread_limit", &bptt::thread_limit);
+  m.def("set_thread_limit", &bptt::set_thread_limit, "threads"_a);
+  m.def("set_own_thread_limit", &bptt::set_own_thread_limit, "threads"_a);
+}

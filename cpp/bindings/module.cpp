@@ -7,6 +7,7 @@ PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
   m.doc() = "Kernels of bptt for the instruction set " BPTT_ISA ".";
   register_config(m);
   register_network(m);
+  register_step(m);
   register_linear(m);
   register_losses(m);
   register_optimisers(m);

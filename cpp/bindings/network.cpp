@@ -77,30 +77,6 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
   return py::make_tuple(y, last.h, last.c_or_none(), kept);
 }
 
-template <class S>
-py::tuple step(const Network<S>& network, py::handle x, py::handle state) {
-  const NetworkSpec& spec = network.spec();
-  Input<S> input = require_input<S>(spec, x, true);
-  const RowPlan plan(input.batch, 1);
-  read_ids(input, spec, plan);
-  const State<S> initial = require_state<S>(spec, input.batch, state, "state");
-  Dense<S> y({input.batch, spec.output_size()});
-  NewState<S> last(spec, input.batch);
-  const NetworkForward<S> call{&plan,
-                               input.x,
-                               {y.mutable_data(), spec.output_size(), 0, 1},
-                               initial.data(initial.h),
-                               initial.data(initial.c),
-                               last.h.mutable_data(),
-                               last.c_data(),
-                               nullptr};
-  {
-    const py::gil_scoped_release release;
-    network.forward(call);
-  }
-  return py::make_tuple(y, last.h, last.c_or_none());
-}
-
 /// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
 template <class S>
 std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const NetworkSpec& spec,
@@ -253,12 +229,6 @@ void register_network(py::module_& m) {
         });
       },
       "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a);
-  m.def(
-      "step",
-      [](const py::capsule& network, py::object x_t, py::object state) {
-        return visit_capsule<Network>(network, [&](const auto& n) { return step(n, x_t, state); });
-      },
-      "network"_a, "x_t"_a, "state"_a);
   m.def(
       "backward",
       [](const py::capsule& network, const py::capsule& saved, py::object x, py::object y,

@@ -6,6 +6,7 @@ namespace py = pybind11;
 
 void register_config(py::module_& m);
 void register_network(py::module_& m);
+void register_step(py::module_& m);
 void register_linear(py::module_& m);
 void register_losses(py::module_& m);
 void register_optimisers(py::module_& m);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/types.hpp"
@@ -80,6 +82,13 @@ class Arena {
     std::byte* const start = blocks_[block_].data() + used_;
     used_ += bytes;
     return reinterpret_cast<T*>(start);
+  }
+
+  /// A new object that is never destroyed.
+  template <class T, class... Arguments>
+  T* make(Arguments&&... arguments) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    return new (take<std::byte>(sizeof(T))) T(std::forward<Arguments>(arguments)...);
   }
 
   template <class T>

@@ -18,8 +18,8 @@ class CellDirection final : public Direction<S> {
 
   CellDirection(const Activations& activations, Index input_size, Index hidden_size,
                 const S* parameters, bool training);
-  void forward(const ForwardTask<S>& task) const override;
-  void backward(const BackwardTask<S>& task) const override;
+  Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
+  Pass* backward(const BackwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
   Index saved_columns() const override { return Cell::kSaved; }
   void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved, Index column,
                   Sequence<S> out) const override;
@@ -29,6 +29,8 @@ class CellDirection final : public Direction<S> {
  private:
   class ForwardLoop;
   class BackwardLoop;
+  struct ChunkGradients;
+  class WeightGradients;
 
   // Where a gate lies in a row of gates.
   static constexpr int first_gate(int phase) { return phase == 0 ? 0 : Cell::phase_gates(0); }
@@ -40,6 +42,7 @@ class CellDirection final : public Direction<S> {
            (block * Cell::phase_gates(phase) + gate - first_gate(phase)) * kLanes;
   }
   Index gates_width() const { return Cell::kGates * padded_; }
+  Range blocks_range() const { return {0, blocks_}; }
   Index saved_width() const { return Cell::kSaved * padded_; }
 
   /// The caller's (B, H), or null for 0, to zeroed rows of padded H in the order of ranks.
@@ -49,10 +52,10 @@ class CellDirection final : public Direction<S> {
       std::copy_n(from + plan.row(rank) * hidden_, hidden_, to + rank * padded_);
     }
   }
-  /// The way back; row_of(rank) is where a row lies.
+  /// The way back for some ranks; row_of(rank) is where a row lies.
   template <class RowOf>
-  void write_state(const RowPlan& plan, S* to, RowOf row_of) const {
-    for (Index rank = 0; rank < plan.batch(); ++rank) {
+  void write_state(const RowPlan& plan, Range ranks, S* to, RowOf row_of) const {
+    for (Index rank = ranks.first; rank < ranks.last; ++rank) {
       std::copy_n(row_of(rank), hidden_, to + plan.row(rank) * hidden_);
     }
   }
@@ -123,18 +126,32 @@ CellDirection<Cell, S>::CellDirection(const Activations& activations, Index inpu
   }
 }
 
-/// Steps [first, last) whose rows together stay within `bytes`, at least one step.
-inline Index chunk_end(const RowPlan& plan, Index first, Index row_bytes, Index bytes) {
-  const Index rows = plan.first_row(first) + bytes / row_bytes;
+/// Some steps, and their rows in packed order.
+struct StepRange {
+  Index first, last;
+  Index first_row, rows;
+};
+
+/// The end of the steps from `first` on whose rows together stay within `bytes`, at least one step.
+inline Index chunk_end(const RowPlan& plan, Range ranks, Index first, Index row_bytes,
+                       Index bytes) {
+  const Index longest = plan.longest(ranks);
+  Index left = bytes / row_bytes - plan.active(ranks, first);
   Index last = first + 1;
-  while (last < plan.longest() && plan.first_row(last + 1) <= rows) ++last;
+  for (; last < longest && plan.active(ranks, last) <= left; ++last) {
+    left -= plan.active(ranks, last);
+  }
   return last;
 }
 
 template <class S>
-const S** row_pointers(const S* first, Index stride, Index rows) {
-  const S** const pointers = scratch().take<const S*>(rows);
+void point_to_rows(const S** pointers, const S* first, Index stride, Index rows) {
   for (Index r = 0; r < rows; ++r) pointers[r] = first + r * stride;
+}
+template <class S>
+const S** row_pointers(Arena& arena, const S* first, Index stride, Index rows) {
+  const S** const pointers = arena.take<const S*>(rows);
+  point_to_rows(pointers, first, stride, rows);
   return pointers;
 }
 

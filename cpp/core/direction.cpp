@@ -4,6 +4,10 @@
 
 namespace bptt {
 
+Index gates_of(CellKind kind) {
+  return visit_cell(kind, [](auto cell) -> Index { return cell.kGates; });
+}
+
 ParameterSizes parameter_sizes(CellKind kind, Index input_size, Index hidden_size) {
   return visit_cell(kind, [=](auto cell) -> ParameterSizes {
     const Index rows = cell.kGates * hidden_size;

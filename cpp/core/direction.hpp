@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/buffer.hpp"
+#include "core/crew.hpp"
 #include "core/rows.hpp"
 #include "core/types.hpp"
 
@@ -59,15 +60,44 @@ struct ParameterSizes {
   Index weight_ih, weight_hh, bias, bias_hn;
   Index total() const { return weight_ih + weight_hh + bias + bias_hn; }
 };
+Index gates_of(CellKind cell);
 ParameterSizes parameter_sizes(CellKind cell, Index input_size, Index hidden_size);
+
+/// How the threads of a crew share one direction's work.
+enum class Split {
+  kRows,   // each takes some rows of the batch through all steps
+  kUnits,  // each takes some hidden units of all rows, and they meet at every step
+};
+
+/// The threads of a call and what they do.
+struct Sharing {
+  int threads = 1;
+  bool side_by_side = false;  // half of the threads take each direction
+  Split split = Split::kRows;
+  int side_threads() const { return side_by_side ? threads / 2 : threads; }
+};
+
+/// One direction's way through time, with all its memory: run by all members of a crew together,
+/// it allocates nothing and throws nothing.
+class Pass {
+ public:
+  /// Takes memory without content, which passes that run one after the other may share.
+  virtual void take_chunk(Arena& arena) = 0;
+  virtual void run(Member& member) const = 0;
+
+ protected:
+  ~Pass() = default;
+};
 
 /// The packed weights of one direction of one layer; immutable, so any thread may use it.
 template <class S>
 class Direction {
  public:
   virtual ~Direction() = default;
-  virtual void forward(const ForwardTask<S>& task) const = 0;
-  virtual void backward(const BackwardTask<S>& task) const = 0;
+  /// Passes live in the arena, and read their tasks' plan and arrays while they run.
+  virtual Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const = 0;
+  virtual Pass* backward(const BackwardTask<S>& task, const Sharing& sharing,
+                         Arena& arena) const = 0;
 
   /// Copies of what forward kept: gate columns to out[column] and cell states, at each row's own
   /// time.

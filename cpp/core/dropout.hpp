@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/rows.hpp"
 #include "core/types.hpp"
 
 // Inverted dropout: each value is kept with probability 1-p and scaled by 1/(1-p), so that nothing
@@ -26,8 +27,8 @@ class DropoutMask {
 
   /// out = in * mask; in and out may be the same.
   template <class S>
-  void apply(const S* in, S* out, Index count) const {
-    for (Index i = 0; i < count; ++i) out[i] = in[i] * factor<S>(i);
+  void apply(const S* in, S* out, Range range) const {
+    for (Index i = range.first; i < range.last; ++i) out[i] = in[i] * factor<S>(i);
   }
 
  private:

@@ -1,8 +1,11 @@
 #include "core/network.hpp"
 
-#include "core/denormals.hpp"
+#include <deque>
+
 #include "core/dropout.hpp"
 #include "core/merge.hpp"
+#include "core/sharing.hpp"
+#include "core/threads.hpp"
 
 namespace bptt {
 
@@ -45,118 +48,233 @@ S* sequence_memory(Buffer<S>* kept, Index count, bool zeroed) {
 }
 
 template <class S>
-void zero_padding(const RowPlan& plan, Sequence<S> y, Index features) {
+void zero_padding(const RowPlan& plan, Range ranks, Sequence<S> y, Index features) {
   if (!plan.ragged()) return;
-  for (Index rank = 0; rank < plan.batch(); ++rank) {
+  for (Index rank = ranks.first; rank < ranks.last; ++rank) {
     for (Index time = plan.length(rank); time < plan.steps(); ++time) {
       std::fill_n(y.row(plan.row(rank), time), features, S(0));
     }
   }
 }
 
+/// Threads for one call, in the way that pays.
+class Threads {
+ public:
+  Threads(const NetworkSpec& spec, const RowPlan& plan)
+      : wanted_(choose_sharing(spec, plan)),
+        reserved_(wanted_.threads > 1),
+        sharing_(reserved_.granted() ? wanted_ : Sharing()) {}
+  const Sharing& sharing() const { return sharing_; }
+
+  /// before(i, member), the passes of layer i and after(i, member), for all layers in turn.
+  template <class Before, class After>
+  void run(Pass* const* passes, Index layers, Index directions, Before before, After after) const {
+    Crew crew(sharing_.threads);
+    std::deque<Crew> sides;
+    if (sharing_.side_by_side) {
+      for (Index i = 0; i < 2 * layers; ++i) sides.emplace_back(sharing_.side_threads());
+    }
+    const auto body = [&](int thread) {
+      Member all(crew, thread);
+      for (Index i = 0; i < layers; ++i) {
+        before(i, all);
+        if (sharing_.side_by_side) {
+          all.share([&](int part, int parts) {
+            const Index pass = 2 * i + 2 * part / parts;
+            Member side(sides[static_cast<std::size_t>(pass)], part % (parts / 2));
+            passes[pass]->run(side);
+          });
+        } else {
+          for (Index d = 0; d < directions; ++d) passes[i * directions + d]->run(all);
+        }
+        after(i, all);
+      }
+    };
+    reserved_.run(sharing_.threads, body);
+  }
+
+ private:
+  Sharing wanted_;
+  Reservation reserved_;
+  Sharing sharing_;
+};
+
 }  // namespace
 
 // ---- forward
 
 template <class S>
+struct Network<S>::ForwardStage {
+  LayerInput<S> x;
+  Sequence<S> y, h[2];
+  S *output, *dropped;  // (T, B, D), if dropout follows
+};
+
+template <class S>
 void Network<S>::forward(const NetworkForward<S>& call) const {
-  const FlushDenormals flush;
-  const Arena::Scope scope(scratch());
   const RowPlan& plan = *call.plan;
-  const Index features = spec_.output_size(), count = plan.steps() * plan.batch() * features;
+  const Index last = spec_.num_layers - 1, features = spec_.output_size();
+  const Index count = plan.steps() * plan.batch() * features;
+  Arena& arena = scratch();
+  const Arena::Scope scope(arena);
+  const Threads threads(spec_, plan);
   if (call.saved != nullptr) {
     call.saved->layers.resize(static_cast<std::size_t>(spec_.num_layers));
   }
+  auto* const stages = arena.take<ForwardStage>(spec_.num_layers);
+  auto** const passes = arena.take<Pass*>(spec_.num_layers * spec_.directions());
   LayerInput<S> x = call.x;
-  for (Index layer = 0; layer + 1 < spec_.num_layers; ++layer) {
+  for (Index layer = 0; layer <= last; ++layer) {
     auto* const saved = call.saved ? &call.saved->layers[static_cast<std::size_t>(layer)] : nullptr;
-    S* const memory = sequence_memory(saved ? &saved->output : nullptr, count, plan.ragged());
-    Sequence<S> y = inner_sequence(memory, plan.batch(), features);
-    forward_layer(call, layer, x, y);
-    if (saved != nullptr && spec_.dropout > 0) {
-      saved->dropped = Buffer<S>(count);
-      y.data = saved->dropped.data();
-      DropoutMask(spec_.dropout, call.saved->dropout_key, layer).apply(memory, y.data, count);
+    ForwardStage& stage = *new (&stages[layer]) ForwardStage{x, call.y, {}, nullptr, nullptr};
+    if (layer < last) {
+      stage.output = sequence_memory(saved ? &saved->output : nullptr, count, plan.ragged());
+      stage.y = inner_sequence(stage.output, plan.batch(), features);
+      Sequence<S> above = stage.y;
+      if (saved != nullptr && spec_.dropout > 0) {
+        saved->dropped = Buffer<S>(count);
+        stage.dropped = above.data = saved->dropped.data();
+      }
+      x = {read_only(above), {}};
     }
-    x = {read_only(y), {}};
+    prepare_forward(call, layer, threads.sharing(), stage, passes + layer * spec_.directions());
   }
-  forward_layer(call, spec_.num_layers - 1, x, call.y);
-  zero_padding(plan, call.y, features);
+  take_chunks(passes);
+  threads.run(
+      passes, spec_.num_layers, spec_.directions(), [](Index, Member&) {},
+      [&](Index layer, Member& member) { after_forward(call, layer, stages[layer], member); });
+}
+
+/// Passes that run one after the other share the memory of their chunks.
+template <class S>
+void Network<S>::take_chunks(Pass* const* passes) const {
+  Arena& arena = scratch();
+  const Index directions = spec_.directions();
+  for (Index layer = 0; layer < spec_.num_layers; ++layer) {
+    const Arena::Scope layer_scope(arena);
+    for (Index d = 0; d < directions; ++d) {
+      passes[layer * directions + d]->take_chunk(arena);
+    }
+  }
 }
 
 template <class S>
-void Network<S>::forward_layer(const NetworkForward<S>& call, Index layer, const LayerInput<S>& x,
-                               Sequence<S> y) const {
+void Network<S>::prepare_forward(const NetworkForward<S>& call, Index layer, const Sharing& sharing,
+                                 ForwardStage& stage, Pass** passes) const {
   const RowPlan& plan = *call.plan;
-  const bool merged = spec_.bidirectional && spec_.merge != Merge::kConcat;
   auto* const saved = call.saved ? &call.saved->layers[static_cast<std::size_t>(layer)] : nullptr;
   const Index hidden = spec_.hidden_size, state = plan.batch() * hidden;
-  Sequence<S> h[2];
   for (Index d = 0; d < spec_.directions(); ++d) {
     const auto i = static_cast<std::size_t>(d);
-    h[d] = y.features_from(d * hidden);
-    if (merged) {
+    stage.h[d] = stage.y.features_from(d * hidden);
+    if (merges()) {
       S* const memory =
           sequence_memory(saved ? &saved->h[i] : nullptr, plan.steps() * state, false);
-      h[d] = inner_sequence(memory, plan.batch(), hidden);
+      stage.h[d] = inner_sequence(memory, plan.batch(), hidden);
     }
     const Index offset = (layer * spec_.directions() + d) * state;
     const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
-    direction(layer, d).forward({&plan, d == 1, x, h[d], at(call.h0), at(call.c0), at(call.h_final),
-                                 at(call.c_final), saved ? &saved->directions[i] : nullptr});
+    passes[d] = direction(layer, d).forward(
+        {&plan, d == 1, stage.x, stage.h[d], at(call.h0), at(call.c0), at(call.h_final),
+         at(call.c_final), saved ? &saved->directions[i] : nullptr},
+        sharing, scratch());
   }
-  if (merged) merge_forward(spec_.merge, plan, hidden, read_only(h[0]), read_only(h[1]), y);
+}
+
+template <class S>
+void Network<S>::after_forward(const NetworkForward<S>& call, Index layer,
+                               const ForwardStage& stage, Member& member) const {
+  const RowPlan& plan = *call.plan;
+  const bool top = layer == spec_.num_layers - 1;
+  if (merges() || (top && plan.ragged())) {
+    member.share([&](int part, int parts) {
+      const Range ranks = plan.ranks(part, parts);
+      if (merges()) {
+        merge_forward(spec_.merge, plan, ranks, spec_.hidden_size, read_only(stage.h[0]),
+                      read_only(stage.h[1]), stage.y);
+      }
+      if (top) zero_padding(plan, ranks, stage.y, spec_.output_size());
+    });
+  }
+  if (stage.dropped != nullptr) {
+    const DropoutMask mask(spec_.dropout, call.saved->dropout_key, layer);
+    member.share([&](int part, int parts) {
+      mask.apply(stage.output, stage.dropped,
+                 part_of(plan.steps() * plan.batch() * spec_.output_size(), part, parts));
+    });
+  }
 }
 
 // ---- backward
 
 template <class S>
+struct Network<S>::BackwardStage {
+  LayerInput<S> x;
+  Sequence<const S> y, d_y;
+  Sequence<S> d_x;
+  Sequence<S> d_x_reverse;  // if the directions run side by side: added to d_x in the end
+  Sequence<const S> h[2];
+  Sequence<S> d_h[2];  // of each direction, if the merge makes them differ from d_y
+};
+
+template <class S>
 void Network<S>::backward(const NetworkBackward<S>& call) const {
-  const FlushDenormals flush;
-  const Arena::Scope scope(scratch());
   const RowPlan& plan = call.saved->plan;
-  const Index features = spec_.output_size(), count = plan.steps() * plan.batch() * features;
+  const Index layers = spec_.num_layers, features = spec_.output_size();
+  const Index count = plan.steps() * plan.batch() * features;
+  Arena& arena = scratch();
+  const Arena::Scope scope(arena);
+  const Threads threads(spec_, plan);
+  auto* const stages = arena.take<BackwardStage>(layers);  // in the order of running
+  auto** const passes = arena.take<Pass*>(layers * spec_.directions());
+  S* memory[2] = {};  // of the gradients between layers, by turns
   Sequence<const S> y = call.y, d_y = call.d_y;
-  for (Index layer = spec_.num_layers - 1; layer > 0; --layer) {
-    const auto& below = call.saved->layers[static_cast<std::size_t>(layer - 1)];
-    const bool dropped = !below.dropped.empty();
-    const auto inner = [&](const Buffer<S>& buffer) {
-      return Sequence<const S>{buffer.data(), features, plan.batch() * features, 1};
-    };
-    S* const memory = sequence_memory<S>(nullptr, count, plan.ragged());
-    const Sequence<S> d_x = inner_sequence(memory, plan.batch(), features);
-    backward_layer(call, layer, {inner(dropped ? below.dropped : below.output), {}}, y, d_y, d_x);
-    if (dropped) {
-      DropoutMask(spec_.dropout, call.saved->dropout_key, layer - 1).apply(memory, memory, count);
+  for (Index i = 0; i < layers; ++i) {
+    const Index layer = layers - 1 - i;
+    BackwardStage& stage = *new (&stages[i]) BackwardStage{call.x, y, d_y, call.d_x, {}, {}, {}};
+    if (layer > 0) {
+      const auto& below = call.saved->layers[static_cast<std::size_t>(layer - 1)];
+      const auto inner = [&](const Buffer<S>& buffer) {
+        return Sequence<const S>{buffer.data(), features, plan.batch() * features, 1};
+      };
+      stage.x = {inner(below.dropped.empty() ? below.output : below.dropped), {}};
+      S*& between = memory[i % 2];
+      if (between == nullptr) between = sequence_memory<S>(nullptr, count, plan.ragged());
+      stage.d_x = inner_sequence(between, plan.batch(), features);
+      y = inner(below.output);
+      d_y = read_only(stage.d_x);
     }
-    y = inner(below.output);
-    d_y = read_only(d_x);
+    prepare_backward(call, layer, threads.sharing(), stage, passes + i * spec_.directions());
   }
-  backward_layer(call, 0, call.x, y, d_y, call.d_x);
-  if (call.d_x) zero_padding(plan, call.d_x, spec_.input_size);
+  take_chunks(passes);
+  threads.run(
+      passes, layers, spec_.directions(),
+      [&](Index i, Member& member) { before_backward(call, stages[i], member); },
+      [&](Index i, Member& member) { after_backward(call, layers - 1 - i, stages[i], member); });
 }
 
 template <class S>
-void Network<S>::backward_layer(const NetworkBackward<S>& call, Index layer, const LayerInput<S>& x,
-                                Sequence<const S> y, Sequence<const S> d_y, Sequence<S> d_x) const {
-  const Arena::Scope scope(scratch());
+void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
+                                  const Sharing& sharing, BackwardStage& stage,
+                                  Pass** passes) const {
   const RowPlan& plan = call.saved->plan;
   const auto& saved = call.saved->layers[static_cast<std::size_t>(layer)];
-  const bool merged = spec_.bidirectional && spec_.merge != Merge::kConcat;
   const Index hidden = spec_.hidden_size, state = plan.batch() * hidden;
+  const Index inputs = spec_.layer_input_size(layer);
+  if (sharing.side_by_side && stage.d_x) {
+    S* const memory = scratch().take<S>(plan.steps() * plan.batch() * inputs);
+    stage.d_x_reverse = inner_sequence(memory, plan.batch(), inputs);
+  }
   for (Index d = 0; d < spec_.directions(); ++d) {
     const auto i = static_cast<std::size_t>(d);
-    Sequence<const S> h = y.features_from(d * hidden), d_h = d_y.features_from(d * hidden);
-    if (merged) {
-      const auto of = [&](std::size_t j) {
-        return Sequence<const S>{saved.h[j].data(), hidden, state, 1};
-      };
-      h = of(i);
-      if (d_y) {
-        const Sequence<S> part =
-            inner_sequence(scratch().take<S>(plan.steps() * state), plan.batch(), hidden);
-        merge_backward(spec_.merge, plan, hidden, d_y, of(1 - i), part);
-        d_h = read_only(part);
+    stage.h[d] = stage.y.features_from(d * hidden);
+    Sequence<const S> d_h = stage.d_y.features_from(d * hidden);
+    if (merges()) {
+      stage.h[d] = {saved.h[i].data(), hidden, state, 1};
+      if (stage.d_y) {
+        S* const memory = scratch().take<S>(plan.steps() * state);
+        stage.d_h[d] = inner_sequence(memory, plan.batch(), hidden);
+        d_h = read_only(stage.d_h[d]);
       }
     }
     const Index index = layer * spec_.directions() + d, offset = index * state;
@@ -164,11 +282,50 @@ void Network<S>::backward_layer(const NetworkBackward<S>& call, Index layer, con
     const auto steps = [index](const std::vector<Sequence<S>>& all) {
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
-    direction(layer, d).backward({&plan, d == 1, x, h, &saved.directions[i], d_h,
-                                  at(call.d_h_final), at(call.d_c_final), d_x, d == 1,
-                                  at(call.d_h0), at(call.d_c0),
-                                  call.d_parameters + parameter_offset(spec_, layer, d),
-                                  steps(call.d_h_steps), steps(call.d_c_steps)});
+    const bool apart = d == 1 && stage.d_x_reverse;
+    passes[d] = direction(layer, d).backward(
+        {&plan, d == 1, stage.x, stage.h[d], &saved.directions[i], d_h, at(call.d_h_final),
+         at(call.d_c_final), apart ? stage.d_x_reverse : stage.d_x, d == 1 && !apart, at(call.d_h0),
+         at(call.d_c0), call.d_parameters + parameter_offset(spec_, layer, d),
+         steps(call.d_h_steps), steps(call.d_c_steps)},
+        sharing, scratch());
+  }
+}
+
+template <class S>
+void Network<S>::before_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
+                                 Member& member) const {
+  if (!stage.d_h[0]) return;
+  const RowPlan& plan = call.saved->plan;
+  member.share([&](int part, int parts) {
+    for (int d = 0; d < 2; ++d) {
+      merge_backward(spec_.merge, plan, plan.ranks(part, parts), spec_.hidden_size, stage.d_y,
+                     stage.h[1 - d], stage.d_h[d]);
+    }
+  });
+}
+
+template <class S>
+void Network<S>::after_backward(const NetworkBackward<S>& call, Index layer,
+                                const BackwardStage& stage, Member& member) const {
+  const RowPlan& plan = call.saved->plan;
+  const Index inputs = spec_.layer_input_size(layer);
+  if (stage.d_x_reverse) {
+    member.share([&](int part, int parts) {
+      add_sequence(plan, plan.ranks(part, parts), inputs, read_only(stage.d_x_reverse), stage.d_x);
+    });
+  }
+  if (layer == 0 && stage.d_x && plan.ragged()) {
+    member.share([&](int part, int parts) {
+      zero_padding(plan, plan.ranks(part, parts), stage.d_x, inputs);
+    });
+  }
+  if (layer > 0 && !call.saved->layers[static_cast<std::size_t>(layer - 1)].dropped.empty()) {
+    const DropoutMask mask(spec_.dropout, call.saved->dropout_key, layer - 1);
+    member.share([&](int part, int parts) {
+      mask.apply(stage.d_x.data, stage.d_x.data,
+                 part_of(plan.steps() * plan.batch() * inputs, part, parts));
+    });
   }
 }
 

@@ -64,10 +64,22 @@ class Network {
   Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
     return {data, features, batch * features, 1};
   }
-  void forward_layer(const NetworkForward<S>& call, Index layer, const LayerInput<S>& x,
-                     Sequence<S> y) const;
-  void backward_layer(const NetworkBackward<S>& call, Index layer, const LayerInput<S>& x,
-                      Sequence<const S> y, Sequence<const S> d_y, Sequence<S> d_x) const;
+  bool merges() const { return spec_.bidirectional && spec_.merge != Merge::kConcat; }
+
+  // What one layer reads and writes, in the order of running.
+  struct ForwardStage;
+  struct BackwardStage;
+  void prepare_forward(const NetworkForward<S>& call, Index layer, const Sharing& sharing,
+                       ForwardStage& stage, Pass** passes) const;
+  void after_forward(const NetworkForward<S>& call, Index layer, const ForwardStage& stage,
+                     Member& member) const;
+  void prepare_backward(const NetworkBackward<S>& call, Index layer, const Sharing& sharing,
+                        BackwardStage& stage, Pass** passes) const;
+  void before_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
+                       Member& member) const;
+  void after_backward(const NetworkBackward<S>& call, Index layer, const BackwardStage& stage,
+                      Member& member) const;
+  void take_chunks(Pass* const* passes) const;
 
   NetworkSpec spec_;
   bool training_;

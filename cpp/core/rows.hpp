@@ -8,6 +8,17 @@
 
 namespace bptt {
 
+/// first, first+1, … last-1
+struct Range {
+  Index first = 0, last = 0;
+  Index size() const { return last - first; }
+};
+
+/// Part number `part` of [0, count) cut into `parts` parts of nearly equal size.
+inline Range part_of(Index count, int part, int parts) {
+  return {count * part / parts, count * (part + 1) / parts};
+}
+
 /// Which rows of a batch take part in each step, so that padding is never computed.
 ///
 /// Rows are ranked longest first: the rows alive at step s are the ranks 0 … active(s)-1. A step is
@@ -53,22 +64,56 @@ class RowPlan {
   }
   Index time(Index rank, Index s, bool reverse) const { return reverse ? length(rank) - 1 - s : s; }
 
+  /// Part of the ranks so that all parts take about the same number of steps.
+  Range ranks(int part, int parts) const {
+    if (!ragged()) return part_of(batch_, part, parts);
+    return {rank_after(total_rows() * part / parts),
+            part + 1 == parts ? batch_ : rank_after(total_rows() * (part + 1) / parts)};
+  }
+  /// Of a range of ranks: how many are alive at step s, the steps that any of them takes, and the
+  /// steps that they take together.
+  Index active(Range ranks, Index s) const {
+    return std::clamp<Index>(active(s) - ranks.first, 0, ranks.size());
+  }
+  Index longest(Range ranks) const { return ranks.size() == 0 ? 0 : length(ranks.first); }
+  Index total_rows(Range ranks) const {
+    Index total = 0;
+    for (Index rank = ranks.first; rank < ranks.last; ++rank) total += length(rank);
+    return total;
+  }
+
   /// visit(the caller's row, time) for everything that is not padding, row by row.
   template <class Visit>
   void for_each_time(Visit visit) const {
-    for (Index rank = 0; rank < batch_; ++rank) {
+    for_each_time({0, batch_}, visit);
+  }
+  template <class Visit>
+  void for_each_time(Range ranks, Visit visit) const {
+    for (Index rank = ranks.first; rank < ranks.last; ++rank) {
       for (Index time = 0; time < length(rank); ++time) visit(row(rank), time);
     }
   }
   /// visit(rank, s) for every row of the steps [first, last), in packed order.
   template <class Visit>
   void for_each_row(Index first, Index last, Visit visit) const {
+    for_each_row({0, batch_}, first, last, visit);
+  }
+  template <class Visit>
+  void for_each_row(Range ranks, Index first, Index last, Visit visit) const {
     for (Index s = first; s < last; ++s) {
-      for (Index rank = 0; rank < active(s); ++rank) visit(rank, s);
+      const Index end = ranks.first + active(ranks, s);
+      for (Index rank = ranks.first; rank < end; ++rank) visit(rank, s);
     }
   }
 
  private:
+  /// The first rank before which `steps` steps lie.
+  Index rank_after(Index steps) const {
+    Index rank = 0;
+    for (Index before = 0; rank < batch_ && before < steps; ++rank) before += length(rank);
+    return rank;
+  }
+
   Index batch_, steps_, longest_;
   std::vector<Index> order_, lengths_;  // by rank; empty when nothing is ragged
   std::vector<Index> first_row_;        // by step

@@ -19,6 +19,7 @@ from bptt.linear import Linear
 from bptt.losses import softmax_cross_entropy
 from bptt.module import Gradients
 from bptt.optimisers import SGD, Adam, clip_by_global_norm, clip_by_value
+from bptt.parallel import get_num_threads, set_num_threads, threads
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.run import LSTMState, Run
 from bptt.storage import load_modules, save_modules
@@ -39,11 +40,14 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "config",
+    "get_num_threads",
     "load_modules",
     "reference",
     "save_modules",
+    "set_num_threads",
     "show_config",
     "softmax_cross_entropy",
+    "threads",
 ]
 
 __version__ = _version("bptt")

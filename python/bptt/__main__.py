@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 import bptt
-from bptt import demo
+from bptt import bench, demo
 from bptt.options import CommandError
 
 PROGRAM = "python -m bptt"
-COMMANDS = (demo,)  # modules with NAME, SUMMARY, add_arguments(parser) and run(arguments)
+COMMANDS = (demo, bench)  # modules with NAME, SUMMARY, add_arguments(parser) and run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

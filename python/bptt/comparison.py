@@ -3,38 +3,24 @@
 Both start from the same weights and take the same steps on the same batch: forward, loss, backward,
 clipping, Adam. The words of the batch are equally long, and their characters are one-hot vectors on
 both sides, so that neither saves work that the other has to do: padding, or products with zeros.
-Both have one thread. NumPy's matrix product can be told so only before NumPy is imported, so that
-all this happens in a process of its own: ``python -m bptt.comparison``.
+Both have one thread, in a process of its own: ``python -m bptt.comparison``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bptt import reference
+from bptt import measure, reference
 from bptt.autocomplete import MAX_NORM, Autocomplete
 from bptt.checks import FloatArray
 from bptt.optimisers import Adam
 from bptt.text import Batch
-
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class Comparison(NamedTuple):
@@ -115,21 +101,19 @@ def compare(
     optimiser = Adam(list(model.modules.values()), learning_rate=learning_rate)
     difference, largest = _differ(model, twin, batch)
 
-    def compiled() -> None:
-        model.train_step(batch, optimiser)
-
-    def numpy() -> None:
-        twin.train_step(batch)
-
-    both = (compiled, numpy)
-    times: list[tuple[float, ...]] = []
-    start = time.perf_counter()
-    while len(times) < 6 or time.perf_counter() - start < seconds:
-        times.append(tuple(_measure(step) for step in both))
-    del times[0]  # caches and allocators were cold
-    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    times = measure.take_turns(
+        {
+            "compiled": lambda: measure.seconds_per_call(
+                lambda: model.train_step(batch, optimiser)
+            ),
+            "numpy": lambda: measure.seconds_per_call(lambda: twin.train_step(batch)),
+        },
+        rounds=5,
+        least=seconds,
+    )
+    ours, theirs = map(statistics.median, times.values())
     count, length = batch.targets.shape
-    return Comparison(count, length, len(times), ours, theirs, difference, largest)
+    return Comparison(count, length, len(times["numpy"]), ours, theirs, difference, largest)
 
 
 def compare_apart(
@@ -141,24 +125,9 @@ def compare_apart(
     seconds: float = 2.0,
 ) -> Comparison:
     """Compare, in a process with one thread, how the model in a file learns some of `words`."""
-    task = [str(path), _equally_long(words, batch_size), learning_rate, seconds]
-    with subprocess.Popen(
-        [sys.executable, "-m", "bptt.comparison"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONUTF8": "1", **dict.fromkeys(_THREADS, "1")},
-    ) as child:
-        try:
-            output, errors = child.communicate(json.dumps(task))
-        except BaseException:  # Ctrl-C
-            child.kill()
-            child.wait()
-            raise
-    if child.returncode != 0:
-        raise RuntimeError(f"the comparison has failed:\n{errors}")
-    return Comparison(*json.loads(output))
+    with measure.Apart("bptt.comparison", threads=1) as child:
+        task = [str(path), _equally_long(words, batch_size), learning_rate, seconds]
+        return Comparison(*child.ask(task))
 
 
 def _equally_long(words: Sequence[str], count: int) -> list[str]:
@@ -183,17 +152,11 @@ def _differ(model: Autocomplete, twin: NumpyTwin, batch: Batch) -> tuple[float, 
     return difference, largest
 
 
-def _measure(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def _answer() -> None:
+def _answer(task: Any) -> Comparison:
     """Do the task of `compare_apart`, in the other process."""
-    path, words, learning_rate, seconds = json.load(sys.stdin)
-    print(json.dumps(compare(Autocomplete.load(path), words, learning_rate, seconds)))
+    path, words, learning_rate, seconds = task
+    return compare(Autocomplete.load(path), words, learning_rate, seconds)
 
 
 if __name__ == "__main__":
-    _answer()
+    measure.answer(_answer)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bptt import _cpu
 from bptt._loader import built, kernels
+from bptt.parallel import get_num_threads
 
 
 def config() -> dict[str, str | int | list[str]]:
@@ -20,7 +21,7 @@ def config() -> dict[str, str | int | list[str]]:
     dict
         ``version``, ``python``, ``numpy``, ``eigen``, ``compiler`` and ``processor`` (strings),
         ``isa`` (the instruction set in use), ``isas_built`` and ``isas_supported`` (lists: what
-        this installation has and what the CPU can run), ``openmp_threads`` (int, 0 without OpenMP).
+        this installation has and what the CPU can run), ``threads`` (int: how many a call may use).
     """
     kernel_config = kernels.config()
     return {
@@ -33,7 +34,7 @@ def config() -> dict[str, str | int | list[str]]:
         "isa": kernel_config["isa"],
         "isas_built": list(built()),
         "isas_supported": _cpu.supported(),
-        "openmp_threads": kernel_config["openmp"],
+        "threads": get_num_threads(),
     }
 
 

@@ -113,7 +113,13 @@ class _Recurrent(Module, Generic[StateT]):
         y, h, c, saved = kernels.forward(network, x, lengths, state, True, key)
         return Run(self, (network, saved, x.view()), y, as_state(h, c))
 
-    def step(self, x_t: NDArray[Any], state: StateT | None = None) -> tuple[FloatArray, StateT]:
+    def step(
+        self,
+        x_t: NDArray[Any],
+        state: StateT | None = None,
+        *,
+        out: tuple[FloatArray, StateT] | None = None,
+    ) -> tuple[FloatArray, StateT]:
         """Run one time step, without dropout: for streams, in microseconds.
 
         Parameters
@@ -122,6 +128,10 @@ class _Recurrent(Module, Generic[StateT]):
             Input of the step, or token ids.
         state : array, or LSTMState, (num_layers, B, hidden_size), optional
             What the step before returned. Zero by default.
+        out : tuple (y_t, state), optional
+            What an earlier step returned, to write the results into and return: nothing is
+            allocated then. It may be the very `state` that is given. C-contiguous arrays that
+            share no memory with each other.
 
         Returns
         -------
@@ -133,17 +143,16 @@ class _Recurrent(Module, Generic[StateT]):
         TypeError
             If an argument is not an array, or not of a right dtype.
         ValueError
-            If a shape does not fit, an id is out of range, or the layer is bidirectional: its
-            second direction starts at the end, which has not come yet.
+            If a shape does not fit, an id is out of range, `out` cannot be written to, or the
+            layer is bidirectional: its second direction starts at the end, which has not come yet.
         """
         if self.bidirectional:
             raise ValueError("step needs a layer with bidirectional=False, got bidirectional=True")
         version, _, network = self._packed
         if version != self._version:
             network = self._network(False)
-        y, h, c = kernels.step(network, x_t, state)
-        final: Any = h if c is None else LSTMState(h, c)
-        return y, final
+        result: tuple[FloatArray, StateT] = kernels.step(network, x_t, state, out, LSTMState)
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_packed": (0, False, None)}

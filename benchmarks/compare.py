@@ -1,0 +1,301 @@
+"""Compare bptt with every other library that is installed, side by side on this machine.
+
+    python benchmarks/compare.py            # all rows, about 25 minutes
+    python benchmarks/compare.py --quick    # a few of every kind, under 2 minutes
+
+benchmarks/README.md says what is measured and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import bptt
+import peers
+import report
+from grid import CELLS, DTYPES, MODES, Row, all_rows, quick_rows
+
+HERE = Path(__file__).parent
+BUDGET, QUICK_BUDGET = 2.5, 0.8  # seconds for the samples of a row
+ASSUMED_RATE = 5e10  # FLOP/s a thread, for the first guess of the time left
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BPTT_NUM_THREADS",
+    "NPROC",  # JAX
+    "TF_NUM_INTRAOP_THREADS",
+)
+
+
+class ComparisonError(Exception):
+    """The comparison cannot go on."""
+
+
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    installed, count = peers.installed(), len(cores())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a few rows of every kind, under two minutes")
+    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="default: all")
+    add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: all")
+    add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
+    add("--groups", nargs="+", help="of rows: grid, step, ragged, lecture, sweep; default: all")
+    add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="rows of this size instead")
+    add("--peers", nargs="*", choices=installed, default=installed, help="default: all installed")
+    add(
+        "--threads",
+        nargs="+",
+        type=int,
+        default=sorted({1, count}),
+        help=f"one run for each number, in [1, {count}]; default: 1 and all cores",
+    )
+    add("--rounds", type=int, help="samples of each call; default: 9, with --quick 5")
+    add("--output", type=Path, metavar="DIR", help="default: benchmarks/results for all rows")
+    add("--resume", action="store_true", help="keep the rows that DIR already has")
+    add("--no-plots", action="store_true", help="write the tables only")
+    arguments = parser.parse_args(argv)
+    if not all(1 <= n <= count for n in arguments.threads):
+        parser.error(f"--threads must be in [1, cores] = [1, {count}], got {arguments.threads}")
+    if arguments.rounds is None:
+        arguments.rounds = 5 if arguments.quick else 9
+    elif arguments.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {arguments.rounds}")
+    return arguments
+
+
+def choose(arguments: argparse.Namespace) -> list[Row]:
+    """The rows that were asked for."""
+    rows = quick_rows() if arguments.quick else all_rows()
+    if arguments.size:
+        T, B, inputs, H = arguments.size
+        rows = [
+            Row("grid", c, m, T, B, inputs, H, dtype=d)
+            for c in CELLS
+            for m in MODES[:2]
+            for d in DTYPES
+        ]
+        rows += [Row("step", c, "step", 1, B, inputs, H) for c in ("rnn", "lstm", "gru")]
+    rows = [
+        row
+        for row in rows
+        if row.cell in arguments.cells
+        and row.mode in arguments.modes
+        and row.dtype in arguments.dtypes
+        and (not arguments.groups or row.group in arguments.groups)
+    ]
+    if not rows:
+        raise ComparisonError("no row is left: the cells, modes, dtypes and groups exclude all")
+    return rows
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a worker."""
+    variables = {name: str(threads) for name in THREAD_VARIABLES}
+    variables["TF_NUM_INTEROP_THREADS"] = "1"
+    variables["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # OpenBLAS spins for 0.1 s after a product, through the turn of the next peer: 2**22 clocks.
+    variables["OPENBLAS_THREAD_TIMEOUT"] = "22"
+    return {**os.environ, **variables}
+
+
+def pin(threads: int) -> None:
+    """Keep this process, which becomes the worker, to as many cores as it has threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores()[:threads])
+
+
+def messages(orders: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Run a worker and hand out what it says."""
+    threads = orders["threads"]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        worker = subprocess.Popen(
+            [sys.executable, str(HERE / "worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment(threads),
+            preexec_fn=lambda: pin(threads),
+            text=True,
+            encoding="utf-8",
+        )
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            json.dump(orders, worker.stdin)
+            worker.stdin.close()
+            for line in worker.stdout:
+                message = json.loads(line)
+                if "error" in message:
+                    raise ComparisonError(message["error"])
+                yield message
+            if worker.wait() != 0:
+                log.seek(0)
+                raise ComparisonError(f"the worker ended with an error:\n{log.read()[-4000:]}")
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+def machine() -> dict[str, Any]:
+    config = bptt.config()
+    return {
+        "processor": config["processor"],
+        "isa": config["isa"],
+        "compiler": config["compiler"],
+        "cores": len(cores()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def expected_seconds(row: Row, threads: int, budget: float) -> float:
+    """A guess of what a row takes: building it, which JAX compiles for, comparing, its rounds."""
+    once = 4 * row.flops / (ASSUMED_RATE * threads)
+    build = 0.3
+    if row.group in ("grid", "ragged"):
+        build += (1 if row.mode == "training" else 0.4) * (3 if row.batch <= 16 else 1)
+    return build + 2 * once + min(9 * (once + 0.1), budget)
+
+
+class Results:
+    """The file with everything measured: written again after every row."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.path: Path = arguments.output / "results.json"
+        self.content: dict[str, Any] = {
+            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": shlex.join(["python", "benchmarks/compare.py", *arguments.given]),
+            "machine": machine(),
+            "versions": {},
+            "bandwidth": {},
+            "rows": [],
+        }
+        if arguments.resume and self.path.exists():
+            self._continue(json.loads(self.path.read_text()))
+
+    def _continue(self, before: dict[str, Any]) -> None:
+        if before["machine"] != self.content["machine"]:
+            raise ComparisonError(
+                f"--resume needs results of this machine, {self.content['machine']}, and "
+                f"{self.path} has those of {before['machine']}"
+            )
+        self.content = before
+
+    def done(self) -> set[tuple[Row, int]]:
+        return {(Row(**entry["row"]), entry["threads"]) for entry in self.content["rows"]}
+
+    def add(self, message: dict[str, Any], threads: int) -> None:
+        if "row" in message:
+            self.content["rows"].append(message)
+        else:
+            self.content["versions"].update(message["versions"])
+            self.content["bandwidth"][str(threads)] = message["bandwidth"]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.content, indent=1) + "\n")
+        part.replace(self.path)  # whoever reads finds the file as it was, or as it is
+
+
+def warn_if_busy() -> None:
+    """Peers that spin at barriers slow down a hundredfold where cores are taken."""
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.4 * (os.cpu_count() or 1):
+        print(
+            f"compare.py: this machine is busy (load {load:.1f}): what else runs will disturb the "
+            "figures, those of two or more threads most",
+            file=sys.stderr,
+        )
+
+
+def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) -> None:
+    done = results.done()
+    budget = QUICK_BUDGET if arguments.quick else BUDGET
+    jobs = {
+        threads: [row for row in rows if (row, threads) not in done]
+        for threads in arguments.threads
+    }
+    total = sum(expected_seconds(row, n, budget) for n, todo in jobs.items() for row in todo)
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, left {remaining}"
+    with tqdm(total=total, bar_format=form, smoothing=0.05) as progress:
+        for threads, todo in jobs.items():
+            if not todo:
+                continue
+            progress.set_description(f"threads {threads}: loading {', '.join(arguments.peers)}")
+            orders = {
+                "threads": threads,
+                "rounds": arguments.rounds,
+                "budget": budget,
+                "peers": arguments.peers,
+                "rows": [row.to_json() for row in todo],
+            }
+            waiting = iter([*todo, None])
+            for message in messages(orders):
+                results.add(message, threads)
+                if "row" in message:
+                    row = Row(**message["row"])
+                    progress.update(expected_seconds(row, threads, budget))
+                coming = next(waiting)
+                progress.set_description(f"threads {threads}: {coming}" if coming else "done")
+
+
+def default_output(arguments: argparse.Namespace, rows: list[Row]) -> Path:
+    """Part of the rows never takes the place of all of them."""
+    return HERE / "results" if rows == all_rows() else HERE / "results" / "part"
+
+
+def draw(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
+    if arguments.no_plots:
+        return
+    if not importlib.util.find_spec("matplotlib"):
+        print("compare.py: no plots: matplotlib is not installed", file=sys.stderr)
+        return
+    import plots
+
+    plots.write(content, arguments.output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse(argv)
+    arguments.given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        rows = choose(arguments)
+        arguments.output = arguments.output or default_output(arguments, rows)
+        results = Results(arguments)
+        warn_if_busy()
+        measure(arguments, rows, results)
+        report.write(results.content, arguments.output)
+        draw(arguments, results.content)
+    except ComparisonError as error:
+        print(f"compare.py: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncompare.py: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    print((arguments.output / "results.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What results.json says, read for tables and plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grid import Row
+
+BPTT = "bptt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row, measured with one number of threads."""
+
+    row: Row
+    threads: int
+    times: Mapping[str, Mapping[str, float]]  # name of a peer or a variant of it -> median, ...
+    gemm: float  # FLOP/s of the faster of the products
+    flops: float
+    bytes: float
+
+    @property
+    def seconds(self) -> float:
+        return self.times[BPTT]["median"]
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles, relative to the median."""
+        own = self.times[BPTT]
+        return (own["high"] - own["low"]) / own["median"]
+
+    @property
+    def rate(self) -> float:
+        """FLOP/s."""
+        return self.flops / self.seconds
+
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """The fastest of the others, and its seconds."""
+        others = [(t["median"], name) for name, t in self.times.items() if name != BPTT]
+        return min(others)[::-1] if others else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long the best peer takes."""
+        return self.best[1] / self.seconds if self.best else None
+
+    @property
+    def torch_seconds(self) -> float | None:
+        """Of the faster of PyTorch's variants."""
+        found = [t["median"] for name, t in self.times.items() if name.split()[0] == "torch"]
+        return min(found) if found else None
+
+    @property
+    def torch_ratio(self) -> float | None:
+        return self.torch_seconds / self.seconds if self.torch_seconds else None
+
+
+def read(content: Mapping[str, Any]) -> list[Entry]:
+    return [
+        Entry(
+            Row(**entry["row"]),
+            entry["threads"],
+            entry["peers"],
+            max(entry["gemm"].values()),
+            entry["flops"],
+            entry["bytes"],
+        )
+        for entry in content["rows"]
+    ]
+
+
+def select(entries: Iterable[Entry], **wanted: Any) -> list[Entry]:
+    """Those whose row, or who themselves, have these values."""
+
+    def value(entry: Entry, name: str) -> Any:
+        return entry.threads if name == "threads" else getattr(entry.row, name)
+
+    return [e for e in entries if all(value(e, name) == v for name, v in wanted.items())]
+
+
+def geometric_mean(values: Iterable[float | None]) -> float | None:
+    logs = [math.log(value) for value in values if value is not None]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
+def pairs(entries: Iterable[Entry], threads: int) -> list[tuple[Entry, Entry]]:
+    """The same row on one thread and on `threads`."""
+    entries = list(entries)
+    one = {e.row: e for e in entries if e.threads == 1}
+    return [(one[e.row], e) for e in entries if e.threads == threads and e.row in one]
+
+
+def ragged_pairs(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """Full and ragged, otherwise the same."""
+    entries = list(entries)
+
+    def key(e: Entry) -> tuple[Any, ...]:
+        return e.row.cell, e.row.mode, e.row.size, e.row.dtype, e.row.num_layers, e.threads
+
+    full = {key(e): e for e in entries if e.row.group == "grid"}
+    ragged = [e for e in entries if e.row.group == "ragged"]
+    return [(full[key(e)], e) for e in ragged if key(e) in full]
+
+
+Condition = Callable[[Row], bool]
+REGIMES: dict[str, Condition] = {
+    "step": lambda row: row.mode == "step",
+    "ragged": lambda row: row.ragged,
+    "B = 1, H < 256": lambda row: row.batch == 1 and row.hidden_size < 256,
+    "B = 1, H ≥ 256": lambda row: row.batch == 1,
+    "H ≥ 512": lambda row: row.hidden_size >= 512,
+    "1 < B ≤ 16": lambda row: row.batch <= 16,
+    "B > 16": lambda row: True,
+}
+
+
+def regime(row: Row) -> str:
+    """The first of `REGIMES` that fits."""
+    return next(name for name, fits in REGIMES.items() if fits(row))

@@ -1,0 +1,221 @@
+"""The rows of the comparison: what is computed, at which sizes, and with which numbers.
+
+T steps, B batch, I inputs, H hidden units. All sequences are time-major, (T, B, ..).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Size: TypeAlias = tuple[int, int, int, int]
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3, "bilstm": 4}  # per hidden unit
+CELLS = tuple(GATES)  # the GRU is the one with the reset after the product: all peers have it
+MODES = ("inference", "training", "step")
+DTYPES = ("float32", "float64")
+
+# (T, B, I, H)
+SIZES: tuple[Size, ...] = (
+    (100, 1, 32, 64),
+    (100, 1, 128, 128),
+    (100, 1, 256, 256),
+    (100, 1, 512, 512),
+    (1000, 1, 64, 64),
+    (100, 16, 64, 64),
+    (50, 32, 128, 128),
+    (100, 32, 256, 256),
+    (35, 20, 200, 200),
+    (1000, 8, 128, 128),
+    (50, 64, 512, 512),
+    (25, 128, 1024, 1024),
+)
+FLOAT64_SIZES = (SIZES[0], SIZES[2], SIZES[5], SIZES[6], SIZES[7], SIZES[8])
+RAGGED_SIZES = (SIZES[5], SIZES[7], SIZES[8])
+STEP_SIZES = (16, 32, 64, 128, 256, 512)  # I = H
+LECTURE_SIZE = SIZES[0]
+SWEEP_BASE: Size = (100, 16, 128, 128)
+SWEEPS = {  # what changes, and the values it takes
+    "T": (10, 30, 100, 300, 1000),
+    "B": (1, 2, 4, 8, 16, 32, 64, 128),
+    "H": (16, 32, 64, 128, 256, 512),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    group: str  # "grid", "step", "ragged", "lecture" or "sweep": which peers, which figures
+    cell: str
+    mode: str
+    steps: int
+    batch: int
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    dtype: str = "float32"
+    ragged: bool = False
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.cell == "bilstm" else 1
+
+    @property
+    def kind(self) -> str:
+        """The equations, whatever the directions."""
+        return self.cell.removeprefix("bi")
+
+    @property
+    def size(self) -> Size:
+        return self.steps, self.batch, self.input_size, self.hidden_size
+
+    @property
+    def lengths(self) -> Array | None:
+        """(B,) uniform in [1, T], in any order, with mean (T+1)/2; None if all are T."""
+        if not self.ragged:
+            return None
+        lengths = np.linspace(1, self.steps, self.batch).round().astype(np.int64)
+        return np.random.default_rng(0).permutation(lengths)
+
+    @property
+    def sequence_steps(self) -> int:
+        """Number of steps of all sequences together."""
+        return self.steps * self.batch if self.lengths is None else int(self.lengths.sum())
+
+    @property
+    def label(self) -> str:
+        words = [self.cell]
+        words += [f"{self.num_layers}-layer"] if self.num_layers > 1 else []
+        words += [f"({', '.join(map(str, self.size))})"]
+        words += ["ragged"] if self.ragged else []
+        return " ".join(words)
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.label} {self.mode} {self.dtype}"
+
+    @property
+    def inputs(self) -> list[int]:
+        """The input size of every layer."""
+        return [self.input_size] + [self.directions * self.hidden_size] * (self.num_layers - 1)
+
+    @property
+    def flops(self) -> float:
+        """Operations of the products alone: 2·G·H·(I+H) a step, three times that for training."""
+        rows = GATES[self.cell] * self.hidden_size * self.directions
+        a_step = sum(2.0 * rows * (inputs + self.hidden_size) for inputs in self.inputs)
+        return a_step * self.sequence_steps * (3 if self.mode == "training" else 1)
+
+    @property
+    def bytes(self) -> float:
+        """Least traffic if nothing but the state stays near: W once a step, all else once.
+
+        Training reads W twice a step, and writes and reads the gates.
+        """
+        training, steps = self.mode == "training", self.sequence_steps
+        rows = GATES[self.cell] * self.hidden_size * self.directions
+        elements = 0.0
+        for inputs in self.inputs:
+            weights = rows * (self.hidden_size * self.steps + inputs)
+            sequences = steps * (inputs + self.directions * self.hidden_size)
+            elements += (weights + sequences) * (2 if training else 1)
+            elements += 2.0 * rows * steps if training else 0
+        return elements * np.dtype(self.dtype).itemsize
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The numbers of a row, the same for everybody."""
+
+    parameters: dict[str, Array]  # by bptt's names
+    x: Array  # (T, B, I)
+    d_output: Array  # (T, B, directions*H): G in loss = sum(output*G); 0 in padding
+    lengths: Array | None  # (B,)
+
+
+def parameter_shapes(row: Row) -> dict[str, tuple[int, ...]]:
+    """bptt's names and shapes: gates i f g o, or r z n; one bias, and `bias_hn` of the GRU."""
+    rows, size = GATES[row.cell] * row.hidden_size, row.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, inputs in enumerate(row.inputs):
+        for suffix in ("", "_reverse")[: row.directions]:
+            shapes[f"weight_ih_l{layer}{suffix}"] = (rows, inputs)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, size)
+            shapes[f"bias_l{layer}{suffix}"] = (rows,)
+            if row.cell == "gru":
+                shapes[f"bias_hn_l{layer}{suffix}"] = (size,)
+    return shapes
+
+
+def make_problem(row: Row, seed: int = 0) -> Problem:
+    """Weights uniform within ±1/√H, as PyTorch initialises them; x and G normal."""
+    rng = np.random.default_rng(seed)
+    bound = 1 / np.sqrt(row.hidden_size)
+    parameters = {
+        name: rng.uniform(-bound, bound, shape).astype(row.dtype)
+        for name, shape in parameter_shapes(row).items()
+    }
+    x = rng.standard_normal((row.steps, row.batch, row.input_size)).astype(row.dtype)
+    width = row.directions * row.hidden_size
+    d_output = rng.standard_normal((row.steps, row.batch, width)).astype(row.dtype)
+    lengths = row.lengths
+    if lengths is not None:
+        padding = np.arange(row.steps)[:, None] >= lengths
+        x[padding] = d_output[padding] = 0
+    return Problem(parameters, x, d_output, lengths)
+
+
+def step_rows(sizes: Iterable[int] = STEP_SIZES) -> list[Row]:
+    cells = ("rnn", "lstm", "gru")
+    return [Row("step", cell, "step", 1, 1, size, size) for cell in cells for size in sizes]
+
+
+def sweep_rows() -> list[Row]:
+    """The LSTM while one of T, B and H changes (I = H), for the plots of cost."""
+    T, B, _, H = SWEEP_BASE
+    sizes = [(steps, B, H, H) for steps in SWEEPS["T"]]
+    sizes += [(T, batch, H, H) for batch in SWEEPS["B"]]
+    sizes += [(T, B, hidden, hidden) for hidden in SWEEPS["H"]]
+    modes = ("inference", "training")
+    return [Row("sweep", "lstm", mode, *size) for mode in modes for size in dict.fromkeys(sizes)]
+
+
+def all_rows() -> list[Row]:
+    """The full comparison."""
+    rows = step_rows()
+    for mode in ("inference", "training"):
+        rows += [Row("grid", cell, mode, *size) for cell in CELLS for size in SIZES]
+        rows += [Row("grid", "lstm", mode, 35, 20, 650, 650, num_layers=2)]
+        for cell in ("rnn", "lstm", "gru"):
+            rows += [Row("grid", cell, mode, *size, dtype="float64") for size in FLOAT64_SIZES]
+            rows += [Row("ragged", cell, mode, *size, ragged=True) for size in RAGGED_SIZES]
+        rows += [Row("lecture", cell, mode, *LECTURE_SIZE) for cell in ("rnn", "lstm")]
+    return by_cost(rows + sweep_rows())
+
+
+def quick_rows() -> list[Row]:
+    """A few of every kind, none of them large."""
+    rows = [Row("step", cell, "step", 1, 1, 64, 64) for cell in ("rnn", "lstm", "gru")]
+    for mode in ("inference", "training"):
+        rows += [Row("grid", cell, mode, *SIZES[0]) for cell in ("rnn", "lstm", "gru")]
+        rows += [Row("grid", "lstm", mode, *SIZES[6]), Row("lecture", "rnn", mode, *LECTURE_SIZE)]
+        rows += [Row("ragged", "lstm", mode, *SIZES[6], ragged=True)]
+        rows += [Row("grid", "lstm", mode, *SIZES[0], dtype="float64")]
+    rows += [
+        Row("grid", "bilstm", "inference", *SIZES[0]),
+        Row("grid", "gru", "inference", *SIZES[5]),
+    ]
+    return by_cost(rows)
+
+
+def by_cost(rows: list[Row]) -> list[Row]:
+    """The short ones first: an interrupted run has most of the table."""
+    return sorted(rows, key=lambda row: row.flops)

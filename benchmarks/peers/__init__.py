@@ -1,0 +1,37 @@
+"""Everybody in the comparison. A peer whose library is not installed is left out."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from peers.base import Peer, Task
+
+__all__ = ["LIBRARIES", "Peer", "Task", "create", "installed"]
+
+LIBRARIES = {  # the name on the command line: the modules it needs, the module here
+    "torch": (("torch",), "torch_layers"),
+    "jax": (("jax",), "jax_layers"),
+    "tensorflow": (("tensorflow",), "tensorflow_layers"),
+    "openvino": (("openvino", "onnx"), "openvino_layers"),
+    "numpy": (("numpy",), "numpy_layers"),
+    "onnxruntime": (("onnxruntime", "onnx"), "onnx_layers"),
+}
+
+
+def installed() -> list[str]:
+    """The names of the libraries that are there."""
+    return [
+        name
+        for name, (modules, _) in LIBRARIES.items()
+        if all(importlib.util.find_spec(module) for module in modules)
+    ]
+
+
+def create(names: list[str], threads: int) -> list[Peer]:
+    """bptt first, then all variants of the named libraries."""
+    modules = ["bptt_layers", *(LIBRARIES[name][1] for name in LIBRARIES if name in names)]
+    found: list[Peer] = []
+    for module in modules:
+        found += importlib.import_module(f"peers.{module}").create(threads)
+    return found

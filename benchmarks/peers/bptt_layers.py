@@ -1,0 +1,75 @@
+"""bptt itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import bptt
+from grid import Problem, Row
+from peers.base import Peer, Task
+
+
+class Bptt(Peer):
+    name = family = "bptt"
+    version = bptt.__version__
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        bptt.set_num_threads(threads)
+
+    def supports(self, row: Row) -> bool:
+        return True
+
+    def build(self, row: Row, problem: Problem) -> Task:
+        layer = make_layer(row, problem)
+        x, G, lengths = problem.x, problem.d_output, problem.lengths
+        if row.mode == "training":
+            bias = problem.parameters["bias_l0"]
+
+            def train() -> Any:
+                # What an optimiser does: the weights are new, and have to be packed again.
+                layer["bias_l0"] = bias
+                run = layer.forward(x, lengths=lengths)
+                return run.output, run.backward(G)
+
+            return Task(train, lambda r: {"output": r[0], "input": r[1].input, **r[1]})
+        if row.mode == "inference":
+            return Task(lambda: layer(x, lengths=lengths), lambda r: {"output": r[0]})
+        return self._step(layer, x[0])
+
+    def _step(self, layer: Any, x: Any) -> Task:
+        """In place, as the peers whose buffers are bound."""
+        step = layer.step
+        result: Any = step(x, None)
+        for array in (result[1],) if isinstance(result[1], np.ndarray) else result[1]:
+            array[...] = 0  # the first step starts from 0, as those of the peers
+
+        def call() -> Any:
+            nonlocal result
+            result = step(x, result[1], out=result)
+            return result[0]
+
+        return Task(call, lambda y: {"output": y[None]})
+
+
+def make_layer(row: Row, problem: Problem) -> Any:
+    kinds: dict[str, Any] = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}
+    layer = kinds[row.kind](
+        row.input_size,
+        row.hidden_size,
+        num_layers=row.num_layers,
+        bidirectional=row.directions == 2,
+        time_major=True,
+        dtype=row.dtype,
+        seed=0,
+        **({"reset_after": True} if row.kind == "gru" else {}),
+    )
+    for name, value in problem.parameters.items():
+        layer[name] = value
+    return layer
+
+
+def create(threads: int) -> list[Peer]:
+    return [Bptt(threads)]

@@ -1,0 +1,253 @@
+"""Tables in Markdown from results.json: python benchmarks/report.py DIR."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data import (
+    REGIMES,
+    Entry,
+    geometric_mean,
+    pairs,
+    ragged_pairs,
+    read,
+    regime,
+    select,
+)
+
+GROUPS = {  # group -> what its rows are called
+    "grid": "",
+    "step": "",
+    "ragged": ", ragged",
+    "lecture": ", against the lecture's loop",
+}
+MODES = ("inference", "training", "step")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """At least `digits` significant ones, without exponents."""
+    if value is None:
+        return "–"
+    if value >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if value >= 1 else f"{value:.{digits - 1}f}"
+
+
+def times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def microseconds(seconds: float | None) -> str:
+    return number(None if seconds is None else 1e6 * seconds)
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; all columns but those of words are aligned to the right."""
+    lines = list(lines)
+    if not lines:
+        return []
+    words = {"rows", "row", "worst row", "best peer", "regime"}
+    rule = ["---" if name in words else "--:" for name in head]
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *lines)] + [""]
+
+
+def about(content: Mapping[str, Any]) -> list[str]:
+    """Machine, versions and command."""
+    machine, versions = content["machine"], content["versions"]
+    own = versions.get("bptt", "")
+    others = ", ".join(f"{name} {v}" for name, v in sorted(versions.items()) if name != "bptt")
+    others = others.replace("numpy loop", "NumPy loop")
+    return [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
+        f"{machine['python']}; bptt {own} with instruction set {machine['isa']}, "
+        f"{machine['compiler']}; {others}. {content['started'][:10]}.",
+        "",
+        f"`{content['command']}`",
+        "",
+    ]
+
+
+def sections(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """The parts that have a mean of their own, by number of threads."""
+    found = []
+    for threads in sorted({e.threads for e in entries}):
+        for group, name in GROUPS.items():
+            for mode in MODES:
+                for dtype in ("float32", "float64"):
+                    wanted = {"group": group, "mode": mode, "dtype": dtype, "threads": threads}
+                    part = select(entries, **wanted)
+                    words = f"{mode}{name}, {dtype}, {threads} thread{'s' * (threads > 1)}"
+                    if part:
+                        found.append((words, part))
+    return found
+
+
+def summary(entries: Sequence[Entry]) -> list[str]:
+    lines = []
+    for name, part in sections(entries):
+        ratios = [(e.ratio, e.row.label) for e in part if e.ratio is not None]
+        if not ratios:
+            continue
+        worst, label = min(ratios)
+        lines.append(
+            (
+                name,
+                str(len(part)),
+                times(geometric_mean(e.ratio for e in part)),
+                times(geometric_mean(e.torch_ratio for e in part)),
+                str(sum(ratio < 1 for ratio, _ in ratios)),
+                times(worst),
+                label,
+            )
+        )
+    head = ("rows", "number", "× best peer", "× torch", "below 1.0", "worst", "worst row")
+    return ["## In short", "", SUMMARY, "", *table(head, lines)] if lines else []
+
+
+SUMMARY = (
+    "How many times as long the fastest of the others takes, row by row, and how many times as "
+    "long PyTorch takes: geometric means. Above 1, bptt is faster."
+)
+
+
+def scaling(entries: Sequence[Entry]) -> list[str]:
+    """All threads against one, by regime."""
+    threads = max((e.threads for e in entries), default=1)
+    matched = [p for p in pairs(entries, threads) if p[0].row.group != "sweep"]
+    if threads == 1 or not matched:
+        return []
+    lines = []
+    for name in REGIMES:
+        for mode in MODES:
+            part = [
+                (one.seconds / many.seconds, one.row)
+                for one, many in matched
+                if regime(one.row) == name and one.row.mode == mode
+            ]
+            if part:
+                worst, row = min(part, key=lambda pair: pair[0])
+                mean = geometric_mean(ratio for ratio, _ in part)
+                label = f"{row.label} {row.dtype}"
+                words = name if mode == "step" else f"{name}, {mode}"
+                lines.append((words, str(len(part)), times(mean), times(worst), label))
+    head = ("regime", "number", "faster ×", "worst", "worst row")
+    return [f"## {threads} threads against one", "", *table(head, lines)]
+
+
+def ragged(entries: Sequence[Entry]) -> list[str]:
+    """Ragged batches against full ones of the same shape."""
+    lines = []
+    for full, part in ragged_pairs(entries):
+        torch: float | None = None
+        if full.torch_seconds and part.torch_seconds:
+            torch = part.torch_seconds / full.torch_seconds
+        lines.append(
+            (
+                f"{full.row.label} {full.row.mode}, {full.threads} thr",
+                f"{part.row.sequence_steps / full.row.sequence_steps:.2f}",
+                f"{part.seconds / full.seconds:.2f}",
+                times(torch),
+            )
+        )
+    head = ("row", "steps", "time", "time of torch")
+    what = "Steps and time as a share of those of a batch whose sequences all have T steps."
+    return ["## Ragged against full", "", what, "", *table(head, lines)] if lines else []
+
+
+def wins(entries: Sequence[Entry]) -> list[str]:
+    counted = [e for e in entries if e.row.group in ("grid", "step", "ragged") and e.best]
+    best = Counter(e.best[0] for e in counted if e.best)
+    if not best:
+        return []
+    words = ", ".join(f"{name} {count}" for name, count in best.most_common())
+    return [f"The best peer was, of {len(counted)} rows: {words}.", ""]
+
+
+def details(entries: Sequence[Entry]) -> list[str]:
+    """Every row, and the rows of the plots of cost last."""
+    text = ["## All rows", "", DETAILS, ""]
+    parts = sections(entries)
+    sweeps = select(entries, group="sweep")
+    parts += [
+        (f"{mode}, LSTM at other sizes, {threads} thread{'s' * (threads > 1)}", part)
+        for threads in sorted({e.threads for e in sweeps})
+        for mode in MODES
+        if (part := select(sweeps, threads=threads, mode=mode))
+    ]
+    for name, part in parts:
+        text += [f"### {name[0].upper()}{name[1:]}", "", *table(HEAD, map(line, part))]
+    return text
+
+
+DETAILS = (
+    "Rows are cell (T, B, I, H). Medians; ± is half the distance of the quartiles. GFLOP/s count "
+    "the operations of the matrix products alone, and % is their share of the rate of one product "
+    "of two 1024 × 1024 matrices, measured in between."
+)
+HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "its µs", "× best peer", "× torch")
+
+
+def line(entry: Entry) -> tuple[str, ...]:
+    name, best = entry.best or ("–", None)
+    return (
+        entry.row.label,
+        microseconds(entry.seconds),
+        f"{50 * entry.spread:.0f} %",
+        number(entry.rate / 1e9),
+        f"{100 * entry.rate / entry.gemm:.0f} %",
+        name,
+        microseconds(best),
+        times(entry.ratio),
+        times(entry.torch_ratio),
+    )
+
+
+def failures(content: Mapping[str, Any]) -> list[str]:
+    """Peers that could not compute a row that they should have."""
+    found = {
+        name: (message.strip().splitlines()[-1], entry)
+        for entry in content["rows"]
+        for name, message in entry["failed"].items()
+    }
+    if not found:
+        return []
+    text = ["## Failed", "", "Left out where they failed, first of all:", ""]
+    return [*text, *(f"- {name}: {words}" for name, (words, _) in found.items()), ""]
+
+
+def render(content: Mapping[str, Any]) -> str:
+    entries = read(content)
+    parts = [
+        ["# Results", ""],
+        about(content),
+        summary(entries),
+        wins(entries),
+        scaling(entries),
+        ragged(entries),
+        failures(content),
+        details(entries),
+    ]
+    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def write(content: Mapping[str, Any], output: Path) -> None:
+    """Write results.md into `output`."""
+    (output / "results.md").write_text(render(content), encoding="utf-8")
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python benchmarks/report.py DIR  (with results.json)", file=sys.stderr)
+        return 2
+    output = Path(sys.argv[1])
+    write(json.loads((output / "results.json").read_text(encoding="utf-8")), output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""How the time of a call is taken when several libraries take turns in one process."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SAMPLE = 0.008  # seconds: a sample is as many calls as take this long
+WARM_UP = 0.02  # a call longer than this warms itself up
+QUIET = 0.005  # seconds: as long as this a process is watched, which counts CPU time in ticks
+PATIENCE = 0.25  # seconds until a thread that still spins is left to spin
+GEMM_SIZE = 1024
+
+
+@dataclass
+class Timed:
+    """A function and its samples."""
+
+    call: Callable[[], Any]
+    first: float  # seconds of a call, roughly
+    samples: list[float] = field(default_factory=list)  # seconds a call
+
+    @property
+    def calls(self) -> int:
+        return max(1, round(SAMPLE / self.first))
+
+    def sample(self) -> None:
+        if self.first < WARM_UP:
+            self.call()  # its memory is back in the caches, its threads awake
+        calls, call = range(self.calls), self.call
+        start = time.perf_counter()
+        for _ in calls:
+            call()
+        self.samples.append((time.perf_counter() - start) / len(calls))
+
+    def summary(self) -> dict[str, Any]:
+        low, median, high = quartiles(self.samples)
+        return {
+            "median": median,
+            "low": low,
+            "high": high,
+            "calls": self.calls,
+            "samples": len(self.samples),
+        }
+
+
+def quartiles(samples: list[float]) -> tuple[float, float, float]:
+    if len(samples) == 1:
+        return samples[0], samples[0], samples[0]
+    low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return low, median, high
+
+
+def run(call: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the seconds of one call."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    return run(call)[1]
+
+
+def settle(threads: int) -> None:
+    """Wait until no thread of this process spins for work: pools do, after their last call."""
+    if threads == 1:
+        return
+    give_up = time.perf_counter() + PATIENCE
+    while time.perf_counter() < give_up:
+        busy = time.process_time()
+        time.sleep(QUIET)
+        if time.process_time() - busy < 0.1 * QUIET:
+            return
+
+
+def interleave(timed: Iterable[Timed], threads: int, rounds: int, budget: float) -> None:
+    """Let all take turns: `rounds` times, or as often as `budget` seconds allow, but once."""
+    turns = list(timed)
+    collecting = gc.isenabled()
+    gc.disable()
+    start = time.perf_counter()
+    try:
+        for k in range(rounds):
+            for one in turns:
+                settle(threads)
+                one.sample()
+            spent = time.perf_counter() - start
+            if spent + spent / (k + 1) > budget:
+                return
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def gemm(dtype: str, library: str) -> Callable[[], Any]:
+    """The product whose rate is the machine's: two 1024 × 1024 matrices, by NumPy or PyTorch."""
+    shape = (GEMM_SIZE, GEMM_SIZE)
+    a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    out = np.empty_like(a)
+    if library == "numpy":
+        return lambda: np.matmul(a, a, out=out)
+    import torch
+
+    tensor, product = torch.from_numpy(a), torch.from_numpy(out)
+    return lambda: torch.mm(tensor, tensor, out=product)
+
+
+def gemm_rate(seconds_a_call: float) -> float:
+    """FLOP/s."""
+    return 2.0 * GEMM_SIZE**3 / seconds_a_call
+
+
+def bandwidths(sizes: Iterable[int] = (1 << 18, 1 << 23, 1 << 28)) -> dict[str, float]:
+    """Bytes/s that a dot product reads, by the number of bytes that it goes over."""
+    found = {}
+    for size in sizes:
+        a = np.ones(size // 4, np.float32)
+        calls = range(max(1, (1 << 27) // size))
+        np.dot(a, a)
+        best = min(seconds(lambda a=a, calls=calls: [np.dot(a, a) for _ in calls]) for _ in "123")
+        found[str(size)] = size * len(calls) / best
+    return found

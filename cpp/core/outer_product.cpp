@@ -1,0 +1,91 @@
+#include "core/outer_product.hpp"
+
+#include <algorithm>
+
+namespace bptt {
+
+template <class S>
+void OuterProduct<S>::pack_left(const S* from, Index stride, Index columns, Range range, Index rows,
+                                S* to) {
+  // A few rows at a time: then the lines read and the lines written stay in the L1 cache.
+  constexpr Index kRowsAtOnce = 8;
+  const Index full = columns / kTileColumns;
+  for (Index begin = range.first; begin < range.last; begin += kRowsAtOnce) {
+    const Index end = std::min(begin + kRowsAtOnce, range.last);
+    for (Index tile = 0; tile < tiles(columns); ++tile) {
+      for (Index r = begin; r < end; ++r) {
+        const S* const source = from + r * stride + tile * kTileColumns;
+        S* const target = to + (tile * rows + r) * kTileColumns;
+        if (tile < full) {
+          for (int i = 0; i < kTileColumns; ++i) target[i] = source[i];
+        } else {
+          const Index count = columns - tile * kTileColumns;
+          std::copy_n(source, count, target);
+          std::fill(target + count, target + kTileColumns, S(0));
+        }
+      }
+    }
+  }
+}
+
+/// One register tile: kTileColumns columns of left times the kPackets packets of one panel.
+template <class S>
+void OuterProduct<S>::run_tile(const S* left, const S* right, Index rows, int columns, Index width,
+                               S* const* out, Index first, bool add) {
+  using V = Vec<S>;
+  V sum[kTileColumns][kPackets];
+#pragma GCC unroll 12
+  for (int i = 0; i < kTileColumns; ++i) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kPackets; ++p) sum[i][p] = V::zero();
+  }
+  for (Index r = 0; r < rows; ++r, left += kTileColumns, right += kPanelColumns) {
+    V row[kPackets];
+#pragma GCC unroll 2
+    for (int p = 0; p < kPackets; ++p) row[p] = V::load(right + p * V::kLanes);
+#pragma GCC unroll 12
+    for (int i = 0; i < kTileColumns; ++i) {
+      const V column(left[i]);
+#pragma GCC unroll 2
+      for (int p = 0; p < kPackets; ++p) sum[i][p] = fma(column, row[p], sum[i][p]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < kTileColumns; ++i) {
+    if (i >= columns || out[i] == nullptr) continue;
+#pragma GCC unroll 2
+    for (int p = 0; p < kPackets; ++p) {
+      const Index count = width - first - p * V::kLanes;
+      if (count <= 0) continue;
+      S* const to = out[i] + first + p * V::kLanes;
+      (add ? V::load_some(to, 1, count) + sum[i][p] : sum[i][p]).store_some(to, count);
+    }
+  }
+}
+
+template <class S>
+void OuterProduct<S>::run(const S* left, const S* right, Index rows, Range tiles,
+                          Index left_columns, Index right_columns, S* const* out, bool add) {
+  // A panel of so many rows, and the tiles that meet it, fit the L1 and the L2 cache.
+  constexpr Index kRowsAtOnce = 256, kTilesAtOnce = 32;
+  for (Index begin = 0; begin < rows; begin += kRowsAtOnce, add = true) {
+    const Index count = std::min(kRowsAtOnce, rows - begin);
+    for (Index group = tiles.first; group < tiles.last; group += kTilesAtOnce) {
+      const Index end = std::min(group + kTilesAtOnce, tiles.last);
+      for (Index panel = 0; panel < panels(right_columns); ++panel) {
+        for (Index tile = group; tile < end; ++tile) {
+          const Index column = tile * kTileColumns;
+          run_tile(left + (tile * rows + begin) * kTileColumns,
+                   right + (panel * rows + begin) * kPanelColumns, count,
+                   static_cast<int>(std::min<Index>(kTileColumns, left_columns - column)),
+                   right_columns, out + column, panel * kPanelColumns, add);
+        }
+      }
+    }
+  }
+}
+
+template class OuterProduct<float>;
+template class OuterProduct<double>;
+
+}  // namespace bptt

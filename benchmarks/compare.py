@@ -64,7 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
     add("--groups", nargs="+", help="of rows: grid, step, ragged, lecture, sweep; default: all")
     add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="rows of this size instead")
-    add("--peers", nargs="*", choices=installed, default=installed, help="default: all installed")
+    add("--peers", nargs="*", choices=installed, help="default: all installed; see README.md")
     add(
         "--threads",
         nargs="+",
@@ -79,6 +79,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if not all(1 <= n <= count for n in arguments.threads):
         parser.error(f"--threads must be in [1, cores] = [1, {count}], got {arguments.threads}")
+    if arguments.peers is None:  # TensorFlow alone takes longer to trace than a quick run may
+        spared = {"tensorflow"} if arguments.quick else set()
+        arguments.peers = [name for name in installed if name not in spared]
     if arguments.rounds is None:
         arguments.rounds = 5 if arguments.quick else 9
     elif arguments.rounds < 1:

@@ -23,7 +23,7 @@ class Jax(Peer):
     unroll = 1
 
     def supports(self, row: Row) -> bool:
-        return row.group not in ("lecture", "sweep") and not huge(row, 5e10)
+        return row.group not in ("lecture", "sweep") and not huge(row)
 
     def build(self, row: Row, problem: Problem) -> Task:
         parameters = make_parameters(row, problem)

@@ -88,10 +88,10 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
         const Index first = plan_.first_row(s) - steps.first_row;
         if constexpr (Cell::kPhases > 1) {
           differentiate<1>(s, alive, steps, l_.blocks_range());
-          propagate<1>(alive, first, all_panels());
+          propagate<1>(s, alive, first, all_panels());
         }
         differentiate<0>(s, alive, steps, l_.blocks_range());
-        propagate<0>(alive, first, all_panels());
+        propagate<0>(s, alive, first, all_panels());
       }
     });
   }
@@ -108,19 +108,20 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
       const Index first = plan_.first_row(s) - steps.first_row;
       member.share([&](int part, int parts) {
         const Range panels = part_of(all_panels().last, part, parts);
-        if (s + 1 < steps.last) propagate<0>(after(s), first + alive.size(), panels);
+        if (s + 1 < steps.last) propagate<0>(s + 1, after(s), first + alive.size(), panels);
         differentiate<kLast>(s, alive, steps, blocks_of(panels));
       });
       if constexpr (Cell::kPhases > 1) {
         member.share([&](int part, int parts) {
           const Range panels = part_of(all_panels().last, part, parts);
-          propagate<1>(alive, first, panels);
+          propagate<1>(s, alive, first, panels);
           differentiate<0>(s, alive, steps, blocks_of(panels));
         });
       }
     }
     member.share([&](int part, int parts) {
-      propagate<0>({0, plan_.active(steps.first)}, 0, part_of(all_panels().last, part, parts));
+      propagate<0>(steps.first, {0, plan_.active(steps.first)}, 0,
+                   part_of(all_panels().last, part, parts));
     });
   }
   Range after(Index s) const { return {0, plan_.active(s + 1)}; }
@@ -154,12 +155,13 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   /// What reaches the left operand of a phase's product: its gate gradients times W, into
   /// d_operand, or in phase 0 on top of d_h.
   template <int kPhase>
-  void propagate(Range ranks, Index first, Range panels) const {
+  void propagate(Index s, Range ranks, Index first, Range panels) const {
     const Rows<S> rows{chunk_.recurrent_rows[kPhase] + first + ranks.first};
-    const Index offset = ranks.first * l_.padded_;
-    S* const to = (kPhase == 0 ? d_h_ : d_operand_) + offset;
-    product(l_.weight_hh_transposed_[kPhase], panels.first, panels.last, rows, ranks.size(),
-            kPhase == 0 ? to : nullptr, l_.padded_, to, l_.padded_);
+    S* const to = (kPhase == 0 ? d_h_ : d_operand_) + ranks.first * l_.padded_;
+    for_each_group(panels, ranks.size(), s % 2 != 0, [&](Index begin, Index end) {
+      product(l_.weight_hh_transposed_[kPhase], begin, end, rows, ranks.size(),
+              kPhase == 0 ? to : nullptr, l_.padded_, to, l_.padded_);
+    });
   }
 
   /// The derivative of the cell's equations at one step, for some rows and units. On entry d_h_

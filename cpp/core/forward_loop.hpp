@@ -181,21 +181,19 @@ class CellDirection<Cell, S>::ForwardLoop final : public Pass {
   void step(Index s, Range ranks, S* gates, Range panels) const {
     const Panels<S>& weights = l_.weight_hh_[kPhase];
     const Rows<S> left{(kPhase == 0 ? h_rows_[s & 1] : operand_rows_) + ranks.first};
-    const Index together = panels_together(ranks.size());
     const Index width = l_.gates_width();
-    for (Index q = panels.first; q < panels.last; q += together) {
-      const Index end = std::min(q + together, panels.last);
+    const Index per_panel = weights.blocks_per_panel();
+    for_each_group(panels, ranks.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (Cell::kSeparateRecurrent) {
-        product(weights, q, end, left, ranks.size(), l_.bias_hn_.data(), 0,
+        product(weights, first, last, left, ranks.size(), l_.bias_hn_.data(), 0,
                 recurrent_ + ranks.first * width, width);
       } else {
         S* const sums = gates + l_.phase_column(kPhase);
-        product(weights, q, end, left, ranks.size(), sums, width, sums, width);
+        product(weights, first, last, left, ranks.size(), sums, width, sums, width);
       }
-      const Index per_panel = weights.blocks_per_panel();
-      finish<kPhase, kTraining>(s, ranks, gates, q * per_panel,
-                                std::min(end * per_panel, l_.blocks_));
-    }
+      finish<kPhase, kTraining>(s, ranks, gates, first * per_panel,
+                                std::min(last * per_panel, l_.blocks_));
+    });
   }
 
   /// The cell's equations for the units whose sums are complete.

@@ -25,6 +25,8 @@ struct Tile {
   Index init_stride;
   S* out;
   Index out_stride;
+  const S* ahead = nullptr;  // what this tile brings into the L2 cache for later tiles, if anything
+  Index ahead_step = 0;      // elements of it for each step of depth
 };
 
 template <class S, int P, int R, int Q = 1>
@@ -49,7 +51,12 @@ void multiply_tile(const Tile<S>& t) {
     return V::load(panel + c / P * panel_stride + c % P * V::kLanes);
   };
   Index i = 0;
+  const S* ahead = t.ahead;
   for (Index k = 0; k < t.depth; ++k, i += step, panel += P * V::kLanes) {
+    if constexpr (Q == 1) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += t.ahead_step;
+    }
     // Hold the smaller operand in registers and stream the other.
     if constexpr (R <= P) {
       V left[R];
@@ -102,12 +109,15 @@ void multiply_panel(Tile<S> tile, Index rows) {
     Tile<S> part = tile;
     part.depth = std::min(stretch, depth - k);
     part.panel = tile.panel + k * P * Vec<S>::kLanes;
+    // The weights follow each other in memory: while this stretch is used, fetch the next.
+    part.ahead_step = (P * Vec<S>::kLanes + tiles - 1) / tiles;
     Index first = 0;
     for (Index i = 0; i < tiles; ++i) {
       const Index last = rows * (i + 1) / tiles;  // tiles of nearly equal height
       const S* shifted[kMaxTileRows];
       for (Index r = first; r < last; ++r) shifted[r - first] = tile.rows[r] + k * tile.step;
       part.rows = shifted;
+      part.ahead = part.panel + (part.depth + i * part.depth / tiles) * P * Vec<S>::kLanes;
       part.init = tile.init == nullptr ? nullptr : tile.init + first * tile.init_stride;
       part.out = tile.out + first * tile.out_stride;
       multiply_rows<S, P>(static_cast<int>(last - first), part,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/panels.hpp"
+#include "core/rows.hpp"
 
 namespace bptt {
 
@@ -13,6 +14,18 @@ struct Rows {
 
 /// How many panels are best computed together for n rows (a single row needs two to hide latency).
 inline Index panels_together(Index rows) { return rows == 1 ? 2 : 1; }
+
+/// visit(first, last) for all of some panels, as many together as is best for n rows. Who visits
+/// them at every step does so from the end every other time: the cache still holds what came last.
+template <class Visit>
+void for_each_group(Range panels, Index rows, bool from_the_end, Visit visit) {
+  const Index together = panels_together(rows);
+  const Index groups = (panels.size() + together - 1) / together;
+  for (Index i = 0; i < groups; ++i) {
+    const Index first = panels.first + (from_the_end ? groups - 1 - i : i) * together;
+    visit(first, std::min(first + together, panels.last));
+  }
+}
 
 /// out[r] = init[r] + a[r] · panels, for r < rows and the columns of panels first … last-1.
 ///

@@ -21,7 +21,7 @@ from results import results
 COUNTS = (1, 2, 3, 8)
 # Large enough for threads to be worth their while in every cell.
 ROWS = Case("lstm", steps=9, batch=21, input_size=19, hidden_size=67, state=True)
-UNITS = Case("lstm", steps=12, batch=3, input_size=19, hidden_size=199, state=True)
+UNITS = Case("lstm", steps=30, batch=3, input_size=19, hidden_size=199, state=True)
 CASES = {
     "rows": ROWS,
     "ragged rows": replace(ROWS, lengths="ragged", steps=25),
@@ -30,7 +30,7 @@ CASES = {
     "merge": replace(ROWS, bidirectional=True, num_layers=2, merge="mul", lengths="short"),
     "ids": replace(ROWS, ids=True),
     "units": UNITS,
-    "one row": replace(UNITS, batch=1, steps=40),
+    "one row": replace(UNITS, batch=1, steps=80),
     "ragged units": replace(UNITS, lengths="ragged", num_layers=2),
     "directions of units": replace(UNITS, bidirectional=True),
     "ids of units": replace(UNITS, ids=True),

@@ -18,6 +18,7 @@ class CellDirection final : public Direction<S> {
 
   CellDirection(const Activations& activations, Index input_size, Index hidden_size,
                 const S* parameters, bool training);
+  void pack(const S* parameters, int part, int parts) override;
   Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
   Pass* backward(const BackwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
   Index saved_columns() const override { return Cell::kSaved; }
@@ -97,22 +98,15 @@ CellDirection<Cell, S>::CellDirection(const Activations& activations, Index inpu
       bias_(gates_width()),
       bias_hn_(Cell::kSeparateRecurrent ? gates_width() : 0) {
   const ParameterSizes sizes = parameter_sizes(Cell::kKind, input_size, hidden_size);
-  const S* const weight_ih = parameters;
-  const S* const weight_hh = weight_ih + sizes.weight_ih;
-  const S* const bias = weight_hh + sizes.weight_hh;
+  const S* const bias = parameters + sizes.weight_ih + sizes.weight_hh;
   const S* const bias_hn = bias + sizes.bias;
   for (int phase = 0; phase < Cell::kPhases; ++phase) {
     const int gates = Cell::phase_gates(phase);
-    const Index first_row = first_gate(phase) * hidden_;
     weight_ih_[phase] = Panels<S>(hidden_, gates, input_);
-    weight_ih_[phase].pack(weight_ih, first_row);
     weight_hh_[phase] = Panels<S>(hidden_, gates, hidden_);
-    weight_hh_[phase].pack(weight_hh, first_row);
     if (!training) continue;
     weight_ih_transposed_[phase] = Panels<S>(input_, 1, gates * padded_);
-    weight_ih_transposed_[phase].pack_transposed(weight_ih, first_row, hidden_, gates);
     weight_hh_transposed_[phase] = Panels<S>(hidden_, 1, gates * padded_);
-    weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates);
   }
   bias_.set_zero();
   for_each_gate_packet([&](Index packed, Index plain, Index count) {
@@ -123,6 +117,23 @@ CellDirection<Cell, S>::CellDirection(const Activations& activations, Index inpu
     for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
       std::copy_n(bias_hn + unit, count, bias_hn_.data() + packed);
     });
+  }
+}
+
+template <class Cell, class S>
+void CellDirection<Cell, S>::pack(const S* parameters, int part, int parts) {
+  const S* const weight_ih = parameters;
+  const S* const weight_hh = weight_ih + parameter_sizes(Cell::kKind, input_, hidden_).weight_ih;
+  for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    const int gates = Cell::phase_gates(phase);
+    const Index first_row = first_gate(phase) * hidden_;
+    const Range panels = part_of(weight_hh_[phase].count(), part, parts);
+    weight_ih_[phase].pack(weight_ih, first_row, panels);
+    weight_hh_[phase].pack(weight_hh, first_row, panels);
+    if (weight_hh_transposed_[phase].count() == 0) continue;
+    const Range blocks = part_of(blocks_, part, parts);
+    weight_ih_transposed_[phase].pack_transposed(weight_ih, first_row, hidden_, gates, blocks);
+    weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates, blocks);
   }
 }
 

@@ -89,11 +89,14 @@ class Pass {
   ~Pass() = default;
 };
 
-/// The packed weights of one direction of one layer; immutable, so any thread may use it.
+/// The packed weights of one direction of one layer; once packed immutable, so that any thread may
+/// use it.
 template <class S>
 class Direction {
  public:
   virtual ~Direction() = default;
+  /// Packs a part of the parameters, after the constructor has taken the memory.
+  virtual void pack(const S* parameters, int part, int parts) = 0;
   /// Passes live in the arena, and read their tasks' plan and arrays while they run.
   virtual Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const = 0;
   virtual Pass* backward(const BackwardTask<S>& task, const Sharing& sharing,
@@ -108,7 +111,8 @@ class Direction {
                           Sequence<S> out) const = 0;
 };
 
-/// Packs the parameters of one direction; `training` also packs what backward needs.
+/// Memory for the packed parameters of one direction, with what backward needs if `training`; the
+/// weights are left to `pack`.
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(CellKind cell, const Activations& activations,
                                              Index input_size, Index hidden_size,

@@ -29,6 +29,20 @@ Network<S>::Network(const NetworkSpec& spec, const S* parameters, bool training)
           parameters + parameter_offset(spec, layer, d), training));
     }
   }
+  constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
+  const Reservation reserved(parameter_count(spec) > kWorthWaking && thread_limit() > 1);
+  const int threads = reserved.granted() ? thread_limit() : 1;
+  Crew crew(threads);
+  reserved.run(threads, [&](int thread) {
+    Member member(crew, thread);
+    member.share([&](int part, int parts) {
+      for (std::size_t i = 0; i < directions_.size(); ++i) {
+        const Index layer = static_cast<Index>(i) / spec.directions();
+        const Index d = static_cast<Index>(i) % spec.directions();
+        directions_[i]->pack(parameters + parameter_offset(spec, layer, d), part, parts);
+      }
+    });
+  });
 }
 
 namespace {

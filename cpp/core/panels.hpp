@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/buffer.hpp"
+#include "core/rows.hpp"
 #include "core/types.hpp"
 #include "core/vec.hpp"
 
@@ -45,19 +46,18 @@ class Panels {
   Index column(Index panel) const { return panel * blocks_per_panel_ * gates_ * kLanes; }
   const S* panel(Index panel) const { return data_.data() + column(panel) * depth_; }
 
-  /// Column (unit, gate g) of the product is row `first_row + g*units + unit` of `weight` (rows,
-  /// depth).
-  void pack(const S* weight, Index first_row) {
-    for (Index q = 0; q < count(); ++q) {
+  /// Packs some of the panels: column (unit, gate g) of the product is row
+  /// `first_row + g*units + unit` of `weight` (rows, depth).
+  void pack(const S* weight, Index first_row, Range panels) {
+    for (Index q = panels.first; q < panels.last; ++q) {
       const int packets_here = packets(q);
-      for (int p = 0; p < packets_here; ++p) {
-        const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
-        const S* from = weight + (first_row + p % gates_ * units_ + unit) * depth_;
-        S* to = data_.data() + column(q) * depth_ + p * kLanes;
-        const Index lanes = std::min(kLanes, units_ - unit);
-        for (Index k = 0; k < depth_; ++k, to += packets_here * kLanes) {
-          for (Index w = 0; w < lanes; ++w) to[w] = from[w * depth_ + k];
-          for (Index w = lanes; w < kLanes; ++w) to[w] = S(0);
+      for (Index k = 0; k < depth_; k += kLanes) {
+        for (int p = 0; p < packets_here; ++p) {
+          const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
+          const S* const from = weight + (first_row + p % gates_ * units_ + unit) * depth_ + k;
+          S* const to = data_.data() + column(q) * depth_ + (k * packets_here + p) * kLanes;
+          pack_square(from, std::min(kLanes, units_ - unit), std::min(kLanes, depth_ - k), to,
+                      packets_here * kLanes);
         }
       }
     }
@@ -65,27 +65,42 @@ class Panels {
 
   /// The transpose, for d_a = d_gates · weight: columns are the `units` columns of `weight`, and
   /// depth runs over gate columns in the order that a forward product with (gate_units, gates)
-  /// leaves them.
-  void pack_transposed(const S* weight, Index first_row, Index gate_units, int gates) {
-    for (Index q = 0; q < count(); ++q) {
-      const int packets_here = packets(q);
-      S* to = data_.data() + column(q) * depth_;
-      const Index first_column = q * blocks_per_panel_ * kLanes;
-      const Index columns = std::min<Index>(packets_here * kLanes, units_ - first_column);
-      for (Index k = 0; k < depth_; ++k, to += packets_here * kLanes) {
-        const Index unit = k / (gates * kLanes) * kLanes + k % kLanes;
-        const Index gate = k / kLanes % gates;
-        const bool real = unit < gate_units;
-        if (real) {
-          const S* from = weight + (first_row + gate * gate_units + unit) * units_ + first_column;
-          std::copy(from, from + columns, to);
+  /// leaves them. Packs some of that depth, a range of gate_units' blocks.
+  void pack_transposed(const S* weight, Index first_row, Index gate_units, int gates,
+                       Range blocks) {
+    for (Index block = blocks.first; block < blocks.last; ++block) {
+      for (int gate = 0; gate < gates; ++gate) {
+        for (Index lane = 0; lane < kLanes; ++lane) {
+          const Index unit = block * kLanes + lane;
+          const Index row = first_row + gate * gate_units + unit;
+          pack_row(unit < gate_units ? weight + row * units_ : nullptr,
+                   (block * gates + gate) * kLanes + lane);
         }
-        std::fill(to + (real ? columns : 0), to + packets_here * kLanes, S(0));
       }
     }
   }
 
  private:
+  /// Up to kLanes rows, `columns` columns of them, become rows of packets.
+  void pack_square(const S* from, Index rows, Index columns, S* to, Index stride) const {
+    if (rows == kLanes && columns == kLanes) return transpose(from, depth_, to, stride);
+    for (Index c = 0; c < columns; ++c) {
+      for (Index r = 0; r < kLanes; ++r)
+        to[c * stride + r] = r < rows ? from[r * depth_ + c] : S(0);
+    }
+  }
+
+  /// One row of a matrix with a unit a column, or zeros, becomes depth k of all panels.
+  void pack_row(const S* from, Index k) {
+    for (Index q = 0; q < count(); ++q) {
+      const Index width = packets(q) * kLanes, first = column(q);
+      S* const to = data_.data() + first * depth_ + k * width;
+      const Index real = from == nullptr ? 0 : std::min(width, units_ - first);
+      std::copy_n(from + (real > 0 ? first : 0), real, to);
+      std::fill(to + real, to + width, S(0));
+    }
+  }
+
   Index units_ = 0;
   int gates_ = 1;
   Index blocks_ = 0, blocks_per_panel_ = 1, depth_ = 0;

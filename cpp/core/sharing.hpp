@@ -10,30 +10,32 @@
 
 namespace bptt {
 
-/// What one thread does in a step of one direction, and in all: in operations, of which a core does
-/// some ten thousand million a second in the smallest products and more in the larger ones.
+/// What one thread does in a step of one direction, and in all, is counted in operations: a core
+/// does some fifty thousand million a second.
 inline Sharing choose_sharing(const NetworkSpec& spec, const RowPlan& plan) {
-  constexpr double kWorthWaking = 1e6;    // operations of a call: below, one thread is done first
-  constexpr double kWorthMeeting = 60e3;  // of a step: a meeting costs as much as ten thousand
-  constexpr Index kFewRows = 4;  // as many as one register tile: more threads would all read W
+  constexpr double kWorthWaking = 1.5e6;  // of a call: below, one thread is done first
+  constexpr double kWorthMeetings = 5e6;  // the same if the threads meet at every step
+  constexpr double kWorthMeeting = 25e3;  // of a step and thread: a meeting costs a third of it
+  constexpr Index kFewRows =
+      4;  // about one register tile: with less, every thread would read all W
   const double rows = static_cast<double>(plan.total_rows());
   const double hidden = static_cast<double>(spec.hidden_size);
   const double row = 2.0 * static_cast<double>(gates_of(spec.cell)) * hidden * hidden;
-  const double layers = static_cast<double>(spec.num_layers * spec.directions());
+  const double all = rows * row * static_cast<double>(spec.num_layers * spec.directions());
   Sharing best;
-  if (rows * row * layers < kWorthWaking) return best;
+  if (all < kWorthWaking) return best;
   const int limit = thread_limit();
   if (limit < 2) return best;
   best.side_by_side = spec.bidirectional;
   const int sides = best.side_by_side ? 2 : 1;
   const int side_limit = limit / sides;
-  const int by_rows = static_cast<int>(std::min<Index>(side_limit, plan.batch() / 2));
   const double step = row * rows / static_cast<double>(std::max<Index>(plan.longest(), 1));
   const int by_units = std::min(side_limit, 1 + static_cast<int>(step / kWorthMeeting));
-  if (plan.batch() <= kFewRows && by_units > 1) {
+  if (plan.batch() <= kFewRows && by_units > 1 && all >= kWorthMeetings) {
     best.split = Split::kUnits;
     best.threads = sides * by_units;
   } else {
+    const int by_rows = static_cast<int>(std::min<Index>(side_limit, plan.batch() / 2));
     best.threads = sides * std::max(by_rows, 1);
   }
   return best;

@@ -45,6 +45,20 @@ struct Vec {
   Vec& operator+=(Vec b) { return *this = *this + b; }
 };
 
+/// to[c][r] = from[r][c] for a square of kLanes rows and columns.
+template <class S>
+void transpose(const S* from, Index from_stride, S* to, Index to_stride) {
+  using V = Vec<S>;
+  Eigen::internal::PacketBlock<typename V::Packet, V::kLanes> block;
+#pragma GCC unroll 16
+  for (int r = 0; r < V::kLanes; ++r) {
+    block.packet[r] = Eigen::internal::ploadu<typename V::Packet>(from + r * from_stride);
+  }
+  Eigen::internal::ptranspose(block);
+#pragma GCC unroll 16
+  for (int c = 0; c < V::kLanes; ++c) V(block.packet[c]).store(to + c * to_stride);
+}
+
 /// a * b + c, in one rounding where the instruction set has it.
 template <class S>
 Vec<S> fma(Vec<S> a, Vec<S> b, Vec<S> c) {

@@ -220,6 +220,20 @@ def test_step_by_step_is_the_sequence(cell, dtype, ids):
     np.testing.assert_array_equal(state, final)
 
 
+@pytest.mark.parametrize("lengths", ["full", "ragged", "short"])
+@every_cell
+def test_long_sequences_through_a_stack(cell, lengths):
+    """Inference takes them in stretches."""
+    case = Case(cell, num_layers=3, steps=1500, batch=4, hidden_size=67, lengths=lengths)
+    for ids in (False, True):
+        p = make(replace(case, ids=ids))
+        layer = make_layer(case, p)
+        run = layer.forward(p.x, lengths=p.lengths)
+        y, state = layer(p.x, lengths=p.lengths)
+        np.testing.assert_array_equal(y, run.output)
+        np.testing.assert_array_equal(state, run.state)
+
+
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell

@@ -21,6 +21,8 @@ class OpenVino(Peer):
         self.core = openvino.Core()
 
     def supports(self, row: Row) -> bool:
+        if row.mode == "step" and row.hidden_size >= 256:
+            return False  # 2026.4.1 computes something else or crashes with bound arrays so large
         return row.mode != "training" and row.dtype == "float32" and row.group != "lecture"
 
     def build(self, row: Row, problem: Problem) -> Task:

@@ -124,8 +124,33 @@ struct Network<S>::ForwardStage {
   S *output, *dropped;  // (T, B, D), if dropout follows
 };
 
+/// In inference a stack of one direction takes a stretch of steps through all layers before the
+/// next: what lies between the layers stays in the cache, and its memory does not grow with T.
 template <class S>
 void Network<S>::forward(const NetworkForward<S>& call) const {
+  constexpr Index kBytesBetween = 512 * 1024;
+  const RowPlan& plan = *call.plan;
+  const Index step_bytes =
+      std::max<Index>(1, plan.batch() * spec_.output_size() * static_cast<Index>(sizeof(S)));
+  const Index stretch = std::max<Index>(16, kBytesBetween / step_bytes);
+  if (call.saved != nullptr || spec_.num_layers == 1 || spec_.bidirectional ||
+      plan.steps() <= stretch) {
+    return forward_at_once(call);
+  }
+  NetworkForward<S> part = call;
+  for (Index first = 0; first < plan.steps(); first += stretch) {
+    const RowPlan steps = plan.slice(first, std::min(stretch, plan.steps() - first));
+    part.plan = &steps;
+    part.x = {call.x.values.from_step(first), call.x.ids.from_step(first)};
+    part.y = call.y.from_step(first);
+    forward_at_once(part);
+    part.h0 = part.h_final;  // read before it is written
+    part.c0 = part.c_final;
+  }
+}
+
+template <class S>
+void Network<S>::forward_at_once(const NetworkForward<S>& call) const {
   const RowPlan& plan = *call.plan;
   const Index last = spec_.num_layers - 1, features = spec_.output_size();
   const Index count = plan.steps() * plan.batch() * features;

@@ -64,6 +64,8 @@ class Network {
   Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
     return {data, features, batch * features, 1};
   }
+  void forward_at_once(const NetworkForward<S>& call) const;
+
   bool merges() const { return spec_.bidirectional && spec_.merge != Merge::kConcat; }
 
   // What one layer reads and writes, in the order of running.

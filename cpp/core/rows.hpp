@@ -45,6 +45,17 @@ class RowPlan {
     }
   }
 
+  /// The plan of the steps [first, first + steps) alone, read forward.
+  RowPlan slice(Index first, Index steps) const {
+    if (!ragged()) return RowPlan(batch_, steps);
+    std::vector<Index> lengths(static_cast<std::size_t>(batch_));
+    for (Index rank = 0; rank < batch_; ++rank) {
+      lengths[static_cast<std::size_t>(row(rank))] =
+          std::clamp<Index>(length(rank) - first, 0, steps);
+    }
+    return RowPlan(batch_, steps, lengths.data());
+  }
+
   Index batch() const { return batch_; }
   Index steps() const { return steps_; }      // T of the caller's arrays
   Index longest() const { return longest_; }  // steps that any row takes

@@ -54,6 +54,10 @@ struct Sequence {
     return {data == nullptr ? nullptr : data + first * feature_stride, batch_stride, step_stride,
             feature_stride};
   }
+  Sequence from_step(Index step) const {
+    return {data == nullptr ? nullptr : data + step * step_stride, batch_stride, step_stride,
+            feature_stride};
+  }
   explicit operator bool() const { return data != nullptr; }
 };
 

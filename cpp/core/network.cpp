@@ -1,7 +1,5 @@
 #include "core/network.hpp"
 
-#include <deque>
-
 #include "core/dropout.hpp"
 #include "core/merge.hpp"
 #include "core/sharing.hpp"
@@ -84,9 +82,11 @@ class Threads {
   template <class Before, class After>
   void run(Pass* const* passes, Index layers, Index directions, Before before, After after) const {
     Crew crew(sharing_.threads);
-    std::deque<Crew> sides;
+    std::vector<std::unique_ptr<Crew>> sides;  // of each pass
     if (sharing_.side_by_side) {
-      for (Index i = 0; i < 2 * layers; ++i) sides.emplace_back(sharing_.side_threads());
+      for (Index i = 0; i < 2 * layers; ++i) {
+        sides.push_back(std::make_unique<Crew>(sharing_.side_threads()));
+      }
     }
     const auto body = [&](int thread) {
       Member all(crew, thread);
@@ -95,7 +95,7 @@ class Threads {
         if (sharing_.side_by_side) {
           all.share([&](int part, int parts) {
             const Index pass = 2 * i + 2 * part / parts;
-            Member side(sides[static_cast<std::size_t>(pass)], part % (parts / 2));
+            Member side(*sides[static_cast<std::size_t>(pass)], part % (parts / 2));
             passes[pass]->run(side);
           });
         } else {

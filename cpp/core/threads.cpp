@@ -6,8 +6,6 @@
 #include <mutex>
 #include <thread>
 
-#include "core/denormals.hpp"
-
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #include <signal.h>
@@ -143,10 +141,8 @@ Reservation::~Reservation() {
   if (granted_) the_pool().taken = false;
 }
 
-void Reservation::run(int threads, const std::function<void(int)>& body) const {
-  if (threads > 1) return the_pool().run(threads, body);
-  const FlushDenormals flush;
-  body(0);
+void Reservation::run_together(int threads, const std::function<void(int)>& body) {
+  the_pool().run(threads, body);
 }
 
 }  // namespace bptt

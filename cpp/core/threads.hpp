@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "core/crew.hpp"
+#include "core/denormals.hpp"
 
 // The threads of this process. They are not OpenMP's, whose parallel regions end only when every
 // thread has come: with another program on one core that is milliseconds after the work is done.
@@ -31,9 +32,16 @@ class Reservation {
   /// Runs body(0) on this thread and body(1) … body(threads-1) on others, with denormals flushed,
   /// as soon as the system lets them run. Returns when body(0) has, and those that have begun: what
   /// the others would have done must be done by then. `body` must not throw.
-  void run(int threads, const std::function<void(int)>& body) const;
+  template <class Body>
+  void run(int threads, const Body& body) const {
+    if (threads > 1) return run_together(threads, body);
+    const FlushDenormals flush;
+    body(0);
+  }
 
  private:
+  static void run_together(int threads, const std::function<void(int)>& body);
+
   bool granted_;
 };
 

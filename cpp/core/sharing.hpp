@@ -15,9 +15,9 @@ namespace bptt {
 inline Sharing choose_sharing(const NetworkSpec& spec, const RowPlan& plan) {
   constexpr double kWorthWaking = 1.5e6;  // of a call: below, one thread is done first
   constexpr double kWorthMeetings = 5e6;  // the same if the threads meet at every step
+  constexpr double kLongStep = 1e6;       // worth it even once
   constexpr double kWorthMeeting = 25e3;  // of a step and thread: a meeting costs a third of it
-  constexpr Index kFewRows =
-      4;  // about one register tile: with less, every thread would read all W
+  constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all W
   const double rows = static_cast<double>(plan.total_rows());
   const double hidden = static_cast<double>(spec.hidden_size);
   const double row = 2.0 * static_cast<double>(gates_of(spec.cell)) * hidden * hidden;
@@ -31,7 +31,8 @@ inline Sharing choose_sharing(const NetworkSpec& spec, const RowPlan& plan) {
   const int side_limit = limit / sides;
   const double step = row * rows / static_cast<double>(std::max<Index>(plan.longest(), 1));
   const int by_units = std::min(side_limit, 1 + static_cast<int>(step / kWorthMeeting));
-  if (plan.batch() <= kFewRows && by_units > 1 && all >= kWorthMeetings) {
+  const bool worth_meetings = all >= kWorthMeetings || step >= kLongStep;
+  if (plan.batch() <= kFewRows && by_units > 1 && worth_meetings) {
     best.split = Split::kUnits;
     best.threads = sides * by_units;
   } else {

@@ -147,6 +147,8 @@ def test_interrupted(delay):
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        # A module that is being cached when the signal comes says so, whoever imports it.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         # A test that runs in the background may have been told to ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

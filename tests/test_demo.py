@@ -182,6 +182,8 @@ def test_interrupted(text, epochs, stream, line, delay, saved):
         text.write_text(WORDS * 4000)  # an epoch takes long enough
     child = subprocess.Popen(
         command("demo", "--text", text, *SMALL, "--prompt", "d", "--epochs", epochs),
+        # A module that is being cached when the signal comes says so, whoever imports it.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # A test that runs in the background may have been told to ignore the signal.

@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         _show_loaded(arguments)
         return
     _require("tqdm", "safetensors.numpy")
+    import_module("tqdm").tqdm.get_lock()  # imports what a bar needs
     data = _read(arguments.text)
     vocabulary = Vocabulary.of(data.learnt + data.held_out)
     prompts = _prompts(arguments.prompt, vocabulary, _beginnings(data.learnt))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from grid import Row
@@ -105,6 +108,16 @@ def ragged_pairs(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
     full = {key(e): e for e in entries if e.row.group == "grid"}
     ragged = [e for e in entries if e.row.group == "ragged"]
     return [(full[key(e)], e) for e in ragged if key(e) in full]
+
+
+def main_of_writer(script: str, write: Callable[[Mapping[str, Any], Path], None]) -> int:
+    """The command of a script that makes something of DIR/results.json."""
+    if len(sys.argv) != 2:
+        print(f"usage: python benchmarks/{script} DIR  (with results.json)", file=sys.stderr)
+        return 2
+    output = Path(sys.argv[1])
+    write(json.loads((output / "results.json").read_text(encoding="utf-8")), output)
+    return 0
 
 
 Condition = Callable[[Row], bool]

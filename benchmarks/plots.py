@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from data import REGIMES, Entry, geometric_mean, pairs, read, regime, select
+from data import REGIMES, Entry, geometric_mean, main_of_writer, pairs, read, regime, select
 from grid import SWEEP_BASE, SWEEPS
 
 # Okabe and Ito: told apart by the colour-blind too; markers tell them apart in grey.
@@ -296,14 +295,5 @@ def write(content: Mapping[str, Any], output: Path) -> None:
                 plt.close(figure)
 
 
-def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python benchmarks/plots.py DIR  (with results.json)", file=sys.stderr)
-        return 2
-    output = Path(sys.argv[1])
-    write(json.loads((output / "results.json").read_text(encoding="utf-8")), output)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of_writer("plots.py", write))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from data import (
     REGIMES,
     Entry,
     geometric_mean,
+    main_of_writer,
     pairs,
     ragged_pairs,
     read,
@@ -240,14 +240,5 @@ def write(content: Mapping[str, Any], output: Path) -> None:
     (output / "results.md").write_text(render(content), encoding="utf-8")
 
 
-def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python benchmarks/report.py DIR  (with results.json)", file=sys.stderr)
-        return 2
-    output = Path(sys.argv[1])
-    write(json.loads((output / "results.json").read_text(encoding="utf-8")), output)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of_writer("report.py", write))

@@ -88,6 +88,7 @@ class World:
             ),
             "SGD.step": (sgd.step, {"gradients": zero}),
             "Adam.step": (adam.step, {"gradients": zero}),
+            "set_flush_denormals": (bptt.set_flush_denormals, {"flush": True}),
             "set_num_threads": (bptt.set_num_threads, {"n": 2}),
             "threads": (bptt.threads, {"n": 2}),
             "clip_by_value": (bptt.clip_by_value, {"gradients": zero, "limit": 1.0}),

@@ -162,6 +162,23 @@ def test_denormal_numbers_are_as_good_as_zero(cell, dtype):
         np.testing.assert_allclose(found[name], expected[name], atol=np.finfo(dtype).tiny)
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_denormal_numbers_are_kept_on_request(dtype):
+    tiny = np.full((1, 1, 1), np.finfo(dtype).tiny / 4, dtype)
+    layer = bptt.RNN(1, 1, activation="identity", dtype=dtype)
+    layer["weight_ih_l0"] = np.ones((1, 1), dtype)
+    assert bptt.get_flush_denormals()
+    assert layer(tiny)[0].item() == 0
+    bptt.set_flush_denormals(False)
+    try:
+        assert not bptt.get_flush_denormals()
+        assert layer(tiny)[0].item() == tiny.item()
+        assert denormals_live()
+    finally:
+        bptt.set_flush_denormals(True)
+
+
 # ---- threads -------------------------------------------------------------------------------------
 
 

@@ -347,6 +347,7 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "SGD.step": {"gradients": GRADIENTS},
     "Adam.step": {"gradients": GRADIENTS},
+    "set_flush_denormals": {"flush": no_flag("flush")},
     "set_num_threads": {"n": THREADS},
     "threads": {"n": THREADS},
     "clip_by_value": {"gradients": GRADIENTS, "limit": no_number("limit", "> 0", 0.0, -1.0)},

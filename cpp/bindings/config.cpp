@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include "bindings/register.hpp"
+#include "core/denormals.hpp"
 #include "core/threads.hpp"
 
 namespace {
@@ -28,4 +29,6 @@ void register_config(py::module_& m) {
   m.def("thread_limit", &bptt::thread_limit);
   m.def("set_thread_limit", &bptt::set_thread_limit, "threads"_a);
   m.def("set_own_thread_limit", &bptt::set_own_thread_limit, "threads"_a);
+  m.def("flushes_denormals", [] { return bptt::flush_denormals.load(); });
+  m.def("set_flush_denormals", [](bool flush) { bptt::flush_denormals = flush; }, "flush"_a);
 }

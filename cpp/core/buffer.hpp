@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -9,15 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/memory.hpp"
 #include "core/types.hpp"
 
 namespace bptt {
-
-constexpr std::size_t kAlignment = 64;  // a cache line, and the widest packet
-
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
 
 /// Owned, aligned, uninitialised memory.
 template <class S>
@@ -25,23 +19,27 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(Index count) : size_(count) {
-    if (count == 0) return;
-    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(S);
-    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    data_.reset(static_cast<S*>(std::aligned_alloc(kAlignment, rounded)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    if (count > 0) data_ = Memory(static_cast<S*>(take_memory(bytes())), GiveBack{bytes()});
   }
   S* data() { return data_.get(); }
   const S* data() const { return data_.get(); }
   Index size() const { return size_; }
   bool empty() const { return size_ == 0; }
   void set_zero() {
-    if (size_ > 0) std::memset(data(), 0, static_cast<std::size_t>(size_) * sizeof(S));
+    if (size_ > 0) std::memset(data(), 0, bytes());
   }
 
  private:
+  struct GiveBack {
+    std::size_t bytes;
+    void operator()(S* memory) const { give_back_memory(memory, bytes); }
+  };
+  using Memory = std::unique_ptr<S, GiveBack>;
+
+  std::size_t bytes() const { return static_cast<std::size_t>(size_) * sizeof(S); }
+
   Index size_ = 0;
-  std::unique_ptr<S, FreeDeleter> data_;
+  Memory data_;
 };
 
 /// Scratch memory that dies with the call but is kept by the thread for its next call.

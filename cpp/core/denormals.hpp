@@ -4,16 +4,21 @@
 #include <xmmintrin.h>
 #endif
 
+#include <atomic>
 #include <cstdint>
 
 namespace bptt {
 
-/// Numbers below the smallest normal one cost a hundred cycles each and mean nothing here: count
-/// them as 0 while this object lives, then restore what the caller had.
+inline std::atomic<bool> flush_denormals{true};  // of the process
+
+/// Numbers below the smallest normal one cost a hundred cycles each and mean nothing here: unless
+/// switched off, count them as 0 while this object lives, then restore what the caller had.
 class FlushDenormals {
  public:
 #if defined(__SSE__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero); }
+  FlushDenormals() : saved_(_mm_getcsr()) {
+    if (flush_denormals) _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
+  }
   ~FlushDenormals() { _mm_setcsr(saved_); }
 
  private:
@@ -23,7 +28,7 @@ class FlushDenormals {
 #elif defined(__aarch64__)
   FlushDenormals() {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    const std::uint64_t flushing = saved_ | kFlushToZero;
+    const std::uint64_t flushing = saved_ | (flush_denormals ? kFlushToZero : 0);
     asm volatile("msr fpcr, %0" ::"r"(flushing));
   }
   ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }

@@ -85,8 +85,9 @@ class Panels {
   void pack_square(const S* from, Index rows, Index columns, S* to, Index stride) const {
     if (rows == kLanes && columns == kLanes) return transpose(from, depth_, to, stride);
     for (Index c = 0; c < columns; ++c) {
-      for (Index r = 0; r < kLanes; ++r)
+      for (Index r = 0; r < kLanes; ++r) {
         to[c * stride + r] = r < rows ? from[r * depth_ + c] : S(0);
+      }
     }
   }
 

@@ -15,6 +15,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from bptt.config import config, show_config
+from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.linear import Linear
 from bptt.losses import softmax_cross_entropy
 from bptt.module import Gradients
@@ -40,10 +41,12 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "config",
+    "get_flush_denormals",
     "get_num_threads",
     "load_modules",
     "reference",
     "save_modules",
+    "set_flush_denormals",
     "set_num_threads",
     "show_config",
     "softmax_cross_entropy",

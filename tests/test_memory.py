@@ -1,0 +1,83 @@
+"""How much memory a call takes, beside what it must keep or return."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+MOST = 1.2  # times the unavoidable: input, output, saved gates and cells, gradients
+
+# Prints the bytes by which the resident memory has grown at its peak since the call's input was
+# made, and the unavoidable part of them.
+SCRIPT = """
+import json, sys
+import numpy as np
+import bptt
+
+cell, options, (steps, batch, inputs, hidden), training = json.loads(sys.argv[1])
+
+def resident(peak):
+    with open("/proc/self/status") as status:
+        fields = dict(line.split(":") for line in status)
+    return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+
+make = lambda size: np.ones((batch, steps, size), np.float32)
+layer = getattr(bptt, cell)(inputs, hidden, seed=0, **options)
+small = layer.forward(np.ones((batch, 2, inputs), np.float32))
+small.backward(np.ones_like(small.output))  # packs the weights, and imports what is imported late
+x, d_output = make(inputs), make(layer.output_size)
+before = resident(False)
+if training:
+    run = layer.forward(x)
+    gradients = run.backward(d_output)
+    directions = 2 if layer.bidirectional else 1
+    saved = {"RNN": 0, "LSTM": 5, "GRU": 3}[cell] * layer.num_layers * directions
+    output = run.output.nbytes * layer.num_layers
+    weights = sum(p.nbytes for p in layer.parameters.values())
+    between = run.output.nbytes * (layer.num_layers > 1)  # gradient of a layer's input
+    needed = output + batch * steps * hidden * saved * 4 + x.nbytes + between + weights
+    given = x.nbytes + d_output.nbytes
+else:
+    output, state = layer(x)
+    needed, given = output.nbytes, x.nbytes
+print(json.dumps([resident(True) - before, needed, given]))
+"""
+
+
+def measure(*case: object) -> tuple[int, int, int]:
+    """Return the growth of memory, the part of it that is unavoidable, and the input's size."""
+    command = [sys.executable, "-c", SCRIPT, json.dumps(case)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, needed, given = json.loads(done.stdout)
+    return grown, needed, given
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("RNN", {}),
+        ("LSTM", {}),
+        ("GRU", {}),
+        ("LSTM", {"bidirectional": True}),
+        ("LSTM", {"num_layers": 2}),
+        ("GRU", {"num_layers": 2, "bidirectional": True}),
+    ],
+    ids=str,
+)
+def test_training_needs_little_more_than_it_must(cell, options):
+    grown, needed, given = measure(cell, options, (600, 32, 64, 128), True)
+    assert grown + given <= MOST * (needed + given)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_inference_needs_its_output_however_long_the_sequence(layers):
+    more = []
+    for steps in (600, 2400):
+        grown, needed, _ = measure("LSTM", {"num_layers": layers}, (steps, 32, 64, 128), False)
+        more.append(grown - needed)
+    assert more[1] - more[0] <= 1 << 20

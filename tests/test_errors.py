@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt.dropout import DropoutRun
+from bptt.embedding import EmbeddingRun
 from bptt.linear import LinearRun
 from wrong_arguments import IDS, TABLE, H, X
 
@@ -29,6 +31,10 @@ class World:
             self.add_layer(name, layer)
         self.modules["Linear"] = bptt.Linear(4, 6, dtype="float64", seed=0)
         self.add_head(self.modules["Linear"])
+        self.modules["Embedding"] = bptt.Embedding(3, 4, dtype="float64", seed=0)
+        self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
+        self.add_embedding(self.modules["Embedding"])
+        self.add_dropout(self.modules["Dropout"])
         path = folder / "model.safetensors"
         files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
         self.calls["save_modules"] = (bptt.save_modules, files)
@@ -98,6 +104,28 @@ class World:
             ),
         }
 
+    def add_embedding(self, embedding):
+        ids = {"ids": IDS, "lengths": np.array([2, 5])}
+        run = embedding.forward(**ids)
+        weight = {"name": "weight", "value": embedding["weight"].copy()}
+        self.calls |= {
+            "Embedding": (bptt.Embedding, embedding.config),
+            "Embedding.__call__": (embedding.__call__, ids),
+            "Embedding.forward": (embedding.forward, ids),
+            "Embedding.__getitem__": (embedding.__getitem__, {"name": "weight"}),
+            "Embedding.__setitem__": (embedding.__setitem__, weight),
+            "EmbeddingRun.backward": (run.backward, {"d_output": np.ones((2, 5, 4))}),
+        }
+
+    def add_dropout(self, dropout):
+        run = dropout.forward(X)
+        self.calls |= {
+            "Dropout": (bptt.Dropout, dropout.config),
+            "Dropout.__call__": (dropout.__call__, {"x": X}),
+            "Dropout.forward": (dropout.forward, {"x": X}),
+            "DropoutRun.backward": (run.backward, {"d_output": np.ones((2, 5, 3))}),
+        }
+
     def call(self, name, /, **wrong):
         function, right = self.calls[name]
         return function(**{**right, **wrong})
@@ -152,12 +180,14 @@ def test_error(world, name, argument, value, error, sentence):
 
 # ---- the table has everything --------------------------------------------------------------------
 
+RUNS = {run.__name__: run for run in (LinearRun, EmbeddingRun, DropoutRun)}  # not exported
+
 
 def public_callables():
     """Name -> names of the arguments, of what `bptt` exports and of its methods."""
     exported = {name: getattr(bptt, name) for name in bptt.__all__}
     found = {}
-    for name, value in {**exported, "LinearRun": LinearRun}.items():
+    for name, value in {**exported, **RUNS}.items():
         if inspect.isfunction(value):
             found[name] = value
         elif inspect.isclass(value):
@@ -166,7 +196,9 @@ def public_callables():
                     found[name] = function
                 elif method in ("__call__", "__getitem__", "__setitem__") or method[0] != "_":
                     found[f"{name}.{method}"] = function
-    for name in ("Run", "LinearRun", "Gradients"):  # made by layers only
+    for name in ("Run", "Gradients", *RUNS):  # made by modules only
+        del found[name]
+    for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # no name is right
         del found[name]
     arguments = {
         name: tuple(a for a in inspect.signature(function).parameters if a != "self")

@@ -23,6 +23,7 @@ MODULES = [
         ("lstm", bptt.LSTM, (3, 4)),
         ("gru", bptt.GRU, (3, 4)),
         ("linear", bptt.Linear, (3, 4)),
+        ("embedding", bptt.Embedding, (3, 4)),
     ]
 ]
 
@@ -43,7 +44,9 @@ def x(rng):
 
 
 def output(module, x):
-    """The output of any module, for inputs of its dtype."""
+    """The output of any module, for inputs of its kind and dtype."""
+    if isinstance(module, bptt.Embedding):
+        return module((x > 0).astype(int))
     y = module(x.astype(module.dtype))
     return y if isinstance(module, bptt.Linear) else y[0]
 

@@ -21,6 +21,8 @@ def modules():
         "decoder": bptt.GRU(8, 4, reset_after=True, time_major=True, dtype="float64"),
         "plain": bptt.RNN(2, 5, activation="relu"),
         "head": bptt.Linear(4, 7, bias=False),
+        "tokens": bptt.Embedding(5, 3, seed=2),
+        "drops": bptt.Dropout(0.25, seed=3),
     }
 
 

@@ -287,7 +287,48 @@ TARGETS: Rows = [
 ]
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
-KINDS = "RNN, LSTM, GRU, Linear"
+KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout"
+
+NO_IDS: Rows = [
+    ([0], TypeError, "ids must be a NumPy array, got list"),
+    (None, TypeError, "ids must be a NumPy array, got NoneType"),
+    (IDS.astype(float), TypeError, "ids must be integers, got dtype float64"),
+    (IDS > 0, TypeError, "ids must be integers, got dtype bool"),
+    (IDS[0], ValueError, "lengths needs ids of shape (batch, steps), got (5,)"),
+    *no_ids("ids", "num_embeddings", 3),
+]
+EMBEDDING = "Embedding(num_embeddings=3, embedding_dim=4, dtype=float64, seed=0)"
+
+
+def like_output(shape: tuple[int, ...], *wrong: tuple[int, ...]) -> dict[str, Rows]:
+    """Wrong gradients of an output of `shape`."""
+    rule = f"the shape of the output, {shape}"
+    return {"d_output": [*no_array("d_output", "float64"), *no_shape("d_output", rule, *wrong)]}
+
+
+def token_vectors() -> dict[str, dict[str, Rows]]:
+    """The table of Embedding and Dropout."""
+    name = no_name(EMBEDDING, "weight")
+    shape = "shape (num_embeddings, embedding_dim) = (3, 4)"
+    weight = [*no_array("weight", "float64"), *no_shape("weight", shape, (4, 3), (12,), ())]
+    ids = {"ids": NO_IDS, "lengths": LENGTHS_ROWS}
+    x = {"x": no_array("x", "float64")}
+    return {
+        "Embedding": {
+            **{name: no_integer(name) for name in ("num_embeddings", "embedding_dim")},
+            **DTYPE_AND_SEED,
+        },
+        "Embedding.__getitem__": {"name": name},
+        "Embedding.__setitem__": {"name": name, "value": weight},
+        "Embedding.__call__": ids,
+        "Embedding.forward": ids,
+        "EmbeddingRun.backward": like_output((2, 5, 4), (2, 5, 3), (10, 4), ()),
+        "Dropout": {"rate": no_number("rate", "in [0, 1)", 1.0, -0.5), **DTYPE_AND_SEED},
+        "Dropout.__call__": x,
+        "Dropout.forward": x,
+        "DropoutRun.backward": like_output((2, 5, 3), (2, 5, 4), (10, 3), ()),
+    }
+
 
 TABLE: dict[str, dict[str, Rows]] = {
     "RNN": RNN,
@@ -312,12 +353,8 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "Linear.__call__": LINEAR_X,
     "Linear.forward": LINEAR_X,
-    "LinearRun.backward": {
-        "d_output": [
-            *no_array("d_output", "float64"),
-            *no_shape("d_output", "the shape of the output, (2, 5, 6)", (2, 5, 4), (10, 6), ()),
-        ]
-    },
+    "LinearRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
+    **token_vectors(),
     "Gradients.__getitem__": {"name": NAME},
     "Gradients.__setitem__": {
         "name": NAME,

@@ -9,6 +9,8 @@ PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
   register_network(m);
   register_step(m);
   register_linear(m);
+  register_embedding(m);
+  register_dropout(m);
   register_losses(m);
   register_optimisers(m);
   register_activations(m);

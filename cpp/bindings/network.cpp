@@ -198,9 +198,7 @@ py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Inde
   const DropoutMask mask(spec.dropout, saved.dropout_key, layer);
   for (Index t = 0; t < steps; ++t) {
     for (Index b = 0; b < batch; ++b) {
-      for (Index i = 0; i < features; ++i) {
-        rows.row(b, t)[i] = mask.template factor<S>((t * batch + b) * features + i);
-      }
+      mask.factors((t * batch + b) * features, features, rows.row(b, t));
     }
   }
   return all;

@@ -8,6 +8,8 @@ void register_config(py::module_& m);
 void register_network(py::module_& m);
 void register_step(py::module_& m);
 void register_linear(py::module_& m);
+void register_embedding(py::module_& m);
+void register_dropout(py::module_& m);
 void register_losses(py::module_& m);
 void register_optimisers(py::module_& m);
 void register_activations(py::module_& m);

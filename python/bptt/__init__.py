@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from bptt.config import config, show_config
 from bptt.denormals import get_flush_denormals, set_flush_denormals
+from bptt.dropout import Dropout
+from bptt.embedding import Embedding
 from bptt.linear import Linear
 from bptt.losses import softmax_cross_entropy
 from bptt.module import Gradients
@@ -34,6 +36,8 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "Dropout",
+    "Embedding",
     "Gradients",
     "LSTMState",
     "Linear",

@@ -111,3 +111,9 @@ def shape(name: str, value: NDArray[Any], dimensions: Sequence[Dimension]) -> No
         comma = "," if len(dimensions) == 1 else ""  # as Python writes a tuple of one
         rule = f"({', '.join(symbol for symbol, _ in dimensions)}{comma})"
         raise ValueError(f"{name} must have shape {rule} = {expected}, got {value.shape}")
+
+
+def same_shape(name: str, value: NDArray[Any], of: str, expected: tuple[int, ...]) -> None:
+    """Check that `value` has the shape of something else."""
+    if value.shape != expected:
+        raise ValueError(f"{name} must have the shape of {of}, {expected}, got {value.shape}")

@@ -147,9 +147,7 @@ class LinearRun:
         """
         features, columns = self._weight.shape
         checks.array("d_output", d_output, self._layout.dtype)
-        if d_output.shape != self.output.shape:
-            expected = f"the shape of the output, {self.output.shape}"
-            raise ValueError(f"d_output must have {expected}, got {d_output.shape}")
+        checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         d = self._layout.views(flat)
         d_x: FloatArray = kernels.linear_backward(

@@ -54,7 +54,8 @@ class Layout:
 
     def unknown(self, name: object) -> KeyError:
         """Return the error for a name that is not among `shapes`."""
-        return KeyError(f"{self.owner} has no parameter {name!r}, it has {', '.join(self.shapes)}")
+        names = ", ".join(self.shapes) or "none"
+        return KeyError(f"{self.owner} has no parameter {name!r}, it has {names}")
 
     def check(self, name: str, value: object) -> FloatArray:
         """Return `value` if it may be assigned to `name`."""

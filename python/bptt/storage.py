@@ -16,11 +16,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bptt.dropout import Dropout
+from bptt.embedding import Embedding
 from bptt.linear import Linear
 from bptt.module import Module
 from bptt.recurrent import GRU, LSTM, RNN
 
-_CLASSES: dict[str, type[Module]] = {kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear)}
+_CLASSES: dict[str, type[Module]] = {
+    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout)
+}
 _NEEDED = "needs safetensors: pip install 'bptt[train]'"
 
 
@@ -46,8 +50,8 @@ def save_modules(
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind, a module is not one of RNN, LSTM, GRU and Linear, or
-        `metadata` does not fit JSON.
+        If an argument is of the wrong kind, a module is of a class of your own, or `metadata` does
+        not fit JSON.
     ImportError
         If safetensors is not installed.
     """

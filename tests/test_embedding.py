@@ -1,0 +1,121 @@
+"""The embedding against NumPy's indexing, and its gradient against one-hot vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bptt
+from cases import DTYPES, dtype_id
+
+N, E = 7, 5
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def one_hot(ids, dtype):
+    return (ids[..., None] == np.arange(N)).astype(dtype)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (2, 0), (0, 3), (2, 3, 4), (30, 40)])
+def test_embedding(shape, dtype, rng):
+    module = bptt.Embedding(N, E, dtype=dtype, seed=0)
+    ids = rng.integers(0, N, shape)
+    d_output = rng.standard_normal((*shape, E)).astype(dtype)
+    run = module.forward(ids)
+    for y in (module(ids), run.output):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, module["weight"][ids])
+    for _ in range(2):  # nothing to release: as often as you like
+        gradients = run.backward(d_output)
+    assert list(gradients) == ["weight"]
+    assert gradients.input is None
+    rows = one_hot(ids, np.float64).reshape(-1, N)
+    expected = rows.T @ d_output.reshape(-1, E)
+    tolerance = np.finfo(dtype).eps * np.sqrt(max(ids.size, 1)) * 4
+    np.testing.assert_allclose(gradients["weight"], expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_gradient_is_added_in_order(dtype, rng):
+    module = bptt.Embedding(N, 33, dtype=dtype, seed=0)
+    ids = rng.integers(0, N, (9, 50))
+    d_output = rng.standard_normal((9, 50, 33)).astype(dtype)
+    expected = np.zeros((N, 33), dtype)
+    for id_, d in zip(ids.reshape(-1), d_output.reshape(-1, 33), strict=True):
+        expected[id_] += d
+    for count in (1, 2, 3):
+        with bptt.threads(count):
+            found = module.forward(ids).backward(d_output)["weight"]
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64", ">i4"])
+def test_any_integers_with_any_strides(kind, rng):
+    module = bptt.Embedding(N, E, seed=0)
+    ids = rng.integers(0, N, (6, 8)).astype(kind).T[::2]
+    np.testing.assert_array_equal(module(ids), module["weight"][ids.astype(int)])
+    d_output = rng.standard_normal((E, 4, 6), dtype=np.float32).transpose(1, 2, 0)
+    found, copied = (module.forward(ids).backward(d) for d in (d_output, d_output.copy()))
+    np.testing.assert_array_equal(found["weight"], copied["weight"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_padding_is_not_read(data):
+    batch, steps = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 6))
+    lengths = np.array(data.draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch)))
+    module = bptt.Embedding(N, E, dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    ids, d_output = rng.integers(0, N, (batch, steps)), rng.standard_normal((batch, steps, E))
+    exists = np.arange(steps) < lengths.reshape(-1, 1)
+    dirty = np.where(exists, ids, data.draw(st.sampled_from([-1, N, 2**40])))
+    run = module.forward(dirty, lengths=lengths)
+    expected = module["weight"][ids] * exists[..., None]
+    np.testing.assert_array_equal(run.output, expected)
+    np.testing.assert_array_equal(module(dirty, lengths=lengths), expected)
+    dirty_d = np.where(exists[..., None], d_output, np.nan)
+    found = run.backward(dirty_d)["weight"]
+    clean = module.forward(ids).backward(d_output * exists[..., None])["weight"]
+    np.testing.assert_allclose(found, clean, rtol=1e-12, atol=1e-13)
+
+
+def test_is_a_one_hot_product(rng):
+    """The same as token ids into a layer whose input weights are the product of the two."""
+    module = bptt.Embedding(N, E, dtype="float64", seed=0)
+    inner = bptt.GRU(E, 4, dtype="float64", seed=0)
+    outer = bptt.GRU(N, 4, dtype="float64", seed=0)
+    for name, value in inner.parameters.items():
+        outer[name] = value if name != "weight_ih_l0" else value @ module["weight"].T
+    ids = rng.integers(0, N, (2, 5))
+    run = module.forward(ids)
+    top, alone = inner.forward(run.output), outer.forward(ids)
+    np.testing.assert_allclose(top.output, alone.output, rtol=1e-12)
+    d = run.backward(top.backward(top.output).input)
+    d_alone = alone.backward(alone.output)
+    expected = d_alone["weight_ih_l0"].T @ inner["weight_ih_l0"]
+    np.testing.assert_allclose(d["weight"], expected, rtol=1e-10, atol=1e-13)
+
+
+def test_first_weights():
+    weight = bptt.Embedding(400, 50, dtype="float64", seed=0)["weight"]
+    assert np.std(weight) == pytest.approx(1 / np.sqrt(50), rel=0.02)
+    assert np.mean(weight) == pytest.approx(0, abs=0.005)
+
+
+def test_learns(rng):
+    """Adam moves only the vectors of ids that came."""
+    module = bptt.Embedding(N, E, dtype="float64", seed=0)
+    before = module["weight"].copy()
+    run = module.forward(np.array([1, 4, 4]))
+    bptt.Adam(module).step(run.backward(np.ones((3, E))))
+    moved = (module["weight"] != before).any(1)
+    np.testing.assert_array_equal(np.flatnonzero(moved), [1, 4])

@@ -83,6 +83,29 @@ def test_threads_are_used_where_they_pay():
     assert started("bptt.LSTM(8, 32)(np.zeros((1, 50, 8), 'f'))") == alone
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two cores",
+)
+def test_threads_keep_off_the_core_of_the_caller():
+    """Linux would wake them there; and their cores are cores of the caller's."""
+    own = os.sched_getaffinity(0)
+    core = min(own)
+    try:
+        os.sched_setaffinity(0, {core, max(own)})
+        os.sched_setaffinity(0, {core})  # moves the caller there, and now
+        os.sched_setaffinity(0, {core, max(own)})
+        layer = bptt.LSTM(64, 256, seed=0)
+        x = np.zeros((16, 200, 64), np.float32)
+        with bptt.threads(2):
+            layer(x)
+        cores = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
+        assert os.sched_getaffinity(0) == {core, max(own)}
+        assert any(len(some) == 1 and some < {core, max(own)} for some in cores)
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 # ---- settings
 
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -35,6 +36,7 @@ class Pool {
 
   void run(int threads, const std::function<void(int)>& body) {
     while (started_ + 1 < threads) start();
+    leave_core();
     body_ = &body;
     threads_ = threads;
     open_ = true;
@@ -64,9 +66,26 @@ class Pool {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
 #endif
-    std::thread([this, number] { serve(number); }).detach();
+    std::thread thread([this, number] { serve(number); });
+    handles_.push_back(thread.native_handle());
+    thread.detach();
+    left_core_ = kNone;
 #if defined(__unix__) || defined(__APPLE__)
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
+  }
+
+  /// Keeps the other threads off the caller's core, where Linux would wake them: for milliseconds
+  /// the two would take turns beside an idle core.
+  void leave_core() {
+#if defined(__linux__)
+    const int core = sched_getcpu();
+    cpu_set_t set;
+    if (core == left_core_ || sched_getaffinity(0, sizeof set, &set) != 0) return;
+    if (core < 0 || core >= CPU_SETSIZE || CPU_COUNT(&set) < 2) return;
+    CPU_CLR(static_cast<std::size_t>(core), &set);
+    for (const auto handle : handles_) pthread_setaffinity_np(handle, sizeof set, &set);
+    left_core_ = core;
 #endif
   }
 
@@ -102,6 +121,9 @@ class Pool {
   std::atomic<int> threads_{0};
   std::atomic<const std::function<void(int)>*> body_{nullptr};
   int started_ = 0;
+  std::vector<std::thread::native_handle_type> handles_;
+  static constexpr int kNone = -1;
+  int left_core_ = kNone;
 };
 
 // Never destroyed: its threads outlive everything. A child of fork has none of them and begins

@@ -35,6 +35,7 @@ class World:
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
         self.add_embedding(self.modules["Embedding"])
         self.add_dropout(self.modules["Dropout"])
+        self.add_chain()
         path = folder / "model.safetensors"
         files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
         self.calls["save_modules"] = (bptt.save_modules, files)
@@ -126,6 +127,27 @@ class World:
             "DropoutRun.backward": (run.backward, {"d_output": np.ones((2, 5, 3))}),
         }
 
+    def add_chain(self):
+        made = {"dtype": "float64", "seed": 0}
+        modules = (bptt.GRU(3, 4, **made), bptt.LSTM(4, 4, **made), bptt.Linear(4, 6, **made))
+        self.modules |= {f"chain{i}": module for i, module in enumerate(modules)}
+        chain = bptt.Sequential(*modules)
+        state = (H[:1], bptt.LSTMState(H[:1], H[:1]))
+        sequence = {"x": X, "lengths": None, "state": state}
+        run = chain.forward(**sequence)
+        d = {"d_output": np.ones((2, 5, 6)), "d_state": state, "retain": True}
+
+        def make(modules, **options):
+            return bptt.Sequential(*modules, **options)
+
+        self.calls |= {
+            "Sequential": (make, {"modules": modules, "pool": "max", "skip_input": False}),
+            "Sequential.__call__": (chain.__call__, sequence),
+            "Sequential.forward": (chain.forward, sequence),
+            "Sequential.step": (chain.step, {"x_t": X[:, 0], "state": state}),
+            "SequentialRun.backward": (run.backward, d),
+        }
+
     def call(self, name, /, **wrong):
         function, right = self.calls[name]
         return function(**{**right, **wrong})
@@ -147,6 +169,8 @@ def all_arrays(result):
         return [result]
     if isinstance(result, bptt.Gradients):
         return [result._flat, *all_arrays((result.input, result.state, result.steps))]
+    if isinstance(result, bptt.SequentialGradients):
+        return all_arrays((*result.modules, result.input, result.state))
     return [a for part in result for a in all_arrays(part)] if isinstance(result, tuple) else []
 
 
@@ -196,7 +220,8 @@ def public_callables():
                     found[name] = function
                 elif method in ("__call__", "__getitem__", "__setitem__") or method[0] != "_":
                     found[f"{name}.{method}"] = function
-    for name in ("Run", "Gradients", *RUNS):  # made by modules only
+    for name in ("Run", "Gradients", "SequentialRun", "SequentialGradients", *RUNS):
+        # made by modules only
         del found[name]
     for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # no name is right
         del found[name]

@@ -253,6 +253,76 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     }
 
 
+# ---- chains --------------------------------------------------------------------------------------
+
+
+def no_states(name: str) -> Rows:
+    """Not a tuple of the states of a GRU and of an LSTM, (1, 2, 4) each."""
+    h = H[:1]
+    rule = f"{name} must be a tuple of states, one for each of 2 recurrent layers, got "
+    return [
+        (h, TypeError, f"{rule}ndarray"),
+        (bptt.LSTMState(h, h), TypeError, f"{rule}LSTMState"),
+        ((h,), ValueError, f"{rule}1"),
+        ([None] * 3, ValueError, f"{rule}3"),
+    ]
+
+
+def no_d_states() -> Rows:
+    h, first, second = H[:1], "d_state[0] must have", "d_state[1] of an LSTM must be a pair (h, c)"
+    single, shape = h.astype("float32"), "shape of the state, (1, 2, 4)"
+    return [
+        *no_states("d_state"),
+        ((h, h), TypeError, f"{second} of arrays, got ndarray"),
+        ((h, (h,)), TypeError, f"{second} of arrays, got tuple"),
+        ((H, None), ValueError, f"{first} the {shape}, got (2, 2, 4)"),
+        ((single, None), TypeError, f"{first} dtype float64, got float32"),
+        ((None, (h, H)), ValueError, f"d_state[1].c must have the {shape}, got (2, 2, 4)"),
+        ((0, None), TypeError, "d_state[0] must be a NumPy array, got int"),
+    ]
+
+
+def chains() -> dict[str, dict[str, Rows]]:
+    """The table of Sequential."""
+    linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
+    turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
+    kinds = "modules must be RNN, LSTM, GRU, Linear, Embedding, Dropout, got "
+    modules: Rows = [
+        ((), ValueError, "modules must not be empty"),
+        ((layer, None), TypeError, f"{kinds}NoneType"),
+        ((bptt.Linear,), TypeError, f"{kinds}type"),
+        (
+            (layer, tokens),
+            ValueError,
+            "modules may have an Embedding at the beginning, got it at place 1",
+        ),
+        ((turned,), ValueError, f"modules must be batch-first, got {turned}"),
+        (
+            (layer, linear, layer),
+            ValueError,
+            f"modules must not hold the same one twice, got [{layer}, {linear}, {layer}]",
+        ),
+        ((layer, wide), TypeError, "modules must have one dtype, got float32 and float64"),
+        ((tokens, layer), ValueError, f"modules[1] must take 4 features, got {layer}"),
+    ]
+    sequence = {"x": X_ROWS, "lengths": LENGTHS_ROWS, "state": no_states("state")}
+    return {
+        "Sequential": {
+            "modules": modules,
+            "pool": no_choice("pool", "last", "mean", "max")[:1],
+            "skip_input": no_flag("skip_input"),
+        },
+        "Sequential.__call__": sequence,
+        "Sequential.forward": sequence,
+        "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
+        "SequentialRun.backward": {
+            **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
+            "d_state": no_d_states(),
+            "retain": no_flag("retain"),
+        },
+    }
+
+
 # ---- all -----------------------------------------------------------------------------------------
 
 OWNER = "Linear(in_features=4, out_features=6, dtype=float64, seed=0)"
@@ -300,10 +370,13 @@ NO_IDS: Rows = [
 EMBEDDING = "Embedding(num_embeddings=3, embedding_dim=4, dtype=float64, seed=0)"
 
 
-def like_output(shape: tuple[int, ...], *wrong: tuple[int, ...]) -> dict[str, Rows]:
-    """Wrong gradients of an output of `shape`."""
+def like_output(
+    shape: tuple[int, ...], *wrong: tuple[int, ...], none: bool = True
+) -> dict[str, Rows]:
+    """Wrong gradients of an output of `shape`; `none` says whether None is wrong."""
     rule = f"the shape of the output, {shape}"
-    return {"d_output": [*no_array("d_output", "float64"), *no_shape("d_output", rule, *wrong)]}
+    arrays = no_array("d_output", "float64", none=none)
+    return {"d_output": [*arrays, *no_shape("d_output", rule, *wrong)]}
 
 
 def token_vectors() -> dict[str, dict[str, Rows]]:
@@ -355,6 +428,7 @@ TABLE: dict[str, dict[str, Rows]] = {
     "Linear.forward": LINEAR_X,
     "LinearRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
     **token_vectors(),
+    **chains(),
     "Gradients.__getitem__": {"name": NAME},
     "Gradients.__setitem__": {
         "name": NAME,

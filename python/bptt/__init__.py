@@ -25,6 +25,8 @@ from bptt.optimisers import SGD, Adam, clip_by_global_norm, clip_by_value
 from bptt.parallel import get_num_threads, set_num_threads, threads
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.run import LSTMState, Run
+from bptt.sequential import Sequential
+from bptt.sequential_run import SequentialGradients, SequentialRun
 from bptt.storage import load_modules, save_modules
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ __all__ = [
     "LSTMState",
     "Linear",
     "Run",
+    "Sequential",
+    "SequentialGradients",
+    "SequentialRun",
     "clip_by_global_norm",
     "clip_by_value",
     "config",

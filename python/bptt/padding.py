@@ -1,0 +1,50 @@
+"""Which steps of a padded batch exist, for what is computed in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt.checks import FloatArray
+
+
+def padding_of(lengths: Any, batch: int, steps: int) -> NDArray[np.bool_] | None:
+    """Return what is padding of a batch, (batch, steps), or None if nothing is.
+
+    Parameters
+    ----------
+    lengths : integer array (batch,), or None
+        Number of steps of each sequence, in [0, steps]; None if all have all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `lengths` is something else.
+    """
+    if lengths is None:
+        return None
+    try:
+        array = np.asarray(lengths)
+    except ValueError:  # lists of different lengths
+        raise TypeError(
+            f"lengths must be an array of integers, got {type(lengths).__name__}"
+        ) from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths must have shape (batch,) = ({batch},), got {array.shape}")
+    for wrong in array[(array < 0) | (array > steps)]:
+        raise ValueError(f"lengths must lie in [0, steps] = [0, {steps}], got {wrong}")
+    padding = np.arange(steps) >= array[:, np.newaxis]
+    return padding if padding.any() else None
+
+
+def without_padding(values: FloatArray, padding: NDArray[np.bool_] | None) -> FloatArray:
+    """Return `values` (batch, steps, ..) with 0 in the padding, copied only if need be."""
+    if padding is None or not values[padding].any():
+        return values
+    values = values.copy()
+    values[padding] = 0.0
+    return values

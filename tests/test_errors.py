@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt.attention import AttentionRun
 from bptt.dropout import DropoutRun
 from bptt.embedding import EmbeddingRun
 from bptt.linear import LinearRun
-from wrong_arguments import IDS, TABLE, H, X
+from wrong_arguments import IDS, KEYS, TABLE, H, X
 
 
 class World:
@@ -35,6 +36,10 @@ class World:
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
         self.add_embedding(self.modules["Embedding"])
         self.add_dropout(self.modules["Dropout"])
+        self.modules["Attention"] = bptt.Attention(
+            3, 6, kind="additive", attention_size=7, dtype="float64", seed=0
+        )
+        self.add_attention(self.modules["Attention"])
         self.add_chain()
         path = folder / "model.safetensors"
         files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
@@ -127,6 +132,19 @@ class World:
             "DropoutRun.backward": (run.backward, {"d_output": np.ones((2, 5, 3))}),
         }
 
+    def add_attention(self, attention):
+        call = {"queries": X, "keys": KEYS, "lengths": np.array([2, 4])}
+        run = attention.forward(**call)
+        weight = {"name": "weight_query", "value": attention["weight_query"].copy()}
+        self.calls |= {
+            "Attention": (bptt.Attention, attention.config),
+            "Attention.__call__": (attention.__call__, call),
+            "Attention.forward": (attention.forward, call),
+            "Attention.__getitem__": (attention.__getitem__, {"name": "weight_query"}),
+            "Attention.__setitem__": (attention.__setitem__, weight),
+            "AttentionRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6))}),
+        }
+
     def add_chain(self):
         made = {"dtype": "float64", "seed": 0}
         modules = (bptt.GRU(3, 4, **made), bptt.LSTM(4, 4, **made), bptt.Linear(4, 6, **made))
@@ -204,7 +222,9 @@ def test_error(world, name, argument, value, error, sentence):
 
 # ---- the table has everything --------------------------------------------------------------------
 
-RUNS = {run.__name__: run for run in (LinearRun, EmbeddingRun, DropoutRun)}  # not exported
+RUNS = {
+    run.__name__: run for run in (LinearRun, EmbeddingRun, DropoutRun, AttentionRun)
+}  # not exported
 
 
 def public_callables():

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ MODULES = [
         ("gru", bptt.GRU, (3, 4)),
         ("linear", bptt.Linear, (3, 4)),
         ("embedding", bptt.Embedding, (3, 4)),
+        ("attention", partial(bptt.Attention, kind="additive"), (3, 3)),
     ]
 ]
 
@@ -47,7 +49,10 @@ def output(module, x):
     """The output of any module, for inputs of its kind and dtype."""
     if isinstance(module, bptt.Embedding):
         return module((x > 0).astype(int))
-    y = module(x.astype(module.dtype))
+    x = x.astype(module.dtype)
+    if isinstance(module, bptt.Attention):
+        return module(x, x)[0]
+    y = module(x)
     return y if isinstance(module, bptt.Linear) else y[0]
 
 

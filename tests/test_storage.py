@@ -23,6 +23,8 @@ def modules():
         "head": bptt.Linear(4, 7, bias=False),
         "tokens": bptt.Embedding(5, 3, seed=2),
         "drops": bptt.Dropout(0.25, seed=3),
+        "looks": bptt.Attention(3, 4, kind="additive", seed=4),
+        "compares": bptt.Attention(3, 3),
     }
 
 

@@ -253,6 +253,61 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     }
 
 
+# ---- attention -----------------------------------------------------------------------------------
+
+KEYS = np.random.default_rng(1).normal(size=(2, 4, 6))
+
+
+def attention() -> dict[str, dict[str, Rows]]:
+    """The table of Attention, of queries (2, 5, 3), keys (2, 4, 6) and a size of 7."""
+    options = "kind=additive, attention_size=7, dtype=float64, seed=0"
+    owner = f"Attention(query_size=3, key_size=6, {options})"
+    name = no_name(owner, "weight_query, weight_key, weight_score")
+    shape = "shape (attention_size, query_size) = (7, 3)"
+    wrong = [(2, 5), (2, 5, 4), (2, 5, 3, 1), ()]
+    batch = "keys must have the batch of queries, 2, got "
+    steps = "lengths must lie in [0, steps] = [0, 4], got "
+    call = {
+        "queries": [
+            *no_array("queries", "float64"),
+            *no_shape("queries", "shape (batch, steps, query_size) with query_size = 3", *wrong),
+            (X[:1], ValueError, "keys must have the batch of queries, 1, got 2"),
+        ],
+        "keys": [
+            *no_array("keys", "float64"),
+            *no_shape("keys", "shape (batch, steps, key_size) with key_size = 6", *wrong),
+            (KEYS[:1], ValueError, f"{batch}1"),
+            (KEYS[:0], ValueError, f"{batch}0"),
+        ],
+        "lengths": [
+            (value, error, sentence.replace("[0, 5]", "[0, 4]"))
+            for value, error, sentence in LENGTHS_ROWS
+        ]
+        + [(np.array([2, 5]), ValueError, f"{steps}5")],
+    }
+    return {
+        "Attention": {
+            **{name: no_integer(name) for name in ("query_size", "key_size", "attention_size")},
+            "kind": [
+                *no_choice("kind", "dot", "additive"),
+                ("dot", ValueError, "attention_size needs kind='additive', got kind='dot'"),
+            ],
+            **DTYPE_AND_SEED,
+        },
+        "Attention.__getitem__": {"name": name},
+        "Attention.__setitem__": {
+            "name": name,
+            "value": [
+                *no_array("weight_query", "float64"),
+                *no_shape("weight_query", shape, (7, 6), (3, 7), ()),
+            ],
+        },
+        "Attention.__call__": call,
+        "Attention.forward": call,
+        "AttentionRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
+    }
+
+
 # ---- chains --------------------------------------------------------------------------------------
 
 
@@ -357,7 +412,7 @@ TARGETS: Rows = [
 ]
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
-KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout"
+KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention"
 
 NO_IDS: Rows = [
     ([0], TypeError, "ids must be a NumPy array, got list"),
@@ -429,6 +484,7 @@ TABLE: dict[str, dict[str, Rows]] = {
     "LinearRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
     **token_vectors(),
     **chains(),
+    **attention(),
     "Gradients.__getitem__": {"name": NAME},
     "Gradients.__setitem__": {
         "name": NAME,

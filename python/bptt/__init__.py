@@ -14,6 +14,7 @@
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
+from bptt.attention import Attention
 from bptt.config import config, show_config
 from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.dropout import Dropout
@@ -38,6 +39,7 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "Attention",
     "Dropout",
     "Embedding",
     "Gradients",

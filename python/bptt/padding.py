@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt.checks import FloatArray
 
+Padding: TypeAlias = NDArray[np.bool_] | None  # (batch, steps); None if there is none
 
-def padding_of(lengths: Any, batch: int, steps: int) -> NDArray[np.bool_] | None:
+
+def padding_of(lengths: Any, batch: int, steps: int) -> Padding:
     """Return what is padding of a batch, (batch, steps), or None if nothing is.
 
     Parameters
@@ -41,7 +43,7 @@ def padding_of(lengths: Any, batch: int, steps: int) -> NDArray[np.bool_] | None
     return padding if padding.any() else None
 
 
-def without_padding(values: FloatArray, padding: NDArray[np.bool_] | None) -> FloatArray:
+def without_padding(values: FloatArray, padding: Padding) -> FloatArray:
     """Return `values` (batch, steps, ..) with 0 in the padding, copied only if need be."""
     if padding is None or not values[padding].any():
         return values

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt.checks import FloatArray
+from bptt.padding import Padding
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.run import LSTMState
 
 Recurrent: TypeAlias = RNN | LSTM | GRU
 State: TypeAlias = Any  # array, or LSTMState, (num_layers*directions, B, H)
-Padding: TypeAlias = NDArray[np.bool_] | None  # (B, T), of `padding.padding_of`
 
 
 class Pooled(NamedTuple):

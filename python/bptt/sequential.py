@@ -17,8 +17,8 @@ from bptt.dropout import Dropout
 from bptt.embedding import Embedding
 from bptt.linear import Linear
 from bptt.module import Module
-from bptt.padding import padding_of, without_padding
-from bptt.pooling import POOLS, Padding, Pooled, Recurrent, State
+from bptt.padding import Padding, padding_of, without_padding
+from bptt.pooling import POOLS, Pooled, Recurrent, State
 from bptt.sequential_run import SequentialRun, States, as_states
 
 Lengths: TypeAlias = NDArray[np.integer[Any]]

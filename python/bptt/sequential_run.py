@@ -11,8 +11,8 @@ import numpy as np
 from bptt import checks
 from bptt.checks import FloatArray
 from bptt.module import Gradients, Module
-from bptt.padding import without_padding
-from bptt.pooling import Padding, Pooled, State
+from bptt.padding import Padding, without_padding
+from bptt.pooling import Pooled, State
 from bptt.run import LSTMState
 
 if TYPE_CHECKING:

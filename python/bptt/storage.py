@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bptt.attention import Attention
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
 from bptt.linear import Linear
@@ -23,7 +24,7 @@ from bptt.module import Module
 from bptt.recurrent import GRU, LSTM, RNN
 
 _CLASSES: dict[str, type[Module]] = {
-    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout)
+    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention)
 }
 _NEEDED = "needs safetensors: pip install 'bptt[train]'"
 

@@ -58,7 +58,7 @@ class World:
         self.calls |= {
             name: (type(layer), layer.config),
             f"{name}.__call__": (layer.__call__, sequence),
-            f"{name}.forward": (layer.forward, sequence),
+            f"{name}.forward": (layer.forward, {**sequence, "checkpoint_every": 2}),
             f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state, "out": out}),
             f"{name}.__getitem__": (layer.__getitem__, {"name": "bias_l1"}),
             f"{name}.__setitem__": (layer.__setitem__, weight),

@@ -19,7 +19,7 @@ import json, sys
 import numpy as np
 import bptt
 
-cell, options, (steps, batch, inputs, hidden), training = json.loads(sys.argv[1])
+cell, options, (steps, batch, inputs, hidden), training, every = json.loads(sys.argv[1])
 
 def resident(peak):
     with open("/proc/self/status") as status:
@@ -33,14 +33,17 @@ small.backward(np.ones_like(small.output))  # packs the weights, and imports wha
 x, d_output = make(inputs), make(layer.output_size)
 before = resident(False)
 if training:
-    run = layer.forward(x)
+    run = layer.forward(x, checkpoint_every=every)
     gradients = run.backward(d_output)
     directions = 2 if layer.bidirectional else 1
     saved = {"RNN": 0, "LSTM": 5, "GRU": 3}[cell] * layer.num_layers * directions
     output = run.output.nbytes * layer.num_layers
     weights = sum(p.nbytes for p in layer.parameters.values())
     between = run.output.nbytes * (layer.num_layers > 1)  # gradient of a layer's input
-    needed = output + batch * steps * hidden * saved * 4 + x.nbytes + between + weights
+    kept = batch * (every or steps) * hidden * saved * 4
+    if every:  # the output of a segment comes again, and each has the states in which it begins
+        kept += batch * hidden * 4 * (every + 2 * steps // every)
+    needed = output + kept + x.nbytes + between + weights
     given = x.nbytes + d_output.nbytes
 else:
     output, state = layer(x)
@@ -49,9 +52,9 @@ print(json.dumps([resident(True) - before, needed, given]))
 """
 
 
-def measure(*case: object) -> tuple[int, int, int]:
+def measure(*case: object, every: int | None = None) -> tuple[int, int, int]:
     """Return the growth of memory, the part of it that is unavoidable, and the input's size."""
-    command = [sys.executable, "-c", SCRIPT, json.dumps(case)]
+    command = [sys.executable, "-c", SCRIPT, json.dumps([*case, every])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     grown, needed, given = json.loads(done.stdout)
     return grown, needed, given
@@ -81,3 +84,12 @@ def test_inference_needs_its_output_however_long_the_sequence(layers):
         grown, needed, _ = measure("LSTM", {"num_layers": layers}, (steps, 32, 64, 128), False)
         more.append(grown - needed)
     assert more[1] - more[0] <= 1 << 20
+
+
+@pytest.mark.parametrize("every", [70, 140, 1000])
+@pytest.mark.parametrize("steps", [5000, 20000])
+def test_checkpoints_need_the_memory_of_one_segment(steps, every):
+    """Without them it would be 10 kB a step: 50 or 200 MB."""
+    grown, needed, _ = measure("LSTM", {}, (steps, 8, 64, 64), True, every=every)
+    segment = 8 * 64 * 6 * 4 * every
+    assert grown <= needed + segment + (2 << 20)

@@ -229,7 +229,7 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     last = (1, ValueError, f"dropout_mask needs dropout after layer 1 of {owner}")
     return {
         f"{kind}.__call__": sequence,
-        f"{kind}.forward": sequence,
+        f"{kind}.forward": {**sequence, "checkpoint_every": no_integer("checkpoint_every")},
         f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(kind == "LSTM")},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {

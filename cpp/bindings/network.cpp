@@ -1,7 +1,5 @@
-#include "core/network.hpp"
-
 #include "bindings/network_arguments.hpp"
-#include "core/dropout.hpp"
+#include "core/checkpoints.hpp"
 
 namespace {
 
@@ -45,7 +43,7 @@ py::capsule pack(const std::string& cell, const std::string& activation,
 
 template <class S>
 py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
-                  bool training, std::uint64_t dropout_key) {
+                  bool training, std::uint64_t dropout_key, Index checkpoint_every) {
   const NetworkSpec& spec = network.spec();
   Input<S> input = require_input<S>(spec, x, false);
   const auto ragged = require_lengths(lengths, input.batch, input.steps);
@@ -59,7 +57,7 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
   Dense<S> y(sequence_shape(spec, input.batch, input.steps, spec.output_size()));
   NewState<S> last(spec, input.batch);
   std::unique_ptr<Saved<S>> saved;
-  if (training) saved.reset(new Saved<S>{plan, dropout_key, {}});
+  if (training) saved = std::make_unique<Saved<S>>(plan, dropout_key);
   const NetworkForward<S> call{&plan,
                                input.x,
                                sequence_view(y.mutable_data(), y, spec.time_major),
@@ -70,7 +68,8 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
                                saved.get()};
   {
     const py::gil_scoped_release release;
-    network.forward(call);
+    checkpoint_every > 0 ? forward_checkpointed(network, call, checkpoint_every)
+                         : network.forward(call);
   }
   py::object kept = py::none();
   if (training) kept = encapsulate(std::move(saved));
@@ -101,17 +100,24 @@ const Saved<S>& saved_of(const Network<S>&, py::handle capsule) {
   throw py::type_error("saved must be a capsule that forward of this network returned");
 }
 
+/// The input of the forward call that has saved, given once more.
+template <class S>
+Input<S> require_input_again(const NetworkSpec& spec, const RowPlan& plan, py::handle x) {
+  Input<S> input = require_input<S>(spec, x, false);
+  if (input.batch != plan.batch() || input.steps != plan.steps()) {
+    throw py::value_error("x must be the input of the forward call that saved");
+  }
+  read_ids(input, spec, plan);
+  return input;
+}
+
 template <class S>
 py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
                    py::handle d_output, py::handle d_state, bool steps) {
   const NetworkSpec& spec = network.spec();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RowPlan& plan = saved.plan;
-  Input<S> input = require_input<S>(spec, x, false);
-  if (input.batch != plan.batch() || input.steps != plan.steps()) {
-    throw py::value_error("x must be the input of the forward call that saved");
-  }
-  read_ids(input, spec, plan);
+  const Input<S> input = require_input_again<S>(spec, plan, x);
   const auto output_shape = sequence_shape(spec, plan.batch(), plan.steps(), spec.output_size());
   const char* const symbols =
       spec.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
@@ -152,7 +158,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   call.d_parameters = d_parameters.mutable_data();
   {
     const py::gil_scoped_release release;
-    network.backward(call);
+    backward_checkpointed(network, call);
   }
   return py::make_tuple(d_x, d_initial.h, d_initial.c_or_none(), d_parameters, d_h_steps,
                         d_c_steps);
@@ -160,30 +166,48 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
 
 // ---- what forward has kept
 
-template <class S>
-py::array gates(const Network<S>& network, py::handle saved_capsule, Index layer, bool reverse) {
-  const Saved<S>& saved = saved_of(network, saved_capsule);
-  const auto& direction = network.direction(layer, reverse ? 1 : 0);
-  const auto& kept = saved.layers[static_cast<std::size_t>(layer)].directions[reverse ? 1 : 0];
-  const Index columns = direction.saved_columns();
-  const auto [all, sequences] = zeroed_sequences<S>(network.spec(), saved.plan, columns);
-  for (Index column = 0; column < columns; ++column) {
-    direction.read_gates(saved.plan, reverse, kept, column,
-                         sequences[static_cast<std::size_t>(column)]);
-  }
-  return all;
+/// read(plan, kept, first step) of one layer and direction, for every segment of steps.
+template <class S, class Read>
+void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle x, Index layer,
+                   bool reverse, Read read) {
+  const Input<S> input = require_input_again<S>(network.spec(), saved.plan, x);
+  const py::gil_scoped_release release;
+  for_each_segment(network, saved, input.x, [&](const Saved<S>& segment, Sequence<const S>) {
+    const auto& kept = segment.layers[static_cast<std::size_t>(layer)];
+    read(segment.plan, kept.directions[reverse ? 1 : 0], segment.first_step);
+  });
 }
 
 template <class S>
-py::array cells(const Network<S>& network, py::handle saved_capsule, Index layer, bool reverse) {
+py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
+                bool reverse) {
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const auto& direction = network.direction(layer, reverse ? 1 : 0);
+  const Index columns = direction.saved_columns();
+  const auto zeroed = zeroed_sequences<S>(network.spec(), saved.plan, columns);
+  for_each_kept(network, saved, x, layer, reverse,
+                [&](const RowPlan& plan, const DirectionSaved<S>& kept, Index first) {
+                  for (Index column = 0; column < columns; ++column) {
+                    const auto& all = zeroed.second[static_cast<std::size_t>(column)];
+                    direction.read_gates(plan, reverse, kept, column, all.from_step(first));
+                  }
+                });
+  return zeroed.first;
+}
+
+template <class S>
+py::array cells(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
+                bool reverse) {
   const NetworkSpec& spec = network.spec();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   Dense<S> all(sequence_shape(spec, saved.plan.batch(), saved.plan.steps(), spec.hidden_size));
   std::fill_n(all.mutable_data(), all.size(), S(0));
-  const auto& kept = saved.layers[static_cast<std::size_t>(layer)].directions[reverse ? 1 : 0];
-  network.direction(layer, reverse ? 1 : 0)
-      .read_cells(saved.plan, reverse, kept,
-                  sequence_view(all.mutable_data(), all, spec.time_major));
+  const auto to = sequence_view(all.mutable_data(), all, spec.time_major);
+  const auto& direction = network.direction(layer, reverse ? 1 : 0);
+  for_each_kept(network, saved, x, layer, reverse,
+                [&](const RowPlan& plan, const DirectionSaved<S>& kept, Index first) {
+                  direction.read_cells(plan, reverse, kept, to.from_step(first));
+                });
   return all;
 }
 
@@ -195,7 +219,7 @@ py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Inde
   const Index features = spec.output_size();
   Dense<S> all(sequence_shape(spec, batch, steps, features));
   const auto rows = sequence_view(all.mutable_data(), all, spec.time_major);
-  const DropoutMask mask(spec.dropout, saved.dropout_key, layer);
+  const DropoutMask mask = network.dropout_mask(saved, layer);
   for (Index t = 0; t < steps; ++t) {
     for (Index b = 0; b < batch; ++b) {
       mask.factors((t * batch + b) * features, features, rows.row(b, t));
@@ -221,12 +245,13 @@ void register_network(py::module_& m) {
   m.def(
       "forward",
       [](const py::capsule& network, py::object x, py::object lengths, py::object state,
-         bool training, std::uint64_t dropout_key) {
+         bool training, std::uint64_t dropout_key, Index checkpoint_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return forward(n, x, lengths, state, training, dropout_key);
+          return forward(n, x, lengths, state, training, dropout_key, checkpoint_every);
         });
       },
-      "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a);
+      "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a,
+      "checkpoint_every"_a);
   m.def(
       "backward",
       [](const py::capsule& network, const py::capsule& saved, py::object x, py::object y,
@@ -238,18 +263,20 @@ void register_network(py::module_& m) {
       "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a);
   m.def(
       "gates",
-      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+      [](const py::capsule& network, const py::capsule& saved, py::object x, Index layer,
+         bool reverse) {
         return visit_capsule<Network>(
-            network, [&](const auto& n) { return gates(n, saved, layer, reverse); });
+            network, [&](const auto& n) { return gates(n, saved, x, layer, reverse); });
       },
-      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
+      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a);
   m.def(
       "cells",
-      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+      [](const py::capsule& network, const py::capsule& saved, py::object x, Index layer,
+         bool reverse) {
         return visit_capsule<Network>(
-            network, [&](const auto& n) { return cells(n, saved, layer, reverse); });
+            network, [&](const auto& n) { return cells(n, saved, x, layer, reverse); });
       },
-      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
+      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a);
   m.def(
       "dropout_mask",
       [](const py::capsule& network, const py::capsule& saved, Index layer) {

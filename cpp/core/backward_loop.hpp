@@ -29,8 +29,9 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
       l_.read_state(plan_, task.d_c_final, d_c_);
     }
     if constexpr (Cell::kPhases > 1) d_operand_ = arena.take<S>(state);
-    find_chunks(arena);
-    for (Index i = 0; i < chunks_; ++i) chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
+    for (Index i = 0; i < t_.chunks.count; ++i) {
+      chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
+    }
     chunk_.take_pointers(chunk_rows_, arena);
   }
 
@@ -40,12 +41,12 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   }
 
   void run(Member& member) const override {
-    for (Index i = chunks_ - 1; i >= 0; --i) {
+    for (Index i = t_.chunks.count - 1; i >= 0; --i) {
       const StepRange steps = chunk(i);
       split_ == Split::kRows ? run_rows(member, steps) : run_units(member, steps);
-      gradients_.add(member, steps, chunk_, i == chunks_ - 1);
+      gradients_.add(member, steps, chunk_, t_.sums.first && i == t_.chunks.count - 1);
     }
-    gradients_.finish(member, chunks_ == 0);
+    if (t_.sums.last) gradients_.finish(member, t_.chunks.count == 0);
     member.share([&](int part, int parts) {
       const Range ranks = plan_.ranks(part, parts);
       l_.write_state(plan_, ranks, t_.d_h0, [&](Index rank) { return d_h_ + rank * l_.padded_; });
@@ -56,26 +57,12 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   }
 
  private:
-  static constexpr Index kChunkBytes = 512 * 1024;
-  static constexpr Index kChunkRows = 256;  // deep enough for the weight products to run at speed
   static constexpr int kLast = Cell::kPhases - 1;
 
-  // Where a chunk ends depends on the plan and the layer alone, and so do the sums over its rows.
-  void find_chunks(Arena& arena) {
-    const Index row = 2 * l_.gates_width() + 2 * l_.padded_ + 2 * l_.input_;
-    const Index row_bytes = row * static_cast<Index>(sizeof(S));
-    const Index chunk_bytes = std::max(kChunkBytes, kChunkRows * row_bytes);
-    const Range all{0, plan_.batch()};
-    ends_ = arena.take<Index>(plan_.longest() + 1);
-    ends_[0] = 0;
-    while (plan_.total_rows() > 0 && ends_[chunks_] < plan_.longest()) {
-      ends_[chunks_ + 1] = chunk_end(plan_, all, ends_[chunks_], row_bytes, chunk_bytes);
-      ++chunks_;
-    }
-  }
   StepRange chunk(Index i) const {
-    const Index first_row = plan_.first_row(ends_[i]);
-    return {ends_[i], ends_[i + 1], first_row, plan_.first_row(ends_[i + 1]) - first_row};
+    const Index first = t_.chunks.ends[i], last = t_.chunks.ends[i + 1];
+    const Index first_row = plan_.first_row(first);
+    return {first, last, first_row, plan_.first_row(last) - first_row};
   }
 
   /// Some rows through all steps of a chunk.
@@ -250,9 +237,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   const Split split_;
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
   S* d_operand_ = nullptr;   // [B][Hp]
-  Index chunks_ = 0;
-  Index chunk_rows_ = 0;  // of the largest
-  Index* ends_;           // in steps; 0 first
+  Index chunk_rows_ = 0;     // of the largest
   ChunkGradients chunk_;
   WeightGradients gradients_;
 };

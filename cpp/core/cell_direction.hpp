@@ -21,6 +21,12 @@ class CellDirection final : public Direction<S> {
   void pack(const S* parameters, int part, int parts) override;
   Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
   Pass* backward(const BackwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
+  Index chunk_row_bytes() const override {
+    return (2 * gates_width() + 2 * padded_ + 2 * input_) * static_cast<Index>(sizeof(S));
+  }
+  Index sums_size(const LayerInput<S>& x) const override {
+    return (2 + (x.ids ? input_ : 0)) * gates_width();
+  }
   Index saved_columns() const override { return Cell::kSaved; }
   void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved, Index column,
                   Sequence<S> out) const override;
@@ -142,18 +148,6 @@ struct StepRange {
   Index first, last;
   Index first_row, rows;
 };
-
-/// The end of the steps from `first` on whose rows together stay within `bytes`, at least one step.
-inline Index chunk_end(const RowPlan& plan, Range ranks, Index first, Index row_bytes,
-                       Index bytes) {
-  const Index longest = plan.longest(ranks);
-  Index left = bytes / row_bytes - plan.active(ranks, first);
-  Index last = first + 1;
-  for (; last < longest && plan.active(ranks, last) <= left; ++last) {
-    left -= plan.active(ranks, last);
-  }
-  return last;
-}
 
 template <class S>
 void point_to_rows(const S** pointers, const S* first, Index stride, Index rows) {

@@ -18,6 +18,8 @@ template <class S>
 struct LayerInput {
   Sequence<const S> values;
   Sequence<const std::int32_t> ids;
+
+  LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
 };
 
 /// What forward keeps for backward, read-only there; rows packed as RowPlan says.
@@ -39,6 +41,19 @@ struct ForwardTask {
   DirectionSaved<S>* saved;  // null in inference
 };
 
+/// The chunks of steps whose gradients of the weights backward adds up together.
+struct Chunks {
+  const Index* ends;  // in steps, after a 0
+  Index count;
+};
+
+/// Sums over all steps, to which backward passes through one part of the steps after another add.
+template <class S>
+struct Sums {
+  S* memory = nullptr;             // zeroed before the first pass
+  bool first = true, last = true;  // which of the passes this is
+};
+
 template <class S>
 struct BackwardTask {
   const RowPlan* plan;
@@ -53,6 +68,8 @@ struct BackwardTask {
   S *d_h0, *d_c0;                    // (B, H)
   S* d_parameters;                   // this direction's parameters, in their order
   Sequence<S> d_h_steps, d_c_steps;  // or null if not wanted; features adjacent
+  Chunks chunks;
+  Sums<S> sums;
 };
 
 /// Sizes of one direction's parameters, which lie one after the other in this order.
@@ -101,6 +118,10 @@ class Direction {
   virtual Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const = 0;
   virtual Pass* backward(const BackwardTask<S>& task, const Sharing& sharing,
                          Arena& arena) const = 0;
+
+  /// What backward takes for a row of a chunk, and elements of the memory for its `Sums`.
+  virtual Index chunk_row_bytes() const = 0;
+  virtual Index sums_size(const LayerInput<S>& x) const = 0;
 
   /// Copies of what forward kept: gate columns to out[column] and cell states, at each row's own
   /// time.

@@ -18,16 +18,18 @@ namespace bptt {
 
 class DropoutMask {
  public:
-  DropoutMask(double p, std::uint64_t key, Index layer)
+  /// The mask of the values from `origin` on, which are counted from 0.
+  DropoutMask(double p, std::uint64_t key, Index layer, Index origin = 0)
       : scale_(1.0 / (1.0 - p)),
         threshold_(static_cast<std::uint32_t>(std::ldexp(p, 32))),
-        key_(mix(key + static_cast<std::uint64_t>(layer))) {}
+        key_(mix(key + static_cast<std::uint64_t>(layer))),
+        origin_(origin) {}
 
   /// to[0 … count) = what the values first, first + 1, … are multiplied with: 0 or 1/(1-p).
   template <class S>
   void factors(Index first, Index count, S* to) const {
     for (Index done = 0; done < count;) {
-      const Index block = (first + done) / kBlock, begin = (first + done) % kBlock;
+      const Index place = origin_ + first + done, block = place / kBlock, begin = place % kBlock;
       const Index size = std::min(kBlock - begin, count - done);
       factors_of_block(mix(key_ + static_cast<std::uint64_t>(block)), begin, size, to + done);
       done += size;
@@ -77,6 +79,7 @@ class DropoutMask {
   double scale_;
   std::uint32_t threshold_;
   std::uint64_t key_;
+  Index origin_;
 };
 
 }  // namespace bptt

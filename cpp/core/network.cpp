@@ -1,9 +1,7 @@
 #include "core/network.hpp"
 
-#include "core/dropout.hpp"
 #include "core/merge.hpp"
 #include "core/sharing.hpp"
-#include "core/threads.hpp"
 
 namespace bptt {
 
@@ -25,6 +23,7 @@ Network<S>::Network(const NetworkSpec& spec, const S* parameters, bool training)
       directions_.push_back(make_direction<S>(
           spec.cell, spec.activations, spec.layer_input_size(layer), spec.hidden_size,
           parameters + parameter_offset(spec, layer, d), training));
+      chunk_row_bytes_ = std::max(chunk_row_bytes_, directions_.back()->chunk_row_bytes());
     }
   }
   constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
@@ -45,11 +44,6 @@ Network<S>::Network(const NetworkSpec& spec, const S* parameters, bool training)
 
 namespace {
 
-template <class S>
-Sequence<const S> read_only(Sequence<S> s) {
-  return {s.data, s.batch_stride, s.step_stride, s.feature_stride};
-}
-
 /// Memory of a layer that lives as long as the call, or as long as what is saved for backward.
 template <class S>
 S* sequence_memory(Buffer<S>* kept, Index count, bool zeroed) {
@@ -68,50 +62,6 @@ void zero_padding(const RowPlan& plan, Range ranks, Sequence<S> y, Index feature
     }
   }
 }
-
-/// Threads for one call, in the way that pays.
-class Threads {
- public:
-  Threads(const NetworkSpec& spec, const RowPlan& plan)
-      : wanted_(choose_sharing(spec, plan)),
-        reserved_(wanted_.threads > 1),
-        sharing_(reserved_.granted() ? wanted_ : Sharing()) {}
-  const Sharing& sharing() const { return sharing_; }
-
-  /// before(i, member), the passes of layer i and after(i, member), for all layers in turn.
-  template <class Before, class After>
-  void run(Pass* const* passes, Index layers, Index directions, Before before, After after) const {
-    Crew crew(sharing_.threads);
-    std::vector<std::unique_ptr<Crew>> sides;  // of each pass
-    if (sharing_.side_by_side) {
-      for (Index i = 0; i < 2 * layers; ++i) {
-        sides.push_back(std::make_unique<Crew>(sharing_.side_threads()));
-      }
-    }
-    const auto body = [&](int thread) {
-      Member all(crew, thread);
-      for (Index i = 0; i < layers; ++i) {
-        before(i, all);
-        if (sharing_.side_by_side) {
-          all.share([&](int part, int parts) {
-            const Index pass = 2 * i + 2 * part / parts;
-            Member side(*sides[static_cast<std::size_t>(pass)], part % (parts / 2));
-            passes[pass]->run(side);
-          });
-        } else {
-          for (Index d = 0; d < directions; ++d) passes[i * directions + d]->run(all);
-        }
-        after(i, all);
-      }
-    };
-    reserved_.run(sharing_.threads, body);
-  }
-
- private:
-  Sharing wanted_;
-  Reservation reserved_;
-  Sharing sharing_;
-};
 
 }  // namespace
 
@@ -141,7 +91,7 @@ void Network<S>::forward(const NetworkForward<S>& call) const {
   for (Index first = 0; first < plan.steps(); first += stretch) {
     const RowPlan steps = plan.slice(first, std::min(stretch, plan.steps() - first));
     part.plan = &steps;
-    part.x = {call.x.values.from_step(first), call.x.ids.from_step(first)};
+    part.x = call.x.from_step(first);
     part.y = call.y.from_step(first);
     forward_at_once(part);
     part.h0 = part.h_final;  // read before it is written
@@ -153,7 +103,7 @@ template <class S>
 void Network<S>::forward_at_once(const NetworkForward<S>& call) const {
   const RowPlan& plan = *call.plan;
   const Index last = spec_.num_layers - 1, features = spec_.output_size();
-  const Index count = plan.steps() * plan.batch() * features;
+  const Index count = plan.longest() * plan.batch() * features;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
   const Threads threads(spec_, plan);
@@ -208,7 +158,7 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Index layer, con
     stage.h[d] = stage.y.features_from(d * hidden);
     if (merges()) {
       S* const memory =
-          sequence_memory(saved ? &saved->h[i] : nullptr, plan.steps() * state, false);
+          sequence_memory(saved ? &saved->h[i] : nullptr, plan.longest() * state, false);
       stage.h[d] = inner_sequence(memory, plan.batch(), hidden);
     }
     const Index offset = (layer * spec_.directions() + d) * state;
@@ -236,10 +186,10 @@ void Network<S>::after_forward(const NetworkForward<S>& call, Index layer,
     });
   }
   if (stage.dropped != nullptr) {
-    const DropoutMask mask(spec_.dropout, call.saved->dropout_key, layer);
+    const DropoutMask mask = dropout_mask(*call.saved, layer);
     member.share([&](int part, int parts) {
       mask.apply(stage.output, stage.dropped,
-                 part_of(plan.steps() * plan.batch() * spec_.output_size(), part, parts));
+                 part_of(plan.longest() * plan.batch() * spec_.output_size(), part, parts));
     });
   }
 }
@@ -254,23 +204,58 @@ struct Network<S>::BackwardStage {
   Sequence<S> d_x_reverse;  // if the directions run side by side: added to d_x in the end
   Sequence<const S> h[2];
   Sequence<S> d_h[2];  // of each direction, if the merge makes them differ from d_y
+  Chunks chunks;
+  S* sums;  // of both directions
 };
+
+template <class S>
+Index Network<S>::backward_chunk_end(const RowPlan& plan, Index first) const {
+  constexpr Index kChunkBytes = 512 * 1024;
+  constexpr Index kChunkRows = 256;  // deep enough for the weight products to run at speed
+  return chunk_end(plan, {0, plan.batch()}, first, chunk_row_bytes_,
+                   std::max(kChunkBytes, kChunkRows * chunk_row_bytes_));
+}
+
+template <class S>
+Chunks Network<S>::backward_chunks(const RowPlan& plan) const {
+  Index* const ends = scratch().take<Index>(plan.longest() + 1);
+  Index count = 0;
+  ends[0] = 0;
+  while (plan.total_rows() > 0 && ends[count] < plan.longest()) {
+    ends[count + 1] = backward_chunk_end(plan, ends[count]);
+    ++count;
+  }
+  return {ends, count};
+}
+
+template <class S>
+Index Network<S>::sums_size(const LayerInput<S>& x) const {
+  Index size = 0;
+  for (Index layer = 0; layer < spec_.num_layers; ++layer) {
+    const LayerInput<S>& input = layer == 0 ? x : LayerInput<S>{};
+    size += spec_.directions() * direction(layer, 0).sums_size(input);
+  }
+  return size;
+}
 
 template <class S>
 void Network<S>::backward(const NetworkBackward<S>& call) const {
   const RowPlan& plan = call.saved->plan;
   const Index layers = spec_.num_layers, features = spec_.output_size();
-  const Index count = plan.steps() * plan.batch() * features;
+  const Index count = plan.longest() * plan.batch() * features;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
   const Threads threads(spec_, plan);
   auto* const stages = arena.take<BackwardStage>(layers);  // in the order of running
   auto** const passes = arena.take<Pass*>(layers * spec_.directions());
+  const Chunks chunks = backward_chunks(plan);
+  S* sums = call.sums.memory ? call.sums.memory : arena.take_zeroed<S>(sums_size(call.x));
   S* memory[2] = {};  // of the gradients between layers, by turns
   Sequence<const S> y = call.y, d_y = call.d_y;
   for (Index i = 0; i < layers; ++i) {
     const Index layer = layers - 1 - i;
-    BackwardStage& stage = *new (&stages[i]) BackwardStage{call.x, y, d_y, call.d_x, {}, {}, {}};
+    BackwardStage& stage =
+        *new (&stages[i]) BackwardStage{call.x, y, d_y, call.d_x, {}, {}, {}, chunks, sums};
     if (layer > 0) {
       const auto& below = call.saved->layers[static_cast<std::size_t>(layer - 1)];
       const auto inner = [&](const Buffer<S>& buffer) {
@@ -283,6 +268,7 @@ void Network<S>::backward(const NetworkBackward<S>& call) const {
       y = inner(below.output);
       d_y = read_only(stage.d_x);
     }
+    sums += spec_.directions() * direction(layer, 0).sums_size(stage.x);
     prepare_backward(call, layer, threads.sharing(), stage, passes + i * spec_.directions());
   }
   take_chunks(passes);
@@ -301,7 +287,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
   const Index hidden = spec_.hidden_size, state = plan.batch() * hidden;
   const Index inputs = spec_.layer_input_size(layer);
   if (sharing.side_by_side && stage.d_x) {
-    S* const memory = scratch().take<S>(plan.steps() * plan.batch() * inputs);
+    S* const memory = scratch().take<S>(plan.longest() * plan.batch() * inputs);
     stage.d_x_reverse = inner_sequence(memory, plan.batch(), inputs);
   }
   for (Index d = 0; d < spec_.directions(); ++d) {
@@ -311,7 +297,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
     if (merges()) {
       stage.h[d] = {saved.h[i].data(), hidden, state, 1};
       if (stage.d_y) {
-        S* const memory = scratch().take<S>(plan.steps() * state);
+        S* const memory = scratch().take<S>(plan.longest() * state);
         stage.d_h[d] = inner_sequence(memory, plan.batch(), hidden);
         d_h = read_only(stage.d_h[d]);
       }
@@ -322,11 +308,13 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
     const bool apart = d == 1 && stage.d_x_reverse;
+    const Sums<S> sums{stage.sums + d * direction(layer, d).sums_size(stage.x), call.sums.first,
+                       call.sums.last};
     passes[d] = direction(layer, d).backward(
         {&plan, d == 1, stage.x, stage.h[d], &saved.directions[i], d_h, at(call.d_h_final),
          at(call.d_c_final), apart ? stage.d_x_reverse : stage.d_x, d == 1 && !apart, at(call.d_h0),
          at(call.d_c0), call.d_parameters + parameter_offset(spec_, layer, d),
-         steps(call.d_h_steps), steps(call.d_c_steps)},
+         steps(call.d_h_steps), steps(call.d_c_steps), stage.chunks, sums},
         sharing, scratch());
   }
 }
@@ -360,10 +348,10 @@ void Network<S>::after_backward(const NetworkBackward<S>& call, Index layer,
     });
   }
   if (layer > 0 && !call.saved->layers[static_cast<std::size_t>(layer - 1)].dropped.empty()) {
-    const DropoutMask mask(spec_.dropout, call.saved->dropout_key, layer - 1);
+    const DropoutMask mask = dropout_mask(*call.saved, layer - 1);
     member.share([&](int part, int parts) {
       mask.apply(stage.d_x.data, stage.d_x.data,
-                 part_of(plan.steps() * plan.batch() * inputs, part, parts));
+                 part_of(plan.longest() * plan.batch() * inputs, part, parts));
     });
   }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/direction.hpp"
+#include "core/dropout.hpp"
 
 namespace bptt {
 
@@ -17,9 +18,16 @@ struct Saved {
     Buffer<S> output;            // (T, B, D) of a layer that feeds another
     Buffer<S> dropped;           // the same after dropout
   };
+  Saved(const RowPlan& rows, std::uint64_t key, Index first = 0)
+      : plan(rows), dropout_key(key), first_step(first) {}
+
   RowPlan plan;
   std::uint64_t dropout_key;
+  Index first_step;  // of the plan, if it is a slice of a longer one
   std::vector<Layer> layers;
+  // Instead of layers, if forward has left checkpoints (checkpoints.hpp):
+  std::vector<Index> segments;  // the steps in which segments begin, and T
+  Buffer<S> h, c;               // [segment][layer][B][H] the states in which they begin
 };
 
 template <class S>
@@ -43,6 +51,7 @@ struct NetworkBackward {
   S *d_h0, *d_c0;                                 // (layers*directions, B, H)
   S* d_parameters;                                // flat, in the order of the parameters
   std::vector<Sequence<S>> d_h_steps, d_c_steps;  // one a layer and direction, or empty
+  Sums<S> sums;                                   // with `sums_size` elements, or null
 };
 
 /// Stacked, possibly bidirectional layers with packed weights. Immutable: parameters that change
@@ -60,11 +69,22 @@ class Network {
   void forward(const NetworkForward<S>& call) const;
   void backward(const NetworkBackward<S>& call) const;
 
+  /// What the output of a layer is multiplied with.
+  DropoutMask dropout_mask(const Saved<S>& saved, Index layer) const {
+    const Index origin = saved.first_step * saved.plan.batch() * spec_.output_size();
+    return DropoutMask(spec_.dropout, saved.dropout_key, layer, origin);
+  }
+  /// Where the chunk of backward ends that begins at step `first`, in all layers. It depends on
+  /// nothing but the network and the plan, and so do the sums over a chunk's rows.
+  Index backward_chunk_end(const RowPlan& plan, Index first) const;
+  Index sums_size(const LayerInput<S>& x) const;
+
  private:
   Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
     return {data, features, batch * features, 1};
   }
   void forward_at_once(const NetworkForward<S>& call) const;
+  Chunks backward_chunks(const RowPlan& plan) const;
 
   bool merges() const { return spec_.bidirectional && spec_.merge != Merge::kConcat; }
 
@@ -86,6 +106,7 @@ class Network {
   NetworkSpec spec_;
   bool training_;
   std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
+  Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };
 
 /// Number of all parameters of a network, and where those of a layer and direction begin.

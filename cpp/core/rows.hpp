@@ -36,24 +36,19 @@ class RowPlan {
     std::stable_sort(order_.begin(), order_.end(),
                      [lengths](Index a, Index b) { return lengths[a] > lengths[b]; });
     for (const Index row : order_) lengths_.push_back(lengths[row]);
-    longest_ = batch > 0 ? lengths_.front() : 0;
-    first_row_.push_back(0);
-    Index alive = batch;
-    for (Index s = 0; s < longest_; ++s) {
-      while (lengths_[static_cast<std::size_t>(alive - 1)] <= s) --alive;
-      first_row_.push_back(first_row_.back() + alive);
-    }
+    count_rows();
   }
 
-  /// The plan of the steps [first, first + steps) alone, read forward.
+  /// The plan of the steps [first, first + steps) alone, read forward. The ranks stay.
   RowPlan slice(Index first, Index steps) const {
-    if (!ragged()) return RowPlan(batch_, steps);
-    std::vector<Index> lengths(static_cast<std::size_t>(batch_));
-    for (Index rank = 0; rank < batch_; ++rank) {
-      lengths[static_cast<std::size_t>(row(rank))] =
-          std::clamp<Index>(length(rank) - first, 0, steps);
+    RowPlan part(batch_, steps);
+    if (!ragged()) return part;
+    part.order_ = order_;
+    for (const Index length : lengths_) {
+      part.lengths_.push_back(std::clamp<Index>(length - first, 0, steps));
     }
-    return RowPlan(batch_, steps, lengths.data());
+    part.count_rows();
+    return part;
   }
 
   Index batch() const { return batch_; }
@@ -118,6 +113,17 @@ class RowPlan {
   }
 
  private:
+  /// What follows from the lengths.
+  void count_rows() {
+    longest_ = lengths_.front();
+    first_row_.push_back(0);
+    Index alive = batch_;
+    for (Index s = 0; s < longest_; ++s) {
+      while (lengths_[static_cast<std::size_t>(alive - 1)] <= s) --alive;
+      first_row_.push_back(first_row_.back() + alive);
+    }
+  }
+
   /// The first rank before which `steps` steps lie.
   Index rank_after(Index steps) const {
     Index rank = 0;
@@ -129,5 +135,17 @@ class RowPlan {
   std::vector<Index> order_, lengths_;  // by rank; empty when nothing is ragged
   std::vector<Index> first_row_;        // by step
 };
+
+/// The end of the steps from `first` on whose rows together stay within `bytes`, at least one step.
+inline Index chunk_end(const RowPlan& plan, Range ranks, Index first, Index row_bytes,
+                       Index bytes) {
+  const Index longest = plan.longest(ranks);
+  Index left = bytes / row_bytes - plan.active(ranks, first);
+  Index last = first + 1;
+  for (; last < longest && plan.active(ranks, last) <= left; ++last) {
+    left -= plan.active(ranks, last);
+  }
+  return last;
+}
 
 }  // namespace bptt

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
+#include <vector>
 
 #include "core/direction.hpp"
 #include "core/threads.hpp"
@@ -41,5 +43,49 @@ inline Sharing choose_sharing(const NetworkSpec& spec, const RowPlan& plan) {
   }
   return best;
 }
+
+/// Threads for one call, in the way that pays.
+class Threads {
+ public:
+  Threads(const NetworkSpec& spec, const RowPlan& plan)
+      : wanted_(choose_sharing(spec, plan)),
+        reserved_(wanted_.threads > 1),
+        sharing_(reserved_.granted() ? wanted_ : Sharing()) {}
+  const Sharing& sharing() const { return sharing_; }
+
+  /// before(i, member), the passes of layer i and after(i, member), for all layers in turn.
+  template <class Before, class After>
+  void run(Pass* const* passes, Index layers, Index directions, Before before, After after) const {
+    Crew crew(sharing_.threads);
+    std::vector<std::unique_ptr<Crew>> sides;  // of each pass
+    if (sharing_.side_by_side) {
+      for (Index i = 0; i < 2 * layers; ++i) {
+        sides.push_back(std::make_unique<Crew>(sharing_.side_threads()));
+      }
+    }
+    const auto body = [&](int thread) {
+      Member all(crew, thread);
+      for (Index i = 0; i < layers; ++i) {
+        before(i, all);
+        if (sharing_.side_by_side) {
+          all.share([&](int part, int parts) {
+            const Index pass = 2 * i + 2 * part / parts;
+            Member side(*sides[static_cast<std::size_t>(pass)], part % (parts / 2));
+            passes[pass]->run(side);
+          });
+        } else {
+          for (Index d = 0; d < directions; ++d) passes[i * directions + d]->run(all);
+        }
+        after(i, all);
+      }
+    };
+    reserved_.run(sharing_.threads, body);
+  }
+
+ private:
+  Sharing wanted_;
+  Reservation reserved_;
+  Sharing sharing_;
+};
 
 }  // namespace bptt

@@ -61,4 +61,9 @@ struct Sequence {
   explicit operator bool() const { return data != nullptr; }
 };
 
+template <class T>
+Sequence<const T> read_only(const Sequence<T>& s) {
+  return {s.data, s.batch_stride, s.step_stride, s.feature_stride};
+}
+
 }  // namespace bptt

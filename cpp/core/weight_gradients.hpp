@@ -53,9 +53,9 @@ class CellDirection<Cell, S>::WeightGradients {
         hh_rows[packed + w] = d_weight_hh_ + (plain + w) * l_.hidden_;
       }
     });
-    d_bias_sums_ = arena.take_zeroed<S>(2 * l_.gates_width());
+    d_bias_sums_ = t_.sums.memory;
     d_bias_chunk_ = arena.take<S>(l_.gates_width());
-    if (t_.x.ids) d_columns_ = arena.take_zeroed<S>(l_.gates_width() * l_.input_);
+    if (t_.x.ids) d_columns_ = d_bias_sums_ + 2 * l_.gates_width();
   }
 
   void take_chunk(Index rows, Arena& arena) {

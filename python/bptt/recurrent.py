@@ -6,6 +6,7 @@ with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
@@ -92,7 +93,7 @@ class _Recurrent(Module, Generic[StateT]):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
-        y, h, c, _ = kernels.forward(self._network(False), x, lengths, state, False, 0)
+        y, h, c, _ = kernels.forward(self._network(False), x, lengths, state, False, 0, 0)
         return y, as_state(h, c)
 
     def forward(
@@ -101,16 +102,36 @@ class _Recurrent(Module, Generic[StateT]):
         *,
         lengths: NDArray[np.integer[Any]] | None = None,
         state: StateT | None = None,
+        checkpoint_every: int | None = None,
     ) -> Run[StateT]:
         """Run over whole sequences and keep what `Run.backward` needs: training, with dropout.
 
-        Arguments and errors are those of calling the layer. `x` is kept, not copied: its
+        The other arguments and errors are those of calling the layer. `x` is kept, not copied: its
         values must not change before `Run.backward`.
+
+        Parameters
+        ----------
+        checkpoint_every : int, optional
+            k: keep the states of every k-th step only; `Run.backward` computes again what lies
+            between. Beside input and output, memory is then that of T/k + k steps instead of T,
+            least with k near √T, for the time of one more inference. All results are the same, bit
+            by bit. k is rounded up to whole chunks of backward, of some hundred rows of the batch.
+
+        Raises
+        ------
+        ValueError
+            If a bidirectional layer is to have checkpoints: its second direction begins at the end.
         """
+        every = 0
+        if checkpoint_every is not None:
+            every = min(checks.integer("checkpoint_every", checkpoint_every), sys.maxsize)
+            if self.bidirectional:
+                rule = "checkpoint_every needs a layer with bidirectional=False"
+                raise ValueError(f"{rule}, got bidirectional=True")
         network = self._network(True)
         drops = self.dropout and self.num_layers > 1
         key = int(self._random.integers(1 << 63)) if drops else 0
-        y, h, c, saved = kernels.forward(network, x, lengths, state, True, key)
+        y, h, c, saved = kernels.forward(network, x, lengths, state, True, key, every)
         return Run(self, (network, saved, x.view()), y, as_state(h, c))
 
     def step(

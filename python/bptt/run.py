@@ -40,7 +40,8 @@ class Run(Generic[StateT]):
     """A forward pass of a recurrent layer, ready to go backward.
 
     Everything in it belongs to the moment of `forward`: if the layer's parameters change before
-    `backward`, the gradients are still those at the parameters of the forward pass.
+    `backward`, the gradients are still those at the parameters of the forward pass. With
+    ``checkpoint_every``, each of `backward`, `gates` and `cells` runs forward once more.
 
     Attributes
     ----------
@@ -168,10 +169,10 @@ class Run(Generic[StateT]):
         RuntimeError
             If what forward kept has been released.
         """
-        kept = self._of_layer("dropout_mask", layer, False)
+        network, saved, _ = self._of_layer("dropout_mask", layer, False)
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
             raise ValueError(f"dropout_mask needs dropout after layer {layer} of {self._layer}")
-        return kernels.dropout_mask(*kept, layer)
+        return kernels.dropout_mask(network, saved, layer)
 
     def release(self) -> None:
         """Free what forward kept. `output` and `state` stay."""
@@ -185,12 +186,12 @@ class Run(Generic[StateT]):
             )
         return self._kept
 
-    def _of_layer(self, what: str, layer: int, reverse: bool) -> tuple[Any, Any]:
-        """Return network and saved, if there is such a layer and direction."""
-        network, saved, _ = self._use(what)
+    def _of_layer(self, what: str, layer: int, reverse: bool) -> tuple[Any, Any, NDArray[Any]]:
+        """Return what forward kept, if there is such a layer and direction."""
+        kept = self._use(what)
         count = self._layer.num_layers
         if checks.integer("layer", layer, 0) >= count:
             raise ValueError(f"layer must be in [0, num_layers) = [0, {count}), got {layer}")
         if checks.flag("reverse", reverse) and not self._layer.bidirectional:
             raise ValueError("reverse=True needs a bidirectional layer")
-        return network, saved
+        return kept

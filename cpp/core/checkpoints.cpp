@@ -1,0 +1,103 @@
+#include "core/checkpoints.hpp"
+
+namespace bptt {
+namespace {
+
+/// Where segments begin, and T.
+template <class S>
+std::vector<Index> find_segments(const Network<S>& network, const RowPlan& plan, Index every) {
+  std::vector<Index> segments{0};
+  const Index steps = plan.total_rows() > 0 ? plan.longest() : 0;
+  for (Index first = 0, last = 0; first < steps; first = last) {
+    while (last < steps && last - first < every) last = network.backward_chunk_end(plan, last);
+    segments.push_back(last < steps ? last : plan.steps());
+  }
+  return segments;
+}
+
+}  // namespace
+
+template <class S>
+void forward_checkpointed(const Network<S>& network, const NetworkForward<S>& call, Index every) {
+  const NetworkSpec& spec = network.spec();
+  const RowPlan& plan = *call.plan;
+  Saved<S>& saved = *call.saved;
+  std::vector<Index> segments = find_segments(network, plan, every);
+  if (segments.size() <= 2) return network.forward(call);
+  const Index count = static_cast<Index>(segments.size()) - 1;
+  const Index state = spec.num_layers * plan.batch() * spec.hidden_size;
+  const auto make_states = [&](const S* first) {
+    Buffer<S> states(count * state);
+    first != nullptr ? std::copy_n(first, state, states.data())
+                     : std::fill_n(states.data(), state, S(0));
+    return states;
+  };
+  saved.h = make_states(call.h0);
+  if (call.c_final != nullptr) saved.c = make_states(call.c0);
+
+  // Only dropout needs the kernels of training here, and what they keep is dropped.
+  const bool drops = spec.dropout > 0 && spec.num_layers > 1;
+  NetworkForward<S> part = call;
+  for (Index i = 0; i < count; ++i) {
+    const auto segment = segments.begin() + i;
+    const RowPlan steps = plan.slice(segment[0], segment[1] - segment[0]);
+    Saved<S> unused(steps, saved.dropout_key, segment[0]);
+    const auto at = [&](Buffer<S>& states, Index index, S* otherwise) {
+      return states.empty() || index == count ? otherwise : states.data() + index * state;
+    };
+    part.plan = &steps;
+    part.x = call.x.from_step(segment[0]);
+    part.y = call.y.from_step(segment[0]);
+    part.h0 = at(saved.h, i, nullptr);
+    part.c0 = at(saved.c, i, nullptr);
+    part.h_final = at(saved.h, i + 1, call.h_final);
+    part.c_final = at(saved.c, i + 1, call.c_final);
+    part.saved = drops ? &unused : nullptr;
+    network.forward(part);
+  }
+  saved.segments = std::move(segments);
+}
+
+template <class S>
+void backward_checkpointed(const Network<S>& network, const NetworkBackward<S>& call) {
+  const Saved<S>& saved = *call.saved;
+  if (saved.segments.empty()) return network.backward(call);
+  const NetworkSpec& spec = network.spec();
+  const Index state = spec.num_layers * saved.plan.batch() * spec.hidden_size;
+  Arena& arena = scratch();
+  const Arena::Scope scope(arena);
+  S* const d_h = arena.take<S>(state);  // from one segment to the one before
+  S* const d_c = arena.take<S>(state);
+  NetworkBackward<S> part = call;
+  part.sums.memory = arena.take_zeroed<S>(network.sums_size(call.x));
+  for_each_segment(network, saved, call.x, [&](const Saved<S>& segment, Sequence<const S> y) {
+    const Index first = segment.first_step;
+    part.saved = &segment;
+    part.x = call.x.from_step(first);
+    part.y = y;
+    part.d_y = call.d_y.from_step(first);
+    part.d_x = call.d_x.from_step(first);
+    for (std::size_t i = 0; i < call.d_h_steps.size(); ++i) {
+      part.d_h_steps[i] = call.d_h_steps[i].from_step(first);
+    }
+    for (std::size_t i = 0; i < call.d_c_steps.size(); ++i) {
+      part.d_c_steps[i] = call.d_c_steps[i].from_step(first);
+    }
+    part.d_h0 = first > 0 ? d_h : call.d_h0;
+    part.d_c0 = first > 0 ? d_c : call.d_c0;
+    part.sums.last = first == 0;
+    network.backward(part);
+    part.sums.first = false;
+    part.d_h_final = d_h;  // read before it is written
+    part.d_c_final = d_c;
+  });
+}
+
+template void forward_checkpointed<float>(const Network<float>&, const NetworkForward<float>&,
+                                          Index);
+template void forward_checkpointed<double>(const Network<double>&, const NetworkForward<double>&,
+                                           Index);
+template void backward_checkpointed<float>(const Network<float>&, const NetworkBackward<float>&);
+template void backward_checkpointed<double>(const Network<double>&, const NetworkBackward<double>&);
+
+}  // namespace bptt

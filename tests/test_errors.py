@@ -41,6 +41,7 @@ class World:
         )
         self.add_attention(self.modules["Attention"])
         self.add_chain()
+        self.add_stream()
         path = folder / "model.safetensors"
         files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
         self.calls["save_modules"] = (bptt.save_modules, files)
@@ -166,6 +167,27 @@ class World:
             "SequentialRun.backward": (run.backward, d),
         }
 
+    def add_stream(self):
+        made = {"dtype": "float64", "seed": 0}
+        modules = (bptt.GRU(3, 4, **made), bptt.LSTM(4, 4, **made))
+        self.modules |= {f"stream{i}": module for i, module in enumerate(modules)}
+        state = (H[:1], bptt.LSTMState(H[:1], H[:1]))
+
+        def learn(**arguments):
+            windows = bptt.truncated_bptt(**arguments)
+            return tuple(gradient for window in windows for gradient in window.gradients)
+
+        stream = {
+            "model": bptt.Sequential(*modules),
+            "x": X,
+            "loss_of": lambda output, steps: (0.0, output),
+            "k1": 1,
+            "k2": 3,
+            "lengths": None,
+            "state": state,
+        }
+        self.calls["truncated_bptt"] = (learn, stream)
+
     def call(self, name, /, **wrong):
         function, right = self.calls[name]
         return function(**{**right, **wrong})
@@ -240,7 +262,7 @@ def public_callables():
                     found[name] = function
                 elif method in ("__call__", "__getitem__", "__setitem__") or method[0] != "_":
                     found[f"{name}.{method}"] = function
-    for name in ("Run", "Gradients", "SequentialRun", "SequentialGradients", *RUNS):
+    for name in ("Run", "Gradients", "SequentialRun", "SequentialGradients", "Window", *RUNS):
         # made by modules only
         del found[name]
     for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # no name is right

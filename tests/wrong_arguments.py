@@ -375,6 +375,34 @@ def chains() -> dict[str, dict[str, Rows]]:
             "d_state": no_d_states(),
             "retain": no_flag("retain"),
         },
+        "truncated_bptt": {
+            "model": [
+                (layer, TypeError, "model must be a Sequential, got GRU"),
+                (None, TypeError, "model must be a Sequential, got NoneType"),
+            ],
+            "x": [
+                ([0.5], TypeError, "x must be a NumPy array, got list"),
+                (None, TypeError, "x must be a NumPy array, got NoneType"),
+                *no_shape(
+                    "x",
+                    "shape (batch, steps, features), or (batch, steps) of token ids",
+                    *((5, 3), (2, 5, 3, 1), ()),
+                ),
+                (X.astype("float32"), TypeError, f"x must have dtype {AS_LAYER}, got float32"),
+                *no_ids("token ids", "input_size", 3),
+            ],
+            "loss_of": [(0.5, TypeError, "loss_of must be a function, got float")],
+            "k1": [
+                *no_integer("k1"),
+                (4, ValueError, "k2 must be an integer >= k1 = 4, got 3"),
+            ],
+            "k2": [
+                (0, ValueError, "k2 must be an integer >= 1, got 0"),
+                (2.0, TypeError, "k2 must be an integer, got float"),
+            ],
+            "lengths": LENGTHS_ROWS,
+            "state": no_states("state"),
+        },
     }
 
 

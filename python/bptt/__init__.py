@@ -29,6 +29,7 @@ from bptt.run import LSTMState, Run
 from bptt.sequential import Sequential
 from bptt.sequential_run import SequentialGradients, SequentialRun
 from bptt.storage import load_modules, save_modules
+from bptt.truncated import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import reference
@@ -49,6 +50,7 @@ __all__ = [
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
+    "Window",
     "clip_by_global_norm",
     "clip_by_value",
     "config",
@@ -62,6 +64,7 @@ __all__ = [
     "show_config",
     "softmax_cross_entropy",
     "threads",
+    "truncated_bptt",
 ]
 
 __version__ = _version("bptt")

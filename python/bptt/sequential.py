@@ -229,9 +229,7 @@ class Sequential:
             x = x[np.newaxis]
         if lengths is None:
             return x, None
-        if x.ndim != (2 if x.dtype.kind in "iu" else 3):
-            rule = "x of shape (batch, steps, features), or (batch, steps) of token ids"
-            raise ValueError(f"lengths needs {rule}, got {x.shape}")
+        check_sequences("lengths needs x of", x)
         padding = padding_of(lengths, *x.shape[:2])
         unread = isinstance(self.modules[0], (Embedding, *_RECURRENT)) and not self.skip_input
         return x if unread else without_padding(x, padding), padding
@@ -265,6 +263,13 @@ class Sequential:
             if features is not None and taken not in (features, None):
                 raise ValueError(f"modules[{i}] must take {come} features, got {module}")
             features = given or features
+
+
+def check_sequences(rule: str, x: NDArray[Any]) -> None:
+    """Check that `x` is a batch of sequences; `rule` is how the sentence begins."""
+    if x.ndim != (2 if x.dtype.kind in "iu" else 3):
+        shape = "shape (batch, steps, features), or (batch, steps) of token ids"
+        raise ValueError(f"{rule} {shape}, got {x.shape}")
 
 
 def _check_kinds(modules: tuple[Any, ...]) -> None:

@@ -54,7 +54,7 @@ class World:
         sequence = {"x": X, "lengths": np.array([2, 5]), "state": state}
         run = layer.forward(**sequence)
         weight = {"name": "weight_ih_l0", "value": layer["weight_ih_l0"].copy()}
-        d = {"d_output": run.output, "d_state": state, "steps": True, "retain": True}
+        d = {"d_output": run.output, "d_state": state, "input": True, "steps": True, "retain": True}
         place = {"layer": 0, "reverse": False}
         self.calls |= {
             name: (type(layer), layer.config),
@@ -81,7 +81,7 @@ class World:
             "Linear.forward": (head.forward, {"x": np.ones((2, 5, 4))}),
             "Linear.__getitem__": (head.__getitem__, {"name": "bias"}),
             "Linear.__setitem__": (head.__setitem__, weight),
-            "LinearRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6))}),
+            "LinearRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6)), "input": True}),
             "Gradients.__getitem__": (gradients.__getitem__, {"name": "bias"}),
             "Gradients.__setitem__": (gradients.__setitem__, weight),
             "softmax_cross_entropy": (
@@ -154,15 +154,16 @@ class World:
         state = (H[:1], bptt.LSTMState(H[:1], H[:1]))
         sequence = {"x": X, "lengths": None, "state": state}
         run = chain.forward(**sequence)
-        d = {"d_output": np.ones((2, 5, 6)), "d_state": state, "retain": True}
+        d = {"d_output": np.ones((2, 5, 6)), "d_state": state, "input": True, "retain": True}
 
         def make(modules, **options):
             return bptt.Sequential(*modules, **options)
 
+        kept = {**sequence, "checkpoint_every": 2}
         self.calls |= {
             "Sequential": (make, {"modules": modules, "pool": "max", "skip_input": False}),
             "Sequential.__call__": (chain.__call__, sequence),
-            "Sequential.forward": (chain.forward, sequence),
+            "Sequential.forward": (chain.forward, kept),
             "Sequential.step": (chain.step, {"x_t": X[:, 0], "state": state}),
             "SequentialRun.backward": (run.backward, d),
         }

@@ -393,9 +393,9 @@ def test_nothing_in_vain(rng, monkeypatch):
     given_to_kernel = []
     kernel = bptt.run.kernels.backward
 
-    def spy(network, saved, x, y, d_output, d_state, steps):
+    def spy(network, saved, x, y, d_output, d_state, *flags):
         given_to_kernel.append((d_output is not None, d_state is not None))
-        return kernel(network, saved, x, y, d_output, d_state, steps)
+        return kernel(network, saved, x, y, d_output, d_state, *flags)
 
     monkeypatch.setattr(bptt.run.kernels, "backward", spy)
     layers = bptt.LSTM(2, 3, **F8), bptt.GRU(3, 3, **F8), bptt.Linear(3, 2, **F8)
@@ -419,6 +419,43 @@ def test_nothing_in_vain(rng, monkeypatch):
     assert gradients.state[1].shape == (1, 4, 3)
     assert not gradients.state[1].any()
     assert gradients.input.any()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize(
+    ("modules", "skip_input"),
+    [
+        ((bptt.GRU(2, 3, bidirectional=True, **F8), bptt.LSTM(6, 3, **F8)), False),
+        ((bptt.Dropout(0.5, **F8), bptt.LSTM(2, 3, **F8), bptt.Linear(5, 2, **F8)), True),
+        ((bptt.Linear(2, 3, **F8), bptt.RNN(3, 3, **F8), bptt.Linear(6, 2, **F8)), True),
+        ((bptt.Dropout(0.5, **F8), bptt.Linear(2, 3, **F8)), False),
+    ],
+    ids=["layers", "skip", "linear", "no layer"],
+)
+def test_without_the_gradient_of_the_input(modules, skip_input, rng):
+    run = bptt.Sequential(*modules, skip_input=skip_input).forward(
+        rng.standard_normal((4, 5, 2)), lengths=LENGTHS
+    )
+    d = rng.standard_normal(run.output.shape)
+    whole, part = run.backward(d, retain=True), run.backward(d, input=False)
+    assert whole.input.shape == (4, 5, 2)
+    assert part.input is None
+    for module, found, expected in zip(modules, part.modules, whole.modules, strict=True):
+        np.testing.assert_array_equal(found._flat, expected._flat)
+        bptt.SGD(module).step(found)
+    assert_same(part.state, whole.state)
+
+
+def test_checkpoints(rng):
+    """The same bits, whatever is kept."""
+    modules = bptt.LSTM(2, 3, num_layers=2, dropout=0.3, **F8), bptt.GRU(3, 3, **F8)
+    model, x = bptt.Sequential(*modules, pool="max"), rng.standard_normal((4, 600, 2))
+    d = rng.standard_normal((4, 3))
+    expected = copy.deepcopy(model).forward(x).backward(d)
+    found = model.forward(x, checkpoint_every=100).backward(d)
+    assert_same([g._flat for g in found.modules], [g._flat for g in expected.modules])
+    with pytest.raises(ValueError, match="checkpoint_every needs a layer with bidirectional=False"):
+        small(bidirectional=True).forward(x, checkpoint_every=100)
 
 
 def test_release(rng):

@@ -246,6 +246,7 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
             ],
             "d_state": no_state("d_state", kind == "LSTM"),
             "steps": no_flag("steps"),
+            "input": no_flag("input"),
             "retain": no_flag("retain"),
         },
         f"{kind} Run.gates": {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS},
@@ -368,11 +369,12 @@ def chains() -> dict[str, dict[str, Rows]]:
             "skip_input": no_flag("skip_input"),
         },
         "Sequential.__call__": sequence,
-        "Sequential.forward": sequence,
+        "Sequential.forward": {**sequence, "checkpoint_every": no_integer("checkpoint_every")},
         "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
             "d_state": no_d_states(),
+            "input": no_flag("input"),
             "retain": no_flag("retain"),
         },
         "truncated_bptt": {
@@ -509,7 +511,10 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "Linear.__call__": LINEAR_X,
     "Linear.forward": LINEAR_X,
-    "LinearRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
+    "LinearRun.backward": {
+        **like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
+        "input": no_flag("input"),
+    },
     **token_vectors(),
     **chains(),
     **attention(),

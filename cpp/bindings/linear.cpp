@@ -36,14 +36,19 @@ S* gradient_data(py::handle value, const char* name, const char* symbols,
 }
 
 template <class S>
-py::array backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_output,
-                   py::handle d_weight, py::handle d_bias) {
+py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_output,
+                    py::handle d_weight, py::handle d_bias, bool input) {
   const Index rows = x.shape(0), in = x.shape(1), out = weight.shape(0);
   const auto d_y = require_dense<S>(d_output, "d_output", "(rows, out_features)", {rows, out});
   S* const d_v = gradient_data<S>(d_weight, "d_weight", "(out_features, in_features)", {out, in});
   S* const d_c = gradient_data<S>(d_bias, "d_bias", "(out_features,)", {out});
-  Dense<S> d_x({rows, in});
-  S* const d_x_data = d_x.mutable_data();
+  py::object d_x = py::none();
+  S* d_x_data = nullptr;
+  if (input) {
+    Dense<S> array({rows, in});
+    d_x_data = array.mutable_data();
+    d_x = array;
+  }
   {
     const py::gil_scoped_release release;
     bptt::linear_backward(x.data(), rows, in, out, weight.data(), d_y.data(), d_x_data, d_v, d_c);
@@ -53,9 +58,9 @@ py::array backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_outpu
 
 /// Calls visit(x, weight) with both checked, in the dtype of the weight.
 template <class Visit>
-py::array with_inputs(py::handle x, py::handle weight, Visit visit) {
+py::object with_inputs(py::handle x, py::handle weight, Visit visit) {
   const py::array v = require_array(weight, "weight");
-  return visit_float_dtype(v, "weight", [&](auto zero) -> py::array {
+  return visit_float_dtype(v, "weight", [&](auto zero) -> py::object {
     using S = decltype(zero);
     const auto input = require_float_array<S>(x, "x", " as the layer");
     if (v.ndim() != 2 || input.ndim() != 2 || input.shape(1) != v.shape(1)) {
@@ -81,10 +86,10 @@ void register_linear(py::module_& m) {
   m.def(
       "linear_backward",
       [](py::object x, py::object weight, py::object d_output, py::object d_weight,
-         py::object d_bias) {
+         py::object d_bias, bool input) {
         return with_inputs(x, weight, [&](const auto& a, const auto& v) {
-          return backward(a, v, d_output, d_weight, d_bias);
+          return backward(a, v, d_output, d_weight, d_bias, input);
         });
       },
-      "x"_a, "weight"_a, "d_output"_a, "d_weight"_a, "d_bias"_a);
+      "x"_a, "weight"_a, "d_output"_a, "d_weight"_a, "d_bias"_a, "input"_a);
 }

@@ -113,7 +113,7 @@ Input<S> require_input_again(const NetworkSpec& spec, const RowPlan& plan, py::h
 
 template <class S>
 py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
-                   py::handle d_output, py::handle d_state, bool steps) {
+                   py::handle d_output, py::handle d_state, bool steps, bool input_gradient) {
   const NetworkSpec& spec = network.spec();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RowPlan& plan = saved.plan;
@@ -136,7 +136,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   NewState<S> d_initial(spec, plan.batch());
   Dense<S> d_parameters(parameter_count(spec));
   py::object d_x = py::none(), d_h_steps = py::none(), d_c_steps = py::none();
-  if (input.x.values) {
+  if (input_gradient && input.x.values) {
     Dense<S> array(sequence_shape(spec, plan.batch(), plan.steps(), spec.input_size));
     call.d_x = sequence_view(array.mutable_data(), array, spec.time_major);
     d_x = array;
@@ -255,12 +255,12 @@ void register_network(py::module_& m) {
   m.def(
       "backward",
       [](const py::capsule& network, const py::capsule& saved, py::object x, py::object y,
-         py::object d_output, py::object d_state, bool steps) {
+         py::object d_output, py::object d_state, bool steps, bool input) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return backward(n, saved, x, y, d_output, d_state, steps);
+          return backward(n, saved, x, y, d_output, d_state, steps, input);
         });
       },
-      "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a);
+      "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a, "input"_a);
   m.def(
       "gates",
       [](const py::capsule& network, const py::capsule& saved, py::object x, Index layer,

@@ -22,7 +22,9 @@ template <class S>
 void linear_backward(const S* x, Index rows, Index in, Index out, const S* weight, const S* d_y,
                      S* d_x, S* d_weight, S* d_bias) {
   const FlushDenormals flush;
-  multiply<S>({d_y, rows, out, out}, {weight, out, in, in}, {d_x, rows, in, in});
+  if (d_x != nullptr) {
+    multiply<S>({d_y, rows, out, out}, {weight, out, in, in}, {d_x, rows, in, in});
+  }
   std::fill_n(d_weight, out * in, S(0));
   add_transposed_product<S>({d_y, rows, out, out}, {x, rows, in, in}, {d_weight, out, in, in});
   if (d_bias == nullptr) return;

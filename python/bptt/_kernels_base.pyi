@@ -56,6 +56,7 @@ def backward(
     d_output: _Float | None,
     d_state: _Float | tuple[_Float, _Float] | None,
     steps: bool,
+    input: bool,
 ) -> tuple[_Float | None, _Float, _Float | None, _Float, _Float | None, _Float | None]: ...
 def step(
     network: object,
@@ -88,7 +89,8 @@ def linear_backward(
     d_output: NDArray[_F],
     d_weight: NDArray[_F],
     d_bias: NDArray[_F] | None,
-) -> NDArray[_F]: ...
+    input: bool,
+) -> NDArray[_F] | None: ...
 def softmax_cross_entropy(
     logits: NDArray[_F], targets: _Integer, lengths: _Integer | None
 ) -> tuple[float, NDArray[_F], int]: ...

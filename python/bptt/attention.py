@@ -277,8 +277,8 @@ class _Additive:
         def project_back(x: FloatArray, d_projected: FloatArray, name: str) -> FloatArray:
             rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (x, d_projected))
             weight, d_weight = self._parameters[name], d_parameters[name]
-            d_x: FloatArray = kernels.linear_backward(rows, weight, d_rows, d_weight, None)
-            return d_x.reshape(x.shape)
+            d_x: Any = kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
+            return d_x.reshape(x.shape)  # type: ignore[no-any-return]
 
         return (
             project_back(self._queries, d_sum.sum(2), "weight_query"),

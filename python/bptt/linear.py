@@ -123,7 +123,7 @@ class LinearRun:
         self._x = x
         self._weight = weight
 
-    def backward(self, d_output: FloatArray) -> Gradients:
+    def backward(self, d_output: FloatArray, *, input: bool = True) -> Gradients:
         """Return the gradients, from the gradient of the output.
 
         dL/dV = Σ dL/dy ⊗ x and dL/dc = Σ dL/dy over all leading axes; dL/dx = Vᵀ dL/dy.
@@ -132,11 +132,13 @@ class LinearRun:
         ----------
         d_output : array (..., out_features)
             dL/dy, of the shape and dtype of `output`.
+        input : bool
+            Whether to compute the gradient of the input.
 
         Returns
         -------
         Gradients
-            ``["weight"]``, ``["bias"]`` and ``.input``, of the shape of x.
+            ``["weight"]``, ``["bias"]`` and, on request, ``.input``, of the shape of x.
 
         Raises
         ------
@@ -145,16 +147,18 @@ class LinearRun:
         ValueError
             If its shape is not that of `output`.
         """
+        input = checks.flag("input", input)
         features, columns = self._weight.shape
         checks.array("d_output", d_output, self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         d = self._layout.views(flat)
-        d_x: FloatArray = kernels.linear_backward(
+        d_x: FloatArray | None = kernels.linear_backward(
             self._x.reshape(-1, columns),
             self._weight,
             d_output.reshape(-1, features),
             d["weight"],
             d.get("bias"),
+            input,
         )
-        return Gradients(self._layout, flat, d_x.reshape(self._x.shape))
+        return Gradients(self._layout, flat, None if d_x is None else d_x.reshape(self._x.shape))

@@ -224,7 +224,8 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
     Attributes
     ----------
     input : array or None
-        Gradient of the input, with the input's shape; None if the input was token ids.
+        Gradient of the input, with the input's shape; None if the input was token ids, or nobody
+        asked for it.
     state : array, LSTMState or None
         Gradient of the initial state, (num_layers*directions, B, H); None for a module without one.
     steps : StepGradients or None

@@ -72,6 +72,7 @@ class Run(Generic[StateT]):
         d_state: StateT | None = None,
         *,
         steps: bool = False,
+        input: bool = True,
         retain: bool = False,
     ) -> Gradients:
         """Backpropagate through time, exactly.
@@ -88,6 +89,8 @@ class Run(Generic[StateT]):
             Gradient with respect to the final state.
         steps : bool
             Whether to also return the total gradients of every step's state.
+        input : bool
+            Whether to compute the gradient of the input: without it, training is faster.
         retain : bool
             Whether to keep what forward kept, so that `backward` can be called again.
 
@@ -107,10 +110,11 @@ class Run(Generic[StateT]):
         """
         network, saved, x = self._use("backward")
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
+        input = checks.flag("input", input)
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d_input, d_h, d_c, flat, hidden_steps, cell_steps = kernels.backward(
-            network, saved, x, self.output, d_output, d_state, steps
+            network, saved, x, self.output, d_output, d_state, steps, input
         )
         if not retain:
             self.release()

@@ -133,17 +133,27 @@ class Sequential:
         *,
         lengths: Lengths | None = None,
         state: Sequence[State | None] | None = None,
+        checkpoint_every: int | None = None,
     ) -> SequentialRun:
         """Run over whole sequences and keep what `SequentialRun.backward` needs: training.
 
-        Arguments and errors are those of calling the model. `x` is kept, not copied: its values
-        must not change before `SequentialRun.backward`.
+        The other arguments and errors are those of calling the model. `x` is kept, not copied: its
+        values must not change before `SequentialRun.backward`.
+
+        Parameters
+        ----------
+        checkpoint_every : int, optional
+            k: recurrent layers keep the states of every k-th step only, and compute again what lies
+            between, as their `forward` says. Not with bidirectional layers.
         """
         x, padding = self._checked(x, lengths)
         runs: list[Any] = []
 
         def train(module: Any, value: Any, initial: State | None) -> _Applied:
-            run = module.forward(value, **_arguments(module, lengths, initial))
+            arguments = _arguments(module, lengths, initial)
+            if isinstance(module, _RECURRENT):
+                arguments["checkpoint_every"] = checkpoint_every
+            run = module.forward(value, **arguments)
             runs.append(run)
             return run.output, getattr(run, "state", None)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bptt import checks
 from bptt.checks import FloatArray
+from bptt.linear import LinearRun
 from bptt.module import Gradients, Module
 from bptt.padding import Padding, without_padding
 from bptt.pooling import Pooled, State
@@ -28,7 +29,7 @@ class SequentialGradients:
     modules: list[Gradients]
     """Of each module's parameters, in the order of the modules: what an optimiser takes."""
     input: FloatArray | None
-    """Of x, in its shape; None if it was token ids."""
+    """Of x, in its shape; None if it was token ids, or nobody asked for it."""
     state: States
     """Of the initial state of each recurrent layer."""
 
@@ -70,6 +71,7 @@ class SequentialRun:
         d_output: FloatArray | None = None,
         d_state: Sequence[State | None] | None = None,
         *,
+        input: bool = True,
         retain: bool = False,
     ) -> SequentialGradients:
         """Backpropagate through all modules and through time, exactly.
@@ -81,6 +83,8 @@ class SequentialRun:
             length is not read.
         d_state : tuple of states, optional
             Gradient with respect to the final state of each recurrent layer; None for zero.
+        input : bool
+            Whether to compute the gradient of the input: without it, training is faster.
         retain : bool
             Whether to keep what forward kept, so that `backward` can be called again.
 
@@ -97,20 +101,24 @@ class SequentialRun:
         RuntimeError
             If what forward kept has been released.
         """
-        retain = checks.flag("retain", retain)
+        input, retain = checks.flag("input", input), checks.flag("retain", retain)
         d, d_final = self._checked(d_output, d_state)
         model = self._model
         gradients: list[Gradients] = []
         d_initial: list[State] = []
         d_read: Any = None  # of what skip_input shows to the last module
+        lowest = next((i for i, module in enumerate(model.modules) if len(list(module))), 0)
         for i, run in reversed(list(enumerate(self._runs))):
+            wanted = input or i > lowest  # the gradient of what the module reads
             d_after = d_final.get(i)
             if self._pooled is not None and i == model._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
-            if d is None and d_after is None:
+            if i in model._layers and not (d is None and d_after is None):
+                found = run.backward(d, d_after, input=wanted, retain=retain)
+            elif d is None:
                 found = _zero(model.modules[i], run)
-            elif i in model._layers:
-                found = run.backward(d, d_after, retain=retain)
+            elif isinstance(run, LinearRun):
+                found = run.backward(d, input=wanted)
             else:
                 found = run.backward(d)
             d = found.input
@@ -118,7 +126,7 @@ class SequentialRun:
                 d, d_read = np.split(d, [-model._read_size], axis=-1)
             if i in model._layers:
                 d_initial.insert(0, found.state)
-                if i == model._layers[0] and d_read is not None:
+                if i == model._layers[0] and d is not None and d_read is not None:
                     d += d_read
             gradients.insert(0, found)
         return SequentialGradients(gradients, d, tuple(d_initial))

@@ -191,10 +191,10 @@ def _backward(
     places = np.cumsum([run.output.shape[1] for run in new])[:-1]
     *d_outputs, d_last = np.split(d_output, places, axis=1)
     *runs, last = *old, *new
-    found = last.backward(d_last)
+    found = last.backward(d_last, input=False)
     gradients = found.modules
     for run, d in zip(reversed(runs), reversed([*(None for _ in old), *d_outputs]), strict=True):
-        found = run.backward(d, found.state)
+        found = run.backward(d, found.state, input=False)
         for total, part in zip(gradients, found.modules, strict=False):  # old ones have no head
             total._flat += part._flat
     return gradients

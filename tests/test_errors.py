@@ -84,16 +84,7 @@ class World:
             "LinearRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6)), "input": True}),
             "Gradients.__getitem__": (gradients.__getitem__, {"name": "bias"}),
             "Gradients.__setitem__": (gradients.__setitem__, weight),
-            "softmax_cross_entropy": (
-                bptt.softmax_cross_entropy,
-                {
-                    "logits": run.output,
-                    "targets": IDS,
-                    "lengths": np.array([2, 5]),
-                    "time_major": False,
-                    "reduction": "sum",
-                },
-            ),
+            **self.losses(run.output),
             "SGD": (bptt.SGD, {"modules": head, "learning_rate": 0.1, "momentum": 0.5}),
             "Adam": (
                 bptt.Adam,
@@ -188,6 +179,24 @@ class World:
             "state": state,
         }
         self.calls["truncated_bptt"] = (learn, stream)
+
+    def losses(self, output):
+        counted = {
+            "lengths": np.array([2, 5]),
+            "mask": np.ones((2, 5), bool),
+            "weights": np.ones((2, 5)),
+            "time_major": False,
+            "reduction": "sum",
+        }
+        ids = {"logits": output, "targets": IDS, "label_smoothing": 0.1, **counted}
+        values = {"targets": np.ones((2, 5, 6)), **counted}
+        return {
+            "softmax_cross_entropy": (bptt.softmax_cross_entropy, ids),
+            "binary_cross_entropy": (bptt.binary_cross_entropy, {"logits": output, **values}),
+            "mean_squared_error": (bptt.mean_squared_error, {"output": output, **values}),
+            "softmax": (bptt.softmax, {"logits": output}),
+            "sigmoid": (bptt.sigmoid, {"logits": output}),
+        }
 
     def call(self, name, /, **wrong):
         function, right = self.calls[name]

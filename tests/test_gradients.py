@@ -210,7 +210,7 @@ def test_backpropagation_through_a_whole_network():
 
     run = gru.forward(x, lengths=lengths)
     scores = head.forward(run.output)
-    d_logits = bptt.softmax_cross_entropy(scores.output, targets, **options).d_logits
+    d_logits = bptt.softmax_cross_entropy(scores.output, targets, **options).gradient
     d_head = scores.backward(d_logits)
     d_gru = run.backward(d_head.input)
     for module, gradients in [(head, d_head), (gru, d_gru)]:

@@ -135,7 +135,7 @@ def test_calls_leave_denormals_as_they_were(cell, dtype):
     assert denormals_live()
     loss = bptt.softmax_cross_entropy(scores.output, np.zeros(p.x.shape[:2], int))
     assert denormals_live()
-    d_head = scores.backward(loss.d_logits)
+    d_head = scores.backward(loss.gradient)
     gradients = [run.backward(d_head.input), d_head]
     assert denormals_live()
     layer.step(p.x[:, 0])

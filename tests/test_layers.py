@@ -168,14 +168,14 @@ def test_loss_and_output_layer(dtype):
     targets, lengths = rng.integers(0, 301, (7, 9)), rng.integers(0, 10, 7)
     run = head.forward(x)
     loss = bptt.softmax_cross_entropy(run.output, targets, lengths=lengths)
-    gradients = run.backward(loss.d_logits)
+    gradients = run.backward(loss.gradient)
     V, c = (head[name].astype(np.float64) for name in ("weight", "bias"))
     y = reference.linear(x.astype(np.float64), V, c)
     value, d_y = reference.softmax_cross_entropy(y, targets, lengths)
     assert loss.value == pytest.approx(value, rel=1e-12 if dtype is np.float64 else 1e-6)
     d_x, d_V, d_c = reference.linear_backward(x.astype(np.float64), V, d_y)
     for actual, expected in [
-        (loss.d_logits, d_y),
+        (loss.gradient, d_y),
         (gradients.input, d_x),
         (gradients["weight"], d_V),
         (gradients["bias"], d_c),

@@ -186,4 +186,4 @@ def test_cross_entropy(dtype):
         expected.backward()
         loss = bptt.softmax_cross_entropy(logits, targets, reduction=reduction)
         assert loss.value == pytest.approx(expected.item(), rel=1e-6)
-        assert_close(loss.d_logits, scores.grad.numpy(), dtype, 6, gradient=True)
+        assert_close(loss.gradient, scores.grad.numpy(), dtype, 6, gradient=True)

@@ -418,28 +418,78 @@ LINEAR_X = {
         *no_shape("x", "shape (..., in_features) = (..., 4)", (2, 5, 3), (4, 1), ()),
     ]
 }
-LOGITS: Rows = [
-    ([0.5], TypeError, "logits must be a NumPy array, got list"),
-    (None, TypeError, "logits must be a NumPy array, got NoneType"),
-    (np.ones((2, 5, 6), int), TypeError, "logits must have dtype float32 or float64, got int64"),
-    (X.astype(complex), TypeError, "logits must have dtype float32 or float64, got complex128"),
-    (X.astype(object), TypeError, "logits must have dtype float32 or float64, got object"),
-    *no_shape("logits", "shape (batch, steps, classes) or (batch, classes)", (5,), (2, 5, 6, 1)),
-    (
-        np.zeros((2, 5, 0)),
-        ValueError,
-        "logits must have shape (batch, steps, classes) with classes >= 1, got (2, 5, 0)",
-    ),
-]
+
+
+def no_output(name: str, last: str) -> Rows:
+    """What a loss is of: (2, 5, 6) or (2, 6)."""
+    rule = f"{name} must have dtype float32 or float64, got"
+    sizes = f"shape (batch, steps, {last}) or (batch, {last}) with {last} >= 1"
+    return [
+        ([0.5], TypeError, f"{name} must be a NumPy array, got list"),
+        (None, TypeError, f"{name} must be a NumPy array, got NoneType"),
+        (np.ones((2, 5, 6), int), TypeError, f"{rule} int64"),
+        (X.astype(complex), TypeError, f"{rule} complex128"),
+        (X.astype(object), TypeError, f"{rule} object"),
+        (X.astype(">f8"), TypeError, f"{rule} >f8"),
+        *no_shape(name, sizes, (5,), (2, 5, 6, 1), (2, 5, 0), (2, 0)),
+    ]
+
+
+def no_target(name: str) -> Rows:
+    return [
+        *no_array("targets", "float64"),
+        *no_shape("targets", f"the shape of the {name}, (2, 5, 6)", (2, 5), (2, 6), (5, 2, 6)),
+    ]
+
+
+IDS_OR_FLOATS = "targets must be integers (classes) or float64 (probabilities), got dtype"
+PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the classes"
+EVEN = np.full((2, 5, 6), 1 / 6)
 TARGETS: Rows = [
     ([0], TypeError, "targets must be a NumPy array, got list"),
     (None, TypeError, "targets must be a NumPy array, got NoneType"),
-    (IDS.astype(float), TypeError, "targets must be integers, got dtype float64"),
-    (IDS > 0, TypeError, "targets must be integers, got dtype bool"),
+    (IDS > 0, TypeError, f"{IDS_OR_FLOATS} bool"),
+    (IDS.astype(complex), TypeError, f"{IDS_OR_FLOATS} complex128"),
     (IDS.T, ValueError, "targets must have shape (batch, steps) = (2, 5), got (5, 2)"),
     (IDS[0], ValueError, "targets must have shape (batch, steps) = (2, 5), got (5,)"),
     *no_ids("targets", "classes", 6),
+    (
+        IDS.astype(float),
+        ValueError,
+        "targets must have the shape of the logits, (2, 5, 6), got (2, 5)",
+    ),
+    (EVEN.astype(np.float32), TypeError, "targets must have dtype float64, got float32"),
+    (EVEN - 1, ValueError, f"{PROBABILITIES}, got {1 / 6 - 1}"),
+    (EVEN * np.nan, ValueError, f"{PROBABILITIES}, got nan"),
+    (np.ones((2, 5, 6)), ValueError, f"{PROBABILITIES}, got a sum of 6.0"),
 ]
+COUNTED: dict[str, Rows] = {
+    "lengths": LENGTHS_ROWS,
+    "mask": [
+        ([True], TypeError, "mask must be a NumPy array, got list"),
+        (np.ones((2, 5)), TypeError, "mask must have dtype bool, got float64"),
+        *[
+            (
+                np.ones(shape, bool),
+                ValueError,
+                f"mask must have shape (batch, steps) = (2, 5), got {shape}",
+            )
+            for shape in ((5, 2), (2,), (2, 5, 6), ())
+        ],
+    ],
+    "weights": [
+        ([1.0], TypeError, "weights must be a NumPy array, got list"),
+        (IDS, TypeError, "weights must have dtype float32 or float64, got int64"),
+        *no_shape("weights", "shape (batch, steps) = (2, 5)", (5, 2), (2, 5, 6), ()),
+        *no_shape("weights", "shape (batch,) = (2,)", (5,)),
+        *[
+            (np.full(2, wrong), ValueError, f"weights must be finite and >= 0, got {wrong}")
+            for wrong in (-1.0, np.nan, np.inf)
+        ],
+    ],
+    "time_major": no_flag("time_major"),
+    "reduction": no_choice("reduction", "sum", "mean"),
+}
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
 KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention"
@@ -527,12 +577,34 @@ TABLE: dict[str, dict[str, Rows]] = {
         ],
     },
     "softmax_cross_entropy": {
-        "logits": LOGITS,
+        "logits": no_output("logits", "classes"),
         "targets": TARGETS,
-        "lengths": LENGTHS_ROWS,
-        "time_major": no_flag("time_major"),
-        "reduction": no_choice("reduction", "sum", "mean"),
+        "label_smoothing": no_number("label_smoothing", "in [0, 1)", 1.0, -0.5),
+        **COUNTED,
     },
+    "binary_cross_entropy": {
+        "logits": no_output("logits", "outputs"),
+        "targets": [
+            *no_target("logits"),
+            *[
+                (np.full((2, 5, 6), wrong), ValueError, f"targets must lie in [0, 1], got {wrong}")
+                for wrong in (-0.5, 1.5, np.nan)
+            ],
+        ],
+        **COUNTED,
+    },
+    "mean_squared_error": {
+        "output": no_output("output", "outputs"),
+        "targets": no_target("output"),
+        **COUNTED,
+    },
+    "softmax": {
+        "logits": [
+            *no_output("logits", "classes")[:6],
+            *no_shape("logits", "shape (..., classes) with classes >= 1", (), (0,), (2, 5, 0)),
+        ]
+    },
+    "sigmoid": {"logits": no_output("logits", "classes")[:6]},
     "SGD": {
         "modules": MODULES,
         "learning_rate": RATE,

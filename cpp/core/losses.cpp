@@ -1,5 +1,6 @@
 #include "core/losses.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/activations.hpp"
@@ -8,48 +9,97 @@
 namespace bptt {
 namespace {
 
-/// One row of logits: d = softmax(logits) - onehot(target); returns -log softmax(logits)[target].
+/// Where the packet that covers the elements from `at` on begins: the last one overlaps the one
+/// before it, unless there are fewer elements than lanes.
 template <class S>
-double cross_entropy_row(const S* logits, Index classes, Index target, S* d) {
+Index packet_begin(Index at, Index count) {
+  return std::max<Index>(0, std::min<Index>(at, count - Vec<S>::kLanes));
+}
+
+template <class S>
+S highest_of(const S* a, Index count) {
   constexpr Index kLanes = Vec<S>::kLanes;
-  S highest = logits[0];
-  for (Index k = 1; k < classes; ++k) highest = logits[k] > highest ? logits[k] : highest;
-  double sum = 0;
-  for (Index k = 0; k < classes; k += kLanes) {
+  if (count < kLanes) return *std::max_element(a, a + count);
+  Vec<S> top(a[0]);
+  for (Index at = 0; at < count; at += kLanes) {
+    top = larger(top, Vec<S>::load_some(a + packet_begin<S>(at, count), 1, kLanes));
+  }
+  return highest_lane(top);
+}
+
+/// The sum of a[i] - shift, in double.
+template <class S>
+double shifted_sum(const S* a, Index count, S shift) {
+  constexpr Index kPartial = 8;  // independent sums, so that the additions overlap
+  double total = 0;
+  Index i = 0;
+  if (count >= 2 * kPartial) {
+    double sums[kPartial] = {};
+    for (; i + kPartial <= count; i += kPartial) {
+      for (Index j = 0; j < kPartial; ++j) {
+        sums[j] += static_cast<double>(a[i + j]) - static_cast<double>(shift);
+      }
+    }
+    for (const double sum : sums) total += sum;
+  }
+  for (; i < count; ++i) total += static_cast<double>(a[i]) - static_cast<double>(shift);
+  return total;
+}
+
+/// How a target shares its probability out: this much to its own class, and to every class.
+struct Shares {
+  double own, every;
+};
+
+/// One row of logits: d = weight * (softmax(logits) - q); returns -sum_k q_k log softmax(logits)_k.
+template <class S>
+double cross_entropy_row(const S* logits, Index classes, Index target, const Shares& q,
+                         double weight, S* d) {
+  const S highest = highest_of(logits, classes);
+  for (Index at = 0; at < classes; at += Vec<S>::kLanes) {
+    const Index k = packet_begin<S>(at, classes);
     const Vec<S> shifted = Vec<S>::load_some(logits + k, 1, classes - k) - Vec<S>(highest);
     exp_not_positive(shifted).store_some(d + k, classes - k);
   }
-  for (Index k = 0; k < classes; ++k) sum += static_cast<double>(d[k]);
-  const S scale = static_cast<S>(1.0 / sum);
-  for (Index k = 0; k < classes; ++k) d[k] *= scale;
-  d[target] -= S(1);
-  return std::log(sum) - (static_cast<double>(logits[target]) - static_cast<double>(highest));
+  const double sum = shifted_sum(d, classes, S(0));
+  const S scale = static_cast<S>(weight / sum), every = static_cast<S>(weight * q.every);
+  for (Index k = 0; k < classes; ++k) d[k] = d[k] * scale - every;
+  d[target] -= static_cast<S>(weight * q.own);
+  const double own = static_cast<double>(logits[target]) - static_cast<double>(highest);
+  const double loss = std::log(sum) - q.own * own;
+  return q.every > 0 ? loss - q.every * shifted_sum(logits, classes, highest) : loss;
 }
 
 }  // namespace
 
 template <class S>
-double softmax_cross_entropy(const RowPlan& plan, Index classes, Sequence<const S> logits,
-                             Sequence<const std::int32_t> targets, Sequence<S> d_logits) {
+double softmax_cross_entropy(Index batch, Index steps, Index classes, Sequence<const S> logits,
+                             Sequence<const std::int32_t> targets, const double* weights,
+                             const CrossEntropyOptions& options, Sequence<S> d_logits) {
   const FlushDenormals flush;
+  const Shares q{1 - options.smoothing, options.smoothing / static_cast<double>(classes)};
   double total = 0;
-  for (Index rank = 0; rank < plan.batch(); ++rank) {
-    const Index row = plan.row(rank);
-    for (Index t = 0; t < plan.steps(); ++t) {
-      S* const d = d_logits.row(row, t);
-      if (t < plan.length(rank)) {
-        total += cross_entropy_row(logits.row(row, t), classes, *targets.row(row, t), d);
-      } else {
+  for (Index b = 0; b < batch; ++b) {
+    for (Index t = 0; t < steps; ++t) {
+      const double weight = weights == nullptr ? 1.0 : weights[b * steps + t];
+      S* const d = d_logits.row(b, t);
+      if (weight == 0) {
         std::fill_n(d, classes, S(0));
+        continue;
       }
+      total += weight * cross_entropy_row(logits.row(b, t), classes, *targets.row(b, t), q,
+                                          weight / options.divisor, d);
     }
   }
-  return total;
+  return total / options.divisor;
 }
 
-template double softmax_cross_entropy(const RowPlan&, Index, Sequence<const float>,
-                                      Sequence<const std::int32_t>, Sequence<float>);
-template double softmax_cross_entropy(const RowPlan&, Index, Sequence<const double>,
-                                      Sequence<const std::int32_t>, Sequence<double>);
+#define BPTT_INSTANTIATE(S)                                                          \
+  template double softmax_cross_entropy(Index, Index, Index, Sequence<const S>,      \
+                                        Sequence<const std::int32_t>, const double*, \
+                                        const CrossEntropyOptions&, Sequence<S>);
+BPTT_INSTANTIATE(float)
+BPTT_INSTANTIATE(double)
+#undef BPTT_INSTANTIATE
 
 }  // namespace bptt

@@ -75,6 +75,16 @@ Vec<S> at_most(Vec<S> a, S bound) {
   return Vec<S>(Eigen::internal::pmin(a.packet, Vec<S>(bound).packet));
 }
 
+/// The larger of each two lanes (where one is NaN, either), and the largest of all lanes.
+template <class S>
+Vec<S> larger(Vec<S> a, Vec<S> b) {
+  return Vec<S>(Eigen::internal::pmax(a.packet, b.packet));
+}
+template <class S>
+S highest_lane(Vec<S> a) {
+  return Eigen::internal::predux_max(a.packet);
+}
+
 template <class S>
 Vec<S> absolute(Vec<S> a) {
   return Vec<S>(Eigen::internal::pabs(a.packet));

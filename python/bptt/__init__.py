@@ -20,7 +20,13 @@ from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
 from bptt.linear import Linear
-from bptt.losses import softmax_cross_entropy
+from bptt.losses import (
+    binary_cross_entropy,
+    mean_squared_error,
+    sigmoid,
+    softmax,
+    softmax_cross_entropy,
+)
 from bptt.module import Gradients
 from bptt.optimisers import SGD, Adam, clip_by_global_norm, clip_by_value
 from bptt.parallel import get_num_threads, set_num_threads, threads
@@ -51,17 +57,21 @@ __all__ = [
     "SequentialGradients",
     "SequentialRun",
     "Window",
+    "binary_cross_entropy",
     "clip_by_global_norm",
     "clip_by_value",
     "config",
     "get_flush_denormals",
     "get_num_threads",
     "load_modules",
+    "mean_squared_error",
     "reference",
     "save_modules",
     "set_flush_denormals",
     "set_num_threads",
     "show_config",
+    "sigmoid",
+    "softmax",
     "softmax_cross_entropy",
     "threads",
     "truncated_bptt",

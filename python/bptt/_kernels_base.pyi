@@ -92,8 +92,12 @@ def linear_backward(
     input: bool,
 ) -> NDArray[_F] | None: ...
 def softmax_cross_entropy(
-    logits: NDArray[_F], targets: _Integer, lengths: _Integer | None
-) -> tuple[float, NDArray[_F], int]: ...
+    logits: NDArray[_F],
+    targets: _Integer,
+    weights: NDArray[np.float64] | None,
+    label_smoothing: float,
+    divisor: float,
+) -> tuple[float, NDArray[_F]]: ...
 
 # Learning, in place on flat arrays.
 def sgd_step(

@@ -115,7 +115,7 @@ class Autocomplete:
         run = self.recurrent.forward(batch.inputs, lengths=lengths)
         top = self.output.forward(run.output)
         loss = softmax_cross_entropy(top.output, batch.targets, lengths=lengths, reduction="mean")
-        d_top = top.backward(loss.d_logits)
+        d_top = top.backward(loss.gradient)
         return loss.value, [run.backward(d_top.input), d_top]
 
     def train_step(self, batch: Batch, optimiser: Optimiser) -> float:

@@ -95,6 +95,15 @@ def seed(name: str, value: Any) -> int | None:
     return None if value is None else integer(name, value, 0)
 
 
+def floats(name: str, value: Any) -> FloatArray:
+    """Check that `value` is an array of one of the two dtypes."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{name} must have dtype float32 or float64, got {value.dtype}")
+    return value
+
+
 def array(name: str, value: Any, expected: np.dtype[Any]) -> FloatArray:
     """Check that `value` is an array of exactly the `expected` dtype: it is never cast."""
     if not isinstance(value, np.ndarray):

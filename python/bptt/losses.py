@@ -1,4 +1,4 @@
-"""Losses: what training makes small."""
+"""Losses: what training makes small, and the output functions that go with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bptt import checks
 from bptt._loader import kernels
 from bptt.checks import FloatArray
+from bptt.loss_arguments import LossArguments, Rows
 
 
 class Loss(NamedTuple):
@@ -17,80 +18,247 @@ class Loss(NamedTuple):
 
     value: float
     """The loss, accumulated in float64."""
-    d_logits: FloatArray
-    """Its gradient with respect to the logits, of their shape and dtype."""
+    gradient: FloatArray
+    """Its gradient with respect to what came first (logits, output), of its shape and dtype."""
 
 
 def softmax_cross_entropy(
     logits: FloatArray,
-    targets: NDArray[np.integer[Any]],
+    targets: NDArray[np.integer[Any]] | FloatArray,
     *,
     lengths: NDArray[np.integer[Any]] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    label_smoothing: float = 0.0,
     time_major: bool = False,
     reduction: str = "sum",
 ) -> Loss:
     """Return the cross-entropy of softmax(logits), summed over batch and time, and its gradient.
 
-    L = −Σ_t log y_tc with y_t = softmax(logits_t) and c the target of step t, and
-    dL/dlogits_t = y_t − onehot(c). Softmax and logarithm are one function here, which is exact
-    where the two after each other would overflow or lose all digits.
+    L = −Σ_t w_t Σ_k q_tk log y_tk with y_t = softmax(logits_t), q_t the target distribution and
+    w_t its weight, and dL/dlogits_t = w_t (y_t − q_t). Softmax and logarithm are one function here,
+    which is exact where the two after each other would overflow or lose all digits.
 
     Parameters
     ----------
     logits : array (B, T, K), or (B, K), float32 or float64
         Scores of the K classes, at every step or once a sequence.
-    targets : integer array (B, T), or (B,)
-        The right class of each, in [0, K).
+    targets : integer array (B, T), or (B,); or float array of the logits' shape and dtype
+        The right class of each, in [0, K); or the probabilities of all classes (>= 0, sum 1).
     lengths : integer array (B,), optional
-        Number of steps of each sequence, in [0, T]. Steps beyond it count 0, get gradient 0, and
-        their targets are not read. Only with (B, T, K).
+        Number of steps of each sequence, in [0, T]; only with (B, T, K). Steps beyond it do not
+        count: they add 0 to the value, have gradient 0, and their targets are not read.
+    mask : bool array (B, T), or (B,), optional
+        False for targets that do not count.
+    weights : float array (B, T), or (B,) for whole sequences, optional
+        Factor of each target, finite and >= 0. Targets of weight 0 do not count.
+    label_smoothing : float
+        ε in [0, 1): q = (1−ε) target + ε/K, the target being one-hot for a class. C. Szegedy et al.
+        (2016), Rethinking the inception architecture for computer vision, section 7.
     time_major : bool
-        Whether logits are (T, B, K) and targets (T, B).
+        Whether logits, targets, mask and weights of targets are (T, B, ..).
     reduction : "sum" or "mean"
-        "mean" divides value and gradient by the number of targets that count; if there are none,
-        both are 0.
+        "mean" divides value and gradient by the sum of the weights (without weights: the number)
+        of the targets that count; if none does, both are 0.
 
     Returns
     -------
     Loss
-        The named tuple ``(value, d_logits)``.
+        The named tuple ``(value, gradient)``.
 
     Raises
     ------
     TypeError
         If an argument is not an array of a right dtype.
     ValueError
-        If a shape does not fit, or a target, a length or `reduction` is out of its range.
+        If a shape does not fit, or a target, a length, a weight or an option is out of its range.
     """
-    checks.one_of("sum", "mean")("reduction", reduction)
-    swapped = checks.flag("time_major", time_major)
-    for name, array in (("logits", logits), ("targets", targets)):
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
-    if logits.ndim not in (2, 3):
-        rule = "(batch, steps, classes) or (batch, classes)"
-        raise ValueError(f"logits must have shape {rule}, got {logits.shape}")
-    once = logits.ndim == 2
-    if once and (lengths is not None or swapped):
-        what = "lengths" if lengths is not None else "time_major"
-        raise ValueError(
-            f"{what} needs logits of shape (batch, steps, classes), got {logits.shape}"
-        )
-    if targets.shape != logits.shape[:-1]:
-        rule = "(batch,)" if once else "(steps, batch)" if swapped else "(batch, steps)"
-        expected = f"{rule} = {logits.shape[:-1]}"
-        raise ValueError(f"targets must have shape {expected}, got {targets.shape}")
-    if once:
-        logits, targets = logits[:, np.newaxis], targets[:, np.newaxis]
-    elif swapped:
-        logits, targets = logits.swapaxes(0, 1), targets.swapaxes(0, 1)
-    value, d_logits, count = kernels.softmax_cross_entropy(logits, targets, lengths)
-    if reduction == "mean":
-        factor = 1.0 / max(count, 1)
-        kernels.scale(d_logits.reshape(-1), factor)
-        value *= factor
-    if once:
-        d_logits = d_logits[:, 0]
-    elif swapped:
-        d_logits = d_logits.swapaxes(0, 1)
-    return Loss(value, d_logits)
+    smoothing = checks.fraction("label_smoothing", label_smoothing)
+    given = LossArguments.read(
+        ("logits", "classes"), logits, lengths, mask, weights, time_major, reduction
+    )
+    if _are_floats(targets):
+        q = given.values(targets)
+        _check_probabilities(q)
+        return Loss(*given.loss(_cross_entropy, (1.0 - smoothing) * q + smoothing / q.shape[-1]))
+    value, gradient = kernels.softmax_cross_entropy(
+        given.output, given.ids(targets), given.weights, smoothing, given.divisor
+    )
+    return Loss(value, given.layout.restore(gradient))
+
+
+def binary_cross_entropy(
+    logits: FloatArray,
+    targets: FloatArray,
+    *,
+    lengths: NDArray[np.integer[Any]] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    time_major: bool = False,
+    reduction: str = "sum",
+) -> Loss:
+    """Return the cross-entropy of sigmoid(logits), each a yes or no of its own, and its gradient.
+
+    L = −Σ_t w_t Σ_k z_tk log σ(x_tk) + (1−z_tk) log(1 − σ(x_tk)) for logits x and targets z, and
+    dL/dx_t = w_t (σ(x_t) − z_t): the sum over the K outputs. Sigmoid and logarithm are one function
+    here, exact for logits of any size.
+
+    Parameters
+    ----------
+    logits : array (B, T, K), or (B, K), float32 or float64
+        Scores of the K outputs, at every step or once a sequence.
+    targets : array of the logits' shape and dtype, or without its last axis if K is 1
+        Probabilities of yes, in [0, 1].
+    lengths, mask, weights, time_major, reduction
+        As in `softmax_cross_entropy`; mask and weights are of steps, with all their K outputs.
+
+    Returns
+    -------
+    Loss
+        The named tuple ``(value, gradient)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax_cross_entropy`.
+    """
+    given = LossArguments.read(
+        ("logits", "outputs"), logits, lengths, mask, weights, time_major, reduction
+    )
+    z = given.values(targets)
+    outside = z[~((z >= 0.0) & (z <= 1.0))]
+    if outside.size:
+        raise ValueError(f"targets must lie in [0, 1], got {outside[0]}")
+    return Loss(*given.loss(_binary_cross_entropy, z))
+
+
+def mean_squared_error(
+    output: FloatArray,
+    targets: FloatArray,
+    *,
+    lengths: NDArray[np.integer[Any]] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    time_major: bool = False,
+    reduction: str = "sum",
+) -> Loss:
+    """Return the squared error, averaged over the K outputs of a step, and its gradient.
+
+    L = Σ_t w_t/K Σ_k (y_tk − z_tk)² for outputs y and targets z, and dL/dy_t = 2 w_t/K (y_t − z_t):
+    the mean over the outputs as in scikit-learn, the sum or the mean over the steps as `reduction`
+    says.
+
+    Parameters
+    ----------
+    output : array (B, T, K), or (B, K), float32 or float64
+        K numbers, at every step or once a sequence.
+    targets : array of the output's shape and dtype, or without its last axis if K is 1
+        What the output should be.
+    lengths, mask, weights, time_major, reduction
+        As in `softmax_cross_entropy`; mask and weights are of steps, with all their K outputs.
+
+    Returns
+    -------
+    Loss
+        The named tuple ``(value, gradient)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax_cross_entropy`.
+    """
+    given = LossArguments.read(
+        ("output", "outputs"), output, lengths, mask, weights, time_major, reduction
+    )
+    return Loss(*given.loss(_squared_error, given.values(targets)))
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Return the probabilities exp(x_k) / Σ_j exp(x_j) along the last axis.
+
+    Parameters
+    ----------
+    logits : array (.., K), float32 or float64
+        Of any size: the largest is taken away first. −∞ has probability 0.
+
+    Returns
+    -------
+    array (.., K)
+        Of the same dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `logits` is not an array of a right dtype, or has no classes.
+    """
+    x = checks.floats("logits", logits)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        rule = "shape (..., classes) with classes >= 1"
+        raise ValueError(f"logits must have {rule}, got {x.shape}")
+    with np.errstate(all="ignore"):
+        y: FloatArray = np.exp(x - x.max(axis=-1, keepdims=True))
+        y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Return the probabilities σ(x) = 1 / (1 + exp(−x)), element by element.
+
+    Parameters
+    ----------
+    logits : array of any shape, float32 or float64
+        Of any size: nothing overflows, and small probabilities keep their digits.
+
+    Returns
+    -------
+    array
+        Of the same shape and dtype.
+
+    Raises
+    ------
+    TypeError
+        If `logits` is not an array of a right dtype.
+    """
+    x = checks.floats("logits", logits)
+    with np.errstate(all="ignore"):
+        e = np.exp(-np.abs(x))  # at most 1
+        y: FloatArray = np.where(x < 0.0, e, np.ones_like(e)) / (e + e.dtype.type(1.0))
+    return y
+
+
+def _are_floats(targets: object) -> bool:
+    return isinstance(targets, np.ndarray) and targets.dtype.kind == "f"
+
+
+def _check_probabilities(q: Rows) -> None:
+    """Check rows of probabilities; a sum that is off by rounding, of float16 even, will do."""
+    rule = "targets must be probabilities, >= 0 with a sum of 1 over the classes"
+    outside = q[~(q >= 0.0)]
+    if outside.size:
+        raise ValueError(f"{rule}, got {outside[0]}")
+    sums = q.sum(axis=-1)
+    wrong = sums[~(np.abs(sums - 1.0) <= 1e-3)]
+    if wrong.size:
+        raise ValueError(f"{rule}, got a sum of {wrong[0]}")
+
+
+# ---- losses (N,) and gradients (N, K) of rows (N, K), in float64 ---------------------------------
+
+
+def _cross_entropy(x: Rows, q: Rows) -> tuple[Rows, Rows]:
+    x = x - x.max(axis=-1, keepdims=True)
+    e = np.exp(x)
+    total = e.sum(axis=-1, keepdims=True)
+    # log y is -inf where the logit is: it costs nothing if the target is 0, too.
+    each = np.multiply(q, x - np.log(total), where=q > 0.0, out=np.zeros_like(q))
+    return -each.sum(axis=-1), q.sum(axis=-1, keepdims=True) * (e / total) - q
+
+
+def _binary_cross_entropy(x: Rows, z: Rows) -> tuple[Rows, Rows]:
+    size = np.abs(x)
+    each = size * np.where(x > 0.0, 1.0 - z, z) + np.log1p(np.exp(-size))
+    return each.sum(axis=-1), sigmoid(x) - z
+
+
+def _squared_error(y: Rows, z: Rows) -> tuple[Rows, Rows]:
+    return np.square(y - z).mean(axis=-1), 2.0 / y.shape[-1] * (y - z)

@@ -74,7 +74,6 @@ class World:
         run = head.forward(np.ones((2, 5, 4)))
         gradients, zero = (run.backward(np.zeros((2, 5, 6))) for _ in range(2))
         weight = {"name": "weight", "value": head["weight"].copy()}
-        sgd, adam = bptt.SGD(head), bptt.Adam(head)
         self.calls |= {
             "Linear": (bptt.Linear, head.config),
             "Linear.__call__": (head.__call__, {"x": np.ones((2, 5, 4))}),
@@ -85,13 +84,7 @@ class World:
             "Gradients.__getitem__": (gradients.__getitem__, {"name": "bias"}),
             "Gradients.__setitem__": (gradients.__setitem__, weight),
             **self.losses(run.output),
-            "SGD": (bptt.SGD, {"modules": head, "learning_rate": 0.1, "momentum": 0.5}),
-            "Adam": (
-                bptt.Adam,
-                {"modules": head, "learning_rate": 0.1, "beta1": 0.5, "beta2": 0.5, "epsilon": 1.0},
-            ),
-            "SGD.step": (sgd.step, {"gradients": zero}),
-            "Adam.step": (adam.step, {"gradients": zero}),
+            **self.optimisers(head, zero),
             "set_flush_denormals": (bptt.set_flush_denormals, {"flush": True}),
             "set_num_threads": (bptt.set_num_threads, {"n": 2}),
             "threads": (bptt.threads, {"n": 2}),
@@ -197,6 +190,24 @@ class World:
             "softmax": (bptt.softmax, {"logits": output}),
             "sigmoid": (bptt.sigmoid, {"logits": output}),
         }
+
+    def optimisers(self, head, zero):
+        common = {"modules": head, "learning_rate": 0.1}
+        adam = {**common, "beta1": 0.5, "beta2": 0.5, "epsilon": 1.0}
+        sgd = {**common, "momentum": 0.5, "nesterov": True, "weight_decay": 0.0}
+        rms = {**common, "decay": 0.5, "epsilon": 1.0, "momentum": 0.5}
+        calls = {}
+        for kind, right in [
+            (bptt.SGD, sgd),
+            (bptt.RMSProp, rms),
+            (bptt.Adam, adam),
+            (bptt.AdamW, {**adam, "weight_decay": 0.0}),
+        ]:
+            name, optimiser = kind.__name__, kind(**right)
+            calls[name] = (kind, right)
+            calls[f"{name}.step"] = (optimiser.step, {"gradients": zero})
+            calls[f"{name}.restore"] = (optimiser.restore, {"state": optimiser.state()})
+        return calls
 
     def call(self, name, /, **wrong):
         function, right = self.calls[name]

@@ -207,6 +207,45 @@ def test_sgd_by_hand() -> None:
     assert (p.item(), v.item()) == (-0.75, 1.5)
 
 
+def test_nesterov_and_weight_decay_by_hand() -> None:
+    """g = 1 + 2·0.5 = 2, v = 0.5·4 + 2 = 4; p = 2 - 0.25 (2 + 0.5·4) = 1."""
+    p, v = reference.sgd_step(
+        np.array([2.0]),
+        np.array([1.0]),
+        np.array([4.0]),
+        learning_rate=0.25,
+        momentum=0.5,
+        nesterov=True,
+        weight_decay=0.5,
+    )
+    assert (p.item(), v.item()) == (1, 4)
+
+
+def test_rmsprop_by_hand() -> None:
+    """s = 0.75·4 + 0.25·52 = 16, v = 0.5·2 + √52/4; the momentum is of the scaled gradient."""
+    p, s, v = reference.rmsprop_step(
+        np.array([1.0]),
+        np.sqrt([52.0]),
+        np.array([4.0]),
+        np.array([2.0]),
+        learning_rate=0.5,
+        decay=0.75,
+        momentum=0.5,
+    )
+    assert s.item() == pytest.approx(16)
+    assert v.item() == pytest.approx(1 + math.sqrt(52) / 4)
+    assert p.item() == pytest.approx(1 - 0.5 * v.item())
+
+
+def test_weight_decay_of_adam_by_hand() -> None:
+    """Without a gradient only the decay is left: p ← p - 0.5·0.1·p."""
+    zero = np.zeros(1)
+    p, m, v = reference.adam_step(
+        np.array([2.0]), zero, zero, zero, 1, learning_rate=0.5, weight_decay=0.1
+    )
+    assert (p.item(), m.item(), v.item()) == (1.9, 0, 0)
+
+
 def test_adam_by_hand() -> None:
     """The first step is learning_rate · sign(g); the second follows from m and v by hand."""
     p, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)

@@ -492,6 +492,19 @@ COUNTED: dict[str, Rows] = {
 }
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
+DECAY = no_number("weight_decay", "in [0, inf)", -1.0, np.inf)
+OPTIMISERS = ("SGD", "RMSProp", "Adam", "AdamW")
+ADAM: dict[str, Rows] = {
+    "modules": MODULES,
+    "learning_rate": RATE,
+    "beta1": no_number("beta1", "in [0, 1)", 1.0, -0.5),
+    "beta2": no_number("beta2", "in [0, 1)", 1.0, -0.5),
+    "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+}
+STATE: Rows = [
+    (wrong, TypeError, f"state must be a mapping of arrays, got {type(wrong).__name__}")
+    for wrong in (None, [1], 3)
+]
 KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention"
 
 NO_IDS: Rows = [
@@ -609,16 +622,20 @@ TABLE: dict[str, dict[str, Rows]] = {
         "modules": MODULES,
         "learning_rate": RATE,
         "momentum": no_number("momentum", "in [0, 1)", 1.0, -0.5),
+        "nesterov": no_flag("nesterov"),
+        "weight_decay": DECAY,
     },
-    "Adam": {
+    "RMSProp": {
         "modules": MODULES,
         "learning_rate": RATE,
-        "beta1": no_number("beta1", "in [0, 1)", 1.0, -0.5),
-        "beta2": no_number("beta2", "in [0, 1)", 1.0, -0.5),
+        "decay": no_number("decay", "in [0, 1)", 1.0, -0.5),
         "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+        "momentum": no_number("momentum", "in [0, 1)", 1.0, -0.5),
     },
-    "SGD.step": {"gradients": GRADIENTS},
-    "Adam.step": {"gradients": GRADIENTS},
+    "Adam": ADAM,
+    "AdamW": {**ADAM, "weight_decay": DECAY},
+    **{f"{kind}.step": {"gradients": GRADIENTS} for kind in OPTIMISERS},
+    **{f"{kind}.restore": {"state": STATE} for kind in OPTIMISERS},
     "set_flush_denormals": {"flush": no_flag("flush")},
     "set_num_threads": {"n": THREADS},
     "threads": {"n": THREADS},

@@ -29,27 +29,46 @@ auto in_place(py::object array, const char* name, Visit visit) {
   });
 }
 
+/// The same for state that not every optimiser keeps: null for None.
+template <class S>
+S* flat_data_or_null(py::handle value, const char* name, Index count) {
+  return value.is_none() ? nullptr : flat_data<S>(value, name, count);
+}
+
 void sgd_step(py::object parameters, py::object gradients, py::object velocity,
-              double learning_rate, double momentum) {
+              double learning_rate, double momentum, double weight_decay, bool nesterov) {
   in_place(parameters, "parameters", [&](auto* p, Index count) {
     using S = std::remove_pointer_t<decltype(p)>;
     const S* const g = flat_data<S>(gradients, "gradients", count);
-    S* const v = velocity.is_none() ? nullptr : flat_data<S>(velocity, "velocity", count);
+    S* const v = flat_data_or_null<S>(velocity, "velocity", count);
     const py::gil_scoped_release release;
-    bptt::sgd_step(count, p, g, v, learning_rate, momentum);
+    bptt::sgd_step(count, p, g, v, {learning_rate, momentum, weight_decay, nesterov});
+  });
+}
+
+void rmsprop_step(py::object parameters, py::object gradients, py::object mean_square,
+                  py::object velocity, double learning_rate, double decay, double epsilon,
+                  double momentum) {
+  in_place(parameters, "parameters", [&](auto* p, Index count) {
+    using S = std::remove_pointer_t<decltype(p)>;
+    const S* const g = flat_data<S>(gradients, "gradients", count);
+    S* const s = flat_data<S>(mean_square, "mean_square", count);
+    S* const v = flat_data_or_null<S>(velocity, "velocity", count);
+    const py::gil_scoped_release release;
+    bptt::rmsprop_step(count, p, g, s, v, {learning_rate, decay, epsilon, momentum});
   });
 }
 
 void adam_step(py::object parameters, py::object gradients, py::object first_moment,
                py::object second_moment, double learning_rate, double beta1, double beta2,
-               double epsilon, Index step) {
+               double epsilon, double weight_decay, Index step) {
   in_place(parameters, "parameters", [&](auto* p, Index count) {
     using S = std::remove_pointer_t<decltype(p)>;
     const S* const g = flat_data<S>(gradients, "gradients", count);
     S* const m = flat_data<S>(first_moment, "first_moment", count);
     S* const v = flat_data<S>(second_moment, "second_moment", count);
     const py::gil_scoped_release release;
-    bptt::adam_step(count, p, g, m, v, {learning_rate, beta1, beta2, epsilon}, step);
+    bptt::adam_step(count, p, g, m, v, {learning_rate, beta1, beta2, epsilon, weight_decay}, step);
   });
 }
 
@@ -57,9 +76,11 @@ void adam_step(py::object parameters, py::object gradients, py::object first_mom
 
 void register_optimisers(py::module_& m) {
   m.def("sgd_step", &sgd_step, "parameters"_a, "gradients"_a, "velocity"_a, "learning_rate"_a,
-        "momentum"_a);
+        "momentum"_a, "weight_decay"_a, "nesterov"_a);
+  m.def("rmsprop_step", &rmsprop_step, "parameters"_a, "gradients"_a, "mean_square"_a, "velocity"_a,
+        "learning_rate"_a, "decay"_a, "epsilon"_a, "momentum"_a);
   m.def("adam_step", &adam_step, "parameters"_a, "gradients"_a, "first_moment"_a, "second_moment"_a,
-        "learning_rate"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "step"_a);
+        "learning_rate"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "step"_a);
   m.def(
       "sum_of_squares",
       [](py::object a) {

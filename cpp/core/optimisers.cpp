@@ -6,15 +6,30 @@
 namespace bptt {
 
 template <class S>
-void sgd_step(Index count, S* p, const S* g, S* v, double learning_rate, double momentum) {
-  const S rate = static_cast<S>(learning_rate), keep = static_cast<S>(momentum);
+void sgd_step(Index count, S* p, const S* g, S* v, const SgdOptions& options) {
+  const S rate = static_cast<S>(options.learning_rate), keep = static_cast<S>(options.momentum);
+  const S decay = static_cast<S>(options.weight_decay);
   if (v == nullptr) {
-    for (Index i = 0; i < count; ++i) p[i] -= rate * g[i];
+    for (Index i = 0; i < count; ++i) p[i] -= rate * (g[i] + decay * p[i]);
     return;
   }
   for (Index i = 0; i < count; ++i) {
-    v[i] = keep * v[i] + g[i];
-    p[i] -= rate * v[i];
+    const S slope = g[i] + decay * p[i];
+    v[i] = keep * v[i] + slope;
+    p[i] -= rate * (options.nesterov ? slope + keep * v[i] : v[i]);
+  }
+}
+
+template <class S>
+void rmsprop_step(Index count, S* p, const S* g, S* s, S* v, const RmsPropOptions& options) {
+  const S rate = static_cast<S>(options.learning_rate), keep = static_cast<S>(options.momentum);
+  const S old_share = static_cast<S>(options.decay), new_share = static_cast<S>(1 - options.decay);
+  const S epsilon = static_cast<S>(options.epsilon);
+  for (Index i = 0; i < count; ++i) {
+    s[i] = old_share * s[i] + new_share * g[i] * g[i];
+    S u = g[i] / (std::sqrt(s[i]) + epsilon);
+    if (v != nullptr) u = v[i] = keep * v[i] + u;
+    p[i] -= rate * u;
   }
 }
 
@@ -26,10 +41,11 @@ void adam_step(Index count, S* p, const S* g, S* m, S* v, const AdamOptions& opt
   const S keep1 = static_cast<S>(options.beta1), new1 = static_cast<S>(1 - options.beta1);
   const S keep2 = static_cast<S>(options.beta2), new2 = static_cast<S>(1 - options.beta2);
   const S epsilon = static_cast<S>(options.epsilon);
+  const S keep = static_cast<S>(1 - options.learning_rate * options.weight_decay);
   for (Index i = 0; i < count; ++i) {
     m[i] = keep1 * m[i] + new1 * g[i];
     v[i] = keep2 * v[i] + new2 * g[i] * g[i];
-    p[i] -= rate * m[i] / (std::sqrt(v[i]) * root + epsilon);
+    p[i] = keep * p[i] - rate * m[i] / (std::sqrt(v[i]) * root + epsilon);
   }
 }
 
@@ -63,7 +79,8 @@ void scale(Index count, S* a, double factor) {
 }
 
 #define BPTT_INSTANTIATE(S)                                                        \
-  template void sgd_step(Index, S*, const S*, S*, double, double);                 \
+  template void sgd_step(Index, S*, const S*, S*, const SgdOptions&);              \
+  template void rmsprop_step(Index, S*, const S*, S*, S*, const RmsPropOptions&);  \
   template void adam_step(Index, S*, const S*, S*, S*, const AdamOptions&, Index); \
   template double sum_of_squares(Index, const S*);                                 \
   template void clip(Index, S*, double);                                           \

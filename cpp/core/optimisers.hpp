@@ -6,15 +6,31 @@
 
 namespace bptt {
 
-/// v = momentum * v + g; p -= learning_rate * v. Without a velocity (null), p -= learning_rate * g.
-template <class S>
-void sgd_step(Index count, S* p, const S* g, S* v, double learning_rate, double momentum);
-
-struct AdamOptions {
-  double learning_rate, beta1, beta2, epsilon;
+struct SgdOptions {
+  double learning_rate, momentum, weight_decay;
+  bool nesterov;
 };
 
-/// Kingma & Ba 2015, algorithm 1, with its bias correction; `step` counts from 1.
+/// g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v, or with Nesterov's
+/// look-ahead, p -= learning_rate * (g + momentum * v). Without a velocity (null), v is g.
+template <class S>
+void sgd_step(Index count, S* p, const S* g, S* v, const SgdOptions& options);
+
+struct RmsPropOptions {
+  double learning_rate, decay, epsilon, momentum;
+};
+
+/// s = decay * s + (1 - decay) * g^2; u = g / (sqrt(s) + epsilon); v = momentum * v + u;
+/// p -= learning_rate * v. Without a velocity (null), v is u.
+template <class S>
+void rmsprop_step(Index count, S* p, const S* g, S* s, S* v, const RmsPropOptions& options);
+
+struct AdamOptions {
+  double learning_rate, beta1, beta2, epsilon, weight_decay;
+};
+
+/// Kingma & Ba 2015, algorithm 1, with its bias correction; `step` counts from 1. Before it,
+/// p -= learning_rate * weight_decay * p (Loshchilov & Hutter 2019).
 template <class S>
 void adam_step(Index count, S* p, const S* g, S* m, S* v, const AdamOptions& options, Index step);
 

@@ -15,6 +15,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from bptt.attention import Attention
+from bptt.clipping import clip_by_global_norm, clip_by_value
 from bptt.config import config, show_config
 from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.dropout import Dropout
@@ -28,7 +29,7 @@ from bptt.losses import (
     softmax_cross_entropy,
 )
 from bptt.module import Gradients
-from bptt.optimisers import SGD, Adam, clip_by_global_norm, clip_by_value
+from bptt.optimisers import SGD, Adam, AdamW, RMSProp
 from bptt.parallel import get_num_threads, set_num_threads, threads
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.run import LSTMState, Run
@@ -46,12 +47,14 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "AdamW",
     "Attention",
     "Dropout",
     "Embedding",
     "Gradients",
     "LSTMState",
     "Linear",
+    "RMSProp",
     "Run",
     "Sequential",
     "SequentialGradients",

@@ -106,6 +106,18 @@ def sgd_step(
     velocity: NDArray[_F] | None,
     learning_rate: float,
     momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None: ...
+def rmsprop_step(
+    parameters: NDArray[_F],
+    gradients: NDArray[_F],
+    mean_square: NDArray[_F],
+    velocity: NDArray[_F] | None,
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+    momentum: float,
 ) -> None: ...
 def adam_step(
     parameters: NDArray[_F],
@@ -116,6 +128,7 @@ def adam_step(
     beta1: float,
     beta2: float,
     epsilon: float,
+    weight_decay: float,
     step: int,
 ) -> None: ...
 def sum_of_squares(a: _Float) -> float: ...

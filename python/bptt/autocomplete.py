@@ -26,10 +26,11 @@ import numpy as np
 
 from bptt import checks
 from bptt.checks import FloatArray
+from bptt.clipping import clip_by_global_norm
 from bptt.linear import Linear
 from bptt.losses import softmax_cross_entropy
 from bptt.module import Gradients, Module
-from bptt.optimisers import Adam, Optimiser, clip_by_global_norm
+from bptt.optimisers import Adam, Optimiser
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.storage import load_modules, save_modules
 from bptt.text import LONGEST, STOP, Batch, Vocabulary

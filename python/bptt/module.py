@@ -11,7 +11,7 @@ import copy
 import inspect
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from bptt.checks import Dimension, FloatArray
 Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
 _Self = TypeVar("_Self", bound="NamedArrays")
+_Kind = TypeVar("_Kind", "Module", "Gradients")
 _versions = itertools.count(1)  # shared by all modules: `next` is atomic, so no version comes twice
 
 
@@ -256,3 +257,20 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
     # By identity: equality of mappings of arrays has no single truth value.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+
+def as_list(name: str, given: _Kind | Sequence[_Kind], kind: type[_Kind]) -> list[_Kind]:
+    """Return one or many of `kind` as a list, in which nothing comes twice."""
+    # A single one is itself iterable, over its names.
+    items = [given] if isinstance(given, kind) else given
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
+        article = "a Module" if kind is Module else "Gradients"
+        got = type(given).__name__
+        if isinstance(items, (list, tuple)):
+            got += " of " + ", ".join(sorted({type(item).__name__ for item in items}))
+        raise TypeError(f"{name} must be {article} or a list or tuple of them, got {got}")
+    if not items:
+        raise ValueError(f"{name} must not be empty")
+    if len({id(item) for item in items}) < len(items):
+        raise ValueError(f"{name} must not hold the same one twice, got {list(items)}")
+    return list(items)

@@ -42,7 +42,13 @@ from .arguments import parameter_shapes
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
-from .optimisers import adam_step, clip_by_global_norm, clip_by_value, sgd_step
+from .optimisers import (
+    adam_step,
+    clip_by_global_norm,
+    clip_by_value,
+    rmsprop_step,
+    sgd_step,
+)
 from .unroll import CELLS
 
 __all__ = [
@@ -62,6 +68,7 @@ __all__ = [
     "linear_backward",
     "one_hot",
     "parameter_shapes",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid",
     "softmax_cross_entropy",

@@ -10,11 +10,43 @@ from .activations import Array
 
 
 def sgd_step(
-    p: Array, g: Array, v: Array, *, learning_rate: float = 0.01, momentum: float = 0.0
+    p: Array,
+    g: Array,
+    v: Array,
+    *,
+    learning_rate: float = 0.01,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Gradient descent with momentum: v ← momentum v + g, p ← p - learning_rate v."""
+    """Gradient descent: v ← momentum v + g, p ← p - learning_rate v.
+
+    With Nesterov's momentum, p ← p - learning_rate (g + momentum v); with weight decay, g is
+    g + weight_decay p throughout.
+    """
+    g = g + weight_decay * p
     v = momentum * v + g
-    return p - learning_rate * v, v
+    return p - learning_rate * (g + momentum * v if nesterov else v), v
+
+
+def rmsprop_step(
+    p: Array,
+    g: Array,
+    s: Array,
+    v: Array,
+    *,
+    learning_rate: float = 0.01,
+    decay: float = 0.99,
+    epsilon: float = 1e-8,
+    momentum: float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """RMSProp (Tieleman & Hinton 2012): p ← p - learning_rate v with v ← momentum v + g / (√s + ε).
+
+    s ← decay s + (1 - decay) g² is the running mean of the squared gradient.
+    """
+    s = decay * s + (1 - decay) * g * g
+    v = momentum * v + g / (np.sqrt(s) + epsilon)
+    return p - learning_rate * v, s, v
 
 
 def adam_step(
@@ -28,8 +60,13 @@ def adam_step(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> tuple[Array, Array, Array]:
-    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros."""
+    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros.
+
+    With weight decay, AdamW (Loshchilov & Hutter 2019): p ← p - learning_rate weight_decay p first.
+    """
+    p = p - learning_rate * weight_decay * p
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / (1 - beta1**t)

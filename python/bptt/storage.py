@@ -7,11 +7,8 @@ is run to load it.
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from bptt.attention import Attention
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.files import as_path, read_file, write_file
 from bptt.linear import Linear
 from bptt.module import Module
 from bptt.recurrent import GRU, LSTM, RNN
@@ -26,7 +24,6 @@ from bptt.recurrent import GRU, LSTM, RNN
 _CLASSES: dict[str, type[Module]] = {
     kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention)
 }
-_NEEDED = "needs safetensors: pip install 'bptt[train]'"
 
 
 def save_modules(
@@ -56,28 +53,13 @@ def save_modules(
     ImportError
         If safetensors is not installed.
     """
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise ImportError(f"save_modules {_NEEDED}") from error
-    file = _as_path(path)
+    file = as_path(path)
     _check_mapping("modules", modules, "a mapping of names to modules")
     metadata = {} if metadata is None else metadata
     _check_mapping("metadata", metadata, "a mapping")
-    tensors: dict[str, NDArray[Any]] = {}
-    description = {}
-    for name, module in modules.items():
-        if not isinstance(name, str):
-            raise TypeError(f"names of modules must be strings, got {type(name).__name__}")
-        if type(module) not in _CLASSES.values():  # of a subclass, only half would be saved
-            kinds, kind = ", ".join(_CLASSES), type(module).__name__
-            raise TypeError(f"modules[{name!r}] must be one of {kinds}, got {kind}")
-        description[name] = {"class": type(module).__name__, "config": module.config}
-        for parameter, value in module.parameters.items():
-            tensors[f"{name}/{parameter}"] = value
+    tensors, description = pack_modules(modules)
     header = {"format": 1, "modules": description, "metadata": dict(metadata)}
-    # One key only: safetensors writes several in any order, and equal models should be equal files.
-    _write_atomically(file, save(tensors, {"bptt": json.dumps(header)}))
+    write_file(file, tensors, header)
 
 
 def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[str, Any]]:
@@ -105,32 +87,40 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
     ImportError
         If safetensors is not installed.
     """
+    tensors, header = read_file(path, 1, "bptt.save_modules, format 1")
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise ImportError(f"load_modules {_NEEDED}") from error
-    file_path = _as_path(path)
-    try:
-        with safe_open(file_path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("bptt", "{}"))
-            if header.get("format") != 1:
-                raise ValueError("it is no file of bptt.save_modules, format 1")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        modules = {
-            name: _rebuild(name, entry, tensors) for name, entry in header["modules"].items()
-        }
+        modules = unpack_modules(header["modules"], tensors)
         if tensors:
             raise ValueError(f"it holds tensors of no module: {', '.join(tensors)}")
         metadata: dict[str, Any] = header["metadata"]
-    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"cannot load {file_path}: {error}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
     return modules, metadata
 
 
-def _as_path(path: object) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
-    return Path(path)
+def pack_modules(
+    modules: Mapping[str, Module],
+) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """Return the parameters as tensors "module/parameter", and what the modules are, for JSON."""
+    tensors: dict[str, NDArray[Any]] = {}
+    description: dict[str, dict[str, Any]] = {}
+    for name, module in modules.items():
+        if not isinstance(name, str):
+            raise TypeError(f"names of modules must be strings, got {type(name).__name__}")
+        if type(module) not in _CLASSES.values():  # of a subclass, only half would be saved
+            kinds, kind = ", ".join(_CLASSES), type(module).__name__
+            raise TypeError(f"modules[{name!r}] must be one of {kinds}, got {kind}")
+        description[name] = {"class": type(module).__name__, "config": module.config}
+        for parameter, value in module.parameters.items():
+            tensors[f"{name}/{parameter}"] = value
+    return tensors, description
+
+
+def unpack_modules(
+    description: Mapping[str, dict[str, Any]], tensors: dict[str, NDArray[Any]]
+) -> dict[str, Module]:
+    """Make the modules that `pack_modules` has described, and take their tensors out."""
+    return {name: _rebuild(name, entry, tensors) for name, entry in description.items()}
 
 
 def _check_mapping(name: str, value: object, rule: str) -> None:
@@ -149,17 +139,3 @@ def _rebuild(name: str, entry: dict[str, Any], tensors: dict[str, NDArray[Any]])
             raise ValueError(f"the tensor {key} is missing")
         module[parameter] = tensors.pop(key)
     return module
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a new file beside `path` and rename it, which is one step for every reader."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the content
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
-        temporary.unlink(missing_ok=True)
-        raise

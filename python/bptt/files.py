@@ -1,0 +1,91 @@
+"""Files of tensors with a header: safetensors, with all else as JSON in its metadata.
+
+No code is in such a file, and none is run to read it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+_NEEDED = "needs safetensors: pip install 'bptt[train]'"
+
+
+def as_path(path: object) -> Path:
+    """Check that something is a path."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
+    return Path(path)
+
+
+def write_file(
+    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
+) -> None:
+    """Write tensors and header, whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path, or the header does not fit JSON.
+    ImportError
+        If safetensors is not installed.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise ImportError(f"saving {_NEEDED}") from error
+    # One key only: safetensors writes several in any order, and equal models should be equal files.
+    metadata = {"bptt": json.dumps(header)}
+    _write_atomically(as_path(path), save(dict(tensors), metadata))
+
+
+def read_file(
+    path: str | os.PathLike[str], expected: Any, what: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return tensors and header of a file whose header has the `expected` "format".
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is broken, or something else than `what`.
+    ImportError
+        If safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ImportError(f"loading {_NEEDED}") from error
+    file_path = as_path(path)
+    try:
+        with safe_open(file_path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {}).get("bptt", "{}"))
+            if header.get("format") != expected:
+                raise ValueError(f"it is no file of {what}")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot load {file_path}: {error}") from error
+    return tensors, header
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a new file beside `path` and rename it, which is one step for every reader."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or the name could reach the disk before the content
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too
+        temporary.unlink(missing_ok=True)
+        raise

@@ -14,6 +14,7 @@
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
+from bptt import schedules
 from bptt.attention import Attention
 from bptt.clipping import clip_by_global_norm, clip_by_value
 from bptt.config import config, show_config
@@ -40,6 +41,8 @@ from bptt.truncated import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import reference
+    from bptt.many_to_one import SequenceClassifier, SequenceRegressor
+    from bptt.tagger import SequenceTagger
 
 __all__ = [
     "GRU",
@@ -56,6 +59,9 @@ __all__ = [
     "Linear",
     "RMSProp",
     "Run",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
@@ -70,6 +76,7 @@ __all__ = [
     "mean_squared_error",
     "reference",
     "save_modules",
+    "schedules",
     "set_flush_denormals",
     "set_num_threads",
     "show_config",
@@ -82,12 +89,21 @@ __all__ = [
 
 __version__ = _version("bptt")
 
+# Imported when they are first asked for: layers need neither scikit-learn nor the reference.
+_MODULES = {
+    "SequenceClassifier": "bptt.many_to_one",
+    "SequenceRegressor": "bptt.many_to_one",
+    "SequenceTagger": "bptt.tagger",
+}
+
 if not TYPE_CHECKING:  # a type checker would take it to have every name
 
     def __getattr__(name: str) -> object:
-        """Import the reference when it is first asked for: layers and kernels never need it."""
-        if name == "reference":
-            from importlib import import_module
+        """Import the reference, or an estimator."""
+        from importlib import import_module
 
+        if name == "reference":
             return import_module("bptt.reference")
+        if name in _MODULES:
+            return getattr(import_module(_MODULES[name]), name)
         raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -1,0 +1,414 @@
+"""What all estimators share: parameters, data, training, files, in scikit-learn's conventions.
+
+An estimator is a chain of modules with `fit` and `predict`. Its parameters are the fields of a
+dataclass, which are the arguments of its constructor, checked when `fit` begins; what `fit` learns
+ends in an underscore.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt import checks, schedules
+from bptt.dropout import Dropout
+from bptt.embedding import Embedding
+from bptt.files import read_file, write_file
+from bptt.history import History
+from bptt.linear import Linear
+from bptt.module import Module
+from bptt.optimisers import Optimiser
+from bptt.recurrent import GRU, LSTM, RNN
+from bptt.schedules import Schedule
+from bptt.sequences import SequenceEncoder, Sequences
+from bptt.sequential import Sequential
+from bptt.storage import pack_modules, unpack_modules
+from bptt.training import TrainingOptions, make_optimiser, train
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import check_is_fitted, check_random_state
+except ImportError as error:
+    raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
+
+Recurrent: TypeAlias = RNN | LSTM | GRU
+
+CELLS: dict[str, tuple[Callable[..., Recurrent], dict[str, Any]]] = {
+    "rnn": (RNN, {}),
+    "lstm": (LSTM, {}),
+    "gru": (GRU, {}),
+    "gru_reset_after": (GRU, {"reset_after": True}),
+}
+_MOST_SEED = 2**31 - 1
+_FORMAT = "estimator 1"
+
+_Self = TypeVar("_Self", bound="SequenceEstimator")
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
+    """Base of all estimators; the parameters that all of them have.
+
+    Parameters
+    ----------
+    cell : "rnn", "lstm", "gru" or "gru_reset_after"
+        The recurrent layer.
+    hidden_size, num_layers : int
+        Units of each layer and direction; layers on top of each other.
+    bidirectional : bool
+        Whether every layer also reads from the end.
+    dropout : float
+        Probability, in [0, 1), that a value between two layers, or before the output layer, is set
+        to 0 in training.
+    embedding_size : int, optional
+        Length of the vector that is learned for every token. By default tokens are one-hot, which
+        costs no more: the first layer then learns the vectors.
+    tokens : "characters", "words" or None
+        What the strings among the input are cut into; None for sequences of tokens.
+    min_count : int
+        How often a token must come to be in the vocabulary; others are unknown.
+    epochs, batch_size : int
+        Passes over the data, and sequences of a minibatch. Minibatches hold sequences of about
+        the same length, so that little is padded.
+    optimiser : "adam", "adamw", "sgd", "rmsprop" or a function
+        A function takes the list of modules and returns an `Optimiser`.
+    learning_rate : float
+    schedule : Schedule, optional
+        What the learning rate is multiplied with as training goes on.
+    clip_norm, clip_value : float, optional
+        Bounds of the gradients' common norm, and of each of their elements.
+    accumulate : int
+        Minibatches whose gradients make one update.
+    checkpoint_every : int, optional
+        Keep the state of every so many steps only, and compute the steps between again in
+        backward: less memory for long sequences, the same bits. Not with ``bidirectional=True``.
+    validation_fraction : float
+        Part of the sequences, in [0, 1), that is not learned from but watched.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss (training loss, without
+        validation), and go back to the best weights.
+    min_delta : float
+        By how much a loss must be lower to count as lower.
+    dtype : "float32" or "float64"
+    callbacks : sequence of objects
+        See `bptt.training`.
+    verbose : bool
+        Whether to show progress (with tqdm).
+    checkpoint : path, optional
+        File that is written after every epoch, and every `checkpoint_updates` updates, so that
+        ``fit(.., resume=True)`` goes on where training was interrupted, with the same result, bit
+        for bit. Needs an integer `random_state`.
+    checkpoint_updates : int, optional
+    random_state : int, RandomState or None
+        Of initial weights, order of the data and dropout.
+    """
+
+    cell: str = "lstm"
+    hidden_size: int = 64
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    embedding_size: int | None = None
+    tokens: str | None = "characters"
+    min_count: int = 1
+    epochs: int = 20
+    batch_size: int = 32
+    optimiser: str | Callable[[list[Module]], Optimiser] = "adam"
+    learning_rate: float = 0.003
+    schedule: Schedule | None = None
+    clip_norm: float | None = 1.0
+    clip_value: float | None = None
+    accumulate: int = 1
+    checkpoint_every: int | None = None
+    validation_fraction: float = 0.0
+    patience: int | None = None
+    min_delta: float = 0.0
+    dtype: str = "float32"
+    callbacks: Sequence[object] = ()
+    verbose: bool = False
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_updates: int | None = None
+    random_state: int | np.random.RandomState | None = None
+
+    # ---- fit
+
+    def fit(
+        self: _Self,
+        X: Any,
+        y: Any = None,
+        lengths: Any = None,
+        sample_weight: Any = None,
+        *,
+        validation: tuple[Any, ...] | None = None,
+        resume: bool = False,
+    ) -> _Self:
+        """Learn from sequences and their targets.
+
+        Parameters
+        ----------
+        X : list of strings, of token lists, of id arrays or of float arrays, or a padded array
+            Sequences: strings are cut into `tokens`; float arrays are (T, I), or (T,) for one
+            feature; a padded array is (B, T, I), or (B, T), with `lengths`.
+        y : array or list
+            Targets, as the estimator says.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All by default.
+        sample_weight : array (B,), optional
+            How much each sequence counts.
+        validation : tuple (X, y) or (X, y, lengths), optional
+            Sequences to watch, instead of a part of X.
+        resume : bool
+            Whether to go on from the file `checkpoint`, if there is one.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or the data are of the wrong kind, or out of their range.
+        FloatingPointError
+            If the loss stops being finite.
+        """
+        self._check_parameters()
+        seeds = self._seeds()
+        self._begin(X, y, lengths, seeds)
+        data = self._data(X, y, lengths, sample_weight)
+        held_out = None if validation is None else self._data(*validation)
+        if held_out is None and self.validation_fraction:
+            data, held_out = data.split(self.validation_fraction, seeds)
+        learner = self._learner()
+        self._optimiser = make_optimiser(self.optimiser, learner.modules, self.learning_rate)
+        self.history_ = train(
+            learner,
+            data,
+            options=self._options(),
+            optimiser=self._optimiser,
+            seed=int(seeds.integers(_MOST_SEED)),
+            validation=held_out,
+            callbacks=self.callbacks,
+            checkpoint=self.checkpoint,
+            checkpoint_updates=self.checkpoint_updates,
+            resume=resume,
+        )
+        return self
+
+    def partial_fit(
+        self: _Self,
+        X: Any,
+        y: Any = None,
+        lengths: Any = None,
+        sample_weight: Any = None,
+        **first: Any,
+    ) -> _Self:
+        """Learn from some more sequences: one epoch, with the optimiser as it was left.
+
+        Arguments and errors are those of `fit`. What the first call learns about the data
+        (vocabulary, number of features, classes) stays; a classifier's and a tagger's first call
+        needs ``classes``, all classes that will ever come, unless y has them all.
+        """
+        if not hasattr(self, "history_"):
+            self._check_parameters()
+            self._seeds_left = self._seeds()
+            self._begin(X, y, lengths, self._seeds_left, **first)
+            modules = self._learner().modules
+            self._optimiser = make_optimiser(self.optimiser, modules, self.learning_rate)
+            self.history_ = History()
+        data = self._data(X, y, lengths, sample_weight)
+        self.history_ += train(
+            self._learner(),
+            data,
+            options=self._options(epochs=1, patience=None),
+            optimiser=self._optimiser,
+            seed=len(self.history_),
+            callbacks=self.callbacks,
+        )
+        return self
+
+    # ---- files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file, whole or not at all.
+
+        It is all there: what `fit` has learned, the parameters, the history, and what the optimiser
+        remembers, so that `partial_fit` goes on as if nothing had happened. Callbacks are not.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it has not been fitted.
+        TypeError
+            If a parameter does not fit JSON: an optimiser, or a schedule, that is a function.
+        ImportError
+            If safetensors is not installed.
+        """
+        check_is_fitted(self)
+        modules = self._learner().modules
+        tensors, description = pack_modules(modules)
+        for slot, array in self._optimiser.state().items():
+            tensors[f"optimiser/{slot}"] = array
+        header = {
+            "format": _FORMAT,
+            "estimator": type(self).__name__,
+            "parameters": self._parameters_for_json(),
+            "modules": description,
+            "generators": {n: m._random.bit_generator.state for n, m in modules.items()},
+            "learned": self._learned(),
+            "history": self.history_.to_dict(),
+        }
+        write_file(path, tensors, header)
+
+    @classmethod
+    def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is broken, or of another estimator.
+        ImportError
+            If safetensors is not installed.
+        """
+        tensors, header = read_file(path, _FORMAT, "an estimator")
+        if header["estimator"] != cls.__name__:
+            raise ValueError(
+                f"cannot load {path}: it must be a {cls.__name__}, got a {header['estimator']}"
+            )
+        parameters = header["parameters"]
+        if parameters["schedule"] is not None:
+            name, fields = parameters["schedule"]
+            parameters["schedule"] = getattr(schedules, name)(**fields)
+        estimator = cls(**parameters)
+        modules = unpack_modules(header["modules"], tensors)
+        estimator._restore(header["learned"], modules)
+        estimator.history_ = History.from_dict(header["history"])
+        modules = dict(estimator._learner().modules)
+        for name, module in modules.items():
+            module._random.bit_generator.state = header["generators"][name]
+        estimator._optimiser = make_optimiser(estimator.optimiser, modules, estimator.learning_rate)
+        estimator._optimiser.restore({k.partition("/")[2]: v for k, v in tensors.items()})
+        return estimator
+
+    def _parameters_for_json(self) -> dict[str, Any]:
+        parameters = self.get_params(deep=False)
+        if callable(self.optimiser):
+            raise TypeError("save needs an optimiser that is given by its name, got a function")
+        if self.schedule is not None:
+            if not is_dataclass(self.schedule):
+                raise TypeError("save needs a schedule of bptt.schedules, got a function")
+            parameters["schedule"] = [type(self.schedule).__name__, asdict(self.schedule)]
+        if not isinstance(self.random_state, int):
+            parameters["random_state"] = None
+        path = self.checkpoint
+        return {**parameters, "callbacks": [], "checkpoint": None if path is None else str(path)}
+
+    # ---- what subclasses build on
+
+    def _check_parameters(self) -> None:
+        """Check what no module, optimiser or loop checks later.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is of the wrong kind, or has a value out of its range.
+        """
+        checks.one_of(*CELLS)("cell", self.cell)
+        checks.flag("bidirectional", self.bidirectional)
+        checks.fraction("dropout", self.dropout)
+        checks.fraction("validation_fraction", self.validation_fraction)
+        checks.dtype("dtype", self.dtype)
+        if self.checkpoint is not None and not isinstance(self.random_state, (int, np.integer)):
+            raise ValueError(
+                f"checkpoint needs random_state, an integer, got {self.random_state!r}: "
+                "without it nothing could go on in the same way"
+            )
+
+    def _seeds(self) -> np.random.Generator:
+        """The generator of all seeds of one `fit`."""
+        return np.random.default_rng(check_random_state(self.random_state).randint(_MOST_SEED))
+
+    def _recurrent(self, input_size: int, seeds: np.random.Generator, **options: Any) -> Recurrent:
+        """The recurrent layers, for inputs of this size."""
+        kind, form = CELLS[self.cell]
+        arguments = {
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            **self._common(seeds),
+        }
+        return kind(input_size, self.hidden_size, **form, **{**arguments, **options})
+
+    def _model(
+        self,
+        outputs: int,
+        seeds: np.random.Generator,
+        *,
+        pool: str | None = None,
+        skip_input: bool = False,
+    ) -> Sequential:
+        """[Embedding] -> recurrent layers -> [Dropout] -> Linear, for the input as learned."""
+        size = self.encoder_.size
+        first: list[Module] = []
+        if self.encoder_.kind == "ids" and self.embedding_size is not None:
+            first.append(Embedding(size, self.embedding_size, **self._common(seeds)))
+            size = self.embedding_size
+        chain = self._chain(size, outputs, seeds, skip_input=skip_input)
+        return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
+
+    def _chain(
+        self, size: int, outputs: int, seeds: np.random.Generator, *, skip_input: bool = False
+    ) -> list[Module]:
+        """Recurrent layers -> [Dropout] -> Linear."""
+        recurrent = self._recurrent(size, seeds)
+        chain: list[Module] = [recurrent]
+        if self.dropout:
+            chain.append(Dropout(self.dropout, **self._common(seeds)))
+        features = recurrent.output_size + (size if skip_input else 0)
+        return [*chain, Linear(features, outputs, **self._common(seeds))]
+
+    def _common(self, seeds: np.random.Generator) -> dict[str, Any]:
+        """The arguments that every module has."""
+        return {"dtype": self.dtype, "seed": int(seeds.integers(_MOST_SEED))}
+
+    def _learn_input(self, X: Any, lengths: Any) -> None:
+        self.encoder_ = SequenceEncoder(
+            tokens=self.tokens, min_count=self.min_count, dtype=self.dtype
+        ).fit(X, lengths)
+
+    def _sequences(self, X: Any, lengths: Any) -> Sequences:
+        """The sequences of a fitted estimator's input."""
+        check_is_fitted(self, "encoder_")
+        return self.encoder_.transform(X, lengths)
+
+    def _weights(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        weights = np.asarray(sample_weight, np.float64)
+        if weights.shape != (count,):
+            rule = f"(B,) = ({count},)"
+            raise ValueError(f"sample_weight must have shape {rule}, got {weights.shape}")
+        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+            raise ValueError("sample_weight must be finite and >= 0, and not 0 everywhere")
+        return weights
+
+    def _options(self, **changed: Any) -> TrainingOptions:
+        names = (
+            "epochs",
+            "batch_size",
+            "schedule",
+            "clip_norm",
+            "clip_value",
+            "accumulate",
+            "patience",
+            "min_delta",
+            "verbose",
+        )
+        return TrainingOptions(**{**{name: getattr(self, name) for name in names}, **changed})

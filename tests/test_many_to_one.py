@@ -1,0 +1,250 @@
+"""One answer a sequence: classifier and regressor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import bptt
+
+
+def bits(count, longest, seed):
+    """Ragged sequences of bits, as floats (T, 1), and their parities."""
+    random = np.random.default_rng(seed)
+    X = [random.integers(0, 2, (n, 1)) * 1.0 for n in random.integers(1, longest + 1, count)]
+    return X, np.array([int(x.sum()) % 2 for x in X])
+
+
+def padded(X):
+    lengths = np.array([len(x) for x in X])
+    array = np.full((len(X), lengths.max(), X[0].shape[1]), 7.0)
+    for row, x in zip(array, X, strict=True):
+        row[: len(x)] = x
+    return array, lengths
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_parity_is_learned(cell):
+    X, y = bits(400, 8, 0)
+    model = bptt.SequenceClassifier(
+        cell=cell, hidden_size=16, epochs=60, learning_rate=0.02, random_state=0
+    )
+    model.fit(X, y)
+    assert model.score(*bits(200, 8, 1)) == 1.0
+    assert model.history_["loss"][-1] < 0.05 < model.history_["loss"][0]
+
+
+def test_lists_padded_arrays_and_object_arrays_are_the_same():
+    X, y = bits(30, 6, 0)
+    array, lengths = padded(X)
+    objects = np.empty(len(X), object)
+    objects[:] = X
+    model = bptt.SequenceClassifier(hidden_size=4, epochs=2, random_state=0)
+    expected = model.fit(X, y).predict_proba(X)
+    for inputs, ends in ((array, lengths), (objects, None)):
+        found = clone(model).fit(inputs, y, lengths=ends).predict_proba(inputs, lengths=ends)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("tokens", ["characters", "words"])
+def test_texts(tokens):
+    texts = ["good film", "a good one", "bad film", "a bad one"] * 3
+    moods = ["+", "+", "-", "-"] * 3
+    model = bptt.SequenceClassifier(
+        tokens=tokens, hidden_size=8, epochs=60, learning_rate=0.02, random_state=0
+    )
+    assert model.fit(texts, moods).score(texts, moods) == 1.0
+    assert set(model.predict(["a film with unknown words"])) <= {"+", "-"}
+    np.testing.assert_allclose(model.predict_proba(texts).sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["last", "mean", "max"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_pools_directions_layers_dropout_and_embedding(pool, bidirectional):
+    texts = ["abc", "cba", "bca", "acb"] * 4
+    y = np.tile([0, 1, 0, 1], 4)
+    model = bptt.SequenceClassifier(
+        pool=pool,
+        bidirectional=bidirectional,
+        num_layers=2,
+        dropout=0.1,
+        embedding_size=5,
+        hidden_size=12,
+        epochs=150,
+        learning_rate=0.02,
+        random_state=0,
+    )
+    assert model.fit(texts, y).score(texts, y) == 1.0
+
+
+def test_sample_weight_decides_between_contradictions():
+    X, y = ["ab"] * 2, ["yes", "no"]
+    model = bptt.SequenceClassifier(hidden_size=4, epochs=80, learning_rate=0.05, random_state=0)
+    for weight, answer in (([9, 1], "yes"), ([1, 9], "no")):
+        proba = model.fit(X, y, sample_weight=weight).predict_proba(["ab"])[0]
+        assert model.predict(["ab"]) == [answer]
+        np.testing.assert_allclose(proba.max(), 0.9, atol=0.02)
+
+
+@pytest.mark.parametrize("outputs", [None, 1, 3])
+def test_regressor_learns_sums(outputs):
+    random = np.random.default_rng(0)
+    X = [random.standard_normal((n, 2)) * 0.3 for n in random.integers(3, 9, 300)]
+    y = np.array([x.sum() for x in X])
+    if outputs is not None:
+        y = np.stack([y * (i + 1) / outputs for i in range(outputs)], axis=1)
+    model = bptt.SequenceRegressor(
+        hidden_size=16, epochs=60, learning_rate=0.01, random_state=0
+    ).fit(X, y)
+    assert model.predict(X).shape == y.shape
+    assert model.score(X, y) > 0.98
+
+
+def test_same_seed_same_result_on_any_number_of_threads():
+    X, y = bits(64, 20, 0)
+    model = bptt.SequenceClassifier(
+        hidden_size=40, num_layers=2, dropout=0.2, epochs=3, random_state=0
+    )
+    found = []
+    for threads in (1, 2, 3):
+        with bptt.threads(threads):
+            found.append(clone(model).fit(X, y).predict_proba(X))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_checkpointed_training_is_the_same():
+    X, y = bits(8, 3000, 0)
+    model = bptt.SequenceClassifier(hidden_size=8, batch_size=4, epochs=2, random_state=0)
+    expected = model.fit(X, y).predict_proba(X)
+    found = clone(model).set_params(checkpoint_every=100).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="checkpoint_every"):
+        clone(model).set_params(checkpoint_every=100, bidirectional=True).fit(X, y)
+
+
+def test_grid_search_on_a_list_of_ragged_arrays():
+    X, y = bits(60, 5, 0)
+    model = bptt.SequenceClassifier(epochs=2, random_state=0)
+    search = GridSearchCV(model, {"hidden_size": [2, 8]}, cv=3).fit(X, y)
+    assert search.best_params_["hidden_size"] in (2, 8)
+    assert search.predict(X).shape == (60,)
+
+
+def test_cross_validation_pipeline_and_padded_input():
+    X, y = bits(60, 5, 0)
+    double = FunctionTransformer(lambda X: [2 * x for x in X])
+    pipeline = make_pipeline(double, bptt.SequenceClassifier(epochs=2, random_state=0))
+    assert cross_val_score(pipeline, X, y, cv=3).shape == (3,)
+    array, _ = padded(X)
+    model = bptt.SequenceRegressor(epochs=1, random_state=0)
+    assert cross_val_score(model, array[..., 0], y, cv=3).shape == (3,)
+
+
+def test_partial_fit_goes_on():
+    X, y = bits(200, 6, 0)
+    model = bptt.SequenceClassifier(hidden_size=16, learning_rate=0.02, random_state=0)
+    model.partial_fit(X[:10], y[:10], classes=[0, 1])
+    for _ in range(40):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > 0.98
+    assert len(model.history_) == 41
+
+
+def test_validation_stops_early_with_the_best_weights():
+    X, y = bits(60, 12, 0)  # too few: it will be learned by heart
+    model = bptt.SequenceClassifier(
+        hidden_size=32,
+        epochs=200,
+        learning_rate=0.02,
+        validation_fraction=0.3,
+        patience=5,
+        random_state=0,
+    ).fit(X, y)
+    losses = model.history_["validation_loss"]
+    assert len(losses) == losses.index(min(losses)) + 1 + 5 < 200
+
+
+def test_what_has_not_been_fitted_says_so():
+    with pytest.raises(NotFittedError):
+        bptt.SequenceClassifier().predict(["a"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"cell": "lstn"},
+            "cell must be one of 'rnn', 'lstm', 'gru', 'gru_reset_after', got 'lstn'",
+        ),
+        ({"pool": "first"}, "pool must be one of 'last', 'mean', 'max', got 'first'"),
+        ({"checkpoint": "x"}, "checkpoint needs random_state, an integer, got None"),
+        ({"validation_fraction": 0.01}, "validation_fraction = 0.01 of 3 sequences leaves 3"),
+    ],
+)
+def test_wrong_parameters(parameters, message):
+    model = bptt.SequenceClassifier(**parameters)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        model.fit(["ab", "a", "b"], [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (["ab", "a"], [0], "y must have one target for each of 2 sequences, got 1"),
+        ([], [], "X must"),
+    ],
+)
+def test_wrong_data(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        bptt.SequenceClassifier().fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [bptt.SequenceClassifier, bptt.SequenceRegressor])
+def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(kind, tmp_path):
+    X, y = bits(40, 6, 0)
+    model = kind(
+        hidden_size=6, num_layers=2, dropout=0.3, epochs=3, random_state=0, embedding_size=3
+    )
+    model.set_params(schedule=bptt.schedules.CosineDecay(3))
+    texts = ["".join("ab"[int(b)] for b in x[:, 0]) for x in X]
+    model.fit(texts, y).save(tmp_path / "model.safetensors")
+    loaded = kind.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(loaded.predict(texts), model.predict(texts))
+    assert loaded.get_params() == {**model.get_params(), "callbacks": []}
+    assert loaded.history_["loss"] == model.history_["loss"]
+    for other in (model, loaded):
+        other.partial_fit(texts, y)
+    np.testing.assert_array_equal(loaded.predict(texts), model.predict(texts))
+
+
+def test_a_file_of_another_estimator_is_not_loaded(tmp_path):
+    path = tmp_path / "model.safetensors"
+    X, y = bits(8, 4, 0)
+    bptt.SequenceClassifier(epochs=1, random_state=0).fit(X, y).save(path)
+    with pytest.raises(ValueError, match="must be a SequenceRegressor, got a Sequence"):
+        bptt.SequenceRegressor.load(path)
+
+
+def test_killed_training_is_resumed_by_fit(tmp_path):
+    X, y = bits(40, 6, 0)
+
+    class Interrupt:
+        def on_epoch_end(self, training):
+            if len(training.history) == 2:
+                raise KeyboardInterrupt
+
+    model = bptt.SequenceClassifier(hidden_size=6, epochs=5, random_state=0)
+    expected = clone(model).fit(X, y).predict_proba(X)
+    model.set_params(checkpoint=tmp_path / "c.safetensors", checkpoint_updates=1)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callbacks=[Interrupt()]).fit(X, y)
+    np.testing.assert_array_equal(clone(model).fit(X, y, resume=True).predict_proba(X), expected)

@@ -1,0 +1,124 @@
+"""One label a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+
+import bptt
+
+
+def brackets(count, seed):
+    """Characters, and of each whether the word before it has already had an "x"."""
+    random = np.random.default_rng(seed)
+    X = ["".join(random.choice(list("abx"), n)) for n in random.integers(1, 9, count)]
+    return X, [["seen" if "x" in text[: t + 1] else "not" for t in range(len(text))] for text in X]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("embedding_size", [None, 4])
+def test_a_simple_rule_is_learned(bidirectional, embedding_size):
+    X, y = brackets(200, 0)
+    model = bptt.SequenceTagger(
+        hidden_size=12,
+        bidirectional=bidirectional,
+        embedding_size=embedding_size,
+        epochs=30,
+        learning_rate=0.02,
+        random_state=0,
+    ).fit(X, y)
+    unseen, labels = brackets(100, 1)
+    assert model.score(unseen, labels) == 1.0
+    found = model.predict(unseen)
+    assert [list(f) for f in found] == labels
+    proba = model.predict_proba(unseen)
+    assert all(p.shape == (len(x), 2) for p, x in zip(proba, unseen, strict=True))
+
+
+def alternating(count, seed):
+    """Labels that follow from the label before: two states that an "x" switches between."""
+    random = np.random.default_rng(seed)
+    X = ["".join(random.choice(list("ax"), n)) for n in random.integers(2, 12, count)]
+    y = []
+    for text in X:
+        state, labels = 0, []
+        for character in text:
+            state ^= character == "x"
+            labels.append("ab"[state])
+        y.append(labels)
+    return X, y
+
+
+def test_labels_are_fed_back():
+    """With the label before as an input, one step of memory is enough, even for a tiny RNN."""
+    X, y = alternating(300, 0)
+    model = bptt.SequenceTagger(
+        cell="rnn", hidden_size=8, feedback=True, epochs=40, learning_rate=0.02, random_state=0
+    ).fit(X, y)
+    assert model.score(*alternating(100, 1)) == 1.0
+
+
+def test_feedback_predicts_what_its_own_labels_lead_to():
+    """Step by step is the same as all steps at once, given the labels that were predicted."""
+    X, y = alternating(40, 0)
+    model = bptt.SequenceTagger(
+        hidden_size=6, feedback=True, epochs=2, dtype="float64", random_state=0
+    ).fit(X, y)
+    learner = model._learner()
+    data = model._data(X, model.predict(X))
+    batch = data.batch(np.arange(len(X)))
+    forced, _ = learner.chain(
+        learner._with_labels(learner._input(batch.x), batch.y), lengths=batch.lengths
+    )
+    alone = learner.predict(batch.x, batch.lengths)
+    for row, length in enumerate(batch.lengths):
+        np.testing.assert_allclose(alone[row, :length], forced[row, :length], rtol=1e-10)
+
+
+def test_float_features_and_padded_labels():
+    random = np.random.default_rng(0)
+    X = random.standard_normal((60, 7, 3))
+    lengths = random.integers(1, 8, 60)
+    y = (X[..., 0] > 0).astype(int)
+    model = bptt.SequenceTagger(
+        hidden_size=8, skip_input=True, epochs=60, learning_rate=0.02, random_state=0
+    ).fit(X, y, lengths=lengths)
+    assert model.score(X, y, lengths=lengths) > 0.97
+    ragged = clone(model).fit(
+        [x[:n] for x, n in zip(X, lengths, strict=True)],
+        [labels[:n] for labels, n in zip(y, lengths, strict=True)],
+    )
+    for one, other in zip(model.predict(X, lengths), ragged.predict(X, lengths), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_and_smoothing():
+    X, y = brackets(100, 0)
+    model = bptt.SequenceTagger(
+        hidden_size=12, epochs=20, learning_rate=0.02, label_smoothing=0.2, random_state=0
+    ).fit(X, y, sample_weight=np.ones(100))
+    assert model.score(X, y) == 1.0
+    most = np.concatenate(model.predict_proba(X)).max(axis=1)
+    np.testing.assert_allclose(np.median(most), 0.9, atol=0.03)  # 1 - 0.2 + 0.2 / 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"feedback": True, "bidirectional": True}, "feedback=True needs bidirectional=False"),
+        ({"skip_input": True}, "skip_input"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+    ],
+)
+def test_wrong_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        bptt.SequenceTagger(**parameters).fit(["ab", "a"], [[0, 1], [0]])
+
+
+def test_labels_must_fit_their_sequences():
+    with pytest.raises(ValueError, match=r"y\[1\]"):
+        bptt.SequenceTagger().fit(["ab", "a"], [[0, 1], [0, 1]])

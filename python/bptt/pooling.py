@@ -69,8 +69,8 @@ def maximum(layer: Recurrent, output: FloatArray, state: State, padding: Padding
     def backward(d: FloatArray, d_state: State | None) -> tuple[FloatArray, State | None]:
         d_output = np.zeros_like(output)
         if d_output.size:
-            first = steps.argmax(1)[:, np.newaxis]
-            np.put_along_axis(d_output, first, d[:, np.newaxis], 1)
+            first = (steps == highest[:, np.newaxis]).argmax(1)  # faster than among the numbers
+            np.put_along_axis(d_output, first[:, np.newaxis], d[:, np.newaxis], 1)
         return d_output, d_state
 
     return Pooled(np.where(exists, highest, 0.0), backward)

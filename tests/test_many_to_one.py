@@ -214,7 +214,8 @@ def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(kind, tmp_path):
     model = kind(
         hidden_size=6, num_layers=2, dropout=0.3, epochs=3, random_state=0, embedding_size=3
     )
-    model.set_params(schedule=bptt.schedules.CosineDecay(3))
+    schedules = bptt.schedules
+    model.set_params(schedule=schedules.WarmUp(2, schedules.CosineDecay(3)))
     texts = ["".join("ab"[int(b)] for b in x[:, 0]) for x in X]
     model.fit(texts, y).save(tmp_path / "model.safetensors")
     loaded = kind.load(tmp_path / "model.safetensors")

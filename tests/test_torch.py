@@ -173,17 +173,60 @@ def test_time_major(case):
     assert_close(layer(x)[0], expected.detach().numpy(), np.float64, case.steps)
 
 
+def assert_same_loss(loss, expected, scores, dtype):
+    """Value and gradient against a PyTorch loss of `scores`."""
+    (gradient,) = torch.autograd.grad(expected, scores)
+    assert loss.value == pytest.approx(expected.item(), rel=1e-6 if dtype == np.float32 else 1e-13)
+    assert_close(loss.gradient, gradient.numpy(), dtype, 6, gradient=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_cross_entropy(dtype):
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy(smoothing, reduction, dtype):
     rng = np.random.default_rng(0)
-    logits, targets = (3 * rng.normal(size=(4, 6, 30))).astype(dtype), rng.integers(0, 30, (4, 6))
+    logits, ids = (3 * rng.normal(size=(24, 30))).astype(dtype), rng.integers(0, 30, 24)
+    probabilities = rng.dirichlet(np.ones(30), 24).astype(dtype)
     scores = torch.tensor(logits.astype(np.float64), requires_grad=True)
-    for reduction in ("sum", "mean"):
-        scores.grad = None
+    for targets in (ids, probabilities):
         expected = torch.nn.functional.cross_entropy(
-            scores.flatten(0, 1), torch.tensor(targets).flatten(), reduction=reduction
+            scores,
+            torch.tensor(targets if targets is ids else targets.astype(np.float64)),
+            label_smoothing=smoothing,
+            reduction=reduction,
         )
-        expected.backward()
-        loss = bptt.softmax_cross_entropy(logits, targets, reduction=reduction)
-        assert loss.value == pytest.approx(expected.item(), rel=1e-6)
-        assert_close(loss.gradient, scores.grad.numpy(), dtype, 6, gradient=True)
+        loss = bptt.softmax_cross_entropy(
+            logits, targets, label_smoothing=smoothing, reduction=reduction
+        )
+        assert_same_loss(loss, expected, scores, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_weighted_cross_entropy(dtype):
+    """A weight of each class, in PyTorch, is a weight of each target."""
+    rng = np.random.default_rng(0)
+    logits, targets = (3 * rng.normal(size=(24, 5))).astype(dtype), rng.integers(0, 5, 24)
+    scores, of_class = torch.tensor(logits.astype(np.float64), requires_grad=True), rng.random(5)
+    expected = torch.nn.functional.cross_entropy(
+        scores, torch.tensor(targets), weight=torch.tensor(of_class)
+    )
+    loss = bptt.softmax_cross_entropy(logits, targets, weights=of_class[targets], reduction="mean")
+    assert_same_loss(loss, expected, scores, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_losses_of_numbers(dtype):
+    rng = np.random.default_rng(0)
+    output, targets = (3 * rng.normal(size=(4, 6, 5))).astype(dtype), rng.random((4, 6, 5))
+    targets, weights = targets.astype(dtype), rng.random((4, 6))
+    scores = torch.tensor(output.astype(np.float64), requires_grad=True)
+    right, w = torch.tensor(targets.astype(np.float64)), torch.tensor(weights)
+    functional = torch.nn.functional
+    yes_or_no = functional.binary_cross_entropy_with_logits(scores, right, reduction="none")
+    expected = (yes_or_no.sum(-1) * w).sum()
+    loss = bptt.binary_cross_entropy(output, targets, weights=weights)
+    assert_same_loss(loss, expected, scores, dtype)
+    squared = functional.mse_loss(scores, right, reduction="none")
+    expected = (squared.mean(-1) * w).sum() / w.sum()
+    loss = bptt.mean_squared_error(output, targets, weights=weights, reduction="mean")
+    assert_same_loss(loss, expected, scores, dtype)

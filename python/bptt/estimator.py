@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -284,8 +284,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             )
         parameters = header["parameters"]
         if parameters["schedule"] is not None:
-            name, fields = parameters["schedule"]
-            parameters["schedule"] = getattr(schedules, name)(**fields)
+            parameters["schedule"] = schedules.from_dict(parameters["schedule"])
         estimator = cls(**parameters)
         modules = unpack_modules(header["modules"], tensors)
         estimator._restore(header["learned"], modules)
@@ -302,9 +301,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if callable(self.optimiser):
             raise TypeError("save needs an optimiser that is given by its name, got a function")
         if self.schedule is not None:
-            if not is_dataclass(self.schedule):
-                raise TypeError("save needs a schedule of bptt.schedules, got a function")
-            parameters["schedule"] = [type(self.schedule).__name__, asdict(self.schedule)]
+            parameters["schedule"] = schedules.to_dict(self.schedule)
         if not isinstance(self.random_state, int):
             parameters["random_state"] = None
         path = self.checkpoint

@@ -8,9 +8,9 @@ nothing, so that a training that is resumed needs nothing from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from bptt import checks
 
@@ -120,6 +120,8 @@ class WarmUp:
 
     def __post_init__(self) -> None:
         checks.integer("updates", self.updates)
+        if self.then is not None and not callable(self.then):
+            raise TypeError(f"then must be None or a schedule, got {type(self.then).__name__}")
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
         """Return the factor for the next update."""
@@ -127,3 +129,35 @@ class WarmUp:
         if self.then is None:
             return rising
         return rising * self.then(update, updates_per_epoch, losses)
+
+
+_KINDS: Mapping[str, Callable[..., Schedule]] = {
+    kind.__name__: kind for kind in (StepDecay, CosineDecay, Plateau, WarmUp)
+}
+
+
+def to_dict(schedule: Schedule) -> dict[str, Any]:
+    """Describe a schedule in plain data, fit for JSON: `from_dict` makes a twin of it.
+
+    Raises
+    ------
+    TypeError
+        If it is not one of this file.
+    """
+    kind = type(schedule).__name__
+    if type(schedule) is not _KINDS.get(kind):
+        raise TypeError(f"schedule must be one of {', '.join(_KINDS)}, got {kind}")
+    fields = {
+        n: to_dict(value) if callable(value) else value for n, value in vars(schedule).items()
+    }
+    return {"kind": kind, **fields}
+
+
+def from_dict(description: Mapping[str, Any]) -> Schedule:
+    """Make the schedule that `to_dict` has described."""
+    fields = {
+        name: from_dict(value) if isinstance(value, Mapping) else value
+        for name, value in description.items()
+        if name != "kind"
+    }
+    return _KINDS[description["kind"]](**fields)

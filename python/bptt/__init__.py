@@ -41,6 +41,8 @@ from bptt.truncated import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import reference
+    from bptt.generator import SequenceGenerator
+    from bptt.language_model import LanguageModel
     from bptt.many_to_one import SequenceClassifier, SequenceRegressor
     from bptt.tagger import SequenceTagger
 
@@ -56,10 +58,12 @@ __all__ = [
     "Embedding",
     "Gradients",
     "LSTMState",
+    "LanguageModel",
     "Linear",
     "RMSProp",
     "Run",
     "SequenceClassifier",
+    "SequenceGenerator",
     "SequenceRegressor",
     "SequenceTagger",
     "Sequential",
@@ -91,7 +95,9 @@ __version__ = _version("bptt")
 
 # Imported when they are first asked for: layers need neither scikit-learn nor the reference.
 _MODULES = {
+    "LanguageModel": "bptt.language_model",
     "SequenceClassifier": "bptt.many_to_one",
+    "SequenceGenerator": "bptt.generator",
     "SequenceRegressor": "bptt.many_to_one",
     "SequenceTagger": "bptt.tagger",
 }

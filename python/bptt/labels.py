@@ -44,7 +44,9 @@ class LabelEncoder:
             raise ValueError("Input y contains NaN or infinity: labels must be finite")
         return self
 
-    def transform(self, y: Any, lengths: NDArray[np.int64] | None = None) -> Any:
+    def transform(
+        self, y: Any, lengths: NDArray[np.int64] | None = None, *, name: str = "y"
+    ) -> Any:
         """Return the numbers of the classes: an array (B,), or `Sequences` of ids.
 
         Parameters
@@ -53,6 +55,8 @@ class LabelEncoder:
         lengths : integer array (B,)
             With labels at every step: how many each sequence must have. Rows of a padded array
             may have more.
+        name : str
+            What error messages call y.
 
         Raises
         ------
@@ -60,7 +64,7 @@ class LabelEncoder:
             If a label is not among the classes, or there are more or fewer than steps.
         """
         if not self._steps:
-            return self._numbers(_column(y), "y")
+            return self._numbers(_column(y), name)
         assert lengths is not None
         if len(y) != len(lengths):
             raise ValueError(f"y must have {len(lengths)} sequences, as X, got {len(y)}")
@@ -95,8 +99,9 @@ class LabelEncoder:
         found[found == len(self.classes_)] = 0
         unknown = np.flatnonzero(self.classes_[found] != labels)
         if len(unknown):
+            wrong = labels[unknown[0]].tolist()
             known = ", ".join(repr(c) for c in self.classes_[:10].tolist())
-            raise ValueError(f"{name} must hold known labels ({known}), got {labels[unknown[0]]!r}")
+            raise ValueError(f"{name} must hold known labels ({known}), got {wrong!r}")
         return found.astype(np.int32)
 
 

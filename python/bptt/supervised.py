@@ -62,15 +62,22 @@ class SequenceData:
         self, fraction: float, random: np.random.Generator
     ) -> tuple[SequenceData, SequenceData]:
         """All but a fraction, and this fraction, at random."""
-        count = len(self.lengths)
-        held_out = round(count * fraction)
-        if not 0 < held_out < count:
-            raise ValueError(
-                f"validation_fraction = {fraction:g} of {count} sequences leaves "
-                f"{count - held_out} to learn and {held_out} to validate: both need one"
-            )
-        order = random.permutation(count)
-        return self.take(np.sort(order[held_out:])), self.take(np.sort(order[:held_out]))
+        kept, held_out = split_indices(len(self.lengths), fraction, random)
+        return self.take(kept), self.take(held_out)
+
+
+def split_indices(
+    count: int, fraction: float, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All indices but a fraction, and this fraction, at random."""
+    held_out = round(count * fraction)
+    if not 0 < held_out < count:
+        raise ValueError(
+            f"validation_fraction = {fraction:g} of {count} sequences leaves "
+            f"{count - held_out} to learn and {held_out} to validate: both need one"
+        )
+    order = random.permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 LossOf = Callable[[FloatArray, Batch], Loss]  # the mean over the targets of a batch

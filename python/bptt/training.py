@@ -65,7 +65,11 @@ class Learner(Protocol):
 
 
 class Data(Protocol):
-    """What can be learned from."""
+    """What can be learned from.
+
+    Data may also have a method ``order()`` that returns the minibatches of an epoch, arrays of
+    indices, if they must come in an order of their own.
+    """
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -283,7 +287,7 @@ class Training:
     def _run_epoch(self) -> None:
         options, start = self.options, time.perf_counter()
         already = self.sums.seconds
-        order = batches.shuffled(self.data.lengths, options.batch_size, self.seed, self.epoch)
+        order = self._order()
         per_epoch = -(-len(order) // options.accumulate)
         done = sum(map(len, order[: self.done_batches]))
         total = len(self.data.lengths)
@@ -298,6 +302,14 @@ class Training:
                 if self._file_updates and self.updates % self._file_updates == 0:
                     self._write()
             self._end_epoch(bar)
+
+    def _order(self) -> list[NDArray[np.int64]]:
+        """The minibatches of the epoch, in the data's own order if they have one."""
+        own: Callable[[], list[NDArray[np.int64]]] | None = getattr(self.data, "order", None)
+        if own is not None:
+            return own()
+        size = self.options.batch_size
+        return batches.shuffled(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]], per_epoch: int) -> float:
         """Learn from the minibatches of a group together; return the gradient's norm."""

@@ -46,6 +46,8 @@ CELLS: dict[str, tuple[Callable[..., Recurrent], dict[str, Any]]] = {
 }
 _MOST_SEED = 2**31 - 1
 _FORMAT = "estimator 1"
+# Parameters that may differ when training is resumed.
+_FREE = ("epochs", "verbose", "callbacks", "checkpoint", "checkpoint_updates", "optimiser")
 
 _Self = TypeVar("_Self", bound="SequenceEstimator")
 
@@ -196,6 +198,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             checkpoint=self.checkpoint,
             checkpoint_updates=self.checkpoint_updates,
             resume=resume,
+            about={
+                name: repr(value)
+                for name, value in self.get_params(deep=False).items()
+                if name not in _FREE
+            },
         )
         return self
 

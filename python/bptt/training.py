@@ -147,6 +147,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_updates: int | None = None,
     resume: bool = False,
+    about: Mapping[str, str] | None = None,
 ) -> History:
     """Change the parameters of a learner's modules until it has learned.
 
@@ -170,6 +171,8 @@ def train(
         File that is written after every epoch, and after every `checkpoint_updates` updates.
     resume : bool
         Whether to go on from the file, if there is one.
+    about : mapping, optional
+        What else must be the same for a training to be resumed, by name.
 
     Returns
     -------
@@ -182,7 +185,9 @@ def train(
     ValueError
         If the file is of another training.
     """
-    training = Training(learner, data, options, optimiser, seed, validation, tuple(callbacks))
+    training = Training(
+        learner, data, options, optimiser, seed, validation, tuple(callbacks), about or {}
+    )
     if checkpoint is not None:
         training.write_to(checkpoint, checkpoint_updates)
         if resume and os.path.exists(checkpoint):
@@ -221,7 +226,7 @@ class Training:
 
     Attributes
     ----------
-    learner, data, options, optimiser, validation
+    learner, data, options, optimiser, validation, about
         What `train` was called with.
     history : History
         The epochs so far.
@@ -240,6 +245,7 @@ class Training:
     seed: int
     validation: Data | None
     callbacks: tuple[object, ...]
+    about: Mapping[str, str]
     history: History = field(default_factory=History)
     epoch: int = 1
     updates: int = 0

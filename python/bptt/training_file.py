@@ -92,5 +92,6 @@ def _made_of(training: Training) -> dict[str, str]:
         "learning_rate": repr(training.base_rate),
         "optimiser": type(training.optimiser).__name__,
         "modules": ", ".join(f"{n}: {m}" for n, m in training.learner.modules.items()),
+        **training.about,
         "lengths of the data": hashlib.sha256(lengths.tobytes()).hexdigest(),
     }

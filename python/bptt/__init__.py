@@ -41,6 +41,7 @@ from bptt.truncated import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import reference
+    from bptt.encoder_decoder import EncoderDecoder
     from bptt.generator import SequenceGenerator
     from bptt.language_model import LanguageModel
     from bptt.many_to_one import SequenceClassifier, SequenceRegressor
@@ -56,6 +57,7 @@ __all__ = [
     "Attention",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "Gradients",
     "LSTMState",
     "LanguageModel",
@@ -95,6 +97,7 @@ __version__ = _version("bptt")
 
 # Imported when they are first asked for: layers need neither scikit-learn nor the reference.
 _MODULES = {
+    "EncoderDecoder": "bptt.encoder_decoder",
     "LanguageModel": "bptt.language_model",
     "SequenceClassifier": "bptt.many_to_one",
     "SequenceGenerator": "bptt.generator",

@@ -96,6 +96,14 @@ def test_float_features_and_padded_labels():
         np.testing.assert_array_equal(one, other)
 
 
+def test_padding_is_no_class():
+    X, lengths = np.ones((4, 3, 2)), np.array([3, 1, 2, 0])
+    y = np.where(np.arange(3) < lengths[:, np.newaxis], "a", "padding")
+    y[0, 0] = "b"
+    model = bptt.SequenceTagger(hidden_size=2, epochs=1).fit(X, y, lengths=lengths)
+    assert model.classes_.tolist() == ["a", "b"]
+
+
 def test_weights_and_smoothing():
     X, y = brackets(100, 0)
     model = bptt.SequenceTagger(

@@ -73,7 +73,8 @@ class SequenceTagger(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
         self._learn_input(X, lengths)
-        self._labels = LabelEncoder(steps=True).fit(y if classes is None else [classes])
+        labels = LabelEncoder(steps=True)
+        self._labels = labels.fit(y, lengths) if classes is None else labels.fit([classes])
         self.classes_ = self._labels.classes_
         self._make(seeds)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,7 +56,7 @@ class TargetEncoder:
             If X is something else.
         """
         self._encoder.fit(X, lengths)
-        self._strings = isinstance(X[0], str)
+        self._strings = isinstance(next(iter(X)), str)
         self._finish()
         return self
 
@@ -88,9 +88,6 @@ class TargetEncoder:
         TypeError, ValueError
             If X is not of the kind that was learned.
         """
-        if isinstance(X, (list, tuple)):  # of what an empty sequence is cannot be seen
-            empty = np.empty(0, np.int32 if self._encoder.vocabulary is None else np.str_)
-            X = [empty if isinstance(row, Sized) and not len(row) else row for row in X]
         return self._encoder.transform(X, lengths)
 
     def write(self, ids: NDArray[np.integer[Any]], after: Text = ()) -> Text:
@@ -98,11 +95,11 @@ class TargetEncoder:
         vocabulary = self._encoder.vocabulary
         if vocabulary is None:
             return np.concatenate([np.asarray(after, np.int64), ids]) if len(after) else ids
-        begun = self._encoder._cut(after, 0) if len(after) else []
+        begun = self._encoder.cut(after)
         tokens = [*begun, *vocabulary.text(ids)]
         if not self._strings:
             return tokens
-        return ("" if self._encoder._tokens == "characters" else " ").join(tokens)
+        return ("" if self._encoder.tokens == "characters" else " ").join(tokens)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that was given and learned, fit for JSON."""

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+import bptt
+
 README = Path(__file__).parents[1] / "README.md"
+
+
+CODE = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
 def example() -> str:
-    (code,) = re.findall(
-        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    assert isinstance(code, str)
-    return code
+    return CODE[0]
 
 
 def test_example_runs(example: str) -> None:
@@ -33,3 +34,14 @@ def test_example_shows_what_comes_out(example: str) -> None:
     names: dict[str, Any] = {}
     exec(compile(example[: example.index(line)], "README.md", "exec"), names)
     assert str(eval(code, names)) == f"({comment.strip()})"
+
+
+def test_estimator_predicts_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"bptt": bptt}
+    (line,) = [line for line in CODE[1].splitlines() if "predict" in line]
+    code, comment = line.split("  # ")
+    exec(compile(CODE[1], "README.md", "exec"), names)
+    assert repr(eval(code, names)) == comment
+    assert (tmp_path / "moods.safetensors").exists()
+    assert len(CODE) == 2

@@ -5,23 +5,29 @@ No code is in such a file, and none is run to read it.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-_NEEDED = "needs safetensors: pip install 'bptt[train]'"
 
-
-def as_path(path: object) -> Path:
+def as_path(path: object, name: str = "path") -> Path:
     """Check that something is a path."""
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
+        raise TypeError(f"{name} must be a string or a path, got {type(path).__name__}")
     return Path(path)
+
+
+def need_safetensors(what: str) -> None:
+    """Raise an ImportError that says what to install, if safetensors is not."""
+    if find_spec("safetensors") is None:
+        raise ImportError(f"{what} needs safetensors: pip install 'bptt[train]'")
 
 
 def write_file(
@@ -36,10 +42,9 @@ def write_file(
     ImportError
         If safetensors is not installed.
     """
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise ImportError(f"saving {_NEEDED}") from error
+    need_safetensors("saving")
+    from safetensors.numpy import save
+
     # One key only: safetensors writes several in any order, and equal models should be equal files.
     metadata = {"bptt": json.dumps(header)}
     _write_atomically(as_path(path), save(dict(tensors), metadata))
@@ -61,10 +66,9 @@ def read_file(
     ImportError
         If safetensors is not installed.
     """
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise ImportError(f"loading {_NEEDED}") from error
+    need_safetensors("loading")
+    from safetensors import SafetensorError, safe_open
+
     file_path = as_path(path)
     try:
         with safe_open(file_path, framework="numpy") as file:
@@ -75,6 +79,12 @@ def read_file(
     except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
     return tensors, header
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -16,6 +16,8 @@ from bptt._loader import kernels
 from bptt.checks import FloatArray
 from bptt.module import Gradients, Module, as_list
 
+_NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
+
 
 class Optimiser:
     """What the optimisers share: modules, learning rate, state and all checks.
@@ -34,6 +36,14 @@ class Optimiser:
             for i, module in enumerate(self._modules)
         }
         self._updates = 0
+
+    def __repr__(self) -> str:
+        settings = (
+            f"{name.lstrip('_')}={value}"
+            for name, value in vars(self).items()
+            if name not in _NO_SETTINGS
+        )
+        return f"{type(self).__name__}({', '.join(settings)})"
 
     @property
     def learning_rate(self) -> float:

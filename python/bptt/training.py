@@ -1,9 +1,9 @@
 """The training loop: minibatches, updates, validation, early stopping, checkpoints.
 
-`train` works on anything that has modules and can say loss and gradients of a batch (`Learner`),
-and on anything that makes batches of sequences (`Data`). What happens depends on the data, the
-options and the seed alone: not on the number of threads, and not on whether training was
-interrupted and resumed.
+`train` works on anything that has modules and can say the gradients of a minibatch (`Learner`), and
+on anything that makes minibatches of sequences (`Data`). How it goes is decided by learner, data,
+options and seed alone, bit for bit: not by the number of threads, and not by whether training was
+interrupted, or killed, and resumed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,117 +22,27 @@ from bptt import batches, checks
 from bptt.checks import FloatArray
 from bptt.clipping import clip_by_global_norm, clip_by_value
 from bptt.history import Epoch, History
-from bptt.module import Gradients, Module
-from bptt.optimisers import SGD, Adam, AdamW, Optimiser, RMSProp
-from bptt.progress import Progress, bar_class
-from bptt.schedules import Schedule
-from bptt.training_file import read_checkpoint, write_checkpoint
+from bptt.learner import Data, Learner, OrderedData, Score, Step
+from bptt.module import Gradients
+from bptt.optimisers import Optimiser
+from bptt.progress import Progress
+from bptt.training_file import TrainingFile
+from bptt.training_options import OptimiserOf, TrainingOptions, make_optimiser
 
+__all__ = [
+    "Data",
+    "Learner",
+    "OptimiserOf",
+    "OrderedData",
+    "Score",
+    "Step",
+    "Training",
+    "TrainingOptions",
+    "make_optimiser",
+    "train",
+]
 
-class Step(NamedTuple):
-    """What a learner says of one minibatch while it learns."""
-
-    loss: float
-    """Mean over the targets."""
-    metric: float
-    """The same; NaN for none."""
-    weight: float
-    """Number of targets, or the sum of their weights."""
-    gradients: list[Gradients]
-    """Of the mean loss, in the order of the modules."""
-
-
-class Score(NamedTuple):
-    """What a learner says of data that it does not learn from."""
-
-    loss: float
-    metric: float
-    weight: float
-
-
-class Learner(Protocol):
-    """What can be trained."""
-
-    @property
-    def modules(self) -> Mapping[str, Module]:
-        """Name -> module."""
-
-    def gradients(self, batch: Any) -> Step:
-        """Return loss and gradients of a batch."""
-
-    def evaluate(self, batch: Any) -> Score:
-        """Return loss and metric of a batch, without dropout."""
-
-
-class Data(Protocol):
-    """What can be learned from.
-
-    Data may also have a method ``order()`` that returns the minibatches of an epoch, arrays of
-    indices, if they must come in an order of their own.
-    """
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Number of steps of each sequence."""
-
-    def batch(self, indices: NDArray[np.int64]) -> Any:
-        """Return some of the sequences as the learner wants them."""
-
-
-_OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "rmsprop": RMSProp,
-    "sgd": SGD,
-}
-OptimiserOf: TypeAlias = str | Callable[[list[Module]], Optimiser]
-
-
-def make_optimiser(
-    kind: OptimiserOf, modules: Mapping[str, Module], learning_rate: float
-) -> Optimiser:
-    """Return an optimiser of all modules, by its name or from a function of the list of them."""
-    chosen = list(modules.values())
-    if callable(kind):
-        return kind(chosen)
-    name = checks.one_of(*_OPTIMISERS)("optimiser", kind)
-    return _OPTIMISERS[name](chosen, learning_rate=learning_rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """How to train; see `bptt.estimator.SequenceEstimator` for what the fields mean.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is of the wrong kind, or has a value out of its range.
-    """
-
-    epochs: int = 20
-    batch_size: int = 32
-    schedule: Schedule | None = None
-    clip_norm: float | None = 1.0
-    clip_value: float | None = None
-    accumulate: int = 1
-    patience: int | None = None
-    min_delta: float = 0.0
-    verbose: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            checks.integer(name, getattr(self, name))
-        if self.patience is not None:
-            checks.integer("patience", self.patience)
-        for name in ("clip_norm", "clip_value"):
-            if getattr(self, name) is not None:
-                checks.positive(name, getattr(self, name))
-        checks.number("min_delta", self.min_delta, 0.0)
-        if self.schedule is not None and not callable(self.schedule):
-            kind = type(self.schedule).__name__
-            raise TypeError(f"schedule must be a schedule of bptt.schedules, got {kind}")
-        if checks.flag("verbose", self.verbose):
-            bar_class()
+Parameters: TypeAlias = dict[str, FloatArray]  # the flat array of every module, by its name
 
 
 def train(
@@ -149,30 +59,36 @@ def train(
     resume: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> History:
-    """Change the parameters of a learner's modules until it has learned.
+    """Change the parameters of a learner's modules until it has learnt.
 
-    Without `patience` the parameters are in the end those of the last epoch, with it those of the
-    best. If training is interrupted (Ctrl-C, a callback's error, a loss that is not finite), they
-    are those of the best epoch so far, if there has been one.
+    In the end they are those of the last epoch, or with ``options.patience`` of the best. If
+    training is interrupted, by Ctrl-C or any other error, they are those of the best whole epoch;
+    if there was none, those of the beginning.
 
     Parameters
     ----------
-    learner, data
+    learner : Learner
+    data : Data
+        What to learn from.
     options : TrainingOptions
     optimiser : Optimiser
-        Of the learner's modules, in their order. Its learning rate is what the schedule multiplies.
+        Of the learner's modules, in their order. It keeps what it remembers of earlier steps.
     seed : int
-        Of the order of the data.
-    validation : data to watch, optional
+        Of the order of the data, >= 0.
+    validation : Data, optional
+        What to judge the epochs by.
     callbacks : sequence of objects
-        Each may have the methods ``on_train_begin``, ``on_batch_end``, ``on_epoch_end`` and
-        ``on_train_end``. They are called with the `Training`, which can be asked to ``stop()``.
+        Each may have the methods ``on_train_begin``, ``on_batch_end`` (after an update),
+        ``on_epoch_end`` and ``on_train_end`` (unless interrupted), which get the `Training`.
     checkpoint : path, optional
-        File that is written after every epoch, and after every `checkpoint_updates` updates.
+        A file that is written after every epoch, and from which training can be resumed.
+    checkpoint_updates : int, optional
+        Write the file after every so many updates, too; not with `OrderedData`.
     resume : bool
-        Whether to go on from the file, if there is one.
-    about : mapping, optional
-        What else must be the same for a training to be resumed, by name.
+        Whether to go on from the file, if there is one; else it will be replaced. A training that
+        was finished goes on if there are more epochs now.
+    about : mapping of str to str, optional
+        What else must be the same for a training to be resumed, by its name.
 
     Returns
     -------
@@ -180,245 +96,282 @@ def train(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or has a value out of its range, or the file is broken
+        or of a training with other data, modules or options. No parameter has changed then.
     FloatingPointError
-        If the loss is not finite.
-    ValueError
-        If the file is of another training.
+        If a loss, or the norm of the gradients, is not finite.
+    FileNotFoundError
+        If there is no directory for the checkpoint.
+    ImportError
+        If there is to be a checkpoint, and safetensors is not installed.
     """
-    training = Training(
-        learner, data, options, optimiser, seed, validation, tuple(callbacks), about or {}
-    )
+    training = Training(learner, data, options, optimiser, seed, validation, callbacks, about)
+    if checkpoint is None and (resume or checkpoint_updates is not None):
+        name = "resume=True" if resume else "checkpoint_updates"
+        raise ValueError(f"{name} needs a file as checkpoint, got checkpoint=None")
     if checkpoint is not None:
-        training.write_to(checkpoint, checkpoint_updates)
-        if resume and os.path.exists(checkpoint):
-            training.read(checkpoint)
+        training.keep(checkpoint, checkpoint_updates, resume=checks.flag("resume", resume))
     training.run()
     return training.history
 
 
-Parameters: TypeAlias = dict[str, FloatArray]  # flat, of every module
-
-
 @dataclass
-class _Sums:
-    """What is added up over an epoch."""
+class Sums:
+    """What is added up over the minibatches of an epoch."""
 
     loss: float = 0.0
     metric: float = 0.0
     weight: float = 0.0
     norm: float = 0.0
-    updates: int = 0
     seconds: float = 0.0
 
-    def add(self, step: Step | Score) -> None:
-        self.loss += step.loss * step.weight
-        self.metric += step.metric * step.weight
-        self.weight += step.weight
+    def add(self, found: Step | Score) -> None:
+        """Add means over so many targets."""
+        if found.weight:
+            self.loss += found.loss * found.weight
+            self.metric += found.metric * found.weight
+            self.weight += found.weight
 
-    def means(self) -> tuple[float, float]:
+    def means(self) -> tuple[float, float | None]:
+        """Return mean loss and mean metric of a target, if there is a metric."""
         weight = self.weight or 1.0
-        return self.loss / weight, self.metric / weight
+        return self.loss / weight, None if math.isnan(self.metric) else self.metric / weight
 
 
-@dataclass
 class Training:
-    """A training as it goes on.
+    """A training that is going on: what callbacks see.
 
     Attributes
     ----------
-    learner, data, options, optimiser, validation, about
+    learner, data, options, optimiser, seed, validation, callbacks, about
         What `train` was called with.
     history : History
-        The epochs so far.
-    epoch : int
-        Number of the epoch that is going on, from 1.
+        The whole epochs so far.
+    batch : int
+        How many minibatches of the epoch are done.
     updates : int
-        Number of all updates so far.
-    loss : float
-        Mean of the last minibatch.
+        How many updates of the parameters are done, in all epochs together.
+    loss, metric, gradient_norm : float
+        Of the minibatches of the last update; the metric is None if there is none.
     """
 
-    learner: Learner
-    data: Data
-    options: TrainingOptions
-    optimiser: Optimiser
-    seed: int
-    validation: Data | None
-    callbacks: tuple[object, ...]
-    about: Mapping[str, str]
-    history: History = field(default_factory=History)
-    epoch: int = 1
-    updates: int = 0
-    loss: float = math.nan
+    def __init__(
+        self,
+        learner: Learner,
+        data: Data,
+        options: TrainingOptions,
+        optimiser: Optimiser,
+        seed: int,
+        validation: Data | None = None,
+        callbacks: Sequence[object] = (),
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        self.learner = learner
+        self.data = data
+        self.options = options
+        self.optimiser = optimiser
+        self.seed = checks.integer("seed", seed, 0)
+        self.validation = validation
+        self.callbacks = tuple(callbacks)
+        self.about = dict(about or {})
+        for name, given in (("data", data), ("validation", validation)):
+            if given is not None and not len(given.lengths):
+                raise ValueError(f"{name} must have one sequence at least, got none")
+        self.modules = dict(learner.modules)
+        if [id(module) for module in self.modules.values()] != list(map(id, optimiser._modules)):
+            rule = "of the learner's modules, in their order"
+            raise ValueError(f"optimiser must be {rule}, got one of {list(optimiser._modules)}")
 
-    def __post_init__(self) -> None:
-        self.base_rate = self.optimiser.learning_rate
-        self.done_batches = 0  # of the epoch that is going on
-        self.sums = _Sums()
-        self.best: Parameters = {}
-        self._stopped = False
-        self._file: str | os.PathLike[str] | None = None
-        self._file_updates: int | None = None
+        self.history = History()
+        self.batch, self.updates = 0, 0
+        self.loss, self.gradient_norm = math.nan, math.nan
+        self.metric: float | None = None
+        self.sums = Sums()
+        self.best = self._snapshot()
+        self.base_rate = optimiser.learning_rate
+        self._stopping = False
+        self._file: TrainingFile | None = None
+        self._file_updates = 0
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is going on, or comes next, from 1."""
+        return len(self.history) + 1
 
     def stop(self) -> None:
         """End training after this epoch."""
-        self._stopped = True
+        self._stopping = True
 
-    def write_to(self, path: str | os.PathLike[str], updates: int | None) -> None:
-        """Write a checkpoint after every epoch, and after so many updates."""
-        self._file = path
-        self._file_updates = None if updates is None else checks.integer("updates", updates)
-
-    def read(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint."""
-        read_checkpoint(path, self)
+    def keep(
+        self, path: str | os.PathLike[str], updates: int | None = None, *, resume: bool = False
+    ) -> None:
+        """Write a checkpoint after every epoch and every so many updates; begin from it."""
+        self._file_updates = 0 if updates is None else checks.integer("checkpoint_updates", updates)
+        self._file = TrainingFile(path, self)
+        if isinstance(self.data, OrderedData):
+            self._file_updates = 0  # the file does not hold what is carried between batches
+        if resume and self._file.exists():
+            self._file.read()
 
     def run(self) -> None:
         """Train to the end."""
-        self._tell("on_train_begin")
         try:
+            self._tell("on_train_begin")
             while not self._ended():
                 self._run_epoch()
         except BaseException:  # Ctrl-C too
-            self._restore_best()
+            self._go_back()
             raise
         finally:
             self.optimiser.learning_rate = self.base_rate
         if self.options.patience is not None:
-            self._restore_best()
+            self._go_back()
         self._tell("on_train_end")
 
-    # ---- an epoch
-
     def _run_epoch(self) -> None:
-        options, start = self.options, time.perf_counter()
-        already = self.sums.seconds
+        """Go through the rest of the epoch's minibatches."""
+        options = self.options
         order = self._order()
-        per_epoch = -(-len(order) // options.accumulate)
-        done = sum(map(len, order[: self.done_batches]))
-        total = len(self.data.lengths)
-        with Progress(options.verbose, self.epoch, options.epochs, total, done) as bar:
-            while self.done_batches < len(order):
-                group = order[self.done_batches : self.done_batches + options.accumulate]
-                norm = self._update(group, per_epoch)
-                self.sums.seconds = already + time.perf_counter() - start
+        updates = -(-len(order) // options.accumulate)
+        losses = [epoch.monitored for epoch in self.history]
+        title = f"epoch {self.epoch}/{options.epochs}"
+        done = sum(map(len, order[: self.batch]))
+        start = time.perf_counter() - self.sums.seconds
+        with Progress(options.verbose, title, len(self.data.lengths), done) as progress:
+            while self.batch < len(order):
+                group = order[self.batch : self.batch + options.accumulate]
+                if options.schedule is not None:
+                    factor = options.schedule(self.updates, updates, losses)
+                    self.optimiser.learning_rate = self.base_rate * factor
+                self._update(group)
+                self.sums.seconds = time.perf_counter() - start
                 loss, metric = self.sums.means()
-                bar.advance(sum(map(len, group)), loss=loss, metric=metric, norm=norm)
+                progress.update(sum(map(len, group)), loss, metric, self.gradient_norm)
                 self._tell("on_batch_end")
-                if self._file_updates and self.updates % self._file_updates == 0:
+                due = self._file_updates and self.updates % self._file_updates == 0
+                if due and self.batch < len(order):
                     self._write()
-            self._end_epoch(bar)
+            self._end_epoch(updates, start)
+            progress.end(self.history[-1])
+        self._tell("on_epoch_end")
+        self._write()
 
     def _order(self) -> list[NDArray[np.int64]]:
-        """The minibatches of the epoch, in the data's own order if they have one."""
-        own: Callable[[], list[NDArray[np.int64]]] | None = getattr(self.data, "order", None)
-        if own is not None:
-            return own()
+        """Return the minibatches of the epoch."""
+        if isinstance(self.data, OrderedData):
+            return list(self.data.order())
         size = self.options.batch_size
         return batches.shuffled(self.data.lengths, size, self.seed, self.epoch)
 
-    def _update(self, group: list[NDArray[np.int64]], per_epoch: int) -> float:
-        """Learn from the minibatches of a group together; return the gradient's norm."""
+    def _update(self, group: list[NDArray[np.int64]]) -> None:
+        """Learn from some minibatches, with one step of the optimiser."""
         gradients = self._gradients(group)
-        options = self.options
-        if options.clip_value is not None:
-            clip_by_value(gradients, options.clip_value)
-        norm = clip_by_global_norm(gradients, options.clip_norm or math.inf)
-        if options.schedule is not None:
-            monitored = [epoch.monitored for epoch in self.history]
-            factor = options.schedule(self.updates, per_epoch, monitored)
-            self.optimiser.learning_rate = self.base_rate * factor
+        norm = self._clip(gradients)
+        if not math.isfinite(norm):
+            raise self._not_finite("norm of the gradients", norm)
         self.optimiser.step(gradients)
-        self.updates += 1
-        self.done_batches += len(group)
+        self.gradient_norm = norm
         self.sums.norm += norm
-        self.sums.updates += 1
-        return norm
+        self.updates += 1
+        self.batch += len(group)
 
     def _gradients(self, group: list[NDArray[np.int64]]) -> list[Gradients]:
-        """The gradients of the mean loss over all targets of some minibatches."""
+        """Return the gradients of the mean loss over all targets of some minibatches."""
+        sums = Sums()
         total: list[Gradients] = []
-        weight = 0.0
         for indices in group:
             step = self.learner.gradients(self.data.batch(indices))
-            self.loss = step.loss
-            self._check_finite()
+            if not math.isfinite(step.loss):
+                raise self._not_finite("loss", step.loss)
             self.sums.add(step)
-            weight += step.weight
-            if len(group) > 1:
-                for gradient in step.gradients:
-                    gradient._flat *= step.weight
-            for so_far, gradient in zip(total, step.gradients, strict=bool(total)):
-                so_far._flat += gradient._flat
-            total = total or step.gradients
-        if len(group) > 1 and weight > 0:
+            sums.add(step)
+            total = step.gradients if len(group) == 1 else _added(total, step)
+        if len(group) > 1 and sums.weight:
             for gradient in total:
-                gradient._flat /= weight
+                gradient._flat /= sums.weight
+        self.loss, self.metric = sums.means()
         return total
 
-    def _check_finite(self) -> None:
-        if not math.isfinite(self.loss):
-            raise FloatingPointError(
-                f"the loss is {self.loss} in epoch {self.epoch}, minibatch "
-                f"{self.done_batches + 1}: try a smaller learning_rate or clip_norm"
-            )
+    def _clip(self, gradients: list[Gradients]) -> float:
+        """Clip by value and then by norm; return the norm before."""
+        limit, max_norm = self.options.clip_value, self.options.clip_norm or math.inf
+        if limit is None:
+            return clip_by_global_norm(gradients, max_norm)
+        norm = clip_by_global_norm(gradients, math.inf)
+        clip_by_value(gradients, limit)
+        clip_by_global_norm(gradients, max_norm)
+        return norm
 
-    def _end_epoch(self, bar: Progress) -> None:
+    def _end_epoch(self, updates: int, start: float) -> None:
+        """Judge the epoch, and make ready for the next."""
         loss, metric = self.sums.means()
-        judged = None if self.validation is None else self._evaluate(self.validation)
-        epoch = Epoch(
-            number=self.epoch,
-            loss=loss,
-            metric=metric,
-            validation_loss=None if judged is None else judged[0],
-            validation_metric=None if judged is None else judged[1],
-            gradient_norm=self.sums.norm / max(self.sums.updates, 1),
-            learning_rate=self.optimiser.learning_rate,
-            seconds=self.sums.seconds,
+        judged: tuple[float | None, float | None] = None, None
+        if self.validation is not None:
+            judged = self._evaluate(self.validation)
+        self.history.append(
+            Epoch(
+                self.epoch,
+                loss,
+                metric,
+                *judged,
+                gradient_norm=self.sums.norm / updates,
+                learning_rate=self.optimiser.learning_rate,
+                seconds=time.perf_counter() - start,
+            )
         )
-        bar.show(**{k: v for k, v in epoch._asdict().items() if k not in ("number", "seconds")})
-        best = min((e.monitored for e in self.history), default=math.inf)
-        if epoch.monitored < best - self.options.min_delta or not self.best:
-            self.best = {k: m._flat.copy() for k, m in self.learner.modules.items()}
-        self.history.append(epoch)
-        self.epoch += 1
-        self.done_batches = 0
-        self.sums = _Sums()
-        self._tell("on_epoch_end")
-        if self._file is not None:
-            self._write()
+        if self.history.epochs_since_best(self.options.min_delta) == 0:
+            self.best = self._snapshot()
+        self.batch, self.sums = 0, Sums()
 
-    def _evaluate(self, data: Data) -> tuple[float, float]:
-        sums = _Sums()
+    def _evaluate(self, data: Data) -> tuple[float, float | None]:
+        sums = Sums()
         for indices in batches.in_order(data.lengths, self.options.batch_size):
             sums.add(self.learner.evaluate(data.batch(indices)))
-        return sums.means()
+        loss, metric = sums.means()
+        if not math.isfinite(loss):
+            raise self._not_finite("validation loss", loss)
+        return loss, metric
 
-    # ---- the end
+    def _not_finite(self, what: str, value: float) -> FloatingPointError:
+        return FloatingPointError(
+            f"the {what} is {value} in epoch {self.epoch}, after {self.batch} minibatches: "
+            "try a smaller learning_rate or clip_norm"
+        )
 
     def _ended(self) -> bool:
-        """Whether there is no epoch any more."""
-        if self._stopped or self.epoch > self.options.epochs:
+        options = self.options
+        if self._stopping or self.epoch > options.epochs:
             return True
-        if self.options.patience is None:
-            return False
-        best, waited = math.inf, 0
-        for epoch in self.history:
-            better = epoch.monitored < best - self.options.min_delta
-            best, waited = (epoch.monitored, 0) if better else (best, waited + 1)
-        return waited >= self.options.patience
+        waited = self.history.epochs_since_best(options.min_delta)
+        return options.patience is not None and waited >= options.patience
 
-    def _restore_best(self) -> None:
-        for name, flat in self.best.items():
-            with self.learner.modules[name]._changing() as own:
-                own[...] = flat
+    def _snapshot(self) -> Parameters:
+        return {name: module._flat.copy() for name, module in self.modules.items()}
+
+    def _go_back(self) -> None:
+        """Take the parameters of the best epoch."""
+        for name, module in self.modules.items():
+            with module._changing() as flat:
+                flat[...] = self.best[name]
 
     def _write(self) -> None:
-        assert self._file is not None
-        write_checkpoint(self._file, self)
+        if self._file is not None:
+            self._file.write()
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
             method = getattr(callback, event, None)
             if method is not None:
                 method(self)
+
+
+def _added(total: list[Gradients], step: Step) -> list[Gradients]:
+    """Add a step's gradients, times its weight, to those in `total`, if there are any yet."""
+    for gradient in step.gradients:
+        gradient._flat *= step.weight
+    if not total:
+        return step.gradients
+    for so_far, gradient in zip(total, step.gradients, strict=True):
+        so_far._flat += gradient._flat
+    return total

@@ -1,97 +1,161 @@
-"""The file of a training that is going on: all that decides how it goes on.
+"""The checkpoint of a training: all that decides how it goes on, in one safetensors file.
 
-Tensors "modules/<name>" and "best/<name>" (flat parameters), "optimiser/<slot>"; in the header, as
-JSON, the history, the position in the epoch, the modules' generators, and what the training was
-made of, to be compared when it is resumed.
+Tensors ``modules/name/parameter``, ``best/name/parameter`` and ``optimiser/slot``. In the header,
+as JSON: history, position in the epoch, generators of the modules, and a description of the
+training, so that no other one is resumed from it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import math
 import os
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt.files import read_file, write_file
+from bptt import checks
+from bptt.checks import FloatArray
+from bptt.files import as_path, need_safetensors, read_file, remove_leftovers, write_file
 from bptt.history import History
+from bptt.module import Module
 
 if TYPE_CHECKING:
+    from bptt.learner import Data
     from bptt.training import Training
 
 _FORMAT = "training 1"
-_FREE = ("epochs", "verbose")  # options that may differ
+_FREE = ("epochs", "verbose")  # options that may be others when training is resumed
+
+_Tensors = dict[str, NDArray[Any]]
 
 
-def write_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
-    """Write the file, whole or not at all."""
-    modules = training.learner.modules
-    tensors: dict[str, NDArray[Any]] = {}
-    for name, module in modules.items():
-        tensors[f"modules/{name}"] = module._flat
-    for name, flat in training.best.items():
-        tensors[f"best/{name}"] = flat
-    for slot, array in training.optimiser.state().items():
-        tensors[f"optimiser/{slot}"] = array
-    header = {
-        "format": _FORMAT,
-        "made_of": _made_of(training),
-        "history": training.history.to_dict(),
-        "epoch": training.epoch,
-        "updates": training.updates,
-        "done_batches": training.done_batches,
-        "sums": dataclasses.asdict(training.sums),
-        "generators": {n: m._random.bit_generator.state for n, m in modules.items()},
-    }
-    write_file(path, tensors, header)
-
-
-def read_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
-    """Bring a training, just made, to where the file was written.
+class TrainingFile:
+    """The file of a training, which has just been made.
 
     Raises
     ------
-    ValueError
-        If it is no such file, or of a training of other data, modules or options. Nothing has
-        changed then.
+    TypeError
+        If `path` is neither a string nor a path.
+    FileNotFoundError
+        If there is no directory for it: before there is something to lose.
+    ImportError
+        If safetensors is not installed.
     """
-    tensors, header = read_file(path, _FORMAT, "a training")
-    for name, value in _made_of(training).items():
-        before = header["made_of"].get(name)
-        if before != value:
-            raise ValueError(
-                f"cannot resume {path}: {name} must be as it was, {before}, got {value}"
-            )
-    parts: dict[str, dict[str, NDArray[Any]]] = {"modules": {}, "best": {}, "optimiser": {}}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition("/")
-        parts[part][name] = tensor
-    training.optimiser.restore(parts["optimiser"])
-    for name, module in training.learner.modules.items():
-        with module._changing() as flat:
-            flat[...] = parts["modules"][name]
-        module._random.bit_generator.state = header["generators"][name]
-    training.best = {name: flat.copy() for name, flat in parts["best"].items()}
-    training.history = History.from_dict(header["history"])
-    training.epoch = header["epoch"]
-    training.updates = header["updates"]
-    training.done_batches = header["done_batches"]
-    for name, value in header["sums"].items():
-        setattr(training.sums, name, value)
+
+    def __init__(self, path: str | os.PathLike[str], training: Training) -> None:
+        need_safetensors("checkpoint")
+        self._path = as_path(path, "checkpoint")
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint must be in a directory that exists, got {path}")
+        remove_leftovers(self._path)
+        self._training = training
+        self._described = _describe(training)
+
+    def exists(self) -> bool:
+        """Return whether there is such a file."""
+        return self._path.exists()
+
+    def write(self) -> None:
+        """Write where the training is, whole or not at all."""
+        training, modules = self._training, self._training.modules
+        tensors: _Tensors = {}
+        for name, module in modules.items():
+            best = module._layout.views(training.best[name])
+            tensors |= {f"modules/{name}/{key}": array for key, array in module._views.items()}
+            tensors |= {f"best/{name}/{key}": array for key, array in best.items()}
+        for slot, array in training.optimiser.state().items():
+            tensors[f"optimiser/{slot}"] = array
+        sums = asdict(training.sums)
+        header = {
+            "format": _FORMAT,
+            "training": self._described,
+            "history": training.history.to_dict(),
+            "batch": training.batch,
+            "updates": training.updates,
+            "sums": {key: None if math.isnan(value) else value for key, value in sums.items()},
+            "generators": {name: m._random.bit_generator.state for name, m in modules.items()},
+        }
+        write_file(self._path, tensors, header)
+
+    def read(self) -> None:
+        """Bring the training to where it was when the file was written.
+
+        Raises
+        ------
+        ValueError
+            If the file is broken, or no checkpoint of such a training. Nothing has changed then.
+        """
+        training, modules = self._training, self._training.modules
+        tensors, header = read_file(self._path, _FORMAT, "a training")
+        try:
+            for key, value in self._described.items():
+                if header["training"][key] != value:
+                    before = header["training"][key]
+                    raise ValueError(f"{key} must be as it was, {before}, got {value}")
+            current = {name: _flat(f"modules/{name}", m, tensors) for name, m in modules.items()}
+            best = {name: _flat(f"best/{name}", m, tensors) for name, m in modules.items()}
+            history = History.from_dict(header["history"])
+            batch, updates = (checks.integer(key, header[key], 0) for key in ("batch", "updates"))
+            sums = {f.name: header["sums"][f.name] for f in fields(training.sums)}
+            generators = {name: _generator_state(header["generators"][name]) for name in modules}
+            slots = {key: array for key, array in tensors.items() if key.startswith("optimiser/")}
+            training.optimiser.restore({key.partition("/")[2]: a for key, a in slots.items()})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"cannot resume {self._path}: {error}") from error
+        for name, module in modules.items():
+            with module._changing() as flat:
+                flat[...] = current[name]
+            module._random.bit_generator.state = generators[name]
+        training.best, training.history = best, history
+        training.batch, training.updates = batch, updates
+        for key, value in sums.items():
+            setattr(training.sums, key, math.nan if value is None else value)
 
 
-def _made_of(training: Training) -> dict[str, str]:
-    """What must be the same for a training to go on as the same, in words or as a digest."""
-    options = dataclasses.asdict(training.options)
-    lengths = np.asarray(training.data.lengths, np.int64)
+def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
+    """Return the parameters of `module` under these names, as one flat array."""
+    flat = np.empty_like(module._flat)
+    for name, array in module._layout.views(flat).items():
+        key = f"{prefix}/{name}"
+        if key not in tensors:
+            raise ValueError(f"the tensor {key} is missing")
+        array[...] = module._layout.check(name, tensors[key])
+    return flat
+
+
+def _generator_state(state: Any) -> Any:
+    """Return the state of a generator, if it is one."""
+    trial = np.random.PCG64(0)
+    trial.state = state
+    return trial.state
+
+
+def _describe(training: Training) -> dict[str, str]:
+    """Say, in words, what must be the same for training to go on as if nothing had happened."""
+    validation = training.validation
+    options = {k: _worded(v) for k, v in vars(training.options).items() if k not in _FREE}
     return {
-        **{name: repr(value) for name, value in options.items() if name not in _FREE},
-        "seed": str(training.seed),
-        "learning_rate": repr(training.base_rate),
-        "optimiser": type(training.optimiser).__name__,
-        "modules": ", ".join(f"{n}: {m}" for n, m in training.learner.modules.items()),
         **training.about,
-        "lengths of the data": hashlib.sha256(lengths.tobytes()).hexdigest(),
+        **options,
+        "seed": str(training.seed),
+        "optimiser": repr(training.optimiser),
+        "modules": ", ".join(f"{name}: {module}" for name, module in training.modules.items()),
+        "data": _digest(training.data),
+        "validation": "none" if validation is None else _digest(validation),
     }
+
+
+def _worded(value: object) -> str:
+    """Write an option so that another process writes the same: without addresses."""
+    if type(value).__repr__ is object.__repr__:
+        return type(value).__qualname__
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def _digest(data: Data) -> str:
+    lengths = np.ascontiguousarray(data.lengths, "<i8")
+    digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:16]
+    return f"{len(lengths)} sequences with lengths of digest {digest}"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
@@ -28,7 +29,9 @@ def run(code: str, names: dict[str, Any]) -> list[tuple[str, str]]:
             exec(compile(source, "<docs>", "exec"), names)
         else:
             assert isinstance(statement, ast.Expr), f"not an expression: {source}"
-            pairs.append((shown, repr(eval(source, names))))
+            value = eval(source, names)
+            # np.True_ or True: it depends on the version of NumPy.
+            pairs.append((shown, repr(value.item() if isinstance(value, np.generic) else value)))
     return pairs
 
 

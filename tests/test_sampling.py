@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from bptt.sampling import distribution, sample
+from bptt.sampling import distribution, largest, sample
 
 P = np.array([[0.1, 0.4, 0.2, 0.3]])
 LOGITS = np.log(P) + 7.0
@@ -95,3 +100,68 @@ def test_wrong_options(options, kind, message):
 def test_wrong_logits(logits, kind, message):
     with pytest.raises(kind, match=message):
         distribution(logits)
+
+
+def plain(logits, temperature, top_k, top_p):
+    """The same for one row, in plain Python."""
+    order = sorted(range(len(logits)), key=lambda k: (-logits[k], k))
+    if temperature == 0:
+        return [float(k == order[0]) for k in range(len(logits))]
+    p = [math.exp((logit - max(logits)) / temperature) for logit in logits]
+    total = sum(p[k] for k in order[:top_k])
+    kept, together = {}, 0.0
+    for k in order[:top_k]:
+        if together < (top_p or math.inf):
+            kept[k] = p[k] / total
+            together += kept[k]
+    return [kept.get(k, 0.0) / sum(kept.values()) for k in range(len(p))]
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=st.floats(-9, 9)),
+    st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    st.none() | st.integers(1, 9),
+    st.none() | st.floats(0.01, 0.99),
+)
+def test_distributions_are_those_of_plain_python(logits, temperature, top_k, top_p):
+    p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+    for row, others in zip(p, logits.tolist(), strict=True):
+        expected = np.array(plain(others, temperature, top_k, top_p))
+        if (row > 0).sum() == (expected > 0).sum():
+            np.testing.assert_allclose(row, expected, rtol=1e-13)
+        else:  # those kept sum to `top_p` but for rounding
+            whole = np.array(plain(others, temperature, top_k, None))
+            fewer = min(row, expected, key=np.count_nonzero) > 0
+            np.testing.assert_allclose(whole[fewer].sum(), top_p, rtol=1e-13)
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 9)), elements=st.integers(0, 4)),
+    st.integers(1, 10),
+)
+def test_the_largest_are_the_first_of_a_stable_order(values, count):
+    expected = np.zeros(values.shape, np.bool_)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    np.put_along_axis(expected, order, True, axis=1)
+    np.testing.assert_array_equal(largest(values, count), expected)
+
+
+class Always(np.random.Generator):
+    """Draws one number only."""
+
+    def __init__(self, value):
+        super().__init__(np.random.PCG64(0))
+        self.value = value
+
+    def random(self, size):
+        return np.full(size, self.value)
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32), st.sampled_from([0.0, 1 - 2**-53]))
+def test_what_is_drawn_is_possible_at_both_ends(size, seed, drawn):
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(1, size)) * 3
+    logits[0, random.random(size) < 0.5] = -np.inf
+    logits[0, random.integers(size)] = 0.0
+    possible = np.flatnonzero(np.isfinite(logits[0]))
+    assert sample(logits, Always(drawn))[0] == possible[-1 if drawn else 0]

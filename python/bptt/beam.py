@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bptt import checks
 from bptt.checks import FloatArray
+from bptt.sampling import largest
 
 State: TypeAlias = Any  # arrays with the batch on axis 1, in tuples of tuples; or None
 Ids: TypeAlias = NDArray[np.integer[Any]]
@@ -123,7 +124,9 @@ class _Search:
         batch, beam = self._scores.shape
         tokens_count = log_p.shape[1]
         total = (self._scores.reshape(-1, 1) + log_p).reshape(batch, -1)
-        best = np.argsort(-total, axis=1, kind="stable")[:, :beam]
+        best = np.nonzero(largest(total, beam))[1].reshape(batch, beam)
+        order = np.argsort(-np.take_along_axis(total, best, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, axis=1)
         parents, tokens = np.divmod(best, tokens_count)
         self._scores = np.take_along_axis(total, best, axis=1)
         texts = np.take_along_axis(self._texts, parents[..., np.newaxis], axis=1)

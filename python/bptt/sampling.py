@@ -50,24 +50,17 @@ def distribution(
     if top_p is not None and not 0.0 < checks.number("top_p", top_p) <= 1.0:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
     scores -= scores.max(axis=1, keepdims=True)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=1)  # from 0 down
     if temperature == 0.0:
-        kept = np.zeros_like(ranked)
-        kept[:, 0] = 1.0
-    else:
-        with np.errstate(over="ignore"):  # -inf is right
-            kept = np.exp(ranked / temperature)
+        return largest(scores, 1).astype(np.float64)
+    with np.errstate(over="ignore"):  # -inf is right
+        p = np.exp(scores / temperature)
     if top_k is not None:
-        kept[:, top_k:] = 0.0
-    kept /= kept.sum(axis=1, keepdims=True)
-    if top_p is not None:
-        before = np.cumsum(kept, axis=1) - kept
-        kept[:, 1:][before[:, 1:] >= top_p] = 0.0
-        kept /= kept.sum(axis=1, keepdims=True)
-    probabilities = np.empty_like(kept)
-    np.put_along_axis(probabilities, order, kept, axis=1)
-    return probabilities
+        p[~largest(scores, top_k)] = 0.0
+    p /= p.sum(axis=1, keepdims=True)
+    if top_p is not None and top_p < 1.0:
+        p[~_nucleus(p, top_p)] = 0.0
+        p /= p.sum(axis=1, keepdims=True)
+    return p
 
 
 def sample(
@@ -84,6 +77,35 @@ def sample(
     cumulative /= cumulative[:, -1:]  # to 1 exactly, which is never drawn
     drawn: NDArray[np.int64] = (cumulative > random.random((len(p), 1))).argmax(axis=1)
     return drawn
+
+
+def largest(values: FloatArray, count: int) -> NDArray[np.bool_]:
+    """Return which values of each row are the `count` largest; of equals, the first.
+
+    Vocabularies are large, and sorting all of them would take longer than the network.
+    """
+    if count >= values.shape[1]:
+        return np.ones(values.shape, np.bool_)
+    if count == 1:
+        best: NDArray[np.bool_] = np.arange(values.shape[1]) == values.argmax(axis=1)[:, np.newaxis]
+        return best
+    least = np.partition(values, -count, axis=1)[:, [-count]]
+    return _down_to(values, least, np.full(least.shape, count))
+
+
+def _nucleus(p: NDArray[np.float64], top_p: float) -> NDArray[np.bool_]:
+    """Return which are the fewest of the likeliest that sum to `top_p`."""
+    falling = -np.sort(-p, axis=1)
+    counts = 1 + (falling.cumsum(axis=1)[:, :-1] < top_p).sum(axis=1, keepdims=True)
+    return _down_to(p, np.take_along_axis(falling, counts - 1, axis=1), counts)
+
+
+def _down_to(values: FloatArray, least: FloatArray, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which are `counts` (B, 1) values of each row that are at least `least` (B, 1)."""
+    above, equal = values > least, values == least
+    missing = counts - above.sum(axis=1, keepdims=True)
+    chosen: NDArray[np.bool_] = above | (equal & (equal.cumsum(axis=1) <= missing))
+    return chosen
 
 
 def _checked(logits: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import bptt
 
@@ -94,6 +95,14 @@ def test_float_features_and_padded_labels():
     )
     for one, other in zip(model.predict(X, lengths), ragged.predict(X, lengths), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_cross_validation():
+    X, y = brackets(60, 0)
+    model = bptt.SequenceTagger(epochs=20, learning_rate=0.02, random_state=0)
+    assert cross_val_score(model, X, y, cv=3, error_score="raise").min() > 0.9
+    search = GridSearchCV(model, {"hidden_size": [1, 12]}, cv=2, error_score="raise").fit(X, y)
+    assert search.best_params_ == {"hidden_size": 12}
 
 
 def test_padding_is_no_class():

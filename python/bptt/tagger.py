@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
 
 from bptt import checks
 from bptt.checks import FloatArray
@@ -24,7 +23,7 @@ from bptt.supervised import Batch, SequenceData, Supervised, outputs
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceTagger(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
+class SequenceTagger(SequenceEstimator):
     """Assigns one label to every step of every sequence.
 
     Every step's output of the recurrent layers goes through a linear layer and softmax. The loss
@@ -53,6 +52,9 @@ class SequenceTagger(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
     Notes
     -----
     y is a list of label sequences, each as long as its sequence, or a padded array (B, T).
+
+    To scikit-learn it is no classifier, whose folds would have to be stratified by one label a
+    sequence.
     """
 
     skip_input: bool = False

@@ -268,8 +268,16 @@ NAN[10, 0] = np.nan
         ([np.ones((2, 2, 2))], ValueError, "X[0] must have shape (T,) or (T, I), got (2, 2, 2)"),
         ([[[1, 2], [3]]], ValueError, "X[0] must have the same number of features at every step"),
         ([["a", 1]], TypeError, "X[0] must hold strings alone, got int at step 1"),
-        ([[1, "a"]], TypeError, "X[0] must hold strings alone or real numbers alone, got dtype"),
-        ([[1], [{}]], TypeError, "X[1] must hold strings alone or real numbers alone, got dtype o"),
+        (
+            [[1, "a"]],
+            TypeError,
+            "X[0]: an argument must be of strings alone or of real",
+        ),
+        (
+            [[1], [{}]],
+            TypeError,
+            "X[1]: an argument must be of strings alone or of real",
+        ),
         ([[1.0], "ab"], TypeError, "got strings in X[1] and numbers in X[0]"),
         ([[1.0], [2j]], ValueError, "Complex data not supported: X[1] has dtype complex128"),
         ([np.ones((2, 5))] * 3 + [np.ones((7, 4))], ValueError, "(steps, 5), got (7, 4)"),

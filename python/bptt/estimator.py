@@ -32,6 +32,7 @@ from bptt.training import TrainingOptions, make_optimiser, train
 
 try:
     from sklearn.base import BaseEstimator
+    from sklearn.utils import get_tags
     from sklearn.utils.validation import check_is_fitted, check_random_state
 except ImportError as error:
     raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
@@ -137,6 +138,16 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     checkpoint_updates: int | None = None
     random_state: int | np.random.RandomState | None = None
 
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs, or of calls of `partial_fit`, so far."""
+        return len(self.history_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
     # ---- fit
 
     def fit(
@@ -179,6 +190,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             If the loss stops being finite.
         """
         self._check_parameters()
+        self._check_target(y)
         seeds = self._seeds()
         self._begin(X, y, lengths, seeds)
         data = self._data(X, y, lengths, sample_weight)
@@ -220,6 +232,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         (vocabulary, number of features, classes) stays; a classifier's and a tagger's first call
         needs ``classes``, all classes that will ever come, unless y has them all.
         """
+        self._check_target(y)
         if not hasattr(self, "history_"):
             self._check_parameters()
             self._seeds_left = self._seeds()
@@ -335,6 +348,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 "without it nothing could go on in the same way"
             )
 
+    def _check_target(self, y: Any) -> None:
+        if y is None and get_tags(self).target_tags.required:
+            name = type(self).__name__
+            raise ValueError(f"{name} requires y to be passed, but the target y is None")
+
     def _seeds(self) -> np.random.Generator:
         """The generator of all seeds of one `fit`."""
         return np.random.default_rng(check_random_state(self.random_state).randint(_MOST_SEED))
@@ -386,6 +404,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self.encoder_ = SequenceEncoder(
             tokens=self.tokens, min_count=self.min_count, dtype=self.dtype
         ).fit(X, lengths)
+        if self.encoder_.kind == "features":
+            self.n_features_in_ = self.encoder_.size
 
     def _sequences(self, X: Any, lengths: Any) -> Sequences:
         """The sequences of a fitted estimator's input."""
@@ -400,7 +420,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             rule = f"(B,) = ({count},)"
             raise ValueError(f"sample_weight must have shape {rule}, got {weights.shape}")
         if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-            raise ValueError("sample_weight must be finite and >= 0, and not 0 everywhere")
+            raise ValueError("sample_weight must be finite and >= 0, and not zero everywhere")
         return weights
 
     def _options(self, **changed: Any) -> TrainingOptions:

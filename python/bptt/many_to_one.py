@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import column_or_1d
 
 from bptt import checks
 from bptt.checks import FloatArray
@@ -116,6 +117,8 @@ class SequenceClassifier(ClassifierMixin, _ManyToOne):  # type: ignore[misc]
         checks.fraction("label_smoothing", self.label_smoothing)
 
     def _learn_targets(self, y: Any, classes: Any = None) -> int:
+        if getattr(y, "ndim", 1) == 2:
+            y = column_or_1d(y, warn=True)
         self._labels = LabelEncoder().fit(y if classes is None else classes)
         self.classes_ = self._labels.classes_
         return len(self.classes_)
@@ -145,8 +148,9 @@ class SequenceClassifier(ClassifierMixin, _ManyToOne):  # type: ignore[misc]
         return float(np.average(output.argmax(axis=1) == batch.y, weights=batch.weights))
 
     def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
-        """Return the logits, (B, K)."""
-        return self._predict(X, lengths)
+        """Return the logits, (B, K); of two classes the difference, second - first, (B,)."""
+        logits = self._predict(X, lengths)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the probability of every class, (B, K), in the order of `classes_`."""
@@ -184,6 +188,11 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
     history_ : History
     """
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def _learn_targets(self, y: Any) -> int:
         targets = self._numbers(y)
         self._one_output = targets.ndim == 1
@@ -198,6 +207,8 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
 
     def _numbers(self, y: Any) -> FloatArray:
         targets = np.asarray(y)
+        if targets.dtype == object:
+            targets = targets.astype(np.float64)
         if targets.ndim not in (1, 2) or targets.dtype.kind not in "biuf":
             raise ValueError(
                 "y must hold numbers and have shape (B,) or (B, outputs), "

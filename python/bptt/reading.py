@@ -66,6 +66,8 @@ def _all(X: Any) -> list[Any] | NDArray[Any]:
     """Return the sequences of `X` as a list, or, if they are numbers in an array, as this."""
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of texts, got one {type(X).__name__}")
+    if hasattr(X, "toarray"):
+        raise TypeError(f"X must be dense: sparse data are not supported, got {type(X).__name__}")
     if hasattr(X, "__array__"):  # of pandas too
         array = np.asarray(X)
         if array.dtype.kind in "biuf":
@@ -143,7 +145,8 @@ def _no_numbers(name: str, array: NDArray[Any]) -> Exception:
     if array.dtype.kind == "c":
         return ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
     return TypeError(
-        f"{name} must hold strings alone or real numbers alone, got dtype {array.dtype}"
+        f"{name}: an argument must be of strings alone or of real numbers alone, "
+        f"got dtype {array.dtype}"
     )
 
 

@@ -135,7 +135,11 @@ class SequenceEncoder:
         """
         raw = read(X, lengths, tokens=self.tokens)
         if raw.kind is None or not raw.lengths.any():
-            raise ValueError("X must have at least one step, got none")
+            # scikit-learn's checks of estimators look for these words
+            raise ValueError(
+                "X must have at least one step, got none: "
+                f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
+            )
         vocabulary = None
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)

@@ -61,6 +61,11 @@ class SequenceTagger(SequenceEstimator):
     feedback: bool = False
     label_smoothing: float = 0.0
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # no classifier: folds cannot be stratified
+        tags.target_tags.required = True
+        return tags
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         checks.flag("skip_input", self.skip_input)

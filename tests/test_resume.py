@@ -357,7 +357,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
 
 # ---- killed --------------------------------------------------------------------------------------
 
-UPDATES = 20 * 30  # an epoch has 20
+UPDATES = 20 * 20  # an epoch has 20
 ENOUGH = UPDATES // 20  # for one life: ten of at most so many come to half of it
 CHILD = f"""
 import sys

@@ -246,8 +246,11 @@ def test_killed_training_is_resumed_by_fit(tmp_path):
     model = bptt.SequenceClassifier(hidden_size=6, epochs=5, random_state=0)
     expected = clone(model).fit(X, y).predict_proba(X)
     model.set_params(checkpoint=tmp_path / "c.safetensors", checkpoint_updates=1)
+    interrupted = clone(model).set_params(callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
-        clone(model).set_params(callbacks=[Interrupt()]).fit(X, y)
+        interrupted.fit(X, y)
+    assert len(interrupted.history_) == 2
+    interrupted.save(tmp_path / "interrupted.safetensors")
     np.testing.assert_array_equal(clone(model).fit(X, y, resume=True).predict_proba(X), expected)
     other = clone(model).set_params(label_smoothing=0.1)
     with pytest.raises(ValueError, match=r"label_smoothing must be as it was, 0\.0, got 0\.1"):

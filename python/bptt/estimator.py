@@ -28,7 +28,7 @@ from bptt.schedules import Schedule
 from bptt.sequences import SequenceEncoder, Sequences
 from bptt.sequential import Sequential
 from bptt.storage import pack_modules, unpack_modules
-from bptt.training import TrainingOptions, make_optimiser, train
+from bptt.training import Training, TrainingOptions, make_optimiser, train
 
 try:
     from sklearn.base import BaseEstimator
@@ -199,14 +199,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             data, held_out = data.split(self.validation_fraction, seeds)
         learner = self._learner()
         self._optimiser = make_optimiser(self.optimiser, learner.modules, self.learning_rate)
-        self.history_ = train(
+        train(
             learner,
             data,
             options=self._options(),
             optimiser=self._optimiser,
             seed=int(seeds.integers(_MOST_SEED)),
             validation=held_out,
-            callbacks=self.callbacks,
+            callbacks=[_KeepHistory(self), *self.callbacks],
             checkpoint=self.checkpoint,
             checkpoint_updates=self.checkpoint_updates,
             resume=resume,
@@ -436,3 +436,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             "verbose",
         )
         return TrainingOptions(**{**{name: getattr(self, name) for name in names}, **changed})
+
+
+@dataclass
+class _KeepHistory:
+    """A callback: an estimator whose training is interrupted can be used and saved."""
+
+    estimator: SequenceEstimator
+
+    def on_train_begin(self, training: Training) -> None:
+        self.estimator.history_ = training.history

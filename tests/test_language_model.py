@@ -196,6 +196,20 @@ def test_long_texts_are_learned_window_by_window():
     assert model.partial_fit(LONG).score(LONG) > -0.2
 
 
+def test_learning_from_windows_is_resumed(tmp_path):
+    class Interrupt:
+        def on_batch_end(self, training):
+            if len(training.history) == 2:
+                raise KeyboardInterrupt
+
+    expected = by_heart(truncate=(10, 20), epochs=4).fit(LONG)
+    file = {"checkpoint": tmp_path / "c.safetensors", "checkpoint_updates": 3}
+    with pytest.raises(KeyboardInterrupt):
+        by_heart(truncate=(10, 20), epochs=4, callbacks=[Interrupt()], **file).fit(LONG)
+    found = by_heart(truncate=(10, 20), epochs=4, **file).fit(LONG, resume=True)
+    np.testing.assert_array_equal(found.predict_proba(LONG), expected.predict_proba(LONG))
+
+
 def test_a_window_as_long_as_the_texts_is_no_window():
     own = {"epochs": 3, "dtype": "float64", "embedding_size": 4, "num_layers": 2}
     whole = by_heart(**own).fit(LONG, sample_weight=[1, 3])

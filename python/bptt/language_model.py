@@ -223,7 +223,7 @@ class LanguageModel(WritingEstimator):
         k1, k2 = pair
         if checks.integer("k2", k2) < checks.integer("k1", k1):
             raise ValueError(f"truncate must be (k1, k2) with k2 >= k1 = {k1}, got k2 = {k2}")
-        for name in ("validation_fraction", "checkpoint", "checkpoint_every"):
+        for name in ("validation_fraction", "checkpoint_every"):
             if getattr(self, name):
                 raise ValueError(f"truncate needs {name} to be left out, got {getattr(self, name)}")
 

@@ -1,0 +1,117 @@
+"""Where the time of `fit` goes: into the kernels, and into what is around them.
+
+Every function of the kernels is timed while a tagger is fitted. The same fit under cProfile, which
+sees functions of Python and of C alike, is the second opinion: it costs time itself, in Python, so
+that its share is a lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import functools
+import pstats
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import bptt
+from bptt import _loader
+
+STEPS, FEATURES, HIDDEN, BATCH, LABELS = 50, 32, 128, 32, 8
+SHOWN = 8  # functions outside the kernels
+
+
+def data(count: int) -> tuple[list[Any], list[Any]]:
+    """Sequences of features, and which of the first is the largest at every step."""
+    random = np.random.default_rng(0)
+    X = list(random.standard_normal((count, STEPS, FEATURES)).astype(np.float32))
+    return X, [x[:, :LABELS].argmax(axis=1) for x in X]
+
+
+def tagger(epochs: int) -> bptt.SequenceTagger:
+    """The model that is fitted."""
+    return bptt.SequenceTagger(hidden_size=HIDDEN, batch_size=BATCH, epochs=epochs, random_state=0)
+
+
+@contextmanager
+def timed_kernels() -> Iterator[dict[str, float]]:
+    """Add up the seconds in each function of the kernels."""
+    kernels, seconds = _loader.kernels, defaultdict[str, float](float)
+    originals = {
+        name: function
+        for name, function in vars(kernels).items()
+        if callable(function) and not isinstance(function, type) and not name.startswith("_")
+    }
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds[name] += time.perf_counter() - start
+
+        return call
+
+    for name, function in originals.items():
+        setattr(kernels, name, timed(name, function))
+    try:
+        yield seconds
+    finally:
+        for name, function in originals.items():
+            setattr(kernels, name, function)
+
+
+def profile(threads: int, count: int, epochs: int) -> None:
+    """Print the shares of one fit."""
+    X, y = data(count)
+    with bptt.threads(threads):
+        tagger(1).fit(X[:BATCH], y[:BATCH])
+        with timed_kernels() as seconds:
+            start = time.perf_counter()
+            tagger(epochs).fit(X, y)
+            total = time.perf_counter() - start
+        profiler = cProfile.Profile()
+        profiler.runcall(tagger(epochs).fit, X, y)
+    inside = sum(seconds.values())
+    print(f"{threads} thread(s): fit {total:.3f} s, {inside / total:.1%} of it in the kernels")
+    for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        if spent > 0.001 * total:
+            print(f"  {spent / total:6.1%}  {name}")
+    show_profile(profiler)
+
+
+def show_profile(profiler: cProfile.Profile) -> None:
+    """Print the share of the kernels according to cProfile, and what else takes long."""
+    own: dict[str, float] = {}
+    for (file, line, name), (_, _, spent, _, _) in pstats.Stats(profiler).stats.items():
+        own[name if file == "~" else f"{'/'.join(file.split('/')[-2:])}:{line} {name}"] = spent
+    total = sum(own.values())
+    inside = sum(spent for name, spent in own.items() if "bptt._kernels" in name)
+    print(f"cProfile: {total:.3f} s, {inside / total:.1%} in the kernels; of the rest")
+    rest = {name: spent for name, spent in own.items() if "bptt._kernels" not in name}
+    for name, spent in sorted(rest.items(), key=lambda item: -item[1])[:SHOWN]:
+        print(f"  {spent / total:6.1%}  {name}")
+
+
+def main() -> None:
+    """Profile with each number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--sequences", type=int, default=320)
+    parser.add_argument("--epochs", type=int, default=5)
+    arguments = parser.parse_args()
+    size = f"T={STEPS} B={BATCH} I={FEATURES} H={HIDDEN}"
+    print(f"LSTM tagger, {size}, float32, {_loader.kernels.__name__}")
+    for threads in arguments.threads:
+        profile(threads, arguments.sequences, arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()

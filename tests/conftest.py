@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from bptt import _loader
 from bptt.config import config
 from results import use_kernels
+
+# The same examples in every run, on machines of any speed.
+settings.register_profile("bptt", derandomize=True, database=None, deadline=None)
+settings.load_profile("bptt")
 
 
 def pytest_report_header() -> str:

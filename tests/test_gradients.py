@@ -23,11 +23,11 @@ from cases import (
     make,
     make_layer,
 )
+from derivatives import EPSILON, differences
 from results import arrays_of, as_state
 
 pytestmark = pytest.mark.usefixtures("isa")
 
-EPSILON = 1e-5  # error of the difference: ε² from the curve, 1e-16/ε from rounding
 ALLOWED = 1e-6  # relative to the largest of an array
 
 SMALL = replace(EVERYTHING, steps=5, batch=4, input_size=3, hidden_size=3)
@@ -65,16 +65,13 @@ class Problem:
 
     def differences(self, array, changed=lambda array: None):
         """dL/d array, element by element; `changed` is told after every change."""
-        found = np.empty_like(array)
-        for index in np.ndindex(array.shape):
-            kept, losses = array[index], []
-            for value in (kept + EPSILON, kept - EPSILON):
-                array[index] = value
-                changed(array)
-                losses.append(self.loss())
-            array[index] = kept
+
+        def moved():
             changed(array)
-            found[index] = (losses[0] - losses[1]) / (2 * EPSILON)
+            return self.loss()
+
+        found = differences(moved, array)
+        changed(array)
         return found
 
 

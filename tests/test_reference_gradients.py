@@ -23,8 +23,7 @@ from cases import (
     parts,
     run_reference,
 )
-
-EPSILON = 1e-5  # of central differences; their own error is about 1e-10
+from derivatives import EPSILON, differences
 
 
 def loss_of(case: Case, problem: Any) -> Callable[[], float]:
@@ -38,20 +37,6 @@ def loss_of(case: Case, problem: Any) -> Callable[[], float]:
         )
 
     return loss
-
-
-def differences(loss: Callable[[], float], array: Array) -> Array:
-    """dL/d array, by moving one element after the other, both ways."""
-    found = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + EPSILON
-        above = loss()
-        array[index] = kept - EPSILON
-        below = loss()
-        array[index] = kept
-        found[index] = (above - below) / (2 * EPSILON)
-    return found
 
 
 def assert_gradient(actual: Array, expected: Array, name: str) -> None:

@@ -28,7 +28,7 @@ from bptt import checks
 from bptt.checks import FloatArray
 from bptt.clipping import clip_by_global_norm
 from bptt.linear import Linear
-from bptt.losses import softmax_cross_entropy
+from bptt.losses import softmax, softmax_cross_entropy
 from bptt.module import Gradients, Module
 from bptt.optimisers import Adam, Optimiser
 from bptt.recurrent import GRU, LSTM, RNN
@@ -210,8 +210,7 @@ class Autocomplete:
         ids = np.array([self.vocabulary.ids(prefix)])
         y, _ = self.recurrent(ids)
         logits = self.output(y[0, -1]).astype(np.float64)
-        likely = np.exp(logits - logits.max())
-        likely /= likely.sum()
+        likely = softmax(logits)
         order = np.argsort(-likely, kind="stable")
         return {self.vocabulary.symbols[k]: float(likely[k]) for k in order}
 

@@ -1,0 +1,1 @@
+"""One script for every task of sequence learning, on real data: ``python -m examples``."""

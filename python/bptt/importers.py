@@ -1,0 +1,205 @@
+"""Layers with the weights that another library has trained: PyTorch, Keras, ONNX.
+
+The equations are ours; the order of the gates, which way matrices lie, and how many biases there
+are, differ. Shapes: I input_size, H hidden_size, D directions, G gates (RNN 1, LSTM 4, GRU 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import checks
+from bptt.recurrent import GRU, LSTM, RNN
+
+_Layer = TypeVar("_Layer", RNN, LSTM, GRU)
+
+# Where our blocks i f g o, or r z n, are in the others' arrays.
+_TORCH = {RNN: (0,), LSTM: (0, 1, 2, 3), GRU: (0, 1, 2)}  # i f g o, r z n
+_KERAS = {RNN: (0,), LSTM: (0, 1, 2, 3), GRU: (1, 0, 2)}  # i f c o, z r h
+_ONNX = {RNN: (0,), LSTM: (0, 2, 3, 1), GRU: (1, 0, 2)}  # i o f c, z r h
+
+
+class _Weights(NamedTuple):
+    """Of one layer in one direction, as PyTorch has them, in any order of the gates."""
+
+    ih: NDArray[Any]  # (G*H, I)
+    hh: NDArray[Any]  # (G*H, H)
+    bias_ih: NDArray[Any]  # (G*H,)
+    bias_hh: NDArray[Any]  # (G*H,)
+
+
+def from_torch(
+    kind: type[_Layer], tensors: Mapping[str, ArrayLike], prefix: str = "", **options: Any
+) -> _Layer:
+    """Make the layer of a PyTorch module's state_dict.
+
+    Parameters
+    ----------
+    kind : RNN, LSTM or GRU
+    tensors : mapping of str to arrays
+        What ``state_dict()`` gives, or a file of safetensors: ``weight_ih_l0`` (G*H, I),
+        ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G*H,), the same of the layers
+        above and with ``_reverse``. Biases may be missing. The names of a single cell (LSTMCell)
+        have no ``_l0``. Others are not looked at.
+    prefix : str
+        What all the names begin with, as ``"encoder."``.
+    **options
+        The layer's other arguments, as `activation` or `time_major`.
+
+    Returns
+    -------
+    RNN, LSTM or GRU
+        With sizes, number of layers, directions and dtype of the tensors.
+
+    Raises
+    ------
+    KeyError
+        If a weight is missing.
+    TypeError, ValueError
+        If a dtype is not float32 or float64, or a shape does not fit.
+    """
+    names = ["" if f"{prefix}weight_ih" in tensors else "_l0"]
+    while f"{prefix}weight_ih_l{len(names)}" in tensors:
+        names.append(f"_l{len(names)}")
+    both = f"{prefix}weight_ih{names[0]}_reverse" in tensors
+    suffixes = ("", "_reverse")[: 1 + both]
+    layers = [[_of_torch(tensors, prefix, name + s) for s in suffixes] for name in names]
+    if kind is GRU:
+        options["reset_after"] = True
+    return _build(kind, layers, _TORCH[kind], options)
+
+
+def from_keras(
+    kind: type[_Layer], weights: Sequence[ArrayLike], *, cudnn: bool = False, **options: Any
+) -> _Layer:
+    """Make the layer of what a Keras layer's get_weights() returns.
+
+    Parameters
+    ----------
+    kind : RNN, LSTM or GRU
+    weights : sequence of arrays
+        kernel (I, G*H), recurrent_kernel (H, G*H) and bias (G*H,), or (2, G*H) for a GRU with
+        ``reset_after=True``; of a ``Bidirectional`` layer these three and again these three.
+    cudnn : bool
+        Whether they come from a CuDNNLSTM or CuDNNGRU of Keras before 3: each gate's part of the
+        kernels is laid out as its transpose would be, and the bias is (2*G*H,).
+    **options
+        The layer's other arguments: `gate_activation` is "hard_sigmoid_fifth" for the hard_sigmoid
+        of Keras before 3, and the default there before 2.3; `merge` for a ``Bidirectional`` layer.
+
+    Returns
+    -------
+    RNN, LSTM or GRU
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are not three or six arrays, a dtype is not float32 or float64, or a shape does not
+        fit.
+    """
+    if len(weights) not in (3, 6):
+        rule = "kernel, recurrent_kernel and bias, of one direction or of two"
+        raise ValueError(f"weights must be {rule}, got {len(weights)} arrays")
+    gates = len(_KERAS[kind])
+    directions = []
+    for i in range(0, len(weights), 3):
+        kernel, recurrent = (_array("kernel", w, 2) for w in weights[i : i + 2])
+        bias = checks.floats("bias", np.asarray(weights[i + 2]))
+        if cudnn:
+            parts = np.hsplit(kernel, gates)
+            kernel = np.hstack([part.T.reshape(part.shape, order="F") for part in parts])
+            recurrent = np.hstack([part.T for part in np.hsplit(recurrent, gates)])
+            bias = bias.reshape(2, -1)
+        if kind is GRU:
+            options["reset_after"] = bias.ndim == 2
+        ih, hh = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+        directions.append(_Weights(kernel.T, recurrent.T, ih, hh))
+    return _build(kind, [directions], _KERAS[kind], options)
+
+
+def from_onnx(
+    kind: type[_Layer], W: ArrayLike, R: ArrayLike, B: ArrayLike | None = None, **options: Any
+) -> _Layer:
+    """Make the layer of an ONNX node's inputs.
+
+    Parameters
+    ----------
+    kind : RNN, LSTM or GRU
+    W, R : arrays (D, G*H, I) and (D, G*H, H)
+    B : array (D, 2*G*H), optional
+    **options
+        The layer's other arguments: `reset_after` is a GRU's ``linear_before_reset``;
+        ``time_major=True`` goes with its ``layout`` 0.
+
+    Returns
+    -------
+    RNN, LSTM or GRU
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype is not float32 or float64, or a shape does not fit.
+    """
+    W, R = _array("W", W, 3), _array("R", R, 3)
+    B = np.zeros((len(W), 2 * W.shape[1]), W.dtype) if B is None else _array("B", B, 2)
+    directions = [_Weights(w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
+    return _build(kind, [directions], _ONNX[kind], options)
+
+
+def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str) -> _Weights:
+    ih = _array("weight_ih", tensors[f"{prefix}weight_ih{name}"], 2)
+    hh = _array("weight_hh", tensors[f"{prefix}weight_hh{name}"], 2)
+    none = np.zeros(len(ih), ih.dtype)
+    bias_ih, bias_hh = (
+        _array(b, tensors.get(f"{prefix}{b}{name}", none), 1) for b in ("bias_ih", "bias_hh")
+    )
+    return _Weights(ih, hh, bias_ih, bias_hh)
+
+
+def _build(
+    kind: type[_Layer],
+    layers: Sequence[Sequence[_Weights]],
+    order: tuple[int, ...],
+    options: Mapping[str, Any],
+) -> _Layer:
+    """Make a layer of the weights of every layer in every direction, whose gates have an order."""
+    first = layers[0][0]
+    layer = kind(
+        first.ih.shape[1],
+        max(len(first.ih) // len(order), 1),
+        num_layers=len(layers),
+        bidirectional=len(layers[0]) == 2,
+        dtype=first.ih.dtype,
+        **options,
+    )
+    for index, directions in enumerate(layers):
+        for weights, reverse in zip(directions, ("", "_reverse"), strict=False):
+            suffix = f"_l{index}{reverse}"
+            ih, hh, bias_ih, bias_hh = (_reorder(array, order) for array in weights)
+            layer[f"weight_ih{suffix}"], layer[f"weight_hh{suffix}"] = ih, hh
+            if f"bias_hn{suffix}" in layer:  # it is inside the product with r
+                size = layer.hidden_size
+                layer[f"bias_hn{suffix}"] = bias_hh[-size:]
+                bias_hh[-size:] = 0
+            layer[f"bias{suffix}"] = bias_ih + bias_hh
+    return layer
+
+
+def _reorder(array: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
+    """Return a copy with the blocks of rows in our order."""
+    if len(array) % len(order):
+        rule = f"weights must have {len(order)}*hidden_size rows, {len(order)} gates"
+        raise ValueError(f"{rule}, got {len(array)}")
+    blocks = np.split(array, len(order))
+    return np.concatenate([blocks[i] for i in order])
+
+
+def _array(name: str, value: ArrayLike, dimensions: int) -> NDArray[Any]:
+    array = checks.floats(name, np.asarray(value))
+    if array.ndim != dimensions:
+        raise ValueError(f"{name} must have {dimensions} dimensions, got shape {array.shape}")
+    return array

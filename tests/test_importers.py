@@ -1,0 +1,251 @@
+"""Weights of other libraries: layers that compute what their documentation says, step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt.importers import from_keras, from_onnx, from_torch
+
+B, T, I, H = 3, 7, 5, 4  # noqa: E741 the symbols of the documentation
+KINDS = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}
+GATES = {bptt.RNN: 1, bptt.LSTM: 4, bptt.GRU: 3}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+rng = np.random.default_rng(0)
+x = rng.normal(size=(B, T, I))
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def unroll(step, x, size=H):
+    """The outputs of a step (x_t, h, c) -> (h, c), from zeros."""
+    h = c = np.zeros((len(x), size))
+    outputs = []
+    for t in range(x.shape[1]):
+        h, c = step(x[:, t], h, c)
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+def close(layer, expected, x=x):
+    np.testing.assert_allclose(layer(x)[0], expected, atol=1e-12)
+
+
+# ---- PyTorch: the equations of nn.RNN, nn.LSTM and nn.GRU ----------------------------------------
+
+
+def torch_weights(kind, suffix="_l0", size=I, bias=True):
+    rows = GATES[kind] * H
+    shapes = {"weight_ih": (rows, size), "weight_hh": (rows, H)}
+    if bias:
+        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    return {f"{name}{suffix}": rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def torch_step(kind, weights, suffix="_l0"):
+    zero = np.zeros(GATES[kind] * H)
+    U, W = weights[f"weight_ih{suffix}"], weights[f"weight_hh{suffix}"]
+    b_i, b_h = weights.get(f"bias_ih{suffix}", zero), weights.get(f"bias_hh{suffix}", zero)
+
+    def step(x, h, c):
+        a, r = x @ U.T + b_i, h @ W.T + b_h
+        if kind is bptt.RNN:
+            return np.tanh(a + r), c
+        if kind is bptt.LSTM:
+            i, f, g, o = np.split(a + r, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            return sigmoid(o) * np.tanh(c), c
+        (ar, az, an), (hr, hz, hn) = np.split(a, 3, axis=1), np.split(r, 3, axis=1)
+        r, z = sigmoid(ar + hr), sigmoid(az + hz)
+        n = np.tanh(an + r * hn)
+        return (1 - z) * n + z * h, c
+
+    return step
+
+
+@every_kind
+@pytest.mark.parametrize("bias", [True, False])
+def test_torch_cell_and_layer(kind, bias):
+    weights = torch_weights(kind, bias=bias)
+    expected = unroll(torch_step(kind, weights), x)
+    close(from_torch(kind, weights), expected)
+    single = {f"cell.{name.removesuffix('_l0')}": value for name, value in weights.items()}
+    close(from_torch(kind, single, "cell."), expected)
+
+
+@every_kind
+def test_torch_stack_in_both_directions(kind):
+    weights, below = {"decoder.weight": np.ones(1)}, x
+    for layer, size in enumerate((I, 2 * H, 2 * H)):
+        for suffix in (f"_l{layer}", f"_l{layer}_reverse"):
+            new = torch_weights(kind, suffix, size)
+            weights |= {f"encoder.{name}": value for name, value in new.items()}
+        plain = {name.removeprefix("encoder."): value for name, value in weights.items()}
+        there = unroll(torch_step(kind, plain, f"_l{layer}"), below)
+        back = unroll(torch_step(kind, plain, f"_l{layer}_reverse"), below[:, ::-1])
+        below = np.concatenate([there, back[:, ::-1]], axis=2)
+    layer = from_torch(kind, weights, "encoder.")
+    assert (layer.num_layers, layer.bidirectional) == (3, True)
+    close(layer, below)
+
+
+@every_kind
+def test_torch_itself(kind):
+    torch = pytest.importorskip("torch")
+    theirs = getattr(torch.nn, kind.__name__)(I, H, num_layers=2, bidirectional=True)
+    ours = from_torch(kind, theirs.state_dict(), time_major=True)
+    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    expected, _ = theirs(torch.tensor(x))
+    np.testing.assert_allclose(ours(x)[0], expected.detach().numpy(), atol=1e-6)
+
+
+# ---- Keras: the equations of its layers' step() --------------------------------------------------
+
+
+def keras_weights(kind, form="one bias"):
+    n = GATES[kind] * H
+    bias = {"one bias": (n,), "two biases": (2, n), "cudnn": (2 * n,)}[form]
+    return [rng.normal(size=shape) for shape in ((I, n), (H, n), bias)]
+
+
+def keras_step(kind, kernel, recurrent, bias):
+    def step(x, h, c):
+        if kind is bptt.RNN:
+            return np.tanh(x @ kernel + bias + h @ recurrent), c
+        if kind is bptt.LSTM:
+            i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            return sigmoid(o) * np.tanh(c), c
+        after = bias.ndim == 2
+        xz, xr, xh = np.split(x @ kernel + (bias[0] if after else bias), 3, axis=1)
+        hz, hr, hh = np.split(h @ recurrent + (bias[1] if after else 0), 3, axis=1)
+        z, r = sigmoid(xz + hz), sigmoid(xr + hr)
+        inner = r * hh if after else (r * h) @ recurrent[:, 2 * H :]
+        return z * h + (1 - z) * np.tanh(xh + inner), c
+
+    return step
+
+
+@every_kind
+@pytest.mark.parametrize("form", ["one bias", "two biases"])
+def test_keras(kind, form):
+    if form == "two biases" and kind is not bptt.GRU:
+        pytest.skip("only a GRU has two")
+    weights = keras_weights(kind, form)
+    close(from_keras(kind, weights), unroll(keras_step(kind, *weights), x))
+
+
+@every_kind
+def test_keras_bidirectional(kind):
+    there, back = keras_weights(kind), keras_weights(kind)
+    forward = unroll(keras_step(kind, *there), x)
+    backward = unroll(keras_step(kind, *back), x[:, ::-1])[:, ::-1]
+    layer = from_keras(kind, [*there, *back], merge="sum")
+    close(layer, forward + backward)
+
+
+@pytest.mark.parametrize("kind", [bptt.LSTM, bptt.GRU])
+def test_keras_cudnn(kind):
+    """CuDNN has a matrix (H, I), and one (H, H), for each gate, which Keras' shapes are to hide."""
+    kernel, recurrent, bias = keras_weights(kind, "cudnn")
+    gates = GATES[kind]
+    order = [1, 0, 2] if kind is bptt.GRU else [0, 1, 2, 3]  # z r h
+    U, W = (np.hsplit(a, gates) for a in (kernel, recurrent))
+    biases = bias.reshape(2, gates, H)
+    weights = {
+        "weight_ih_l0": np.concatenate([U[gate].reshape(H, I) for gate in order]),
+        "weight_hh_l0": np.concatenate([W[gate] for gate in order]),
+        "bias_ih_l0": biases[0, order].ravel(),
+        "bias_hh_l0": biases[1, order].ravel(),
+    }
+    layer = from_keras(kind, [kernel, recurrent, bias], cudnn=True)
+    close(layer, unroll(torch_step(kind, weights), x))
+
+
+# ---- ONNX: the equations of its operators --------------------------------------------------------
+
+
+def onnx_step(kind, W, R, B, after):
+    b_w, b_r = np.split(B, 2)
+
+    def step(x, h, c):
+        a, r = x @ W.T + b_w, h @ R.T + b_r
+        if kind is bptt.RNN:
+            return np.tanh(a + r), c
+        if kind is bptt.LSTM:
+            i, o, f, g = np.split(a + r, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            return sigmoid(o) * np.tanh(c), c
+        (az, ar, ah), (rz, rr, rh) = np.split(a, 3, axis=1), np.split(r, 3, axis=1)
+        z, r = sigmoid(az + rz), sigmoid(ar + rr)
+        inner = r * rh if after else (r * h) @ R[2 * H :].T + b_r[2 * H :]
+        return (1 - z) * np.tanh(ah + inner) + z * h, c
+
+    return step
+
+
+def onnx_weights(kind, directions):
+    n = GATES[kind] * H
+    return [rng.normal(size=(directions, *shape)) for shape in ((n, I), (n, H), (2 * n,))]
+
+
+@every_kind
+@pytest.mark.parametrize("after", [False, True])
+def test_onnx(kind, after):
+    W, R, B = onnx_weights(kind, 2)
+    options = {"reset_after": after} if kind is bptt.GRU else {}
+    there = unroll(onnx_step(kind, W[0], R[0], B[0], after), x)
+    back = unroll(onnx_step(kind, W[1], R[1], B[1], after), x[:, ::-1])[:, ::-1]
+    close(from_onnx(kind, W, R, B, **options), np.concatenate([there, back], axis=2))
+    without = unroll(onnx_step(kind, W[0], R[0], 0 * B[0], after), x)
+    close(from_onnx(kind, W[:1], R[:1], **options), without)
+
+
+@every_kind
+def test_onnx_runtime(kind):
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    weights = [a.astype(np.float32) for a in onnx_weights(kind, 1)]
+    after = {"linear_before_reset": 1} if kind is bptt.GRU else {}
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node(
+        kind.__name__, ["x", "W", "R", "B"], ["y"], hidden_size=H, layout=0, **after
+    )
+    graph = helper.make_graph(
+        [node],
+        "layer",
+        [helper.make_tensor_value_info("x", float32, (T, B, I))],
+        [helper.make_tensor_value_info("y", float32, (T, 1, B, H))],
+        [onnx.numpy_helper.from_array(a, name) for a, name in zip(weights, "WRB", strict=True)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    session = runtime.InferenceSession(model.SerializeToString())
+    steps = np.ascontiguousarray(x.swapaxes(0, 1), np.float32)
+    (expected,) = session.run(None, {"x": steps})
+    options = {"reset_after": True} if kind is bptt.GRU else {}
+    layer = from_onnx(kind, *weights, time_major=True, **options)
+    np.testing.assert_allclose(layer(steps)[0], expected[:, 0], atol=1e-6)
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+def test_errors():
+    weights = torch_weights(bptt.LSTM)
+    with pytest.raises(KeyError, match=r"rnn\.weight_ih_l0"):
+        from_torch(bptt.LSTM, weights, "rnn.")
+    with pytest.raises(ValueError, match=r"must have 3\*hidden_size rows, 3 gates, got 16"):
+        from_torch(bptt.GRU, weights)
+    with pytest.raises(TypeError, match=r"weight_ih must have dtype .*, got float16"):
+        from_torch(bptt.LSTM, {name: a.astype(np.float16) for name, a in weights.items()})
+    with pytest.raises(ValueError, match=r"weight_hh must have 2 dimensions, got shape \(16,\)"):
+        from_torch(bptt.LSTM, {**weights, "weight_hh_l0": weights["bias_hh_l0"]})
+    with pytest.raises(ValueError, match=r"weight_hh_l0 must have .*\(16, 4\), got \(16, 3\)"):
+        from_torch(bptt.LSTM, {**weights, "weight_hh_l0": weights["weight_hh_l0"][:, :3]})
+    with pytest.raises(ValueError, match=r"weights must be kernel, .* or of two, got 2 arrays"):
+        from_keras(bptt.LSTM, keras_weights(bptt.LSTM)[:2])
+    with pytest.raises(ValueError, match="W must have 3 dimensions"):
+        from_onnx(bptt.LSTM, weights["weight_ih_l0"], weights["weight_hh_l0"])

@@ -21,6 +21,8 @@ from bptt.config import config, show_config
 from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.estimator_file import ESTIMATORS as _ESTIMATORS
+from bptt.estimator_file import load_estimator
 from bptt.linear import Linear
 from bptt.losses import (
     binary_cross_entropy,
@@ -78,6 +80,7 @@ __all__ = [
     "config",
     "get_flush_denormals",
     "get_num_threads",
+    "load_estimator",
     "load_modules",
     "mean_squared_error",
     "reference",
@@ -96,15 +99,6 @@ __all__ = [
 __version__ = _version("bptt")
 
 # Imported when they are first asked for: layers need neither scikit-learn nor the reference.
-_MODULES = {
-    "EncoderDecoder": "bptt.encoder_decoder",
-    "LanguageModel": "bptt.language_model",
-    "SequenceClassifier": "bptt.many_to_one",
-    "SequenceGenerator": "bptt.generator",
-    "SequenceRegressor": "bptt.many_to_one",
-    "SequenceTagger": "bptt.tagger",
-}
-
 if not TYPE_CHECKING:  # a type checker would take it to have every name
 
     def __getattr__(name: str) -> object:
@@ -113,6 +107,6 @@ if not TYPE_CHECKING:  # a type checker would take it to have every name
 
         if name == "reference":
             return import_module("bptt.reference")
-        if name in _MODULES:
-            return getattr(import_module(_MODULES[name]), name)
+        if name in _ESTIMATORS:
+            return getattr(import_module(_ESTIMATORS[name]), name)
         raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -8,17 +8,17 @@ ends in an underscore.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import checks, schedules
+from bptt import checks
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
-from bptt.files import read_file, write_file
+from bptt.estimator_file import read_estimator, write_estimator
 from bptt.history import History
 from bptt.linear import Linear
 from bptt.module import Module
@@ -27,7 +27,6 @@ from bptt.recurrent import GRU, LSTM, RNN
 from bptt.schedules import Schedule
 from bptt.sequences import SequenceEncoder, Sequences
 from bptt.sequential import Sequential
-from bptt.storage import pack_modules, unpack_modules
 from bptt.training import Training, TrainingOptions, make_optimiser, train
 
 try:
@@ -46,7 +45,6 @@ CELLS: dict[str, tuple[Callable[..., Recurrent], dict[str, Any]]] = {
     "gru_reset_after": (GRU, {"reset_after": True}),
 }
 _MOST_SEED = 2**31 - 1
-_FORMAT = "estimator 1"
 # Parameters that may differ when training is resumed.
 _FREE = ("epochs", "verbose", "callbacks", "checkpoint", "checkpoint_updates", "optimiser")
 
@@ -75,6 +73,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         What the strings among the input are cut into; None for sequences of tokens.
     min_count : int
         How often a token must come to be in the vocabulary; others are unknown.
+    scale : bool
+        Whether numbers are brought to mean 0 and deviation 1, each feature as those of the
+        sequences to `fit`, and so are the targets of a regressor, whose predictions are brought
+        back.
     epochs, batch_size : int
         Passes over the data, and sequences of a minibatch. Minibatches hold sequences of about
         the same length, so that little is padded.
@@ -119,6 +121,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     embedding_size: int | None = None
     tokens: str | None = "characters"
     min_count: int = 1
+    scale: bool = False
     epochs: int = 20
     batch_size: int = 32
     optimiser: str | Callable[[list[Module]], Optimiser] = "adam"
@@ -253,11 +256,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     # ---- files
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
         """Write the fitted estimator to one safetensors file, whole or not at all.
 
         It is all there: what `fit` has learned, the parameters, the history, and what the optimiser
         remembers, so that `partial_fit` goes on as if nothing had happened. Callbacks are not.
+
+        Parameters
+        ----------
+        path : path
+        metadata : mapping of str to object, optional
+            Anything else that belongs to the model, fit for JSON; `metadata_` of what is loaded.
 
         Raises
         ------
@@ -269,24 +278,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             If safetensors is not installed.
         """
         check_is_fitted(self)
-        modules = self._learner().modules
-        tensors, description = pack_modules(modules)
-        for slot, array in self._optimiser.state().items():
-            tensors[f"optimiser/{slot}"] = array
-        header = {
-            "format": _FORMAT,
-            "estimator": type(self).__name__,
-            "parameters": self._parameters_for_json(),
-            "modules": description,
-            "generators": {n: m._random.bit_generator.state for n, m in modules.items()},
-            "learned": self._learned(),
-            "history": self.history_.to_dict(),
-        }
-        write_file(path, tensors, header)
+        write_estimator(self, path, metadata)
 
     @classmethod
     def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
-        """Read what `save` has written.
+        """Read what `save` has written; `bptt.load_estimator` reads any class.
 
         Raises
         ------
@@ -297,35 +293,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         ImportError
             If safetensors is not installed.
         """
-        tensors, header = read_file(path, _FORMAT, "an estimator")
-        if header["estimator"] != cls.__name__:
-            raise ValueError(
-                f"cannot load {path}: it must be a {cls.__name__}, got a {header['estimator']}"
-            )
-        parameters = header["parameters"]
-        if parameters["schedule"] is not None:
-            parameters["schedule"] = schedules.from_dict(parameters["schedule"])
-        estimator = cls(**parameters)
-        modules = unpack_modules(header["modules"], tensors)
-        estimator._restore(header["learned"], modules)
-        estimator.history_ = History.from_dict(header["history"])
-        modules = dict(estimator._learner().modules)
-        for name, module in modules.items():
-            module._random.bit_generator.state = header["generators"][name]
-        estimator._optimiser = make_optimiser(estimator.optimiser, modules, estimator.learning_rate)
-        estimator._optimiser.restore({k.partition("/")[2]: v for k, v in tensors.items()})
+        estimator = read_estimator(path, cls)
+        assert isinstance(estimator, cls)
         return estimator
-
-    def _parameters_for_json(self) -> dict[str, Any]:
-        parameters = self.get_params(deep=False)
-        if callable(self.optimiser):
-            raise TypeError("save needs an optimiser that is given by its name, got a function")
-        if self.schedule is not None:
-            parameters["schedule"] = schedules.to_dict(self.schedule)
-        if not isinstance(self.random_state, int):
-            parameters["random_state"] = None
-        path = self.checkpoint
-        return {**parameters, "callbacks": [], "checkpoint": None if path is None else str(path)}
 
     # ---- what subclasses build on
 
@@ -402,7 +372,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _learn_input(self, X: Any, lengths: Any) -> None:
         self.encoder_ = SequenceEncoder(
-            tokens=self.tokens, min_count=self.min_count, dtype=self.dtype
+            tokens=self.tokens, min_count=self.min_count, dtype=self.dtype, scale=self.scale
         ).fit(X, lengths)
         if self.encoder_.kind == "features":
             self.n_features_in_ = self.encoder_.size

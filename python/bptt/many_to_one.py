@@ -19,6 +19,7 @@ from bptt.labels import LabelEncoder
 from bptt.linear import Linear
 from bptt.losses import Loss, mean_squared_error, softmax, softmax_cross_entropy
 from bptt.module import Module
+from bptt.scaling import Scaling
 from bptt.sequences import SequenceEncoder
 from bptt.sequential import Sequential
 from bptt.supervised import Batch, SequenceData, Supervised, outputs
@@ -172,8 +173,8 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
     """Assigns one number, or a vector of numbers, to every sequence.
 
     Like `SequenceClassifier`, without softmax; the loss is the mean squared error. Targets of very
-    different size, or far from 1, are better scaled before:
-    `sklearn.compose.TransformedTargetRegressor` does it.
+    different size, or far from 1, need ``scale=True``; the loss is then that of the scaled targets,
+    about 1 for who always says the mean, and the metric, the mean absolute error, in their unit.
 
     Parameters
     ----------
@@ -196,14 +197,22 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
     def _learn_targets(self, y: Any) -> int:
         targets = self._numbers(y)
         self._one_output = targets.ndim == 1
-        return 1 if self._one_output else int(targets.shape[1])
+        columns = targets.reshape(len(targets), -1)
+        self._scaling = Scaling.of(columns) if self.scale else None
+        return int(columns.shape[1])
 
     def _learned(self) -> dict[str, Any]:
-        return {"encoder": self.encoder_.to_dict(), "one_output": self._one_output}
+        return {
+            "encoder": self.encoder_.to_dict(),
+            "one_output": self._one_output,
+            "scaling": None if self._scaling is None else self._scaling.to_dict(),
+        }
 
     def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         super()._restore(learned, modules)
         self._one_output = learned["one_output"]
+        scaling = learned["scaling"]
+        self._scaling = None if scaling is None else Scaling.from_dict(scaling)
 
     def _numbers(self, y: Any) -> FloatArray:
         targets = np.asarray(y)
@@ -225,18 +234,22 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
         count = self._output.out_features
         if targets.shape[1] != count:
             raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
-        return targets
+        return targets if self._scaling is None else self._scaling.apply(targets)
 
     def _loss(self, output: FloatArray, batch: Batch) -> Loss:
         return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
 
     def _metric(self, output: FloatArray, batch: Batch) -> float:
-        error = np.abs(output - batch.y).mean(axis=1)
-        return float(np.average(error, weights=batch.weights))
+        error = np.abs(output - batch.y)
+        if self._scaling is not None:
+            error = error * self._scaling.deviation
+        return float(np.average(error.mean(axis=1), weights=batch.weights))
 
     def predict(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the number of every sequence, (B,), or the numbers, (B, outputs)."""
         found = self._predict(X, lengths)
+        if self._scaling is not None:
+            found = self._scaling.undo(found)
         return found[:, 0] if self._one_output else found
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bptt import checks
 from bptt.flattening import count_features, count_ids, flat_features, flat_ids
 from bptt.reading import KINDS, read
+from bptt.scaling import Scaling
 from bptt.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -87,6 +88,9 @@ class SequenceEncoder:
         Tokens that are always known, as "<start>"; "<unk>" for all unknown ones always is.
     dtype : float32 or float64
         Of features.
+    scale : bool
+        Whether every feature is brought to mean 0 and deviation 1, as those of the sequences to
+        `fit` are.
 
     Attributes
     ----------
@@ -95,12 +99,15 @@ class SequenceEncoder:
         Number of different ids, or of features.
     vocabulary : Vocabulary or None
         None if the sequences are not text.
+    scaling : Scaling or None
+        None if features stay as they are.
     tokens : as given
     """
 
     kind: str
     size: int
     vocabulary: Vocabulary | None
+    scaling: Scaling | None
 
     def __init__(
         self,
@@ -109,6 +116,7 @@ class SequenceEncoder:
         min_count: int = 1,
         special: Sequence[str] = (),
         dtype: str = "float32",
+        scale: bool = False,
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -116,6 +124,7 @@ class SequenceEncoder:
         self._min_count = checks.integer("min_count", min_count)
         self._special = tuple(special)
         self._dtype = checks.dtype("dtype", dtype)
+        self._scale = checks.flag("scale", scale)
 
     def fit(self, X: Any, lengths: Any = None) -> SequenceEncoder:
         """Learn the kind of the sequences, and their tokens or the number of their features.
@@ -149,6 +158,11 @@ class SequenceEncoder:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary = vocabulary
+        self.scaling = None
+        if self._scale and self.kind == "features":
+            sequences = self.transform(X, lengths)
+            steps = [sequences[i] for i in range(len(sequences))]
+            self.scaling = Scaling.of(np.concatenate(steps))
         return self
 
     def transform(self, X: Any, lengths: Any = None) -> Sequences:
@@ -169,7 +183,10 @@ class SequenceEncoder:
             return Sequences.of(map(self.vocabulary.ids, raw.items))
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
-        return Sequences(*flat_features(raw, self.size, self._dtype), raw.lengths)
+        flat, starts = flat_features(raw, self.size, self._dtype)
+        if self.scaling is not None:
+            flat = self.scaling.apply(flat)
+        return Sequences(flat, starts, raw.lengths)
 
     def cut(self, text: Any) -> list[str]:
         """Return the tokens of one text, or of what has been cut already.
@@ -191,9 +208,11 @@ class SequenceEncoder:
             "min_count": self._min_count,
             "special": list(self._special),
             "dtype": self._dtype.name,
+            "scale": self._scale,
             "kind": self.kind,
             "size": self.size,
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
+            "scaling": None if self.scaling is None else self.scaling.to_dict(),
         }
 
     @classmethod
@@ -205,10 +224,12 @@ class SequenceEncoder:
         KeyError, TypeError, ValueError
             If it has described no such thing.
         """
-        names = ("tokens", "min_count", "special", "dtype")
+        names = ("tokens", "min_count", "special", "dtype", "scale")
         encoder = cls(**{name: content[name] for name in names})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
+        scaling = content["scaling"]
+        encoder.scaling = None if scaling is None else Scaling.from_dict(scaling)
         tokens = content["vocabulary"]
         encoder.vocabulary = None if tokens is None else Vocabulary(tokens)
         if tokens is not None and encoder.size != len(tokens):

@@ -8,7 +8,7 @@
 >>> gradients["weight_hh_l0"].shape
 (256, 64)
 
-`bptt.reference` is the same maths in readable NumPy.
+`bptt.diagnostics` shows what a network does; `bptt.reference` is the same maths in readable NumPy.
 """
 
 from importlib.metadata import version as _version
@@ -42,7 +42,7 @@ from bptt.storage import load_modules, save_modules
 from bptt.truncated import Window, truncated_bptt
 
 if TYPE_CHECKING:
-    from bptt import reference
+    from bptt import diagnostics, reference
     from bptt.encoder_decoder import EncoderDecoder
     from bptt.generator import SequenceGenerator
     from bptt.language_model import LanguageModel
@@ -78,6 +78,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "config",
+    "diagnostics",
     "get_flush_denormals",
     "get_num_threads",
     "load_estimator",
@@ -102,11 +103,11 @@ __version__ = _version("bptt")
 if not TYPE_CHECKING:  # a type checker would take it to have every name
 
     def __getattr__(name: str) -> object:
-        """Import the reference, or an estimator."""
+        """Import the diagnostics, the reference, or an estimator."""
         from importlib import import_module
 
-        if name == "reference":
-            return import_module("bptt.reference")
+        if name in ("diagnostics", "reference"):
+            return import_module(f"bptt.{name}")
         if name in _ESTIMATORS:
             return getattr(import_module(_ESTIMATORS[name]), name)
         raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -56,7 +56,9 @@ class DecoderRun:
         run = self._runs.get("attention")
         return None if run is None else run.weights
 
-    def backward(self, d_logits: FloatArray, d_state: State | None = None) -> DecoderGradients:
+    def backward(
+        self, d_logits: FloatArray, d_state: State | None = None, *, steps: bool = False
+    ) -> DecoderGradients:
         """Backpropagate through all modules and through time, exactly.
 
         Parameters
@@ -66,6 +68,8 @@ class DecoderRun:
             read.
         d_state : array, or LSTMState, (num_layers, B, H), optional
             Gradient with respect to the final state.
+        steps : bool
+            Whether the gradients of the recurrent layers are to have ``.steps``.
 
         Returns
         -------
@@ -88,7 +92,10 @@ class DecoderRun:
                 found[name] = run.backward(d_context)
                 d_queries, memory = found[name].input
                 d = d_hidden + d_queries
+            elif name == "recurrent":
+                found[name] = run.backward(d, d_state, steps=steps)
+                d = found[name].input
             else:
-                found[name] = run.backward(d, d_state) if name == "recurrent" else run.backward(d)
+                found[name] = run.backward(d)
                 d = found[name].input
         return DecoderGradients([found[n] for n in self._runs], found["recurrent"].state, memory)

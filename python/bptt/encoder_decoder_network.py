@@ -195,15 +195,17 @@ class EncoderDecoderRun:
         """Logits of every next token, (B, S, V)."""
         return self._decoded.output
 
-    def backward(self, d_output: FloatArray) -> list[Gradients]:
+    def backward(self, d_output: FloatArray, *, steps: bool = False) -> list[Gradients]:
         """Return the gradients of all modules, in the order of the network's.
+
+        With `steps`, those of the recurrent layers have ``.steps``.
 
         What the network chose itself has none: they are exact for the tokens that went in.
         """
-        d = self._decoded.backward(d_output)
+        d = self._decoded.backward(d_output, steps=steps)
         bridge: list[Gradients] = []
         d_state = d.state
         if self._crossed is not None:
             bridge, d_state = self._crossed.backward(d_state)
-        encoder = self._encoded.backward(d.memory, (d_state,))
+        encoder = self._encoded.backward(d.memory, (d_state,), steps=steps)
         return [*encoder.modules, *bridge, *d.modules]

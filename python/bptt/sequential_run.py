@@ -71,6 +71,7 @@ class SequentialRun:
         d_output: FloatArray | None = None,
         d_state: Sequence[State | None] | None = None,
         *,
+        steps: bool = False,
         input: bool = True,
         retain: bool = False,
     ) -> SequentialGradients:
@@ -83,6 +84,9 @@ class SequentialRun:
             length is not read.
         d_state : tuple of states, optional
             Gradient with respect to the final state of each recurrent layer; None for zero.
+        steps : bool
+            Whether the gradients of the recurrent layers are to have ``.steps``: the total
+            gradients of every step's state.
         input : bool
             Whether to compute the gradient of the input: without it, training is faster.
         retain : bool
@@ -101,7 +105,8 @@ class SequentialRun:
         RuntimeError
             If what forward kept has been released.
         """
-        input, retain = checks.flag("input", input), checks.flag("retain", retain)
+        steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
+        input = checks.flag("input", input)
         d, d_final = self._checked(d_output, d_state)
         model = self._model
         gradients: list[Gradients] = []
@@ -113,8 +118,10 @@ class SequentialRun:
             d_after = d_final.get(i)
             if self._pooled is not None and i == model._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
+            if steps and i in model._layers and d is None and d_after is None:
+                d = np.zeros_like(run.output)  # their gradients are 0 at every step
             if i in model._layers and not (d is None and d_after is None):
-                found = run.backward(d, d_after, input=wanted, retain=retain)
+                found = run.backward(d, d_after, steps=steps, input=wanted, retain=retain)
             elif d is None:
                 found = _zero(model.modules[i], run)
             elif isinstance(run, LinearRun):

@@ -1,0 +1,140 @@
+"""Products of Jacobians: how much of a change of s_k is left in s_t."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt import checks
+from bptt.checks import FloatArray
+from bptt.diagnostics.plotted import Plotted
+from bptt.diagnostics.verdict import Verdict
+from bptt.diagnostics.walk import Walk, join
+from bptt.pooling import Recurrent, State
+from bptt.recurrent import RNN
+
+SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
+_ROWS = 4096  # of one call of the engine
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianProducts(Plotted):
+    """The Jacobians of all steps of a sequence, and what their product does.
+
+    s_0 is the initial state and s_t that after step t, t = 1..T; of an LSTM it is h and c side by
+    side, as independent parts.
+    """
+
+    _drawn_by: ClassVar[str] = "plot_jacobians"
+
+    steps: FloatArray
+    """(T, S, S): ``steps[t-1]`` is ∂s_t/∂s_{t−1}."""
+    norms: FloatArray
+    """(T+1,): ‖∂s_T/∂s_k‖₂ for k = 0..T."""
+    bound: FloatArray | None
+    """(T+1,): (γλ)^(T−k), of an RNN; None for cells with gates."""
+    slope: float | None
+    """γ, the largest slope of φ: 1 (tanh, relu, identity) or 1/4 (sigmoid); None with gates."""
+    spectral_norm: float | None
+    """λ = ‖W‖₂; None with gates."""
+    verdict: Verdict
+    """On ‖∂s_T/∂s_0‖₂."""
+
+    def between(self, t: int, k: int) -> FloatArray:
+        """Return ∂s_t/∂s_k, (S, S), for 0 <= k <= t <= T.
+
+        Raises
+        ------
+        ValueError
+            If k and t are not so.
+        """
+        last = len(self.steps)
+        if not checks.integer("k", k, 0) <= checks.integer("t", t, 0) <= last:
+            raise ValueError(f"0 <= k <= t <= T = {last} must hold, got k = {k} and t = {t}")
+        product = np.eye(self.steps.shape[1])
+        for step in self.steps[k:t]:
+            product = step @ product
+        return product
+
+
+def jacobian_products(
+    layer: Recurrent,
+    x: NDArray[np.generic],
+    *,
+    state: State = None,
+    level: int = 0,
+    reverse: bool = False,
+) -> JacobianProducts:
+    """Return how every state of a sequence depends on those before, exactly.
+
+    ∂s_t/∂s_k = Π ∂s_j/∂s_{j−1} over j = k+1..t. Of an RNN, each factor is diag(φ'(a_j)) W, so that
+    ‖∂s_t/∂s_k‖₂ <= (γλ)^(t−k) with γ = max φ' and λ = ‖W‖₂: R. Pascanu, T. Mikolov and Y. Bengio
+    (2013), On the difficulty of training recurrent neural networks.
+
+    Parameters
+    ----------
+    layer : RNN, LSTM or GRU
+    x : float array (T, input_size), or integer array (T,)
+        One sequence.
+    state : array, or LSTMState, (num_layers*directions, 1, H), optional
+        Initial state. Zero by default.
+    level : int
+        Which layer of a stack; it reads the output of the one below.
+    reverse : bool
+        Whether to look at the direction that begins at the end: then s_1 is the state after the
+        last step of x.
+
+    Returns
+    -------
+    JacobianProducts
+        T·S² numbers in float64: 26 MB for an RNN with H = 128 over 200 steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or has a value out of its range.
+    """
+    walk = Walk.of(layer, x, state, level, reverse)
+    steps = step_jacobians(walk)
+    logs = _log_norms(steps)
+    bound = slope = spectral_norm = None
+    if isinstance(layer, RNN):
+        slope = SLOPES[layer.activation]
+        spectral_norm = float(np.linalg.norm(walk.layer["weight_hh_l0"], 2))
+    with np.errstate(over="ignore"):
+        norms = np.exp(logs)
+        if slope is not None and spectral_norm is not None:
+            bound = (slope * spectral_norm) ** np.arange(len(walk), -1.0, -1.0)
+    return JacobianProducts(steps, norms, bound, slope, spectral_norm, Verdict.of(logs[::-1]))
+
+
+def step_jacobians(walk: Walk) -> FloatArray:
+    """Return ∂s_t/∂s_{t−1} for t = 1..T, (T, S, S): row by row, the gradient of each s_t[i]."""
+    count, size = len(walk), walk.states.shape[1]
+    found = np.empty((count * size, size))
+    for first in range(0, len(found), _ROWS):
+        rows = np.arange(first, min(first + _ROWS, len(found)))
+        basis = np.zeros((len(rows), size))
+        basis[np.arange(len(rows)), rows % size] = 1.0
+        run = walk.forward(rows // size)
+        found[rows] = join(run.backward(d_state=walk.split(basis), input=False).state)
+    return found.reshape(count, size, size)
+
+
+def _log_norms(steps: FloatArray) -> FloatArray:
+    """Return log ‖∂s_T/∂s_k‖₂ for k = 0..T; the product is scaled, so that it stays in range."""
+    logs = np.zeros(len(steps) + 1)
+    product, scale = np.eye(steps.shape[1]), 0.0
+    for k in range(len(steps) - 1, -1, -1):
+        product = product @ steps[k]
+        size = float(np.linalg.norm(product, 2))
+        if size == 0.0:
+            logs[: k + 1] = -np.inf
+            break
+        product /= size
+        scale += float(np.log(size))
+        logs[k] = scale
+    return logs

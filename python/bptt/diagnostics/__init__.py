@@ -6,6 +6,7 @@
 `contributions`          how much the loss at step t teaches the state at step k
 `gate_trace`             gates and cells over a sequence, and which tokens open them
 `saliency`               ‖∂y/∂x_t‖: which steps an answer hangs on
+`plots`                  pictures of all these, and of a training's history
 =======================  ==================================================================
 
 All of it is about the network as it is in use, without dropout, and computed in float64, whatever

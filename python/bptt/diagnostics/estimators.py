@@ -12,15 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from bptt.checks import FloatArray
 from bptt.decoder import Decoder
-from bptt.diagnostics.flow import GradientFlow, flow_of, gradient_flow
+from bptt.diagnostics.flow import GradientFlow, Part, flow_of, gradient_flow
 from bptt.diagnostics.inside import Inside
-from bptt.diagnostics.twins import RECURRENT, chain_twin, gradient_of, in_float64, twin
+from bptt.diagnostics.twins import chain_twin, gradient_of, in_float64, twin
 from bptt.dropout import Dropout
-from bptt.encoder_decoder_network import EncoderDecoderNetwork
+from bptt.encoder_decoder_network import EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.estimator import SequenceEstimator
 from bptt.feedback import Feedback
 from bptt.generator import SequenceGenerator
 from bptt.losses import Loss
+from bptt.module import Gradients
 from bptt.pairs import Pairs, Translator
 from bptt.sequences import SequenceEncoder
 from bptt.sequential import Sequential
@@ -112,14 +113,20 @@ def _flow_of_translator(learner: Translator, batch: Pairs) -> GradientFlow:
         {name: twin(module) for name, module in modules.items() if not isinstance(module, Dropout)}
     )
     targets = batch.targets
-    run = network.forward(in_float64(batch.x), batch.lengths, targets.tokens, targets.lengths)
+
+    def forward() -> EncoderDecoderRun:
+        x = in_float64(batch.x)
+        return network.forward(x, batch.lengths, targets.tokens, targets.lengths)
+
+    def gradients_of(d: FloatArray) -> list[Gradients]:
+        return forward().backward(d, steps=True)
+
     dtype = learner.network.decoder.output.dtype
-    d_output = gradient_of(partial(learner._writer.loss, batch=targets), run.output, dtype)
-    gradients = dict(zip(network.modules, run.backward(d_output, steps=True), strict=True))
-    lengths = {"encoder": batch.lengths, "decoder": targets.lengths}
+    d_output = gradient_of(partial(learner._writer.loss, batch=targets), forward().output, dtype)
+    lengths = {"encoder": batch.lengths, "bridge": None, "decoder": targets.lengths}
+    names = [name.partition("-")[0] for name in network.modules]
     parts = [
-        (f"{part} ", module, gradients[name], lengths[part])
-        for name, module in network.modules.items()
-        if isinstance(module, RECURRENT) and (part := name.partition("-")[0])
+        Part(f"{name} ", i, module, lengths[name])
+        for i, (name, module) in enumerate(zip(names, network.modules.values(), strict=True))
     ]
-    return flow_of(parts)
+    return flow_of(parts, gradients_of, d_output, targets.lengths)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ from bptt.diagnostics.twins import (
     twin,
 )
 from bptt.diagnostics.verdict import Verdict
-from bptt.module import Gradients
-from bptt.padding import lengths_of
+from bptt.module import Gradients, Module
+from bptt.padding import lengths_of, padding_of
 from bptt.pooling import Recurrent, State
 from bptt.sequential import Lengths, Sequential
 
@@ -33,20 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Plotted):
-    """Norms of the gradient that reaches every step, one array a layer and direction."""
+    """The gradient that reaches every step; all tuples have an item a layer and direction."""
 
     _drawn_by: ClassVar[str] = "plot_flow"
 
     names: tuple[str, ...]
-    """Of the layers and directions from the input up: "layer 0", "layer 0, reverse", "layer 1"."""
+    """From the input up: "layer 0", "layer 0, reverse", "layer 1"."""
     norms: tuple[FloatArray, ...]
-    """(T,) each: ‖∂L/∂h_t‖ over all sequences and units, in float64."""
+    """(T,) each: ‖∂L/∂h_t‖ over all sequences and units."""
+    left: tuple[FloatArray, ...]
+    """(n+1,) each: what is left of the gradient of every sequence's last loss 0, 1, .., n steps
+    before it enters the layer. Of a reverse direction: of the first loss, so many steps behind."""
     verdicts: tuple[Verdict, ...]
-    """On each: what is left of the gradient on its way from the step where it enters.
-
-    Steps are counted from each sequence's own end (a reverse direction: from its beginning), and
-    those of n steps before are compared with the last ones of the same sequences.
-    """
+    """On what is left."""
 
     @property
     def verdict(self) -> Verdict:
@@ -64,9 +63,9 @@ def gradient_flow(
 ) -> GradientFlow:
     """Return how much of a loss's gradient reaches every step.
 
-    ∂L/∂h_t has come along all paths: of a loss at the end alone, what is left of it t steps before
-    the end. If every step has a loss, every step has a gradient, however little comes from later
-    ones: then ask `jacobian_products` or `contributions`.
+    ∂L/∂h_t comes along all paths. If every step has a loss, every step has a gradient, however
+    little of it has come from later ones; so the verdict is on the last loss of every sequence
+    alone: how much of its gradient is left, step by step back.
 
     Parameters
     ----------
@@ -95,29 +94,28 @@ def gradient_flow(
     >>> flow = gradient_flow(model, x, lambda y: softmax_cross_entropy(y, classes))
     >>> print(flow.verdict)
     """
-    x = in_float64(x)
     if isinstance(model, Sequential):
-        if not model._layers:
-            raise ValueError(f"model must have a recurrent layer, got {model}")
-        chain = chain_twin(model)
+        chain, time_major, dtype = chain_twin(model), False, model.modules[0].dtype
         initial = None if state is None else tuple(map(in_float64, state))
-        run = chain.forward(x, lengths=lengths, state=initial)
-        d_output = gradient_of(loss_of, run.output, model.modules[0].dtype)
-        found = run.backward(d_output, steps=True, input=False).modules
-        parts = [
-            ("", module, gradients, lengths)
-            for module, gradients in zip(chain.modules, found, strict=True)
-            if isinstance(module, RECURRENT)
-        ]
-        return flow_of(parts)
-    if not isinstance(model, RECURRENT):
+    elif isinstance(model, RECURRENT):
+        layer: Recurrent = twin(model, time_major=False)
+        chain, time_major, dtype = Sequential(layer), model.time_major, model.dtype
+        initial = None if state is None else (in_float64(state),)
+    else:
         kind = type(model).__name__
         raise TypeError(f"model must be an RNN, LSTM, GRU or Sequential, got {kind}")
-    layer: Recurrent = twin(model)
-    passed: Any = layer.forward(x, lengths=lengths, state=in_float64(state))
-    d_output = gradient_of(loss_of, passed.output, model.dtype)
-    gradients = passed.backward(d_output, steps=True, input=False)
-    return flow_of([("", layer, gradients, lengths)])
+    if not chain._layers:
+        raise ValueError(f"model must have a recurrent layer, got {model}")
+    if time_major and np.ndim(x) > 1:
+        x = np.swapaxes(x, 0, 1)
+    run = chain.forward(in_float64(x), lengths=lengths, state=initial)
+    d_output = _swapped(gradient_of(loss_of, _swapped(run.output, time_major), dtype), time_major)
+
+    def gradients_of(d: FloatArray) -> list[Gradients]:
+        return run.backward(d, steps=True, input=False, retain=True).modules
+
+    parts = [Part("", i, module, lengths) for i, module in enumerate(chain.modules)]
+    return flow_of(parts, gradients_of, d_output, lengths)
 
 
 def estimator_flow(
@@ -193,50 +191,101 @@ class RecordFlow(Plotted):
 # ---- from gradients to flow ----------------------------------------------------------------------
 
 
-_Part: TypeAlias = tuple[str, Recurrent, Gradients, Lengths | None]
+class Part(NamedTuple):
+    """A module of a network."""
+
+    prefix: str
+    """What its name begins with."""
+    place: int
+    """Of its gradients among all."""
+    module: Module
+    lengths: Lengths | None
+    """Of the sequences that it reads."""
 
 
-def flow_of(parts: Sequence[_Part]) -> GradientFlow:
-    """Return the flow through recurrent layers, from the input up.
+def flow_of(
+    parts: Sequence[Part],
+    gradients_of: Callable[[FloatArray], Sequence[Gradients]],
+    d_output: FloatArray,
+    lengths: Lengths | None,
+) -> GradientFlow:
+    """Return the flow through a network.
 
     Parameters
     ----------
-    parts : sequence of tuples
-        What the names begin with, a layer, its gradients with those of the steps, and lengths.
+    parts : sequence of Part
+        From the input up.
+    gradients_of : function
+        From a gradient of the output to those of all modules, with those of their steps.
+    d_output : array (B, T, K), or (B, K)
+        Gradient of the loss with respect to the output.
+    lengths : integer array (B,), optional
+        Of the output.
     """
+    recurrent = [part for part in parts if isinstance(part.module, RECURRENT)]
+    whole = last = first = gradients_of(d_output)
+    if d_output.ndim == 3:
+        last = gradients_of(_one_loss(d_output, lengths, -1))
+        if any(part.module.bidirectional for part in recurrent):  # type: ignore[attr-defined]
+            first = gradients_of(_one_loss(d_output, lengths, 0))
     names: list[str] = []
     norms: list[FloatArray] = []
-    verdicts: list[Verdict] = []
+    logs: list[FloatArray] = []
     below: dict[str, int] = {}
-    for prefix, layer, gradients, lengths in parts:
-        assert gradients.steps is not None
-        directions, count = 1 + layer.bidirectional, below.get(prefix, 0)
-        for i, d_h in enumerate(gradients.steps.hidden):  # (B, T, H)
-            level, reverse = divmod(i, directions)
-            sizes = norm(np.swapaxes(d_h, 0, 1) if layer.time_major else d_h, axis=-1)  # (B, T)
-            names.append(f"{prefix}layer {count + level}" + (", reverse" if reverse else ""))
-            norms.append(norm(sizes, axis=0))
-            verdicts.append(Verdict.of(_logs_left(sizes, lengths, bool(reverse))))
-        below[prefix] = count + layer.num_layers
-    return GradientFlow(tuple(names), tuple(norms), tuple(verdicts))
+    for prefix, place, module, steps in recurrent:
+        layer: Any = module
+        for i in range(layer.num_layers * (1 + layer.bidirectional)):
+            level, reverse = divmod(i, 1 + layer.bidirectional)
+            number = below.get(prefix, 0) + level
+            names.append(f"{prefix}layer {number}" + (", reverse" if reverse else ""))
+            norms.append(norm(_sizes(whole[place], i), axis=0))
+            sizes = _sizes((first if reverse else last)[place], i)
+            logs.append(_logs_left(sizes, steps, bool(reverse)))
+        below[prefix] = below.get(prefix, 0) + layer.num_layers
+    with np.errstate(over="ignore"):
+        left = tuple(map(np.exp, logs))
+    return GradientFlow(tuple(names), tuple(norms), left, tuple(map(Verdict.of, logs)))
+
+
+def _swapped(values: FloatArray, time_major: bool) -> FloatArray:
+    return np.swapaxes(values, 0, 1) if time_major else values
+
+
+def _sizes(gradients: Gradients, place: int) -> FloatArray:
+    """Return ‖∂L/∂h_t‖ over the units of one layer and direction, (B, T)."""
+    assert gradients.steps is not None
+    return norm(gradients.steps.hidden[place], axis=-1)
+
+
+def _one_loss(d_output: FloatArray, lengths: Lengths | None, which: int) -> FloatArray:
+    """Return `d_output` with 0 everywhere but at the last (-1) or first (0) loss of a sequence."""
+    there: NDArray[np.bool_] = np.any(d_output, axis=-1)
+    if (padding := padding_of(lengths, *there.shape)) is not None:
+        there &= ~padding
+    steps = there.shape[1]
+    place = there.argmax(axis=1) if which == 0 else steps - 1 - there[:, ::-1].argmax(axis=1)
+    chosen = there & (np.arange(steps) == place[:, np.newaxis])
+    return np.where(chosen[..., np.newaxis], d_output, 0.0)
 
 
 def _logs_left(sizes: FloatArray, lengths: Lengths | None, reverse: bool) -> FloatArray:
     """Return the logarithm of what is left after 0, 1, .. steps back, of norms (B, T).
 
-    It begins with the last step that has a gradient in any sequence.
+    Steps are counted from each sequence's own end (a reverse direction: from its beginning), and
+    what is left n steps before is compared with the last steps of the same sequences: those that
+    are longer than n. It begins with the last step that has a gradient in any sequence.
     """
     batch, steps = sizes.shape
     ends = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
     back = np.arange(ends.max(initial=0))
-    place = np.broadcast_to(back, (batch, len(back))) if reverse else ends[:, None] - 1 - back
-    there = back < ends[:, None]
+    there = back < ends[:, np.newaxis]
+    place = back if reverse else ends[:, np.newaxis] - 1 - back
     aligned = np.where(there, np.take_along_axis(sizes, np.where(there, place, 0), 1), 0.0)
     reached = aligned.any(axis=0)
     if not reached.any():
         return np.array([-np.inf])
-    first = int(reached.argmax())
-    aligned, there = aligned[:, first:], there[:, first:]
-    with np.errstate(divide="ignore"):
-        left = np.log(norm(aligned, axis=0)) - np.log(norm(aligned[:, :1] * there, axis=0))
-    return left
+    begin = int(reached.argmax())
+    aligned, there = aligned[:, begin:], there[:, begin:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs: FloatArray = np.log(norm(aligned, 0)) - np.log(norm(aligned[:, :1] * there, 0))
+    return logs

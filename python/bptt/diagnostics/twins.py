@@ -85,8 +85,9 @@ def norm(values: FloatArray, axis: int) -> FloatArray:
     """Return the Euclidean norm along an axis; no square leaves the range of float64."""
     largest = np.abs(values).max(axis=axis, keepdims=True, initial=0.0)
     scale = np.where(largest > 0.0, largest, 1.0)
-    result: FloatArray = np.sqrt(np.square(values / scale).sum(axis=axis)) * scale.squeeze(axis)
-    return result
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite ones become NaN
+        result: FloatArray = np.sqrt(np.square(values / scale).sum(axis=axis))
+        return result * scale.squeeze(axis)
 
 
 def states_of(state: State, layers: slice) -> State:

@@ -54,6 +54,8 @@ class Verdict:
 
     def __str__(self) -> str:
         """Return a plain sentence with the numbers."""
+        if self.factor == self.rate == 0.0:
+            return f"{self.kind}: the gradient is 0 after {_count(self.steps)}"
         over = f"{self.kind}: over {_count(self.steps)} the gradient"
         if self.reach is None:
             return f"{over} is multiplied by {self.factor:.2g}, {self.rate:.3g} a step"

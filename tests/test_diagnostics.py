@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -332,20 +331,20 @@ def test_wrong_arguments():
 
 
 def test_results_are_drawn_by_the_functions_for_them(monkeypatch):
-    kinds = ("flow", "jacobians", "contributions", "gates", "saliency")
-    names = [f"plot_{kind}" for kind in kinds]
-    drawn = {name: lambda result, ax, name=name: (name, result, ax) for name in names}
-    monkeypatch.setitem(sys.modules, "bptt.diagnostics.plots", SimpleNamespace(**drawn))
+    for kind in ("flow", "recorded", "jacobians", "contributions", "gates", "saliency"):
+        draw = lambda result, ax, kind=kind, **options: (f"plot_{kind}", result, ax, options)  # noqa: E731
+        monkeypatch.setattr(diagnostics.plots, f"plot_{kind}", draw)
     lstm, x = bptt.LSTM(3, 4, seed=0), np.ones((5, 3), np.float32)
     for name, result in {
         "plot_flow": diagnostics.gradient_flow(lstm, x[np.newaxis], loss),
         "plot_jacobians": diagnostics.jacobian_products(lstm, x),
         "plot_contributions": diagnostics.contributions(lstm, x, loss),
         "plot_gates": diagnostics.gate_trace(lstm, x),
+        "plot_recorded": diagnostics.RecordFlow(x),
         "plot_saliency": diagnostics.saliency(lstm, x),
     }.items():
-        assert result.plot() == (name, result, None)
-        assert result.plot("ax") == (name, result, "ax")
+        assert result.plot() == (name, result, None, {})
+        assert result.plot("ax", gate="input") == (name, result, "ax", {"gate": "input"})
 
 
 ALONE = """

@@ -14,6 +14,7 @@ the network's dtype: products of many steps leave the range of float32. Results 
 which need NumPy alone; their method `plot` needs matplotlib (``pip install 'bptt[plot]'``).
 """
 
+from bptt.diagnostics import plots
 from bptt.diagnostics.contributions import Contributions, contributions
 from bptt.diagnostics.flow import GradientFlow, RecordFlow, estimator_flow, gradient_flow
 from bptt.diagnostics.gates import GateTrace, gate_trace
@@ -34,5 +35,6 @@ __all__ = [
     "gate_trace",
     "gradient_flow",
     "jacobian_products",
+    "plots",
     "saliency",
 ]

@@ -171,9 +171,9 @@ class RecordFlow(Plotted):
 
     _drawn_by: ClassVar[str] = "plot_recorded"
 
-    X: Any
-    y: Any = None
-    lengths: Any = None
+    X: Any = field(repr=False)
+    y: Any = field(default=None, repr=False)
+    lengths: Any = field(default=None, repr=False)
     flows: list[GradientFlow] = field(default_factory=list, repr=False)
 
     def on_train_begin(self, training: Training) -> None:

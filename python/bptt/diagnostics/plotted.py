@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, ClassVar
+
+from bptt.diagnostics import plots
 
 
 class Plotted:
-    """Base of all results: drawing is elsewhere, and imported when something is drawn."""
+    """Base of all results, each of which a function of `bptt.diagnostics.plots` draws."""
 
-    _drawn_by: ClassVar[str]  # function of `bptt.diagnostics.plots`
+    _drawn_by: ClassVar[str]  # name of the function
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw it.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to; by default in a new figure.
+        **options
+            As the function has, such as `gate` of `plots.plot_gates`.
 
         Returns
         -------
@@ -28,5 +31,4 @@ class Plotted:
         ImportError
             If matplotlib is not installed.
         """
-        plots = import_module("bptt.diagnostics.plots")
-        return getattr(plots, self._drawn_by)(self, ax)
+        return getattr(plots, self._drawn_by)(self, ax, **options)

@@ -44,12 +44,15 @@ def saliency(
 ) -> Saliency:
     """Return the gradient of one output with respect to the input of every step.
 
-    K. Simonyan, A. Vedaldi and A. Zisserman (2014), Deep inside convolutional networks.
+    K. Simonyan, A. Vedaldi and A. Zisserman (2014), Deep inside convolutional networks: visualising
+    image classification models and saliency maps.
 
     Parameters
     ----------
     model : RNN, LSTM, GRU, Sequential or fitted estimator
-        Outputs of classifiers, taggers and language models are logits.
+        Outputs of classifiers, taggers and language models are logits. Of an estimator with
+        ``scale=True``, output and input are the scaled ones; with ``feedback=True``, x_t has the
+        predicted label of the step before behind it.
     x : float array (T, features), or integer array (T,); or, of an estimator, one sequence
         One sequence, without a batch axis.
     output : int, or class or token of an estimator, optional

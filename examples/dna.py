@@ -1,0 +1,143 @@
+"""Splice junctions: where in a gene does a coding part end or begin?
+
+Task: a window of 60 letters of DNA. Is its middle the border from a coding part to a non-coding one
+(exon to intron, "ei"), the border back ("ie"), or neither ("n")?
+Shape: many-to-one; the letters are read one by one, and a mark stands in the middle.
+Cell: LSTM, in both directions, for what matters lies on both sides of the middle; the largest value
+of every unit over the window is what the classifier sees.
+Data: 3,186 windows of primate genes from GenBank, UCI "Molecular Biology (Splice-junction Gene
+Sequences)", as in Debian's r-cran-mlbench (GPL-2). Windows that come twice are dropped: 3,001 are
+left, 2,000 to learn, 400 to choose when to stop, 601 for the test.
+Takes: 10 seconds. Reached: 96.2 % of the test windows. The most frequent class of the four letters
+around the middle: 89.9 %; logistic regression on all letters at their places: 95.8 %. Without the
+mark, the network has to count letters to find the middle, and reaches 94 %.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from bptt import SequenceClassifier
+from examples._common import Example, Options, Report
+from examples._data import debian_file
+
+LETTERS, WINDOW, MIDDLE = "ACGT", 60, 30
+
+
+def windows() -> tuple[list[str], list[str]]:
+    """Return the windows, each once, and their classes.
+
+    R's file is a table of 181 factors in big-endian integers: three bits a letter, and the class.
+    """
+    path = debian_file("r-cran-mlbench", "usr/lib/R/site-library/mlbench/data/DNA.rda")
+    rows = 3186
+    factor = struct.pack(">ii", 0x30D, rows)  # what every column of the table begins with
+    parts = lzma.decompress(path.read_bytes()).split(factor)[1:]
+    columns = [np.frombuffer(part, ">i4", rows) for part in parts]
+    bits = np.stack(columns[:-1], axis=1).reshape(rows, WINDOW, 3) == 2  # A 100 C 010 G 001 T 000
+    ids = np.where(bits.any(axis=2), bits.argmax(axis=2), 3)
+    texts = ["".join(LETTERS[i] for i in row) for row in ids]
+    classes = dict(zip(texts, (("ei", "ie", "n")[k - 1] for k in columns[-1]), strict=True))
+    return list(classes), list(classes.values())
+
+
+def marked(texts: list[str]) -> list[str]:
+    """Put the mark in the middle."""
+    return [f"{text[:MIDDLE]}|{text[MIDDLE:]}" for text in texts]
+
+
+def run(options: Options) -> Report:
+    """Learn, stop where the validation loss is lowest, and test."""
+    texts, classes = windows()
+    order = np.random.default_rng(options.seed).permutation(len(texts))
+    texts, classes = [texts[i] for i in order], [classes[i] for i in order]
+    learn, stop = (800, 1000) if options.quick else (2000, 2400)
+    model = SequenceClassifier(
+        cell=options.cell,
+        bidirectional=options.bidirectional,
+        hidden_size=32,
+        pool="max",
+        dropout=0.3,
+        learning_rate=0.01,
+        epochs=10 if options.quick else 20,
+        patience=6,
+        random_state=options.seed,
+    )
+    held_out = marked(texts[learn:stop]), classes[learn:stop]
+    model.fit(marked(texts[:learn]), classes[:learn], validation=held_out)
+
+    known, test = (texts[:stop], classes[:stop]), (texts[stop:], classes[stop:])
+    if options.plot:
+        draw(model, *test, options.plot, count=10 if options.quick else 100)
+    places = np.array([[[a == b for b in LETTERS] for a in text] for text in texts], np.float32)
+    places = places.reshape(len(texts), -1)
+    regression = LogisticRegression(C=0.1, max_iter=1000).fit(places[:stop], classes[:stop])
+    return Report(
+        "accuracy",
+        model.score(marked(test[0]), test[1]),
+        "most frequent class of the four letters around the middle",
+        around_the_middle(known, test),
+        f"mlbench DNA (splice junctions), {len(test[0])} test windows",
+        target=0.93,
+        also={
+            "logistic regression": f"{regression.score(places[stop:], test[1]):.4g}",
+            "validation": f"{model.score(*held_out):.4g}",
+        },
+    )
+
+
+def around_the_middle(
+    known: tuple[list[str], list[str]], test: tuple[list[str], list[str]]
+) -> float:
+    """Return the accuracy of the most frequent class of the same four letters."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, kind in zip(*known, strict=True):
+        seen[text[MIDDLE - 2 : MIDDLE + 2]][kind] += 1
+    usual = Counter(known[1]).most_common(1)[0][0]
+    guesses = [
+        max(seen[four], key=seen[four].__getitem__) if four in seen else usual
+        for four in (text[MIDDLE - 2 : MIDDLE + 2] for text in test[0])
+    ]
+    return float(np.mean(np.array(guesses) == test[1]))
+
+
+def draw(
+    model: SequenceClassifier, texts: list[str], classes: list[str], folder: Path, count: int
+) -> None:
+    """Show what every place means to the network: change its letter, and see how sure it stays."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 1, figsize=(10, 5.6), layout="constrained")
+    titles = {"ei": "exon | intron", "ie": "intron | exon"}
+    for ax, (kind, title), colour in zip(axes, titles.items(), ("#0072B2", "#D55E00"), strict=True):
+        chosen = [text for text, found in zip(texts, classes, strict=True) if found == kind][:count]
+        changed = [
+            text[:i] + LETTERS[(LETTERS.index(text[i]) + by) % 4] + text[i + 1 :]
+            for text in chosen
+            for i in range(WINDOW)
+            for by in range(4)
+        ]
+        column = list(model.classes_).index(kind)
+        sure = model.predict_proba(marked(changed))[:, column].reshape(len(chosen), WINDOW, 4)
+        ax.bar(range(WINDOW), (sure[..., :1] - sure[..., 1:]).mean(axis=(0, 2)), color=colour)
+        usual = [Counter(column).most_common(1)[0][0] for column in zip(*chosen, strict=True)]
+        ax.set_xticks(range(WINDOW), usual, size=8)
+        ax.tick_params(axis="x", length=0)
+        ax.axvline(MIDDLE - 0.5, color="0.4", linestyle=":")
+        ax.set_title(f"{title}: what every letter means to the network")
+        ax.set_ylabel("probability lost if\nthe letter changes")
+    axes[1].set_xlabel("the commonest letters, 30 before the border and 30 behind it")
+    figure.savefig(folder / "dna.png", dpi=100)
+    plt.close(figure)
+
+
+example = Example(__doc__, run, bidirectional=True, compare=True)
+
+if __name__ == "__main__":
+    example.main()

@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK: dict[str, float] = {
     "dna": 0.90,
     "speech": 0.95,
+    "forecasting": 3.2,
 }
 
 

@@ -47,6 +47,10 @@ def test_a_word_for_each_condition(kind, cell):
     assert model.score(X, ["one", "2", "three", "four", "5"]) == pytest.approx(0.6)
     assert model.score(X[:2], ["one", "2"], sample_weight=[3, 1]) == pytest.approx(0.75)
     assert model.sample(X, top_p=0.8, random_state=0) == WORDS
+    right, wrong = (np.concatenate(model.surprisal(X, y)) for y in (WORDS, WORDS[::-1]))
+    assert right.shape == wrong.shape == (sum(map(len, WORDS)) + 5,)
+    assert right.mean() < 0.05
+    assert wrong.mean() > 1
 
 
 @pytest.mark.parametrize(

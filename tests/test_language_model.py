@@ -70,6 +70,9 @@ def test_score_is_the_mean_over_all_tokens(words):
         for t, token in enumerate([*text, "<stop>"]):
             bits.append(-np.log2(words.next_token(text[:t])[token]))
     assert words.score(X) == pytest.approx(-np.mean(bits), rel=1e-4)
+    found = words.surprisal(X)
+    assert [len(one) for one in found] == [5, 3, 1, 3]
+    np.testing.assert_allclose(np.concatenate(found), bits, rtol=1e-4, atol=1e-5)
     weighted = words.score(X, sample_weight=[0, 0, 0, 2])
     assert weighted == pytest.approx(-np.mean(bits[-3:]), rel=1e-4)
 
@@ -225,7 +228,7 @@ def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
     score = model.score(LONG[:1])
     assert model.history_["validation_loss"][-1] == pytest.approx(-score * np.log(2), rel=1e-10)
     both = model.score(LONG)
-    monkeypatch.setattr("bptt.language_model._SCORED_TOGETHER", 9)
+    monkeypatch.setattr("bptt.writing._JUDGED_TOGETHER", 9)
     assert model.score(LONG) == pytest.approx(both, rel=1e-10)
 
 

@@ -115,6 +115,17 @@ class SequenceGenerator(WritingEstimator):
         right = [np.array_equal(one[0].tokens, wanted[i]) for i, one in enumerate(found)]
         return float(np.average(right, weights=self._weights(sample_weight, len(right))))
 
+    def surprisal(self, X: Any, y: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
+        """Return how unexpected each token of y is, given its input and the tokens before it.
+
+        Returns
+        -------
+        list of float64 arrays (T + 1,), one a sequence
+            -log2 of the probability of its T tokens and of its "<stop>": their mean are the bits
+            per token.
+        """
+        return self._surprisal(self._learner(), self._data(X, y, lengths))
+
     def _search(self, X: Any) -> list[list[Hypothesis]]:
         condition = self._condition(X)
         found: list[list[Hypothesis]] = []

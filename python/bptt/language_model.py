@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt import batches, checks
 from bptt.beam import reordered
 from bptt.checks import FloatArray
 from bptt.decoder import Decoder, Ids
-from bptt.losses import softmax, softmax_cross_entropy
+from bptt.losses import softmax
 from bptt.module import Module
 from bptt.pooling import State
 from bptt.stream import StreamData, StreamWriter
 from bptt.supervised import PREDICTED_TOGETHER
 from bptt.target_encoder import TargetEncoder, Text
 from bptt.writing import TokenData, Writer, WritingEstimator, generator_of
-
-_SCORED_TOGETHER = 1000  # steps
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -184,21 +182,23 @@ class LanguageModel(WritingEstimator):
         The "<stop>" of every sequence counts as a token. `y` is not used.
         """
         data = self._whole(X, lengths, sample_weight)
-        nats = weight = 0.0
-        for indices in batches.in_order(data.lengths, PREDICTED_TOGETHER):
-            batch, state = data.batch(indices), None
-            for first in range(0, batch.tokens.shape[1], _SCORED_TOGETHER):
-                part = batch.part(slice(first, first + _SCORED_TOGETHER))
-                logits, state = self.decoder_(part.tokens, lengths=part.lengths, state=state)
-                nats += softmax_cross_entropy(
-                    logits, part.targets, lengths=part.lengths, weights=part.weights
-                ).value
-                weight += part.weight
-        return -nats / weight / math.log(2.0)
+        bits = [one.sum() for one in self._surprisal(self._writer(), data)]
+        weights = np.ones(len(bits)) if data.weights is None else data.weights
+        return -float(weights @ bits / (weights @ data.lengths))
 
     def perplexity(self, X: Any, lengths: Any = None) -> float:
         """Return 2 to the power of the bits per token: 1 at best, V if it knows nothing."""
         return float(2.0 ** -self.score(X, lengths=lengths))
+
+    def surprisal(self, X: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
+        """Return how unexpected each token is: -log2 of its probability, given those before it.
+
+        Returns
+        -------
+        list of float64 arrays (T + 1,), one a sequence
+            Bits of its T tokens and of its "<stop>". 0 is what had to come; 10 is one in 1024.
+        """
+        return self._surprisal(self._writer(), self._whole(X, lengths))
 
     # ---- what `SequenceEstimator` builds on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from bptt import checks
+from bptt import batches, checks
 from bptt.checks import FloatArray
 from bptt.decoder import Decoder, teacher_forcing
 from bptt.dropout import Dropout
@@ -23,9 +24,11 @@ from bptt.pooling import State
 from bptt.recurrent import LSTM
 from bptt.run import LSTMState
 from bptt.sequences import Sequences
-from bptt.supervised import split_indices
+from bptt.supervised import PREDICTED_TOGETHER, split_indices
 from bptt.target_encoder import TargetEncoder
 from bptt.training import Score, Step
+
+_JUDGED_TOGETHER = 1000  # steps
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,19 @@ class Writer:
         state = self.begin(batch.condition)
         return self.decoder(batch.tokens, lengths=batch.lengths, state=state)[0]
 
+    def surprisal(self, batch: TokenBatch) -> NDArray[np.float64]:
+        """Return the bits of all targets, (B, S), in the memory of some steps."""
+        state = self.begin(batch.condition)
+        bits: NDArray[np.float64] = np.empty(batch.tokens.shape)
+        for first in range(0, bits.shape[1], _JUDGED_TOGETHER):
+            steps = slice(first, first + _JUDGED_TOGETHER)
+            part = batch.part(steps)
+            logits, state = self.decoder(part.tokens, lengths=part.lengths, state=state)
+            logits -= logits.max(axis=2, keepdims=True)
+            right = np.take_along_axis(logits, part.targets[..., np.newaxis], axis=2)[..., 0]
+            bits[:, steps] = np.log(np.exp(logits).sum(axis=2)) - right
+        return bits / math.log(2.0)
+
     def begin(self, condition: NDArray[Any] | None) -> State | None:
         """Return the initial state."""
         if self.condition is None or condition is None:
@@ -205,6 +221,16 @@ class WritingEstimator(SequenceEstimator):
     ) -> TokenData:
         encoder = self.target_encoder_
         return TokenData(sequences, encoder.start, encoder.stop, condition, weights)
+
+    def _surprisal(self, writer: Writer, data: TokenData) -> list[NDArray[np.float64]]:
+        found = [np.empty(0)] * len(data.lengths)
+        for indices in batches.in_order(data.lengths, PREDICTED_TOGETHER):
+            batch = data.batch(indices)
+            for i, bits, length in zip(
+                indices, writer.surprisal(batch), batch.lengths, strict=True
+            ):
+                found[i] = bits[:length]
+        return found
 
     def _make_decoder(self, size: int, seeds: np.random.Generator) -> Decoder:
         """[embedding] -> recurrent -> [dropout] -> scores of `size` tokens."""

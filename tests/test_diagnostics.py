@@ -299,15 +299,16 @@ def test_the_largest_output_is_looked_at_by_default():
 
 def test_wrong_arguments():
     lstm, x = bptt.LSTM(3, 4, seed=0), np.zeros((5, 3), np.float32)
-    head = bptt.Sequential(bptt.Linear(3, 2, seed=0))
+    head = bptt.Sequential(bptt.Dropout(0.5))
     flow, gates, saliency = (
         diagnostics.gradient_flow,
         diagnostics.gate_trace,
         diagnostics.saliency,
     )
     types = {
-        "an RNN, LSTM, GRU or Sequential, got Linear": lambda: flow(head.modules[0], x, loss),
+        "an RNN, LSTM, GRU or Sequential, got Dropout": lambda: flow(head.modules[0], x, loss),
         "loss_of must be a function, got float": lambda: flow(lstm, x[None], 1.0),
+        "state must be a tuple of states, .* got int": lambda: flow(chain(), IDS, loss, state=1),
         "must return a pair, .* got float": lambda: flow(lstm, x[None], lambda y: 1.0),
         "Sequential or an estimator, got dict": lambda: gates({}, x),
         "x must be a NumPy array, got list": lambda: gates(lstm, [1]),

@@ -25,6 +25,7 @@ from bptt.module import Gradients, Module
 from bptt.padding import lengths_of, padding_of
 from bptt.pooling import Recurrent, State
 from bptt.sequential import Lengths, Sequential
+from bptt.sequential_run import as_states
 
 if TYPE_CHECKING:
     from bptt.estimator import SequenceEstimator
@@ -94,18 +95,18 @@ def gradient_flow(
     >>> flow = gradient_flow(model, x, lambda y: softmax_cross_entropy(y, classes))
     >>> print(flow.verdict)
     """
-    if isinstance(model, Sequential):
-        chain, time_major, dtype = chain_twin(model), False, model.modules[0].dtype
-        initial = None if state is None else tuple(map(in_float64, state))
-    elif isinstance(model, RECURRENT):
-        layer: Recurrent = twin(model, time_major=False)
-        chain, time_major, dtype = Sequential(layer), model.time_major, model.dtype
-        initial = None if state is None else (in_float64(state),)
-    else:
+    if isinstance(model, RECURRENT):
+        chain = Sequential(twin(model, time_major=False))
+        time_major, dtype, states = model.time_major, model.dtype, (state,)
+    elif not isinstance(model, Sequential):
         kind = type(model).__name__
         raise TypeError(f"model must be an RNN, LSTM, GRU or Sequential, got {kind}")
-    if not chain._layers:
+    elif not model._layers:
         raise ValueError(f"model must have a recurrent layer, got {model}")
+    else:
+        chain = chain_twin(model)
+        time_major, dtype, states = False, model.modules[0].dtype, state
+    initial = [in_float64(part) for part in as_states("state", states, len(chain._layers))]
     if time_major and np.ndim(x) > 1:
         x = np.swapaxes(x, 0, 1)
     run = chain.forward(in_float64(x), lengths=lengths, state=initial)

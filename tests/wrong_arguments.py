@@ -505,7 +505,7 @@ STATE: Rows = [
     (wrong, TypeError, f"state must be a mapping of arrays, got {type(wrong).__name__}")
     for wrong in (None, [1], 3)
 ]
-KINDS = "RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention"
+KINDS = "RNN, LSTM, GRU, Linear, Embedding, EmbeddingBag, Dropout, Attention"
 
 NO_IDS: Rows = [
     ([0], TypeError, "ids must be a NumPy array, got list"),

@@ -21,6 +21,7 @@ from bptt.config import config, show_config
 from bptt.denormals import get_flush_denormals, set_flush_denormals
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.embedding_bag import EmbeddingBag
 from bptt.estimator_file import ESTIMATORS as _ESTIMATORS
 from bptt.estimator_file import load_estimator
 from bptt.linear import Linear
@@ -59,6 +60,7 @@ __all__ = [
     "Attention",
     "Dropout",
     "Embedding",
+    "EmbeddingBag",
     "EncoderDecoder",
     "Gradients",
     "LSTMState",

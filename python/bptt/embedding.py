@@ -168,14 +168,19 @@ class EmbeddingRun:
         checks.array("d_output", d_output, self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
-        sequences = _as_sequences(self._ids, self._lengths)
+        ids, lengths, d = self._in_steps(d_output)
+        sequences = _as_sequences(ids, lengths)
         kernels.embedding_backward(
             sequences,
-            self._lengths,
-            d_output.reshape(*sequences.shape, d_output.shape[-1]),
+            lengths,
+            d.reshape(*sequences.shape, d.shape[-1]),
             self._layout.views(flat)["weight"],
         )
         return Gradients(self._layout, flat, None)
+
+    def _in_steps(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
+        """Return ids, lengths, and the gradient of each id's vector."""
+        return self._ids, self._lengths, d_output
 
 
 def _as_sequences(ids: object, lengths: object) -> NDArray[Any]:

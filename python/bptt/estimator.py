@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bptt import checks
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.embedding_bag import EmbeddingBag
 from bptt.estimator_file import read_estimator, write_estimator
 from bptt.history import History
 from bptt.linear import Linear
@@ -350,7 +351,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         size = self.encoder_.size
         first: list[Module] = []
         if self.encoder_.kind == "ids" and self.embedding_size is not None:
-            first.append(Embedding(size, self.embedding_size, **self._common(seeds)))
+            kind = Embedding if self.encoder_.affixes is None else EmbeddingBag
+            first.append(kind(size, self.embedding_size, **self._common(seeds)))
             size = self.embedding_size
         chain = self._chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
@@ -370,9 +372,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """The arguments that every module has."""
         return {"dtype": self.dtype, "seed": int(seeds.integers(_MOST_SEED))}
 
-    def _learn_input(self, X: Any, lengths: Any) -> None:
+    def _learn_input(self, X: Any, lengths: Any, **options: Any) -> None:
         self.encoder_ = SequenceEncoder(
-            tokens=self.tokens, min_count=self.min_count, dtype=self.dtype, scale=self.scale
+            tokens=self.tokens,
+            min_count=self.min_count,
+            dtype=self.dtype,
+            scale=self.scale,
+            **options,
         ).fit(X, lengths)
         if self.encoder_.kind == "features":
             self.n_features_in_ = self.encoder_.size

@@ -7,14 +7,16 @@ A list of strings, of token lists, of id arrays or of float arrays, or a padded 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt import checks
+from bptt.affixes import affixes_of
 from bptt.flattening import count_features, count_ids, flat_features, flat_ids
 from bptt.reading import KINDS, read
 from bptt.scaling import Scaling
@@ -91,6 +93,9 @@ class SequenceEncoder:
     scale : bool
         Whether every feature is brought to mean 0 and deviation 1, as those of the sequences to
         `fit` are.
+    affixes : int, optional
+        If given, tokens must be words, and every step has several ids: the word's, and those of
+        what `affixes_of` finds in it, in a vocabulary of their own whose ids come behind.
 
     Attributes
     ----------
@@ -101,13 +106,16 @@ class SequenceEncoder:
         None if the sequences are not text.
     scaling : Scaling or None
         None if features stay as they are.
-    tokens : as given
+    parts : Vocabulary or None
+        That of affixes and shapes.
+    tokens, affixes : as given
     """
 
     kind: str
     size: int
     vocabulary: Vocabulary | None
     scaling: Scaling | None
+    parts: Vocabulary | None
 
     def __init__(
         self,
@@ -117,6 +125,7 @@ class SequenceEncoder:
         special: Sequence[str] = (),
         dtype: str = "float32",
         scale: bool = False,
+        affixes: int | None = None,
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -125,6 +134,9 @@ class SequenceEncoder:
         self._special = tuple(special)
         self._dtype = checks.dtype("dtype", dtype)
         self._scale = checks.flag("scale", scale)
+        self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
+        if affixes is not None and tokens == "characters":
+            raise ValueError("affixes need words: tokens='words' or None, got 'characters'")
 
     def fit(self, X: Any, lengths: Any = None) -> SequenceEncoder:
         """Learn the kind of the sequences, and their tokens or the number of their features.
@@ -149,15 +161,21 @@ class SequenceEncoder:
                 "X must have at least one step, got none: "
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
-        vocabulary = None
+        vocabulary = parts = None
+        if self.affixes is not None and raw.kind != "tokens":
+            raise TypeError(f"X must hold strings, to have affixes, got {KINDS[raw.kind]}")
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)
             vocabulary = Vocabulary.of(raw.items, special=special, min_count=self._min_count)
             size = len(vocabulary)
+            if self.affixes is not None:
+                found = (part for item in raw.items for part in self._parts_of(item))
+                parts = Vocabulary.of(found, special=(UNKNOWN,), min_count=self._min_count)
+                size += len(parts)
         else:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
-        self.vocabulary = vocabulary
+        self.vocabulary, self.parts = vocabulary, parts
         self.scaling = None
         if self._scale and self.kind == "features":
             sequences = self.transform(X, lengths)
@@ -180,13 +198,28 @@ class SequenceEncoder:
         if raw.kind not in (learned, None) and not integers:
             raise TypeError(f"X must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
         if self.vocabulary is not None:
-            return Sequences.of(map(self.vocabulary.ids, raw.items))
+            return Sequences.of(map(self._ids, raw.items))
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
         flat, starts = flat_features(raw, self.size, self._dtype)
         if self.scaling is not None:
             flat = self.scaling.apply(flat)
         return Sequences(flat, starts, raw.lengths)
+
+    def _ids(self, words: list[str]) -> NDArray[np.int32]:
+        """Return the ids of one text, (T,), or with affixes (T, 1 + number of parts)."""
+        assert self.vocabulary is not None
+        ids = self.vocabulary.ids(words)
+        if self.parts is None or self.affixes is None:
+            return ids
+        count = len(affixes_of("", self.affixes))
+        flat = chain.from_iterable(self._parts_of(words))
+        parts = self.parts.ids(flat).reshape(len(ids), count) + np.int32(len(self.vocabulary))
+        return np.concatenate([ids[:, np.newaxis], parts], axis=1)
+
+    def _parts_of(self, words: list[str]) -> Iterator[list[str]]:
+        assert self.affixes is not None
+        return (affixes_of(word, self.affixes) for word in words)
 
     def cut(self, text: Any) -> list[str]:
         """Return the tokens of one text, or of what has been cut already.
@@ -213,6 +246,8 @@ class SequenceEncoder:
             "size": self.size,
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
             "scaling": None if self.scaling is None else self.scaling.to_dict(),
+            "affixes": self.affixes,
+            "parts": None if self.parts is None else list(self.parts.tokens),
         }
 
     @classmethod
@@ -224,16 +259,16 @@ class SequenceEncoder:
         KeyError, TypeError, ValueError
             If it has described no such thing.
         """
-        names = ("tokens", "min_count", "special", "dtype", "scale")
+        names = ("tokens", "min_count", "special", "dtype", "scale", "affixes")
         encoder = cls(**{name: content[name] for name in names})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
         scaling = content["scaling"]
         encoder.scaling = None if scaling is None else Scaling.from_dict(scaling)
-        tokens = content["vocabulary"]
+        tokens, parts = content["vocabulary"], content["parts"]
         encoder.vocabulary = None if tokens is None else Vocabulary(tokens)
-        if tokens is not None and encoder.size != len(tokens):
-            raise ValueError(
-                f"size must be the number of tokens, {len(tokens)}, got {encoder.size}"
-            )
+        encoder.parts = None if parts is None else Vocabulary(parts)
+        count = len(tokens or ()) + len(parts or ())
+        if tokens is not None and encoder.size != count:
+            raise ValueError(f"size must be the number of tokens, {count}, got {encoder.size}")
         return encoder

@@ -15,6 +15,7 @@ from bptt import checks
 from bptt.checks import FloatArray
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.embedding_bag import EmbeddingBag
 from bptt.linear import Linear
 from bptt.module import Module
 from bptt.padding import Padding, padding_of, without_padding
@@ -239,7 +240,8 @@ class Sequential:
             x = x[np.newaxis]
         if lengths is None:
             return x, None
-        check_sequences("lengths needs x of", x)
+        if not isinstance(self.modules[0], EmbeddingBag):  # which checks itself
+            check_sequences("lengths needs x of", x)
         padding = padding_of(lengths, *x.shape[:2])
         unread = isinstance(self.modules[0], (Embedding, *_RECURRENT)) and not self.skip_input
         return x if unread else without_padding(x, padding), padding

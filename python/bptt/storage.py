@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from bptt.attention import Attention
 from bptt.dropout import Dropout
 from bptt.embedding import Embedding
+from bptt.embedding_bag import EmbeddingBag
 from bptt.files import as_path, read_file, write_file
 from bptt.linear import Linear
 from bptt.module import Module
 from bptt.recurrent import GRU, LSTM, RNN
 
 _CLASSES: dict[str, type[Module]] = {
-    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Attention)
+    kind.__name__: kind
+    for kind in (RNN, LSTM, GRU, Linear, Embedding, EmbeddingBag, Dropout, Attention)
 }
 
 

@@ -38,6 +38,10 @@ class SequenceTagger(SequenceEstimator):
         Whether the label of the step before is an input too: the right one in training (teacher
         forcing), the predicted one in prediction, which then goes step by step. Tokens are embedded
         (in `hidden_size` numbers, if there is no `embedding_size`). Not if `bidirectional`.
+    affixes : int, optional
+        If given, words are known by their looks, too: the vector of a word is the sum of its own
+        and those of its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last
+        1 .. `affixes` letters; so new words are not wholly unknown. Needs an `embedding_size`.
     label_smoothing : float
         Part, in [0, 1), of the target distribution that is spread over all labels.
     and the others
@@ -59,6 +63,7 @@ class SequenceTagger(SequenceEstimator):
 
     skip_input: bool = False
     feedback: bool = False
+    affixes: int | None = None
     label_smoothing: float = 0.0
 
     def __sklearn_tags__(self) -> Any:
@@ -70,6 +75,8 @@ class SequenceTagger(SequenceEstimator):
         super()._check_parameters()
         checks.flag("skip_input", self.skip_input)
         checks.fraction("label_smoothing", self.label_smoothing)
+        if self.affixes is not None and (self.embedding_size is None or self.feedback):
+            raise ValueError("affixes needs an embedding_size, and feedback=False")
         if checks.flag("feedback", self.feedback) and self.bidirectional:
             raise ValueError(
                 "feedback=True needs bidirectional=False: "
@@ -79,7 +86,7 @@ class SequenceTagger(SequenceEstimator):
     def _begin(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        self._learn_input(X, lengths)
+        self._learn_input(X, lengths, affixes=self.affixes)
         labels = LabelEncoder(steps=True)
         self._labels = labels.fit(y, lengths) if classes is None else labels.fit([classes])
         self.classes_ = self._labels.classes_

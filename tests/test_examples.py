@@ -26,6 +26,11 @@ QUICK: dict[str, float] = {
     "dna": 0.90,
     "speech": 0.95,
     "forecasting": 3.2,
+    "translation": 0.27,
+    # Milliseconds; they stop if they do not agree with the code they are compared with.
+    "pretrained.g2p": 20,
+    "pretrained.vad": 10,
+    "pretrained.hindi": 300,
 }
 
 

@@ -25,6 +25,7 @@ QUICK: dict[str, float] = {
     "autocomplete": 3.35,
     "dna": 0.90,
     "speech": 0.95,
+    "activity": 0.74,
     "forecasting": 3.2,
     "translation": 0.27,
     # Milliseconds; they stop if they do not agree with the code they are compared with.

@@ -241,7 +241,10 @@ def test_interrupted_while_saving(text, monkeypatch, capsys):
         (["--output", "none/model"], "cannot save none/model: No such file or directory"),
         (["--output", "bytes/model"], "cannot save bytes/model: Not a directory"),
         (["--output", "m" * 300], "File name too long"),
-        (["--text", "text.txt", "--output", "./text.txt"], "cannot save text.txt: it is the text"),
+        (
+            ["--text", "text.txt", "--output", "./text.txt"],
+            "cannot save text.txt: it is the file",
+        ),
         (["--load", "none"], "cannot load none: there is no such file"),
         (["--load", "."], "cannot load .: there is no such file"),
         (["--load", "bytes"], "cannot load bytes: "),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import bptt
 from bptt import bench, demo
+from bptt.commands import generate, predict, train
 from bptt.options import CommandError
 
 PROGRAM = "python -m bptt"
-COMMANDS = (demo, bench)  # modules with NAME, SUMMARY, add_arguments(parser) and run(arguments)
+# Modules with NAME, SUMMARY, USAGE, EXAMPLES, add_arguments(parser) and run(arguments).
+COMMANDS = (train, predict, generate, demo, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,13 +53,20 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
-            description=command.__doc__,
-            usage=f"{PROGRAM} {command.NAME} [options]",
+            description=_filled(command.__doc__ or ""),
+            epilog=command.EXAMPLES,
+            usage=f"{PROGRAM} {command.NAME} {command.USAGE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         command.add_arguments(added)
         added.set_defaults(run=command.run)
     return parser
+
+
+def _filled(text: str) -> str:
+    """Break the lines of every paragraph anew."""
+    return "\n\n".join(textwrap.fill(part, 79) for part in text.strip().split("\n\n"))
 
 
 def _prepare_output() -> None:

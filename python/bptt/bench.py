@@ -30,6 +30,11 @@ from bptt.recurrent import GRU, LSTM, RNN
 
 NAME = "bench"
 SUMMARY = "measure how fast the layers are on this machine"
+USAGE = "[options]"
+EXAMPLES = """\
+examples:
+  python -m bptt bench
+  python -m bptt bench --json rates.json"""
 CELLS: dict[str, tuple[str, int, Callable[..., RNN | LSTM | GRU]]] = {  # title, gates per unit
     "rnn": ("RNN", 1, RNN),
     "lstm": ("LSTM", 4, LSTM),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bptt import display
 from bptt.autocomplete import Autocomplete, Epoch
 from bptt.comparison import compare_apart
-from bptt.options import CommandError, learning_rate, positive_integer, seed
+from bptt.options import (
+    CommandError,
+    check_output,
+    learning_rate,
+    positive_integer,
+    require,
+    seed,
+)
 from bptt.recurrent import GRU, LSTM, RNN
 from bptt.text import (
     LONGEST,
@@ -28,6 +32,11 @@ from bptt.text import (
 
 NAME = "demo"
 SUMMARY = "learn to complete the words of a text"
+USAGE = "[options]"
+EXAMPLES = """\
+examples:
+  python -m bptt demo
+  python -m bptt demo --text book.txt --epochs 20 --prompt re"""
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 PROMPTS = ("d", "re", "int")
 FEWEST = 20  # words: below, there is nothing to learn from
@@ -103,12 +112,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.load is not None:
         _show_loaded(arguments)
         return
-    _require("tqdm", "safetensors.numpy")
+    require("tqdm", "safetensors.numpy")
     import_module("tqdm").tqdm.get_lock()  # imports what a bar needs
     data = _read(arguments.text)
     vocabulary = Vocabulary.of(data.learnt + data.held_out)
     prompts = _prompts(arguments.prompt, vocabulary, _beginnings(data.learnt))
-    _check_output(arguments.output, arguments.text)
+    check_output(arguments.output, arguments.text, overwrite=True)
     model = _new_model(vocabulary, arguments)
     display.data(data.source, data.learnt, data.held_out, vocabulary)
     display.model(model)
@@ -162,7 +171,7 @@ def _show_loaded(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) != default:
             option = "--" + name.replace("_", "-")
             raise CommandError(f"{option} is for training, and --load trains nothing")
-    _require("safetensors")
+    require("safetensors")
     path = arguments.load
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
@@ -178,16 +187,6 @@ def _show_loaded(arguments: argparse.Namespace) -> None:
     display.model(model)
     for prompt in prompts:
         display.completion(model, prompt)
-
-
-def _require(*modules: str) -> None:
-    """Import now what is needed later: Ctrl-C must not come while Python caches a module."""
-    packages = dict.fromkeys(name.partition(".")[0] for name in modules)
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise CommandError(f"needs {' and '.join(missing)}: pip install 'bptt[train]'")
-    for name in modules:
-        import_module(name)
 
 
 def _read(path: Path | None) -> Data:
@@ -231,22 +230,6 @@ def _prompts(given: Sequence[str] | None, vocabulary: Vocabulary, default: list[
                 f"argument --prompt: must have less than {LONGEST} letters, got {len(prompt)}"
             )
     return prompts
-
-
-def _check_output(path: Path, text: Path | None) -> None:
-    """Fail now, not after training, if the model cannot be saved at `path`."""
-    try:
-        if path.is_dir():
-            raise CommandError(f"cannot save {path}: it is a directory")
-        if text is not None and path.exists() and path.samefile(text):
-            raise CommandError(f"cannot save {path}: it is the text")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise CommandError(f"cannot save {path}: it is write-protected")
-        # What saving will do: a new file beside it.
-        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent):
-            pass
-    except OSError as error:
-        raise CommandError(f"cannot save {path}: {error.strerror}") from error
 
 
 def _train(model: Autocomplete, data: Data, arguments: argparse.Namespace) -> Epoch:

@@ -1,0 +1,1 @@
+"""Commands that take a file of sequences to a trained model, and to what the model says."""

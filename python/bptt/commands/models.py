@@ -1,0 +1,51 @@
+"""Saved models, and how they read files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bptt.commands.forms import Form
+from bptt.commands.tables import TEXT
+from bptt.options import CommandError, require
+
+
+class Model(NamedTuple):
+    """An estimator, and what `train` has saved with it."""
+
+    estimator: Any
+    form: Form
+    task: str | None
+    metadata: dict[str, Any]
+
+
+def load(path: Path) -> Model:
+    """Load a model that `train`, or `save` in Python, has written.
+
+    Raises
+    ------
+    CommandError
+        If there is none.
+    """
+    if not path.is_file():
+        raise CommandError(f"cannot load {path}: there is no such file")
+    require("safetensors", "sklearn.base")
+    from bptt.estimator_file import load_estimator
+
+    try:
+        estimator = load_estimator(path)
+        metadata = estimator.metadata_
+        form = Form.from_dict(metadata["form"]) if "form" in metadata else _form_of(estimator)
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
+    return Model(estimator, form, metadata.get("task"), metadata)
+
+
+def _form_of(estimator: Any) -> Form:
+    """Return how an estimator that was saved in Python reads files: what it learned says it."""
+    encoder = getattr(estimator, "encoder_", None)
+    if encoder is None or encoder.vocabulary is not None:
+        return Form("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
+    return Form("numbers", "cell", ["x"])

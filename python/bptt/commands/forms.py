@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bptt.commands.tables import Table, is_number
+from bptt.commands.tables import Table, is_number, listed
 from bptt.options import CommandError
 
 LANGUAGE, TAGGING = "language", "tagging"
@@ -39,6 +39,11 @@ class Form:
     inputs: list[str]
     target: str | None = None
     sequence: str | None = None
+
+    @property
+    def tagged(self) -> bool:
+        """Whether it is that of tagged sentences."""
+        return self.shape == "rows" and self.sequence is None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all, fit for JSON."""
@@ -104,7 +109,7 @@ def _lines(table: Table, form: Form) -> list[Any]:
     if form.holds == "numbers":
         raise CommandError(
             f"{table.name} is plain text, and the model reads numbers: "
-            f"it needs the columns {', '.join(form.inputs)}"
+            f"it needs the columns {listed(form.inputs)}"
         )
     return lines
 

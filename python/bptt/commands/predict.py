@@ -23,9 +23,10 @@ USAGE = "MODEL [FILE] [options]"
 EXAMPLES = """\
 examples:
   python -m bptt predict reviews.safetensors new.csv --output predicted.csv
-  python -m bptt predict reviews.safetensors --text 'a good film' --probabilities
+  python -m bptt predict reviews.safetensors --text 'a good film'
+  python -m bptt predict reviews.safetensors new.jsonl --probabilities
   python -m bptt predict tagged.safetensors sentences.txt
-  cat new.jsonl | python -m bptt predict reviews.safetensors - --format jsonl"""
+  python -m bptt predict reviews.safetensors - --format jsonl < new.jsonl"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError("needs either a FILE or --text TEXT")
     if arguments.output is not None:
         check_output(arguments.output, arguments.file, overwrite=arguments.overwrite)
-    table = table_of(arguments)
     model = load(arguments.model)
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.probabilities and not hasattr(model.estimator, "predict_proba"):
         raise CommandError(f"{arguments.model} predicts numbers: leave --probabilities out")
+    table = table_of(arguments, model.form)
     groups = groups_of(table, model.form)
     X = sequences_of(table, model.form, groups)
     try:
@@ -77,10 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
     _say_how_good(table, model, groups, X, found)
 
 
-def table_of(arguments: argparse.Namespace) -> Table:
+def table_of(arguments: argparse.Namespace, form: Form) -> Table:
     """Return the file, or the texts, that a command was given."""
     if arguments.text is None:
-        return read_table(arguments.file, arguments.format)
+        return read_table(arguments.file, arguments.format, tagged=form.tagged)
     rows = [[text] for text in arguments.text]
     if not all(text.strip() for text in arguments.text):
         raise CommandError("argument --text: must not be empty")

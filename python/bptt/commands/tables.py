@@ -114,7 +114,7 @@ def is_number(cell: Any) -> bool:
     return not isinstance(cell, bool)
 
 
-def read_table(path: Path, format: str | None = None) -> Table:
+def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -> Table:
     """Read a file; "-" is standard input.
 
     Parameters
@@ -122,6 +122,8 @@ def read_table(path: Path, format: str | None = None) -> Table:
     path : Path
     format : one of `FORMATS`, optional
         By default what the name says, and of tab-separated files, whether there are blank lines.
+    tagged : bool
+        Whether a tab-separated file has tagged sentences, whatever its lines are like.
 
     Raises
     ------
@@ -129,7 +131,9 @@ def read_table(path: Path, format: str | None = None) -> Table:
         If it cannot be read, with its line and what to do.
     """
     text = read_text(path)
-    format = format or _format_of(path, text)
+    if format is None:
+        format = _format_of(path, text)
+        format = "tagged" if tagged and format == "tsv" else format
     name = "standard input" if str(path) == "-" else str(path)
     reader = {
         "csv": _read_csv,

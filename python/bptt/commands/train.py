@@ -34,15 +34,15 @@ SUMMARY = "learn from a file: classes, numbers, tags or text"
 USAGE = "FILE [options]"
 EXAMPLES = """\
 files, and what is learned from them:
-  reviews.csv    columns text,label              a class for each text
-  reviews.jsonl  {"text": "..", "label": ".."}   the same
-  waves.csv      columns x1,x2,x3,target         a class or number for each row
-  walks.csv      columns sequence,x,y,label      the same for each sequence of rows,
-                                                 or a label for each row
-  tagged.tsv     dog<TAB>NOUN, a blank line      a tag for each token
+  reviews.csv    columns text,label             a class for each text
+  reviews.jsonl  {"text": "..", "label": ".."}  the same
+  waves.csv      columns x1,x2,x3,target        a class or number for each row
+  walks.csv      columns sequence,x,y,label     the same for each sequence of
+                                                rows, or a label for each row
+  tagged.tsv     dog<TAB>NOUN, a blank line     a tag for each token
                  between sentences
-  names.txt      a line is a sequence            what comes next: more such lines
-  book.txt       one running text                what comes next: more such text
+  names.txt      a line is a sequence           what comes next: more such lines
+  book.txt       one running text               what comes next: more such text
 
 examples:
   python -m bptt train reviews.csv
@@ -176,7 +176,7 @@ def _split(data: Data, task: str, form: Form, arguments: argparse.Namespace) -> 
 
 def _other(path: Path, data: Data, task: str, form: Form) -> Data:
     """Return the sequences of another file, without those whose labels were not learned."""
-    table = read_table(path)
+    table = read_table(path, tagged=form.tagged)
     groups = groups_of(table, form)
     y = None if task == LANGUAGE else targets_of(table, form, groups, task)
     found = Data(sequences_of(table, form, groups), y)

@@ -42,13 +42,14 @@ def predictions(
     cells = [_cells(found[i], probabilities, i, steps) for i in range(len(found))]
     if table.format == "jsonl":
         return _jsonl(table, groups, found, probabilities, classes, steps)
+    head = "# behind the prediction: " + " ".join(shares) + "\n" if shares else ""
     if table.format == "text":
         if steps:
-            return _sentences([[[t] for t in x] for x in X], cells)
+            return head + _sentences([[[t] for t in x] for x in X], cells)
         rows = [[row[0].replace("\t", " "), *cells[i][0]] for i, row in enumerate(table.rows)]
         return _separated("\t", [[*table.columns, COLUMN, *shares], *rows])
     if table.format == "tagged":
-        return _sentences([[table.rows[row] for row in group] for group in groups], cells)
+        return head + _sentences([[table.rows[row] for row in group] for group in groups], cells)
     if form.shape == "rows" and not steps:
         place = table.columns.index(str(form.sequence))
         rows = [[table.rows[g[0]][place], *cells[i][0]] for i, g in enumerate(groups)]

@@ -1,4 +1,4 @@
-"""`python -m bptt train | predict | generate`: from every kind of file to a model and back."""
+"""`python -m bptt train | predict | generate | inspect`: from every kind of file and back."""
 
 from __future__ import annotations
 
@@ -351,6 +351,62 @@ def test_generate_running_text(trained, here, capsys):
     assert said == "not in what was learned: 'f', 'é'\n"
 
 
+# ---- inspect
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inspect_shows_a_model(name, trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    path = f"{name}.model"
+    shown, _ = run(capsys, "inspect", path)
+    assert re.match(rf"Model +{path} \(.*\): {FILES[name][1]}\n", shown)
+    total = sum(parameter.size for parameter in parameters(path))
+    assert re.search(rf"^all +{total:,}$", shown, re.M)
+    assert f"Training {len(bptt.load_estimator(path).history_)} epochs in " in shown
+    assert re.search(rf"^Result   {FILES[name][2]}: ", shown, re.M)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inspect_looks_inside_at_a_file(name, trained, here, capsys):
+    number = 1 if name == "book.txt" else 2
+    shown, _ = run(capsys, "inspect", trained / f"{name}.model", trained / name, "--number", number)
+    assert re.search(r"^ +1  .* \d\.\d\d", shown, re.M)
+    verdict = r"layer 0(, reverse)?: (vanishing|healthy|exploding): over \d+ steps? the gradient"
+    assert re.search(verdict, " ".join(shown.split()))
+
+
+def test_inspect_names_the_tokens(trained, here, capsys):
+    model = trained / "tagged.tsv.model"
+    shown, _ = run(capsys, "inspect", model, "--text", "the light cat")
+    trace = bptt.diagnostics.gate_trace(bptt.load_estimator(model), ["the", "light", "cat"])
+    for t, token in enumerate(["the", "light", "cat"]):
+        reset, update = (trace.gates[gate][t].mean() for gate in ("reset", "update"))
+        assert re.search(rf"^ +{t + 1}  {token} +{reset:.2f} +{update:.2f}", shown, re.M)
+
+
+def test_inspect_draws_pictures(trained, here, capsys):
+    pytest.importorskip("matplotlib")
+    model = trained / "reviews.csv.model"
+    shown, _ = run(capsys, "inspect", model, "--text", "was great", "--plot", "a/b")
+    names = ["flow.png", "gates.png", "history.png", "saliency.png"]
+    assert sorted(os.listdir("a/b")) == names
+    assert all(f"{os.path.join('a', 'b', name)}" in shown for name in names)
+    run(capsys, "inspect", model, "--plot", "c")
+    assert os.listdir("c") == ["history.png"]
+
+
+@pytest.mark.parametrize("kind", ["EncoderDecoder", "SequenceRegressor"])
+def test_inspect_models_saved_in_python(kind, here, capsys):
+    texts = ["good", "bad", "so"] * 5
+    y = texts if kind == "EncoderDecoder" else [len(text) for text in texts]
+    options = {"cell": "rnn", "hidden_size": 8, "epochs": 2, "random_state": 0}
+    getattr(bptt, kind)(**options).fit(texts, y).save("m")
+    shown, _ = run(capsys, "inspect", "m", "--text", "good")
+    assert f"): {kind}\n" in shown
+    assert "layer 0: " in shown
+
+
 # ---- errors of use; those of reading are in test_reading
 
 
@@ -367,6 +423,10 @@ def test_generate_running_text(trained, here, capsys):
         (["predict", "reviews.csv.model", "waves.csv"], "waves.csv: there is no column 'text'"),
         (["predict", "walks.csv.model", "waves.csv"], "waves.csv: there is no column 'seq"),
         (["generate", "reviews.csv.model"], "reviews.csv.model is a SequenceClassifier, whi"),
+        (["inspect", "none"], "cannot load none: there is no such file"),
+        (["inspect", "x", "y", "--text", "z"], "takes either a FILE or --text TEXT"),
+        (["inspect", "names.txt.model", "--text", "ab", "--number", "2"], "argument --number: mu"),
+        (["inspect", "names.txt.model", "--plot", "names.txt"], "cannot draw into names.txt: "),
         (["generate", "none"], "cannot load none: there is no such file"),
         (["train", "names.txt", "--output", "no/model"], "cannot save no/model: No such file"),
         (["train", "names.txt", "--output", "names.txt"], "cannot save names.txt: it is the file"),
@@ -409,7 +469,7 @@ def test_interrupted_training_leaves_its_best_model(here):
     assert bptt.load_estimator("a.safetensors").generate(count=2, random_state=0)
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "generate"])
+@pytest.mark.parametrize("command", ["train", "predict", "generate", "inspect"])
 def test_help_is_narrow_and_has_examples(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:

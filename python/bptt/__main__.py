@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import bptt
 from bptt import bench, demo
-from bptt.commands import generate, predict, train
+from bptt.commands import generate, inspect, predict, train
 from bptt.options import CommandError
 
 PROGRAM = "python -m bptt"
 # Modules with NAME, SUMMARY, USAGE, EXAMPLES, add_arguments(parser) and run(arguments).
-COMMANDS = (train, predict, generate, demo, bench)
+COMMANDS = (train, predict, generate, inspect, demo, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

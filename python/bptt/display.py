@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bptt.autocomplete import Autocomplete, Epoch
+from bptt.commands.wording import bar
 from bptt.config import config
 from bptt.measure import cores
 from bptt.text import STOP, Vocabulary, count_bits
@@ -256,21 +257,10 @@ def _count(number: int, noun: str) -> str:
 def _distribution(likely: Mapping[str, float]) -> str:
     """Write the likeliest characters with bars."""
     columns = [
-        f"{'.' if symbol == STOP else symbol} {_bar(p)} {_percent(p):>4}"
+        f"{'.' if symbol == STOP else symbol} {bar(p)} {_percent(p):>4}"
         for symbol, p in islice(likely.items(), _SHOWN)
     ]
     return "  ".join(columns).rstrip()
-
-
-def _bar(share: float, width: int = 5) -> str:
-    """Draw `share` of `width` characters, in eighths where the terminal can show them."""
-    full, eighths = divmod(round(share * width * 8), 8)
-    bar = "█" * full + " ▏▎▍▌▋▊▉"[eighths] * (eighths > 0)
-    try:
-        bar.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        bar = "#" * round(share * width)
-    return bar.ljust(width)
 
 
 def _percent(share: float) -> str:

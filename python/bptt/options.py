@@ -68,12 +68,12 @@ def _integer(text: str, minimum: int) -> int:
     return value
 
 
-def require(*modules: str) -> None:
+def require(*modules: str, extra: str = "train") -> None:
     """Import now what is needed later: Ctrl-C must not come while Python caches a module."""
     packages = dict.fromkeys(name.partition(".")[0] for name in modules)
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise CommandError(f"needs {' and '.join(missing)}: pip install 'bptt[train]'")
+        raise CommandError(f"needs {' and '.join(missing)}: pip install 'bptt[{extra}]'")
     for name in modules:
         import_module(name)
 

@@ -261,7 +261,7 @@ def _finish(
     except OSError as error:
         raise CommandError(f"cannot save {path}: {error.strerror}") from error
     history = model.history_
-    best = len(history) - history.epochs_since_best()
+    best = len(history) - history.epochs_since_best(model.min_delta)
     say("\nResult", str(figure))
     if not figure.is_better:
         say("", "That is no better than the baseline: more data, more --epochs, or another model.")

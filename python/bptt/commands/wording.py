@@ -31,7 +31,7 @@ def summary(table: Table, task: str, why: str, said: Sequence[str], y: list[Any]
     """Print what a file holds, and what there is to learn."""
     lines = f"{table.name}: {table.lines[-1]:,} lines of {_FORMATS[table.format]}"
     say("Data", "; ".join([lines, *said]))
-    what = f"{_TASKS[task]} ({task}{', ' + why if why else ''})"
+    what = f"{TASKS[task]} ({task}{', ' + why if why else ''})"
     if y is not None and task in (CLASSIFICATION, TAGGING):
         labels = y if task == CLASSIFICATION else [label for row in y for label in row]
         counts = Counter(labels).most_common()
@@ -49,7 +49,7 @@ _FORMATS = {
     "jsonl": "JSON",
     "text": "plain text",
 }
-_TASKS = {
+TASKS = {
     CLASSIFICATION: "a class for every sequence",
     REGRESSION: "a number for every sequence",
     TAGGING: "a label for every step",
@@ -91,3 +91,14 @@ def next_commands(path: Path, task: str, form: Form, file: str, example: Any) ->
             lines.append(f"predict {model} --text {shlex.quote(text)}")
     lines.append(f"inspect {model}")
     print("\nNext:\n" + "\n".join(f"  {program} {line}" for line in lines))
+
+
+def bar(share: float, width: int = 5) -> str:
+    """Draw `share` of `width` characters, in eighths where the terminal can show them."""
+    full, eighths = divmod(round(share * width * 8), 8)
+    bar = "█" * full + " ▏▎▍▌▋▊▉"[eighths] * (eighths > 0)
+    try:
+        bar.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        bar = "#" * round(share * width)
+    return bar.ljust(width)

@@ -1,0 +1,156 @@
+"""Tunes in ABC notation: read from collections, checked bar by bar, turned into notes and sound."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+NOTE = r"([=_^]?)([A-Ga-gz])([,']*)(\d*/*\d*)([<>]*)"
+BAR = r"\|\||:\|:?|\|:|::|\||\[[12]"
+ORNAMENTS = r'"[^"]*"|\{[^}]*\}|!\w+!|[~.uvTHMOPRSJL\\`\s)-]|\((?![23])'
+METERS = {"C": "4/4", "C|": "2/2"}
+MODES = {"": 0, "maj": 0, "mix": -1, "dor": -2, "m": -3, "min": -3, "aeo": -3}
+FIFTHS = "FCGDAEB"
+SEMITONES = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
+
+
+class Tune(NamedTuple):
+    """A tune whose unit is the eighth; `body` has its notes and bars alone."""
+
+    title: str
+    meter: str
+    key: str
+    body: str
+
+    def __str__(self) -> str:
+        bars = re.findall(rf".*?(?:{BAR})+", self.body)
+        lines = ["".join(bars[i : i + 4]) for i in range(0, len(bars), 4)]
+        head = f"X:1\nT:{self.title}\nM:{self.meter}\nL:1/8\nK:{self.key}\n"
+        return head + "\n".join(lines) + "\n"
+
+
+class Note(NamedTuple):
+    """When it begins, how long it is, in eighths, and its MIDI number."""
+
+    start: Fraction
+    length: Fraction
+    pitch: int
+
+
+def read(text: str) -> Iterable[Tune]:
+    """Yield the tunes of a collection that have one voice, one key and bars of one length."""
+    for part in re.split(r"(?m)^(?=X:)", text)[1:]:
+        fields = re.findall(r"(?m)^([A-Za-z]):[ \t]*([^%\n]*?)[ \t]*(?:%.*)?$", part)
+        once = dict(reversed(fields))  # the first of each
+        if sum(name in "KLM" for name, _ in fields) != 3 or once.get("L") != "1/8":
+            continue
+        key = re.match(r"([A-G][b#]?)\s*([A-Za-z]*)$", once["K"])
+        lines = [x for x in part.splitlines() if not re.match(r"[A-Za-z]:|%", x)]
+        body = re.sub(ORNAMENTS, "", re.sub(r"%.*", "", "\n".join(lines)))
+        for old, new in ((r"\[\||\|\]", "||"), (r"\|{3,}", "||"), (r"\|([12])", r"|[\1")):
+            body = re.sub(old, new, body)
+        body = re.sub(r":\|+:", "::", re.sub(r":\|([12])", r":|[\1", body))
+        body = re.sub(r"\|+:", "|:", re.sub(r":\|+", ":|", body))
+        mode = key[2][:3].lower() if key else "none"
+        if not key or mode not in MODES or re.sub(rf"{NOTE}|\([23]|{BAR}", "", body):
+            continue
+        mode = {"maj": "", "min": "m", "aeo": "m"}.get(mode, mode)
+        yield Tune(once.get("T", ""), METERS.get(once["M"], once["M"]), key[1] + mode, body)
+
+
+def bars(tune: Tune) -> list[tuple[str, str, str]]:
+    """Return every bar, with the sign before and the one behind it."""
+    parts = re.split(rf"((?:{BAR})+)", tune.body)
+    before = ["|:", *parts[1::2]]
+    found = zip(before, parts[::2], parts[1::2], strict=False)  # what has no end is no bar
+    return [bar for bar in found if bar[1]]
+
+
+def notes(tune: Tune) -> list[Note]:
+    """Return the notes of a tune, each part played once."""
+    found: list[Note] = []
+    start = Fraction(0)
+    for _, bar, _ in bars(tune):
+        sharps = _signature(tune.key)
+        for length, accidental, letter, octave in _lengths(bar):
+            if letter != "z":
+                name = letter.upper()
+                height = SEMITONES[name] + 12 * (letter.islower() + octave.count("'"))
+                if accidental:  # until the end of the bar
+                    sharps[letter + octave] = "_=^".index(accidental) - 1
+                change = sharps.get(letter + octave, sharps.get(name + "*", 0))
+                found.append(Note(start, length, 60 + height - 12 * octave.count(",") + change))
+            start += length
+    return found
+
+
+def starts(tune: Tune) -> list[Fraction]:
+    """Return when each bar begins, in eighths."""
+    lengths = [sum((note[0] for note in _lengths(bar)), Fraction(0)) for _, bar, _ in bars(tune)]
+    return [sum(lengths[:i], Fraction(0)) for i in range(len(lengths))]
+
+
+def complete(tune: Tune) -> bool:
+    """Whether every bar between two single lines is full, no other one is longer, and it ends."""
+    whole = 8 * Fraction(tune.meter)
+    for before, bar, after in (found := bars(tune)):
+        length = sum((note[0] for note in _lengths(bar)), Fraction(0))
+        if length > whole or (before == after == "|" and length < whole):
+            return False
+    return len(found) > 4 and bool(re.search(rf"(?:{BAR})$", tune.body))
+
+
+@cache
+def _lengths(bar: str) -> tuple[tuple[Fraction, str, str, str], ...]:
+    """Return length, accidental, letter and octave of each note: in "a>b" a takes half of b."""
+    found = []
+    factor, triplet = Fraction(1), 0
+    for group, accidental, letter, octave, length, broken in re.findall(rf"\(([23])|{NOTE}", bar):
+        if group:
+            triplet = 3 if group == "3" else 0
+            continue
+        above, slashes, below = re.match(r"(\d*)(/*)(\d*)", length).groups()
+        time = Fraction(int(above or 1), int(below or 2 ** len(slashes))) * factor
+        factor = Fraction(1)
+        if broken:
+            short = Fraction(1, 2 ** len(broken))
+            first, factor = (2 - short, short) if broken[0] == ">" else (short, 2 - short)
+            time *= first
+        if triplet:
+            time, triplet = time * Fraction(2, 3), triplet - 1
+        found.append((time, accidental, letter, octave))
+    return tuple(found)
+
+
+def _signature(key: str) -> dict[str, int]:
+    """Return "F*" -> 1 for a key with f sharp, -1 for flat."""
+    tonic, mode = re.match(r"([A-G][b#]?)(.*)", key).groups()
+    place = FIFTHS.index(tonic[0]) - 1 + 7 * (tonic[1:] == "#") - 7 * (tonic[1:] == "b")
+    place += {"": 0, "mix": -1, "dor": -2, "m": -3}[mode]
+    names = FIFTHS[:place] if place > 0 else FIFTHS[place:] if place < 0 else ""
+    return {name + "*": 1 if place > 0 else -1 for name in names}
+
+
+def sound(tune: Tune, path: Path, *, eighths: float = 5.0, rate: int = 22_050) -> None:
+    """Write the tune as a WAV file, so many eighths a second, plucked."""
+    played = notes(tune)
+    end = max(note.start + note.length for note in played)
+    samples = np.zeros(int(rate * (float(end) / eighths + 1)))
+    for note in played:
+        time = np.arange(int(rate * (float(note.length) / eighths + 0.3))) / rate
+        phase = 2 * np.pi * 440 * 2 ** ((note.pitch - 69) / 12) * time
+        tone = sum(np.sin(n * phase) / n**2 for n in (1, 2, 3, 4)) * np.exp(-5 * time)
+        first = int(rate * float(note.start) / eighths)
+        samples[first : first + len(tone)] += tone[: len(samples) - first]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples / np.abs(samples).max() * 30_000).astype("<i2").tobytes())

@@ -1,0 +1,122 @@
+"""A language model of running text: which character comes next.
+
+Every character is a target, given all before it: many-to-many, over a million steps. Gradients go
+back 64 steps (truncated backpropagation through time) while the state goes on to the end; 32 parts
+of the text are read side by side. A GRU, which learns faster here than an LSTM of the same size.
+
+Data: with --data, tinyshakespeare/input.txt (A. Karpathy's selection, in the public domain), or any
+text file. Otherwise the prose that comes with every Python, what help("topics") shows (PSF
+licence). The last tenth is for testing; the tenth before was for choosing, then learnt as well.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from bptt import LanguageModel, schedules
+from examples._common import Example, Options, Report
+from examples._data import own_file
+from examples._ngram import NGram
+
+
+def text(options: Options) -> tuple[str, str]:
+    """Return the text and its name."""
+    if options.data is not None:
+        found = own_file(options.data, "tinyshakespeare/input.txt")
+        return found, options.data.name if options.data.is_file() else "tinyshakespeare"
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics.values()), "Python's documentation"
+
+
+def parts(text: str, count: int) -> list[str]:
+    """Cut a text into parts of about the same length, to be read side by side."""
+    size = -(-len(text) // count)
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+def run(options: Options) -> Report:
+    whole, name = text(options)
+    train, test = whole[: len(whole) * 9 // 10], whole[len(whole) * 9 // 10 :]
+    size = {"hidden_size": 512, "epochs": 6, "truncate": (64, 64)}
+    if options.quick:
+        train, test = train[:150_000], test[:20_000]
+        size = {"hidden_size": 96, "epochs": 2, "truncate": (32, 32)}
+    model = LanguageModel(
+        cell={"gru": "gru_reset_after"}.get(options.cell, options.cell),
+        bidirectional=options.bidirectional,
+        embedding_size=64,
+        dropout=0.0 if options.quick else 0.3,
+        learning_rate=0.01 if options.quick else 0.004,
+        schedule=schedules.CosineDecay(size["epochs"], floor=0.02),
+        verbose=not options.quick,
+        random_state=options.seed,
+        **size,
+    ).fit(parts(train, 32))
+    read = parts(test, 8)  # a text's <stop> is no character: it does not count
+    bits = np.concatenate([one[:-1] for one in model.surprisal(read)])
+    counted = {order: NGram(order, [train]).bits([test])[0][:-1] for order in (5, 7)}
+    if options.plot is not None:
+        draw(test, bits, counted[5], options)
+    (written,) = model.generate("\n\n", max_length=400, temperature=0.6, random_state=options.seed)
+    print(written.strip())
+    return Report(
+        "bits per character",
+        bits.mean(),
+        "5-gram model, Kneser-Ney",
+        counted[5].mean(),
+        f"{name}: {len(train):,} characters learnt, the last {len(test):,} tested",
+        higher_is_better=False,
+        target=2.15 if name == "tinyshakespeare" else None,
+        also={"7-gram model": f"{counted[7].mean():.4g}"},
+    )
+
+
+def draw(test: str, bits: np.ndarray, counted: np.ndarray, options: Options) -> None:
+    """Draw a piece of the text, coloured by surprise, and bits by the place in the word."""
+    from matplotlib import colormaps
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(10, 5.6), width_ratios=(1.7, 1), layout="constrained"
+    )
+    lines, columns = 21, 50
+    begin = test.index("\n\n", len(test) // 3) + 2
+    row = column = 0
+    image = np.full((lines, columns), np.nan)
+    for place in range(begin, len(test)):
+        if column < columns and test[place] != "\n":
+            image[row, column] = bits[place]
+            dark = bits[place] < 5
+            style = {"color": "white" if dark else "black", "family": "monospace", "fontsize": 9}
+            left.text(column, row, test[place], ha="center", va="center", **style)
+        column += 1
+        if test[place] == "\n":
+            row, column = row + 1, 0
+            if row == lines:
+                break
+    colours = colormaps["cividis"]
+    shown = left.imshow(image, aspect="auto", cmap=colours, vmin=0, vmax=8)
+    figure.colorbar(shown, ax=left, label="bits", extend="max", location="bottom", shrink=0.6)
+    left.set(xticks=[], yticks=[], title="Test text: bright is what came as a surprise")
+    words = [(m.start(), m.end()) for m in re.finditer(r"[A-Za-z]+", test)]
+    for name, found, colour in (
+        ("5-gram", counted, "#E69F00"),
+        (options.cell.upper(), bits, "#0072B2"),
+    ):
+        places = range(9)
+        means = [np.mean([found[i + p] for i, end in words if i + p < end]) for p in places]
+        right.plot([p + 1 for p in places], means, "o-", color=colour, label=name)
+    right.set(xlabel="letter of the word", ylabel="bits", title="Words begin with a surprise")
+    right.set_ylim(0)
+    right.legend()
+    figure.savefig(options.plot / "language_model.png", dpi=100)
+    plt.close(figure)
+
+
+example = Example(__doc__, run, cell="gru")
+
+if __name__ == "__main__":
+    example.main()

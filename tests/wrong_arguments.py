@@ -374,6 +374,7 @@ def chains() -> dict[str, dict[str, Rows]]:
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
             "d_state": no_d_states(),
+            "steps": no_flag("steps"),
             "input": no_flag("input"),
             "retain": no_flag("retain"),
         },

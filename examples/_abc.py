@@ -138,7 +138,7 @@ def _signature(key: str) -> dict[str, int]:
     return {name + "*": 1 if place > 0 else -1 for name in names}
 
 
-def sound(tune: Tune, path: Path, *, eighths: float = 5.0, rate: int = 22_050) -> None:
+def sound(tune: Tune, path: Path, *, eighths: float = 5.0, rate: int = 11_025) -> None:
     """Write the tune as a WAV file, so many eighths a second, plucked."""
     played = notes(tune)
     end = max(note.start + note.length for note in played)

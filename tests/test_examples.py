@@ -23,6 +23,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 QUICK: dict[str, float] = {
     "autocomplete": 3.35,
+    "language_model": 2.9,
+    "music": 2.9,
     "dna": 0.90,
     "speech": 0.95,
     "activity": 0.74,

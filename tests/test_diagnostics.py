@@ -278,6 +278,17 @@ def test_saliency_of_tokens_is_that_of_their_vectors(pool):
     assert found.step == (None if pool else 8)
 
 
+def test_several_ids_a_step():
+    bag = bptt.EmbeddingBag(8, 5, dtype=np.float64, seed=0)
+    model = bptt.Sequential(bag, *chain().modules[1:])
+    ids = IDS[0].reshape(3, 3)
+    found = diagnostics.saliency(model, ids, output=0)
+    rest, vectors = bptt.Sequential(*model.modules[1:]), bag(ids)[np.newaxis]
+    expected = differences(lambda: rest(vectors)[0][0, -1, 0], vectors)[0]
+    assert_gradient(found.gradient, expected)
+    assert found.tokens is None
+
+
 def test_saliency_of_ids_is_that_of_their_one_hot_vectors():
     layer, ids = bptt.GRU(4, 3, dtype=np.float64, seed=0), np.array([0, 3, 3, 1])
     found = diagnostics.saliency(layer, ids, output=2)

@@ -21,6 +21,12 @@ ESTIMATORS = {
     "feedback": (bptt.SequenceTagger, {"feedback": True}, WORDS, TAGS),
     "feedback-vectors": (bptt.SequenceTagger, {"feedback": True}, VECTORS, TAGS),
     "skip": (bptt.SequenceTagger, {"skip_input": True, "embedding_size": 3}, WORDS, TAGS),
+    "affixes": (
+        bptt.SequenceTagger,
+        {"affixes": 2, "embedding_size": 3, "tokens": None},
+        [list(word) for word in WORDS],
+        TAGS,
+    ),
     "language": (bptt.LanguageModel, {"cell": "gru", "dropout": 0.4}, WORDS, None),
     "windows": (bptt.LanguageModel, {"truncate": (2, 3), "embedding_size": 4}, WORDS, None),
     "labels": (bptt.SequenceGenerator, {"cell": "rnn"}, list("wxyz"), WORDS),
@@ -156,13 +162,13 @@ def test_every_estimator_that_reads_sequences_shows_its_gates(name):
     found = gate_trace(model, X[0])
     started = isinstance(model, bptt.LanguageModel)
     assert found.gates["forget"].shape == (4 + started, 6)
-    if isinstance(X[0], str):
-        assert found.tokens == (*["<start>"] * started, *X[0])
-    else:
-        assert found.tokens is None
+    expected = None if X is VECTORS else (*["<start>"] * started, *X[0])
+    assert found.tokens == expected
 
 
-@pytest.mark.parametrize("name", ["classifier", "tagger", "skip", "language", "feedback"])
+@pytest.mark.parametrize(
+    "name", ["classifier", "tagger", "skip", "affixes", "language", "feedback"]
+)
 def test_saliency_names_outputs_as_the_estimator_does(name):
     model, X, _ = fitted(name)
     outputs = model.tokens_ if name == "language" else list(model.classes_)

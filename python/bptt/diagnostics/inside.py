@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bptt import checks
 from bptt.diagnostics.twins import RECURRENT, chain_twin, in_float64, twin
+from bptt.embedding_bag import EmbeddingBag
 from bptt.sequential import Sequential
 
 
@@ -33,7 +34,8 @@ class Inside:
         Parameters
         ----------
         model : RNN, LSTM, GRU, Sequential or SequenceEstimator
-        x : float array (T, features), or integer array (T,); or a sequence as for `fit`
+        x : float array (T, features), or integer array (T,), for an `EmbeddingBag` (T, F); or a
+            sequence as for `fit`
 
         Raises
         ------
@@ -56,10 +58,11 @@ class Inside:
         ids = x.dtype.kind in "iu"
         if not ids:
             checks.floats("x", x)
-        if x.ndim != (1 if ids else 2) or not len(x):
+        one_id = ids and not isinstance(model.modules[0], EmbeddingBag)  # a step
+        if x.ndim != (1 if one_id else 2) or not len(x):
             rule = "x must be one sequence, (T, features), or (T,) of token ids, with T >= 1"
             raise ValueError(f"{rule}, got shape {x.shape}")
-        return cls(model, in_float64(x)[np.newaxis], tuple(x.tolist()) if ids else None)
+        return cls(model, in_float64(x)[np.newaxis], tuple(x.tolist()) if one_id else None)
 
 
 def labels_of(tokens: Sequence[Any] | None, inside: Inside) -> tuple[Any, ...] | None:

@@ -34,6 +34,7 @@ QUICK: dict[str, float] = {
     "pretrained.g2p": 20,
     "pretrained.vad": 10,
     "pretrained.hindi": 300,
+    "pretrained.textgen": 30,
 }
 
 

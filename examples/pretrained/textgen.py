@@ -1,0 +1,206 @@
+"""Text, character after character, by textgenrnn's LSTMs, trained by its author on Reddit titles.
+
+Task: what comes after the 40 characters before.
+Shape: many-to-one, once for every character: the state does not go on, the window does.
+Network: an embedding of 100, two LSTMs of 128 units on top of each other; embedding and both
+outputs, side by side, are averaged over the window with learnt weights (attention); softmax.
+Weights: textgenrnn 2.0.0, MIT; HDF5, in the layout of Keras' CuDNNLSTM.
+Beside: textgenrnn's own model.py and utils.py, on TensorFlow with Keras 2 (tf_keras); without, the
+texts that they have written.
+
+Takes 2 minutes, most of it theirs. Reached on one core: the same texts, probabilities within 2e-6,
+41 times as fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bptt
+from bptt.importers import from_keras
+from examples._common import Example, Options, Report
+from examples._data import MissingDataError, package_file
+from examples.pretrained import _beside
+
+PACKAGE, START, WINDOW = "textgenrnn==2.0.0", "<s>", 40
+TEMPERATURES = (1.0, 0.5, 0.2, 0.2)  # the package's own, in turn
+BEGINNINGS = ("The ", "I have ", "What is ", "My ", "How to ", "When you ")
+# By its own code, the likeliest characters.
+WRITTEN = {
+    "The ": "The state of the state of the state of the state of the sta",
+    "I have ": "I have a strange of the state of the state of the state of ",
+}
+
+
+class Network:
+    """The network of bptt's layers."""
+
+    def __init__(self, weights: dict[str, NDArray[Any]], characters: dict[str, int]) -> None:
+        w, self.ids = weights, characters
+        self.characters = {i: character for character, i in characters.items()}
+        self.embedding = _beside.embedding(w["embedding/embeddings"])
+        self.lstms = [
+            from_keras(
+                bptt.LSTM,
+                [w[f"{layer}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")],
+                cudnn=True,
+            )
+            for layer in ("rnn_1", "rnn_2")
+        ]
+        self.query = w["attention/attention_W"].reshape(1, 1, -1)
+        self.attention = bptt.Attention(self.query.size, self.query.size)
+        self.output = _beside.linear(w["output/kernel"].T, w["output/bias"])
+
+    def window(self, text: list[str]) -> NDArray[Any]:
+        """The last characters (1, 40), with 0 before the beginning."""
+        ids = [self.ids.get(character, 0) for character in text[-WINDOW:]]
+        return np.array([[0] * (WINDOW - len(ids)) + ids])
+
+    def look(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Probabilities (B, 465) of the next character, and what is looked at (B, 40)."""
+        x = self.embedding(ids)
+        first, _ = self.lstms[0](x)
+        second, _ = self.lstms[1](first)
+        keys = np.concatenate([x, first, second], axis=2)
+        context, weights = self.attention(np.repeat(self.query, len(ids), axis=0), keys)
+        return bptt.softmax(self.output(context[:, 0])), weights[:, 0]
+
+    def write(self, beginning: str, length: int, random: np.random.Generator | None = None) -> str:
+        """Go on, with the likeliest character or, with `random`, a drawn one."""
+        text = [START, *beginning]
+        while len(text) < length and (len(text) == 1 or text[-1] != START):
+            p = self.look(self.window(text))[0][0]
+            i = p.argmax()
+            if random is not None:
+                p = p.astype(float) ** (1 / TEMPERATURES[(len(text) - 1) % len(TEMPERATURES)])
+                i = random.choice(len(p), p=p / p.sum())
+            text.append(self.characters.get(int(i), ""))
+        return "".join(text[1:]).removesuffix(START)
+
+
+class Own:
+    """textgenrnn's code: its model and how it writes, without what no longer imports."""
+
+    def __init__(self, folder: Path, characters: dict[str, int]) -> None:
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+        package = ModuleType("textgenrnn")
+        package.__path__ = [str(folder)]
+        with patch.dict(sys.modules, {"textgenrnn": package}):
+            build = import_module("textgenrnn.model").textgenrnn_model
+            self.generate = import_module("textgenrnn.utils").textgenrnn_generate
+        settings = {
+            "rnn_layers": 2,
+            "rnn_size": 128,
+            "rnn_bidirectional": False,
+            "max_length": WINDOW,
+            "dim_embeddings": 100,
+        }
+        path = str(folder / "textgenrnn_weights.hdf5")
+        self.model = build(len(characters) + 1, cfg=settings, weights_path=path)
+        self.characters = characters
+
+    def write(self, beginning: str, length: int) -> str:
+        """As Network.write."""
+        names = {i: character for character, i in self.characters.items()}
+        with contextlib.redirect_stdout(io.StringIO()):  # a bar for every character
+            text, _ = self.generate(
+                self.model, self.characters, names, 0.0, prefix=beginning, max_gen_length=length
+            )
+        return str(text)
+
+
+def weights_of(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of Keras 2, as "layer/array"."""
+    try:
+        import h5py
+    except ImportError:
+        raise MissingDataError("the weights are in HDF5: pip install h5py") from None
+    found = {}
+    with h5py.File(path, "r") as file:
+        for layer, group in file.items():
+            for array in group.get(layer, {}).values() if layer != "attention" else ():
+                found[f"{layer}/{array.name.rpartition('/')[2].removesuffix(':0')}"] = array[()]
+        found["attention/attention_W"] = file["attention/attention/attention_W:0"][()]
+    return found
+
+
+@_beside.one_thread()
+def run(options: Options) -> Report:
+    folder = package_file(PACKAGE, "textgenrnn/textgenrnn_weights.hdf5", sdist=True).parent
+    characters = json.loads((folder / "textgenrnn_vocab.json").read_text("utf-8"))
+    network = Network(weights_of(folder / "textgenrnn_weights.hdf5"), characters)
+    beginnings, length = BEGINNINGS[: 2 if options.quick else None], 60
+    try:
+        own = Own(folder, characters)
+    except ImportError:
+        own = None
+        print("To compare with textgenrnn's own code: pip install tensorflow-cpu tf_keras")
+    ours = {beginning: network.write(beginning, length) for beginning in beginnings}
+    theirs = {b: own.write(b, length) for b in beginnings} if own else WRITTEN
+    windows = [
+        network.window([START, *text[:stop]]) for text in ours.values() for stop in range(len(text))
+    ]
+    runs, difference = {"ours": network.look}, None
+    if own:
+        runs["theirs"] = own.model.predict_on_batch
+        every = np.concatenate(windows)
+        difference = float(np.abs(network.look(every)[0] - own.model.predict_on_batch(every)).max())
+    times = _beside.milliseconds(runs, windows[: 20 if options.quick else 200], 1)
+    random = np.random.default_rng(options.seed)
+    for beginning in beginnings:
+        print(f"likeliest: {ours[beginning]}\ndrawn:     {network.write(beginning, 80, random)}")
+    if options.plot is not None:
+        draw(network, ours[beginnings[0]], options.plot / "pretrained.textgen.png")
+    return _beside.report(
+        data=f"{len(beginnings)} texts of {length} characters",
+        each="character",
+        own="textgenrnn's model, TensorFlow" if own else "its texts (TensorFlow is missing)",
+        ours=times["ours"],
+        theirs=times.get("theirs"),
+        difference=difference,
+        same=(sum(ours[b] == text for b, text in theirs.items()), len(theirs)),
+        also={},
+    )
+
+
+def draw(network: Network, text: str, path: Path) -> None:
+    """Draw what is looked at for every character of the beginning of a text."""
+    size = min(len(text), 24)
+    looks = [network.look(network.window([START, *text[:stop]]))[1][0] for stop in range(1, size)]
+    rows = [
+        np.append(look[WINDOW - stop - 1 :], np.zeros(size - 1 - stop))
+        for stop, look in enumerate(looks, start=1)
+    ]
+    shown = [character.replace(" ", "␣") for character in text[:size]]
+    _beside.draw(
+        np.stack(rows),
+        path,
+        rows=shown[1:],
+        columns=[START, *shown[: size - 1]],
+        title="textgenrnn's attention",
+        x="character that has been written",
+        y="next character, from top to bottom",
+        colour="attention",
+    )
+
+
+example = Example(__doc__, run)
+
+if __name__ == "__main__":
+    example.main()

@@ -8,10 +8,12 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,6 +304,8 @@ def test_predictions_of_tags(trained, here, capsys):
 
 def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
     model = trained / "reviews.csv.model"
+    shown, said = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull it")
+    assert said == "not in what was learned: 'it'\n"
     shown, _ = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull")
     assert shown == "text\tprediction\nwas great\tgood\nwas dull\tbad\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"was great\n")))
@@ -374,6 +378,21 @@ def test_inspect_looks_inside_at_a_file(name, trained, here, capsys):
     assert re.search(r"^ +1  .* \d\.\d\d", shown, re.M)
     verdict = r"layer 0(, reverse)?: (vanishing|healthy|exploding): over \d+ steps? the gradient"
     assert re.search(verdict, " ".join(shown.split()))
+
+
+def test_sessions_of_the_page_run(here, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text("utf-8")
+    for kind, block in re.findall(r"^```(python|text)\n(.*?)^```", page, re.M | re.S):
+        if kind == "python":
+            exec(block, {})
+            continue
+        for session in re.split(r"^\$ python -m bptt ", block, flags=re.M)[1:]:
+            line, _, expected = session.partition("\n")
+            arguments = re.sub(r"--epochs \d+", "--epochs 1", line)
+            shown = "".join(run(capsys, *shlex.split(arguments)))
+            for what in ("Data ", "Task ", "Model ", "Learned "):  # weights differ between machines
+                said = [said for said in expected.splitlines() if said.startswith(what)]
+                assert all(sentence in shown for sentence in said)
 
 
 def test_inspect_names_the_tokens(trained, here, capsys):
@@ -454,10 +473,12 @@ def test_divergence_is_an_error(here, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_interrupted_training_leaves_its_best_model(here):
     write_names(here / "a.txt")
+    # A test that runs in the background may have been told to ignore the signal.
     process = subprocess.Popen(
         [sys.executable, "-m", "bptt", "train", "a.txt", "--epochs", "100000",
          "--patience", "99999"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stderr.readline().startswith("epoch   1/100000 ")
     time.sleep(0.2)

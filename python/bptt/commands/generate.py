@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bptt.commands.models import load
+from bptt.commands.models import load, warn_of_unknown
 from bptt.options import CommandError, positive_integer, positive_number, seed
 
 NAME = "generate"
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     prompt: Any = arguments.prompt
     if model.form.holds == "tokens":
         prompt = prompt.split()
-    _warn_of_unknown(estimator, prompt)
+    warn_of_unknown(model, [prompt])
     if arguments.next:
         for token, share in islice(estimator.next_token(prompt).items(), _SHOWN):
             print(f"{share:6.1%}  {token if str(token).strip() else repr(token)}")
@@ -85,11 +84,3 @@ def run(arguments: argparse.Namespace) -> None:
         )
     between = "\n\n" if model.form.shape == "running" else "\n"
     print(between.join(text if isinstance(text, str) else " ".join(text) for text in texts))
-
-
-def _warn_of_unknown(estimator: Any, prompt: Any) -> None:
-    known = set(estimator.tokens_)
-    cut = prompt.split() if estimator.tokens == "words" else prompt
-    unknown = list(dict.fromkeys(token for token in cut if token not in known))
-    if unknown:
-        print(f"not in what was learned: {', '.join(map(repr, unknown))}", file=sys.stderr)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bptt.commands.forms import Form
-from bptt.commands.tables import TEXT
+from bptt.commands.tables import TEXT, listed
 from bptt.options import CommandError, require
 
 
@@ -49,3 +51,16 @@ def _form_of(estimator: Any) -> Form:
     if encoder is None or encoder.vocabulary is not None:
         return Form("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
     return Form("numbers", "cell", ["x"])
+
+
+def warn_of_unknown(model: Model, X: Iterable[Any]) -> None:
+    """Say which tokens of some sequences the model does not know, on standard error."""
+    estimator = model.estimator
+    writer = getattr(estimator, "target_encoder_", None)
+    encoder = getattr(estimator, "encoder_", None) if writer is None else writer._encoder
+    if encoder is None or encoder.vocabulary is None:
+        return
+    tokens = dict.fromkeys(token for x in X for token in encoder.cut(x))
+    unknown = [repr(token) for token in tokens if token not in encoder.vocabulary]
+    if unknown:
+        print(f"not in what was learned: {listed(unknown)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bptt.commands.forms import TAGGING, Form, groups_of, sequences_of, targets_of
-from bptt.commands.models import Model, load
+from bptt.commands.models import Model, load, warn_of_unknown
 from bptt.commands.tables import FORMATS, TEXT, Table, read_table
 from bptt.commands.writing import predictions
 from bptt.options import CommandError, check_output
@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     table = table_of(arguments, model.form)
     groups = groups_of(table, model.form)
     X = sequences_of(table, model.form, groups)
+    if arguments.text is not None:
+        warn_of_unknown(model, X)
     try:
         found = model.estimator.predict(X)
         shares = model.estimator.predict_proba(X) if arguments.probabilities else None
@@ -105,3 +107,5 @@ def _say_how_good(
         return
     figure = compare(model.task, found, y, X, {"always": model.metadata["always"]})
     print(figure, file=sys.stderr)
+    if table.name == model.metadata["file"]:
+        print("but the model has learned from this file: that is no test", file=sys.stderr)

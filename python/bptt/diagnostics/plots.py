@@ -179,8 +179,9 @@ def plot_saliency(saliency: Saliency, ax: Axes | None = None) -> Axes:
     ax.bar(_steps(len(norms)), norms, width=0.8, color=COLOURS[0])
     ax.set_ylim(bottom=0)
     at = "" if saliency.step is None else f" at step {saliency.step + 1}"
-    title = f"Saliency: output {_shown(saliency.output)}{at}"
-    _describe(ax, title, "step $t$", r"$\|\partial y/\partial x_t\|$")
+    output = saliency.output
+    output = f'"{_shown(output)}"' if isinstance(output, str) else output
+    _describe(ax, f"Saliency: output {output}{at}", "step $t$", r"$\|\partial y/\partial x_t\|$")
     ax.title.set_parse_math(False)
     return _tokens(ax, saliency.tokens)
 

@@ -32,7 +32,7 @@ QUICK: dict[str, float] = {
     "activity": 0.74,
     "forecasting": 3.2,
     "gradients": 0.02,
-    "translation": 0.27,
+    "translation": 0.25,
     # Milliseconds; they stop if they do not agree with the code they are compared with.
     "pretrained.g2p": 20,
     "pretrained.vad": 10,

@@ -116,29 +116,3 @@ def report(
         higher_is_better=False,
         also={**lines, **also},
     )
-
-
-def draw(
-    values: NDArray[Any],
-    path: Path,
-    *,
-    rows: list[str],
-    columns: list[str],
-    title: str,
-    x: str,
-    y: str,
-    colour: str,
-) -> None:
-    """Draw a map of shares in [0, 1]."""
-    from matplotlib import pyplot as plt
-
-    figure, ax = plt.subplots(figsize=(10, 5.6), layout="constrained")
-    image = ax.imshow(values, cmap="cividis", vmin=0, aspect="auto")
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.set_title(title)
-    figure.colorbar(image, label=colour)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)

@@ -26,6 +26,7 @@ from bptt.decoder import Decoder
 from bptt.importers import from_torch
 from examples._common import Example, Options, Report
 from examples._data import package_file
+from examples._pictures import draw_map
 from examples.pretrained import _beside
 
 START, STOP, LONGEST = 2, 3, 20
@@ -148,7 +149,7 @@ def draw(network: Network, own: Any, word: str, path: Path) -> None:
     p = network.probabilities(word, phonemes)
     rows = np.flatnonzero(p.max(axis=0) > 0.03)
     rows = rows[np.argsort(p[:, rows].argmax(axis=0), kind="stable")]
-    _beside.draw(
+    draw_map(
         p[:, rows].T,
         path,
         rows=[own.phonemes[i] for i in rows],

@@ -28,6 +28,7 @@ from bptt.beam import reordered
 from bptt.importers import from_torch
 from examples._common import Example, Options, Report
 from examples._data import package_file
+from examples._pictures import draw_map
 from examples.pretrained import _beside
 from examples.pretrained._files import torch_tensors
 
@@ -181,7 +182,7 @@ def draw(network: Network, word: str, path: Path) -> None:
     signs = network.write(word)[0]
     _, looks = network.forced(word, [START, *map(network.signs.index, signs)])
     names = [unicodedata.name(s).removeprefix("DEVANAGARI ").lower() for s in signs]
-    _beside.draw(
+    draw_map(
         looks,
         path,
         rows=[*names, "<end>"],

@@ -32,6 +32,7 @@ import bptt
 from bptt.importers import from_keras
 from examples._common import Example, Options, Report
 from examples._data import MissingDataError, package_file
+from examples._pictures import draw_map
 from examples.pretrained import _beside
 
 PACKAGE, START, WINDOW = "textgenrnn==2.0.0", "<s>", 40
@@ -188,7 +189,7 @@ def draw(network: Network, text: str, path: Path) -> None:
         for stop, look in enumerate(looks, start=1)
     ]
     shown = [character.replace(" ", "␣") for character in text[:size]]
-    _beside.draw(
+    draw_map(
         np.stack(rows),
         path,
         rows=shown[1:],

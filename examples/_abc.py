@@ -107,6 +107,16 @@ def complete(tune: Tune) -> bool:
     return len(found) > 4 and bool(re.search(rf"(?:{BAR})$", tune.body))
 
 
+def read_by_music21(tune: Tune) -> bool:
+    """Whether music21 finds as many notes as `notes`, and of the same length together."""
+    from music21 import converter
+
+    found = converter.parse(str(tune), format="abc").flatten().notes
+    ours = notes(tune)
+    length = float(sum(note.length for note in ours))
+    return len(found) == len(ours) and abs(2 * sum(n.quarterLength for n in found) - length) < 0.01
+
+
 @cache
 def _lengths(bar: str) -> tuple[tuple[Fraction, str, str, str], ...]:
     """Return length, accidental, letter and octave of each note: in "a>b" a takes half of b."""

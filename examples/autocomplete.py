@@ -36,14 +36,14 @@ def run(options: Options) -> Report:
     all_words = words(options)
     tenth = len(all_words) // 10
     test, train = all_words[:tenth], all_words[2 * tenth :]  # what lies between was for choosing
-    size = {"hidden_size": 256, "epochs": 5, "batch_size": 64}
+    size = {"hidden_size": 256, "epochs": 8, "batch_size": 64}
     if options.quick:
         train, test = train[:15_000], test[:2000]
         size = {"hidden_size": 64, "epochs": 4, "batch_size": 32}
     model = LanguageModel(
         cell=options.cell,
         bidirectional=options.bidirectional,
-        dropout=0.1,
+        dropout=0.0 if options.quick else 0.2,
         embedding_size=32,
         learning_rate=0.008,
         schedule=schedules.CosineDecay(size["epochs"], floor=0.02),

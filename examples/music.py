@@ -39,12 +39,11 @@ def tunes(options: Options) -> tuple[list[Tune], list[Tune]]:
     kept = [tune for tune in found.values() if _abc.complete(tune)]
     often = Counter(of for tune in kept for of in (tune.meter, tune.key))
     kept = [tune for tune in kept if min(often[tune.meter], often[tune.key]) >= 20]
-    titles = [re.sub(r"[^a-z]|\bthe\b|--.*", "", tune.title.lower()) for tune in kept]
-    names = sorted(set(titles))
-    place = dict(zip(names, np.random.default_rng(options.seed).random(len(names)), strict=True))
-    parts = [int(10 * place[title]) for title in titles]
-    train = [tune for tune, part in zip(kept, parts, strict=True) if part > 1]
-    return train, [tune for tune, part in zip(kept, parts, strict=True) if part == 0]
+    titles = [re.sub(r" --? .*|\bthe\b|[^a-z]", "", tune.title.lower()) for tune in kept]
+    names = np.random.default_rng(options.seed).permutation(sorted(set(titles)))
+    held_out, tested = (set(names[: n * len(names) // 10]) for n in (2, 1))
+    train = [tune for tune, title in zip(kept, titles, strict=True) if title not in held_out]
+    return train, [tune for tune, title in zip(kept, titles, strict=True) if title in tested]
 
 
 def one_hot(some: list[Tune], train: list[Tune]) -> np.ndarray:
@@ -82,7 +81,9 @@ def run(options: Options) -> Report:
     right = [tune for tune in written if _abc.complete(tune)]
     also = {"written with every bar full": f"{len(right)} of {len(written)}"}
     if not options.quick and find_spec("music21"):
-        also["of these read by music21"] = f"{sum(map(read_by_music21, right))} of {len(right)}"
+        also["of these read by music21"] = (
+            f"{sum(map(_abc.read_by_music21, right))} of {len(right)}"
+        )
     if options.plot is not None:
         draw(max(right[:20] or written, key=lambda tune: len(set(tune.body.split("|")))), options)
     return Report(
@@ -94,16 +95,6 @@ def run(options: Options) -> Report:
         higher_is_better=False,
         also=also,
     )
-
-
-def read_by_music21(tune: Tune) -> bool:
-    """Whether music21 finds as many notes of the same length all together as `_abc.notes`."""
-    from music21 import converter
-
-    found = converter.parse(str(tune), format="abc").flatten().notes
-    ours = _abc.notes(tune)
-    length = float(sum(note.length for note in ours))
-    return len(found) == len(ours) and abs(2 * sum(n.quarterLength for n in found) - length) < 0.01
 
 
 def draw(tune: Tune, options: Options) -> None:
@@ -119,16 +110,14 @@ def draw(tune: Tune, options: Options) -> None:
     whole = [p for p in range(low, high + 1) if p % 12 in _abc.SEMITONES.values()]
     names = {height: name for name, height in _abc.SEMITONES.items()}
     axes.set_yticks(whole, [f"{names[p % 12]}{p // 12 - 1}" for p in whole])
-    bars = _abc.starts(tune)
-    for number, start in enumerate(bars):
-        axes.axvline(float(start), color="#BBBBBB", lw=0.8, zorder=0)
+    for number, start in enumerate(map(float, _abc.starts(tune))):
+        axes.axvline(start, color="#BBBBBB", lw=0.8, zorder=0)
         if number % 4 == 0:
-            axes.text(float(start) + 0.5, high + 1, str(number + 1), color="#555555", fontsize=9)
+            axes.text(start + 0.5, high + 1, str(number + 1), color="#555555", fontsize=9)
     axes.set(xlabel="eighths", ylabel="pitch", ylim=(low - 1, high + 2))
     axes.set_title(f"Written by the network: a tune in {tune.key}, {tune.meter}")
-    figure.supxlabel(
-        str(tune).partition("K:")[2].partition("\n")[2].strip(), family="monospace", fontsize=9
-    )
+    abc = str(tune).partition("K:")[2].partition("\n")[2].strip()
+    figure.supxlabel(abc, family="monospace", fontsize=9)
     figure.savefig(options.plot / "music.png", dpi=100)
     plt.close(figure)
 

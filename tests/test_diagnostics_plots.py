@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +13,7 @@ import bptt
 from bptt import diagnostics
 from bptt.diagnostics import plots
 from bptt.history import Epoch, History
+from pictures import assert_texts_are_clear
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -114,40 +114,11 @@ PICTURES = {
 }
 
 
-def boxes(figure):
-    """Text -> its box in pixels, of all that a figure shows."""
-    figure.draw_without_rendering()
-    texts = []
-    for ax in figure.axes:
-        texts += [ax.title, ax.xaxis.label, ax.yaxis.label]
-        texts += ax.get_legend().get_texts() if ax.get_legend() else []
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for minor in (False, True):
-                places = axis.get_ticklocs(minor=minor)
-                labels = axis.get_ticklabels(minor=minor)
-                texts += [
-                    label
-                    for place, label in zip(places, labels, strict=True)
-                    if low <= place <= high
-                ]
-    shown = [text for text in texts if text.get_visible() and text.get_text()]
-    return [(text.get_text(), text.get_window_extent()) for text in shown]
-
-
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", PICTURES)
 def test_texts_neither_overlap_nor_are_cut_off(name, size):
     with plt.rc_context({"figure.figsize": size, "figure.dpi": 100}):
-        figure = PICTURES[name]().figure
-    found = boxes(figure)
-    for (text, box), (other, its) in combinations(found, 2):
-        apart = box.x1 <= its.x0 or its.x1 <= box.x0 or box.y1 <= its.y0 or its.y1 <= box.y0
-        assert apart, f"{text!r} and {other!r}"
-    width, height = figure.get_size_inches() * figure.dpi
-    for text, box in found:
-        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
-        assert inside, f"{text!r} at {box}"
+        assert_texts_are_clear(PICTURES[name]().figure)
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pictures import assert_texts_are_clear
+
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
@@ -35,16 +37,27 @@ def run(code: str, names: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+def check_pictures(plt: Any) -> None:
+    """Check the figures that a page has drawn."""
+    for number in plt.get_fignums():
+        assert_texts_are_clear(plt.figure(number))
+    plt.close("all")
+    plt.rcdefaults()
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_shows_what_comes_out(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = BLOCK.findall((DOCS / name).read_text("utf-8"))
     monkeypatch.chdir(tmp_path)  # pages write files
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     names: dict[str, Any] = {}
     for block in blocks:
         for shown, found in run(block, names):
             assert shown == found
+    if "plt" in names:
+        check_pictures(names["plt"])
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,4 +1,4 @@
-"""Words known by their looks: affixes, the bag of their vectors, and taggers that use them."""
+"""Words known by their looks: affixes, the bag of their vectors, and estimators that use them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt import EmbeddingBag, SequenceTagger
+from bptt import EmbeddingBag, SequenceClassifier, SequenceRegressor, SequenceTagger
 from bptt.affixes import affixes_of
 from bptt.sequences import SequenceEncoder
 from cases import DTYPES, dtype_id
@@ -188,3 +188,27 @@ def test_tagger_says_what_affixes_need(wrong):
     model = SequenceTagger(**{"affixes": 3, "tokens": None, "embedding_size": 4, **wrong})
     with pytest.raises(ValueError, match="affixes needs an embedding_size, and feedback=False"):
         model.fit(WORDS, WORDS)
+
+
+def test_classifier_knows_unknown_words_by_their_ends(tmp_path):
+    sentences, tags = made_up(200, np.random.default_rng(0))
+    X, y = [row[:1] for row in sentences], [row[0] for row in tags]
+    options = {
+        "tokens": None,
+        "hidden_size": 8,
+        "embedding_size": 8,
+        "epochs": 12,
+        "learning_rate": 0.02,
+        "random_state": 0,
+    }
+    assert SequenceClassifier(**options).fit(X[:150], y[:150]).score(X[150:], y[150:]) < 0.5
+    model = SequenceClassifier(**options, affixes=3).fit(X[:150], y[:150])
+    assert model.score(X[150:], y[150:]) > 0.98
+    model.save(tmp_path / "classifier.safetensors")
+    loaded = SequenceClassifier.load(tmp_path / "classifier.safetensors")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_regressor_says_what_affixes_need():
+    with pytest.raises(ValueError, match="affixes needs an embedding_size"):
+        SequenceRegressor(affixes=3, tokens=None).fit(WORDS, [0.0, 1.0, 2.0])

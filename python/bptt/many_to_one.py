@@ -30,15 +30,18 @@ class _ManyToOne(SequenceEstimator):
     """[embedding] -> recurrent layers -> one vector a sequence -> linear layer."""
 
     pool: str = "last"
+    affixes: int | None = None
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         checks.one_of("last", "mean", "max")("pool", self.pool)
+        if self.affixes is not None and self.embedding_size is None:
+            raise ValueError("affixes needs an embedding_size")
 
     def _begin(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, **first: Any
     ) -> None:
-        self._learn_input(X, lengths)
+        self._learn_input(X, lengths, affixes=self.affixes)
         count = self._learn_targets(y, **first)
         self.model_ = self._model(count, seeds, pool=self.pool)
 
@@ -90,6 +93,8 @@ class SequenceClassifier(ClassifierMixin, _ManyToOne):  # type: ignore[misc]
     pool : "last", "mean" or "max"
         What stands for a sequence: the last state (of both directions), or the mean or the largest
         value of every feature over all steps.
+    affixes : int, optional
+        If given, words are known by their looks, too, as for `SequenceTagger`.
     label_smoothing : float
         Part, in [0, 1), of the target distribution that is spread over all classes.
     and the others
@@ -178,7 +183,7 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
 
     Parameters
     ----------
-    pool : "last", "mean" or "max"
+    pool, affixes
         As for `SequenceClassifier`.
     and the others
         As for `SequenceEstimator`.

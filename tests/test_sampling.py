@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bptt.sampling import distribution, largest, sample
+from bptt.sampling import distribution, largest, likeliest, sample
 
 P = np.array([[0.1, 0.4, 0.2, 0.3]])
 LOGITS = np.log(P) + 7.0
@@ -44,6 +44,7 @@ def test_options(options, expected):
 
 def test_ties_go_to_the_lowest_id():
     logits = np.zeros((2, 5))
+    np.testing.assert_array_equal(likeliest(logits), [0, 0])
     for options in ({"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.1}):
         np.testing.assert_array_equal(distribution(logits, **options), np.eye(5)[[0, 0]])
 

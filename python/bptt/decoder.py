@@ -22,7 +22,7 @@ from bptt.linear import Linear
 from bptt.module import Module
 from bptt.padding import padding_of
 from bptt.pooling import Recurrent, State
-from bptt.sampling import sample
+from bptt.sampling import likeliest, sample
 
 Ids: TypeAlias = NDArray[np.integer[Any]]
 
@@ -251,15 +251,14 @@ class Decoder:
             If an argument is of the wrong kind, or does not fit.
         """
         checks.integer("max_length", max_length)
-        if random is None:
-            random, temperature, top_k, top_p = np.random.default_rng(0), 0.0, None, None
-        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         tokens = np.asarray(start)
         written = np.full((len(tokens), max_length), stop, np.int64)
         alive = np.ones(len(tokens), np.bool_)
         for t in range(max_length):
             logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
-            tokens = sample(_without(logits, forbidden), random, **options)  # type: ignore[arg-type]
+            logits = _without(logits, forbidden)
+            tokens = likeliest(logits) if random is None else sample(logits, random, **options)
             alive &= tokens != stop
             if not alive.any():
                 break

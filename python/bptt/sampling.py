@@ -79,6 +79,12 @@ def sample(
     return drawn
 
 
+def likeliest(logits: FloatArray) -> NDArray[np.int64]:
+    """Return the likeliest token of each row of `logits`, (B,); of equals, the first."""
+    best: NDArray[np.int64] = _checked(logits).argmax(axis=1)
+    return best
+
+
 def largest(values: FloatArray, count: int) -> NDArray[np.bool_]:
     """Return which values of each row are the `count` largest; of equals, the first.
 

@@ -14,7 +14,15 @@ import numpy as np
 
 NOTE = r"([=_^]?)([A-Ga-gz])([,']*)(\d*/*\d*)([<>]*)"
 BAR = r"\|\||:\|:?|\|:|::|\||\[[12]"
-ORNAMENTS = r'"[^"]*"|\{[^}]*\}|!\w+!|[~.uvTHMOPRSJL\\`\s)-]|\((?![23])'
+TIDY = (
+    (r"%.*", ""),
+    (r'"[^"]*"|\{[^}]*\}|!\w+!|[~.uvTHMOPRSJL\\`\s)-]|\((?![23])', ""),  # ornaments, slurs, beams
+    (r"\[\||\|\]|\|{3,}", "||"),
+    (r"\|([12])", r"|[\1"),
+    (r":\|+:", "::"),
+    (r":\|+", ":|"),
+    (r"\|+:", "|:"),
+)
 METERS = {"C": "4/4", "C|": "2/2"}
 MODES = {"": 0, "maj": 0, "mix": -1, "dor": -2, "m": -3, "min": -3, "aeo": -3}
 FIFTHS = "FCGDAEB"
@@ -53,11 +61,9 @@ def read(text: str) -> Iterable[Tune]:
             continue
         key = re.match(r"([A-G][b#]?)\s*([A-Za-z]*)$", once["K"])
         lines = [x for x in part.splitlines() if not re.match(r"[A-Za-z]:|%", x)]
-        body = re.sub(ORNAMENTS, "", re.sub(r"%.*", "", "\n".join(lines)))
-        for old, new in ((r"\[\||\|\]", "||"), (r"\|{3,}", "||"), (r"\|([12])", r"|[\1")):
+        body = "\n".join(lines)
+        for old, new in TIDY:
             body = re.sub(old, new, body)
-        body = re.sub(r":\|+:", "::", re.sub(r":\|([12])", r":|[\1", body))
-        body = re.sub(r"\|+:", "|:", re.sub(r":\|+", ":|", body))
         mode = key[2][:3].lower() if key else "none"
         if not key or mode not in MODES or re.sub(rf"{NOTE}|\([23]|{BAR}", "", body):
             continue
@@ -143,7 +149,7 @@ def _signature(key: str) -> dict[str, int]:
     """Return "F*" -> 1 for a key with f sharp, -1 for flat."""
     tonic, mode = re.match(r"([A-G][b#]?)(.*)", key).groups()
     place = FIFTHS.index(tonic[0]) - 1 + 7 * (tonic[1:] == "#") - 7 * (tonic[1:] == "b")
-    place += {"": 0, "mix": -1, "dor": -2, "m": -3}[mode]
+    place += MODES[mode]
     names = FIFTHS[:place] if place > 0 else FIFTHS[place:] if place < 0 else ""
     return {name + "*": 1 if place > 0 else -1 for name in names}
 

@@ -14,17 +14,16 @@ Of its columns, words and labels alone are used. With --data: WNUT-17 (Derczynsk
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bptt import SequenceTagger
+from bptt.spans import Span, likeliest_labels, span_f1, spans
 from examples._common import Example, Options, Report
 from examples._data import own_file, package_file
 
 Rows = list[list[str]]  # words or labels of sentences
-Span = tuple[int, int, str]  # from, to, kind
 
 
 def read(text: str) -> list[Rows]:
@@ -54,43 +53,6 @@ def sentences(options: Options) -> tuple[str, list[Rows], list[Rows]]:
     return "hironsancorpus", chosen[0], chosen[1]
 
 
-def spans(labels: Sequence[str]) -> set[Span]:
-    """Return the names that labels spell."""
-    found, start, kind = set(), 0, "O"
-    for i, label in enumerate([*labels, "O"]):
-        if label[0] != "I" or label[2:] != kind:  # whatever was going on is over
-            if kind != "O":
-                found.add((start, i, kind))
-            start, kind = i, label[2:] or "O"
-    return found
-
-
-def fitting(probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """Return the likeliest labels, (T,), that fit together, of probabilities (T, K)."""
-    after = [[b[0] != "I" or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
-    wrong = np.where(after, 0.0, -np.inf)
-    scores = np.log(probabilities + 1e-12)
-    best = scores[0] + wrong[list(labels).index("O")]  # a name does not begin with I-
-    before = []
-    for score in scores[1:]:
-        ways = best[:, np.newaxis] + wrong
-        before.append(ways.argmax(axis=0))
-        best = ways.max(axis=0) + score
-    path = [int(best.argmax())]
-    for came_from in reversed(before):
-        path.append(int(came_from[path[-1]]))
-    return [labels[k] for k in reversed(path)]
-
-
-def f1(wanted: list[set[Span]], found: list[set[Span]], kind: str | None = None) -> float:
-    """Return the harmonic mean of precision and recall of exact spans, of one kind or of all."""
-
-    def count(names: Iterable[set[Span]]) -> int:
-        return sum(kind in (None, k) for row in names for *_, k in row)
-
-    return 2 * count(map(set.intersection, wanted, found)) / max(count(wanted) + count(found), 1)
-
-
 def dictionary(words: Rows, names: list[set[Span]], test: Rows) -> list[set[Span]]:
     """Find names that were seen, and were names at least every other time; longest first."""
     kinds: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -106,12 +68,13 @@ def dictionary(words: Rows, names: list[set[Span]], test: Rows) -> list[set[Span
     )
     result = []
     for row in test:
-        found, i = set(), 0
+        found: set[Span] = set()
+        i = 0
         while i < len(row):
             for j in range(min(i + longest, len(row)), i, -1):
                 name = tuple(row[i:j])
                 if name in kinds and 2 * kinds[name].total() >= seen[name]:
-                    found.add((i, j, kinds[name].most_common(1)[0][0]))
+                    found.add(Span(i, j, kinds[name].most_common(1)[0][0]))
                     break
             else:
                 j = i + 1
@@ -139,18 +102,18 @@ def run(options: Options) -> Report:
     )
     model.fit(words, labels)
     wanted = [spans(row) for row in wanted_labels]
-    found = [spans(fitting(p, model.classes_.tolist())) for p in model.predict_proba(test)]
+    found = [spans(likeliest_labels(p, model.classes_)) for p in model.predict_proba(test)]
     looked_up = dictionary(words, [spans(row) for row in labels], test)
     if options.plot:
         draw(name, wanted, {"dictionary": looked_up, "network": found}, options.plot)
     alone = [spans(row.tolist()) for row in model.predict(test)]
     return Report(
         "F1 of names, exact spans",
-        f1(wanted, found),
+        span_f1(found, wanted),
         "dictionary of the names that were seen",
-        f1(wanted, looked_up),
+        span_f1(looked_up, wanted),
         f"{name}, {sum(map(len, wanted))} names in {len(test)} test sentences",
-        also={"without Viterbi": f"{f1(wanted, alone):.4g}"},
+        also={"without Viterbi": f"{span_f1(alone, wanted):.4g}"},
     )
 
 
@@ -165,7 +128,7 @@ def draw(
     kinds = [kind for kind, _ in counts.most_common()]
     for i, (who, found) in enumerate(both.items()):
         places = np.arange(len(kinds) + 1) + 0.4 * i - 0.2
-        values = [f1(wanted, found), *(f1(wanted, found, kind) for kind in kinds)]
+        values = [span_f1(found, wanted), *(span_f1(found, wanted, kind) for kind in kinds)]
         bars = ax.bar(places, values, 0.38, label=who, color=("#999999", "#0072B2")[i])
         ax.bar_label(bars, fmt="%.2f", size=9)
     ax.set_xticks(

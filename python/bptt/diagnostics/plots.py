@@ -126,14 +126,14 @@ def plot_contributions(
     else:
         norms, label = contributions.states, r"$\|\partial L_t/\partial s_k\|$"
     _describe(
-        ax, "What the loss at $t$ teaches the state at $k$", "state at step $k$", "loss at $t$"
+        ax, "What the loss at $t$ teaches the state at $k$", "state at step $k$", "loss at step $t$"
     )
     ax.set_aspect("equal")
     return _map(ax, norms, label)
 
 
 def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
-    """Draw how far one gate of every unit is open at every step, as a map.
+    """Draw how far one gate of every unit is open at every step, or what may be written, as a map.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = N
     ax : Axes, optional
     gate : str, optional
         Its name in ``trace.gates``. By default the one that keeps the state: "forget" of an LSTM,
-        "update" of a GRU.
+        "update" of a GRU. "cell" and "candidate" are no gates, but what a gate lets in.
 
     Raises
     ------
@@ -154,20 +154,25 @@ def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = N
     if gate is None or gate not in names:
         raise ValueError(f"gate must be one of {', '.join(names) or 'none'}, got {gate!r}")
     ax = _axes(ax)
-    openness = trace.gates[gate]
-    order = np.argsort(-openness.mean(axis=0), kind="stable")
-    _describe(ax, f"{gate.capitalize()} gate", "step $t$", "units, widest open first")
-    steps, units = openness.shape
+    values = trace.gates[gate]
+    if gate in ("cell", "candidate"):
+        high = float(np.abs(values).max())
+        title, order, low, scale = f"{gate.capitalize()} input", "largest mean", -high, "value"
+    else:
+        low, high = 0.0, 1.0
+        title, order, scale = f"{gate.capitalize()} gate", "widest open", "0 shut, 1 open"
+    _describe(ax, title, "step $t$", f"units, {order} first")
+    steps, units = values.shape
     image = ax.imshow(
-        openness[:, order].T,
+        values[:, np.argsort(-values.mean(axis=0), kind="stable")].T,
         cmap=_MAP,
         aspect="auto",
         interpolation="nearest",
-        vmin=-1 if gate in ("cell", "candidate") else 0,
-        vmax=1,
+        vmin=low,
+        vmax=high,
         extent=(0.5, steps + 0.5, units + 0.5, 0.5),
     )
-    _colour_bar(ax, image, "0 shut, 1 open")
+    _colour_bar(ax, image, scale)
     _whole_numbers(ax.yaxis)
     return _tokens(ax, trace.tokens)
 
@@ -258,7 +263,8 @@ def _describe(ax: Axes, title: str, x: str, y: str) -> None:
 
 def _line(ax: Axes, x: NDArray[Any], y: NDArray[Any], label: str, i: int) -> None:
     colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
-    ax.plot(x, y, dash, color=colour, label=label, linewidth=1.8)
+    marker = "o" if len(x) == 1 else ""  # a point is no line
+    ax.plot(x, y, dash, marker=marker, color=colour, label=label, linewidth=1.8)
 
 
 def _legend(ax: Axes, wanted: bool) -> Axes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -289,3 +291,24 @@ def test_the_encoder_knows_what_must_not_be_written():
     ids = TargetEncoder().fit([[0, 2]])
     assert (ids.size, ids.start, ids.stop, ids.forbidden) == (5, 3, 4, (3,))
     assert ids.tokens == [0, 1, 2, "<start>", "<stop>"]
+
+
+def test_completions_are_the_likeliest_of_all():
+    model = LanguageModel(hidden_size=8, epochs=3, random_state=0, dtype="float64")
+    model.fit(["ab", "abba", "aab", "ba", "bab"] * 5)
+    every = {}
+    for length in range(4):
+        for letters in itertools.product("ab", repeat=length):
+            word, probability = "a", 1.0
+            for letter in (*letters, "<stop>"):
+                shares = model.next_token(word)
+                allowed = 1.0 - shares["<unk>"] - shares["<start>"]
+                probability *= shares[letter] / allowed
+                word += letter if letter != "<stop>" else ""
+            every[word] = probability
+    expected = sorted(every.items(), key=lambda item: -item[1])[:4]
+    found = model.completions("a", count=4, beam=40)
+    assert [word for word, _ in found] == [word for word, _ in expected]
+    np.testing.assert_allclose([p for _, p in found], [p for _, p in expected], rtol=1e-9)
+    with pytest.raises(ValueError, match=r"count must be in \[1, beam\] = \[1, 3\], got 5"):
+        model.completions("a", beam=3)

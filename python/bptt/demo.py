@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bptt import display
-from bptt.autocomplete import Autocomplete, Epoch
+from bptt.commands.forms import LANGUAGE, Form
+from bptt.commands.tables import TEXT, read_text
 from bptt.comparison import compare_apart
 from bptt.options import (
     CommandError,
@@ -20,15 +22,12 @@ from bptt.options import (
     require,
     seed,
 )
-from bptt.recurrent import GRU, LSTM, RNN
-from bptt.text import (
-    LONGEST,
-    Vocabulary,
-    normalise,
-    python_documentation,
-    read_text,
-    words_of,
-)
+from bptt.schedules import CosineDecay
+from bptt.text import LONGEST, normalise, python_documentation, words_of
+
+if TYPE_CHECKING:
+    from bptt.language_model import LanguageModel
+    from bptt.training import Training
 
 NAME = "demo"
 SUMMARY = "learn to complete the words of a text"
@@ -37,7 +36,7 @@ EXAMPLES = """\
 examples:
   python -m bptt demo
   python -m bptt demo --text book.txt --epochs 20 --prompt re"""
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS = ("rnn", "lstm", "gru")
 PROMPTS = ("d", "re", "int")
 FEWEST = 20  # words: below, there is nothing to learn from
 
@@ -112,16 +111,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.load is not None:
         _show_loaded(arguments)
         return
-    require("tqdm", "safetensors.numpy")
+    require("tqdm", "safetensors.numpy", "sklearn.base")
     import_module("tqdm").tqdm.get_lock()  # imports what a bar needs
+    import_module("bptt.language_model")
     data = _read(arguments.text)
-    vocabulary = Vocabulary.of(data.learnt + data.held_out)
-    prompts = _prompts(arguments.prompt, vocabulary, _beginnings(data.learnt))
+    prompts = _prompts(
+        arguments.prompt, set().union(*data.learnt, *data.held_out), _beginnings(data.learnt)
+    )
     check_output(arguments.output, arguments.text, overwrite=True)
-    model = _new_model(vocabulary, arguments)
-    display.data(data.source, data.learnt, data.held_out, vocabulary)
-    display.model(model)
-    best = _train(model, data, arguments)
+    model, best = _train(data, arguments)
     try:
         _show(model, data, best, prompts, arguments)
     except KeyboardInterrupt:
@@ -129,14 +127,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _show(
-    model: Autocomplete,
+    model: LanguageModel,
     data: Data,
-    best: Epoch,
+    best: int,
     prompts: Sequence[str],
     arguments: argparse.Namespace,
 ) -> None:
     """Show what the trained model does, and what its training costs."""
-    display.losses(model, best.number, data.learnt, data.held_out)
+    display.losses(model, best, data.learnt, data.held_out)
     for prompt in prompts:
         display.completion(model, prompt)
     if not arguments.no_compare:
@@ -150,41 +148,28 @@ def _show(
     display.use_again(arguments.output, model.complete(prompts[0])[:2])
 
 
-def _new_model(vocabulary: Vocabulary, arguments: argparse.Namespace) -> Autocomplete:
-    """Return the model that is to be trained."""
-    try:
-        layer = CELLS[arguments.cell](
-            len(vocabulary.characters),
-            arguments.hidden_size,
-            num_layers=arguments.layers,
-            dtype=arguments.dtype,
-            seed=arguments.seed,
-        )
-    except (MemoryError, ValueError) as error:  # all is valid, so that it can only be too large
-        raise CommandError(f"cannot make such a large model: {error}") from error
-    return Autocomplete(vocabulary, layer)
-
-
 def _show_loaded(arguments: argparse.Namespace) -> None:
     """Show the completions of a model in a file."""
     for name, default in arguments.training.items():
         if getattr(arguments, name) != default:
             option = "--" + name.replace("_", "-")
             raise CommandError(f"{option} is for training, and --load trains nothing")
-    require("safetensors")
+    require("safetensors", "sklearn.base")
     path = arguments.load
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
+    from bptt.language_model import LanguageModel
+
     try:
-        model = Autocomplete.load(path)
+        model = LanguageModel.load(path)
     except ValueError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
-    characters = model.vocabulary.characters
+    characters = [str(token) for token in model.tokens_ if len(str(token)) == 1]
     known = [prompt for prompt in PROMPTS if set(prompt) <= set(characters)]
-    prompts = _prompts(arguments.prompt, model.vocabulary, known or [characters[0]])
-    display.model(model)
+    prompts = _prompts(arguments.prompt, set(characters), known or characters[:1])
+    display.model(model.decoder_.modules)
     for prompt in prompts:
         display.completion(model, prompt)
 
@@ -195,9 +180,6 @@ def _read(path: Path | None) -> Data:
         text = python_documentation() if path is None else read_text(path)
     except ImportError as error:
         raise CommandError("this Python has no pydoc_data.topics: use --text FILE") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CommandError(f"cannot read {path}: {reason}") from error
     source = "Python's documentation" if path is None else path.name
     words = words_of(text)
     if len(words) < FEWEST:
@@ -215,16 +197,20 @@ def _beginnings(words: Sequence[str]) -> list[str]:
     return usual or [Counter(word[0] for word in words).most_common(1)[0][0]]
 
 
-def _prompts(given: Sequence[str] | None, vocabulary: Vocabulary, default: list[str]) -> list[str]:
-    """Return the prompts to show, all of them made of the vocabulary's characters."""
+def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str]) -> list[str]:
+    """Return the prompts to show, all of them made of letters that were learned."""
     if given is None:
         return default
     prompts = [normalise(prompt) for prompt in given]
     for prompt in prompts:
-        try:
-            vocabulary.ids(prompt)
-        except ValueError as error:
-            raise CommandError(f"argument --prompt: {error}") from error
+        if not prompt:
+            raise CommandError("argument --prompt: must have at least one letter")
+        unknown = [letter for letter in prompt if letter not in letters]
+        if unknown:
+            known = "".join(sorted(letters)[:60])
+            raise CommandError(
+                f"argument --prompt: letters must be among {known}, got {unknown[0]!r}"
+            )
         if len(prompt) >= LONGEST:
             raise CommandError(
                 f"argument --prompt: must have less than {LONGEST} letters, got {len(prompt)}"
@@ -232,50 +218,63 @@ def _prompts(given: Sequence[str] | None, vocabulary: Vocabulary, default: list[
     return prompts
 
 
-def _train(model: Autocomplete, data: Data, arguments: argparse.Namespace) -> Epoch:
-    """Train and save the model, as far as it got; return the epoch that it is from."""
+@dataclass
+class _ShowBeginning:
+    """A callback that says what learns, and from what."""
+
+    data: Data
+
+    def on_train_begin(self, training: Training) -> None:
+        display.data(*self.data)
+        display.model(training.modules)
+
+
+def _train(data: Data, arguments: argparse.Namespace) -> tuple[LanguageModel, int]:
+    """Train and save the model, as far as it got; return it and the epoch that it is from."""
+    from bptt.commands.epochs import ShowEpochs
+    from bptt.language_model import LanguageModel
+
     path, epochs = arguments.output, arguments.epochs
-    done: list[Epoch] = []
-
-    def best() -> Epoch:
-        return min(reversed(done), key=lambda epoch: epoch.score)
-
-    def save() -> None:
-        learnt = [epoch._asdict() for epoch in done]
-        model.about = {"text": data.source, "best_epoch": best().number, "epochs": learnt}
-        try:
-            model.save(path)
-        except OSError as error:
-            raise CommandError(f"cannot save {path}: {error.strerror}") from error
-
+    shown = ShowEpochs(LANGUAGE)
+    model = LanguageModel(
+        cell=arguments.cell,
+        hidden_size=arguments.hidden_size,
+        num_layers=arguments.layers,
+        epochs=epochs,
+        patience=epochs,  # never stops, and keeps the best
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        schedule=CosineDecay(epochs),
+        dtype=arguments.dtype,
+        random_state=arguments.seed,
+        callbacks=[_ShowBeginning(data), shown],
+    )
     try:
-        with display.Progress(epochs, len(data.learnt)) as progress:
-
-            def ended(epoch: Epoch) -> None:
-                done.append(epoch)
-                progress.epoch(epoch)
-
-            model.fit(
-                data.learnt,
-                held_out=data.held_out,
-                epochs=epochs,
-                batch_size=arguments.batch_size,
-                learning_rate=arguments.learning_rate,
-                seed=arguments.seed,
-                on_batch=progress.batch,
-                on_epoch=ended,
-            )
-        save()
+        model.fit(data.learnt, validation=(data.held_out,))
+        return model, _save(model, data, path)
     except FloatingPointError as error:
-        raise CommandError(
-            f"the loss is not finite in epoch {len(done) + 1}: use a smaller --learning-rate"
-        ) from error
+        raise CommandError(str(error).replace("learning_rate", "--learning-rate")) from error
+    except (MemoryError, ValueError) as error:  # all is valid, so that it can only be too large
+        raise CommandError(f"cannot make such a large model: {error}") from error
     except KeyboardInterrupt:
-        if not done:
+        shown.close()
+        if not getattr(model, "history_", ()):
             raise KeyboardInterrupt("interrupted in the first epoch, nothing is saved") from None
-        save()
+        best = _save(model, data, path)
         raise KeyboardInterrupt(
-            f"interrupted, the model of epoch {best().number}, the best of {len(done)}, "
+            f"interrupted, the model of epoch {best}, the best of {len(model.history_)}, "
             f"is saved in {path}"
         ) from None
-    return best()
+    finally:
+        shown.close()
+
+
+def _save(model: LanguageModel, data: Data, path: Path) -> int:
+    """Save a model so that other commands know how to use it; return the epoch it is from."""
+    form = Form("texts", "cell", [TEXT])
+    about = {"task": LANGUAGE, "form": form.to_dict(), "file": data.source, "format": "text"}
+    try:
+        model.save(path, about)
+    except OSError as error:
+        raise CommandError(f"cannot save {path}: {error.strerror}") from error
+    return len(model.history_) - model.history_.epochs_since_best()

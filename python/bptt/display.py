@@ -5,47 +5,47 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bptt.autocomplete import Autocomplete, Epoch
+from bptt.commands.judging import count_bits
 from bptt.commands.wording import bar
 from bptt.config import config
 from bptt.measure import cores
-from bptt.text import STOP, Vocabulary, count_bits
+from bptt.text import LONGEST
+from bptt.vocabulary import START, STOP, UNKNOWN
 
 if TYPE_CHECKING:
     from bptt.bench import Bench, Measured
     from bptt.comparison import Comparison
+    from bptt.language_model import LanguageModel
 
 _SHOWN = 5  # characters of a distribution, and completions
 _STEPS = 16  # of a completion
 _INSTRUCTIONS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
 
 
-def data(
-    source: str, learnt: Sequence[str], held_out: Sequence[str], vocabulary: Vocabulary
-) -> None:
+def data(source: str, learnt: Sequence[str], held_out: Sequence[str]) -> None:
     """Print what there is to learn."""
     known = set(learnt)
     new = sum(word not in known for word in held_out) / len(held_out)
+    letters = set().union(*learnt, *held_out)
     print(
         f"Data   {source}: {len(learnt) + len(held_out):,} words, "
-        f"{len(known.union(held_out)):,} distinct, {len(vocabulary.characters)} letters\n"
+        f"{len(known.union(held_out)):,} distinct, {len(letters)} letters\n"
         f"       held out: the last {len(held_out):,} words, {new:.0%} of them not seen before"
     )
 
 
-def model(of: Autocomplete) -> None:
+def model(modules: Mapping[str, Any]) -> None:
     """Print what learns."""
-    layer = of.recurrent
-    parameters = sum(p.size for module in of.modules.values() for p in module.parameters.values())
+    layer = modules["recurrent"]
+    parameters = sum(p.size for module in modules.values() for p in module.parameters.values())
     print(
         f"Model  {type(layer).__name__}, {_count(layer.num_layers, 'layer')} "
         f"of {layer.hidden_size} hidden units, "
@@ -54,84 +54,39 @@ def model(of: Autocomplete) -> None:
     )
 
 
-class Progress:
-    """A progress bar where it can be seen, else a line an epoch; both on standard error."""
-
-    def __init__(self, epochs: int, words: int) -> None:
-        from tqdm import tqdm  # of the extra `train`
-
-        print(file=sys.stderr)
-        self._epochs = epochs
-        self._words = words
-        self._start = time.perf_counter()
-        self._bits: float | None = None
-        self._held_out = ""
-        self._bar = tqdm(
-            total=epochs * words,
-            unit=" words",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-            desc=f"epoch 1/{epochs}",
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}",
-        )
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def batch(self, words: int, bits: float) -> None:
-        """Show that so many words were learnt, at so many bits per character."""
-        # Smoothed: a batch has words of one length, and the letters of long words are easier.
-        self._bits = bits if self._bits is None else 0.99 * self._bits + 0.01 * bits
-        self._bar.set_postfix_str(f"{self._bits:.2f} bits/char{self._held_out}", refresh=False)
-        self._bar.update(words)
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Show that an epoch has ended."""
-        self._held_out = f", held out {epoch.score:.2f}"
-        following = min(epoch.number + 1, self._epochs)
-        self._bar.set_description_str(f"epoch {following}/{self._epochs}", refresh=False)
-        if self._bar.disable:
-            rate = epoch.number * self._words / (time.perf_counter() - self._start)
-            print(
-                f"epoch {epoch.number}/{self._epochs}: {epoch.loss:.2f} bits/char"
-                f"{self._held_out}, {rate:,.0f} words/s",
-                file=sys.stderr,
-            )
-
-
-def losses(of: Autocomplete, epoch: int, learnt: Sequence[str], held_out: Sequence[str]) -> None:
+def losses(of: LanguageModel, epoch: int, learnt: Sequence[str], held_out: Sequence[str]) -> None:
     """Print how well the words are predicted, and how well mere counts predict them."""
-    parts = (learnt, held_out)
+    parts, encoder = (learnt, held_out), of.target_encoder_
     rows = {
-        "letter frequencies": [count_bits(learnt, p, of.vocabulary, pairs=False) for p in parts],
-        "letter pairs": [count_bits(learnt, p, of.vocabulary, pairs=True) for p in parts],
-        f"the network, epoch {epoch}": [of.loss(part) for part in parts],
+        "letter frequencies": [count_bits(encoder, learnt, p, pairs=False) for p in parts],
+        "letter pairs": [count_bits(encoder, learnt, p) for p in parts],
+        f"the network, epoch {epoch}": [-of.score(part) for part in parts],
     }
     print(f"\n{'Bits per character':24}{'training':>10}{'held out':>10}")
     for name, (training, unseen) in rows.items():
         print(f"{name:24}{training:10.2f}{unseen:10.2f}")
 
 
-def completion(of: Autocomplete, prompt: str) -> None:
+def completion(of: LanguageModel, prompt: str) -> None:
     """Print the next character's distribution, step by step along the likeliest, and words."""
     print(f'\nPrompt {prompt}: the next character, step by step ("." ends the word)')
     word, probability, ended = prompt, 1.0, False
     while not ended and len(word) < len(prompt) + _STEPS:
-        likely = of.next_character(word)
+        likely = of.next_token(word)
         print(f"{_shortened(word):11}{_distribution(likely)}")
         symbol, p = next(iter(likely.items()))
         probability *= p
         ended = symbol == STOP
-        word += "" if ended else symbol
+        word += "" if ended else str(symbol)
     ending = "" if ended else "..."
     print(f'Always the likeliest character: "{word}{ending}", P = {_percent(probability)}')
-    words = (f"{word} {_percent(p)}" for word, p in of.completions(prompt, _SHOWN))
-    listed = f"Likeliest words: {', '.join(words) or 'none stands out'}"
-    print(textwrap.fill(listed, 79, subsequent_indent=" " * 17, break_long_words=False))
+    found = of.completions(prompt, count=_SHOWN, max_length=LONGEST - len(prompt))
+    words = ", ".join(f"{word} {_percent(p)}" for word, p in found)
+    print(
+        textwrap.fill(
+            f"Likeliest words: {words}", 79, subsequent_indent=" " * 17, break_long_words=False
+        )
+    )
 
 
 def comparison(of: Comparison) -> None:
@@ -157,8 +112,8 @@ Saved in {path}. To use it again:
 
 or in Python:
 
-  from bptt.autocomplete import Autocomplete
-  model = Autocomplete.load({str(path)!r})
+  from bptt import LanguageModel
+  model = LanguageModel.load({str(path)!r})
   print(model.complete({prompt!r}), model.completions({prompt!r}))""")
 
 
@@ -254,11 +209,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _distribution(likely: Mapping[str, float]) -> str:
+def _distribution(likely: Mapping[str | int, float]) -> str:
     """Write the likeliest characters with bars."""
+    letters = ((symbol, p) for symbol, p in likely.items() if symbol not in (START, UNKNOWN))
     columns = [
         f"{'.' if symbol == STOP else symbol} {bar(p)} {_percent(p):>4}"
-        for symbol, p in islice(likely.items(), _SHOWN)
+        for symbol, p in islice(letters, _SHOWN)
     ]
     return "  ".join(columns).rstrip()
 

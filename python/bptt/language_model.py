@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import batches, checks
-from bptt.beam import reordered
+from bptt.beam import Hypothesis, reordered
 from bptt.checks import FloatArray
 from bptt.decoder import Decoder, Ids
 from bptt.losses import softmax
@@ -162,17 +163,40 @@ class LanguageModel(WritingEstimator):
         length_penalty : float
             >= 0; more makes longer sequences. See `bptt.beam`.
         """
-        tokens, state = self._read(prompt)
-        found = self.decoder_.search(
-            tokens,
-            state,
-            beam=beam,
-            stop=self.target_encoder_.stop,
-            forbidden=self.target_encoder_.forbidden,
-            max_length=max_length,
-            length_penalty=length_penalty,
+        found = self._search(
+            prompt, beam=beam, max_length=max_length, length_penalty=length_penalty
         )
-        return self.target_encoder_.write(found[0][0].tokens, after=prompt)
+        return self.target_encoder_.write(found[0].tokens, after=prompt)
+
+    def completions(
+        self, prompt: Text = "", *, count: int = 5, beam: int = 20, max_length: int = 100
+    ) -> list[tuple[Text, float]]:
+        """Return the likeliest sequences that begin with the prompt, as far as a search finds them.
+
+        Parameters
+        ----------
+        prompt : text, list of tokens or of ids
+        count : int
+            How many, `beam` at most.
+        beam, max_length : int
+            As for `complete`.
+
+        Returns
+        -------
+        list of (sequence, probability)
+            The likeliest first; the probability is that of all that comes after the prompt.
+        """
+        found = self._search(prompt, beam=beam, max_length=max_length, count=count)
+        return [
+            (self.target_encoder_.write(h.tokens, after=prompt), math.exp(h.score)) for h in found
+        ]
+
+    def _search(self, prompt: Text, **options: Any) -> list[Hypothesis]:
+        tokens, state = self._read(prompt)
+        encoder = self.target_encoder_
+        return self.decoder_.search(
+            tokens, state, stop=encoder.stop, forbidden=encoder.forbidden, **options
+        )[0]
 
     # ---- how good it is
 

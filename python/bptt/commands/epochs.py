@@ -39,7 +39,7 @@ class ShowEpochs:
         """Move the bar on."""
         epochs = training.options.epochs
         self._bar.set_description_str(f"epoch {training.epoch}/{epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {training.sums.means()[0]:.3f}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._loss(training.sums.means()[0])}", refresh=False)
         done = len(training.history) * self._steps + training.batch
         self._bar.update(done - self._bar.n)
 

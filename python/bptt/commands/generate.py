@@ -9,6 +9,7 @@ from typing import Any
 
 from bptt.commands.models import load, warn_of_unknown
 from bptt.options import CommandError, positive_integer, positive_number, seed
+from bptt.vocabulary import START, UNKNOWN
 
 NAME = "generate"
 SUMMARY = "write text with a saved language model"
@@ -67,7 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
         prompt = prompt.split()
     warn_of_unknown(model, [prompt])
     if arguments.next:
-        for token, share in islice(estimator.next_token(prompt).items(), _SHOWN):
+        likely = estimator.next_token(prompt).items()
+        possible = ((token, share) for token, share in likely if token not in (START, UNKNOWN))
+        for token, share in islice(possible, _SHOWN):
             print(f"{share:6.1%}  {token if str(token).strip() else repr(token)}")
         return
     if arguments.best:

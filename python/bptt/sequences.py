@@ -217,7 +217,7 @@ class SequenceEncoder:
         parts = self.parts.ids(flat).reshape(len(ids), count) + np.int32(len(self.vocabulary))
         return np.concatenate([ids[:, np.newaxis], parts], axis=1)
 
-    def _parts_of(self, words: list[str]) -> Iterator[list[str]]:
+    def _parts_of(self, words: list[str]) -> Iterator[tuple[str, ...]]:
         assert self.affixes is not None
         return (affixes_of(word, self.affixes) for word in words)
 

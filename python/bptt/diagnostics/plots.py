@@ -340,7 +340,7 @@ def _tokens(ax: Axes, tokens: Sequence[object] | None) -> Axes:
     ax.set_xlabel("token", fontsize=size)
     ax.set_xticks(_steps(len(shown)), shown, fontsize=size, parse_math=False)
     ax.figure.canvas.figure.draw_without_rendering()  # so that the layout is settled
-    room = 0.95 * ax.bbox.width / len(shown)  # pixels, as are the extents
+    room = 0.87 * ax.bbox.width / len(shown)  # pixels, as are the extents
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     widths, heights = [[getattr(box, side) for box in boxes] for side in ("width", "height")]
     widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two neighbours

@@ -9,7 +9,7 @@ Beside: textgenrnn's own model.py and utils.py, on TensorFlow with Keras 2 (tf_k
 texts that they have written.
 
 Takes 2 minutes, most of it theirs. Reached on one core: the same texts, probabilities within 2e-6,
-41 times as fast.
+16 times as fast (a step of TensorFlow's takes long to begin).
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ from examples.pretrained import _beside
 
 PACKAGE, START, WINDOW = "textgenrnn==2.0.0", "<s>", 40
 TEMPERATURES = (1.0, 0.5, 0.2, 0.2)  # the package's own, in turn
-BEGINNINGS = ("The ", "I have ", "What is ", "My ", "How to ", "When you ")
 # By its own code, the likeliest characters.
 WRITTEN = {
     "The ": "The state of the state of the state of the state of the sta",
     "I have ": "I have a strange of the state of the state of the state of ",
+    "What is ": "What is the best state of the state of the state of the sta",
+    "My ": "My friend is a bad day of the same to the state of the stat",
+    "How to ": "How to see the state of the state of the state of the state",
+    "When you ": "When you have a strange of the state of the state of the st",
 }
 
 
@@ -146,14 +149,18 @@ def run(options: Options) -> Report:
     folder = package_file(PACKAGE, "textgenrnn/textgenrnn_weights.hdf5", sdist=True).parent
     characters = json.loads((folder / "textgenrnn_vocab.json").read_text("utf-8"))
     network = Network(weights_of(folder / "textgenrnn_weights.hdf5"), characters)
-    beginnings, length = BEGINNINGS[: 2 if options.quick else None], 60
+    beginnings, length = list(WRITTEN)[: 2 if options.quick else None], 60
     try:
         own = Own(folder, characters)
     except ImportError:
         own = None
         print("To compare with textgenrnn's own code: pip install tensorflow-cpu tf_keras")
     ours = {beginning: network.write(beginning, length) for beginning in beginnings}
-    theirs = {b: own.write(b, length) for b in beginnings} if own else WRITTEN
+    theirs = (
+        {b: own.write(b, length) for b in beginnings}
+        if own
+        else {b: WRITTEN[b] for b in beginnings}
+    )
     windows = [
         network.window([START, *text[:stop]]) for text in ours.values() for stop in range(len(text))
     ]

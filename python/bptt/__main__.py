@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Recurrent networks on the CPU for people who work in NumPy."
+        prog=PROGRAM,
+        description="Recurrent networks on the CPU for people who work in NumPy.",
+        epilog=f"begin with: {PROGRAM} train --help",
     )
     parser.add_argument("--version", action="version", version=f"bptt {bptt.__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")

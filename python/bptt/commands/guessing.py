@@ -96,12 +96,17 @@ def _of_columns(table: Table, wanted: Wanted) -> tuple[Form, list[str]]:
         holds = "tokens" if sequence else "texts" if holds == "number" else holds
     else:
         holds, inputs = _inputs(table, left, sequence)
-    if target is None and (holds == "numbers" or wanted.task not in (None, LANGUAGE)):
+    if target is None and wanted.task != LANGUAGE and not _only_text(holds, left, inputs):
         raise CommandError(
             f"{table.name}: which column is the target? Say it with --target; it has {listed(left)}"
         )
     form = Form(holds, _shape(table, holds, inputs, sequence), inputs, target, sequence)
     return form, [*said, *_said(form)]
+
+
+def _only_text(holds: str, left: list[str], inputs: list[str]) -> bool:
+    """Return whether a column is clearly a text, so that there need not be a target."""
+    return holds != "numbers" and (len(left) == 1 or inputs[0].lower() in _TEXTS)
 
 
 def _named(table: Table, names: Sequence[str]) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,14 +84,19 @@ class Table:
         cells = [self.rows[row][i] for i in places]
         while cells and cells[-1] in ("", None):
             cells.pop()
-        for cell, i in zip(cells, places, strict=False):
-            try:
-                number = float(cell)
-            except (TypeError, ValueError):
-                number = np.nan
-            if not np.isfinite(number) or isinstance(cell, bool):
-                raise self.error(row, f"column {self.columns[i]!r} {_no_number(cell)}")
-        return np.array([float(cell) for cell in cells])
+        try:
+            numbers = np.array(list(map(float, cells)))
+            if np.isfinite(numbers).all():
+                return numbers
+        except (TypeError, ValueError):
+            pass
+        wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell))
+        column = self.columns[places[wrong]]
+        raise self.error(row, f"column {column!r} {_no_number(cells[wrong])}")
+
+
+def _is_finite(cell: Any) -> bool:
+    return is_number(cell) and math.isfinite(float(cell))
 
 
 def _no_number(cell: Any) -> str:
@@ -235,7 +241,8 @@ def _table(name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimi
     """Make a table whose first row has the names of the columns."""
     first, header = next(rows)
     columns = [cell.strip() for cell in header]
-    if all(map(is_number, columns)):
+    measured = any(is_number(cell) and not cell.lstrip("-").isdigit() for cell in columns)
+    if measured or all(map(is_number, columns)):
         raise CommandError(
             f"{name}, line {first}: must name the columns, got numbers: "
             f"put a line before it, as {delimiter.join(_names(len(columns)))}"

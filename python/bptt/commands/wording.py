@@ -90,6 +90,7 @@ def next_commands(path: Path, task: str, form: Form, file: str, example: Any) ->
         lines = [f"predict {model} {shlex.quote(file)}"]
         if form.holds != "numbers":
             text = example if isinstance(example, str) else " ".join(example)
+            text = text.replace("'", "")  # so that no shell needs to be told
             text = textwrap.shorten(text, _SNIPPET, placeholder="") or text[:_SNIPPET]
             lines.append(f"predict {model} --text {shlex.quote(text)}")
     lines.append(f"inspect {model}")

@@ -183,8 +183,8 @@ def _show_steps(x: Any, found: dict[str, Any]) -> None:
     names = list(tokens) if tokens else [_written(row) for row in np.asarray(x)]
     if saliency is not None:
         at = "" if saliency.step is None else f" at step {saliency.step + 1}"
-        print(f"\nStep by step; saliency: how much the output{at} "
-              f"({saliency.output!r}) hangs on each")  # fmt: skip
+        which = f" ({saliency.output!r})" if isinstance(saliency.output, str) else ""
+        print(f"\nStep by step; saliency: how much the output{at}{which} hangs on each")
     head = "".join(f"{name:>9}" for name in gates)
     print(f"\n{'step':>6}  {'':16}{head}{'  saliency' if saliency is not None else ''}")
     largest = 1.0 if saliency is None else max(float(saliency.norms.max()), 1e-300)

@@ -11,6 +11,7 @@ Baseline: every letter becomes the piece that stands most often at its place in 
 Takes 2 to 3 minutes. Reached with seed 0, Hindi, 1,000 test names: character error rate 0.162,
 35.8 % of the names exactly right (baseline 0.410 and 8.4 %). Chosen by validation: dropout of 0.4,
 additive attention and label smoothing (with dot, and without: 0.190 and 30.7 %).
+Sounds, from 12,000 words: error rate of phonemes 0.115, 52.2 % right (baseline 0.529 and 1.7 %).
 """
 
 from __future__ import annotations

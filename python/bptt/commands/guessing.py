@@ -96,12 +96,23 @@ def _of_columns(table: Table, wanted: Wanted) -> tuple[Form, list[str]]:
         holds = "tokens" if sequence else "texts" if holds == "number" else holds
     else:
         holds, inputs = _inputs(table, left, sequence)
+    if target is None and wanted.task != LANGUAGE and holds != "numbers":
+        target = _beside(table, [column for column in left if column != inputs[0]])
     if target is None and wanted.task != LANGUAGE and not _only_text(holds, left, inputs):
         raise CommandError(
             f"{table.name}: which column is the target? Say it with --target; it has {listed(left)}"
         )
     form = Form(holds, _shape(table, holds, inputs, sequence), inputs, target, sequence)
     return form, [*said, *_said(form)]
+
+
+def _beside(table: Table, others: list[str]) -> str | None:
+    """Return the only column beside the text, if its values come again and again."""
+    if len(others) != 1:
+        return None
+    place = table.columns.index(others[0])
+    values = {str(row[place]) for row in table.rows}
+    return others[0] if 2 * len(values) <= len(table.rows) else None
 
 
 def _only_text(holds: str, left: list[str], inputs: list[str]) -> bool:

@@ -28,8 +28,10 @@ class Figure(NamedTuple):
 
     @property
     def is_better(self) -> bool:
-        """Whether the model beats the baseline."""
-        return (self.value > self.baseline) == self.higher_is_better
+        """Whether the model beats the baseline, or makes no error at all."""
+        if self.higher_is_better:
+            return self.value > self.baseline or self.value == 1.0
+        return self.value < self.baseline
 
     def __str__(self) -> str:
         """Return a sentence of two lines."""

@@ -194,7 +194,7 @@ def _other(path: Path, data: Data, task: str, form: Form) -> Data:
     if not any(known):
         raise CommandError(f"{path}: holds no label that is in the file to learn from")
     if not all(known):
-        say("Data", f"{path}: {known.count(False)} sequences with unknown labels are left out")
+        say("Data", f"{path}: left out, as their labels are unknown: {known.count(False)}")
     return found.take([i for i, is_known in enumerate(known) if is_known])
 
 

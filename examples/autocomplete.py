@@ -88,7 +88,7 @@ def draw(
     begun = [WORD[:n] for n in range(len(WORD) + 1)]
     follows = [model.next_token(beginning) for beginning in begun]
     p = np.array([[follow.get(letter, 0.0) for follow in follows] for letter in letters])
-    image = left.imshow(p, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+    image = left.imshow(p, aspect="auto", cmap="cividis", vmin=0)
     figure.colorbar(image, ax=left, label="probability")
     left.set_xticks(range(len(begun)), [f'"{beginning}"' for beginning in begun])
     left.set_yticks(range(len(letters)), letters, fontsize=8)

@@ -9,11 +9,12 @@ their first and last letters, too (affixes): almost half of them come once only.
 Data: 10,605 snippets of Rotten Tomatoes, each rated by 15 people or more (vaderSentiment, MIT),
 without the 37 rated 0; 2,000 are the test, 1,000 chose the settings.
 
-One minute, a third of it for the network. Accuracy of the sign: GRU 79.8 % (79.7 with seed 1), LSTM
-79.9, RNN 78.3; logistic regression of words and pairs of words 78.6, the best of 6. To be fair: a
-linear model that learns the ratings, too (ridge regression, tf-idf of words), reaches 79.7. What
-helped, on snippets held out of training: affixes and ratings instead of signs (2 points each),
-"max" instead of "mean" (half a point). Hiding words at random helped only without affixes.
+One minute. Accuracy of the sign: 80.6 % by the mean of three GRUs, of 79.8, 79.7 and 79.9 % alone;
+one LSTM 79.9, one RNN 78.3; logistic regression of words and pairs of words 78.6, the best of 6. To
+be fair: a linear model that learns the ratings, too (ridge regression, tf-idf of words), is as good
+as one network, 79.7. What helped, on snippets held out of training: affixes, ratings instead of
+signs (2 points each), three networks (1), "max" instead of "mean" (half a point). Hiding words at
+random helped only without affixes.
 """
 
 from __future__ import annotations
@@ -78,31 +79,36 @@ def run(options: Options) -> Report:
     test, validation, learnt = np.split(order, [2000, 3000])
     if options.quick:
         learnt = learnt[:3000]
-    epochs = 5 if options.quick else 6
+    networks, epochs = (1, 5) if options.quick else (3, 6)
 
-    def of(indices, sequences):
-        return [sequences[i] for i in indices]
+    def of(indices):
+        return [tokens[i] for i in indices]
 
-    model = SequenceRegressor(
-        cell=options.cell,
-        bidirectional=options.bidirectional,
-        tokens=None,
-        embedding_size=64,
-        affixes=4,
-        hidden_size=64,
-        pool="max",
-        dropout=0.5,
-        scale=True,
-        epochs=epochs,
-        schedule=schedules.CosineDecay(epochs=epochs),
-        random_state=options.seed,
-    )
-    model.fit(of(learnt, tokens), ratings[learnt])
-    predicted = model.predict(of(test, tokens))
+    models = [
+        SequenceRegressor(
+            cell=options.cell,
+            bidirectional=options.bidirectional,
+            tokens=None,
+            embedding_size=64,
+            affixes=4,
+            hidden_size=64,
+            pool="max",
+            dropout=0.5,
+            scale=True,
+            epochs=epochs,
+            schedule=schedules.CosineDecay(epochs=epochs),
+            random_state=options.seed + number,
+        ).fit(of(learnt), ratings[learnt])
+        for number in range(networks)
+    ]
 
+    def predict(snippets):
+        return np.mean([model.predict(snippets) for model in models], axis=0)
+
+    predicted = predict(of(test))
+    each = [right(model.predict(of(test)), ratings[test]) for model in models]
     if options.plot is not None:
-        draw(options.plot / "sentiment.png", model, of(test, tokens), ratings[test])
-    chosen = right(model.predict(of(validation, tokens)), ratings[validation])
+        draw(options.plot / "sentiment.png", predict, of(test), ratings[test])
     return Report(
         "accuracy of the sign",
         right(predicted, ratings[test]),
@@ -110,13 +116,14 @@ def run(options: Options) -> Report:
         bag_of_words(texts, ratings, learnt, validation, test, options.quick),
         f"{len(test):,} test snippets; {len(learnt):,} to learn from",
         also={
-            "the same of validation snippets": f"{chosen:.4g}",
+            "each network alone": ", ".join(f"{one:.4g}" for one in each),
+            "validation snippets": f"{right(predict(of(validation)), ratings[validation]):.4g}",
             "correlation with the ratings": f"{np.corrcoef(predicted, ratings[test])[0, 1]:.2f}",
         },
     )
 
 
-def draw(path, model, texts, ratings):
+def draw(path, predict, texts, ratings):
     """Draw some snippets, each word coloured by what it adds to the rating."""
     import matplotlib.pyplot as plt
 
@@ -128,7 +135,7 @@ def draw(path, model, texts, ratings):
     for row, i in enumerate(shown):
         text = texts[i]
         without = [[*text[:k], *text[k + 1 :]] for k in range(len(text))]
-        whole, *others = model.predict([text, *without])
+        whole, *others = predict([text, *without])
         label = f"{whole:+.1f}, rated {ratings[i]:+.1f}"
         axes.text(0, row - 0.33, label, fontsize=9, color="dimgray", va="center")
         place = 0.0

@@ -96,6 +96,7 @@ def run(options: Options) -> Report:
 
     model = SequenceGenerator(
         cell=options.cell,
+        bidirectional=options.bidirectional,
         tokens="words",
         hidden_size=128,
         embedding_size=64,

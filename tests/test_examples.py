@@ -29,7 +29,7 @@ QUICK: dict[str, float] = {
     "named_entities": 0.58,
     "dna": 0.90,
     "speech": 0.95,
-    "activity": 0.74,
+    "activity": 0.78,
     "forecasting": 3.2,
     "gradients": 0.02,
     "translation": 0.25,

@@ -164,6 +164,9 @@ def draw(path, model, chosen):
             ylim=(0, 1.02), xlabel="images seen", xticks=range(1, len(x) + 1, len(x) // 8 + 1)
         )
     axes[1, 0].set_ylabel("probability")
+    figure.supxlabel(
+        "What the network sees of animations of The Battle for Wesnoth, GPL-2+", fontsize=8
+    )
     axes[1, -1].legend()
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -11,6 +11,7 @@ licence). The last tenth is for testing; the tenth before was for choosing, then
 Takes 3 to 4 minutes of two cores. Reached on tinyshakespeare, with seed 0: 2.10 bits per character,
 where a 5-gram model takes 2.25 and a 7-gram model 2.19. An LSTM of one-hot characters, at a rate of
 0.002, tried first, was still at 2.5 on the tenth before the last after three epochs.
+On the documentation of Python 3.11: 1.61, where a 5-gram model takes 1.74, a 7-gram model 1.64.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ of every unit over the window is what the classifier sees.
 Data: 3,186 windows of primate genes from GenBank, UCI "Molecular Biology (Splice-junction Gene
 Sequences)", as in Debian's r-cran-mlbench (GPL-2). Windows that come twice are dropped: 3,001 are
 left, 2,000 to learn, 400 to choose when to stop, 601 for the test.
-Takes: 10 seconds. Reached: 96.2 % of the test windows. The most frequent class of the four letters
-around the middle: 89.9 %; logistic regression on all letters at their places: 95.8 %. Without the
-mark, the network has to count letters to find the middle, and reaches 94 %.
+Takes: 8 seconds.
+Reached: 96.0 % of the test windows (RNN 95.3 %, GRU 96.7 %; with one direction 94.0 %). The most
+frequent class of the four letters around the middle: 89.9 %. Logistic regression on all letters at
+their places is as good: 95.8 %, and 96.5 and 96.7 % with seeds 1 and 2, where the LSTM has 96.0 and
+95.5 %. Without the mark the network must count to find the middle: 94 %, in twice the epochs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from bptt import SequenceClassifier
+from bptt.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import debian_file
 
@@ -57,7 +60,7 @@ def run(options: Options) -> Report:
     texts, classes = windows()
     order = np.random.default_rng(options.seed).permutation(len(texts))
     texts, classes = [texts[i] for i in order], [classes[i] for i in order]
-    learn, stop = (800, 1000) if options.quick else (2000, 2400)
+    learn, stop = (1000, 1200) if options.quick else (2000, 2400)
     model = SequenceClassifier(
         cell=options.cell,
         bidirectional=options.bidirectional,
@@ -65,7 +68,8 @@ def run(options: Options) -> Report:
         pool="max",
         dropout=0.3,
         learning_rate=0.01,
-        epochs=10 if options.quick else 20,
+        epochs=15,
+        schedule=CosineDecay(15),
         patience=6,
         random_state=options.seed,
     )

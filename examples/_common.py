@@ -53,7 +53,10 @@ class Example:
     """The docstring of the script; its first line is the title."""
     run: Callable[[Options], Report]
     cell: str = "lstm"
-    bidirectional: bool = False
+    bidirectional: bool | None = False
+    """None if the network must not read from the end: what comes next is what it learns."""
+    trained: bool = False
+    """Whether the network comes trained: then its cell and directions are no options."""
     compare: bool = False
     """Whether the index shows all three cells side by side."""
     arguments: Callable[[argparse.ArgumentParser], None] | None = None
@@ -66,19 +69,26 @@ class Example:
         )
         add = parser.add_argument
         add("--quick", action="store_true", help="a few seconds, on a part of the data")
-        add("--cell", choices=CELLS, default=self.cell, help="default: %(default)s")
-        add(
-            "--bidirectional",
-            action=argparse.BooleanOptionalAction,
-            default=self.bidirectional,
-            help="read from both ends (default: %(default)s)",
-        )
+        if self.trained:
+            parser.set_defaults(cell=self.cell, bidirectional=bool(self.bidirectional))
+        else:
+            self._add_network(add)
         add("--plot", type=Path, metavar="DIR", help="draw a picture into this folder")
         add("--data", type=Path, metavar="PATH", help="a folder with data of your own")
         add("--seed", type=int, default=0, help="default: %(default)s")
         if self.arguments is not None:
             self.arguments(parser)
         return parser
+
+    def _add_network(self, add: Callable[..., object]) -> None:
+        add("--cell", choices=CELLS, default=self.cell, help="default: %(default)s")
+        both = "read from both ends (default: %(default)s)"
+        add(
+            "--bidirectional",
+            action=argparse.BooleanOptionalAction,
+            default=bool(self.bidirectional),
+            help="not here: what comes next is not read" if self.bidirectional is None else both,
+        )
 
     def report(self, options: Options) -> tuple[Report, float]:
         """Run it; return what it reached, and its seconds."""
@@ -89,7 +99,10 @@ class Example:
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run it from the command line."""
-        options = self.parser().parse_args(arguments)
+        parser = self.parser()
+        options = parser.parse_args(arguments)
+        if options.bidirectional and self.bidirectional is None:
+            parser.error("--bidirectional: what comes next is learnt here, and must not be read")
         try:
             report, seconds = self.report(options)
         except MissingDataError as error:

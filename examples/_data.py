@@ -59,7 +59,7 @@ def debian_file(package: str, path: str) -> Path:
     folder = CACHE / package
     if not folder.exists():
         with _unpacking(folder) as (downloads, unpacked):
-            _run(["apt-get", "download", package], f"apt install {package}", cwd=downloads)
+            _apt_download(package, downloads)
             (archive,) = downloads.glob("*.deb")
             _run(["dpkg-deb", "-x", str(archive), str(unpacked)], f"apt install {package}")
     if not (folder / path).exists():
@@ -82,6 +82,24 @@ def own_file(data: Path, name: str) -> str:
             with gzip.open(zipped, "rt", encoding="utf-8") as file:
                 return file.read()
     raise MissingDataError(f"--data {data}: there must be {name} or {name}.gz in it")
+
+
+def _apt_download(package: str, downloads: Path) -> None:
+    """Download a Debian package; if the system does not know where from, by lists of our own."""
+    instead = f"apt install {package}"
+    print(f"downloading {package} with apt-get ..", file=sys.stderr)
+    try:
+        _run(["apt-get", "download", package], instead, cwd=downloads)
+    except MissingDataError:
+        if shutil.which("apt-get") is None:
+            raise
+        own = CACHE / ".apt"
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (own / folder).mkdir(parents=True, exist_ok=True)
+        command = ["apt-get", "-o", f"Dir::State={own}/state", "-o", f"Dir::Cache={own}/cache"]
+        command += ["-o", "Dir::State::status=/var/lib/dpkg/status"]
+        _run([*command, "update"], instead)
+        _run([*command, "download", package], instead, cwd=downloads)
 
 
 def _fetch(requirement: str, folder: Path, sdist: bool) -> None:

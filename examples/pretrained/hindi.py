@@ -197,7 +197,7 @@ def draw(network: Network, word: str, path: Path) -> None:
     )
 
 
-example = Example(__doc__, run, bidirectional=True)
+example = Example(__doc__, run, trained=True, bidirectional=True)
 
 if __name__ == "__main__":
     example.main()

@@ -208,7 +208,7 @@ def draw(network: Network, text: str, path: Path) -> None:
     )
 
 
-example = Example(__doc__, run)
+example = Example(__doc__, run, trained=True)
 
 if __name__ == "__main__":
     example.main()

@@ -222,7 +222,7 @@ def draw(samples: NDArray[Any], p: NDArray[Any], said: NDArray[Any], path: Path)
     plt.close(figure)
 
 
-example = Example(__doc__, run)
+example = Example(__doc__, run, trained=True)
 
 if __name__ == "__main__":
     example.main()

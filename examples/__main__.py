@@ -71,22 +71,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, options: argparse.Namespace) -> bool:
     """Run an example, for the index with every cell that is compared; say whether it went well."""
     print(f"\n=== {name}", flush=True)
-    arguments = ["--quick"] * options.quick
-    if options.data is not None:
-        arguments += ["--data", str(options.data)]
+    own = [] if options.data is None else ["--data", str(options.data)]
     try:
         example: Example = import_module(f"examples.{name}").example
-        if not options.write:
-            report, seconds = example.report(example.parser().parse_args(arguments))
-            print(f"\n{report}\n{seconds:.0f} s")
-            return True
-        for cell in CELLS if example.compare else (example.cell,):
-            drawn = ["--plot", str(_index.PICTURES)] * (cell == example.cell)
-            chosen = ["--cell", cell] * (cell != example.cell)
-            parsed = example.parser().parse_args([*arguments, *chosen, *drawn])
+        runs = _runs(example, own) if options.write else [["--quick"] * options.quick + own]
+        for arguments in runs:
+            first = arguments is runs[0]
+            parsed = example.parser().parse_args(arguments)
+            if options.write and first:
+                parsed.plot = _index.PICTURES
             report, seconds = example.report(parsed)
             print(f"\n{report}\n{seconds:.0f} s", flush=True)
-            _index.keep(name, example, parsed, report, seconds)
+            if options.write:
+                _index.keep(name, example, arguments, report, seconds, first)
     except MissingDataError as error:
         print(f"error: {error}", file=sys.stderr)
         return False
@@ -94,6 +91,17 @@ def _run(name: str, options: argparse.Namespace) -> bool:
         traceback.print_exc()
         return False
     return True
+
+
+def _runs(example: Example, own: list[str]) -> list[list[str]]:
+    """Return the arguments of all runs for the index, that of the picture first."""
+    more = own if example.more_data else []
+    runs = [more]
+    if example.compare:
+        runs += [[*more, "--cell", cell] for cell in CELLS if cell != example.cell]
+    if more:
+        runs.append([])  # with what packages ship
+    return runs + [variant.split() for variant in example.variants]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from examples import _data
 from examples._data import MissingDataError
 
 Options: TypeAlias = argparse.Namespace  # quick, cell, bidirectional, plot, data, seed
@@ -59,8 +60,12 @@ class Example:
     """Whether the network comes trained: then its cell and directions are no options."""
     compare: bool = False
     """Whether the index shows all three cells side by side."""
+    more_data: bool = False
+    """Whether --data may have data that no package ships."""
     arguments: Callable[[argparse.ArgumentParser], None] | None = None
     """Adds options of its own."""
+    variants: Sequence[str] = ()
+    """Values of these options that the index shows, too: "--language ta"."""
 
     def parser(self) -> argparse.ArgumentParser:
         """Return the parser of the command line."""
@@ -74,7 +79,7 @@ class Example:
         else:
             self._add_network(add)
         add("--plot", type=Path, metavar="DIR", help="draw a picture into this folder")
-        add("--data", type=Path, metavar="PATH", help="a folder with data of your own")
+        add("--data", type=Path, metavar="PATH", help="a folder with the data")
         add("--seed", type=int, default=0, help="default: %(default)s")
         if self.arguments is not None:
             self.arguments(parser)
@@ -94,6 +99,7 @@ class Example:
         """Run it; return what it reached, and its seconds."""
         if options.plot is not None:
             options.plot.mkdir(parents=True, exist_ok=True)
+        _data.OWN[:] = [] if options.data is None else [options.data]
         start = time.perf_counter()
         return self.run(options), time.perf_counter() - start
 

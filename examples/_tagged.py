@@ -25,7 +25,7 @@ def read(text: str, word: int, label: int) -> Tagged:
     return words, labels
 
 
-def divided(sentences: Tagged, test: int, seed: int) -> tuple[Tagged, Tagged]:
+def divided(sentences: Tagged, test: int, seed: int | list[int]) -> tuple[Tagged, Tagged]:
     """Return all sentences but `test` of them, and these, at random."""
     words, labels = sentences
     order = np.random.default_rng(seed).permutation(len(words))

@@ -8,11 +8,11 @@ of every unit over the window is what the classifier sees.
 Data: 3,186 windows of primate genes from GenBank, UCI "Molecular Biology (Splice-junction Gene
 Sequences)", as in Debian's r-cran-mlbench (GPL-2). Windows that come twice are dropped: 3,001 are
 left, 2,000 to learn, 400 to choose when to stop, 601 for the test.
-Takes: 8 seconds.
-Reached: 96.0 % of the test windows (RNN 95.3 %, GRU 96.7 %; with one direction 94.0 %). The most
-frequent class of the four letters around the middle: 89.9 %. Logistic regression on all letters at
-their places is as good: 95.8 %, and 96.5 and 96.7 % with seeds 1 and 2, where the LSTM has 96.0 and
-95.5 %. Without the mark the network must count to find the middle: 94 %, in twice the epochs.
+Takes: 4 seconds.
+Reached: 96.7 % of the test windows (RNN 96.3 %, GRU 97.7 %). The most frequent class of the four
+letters around the middle: 89.2 %. Logistic regression on all letters at their places is as good:
+96.5 %. On the divisions with which settings were tried, one direction had 94 %; so had both without
+the mark, for then the network must count to find the middle.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def marked(texts: list[str]) -> list[str]:
 def run(options: Options) -> Report:
     """Learn, stop where the validation loss is lowest, and test."""
     texts, classes = windows()
-    order = np.random.default_rng(options.seed).permutation(len(texts))
+    # Settings were tried on other divisions of the windows.
+    order = np.random.default_rng([1, options.seed]).permutation(len(texts))
     texts, classes = [texts[i] for i in order], [classes[i] for i in order]
     learn, stop = (1000, 1200) if options.quick else (2000, 2400)
     model = SequenceClassifier(

@@ -120,7 +120,7 @@ def draw(test: str, bits: np.ndarray, counted: np.ndarray, options: Options) -> 
     plt.close(figure)
 
 
-example = Example(__doc__, run, cell="gru", bidirectional=None)
+example = Example(__doc__, run, cell="gru", bidirectional=None, more_data=True)
 
 if __name__ == "__main__":
     example.main()

@@ -137,7 +137,7 @@ def draw(right: Labels, guess: Labels, shares: dict[str, list[Any]], folder: Pat
     plt.close(figure)
 
 
-example = Example(__doc__, run, bidirectional=True, compare=True)
+example = Example(__doc__, run, bidirectional=True, compare=True, more_data=True)
 
 if __name__ == "__main__":
     example.main()

@@ -2,9 +2,9 @@
 
     python docs/pictures/draw.py
 
-gradients.png takes minutes, and has a command of its own:
+That of the adding problem takes minutes, and belongs to the examples:
 
-    python -m examples.gradients --plot docs/pictures
+    python -m examples.gradients --plot examples/pictures
 """
 
 from __future__ import annotations

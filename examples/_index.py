@@ -34,8 +34,8 @@ cache when they are first needed, or out of your own folder with `--data`. Every
 with the code they ship with where that can run; each script says what it needs.
 
 Every figure below is of test data that the network neither learnt nor chose from, unless the script
-says so, of one run on {machine}. This makes the page again, in half an hour (`--help` says what DIR
-holds):
+says so, of one run on {machine}.
+This makes the page again, in half an hour; `--help` says what DIR holds:
 
 ```sh
 python -m examples --write --data DIR
@@ -76,9 +76,7 @@ def write_page(names: Sequence[str]) -> None:
     shown = [name for name in names if name in kept]
     usual = {name: kept[name]["runs"][kept[name]["drawn"]] for name in shown}
     machines = {tuple(run["machine"]) for run in usual.values()}
-    machine = " and ".join(
-        f"{threads} threads of an {processor}" for processor, threads in machines
-    )
+    machine = " and ".join(f"{threads} threads of an {name}" for name, threads in machines)
     parts = [HEAD.format(machine=machine)]
     parts.append(
         "| task | measure | reached | baseline | asked | seconds |\n|---|---|---|---|---|---|\n"

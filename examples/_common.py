@@ -114,4 +114,7 @@ class Example:
         except MissingDataError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except ModuleNotFoundError as error:
+            print(f"error: {error}: pip install '.[train,plot]'", file=sys.stderr)
+            sys.exit(2)
         print(f"\n{report}\n{seconds:.0f} s, --seed {options.seed}")

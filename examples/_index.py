@@ -114,6 +114,10 @@ def _section(name: str, entry: dict[str, Any]) -> str:
         figures = f"{run['reached']:.4g} | {_baseline(run)} | {run['seconds']}"
         lines.append(f"| {run['data']} | {run['network']} | {figures} | `{command}` |")
     lines += ["", *(f"- {what}: {figure}" for what, figure in drawn["also"].items())]
+    for _, run in order:
+        if run["data"] != drawn["data"]:
+            also = "; ".join(f"{what}: {figure}" for what, figure in run["also"].items())
+            lines.append(f"- {run['data'].partition(',')[0].partition(':')[0]}: {also}")
     return "\n".join(lines).rstrip() + "\n"
 
 

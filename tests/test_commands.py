@@ -382,9 +382,10 @@ def test_inspect_looks_inside_at_a_file(name, trained, here, capsys):
 
 def test_sessions_of_the_page_run(here, capsys):
     page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text("utf-8")
+    names = {}
     for kind, block in re.findall(r"^```(python|text)\n(.*?)^```", page, re.M | re.S):
         if kind == "python":
-            exec(block, {})
+            exec(block, names)
             continue
         for session in re.split(r"^\$ python -m bptt ", block, flags=re.M)[1:]:
             line, _, expected = session.partition("\n")

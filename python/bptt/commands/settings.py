@@ -56,7 +56,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--epochs", help="most passes over the data", **count)
     training.add_argument("--batch-size", help="sequences in one training step", **count)
     training.add_argument(
-        "--learning-rate", type=learning_rate, metavar="X", help="step size of Adam (0.003)"
+        "--learning-rate", type=learning_rate, metavar="X", help="step size of Adam (0.003 or 0.01)"
     )
     training.add_argument(
         "--patience", help="stop after so many epochs that did not improve validation", **count
@@ -101,7 +101,9 @@ def _network(
     if task == LANGUAGE:
         if form.holds == "texts" and tokens is None:
             tokens = "characters"
-        known = {} if tokens == "characters" else _vocabulary(form, X, tokens, min_count)
+        # Characters are few: with vectors of their own, and larger steps, they are learned sooner.
+        characters = {"embedding_size": 32, "learning_rate": 0.01}
+        known = characters if tokens == "characters" else _vocabulary(form, X, tokens, min_count)
         return {"cell": "lstm", "hidden_size": 128, "tokens": tokens, "dropout": 0.1, **known}
     chosen: dict[str, Any] = {"cell": "gru", "bidirectional": True, "hidden_size": 64}
     if form.holds == "numbers":

@@ -11,6 +11,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 OWN: list[Path] = []  # the folder given with --data: what is in it is not fetched
@@ -133,25 +135,17 @@ def _fetch(requirement: str, folder: Path, sdist: bool) -> None:
         inner.rename(unpacked)
 
 
-class _unpacking:  # noqa: N801 a context manager
-    """Makes two folders, and of the second one `folder` if all went well: whole or not at all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> tuple[Path, Path]:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        self.work = Path(tempfile.mkdtemp(prefix=".", dir=CACHE))
-        for name in ("downloads", "unpacked"):
-            (self.work / name).mkdir()
-        return self.work / "downloads", self.work / "unpacked"
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None and not self.folder.exists():
-                (self.work / "unpacked").rename(self.folder)
-        finally:
-            shutil.rmtree(self.work, ignore_errors=True)
+@contextmanager
+def _unpacking(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Make two folders, and of the second one `folder` if all went well: whole or not at all."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=CACHE, ignore_cleanup_errors=True) as work:
+        downloads, unpacked = (Path(work) / name for name in ("downloads", "unpacked"))
+        downloads.mkdir()
+        unpacked.mkdir()
+        yield downloads, unpacked
+        if not folder.exists():
+            unpacked.rename(folder)
 
 
 def _run(command: list[str], instead: str, cwd: Path | None = None) -> None:

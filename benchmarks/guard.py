@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import bptt
-from bptt.bench import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
-from bptt.measure import Apart, environment, take_turns
+from bptt.cli.bench import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
+from bptt.cli.timing import Apart, environment, take_turns
 
 Figures = dict[str, float]
 
@@ -152,7 +152,7 @@ def compare(measured: Mapping[str, float], stored: Mapping[str, float], allowed:
 
 
 def can_count() -> bool:
-    return shutil.which("valgrind") is not None and COUNTED_ISA in bptt._loader.available()
+    return shutil.which("valgrind") is not None and COUNTED_ISA in bptt._core.loader.available()
 
 
 def counted_key() -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from bptt import SequenceClassifier
-from bptt.schedules import CosineDecay
+from bptt.optim.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import debian_file
 

@@ -20,7 +20,8 @@ import re
 
 import numpy as np
 
-from bptt import LanguageModel, schedules
+from bptt import LanguageModel
+from bptt.optim import schedules
 from examples._common import Example, Options, Report
 from examples._data import own_file
 from examples._ngram import NGram

@@ -21,7 +21,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from bptt import SequenceGenerator, schedules
+from bptt import SequenceGenerator
+from bptt.optim import schedules
 from examples import _abc
 from examples._abc import Tune
 from examples._common import Example, Options, Report

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import SequenceTagger
-from bptt.schedules import CosineDecay
+from bptt.optim.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import own_file, package_file
 from examples._tagged import Rows, Tagged, divided, read

@@ -26,7 +26,8 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from bptt import SequenceRegressor, schedules
+from bptt import SequenceRegressor
+from bptt.optim import schedules
 from examples._common import Example, Options, Report
 from examples._data import package_file
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from bptt import EncoderDecoder
 from bptt.metrics import error_rate
-from bptt.schedules import CosineDecay
+from bptt.optim.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import package_file
 from examples._pictures import draw_map

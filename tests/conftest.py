@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from bptt import _loader
-from bptt.config import config
+from bptt._core import loader
+from bptt._core.config import config
 from results import use_kernels
 
 # The same examples in every run, on machines of any speed.
@@ -18,7 +18,7 @@ def pytest_report_header() -> str:
     return "bptt: " + ", ".join(f"{name}={value}" for name, value in config().items())
 
 
-@pytest.fixture(params=_loader.available())
+@pytest.fixture(params=loader.available())
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test once with the kernels of every instruction set that this CPU can run."""
     use_kernels(request.param, monkeypatch)

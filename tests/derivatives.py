@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bptt
-from bptt.module import Module
+from bptt.nn.module import Module
 from cases import Array
 from results import arrays_of
 

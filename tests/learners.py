@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 import bptt
-from bptt.module import Gradients
-from bptt.sequences import Sequences
-from bptt.sequential import Sequential
-from bptt.supervised import SequenceData, Supervised
-from bptt.training import Score, Step, TrainingOptions, make_optimiser, train
+from bptt.data.sequences import Sequences
+from bptt.nn.module import Gradients
+from bptt.nn.sequential import Sequential
+from bptt.training.loop import Score, Step, TrainingOptions, make_optimiser, train
+from bptt.training.supervised import SequenceData, Supervised
 
 SEED = 3
 _OPTIONS = TrainingOptions.__dataclass_fields__

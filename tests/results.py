@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt import _loader
+from bptt._core import loader
 from cases import Array, State
 
 
@@ -19,11 +19,11 @@ def use_kernels(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Layers must be made afterwards: packed weights belong to the kernels that packed them.
     """
-    kernels = _loader.load(isa)
+    kernels = loader.load(isa)
     users = [
         module
         for name, module in sys.modules.items()
-        if name.startswith("bptt.") and getattr(module, "kernels", None) is _loader.kernels
+        if name.startswith("bptt.") and getattr(module, "kernels", None) is loader.kernels
     ]
     for module in users:
         monkeypatch.setattr(module, "kernels", kernels)

@@ -19,7 +19,7 @@ function(bptt_add_module name)
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(${name} PRIVATE bptt_warnings)
-  install(TARGETS ${name} LIBRARY DESTINATION ${SKBUILD_PROJECT_NAME})
+  install(TARGETS ${name} LIBRARY DESTINATION ${SKBUILD_PROJECT_NAME}/_core)
 endfunction()
 
 # bptt_add_kernel_module(<isa> <flag>...)

@@ -2,7 +2,7 @@
 
 #include "core/vec.hpp"
 
-// tanh, the logistic sigmoid and their kin on one packet, within 4 ulp (tests/test_activations.py
+// tanh, the logistic sigmoid and their kin on one packet, within 4 ulp (tests/_core/test_activations.py
 // sweeps them). Derivatives take the *output* of the function, so backward never recomputes it.
 
 namespace bptt {

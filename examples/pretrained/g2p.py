@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bptt
-from bptt.decoder import Decoder
 from bptt.importers import from_torch
+from bptt.nn.decoder import Decoder
 from examples._common import Example, Options, Report
 from examples._data import package_file
 from examples._pictures import draw_map

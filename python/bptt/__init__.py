@@ -14,17 +14,11 @@
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
-from bptt import schedules
-from bptt.attention import Attention
-from bptt.clipping import clip_by_global_norm, clip_by_value
-from bptt.config import config, show_config
-from bptt.denormals import get_flush_denormals, set_flush_denormals
-from bptt.dropout import Dropout
-from bptt.embedding import Embedding
-from bptt.embedding_bag import EmbeddingBag
-from bptt.estimator_file import ESTIMATORS as _ESTIMATORS
-from bptt.estimator_file import load_estimator
-from bptt.linear import Linear
+from bptt._core.config import config, show_config
+from bptt._core.denormals import get_flush_denormals, set_flush_denormals
+from bptt._core.threads import get_num_threads, set_num_threads, threads
+from bptt.estimators.persistence import ESTIMATORS as _ESTIMATORS
+from bptt.estimators.persistence import load_estimator
 from bptt.losses import (
     binary_cross_entropy,
     mean_squared_error,
@@ -32,23 +26,29 @@ from bptt.losses import (
     softmax,
     softmax_cross_entropy,
 )
-from bptt.module import Gradients
-from bptt.optimisers import SGD, Adam, AdamW, RMSProp
-from bptt.parallel import get_num_threads, set_num_threads, threads
-from bptt.recurrent import GRU, LSTM, RNN
-from bptt.run import LSTMState, Run
-from bptt.sequential import Sequential
-from bptt.sequential_run import SequentialGradients, SequentialRun
-from bptt.storage import load_modules, save_modules
-from bptt.truncated import Window, truncated_bptt
+from bptt.nn.attention import Attention
+from bptt.nn.dropout import Dropout
+from bptt.nn.embedding import Embedding
+from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.linear import Linear
+from bptt.nn.module import Gradients
+from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.run import LSTMState, Run
+from bptt.nn.sequential import Sequential
+from bptt.nn.sequential_run import SequentialGradients, SequentialRun
+from bptt.nn.serialization import load_modules, save_modules
+from bptt.optim import schedules
+from bptt.optim.clipping import clip_by_global_norm, clip_by_value
+from bptt.optim.optimizers import SGD, Adam, AdamW, RMSProp
+from bptt.training.truncated_bptt import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import diagnostics, reference
-    from bptt.encoder_decoder import EncoderDecoder
-    from bptt.generator import SequenceGenerator
-    from bptt.language_model import LanguageModel
-    from bptt.many_to_one import SequenceClassifier, SequenceRegressor
-    from bptt.tagger import SequenceTagger
+    from bptt.estimators.encoder_decoder import EncoderDecoder
+    from bptt.estimators.generator import SequenceGenerator
+    from bptt.estimators.language_model import LanguageModel
+    from bptt.estimators.many_to_one import SequenceClassifier, SequenceRegressor
+    from bptt.estimators.tagger import SequenceTagger
 
 __all__ = [
     "GRU",

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import checks
-from bptt.recurrent import GRU, LSTM, RNN
+from bptt._core import checks
+from bptt.nn.recurrent import GRU, LSTM, RNN
 
 _Layer = TypeVar("_Layer", RNN, LSTM, GRU)
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import checks
-from bptt._loader import kernels
-from bptt.checks import FloatArray
-from bptt.loss_arguments import LossArguments, Rows
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt._core.loader import kernels
+from bptt._loss_inputs import LossArguments, Rows
 
 
 class Loss(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bptt import checks
+from bptt._core import checks
 
 
 def edit_distance(a: Sequence[object], b: Sequence[object]) -> int:

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import checks
-from bptt.checks import FloatArray
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.diagnostics.float64_copies import LossOf, check_recurrent, gradient_of
 from bptt.diagnostics.jacobians import step_jacobians
-from bptt.diagnostics.plotted import Plotted
-from bptt.diagnostics.twins import LossOf, check_recurrent, gradient_of
-from bptt.diagnostics.walk import Walk
-from bptt.pooling import Recurrent, State
-from bptt.run import Run
+from bptt.diagnostics.plottable import Plotted
+from bptt.diagnostics.step_runs import Walk
+from bptt.nn.pooling import Recurrent, State
+from bptt.nn.run import Run
 
 
 @dataclass(frozen=True, eq=False)

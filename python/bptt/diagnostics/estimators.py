@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from bptt.checks import FloatArray
-from bptt.decoder import Decoder
+from bptt._core.checks import FloatArray
+from bptt.data.sequences import SequenceEncoder
+from bptt.data.vocabulary import START
+from bptt.diagnostics.float64_copies import chain_twin, gradient_of, in_float64, twin
 from bptt.diagnostics.flow import GradientFlow, Part, flow_of, gradient_flow
-from bptt.diagnostics.inside import Inside
-from bptt.diagnostics.twins import chain_twin, gradient_of, in_float64, twin
-from bptt.dropout import Dropout
-from bptt.encoder_decoder_network import EncoderDecoderNetwork, EncoderDecoderRun
-from bptt.estimator import SequenceEstimator
-from bptt.feedback import Feedback
-from bptt.generator import SequenceGenerator
+from bptt.diagnostics.probe import Inside
+from bptt.estimators.autoregressive import Writer, WritingEstimator
+from bptt.estimators.base import SequenceEstimator
+from bptt.estimators.generator import SequenceGenerator
 from bptt.losses import Loss
-from bptt.module import Gradients
-from bptt.pairs import Pairs, Translator
-from bptt.sequences import SequenceEncoder
-from bptt.sequential import Sequential
-from bptt.stream import StreamBatch
-from bptt.vocabulary import START
-from bptt.writing import Writer, WritingEstimator
+from bptt.nn.decoder import Decoder
+from bptt.nn.dropout import Dropout
+from bptt.nn.module import Gradients
+from bptt.nn.seq2seq import EncoderDecoderNetwork, EncoderDecoderRun
+from bptt.nn.sequential import Sequential
+from bptt.training.label_feedback import Feedback
+from bptt.training.sequence_pairs import Pairs, Translator
+from bptt.training.stream import StreamBatch
 
 
 def flow_of_estimator(estimator: Any, X: Any, y: Any, lengths: Any) -> GradientFlow:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt.checks import FloatArray
-from bptt.diagnostics.plotted import Plotted
-from bptt.diagnostics.twins import (
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import lengths_of, padding_of
+from bptt.diagnostics.float64_copies import (
     RECURRENT,
     LossOf,
     chain_twin,
@@ -20,16 +20,16 @@ from bptt.diagnostics.twins import (
     norm,
     twin,
 )
+from bptt.diagnostics.plottable import Plotted
 from bptt.diagnostics.verdict import Verdict
-from bptt.module import Gradients, Module
-from bptt.padding import lengths_of, padding_of
-from bptt.pooling import Recurrent, State
-from bptt.sequential import Lengths, Sequential
-from bptt.sequential_run import as_states
+from bptt.nn.module import Gradients, Module
+from bptt.nn.pooling import Recurrent, State
+from bptt.nn.sequential import Lengths, Sequential
+from bptt.nn.sequential_run import as_states
 
 if TYPE_CHECKING:
-    from bptt.estimator import SequenceEstimator
-    from bptt.training import Training
+    from bptt.estimators.base import SequenceEstimator
+    from bptt.training.loop import Training
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bptt import checks
-from bptt.checks import FloatArray
-from bptt.diagnostics.inside import Inside, labels_of
-from bptt.diagnostics.plotted import Plotted
-from bptt.pooling import Recurrent
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.diagnostics.plottable import Plotted
+from bptt.diagnostics.probe import Inside, labels_of
+from bptt.nn.pooling import Recurrent
 
 
 @dataclass(frozen=True, eq=False)

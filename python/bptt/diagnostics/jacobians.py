@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import checks
-from bptt.checks import FloatArray
-from bptt.diagnostics.plotted import Plotted
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.diagnostics.plottable import Plotted
+from bptt.diagnostics.step_runs import Walk, join
 from bptt.diagnostics.verdict import Verdict
-from bptt.diagnostics.walk import Walk, join
-from bptt.pooling import Recurrent, State
-from bptt.recurrent import RNN
+from bptt.nn.pooling import Recurrent, State
+from bptt.nn.recurrent import RNN
 
 SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
 _ROWS = 4096  # of one call of the engine

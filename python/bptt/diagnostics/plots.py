@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import checks
-from bptt.checks import FloatArray
-from bptt.history import History
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

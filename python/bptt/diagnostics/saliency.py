@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bptt import checks
-from bptt.checks import FloatArray
-from bptt.diagnostics.inside import Inside, labels_of
-from bptt.diagnostics.plotted import Plotted
-from bptt.embedding import Embedding
-from bptt.sequential import Sequential
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.diagnostics.plottable import Plotted
+from bptt.diagnostics.probe import Inside, labels_of
+from bptt.nn.embedding import Embedding
+from bptt.nn.sequential import Sequential
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bptt.checks import FloatArray
+from bptt._core.checks import FloatArray
 
 LIMIT = 100.0  # a factor below 1/LIMIT is vanishing, above LIMIT exploding
 

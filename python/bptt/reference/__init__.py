@@ -42,7 +42,7 @@ from .arguments import parameter_shapes
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
-from .optimisers import (
+from .optimizers import (
     adam_step,
     clip_by_global_norm,
     clip_by_value,

@@ -1,0 +1,1 @@
+"""The compiled kernels, and what every layer of the package needs around them."""

@@ -1,0 +1,56 @@
+"""How the package was built and what it runs on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from bptt._core import _cpu
+from bptt._core.loader import built, kernels
+from bptt._core.threads import get_num_threads
+
+
+def config() -> dict[str, str | int | list[str]]:
+    """Return how the package was built and what it runs on.
+
+    Returns
+    -------
+    dict
+        ``version``, ``python``, ``numpy``, ``eigen``, ``compiler`` and ``processor`` (strings),
+        ``isa`` (the instruction set in use), ``isas_built`` and ``isas_supported`` (lists: what
+        this installation has and what the CPU can run), ``threads`` (int: how many a call may use).
+    """
+    kernel_config = kernels.config()
+    return {
+        "version": version("bptt"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "eigen": kernel_config["eigen"],
+        "compiler": kernel_config["compiler"],
+        "processor": _processor(),
+        "isa": kernel_config["isa"],
+        "isas_built": list(built()),
+        "isas_supported": _cpu.supported(),
+        "threads": get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    """Return the name of the processor, as good as the system knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(s.partition(":")[2].strip() for s in lines if s.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or a processor that does not say
+        return platform.processor() or platform.machine()
+
+
+def show_config() -> None:
+    """Print how the package was built and what it runs on, one line an item."""
+    items = config()
+    width = max(map(len, items))
+    for name, value in items.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):{width}}  {text}")

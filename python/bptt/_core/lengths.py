@@ -1,0 +1,72 @@
+"""Which steps of a padded batch exist, for what is computed in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core.checks import FloatArray
+
+Padding: TypeAlias = NDArray[np.bool_] | None  # (batch, steps); None if there is none
+
+
+def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `lengths` as an array (batch,).
+
+    Parameters
+    ----------
+    lengths : integer array (batch,)
+        Number of steps of each sequence, in [0, steps].
+    batch : int
+    steps : int, or integer array (batch,)
+        How many there could be: in all sequences, or in each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `lengths` is something else.
+    """
+    try:
+        array = np.asarray(lengths)
+    except ValueError:  # lists of different lengths
+        raise TypeError(
+            f"lengths must be an array of integers, got {type(lengths).__name__}"
+        ) from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths must have shape (batch,) = ({batch},), got {array.shape}")
+    for wrong in np.flatnonzero((array < 0) | (array > steps)):
+        most = np.broadcast_to(steps, batch)[wrong]
+        raise ValueError(f"lengths must lie in [0, steps] = [0, {most}], got {array[wrong]}")
+    return array.astype(np.int64)
+
+
+def padding_of(lengths: Any, batch: int, steps: int) -> Padding:
+    """Return what is padding of a batch, (batch, steps), or None if nothing is.
+
+    Parameters
+    ----------
+    lengths : integer array (batch,), or None
+        Number of steps of each sequence, in [0, steps]; None if all have all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `lengths` is something else.
+    """
+    if lengths is None:
+        return None
+    padding = np.arange(steps) >= lengths_of(lengths, batch, steps)[:, np.newaxis]
+    return padding if padding.any() else None
+
+
+def without_padding(values: FloatArray, padding: Padding) -> FloatArray:
+    """Return `values` (batch, steps, ..) with 0 in the padding, copied only if need be."""
+    if padding is None or not values[padding].any():
+        return values
+    values = values.copy()
+    values[padding] = 0.0
+    return values

@@ -1,0 +1,163 @@
+"""What all losses take: an output in any layout, and which of its steps count how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import checks
+from bptt._core.checks import Dimension, FloatArray
+from bptt._core.lengths import padding_of
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+# Something of the N steps that count: (N, K), or (N,).
+Rows: TypeAlias = NDArray[np.float64]
+
+
+class Layout(NamedTuple):
+    """The caller's axes: (B, ..) if `once`, (T, B, ..) if `time_major`, else (B, T, ..)."""
+
+    once: bool
+    time_major: bool
+
+    def arrange(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        """Bring the caller's axes into the order (B, T, ..)."""
+        if self.once:
+            return array[:, np.newaxis]
+        return array.swapaxes(0, 1) if self.time_major else array
+
+    def restore(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        """Bring (B, T, ..) into the caller's axes."""
+        if self.once:
+            return array[:, 0]
+        return array.swapaxes(0, 1) if self.time_major else array
+
+    def dimensions(self, batch: int, steps: int) -> list[Dimension]:
+        """Return symbols and sizes of one value a step, in the caller's axes."""
+        symbols = [("batch", batch)] if self.once else [("batch", batch), ("steps", steps)]
+        return symbols[::-1] if self.time_major else symbols
+
+
+class LossArguments(NamedTuple):
+    """All but the targets, checked, and arranged as (B, T, ..)."""
+
+    name: str  # what the caller calls `output`
+    output: FloatArray  # (B, T, K)
+    weights: NDArray[np.float64] | None  # (B, T), 0 for what does not count; None: all are 1
+    divisor: float  # of value and gradient
+    layout: Layout
+
+    @classmethod
+    def read(
+        cls,
+        names: tuple[str, str],
+        output: FloatArray,
+        lengths: NDArray[np.integer[Any]] | None,
+        mask: NDArray[np.bool_] | None,
+        weights: FloatArray | None,
+        time_major: bool,
+        reduction: str,
+    ) -> LossArguments:
+        """Check what the caller gave; `names` are those of `output` and of its last axis."""
+        checks.one_of("sum", "mean")("reduction", reduction)
+        swapped = checks.flag("time_major", time_major)
+        name, last = names
+        checks.floats(name, output)
+        if output.ndim not in (2, 3) or output.shape[-1] == 0:
+            rule = f"shape (batch, steps, {last}) or (batch, {last}) with {last} >= 1"
+            raise ValueError(f"{name} must have {rule}, got {output.shape}")
+        if output.ndim == 2 and (lengths is not None or swapped):
+            what = "lengths" if lengths is not None else "time_major"
+            rule = f"{name} of shape (batch, steps, {last})"
+            raise ValueError(f"{what} needs {rule}, got {output.shape}")
+        layout = Layout(output.ndim == 2, swapped)
+        arranged = layout.arrange(output)
+        batch, steps, _ = arranged.shape
+        if lengths is None and mask is None and weights is None:
+            each, total = None, float(batch * steps)
+        else:
+            each = _weights(layout, batch, steps, lengths, mask, weights)
+            total = float(each.sum())
+        divisor = total if reduction == "mean" and total > 0.0 else 1.0
+        return cls(name, arranged, each, divisor, layout)
+
+    def ids(self, targets: object) -> NDArray[np.integer[Any]]:
+        """Check class ids; return them as (B, T), 0 where they do not count."""
+        if not isinstance(targets, np.ndarray):
+            raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
+        if targets.dtype.kind not in "iu":
+            rule = f"integers (classes) or {self.output.dtype} (probabilities)"
+            raise TypeError(f"targets must be {rule}, got dtype {targets.dtype}")
+        batch, steps, _ = self.output.shape
+        checks.shape("targets", targets, self.layout.dimensions(batch, steps))
+        ids = self.layout.arrange(targets)
+        return ids if self.weights is None else np.where(self.weights > 0.0, ids, 0)
+
+    def values(self, targets: object) -> Rows:
+        """Check targets of the output's shape, or without its last axis if that is 1."""
+        array = checks.array("targets", targets, self.output.dtype)
+        shape = self.layout.restore(self.output).shape
+        if shape[-1] == 1 and array.shape == shape[:-1]:
+            array = array[..., np.newaxis]
+        if array.shape != shape:
+            rule = f"the shape of the {self.name}, {shape}"
+            raise ValueError(f"targets must have {rule}, got {array.shape}")
+        return self._rows(self.layout.arrange(array))
+
+    def loss(
+        self, formula: Callable[[Rows, Rows], tuple[Rows, Rows]], targets: Rows
+    ) -> tuple[float, FloatArray]:
+        """Add up `formula`, which returns losses (N,) and gradients (N, K) of outputs and targets.
+
+        NaN and infinity come through without a warning, as from the kernels.
+        """
+        counted = self._counted
+        weights = np.ones(counted.shape) if self.weights is None else self.weights
+        gradient = np.zeros(self.output.shape, self.output.dtype)
+        with np.errstate(all="ignore"):
+            losses, slopes = formula(self._rows(self.output), targets)
+            gradient[counted] = (weights[counted] / self.divisor)[:, np.newaxis] * slopes
+            value = float(np.sum(weights[counted] * losses)) / self.divisor
+        return value, self.layout.restore(gradient)
+
+    @property
+    def _counted(self) -> NDArray[np.bool_]:
+        """Which steps count, (B, T)."""
+        return np.ones(self.output.shape[:2], bool) if self.weights is None else self.weights > 0.0
+
+    def _rows(self, array: FloatArray) -> Rows:
+        """Pick the steps that count out of (B, T, K)."""
+        return array[self._counted].astype(np.float64)
+
+
+def _weights(
+    layout: Layout,
+    batch: int,
+    steps: int,
+    lengths: NDArray[np.integer[Any]] | None,
+    mask: NDArray[np.bool_] | None,
+    weights: FloatArray | None,
+) -> NDArray[np.float64]:
+    """Make one weight (B, T) of the three: what any of them leaves out has 0."""
+    each = np.ones((batch, steps))
+    dimensions = layout.dimensions(batch, steps)
+    padding = padding_of(lengths, batch, steps)
+    if padding is not None:
+        each[padding] = 0.0
+    if mask is not None:
+        checks.array("mask", mask, np.dtype(np.bool_))
+        checks.shape("mask", mask, dimensions)
+        each *= layout.arrange(mask)
+    if weights is not None:
+        checks.floats("weights", weights)
+        whole = weights.ndim == 1 and not layout.once
+        checks.shape("weights", weights, [("batch", batch)] if whole else dimensions)
+        wrong = weights[~((weights >= 0.0) & (weights < np.inf))]
+        if wrong.size:
+            raise ValueError(f"weights must be finite and >= 0, got {wrong[0]}")
+        each *= weights[:, np.newaxis] if whole else layout.arrange(weights)
+    return each

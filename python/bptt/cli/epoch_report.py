@@ -1,0 +1,69 @@
+"""What training shows of itself: a bar where it can be seen, and a line for some of the epochs."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from bptt.cli.schema import LANGUAGE, REGRESSION
+from bptt.training.history import Epoch
+from bptt.training.loop import Training
+from bptt.training.progress import bar_class
+from bptt.training.protocols import OrderedData
+
+_LINES = 20  # at most about so many epochs get one
+
+
+class ShowEpochs:
+    """A callback that shows how training goes, on standard error."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._bar: Any = None
+
+    def on_train_begin(self, training: Training) -> None:
+        """Open the bar, over all epochs."""
+        data = training.data
+        size = 1 if isinstance(data, OrderedData) else training.options.batch_size
+        self._steps = -(-len(data.lengths) // size)
+        self._bar = bar_class()(
+            total=self._steps * training.options.epochs,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| at most {remaining} left{postfix}",
+        )
+
+    def on_batch_end(self, training: Training) -> None:
+        """Move the bar on."""
+        epochs = training.options.epochs
+        self._bar.set_description_str(f"epoch {training.epoch}/{epochs}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._loss(training.sums.means()[0])}", refresh=False)
+        done = len(training.history) * self._steps + training.batch
+        self._bar.update(done - self._bar.n)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Print the line of the epoch."""
+        epoch, epochs = training.history[-1], training.options.epochs
+        every = math.ceil(epochs / _LINES)
+        if epoch.number == 1 or epoch.number % every == 0 or epoch.number == epochs:
+            self._bar.write(f"epoch {epoch.number:3}/{epochs}  {self._line(epoch)}", sys.stderr)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, epoch: Epoch) -> str:
+        parts = [f"loss {self._loss(epoch.loss)}"]
+        if epoch.validation_loss is not None:
+            parts.append(f"validation loss {self._loss(epoch.validation_loss)}")
+        metric = epoch.validation_metric
+        if metric is not None and self._task != LANGUAGE:
+            said = f"error {metric:.4g}" if self._task == REGRESSION else f"accuracy {metric:.1%}"
+            parts.append(said)
+        return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
+
+    def _loss(self, loss: float) -> str:
+        return f"{loss / math.log(2.0):.2f} bits" if self._task == LANGUAGE else f"{loss:.3f}"

@@ -1,0 +1,66 @@
+"""Saved models, and how they read files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bptt.cli.arguments import CommandError, require
+from bptt.cli.readers import TEXT, listed
+from bptt.cli.schema import Form
+
+
+class Model(NamedTuple):
+    """An estimator, and what `train` has saved with it."""
+
+    estimator: Any
+    form: Form
+    task: str | None
+    metadata: dict[str, Any]
+
+
+def load(path: Path) -> Model:
+    """Load a model that `train`, or `save` in Python, has written.
+
+    Raises
+    ------
+    CommandError
+        If there is none.
+    """
+    if not path.is_file():
+        raise CommandError(f"cannot load {path}: there is no such file")
+    require("safetensors", "sklearn.base")
+    from bptt.estimators.persistence import load_estimator
+
+    try:
+        estimator = load_estimator(path)
+        metadata = estimator.metadata_
+        form = Form.from_dict(metadata["form"]) if "form" in metadata else _form_of(estimator)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{error}; MODEL is a file that train has saved") from error
+    except OSError as error:
+        raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
+    return Model(estimator, form, metadata.get("task"), metadata)
+
+
+def _form_of(estimator: Any) -> Form:
+    """Return how an estimator that was saved in Python reads files: what it learned says it."""
+    encoder = getattr(estimator, "encoder_", None)
+    if encoder is None or encoder.vocabulary is not None:
+        return Form("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
+    return Form("numbers", "cell", ["x"])
+
+
+def warn_of_unknown(model: Model, X: Iterable[Any]) -> None:
+    """Say which tokens of some sequences the model does not know, on standard error."""
+    estimator = model.estimator
+    writer = getattr(estimator, "target_encoder_", None)
+    encoder = getattr(estimator, "encoder_", None) if writer is None else writer._encoder
+    if encoder is None or encoder.vocabulary is None:
+        return
+    tokens = dict.fromkeys(token for x in X for token in encoder.cut(x))
+    unknown = [repr(token) for token in tokens if token not in encoder.vocabulary]
+    if unknown:
+        print(f"not in what was learned: {listed(unknown)}", file=sys.stderr)

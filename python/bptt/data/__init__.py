@@ -1,0 +1,1 @@
+"""Sequences, targets and minibatches."""

@@ -1,0 +1,1 @@
+"""Sequence decoding: beam search and sampling."""

@@ -1,0 +1,75 @@
+"""What diagnostics look into: a chain of modules, and one sequence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import checks
+from bptt.diagnostics.float64_copies import RECURRENT, chain_twin, in_float64, twin
+from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.sequential import Sequential
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A chain in float64, without dropout, and what it reads."""
+
+    chain: Sequential
+    x: NDArray[Any]
+    """(1, T, I) in float64, or ids (1, T)."""
+    tokens: tuple[Any, ...] | None
+    """What to call the T steps; None if they are vectors of numbers."""
+    answers: list[Any] | None = None
+    """What to call the outputs; None for their numbers."""
+
+    @classmethod
+    def of(cls, model: Any, x: Any) -> Inside:
+        """Look into a recurrent layer, a `Sequential`, or a fitted estimator.
+
+        Parameters
+        ----------
+        model : RNN, LSTM, GRU, Sequential or SequenceEstimator
+        x : float array (T, features), or integer array (T,), for an `EmbeddingBag` (T, F); or a
+            sequence as for `fit`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, or does not fit.
+        """
+        if isinstance(model, RECURRENT):
+            model = Sequential(twin(model, time_major=False))
+        elif isinstance(model, Sequential):
+            model = chain_twin(model)
+        elif hasattr(model, "_learner"):
+            from bptt.diagnostics.estimators import inside_of_estimator
+
+            return inside_of_estimator(model, x)
+        else:
+            rule = "model must be an RNN, LSTM, GRU, Sequential or an estimator"
+            raise TypeError(f"{rule}, got {type(model).__name__}")
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
+        ids = x.dtype.kind in "iu"
+        if not ids:
+            checks.floats("x", x)
+        one_id = ids and not isinstance(model.modules[0], EmbeddingBag)  # a step
+        if x.ndim != (1 if one_id else 2) or not len(x):
+            rule = "x must be one sequence, (T, features), or (T,) of token ids, with T >= 1"
+            raise ValueError(f"{rule}, got shape {x.shape}")
+        return cls(model, in_float64(x)[np.newaxis], tuple(x.tolist()) if one_id else None)
+
+
+def labels_of(tokens: Sequence[Any] | None, inside: Inside) -> tuple[Any, ...] | None:
+    """Return what the user calls the steps, or else what they are called anyway."""
+    if tokens is None:
+        return inside.tokens
+    steps = inside.x.shape[1]
+    if len(tokens) != steps:
+        raise ValueError(f"tokens must have T = {steps} labels, got {len(tokens)}")
+    return tuple(tokens)

@@ -1,0 +1,1 @@
+"""Modules: recurrent layers, embeddings, output layers, and networks built from them."""

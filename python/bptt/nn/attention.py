@@ -1,0 +1,305 @@
+"""Attention: what of a memory matters for a query, as a weighted mean of the memory.
+
+Shapes: B batch, S queries, T keys of each sequence; Q query_size, K key_size, A attention_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import Padding, padding_of, without_padding
+from bptt._core.loader import kernels
+from bptt.nn import initializers as initialisers
+from bptt.nn.module import Gradients, Layout, Module, Shapes
+
+
+class Attention(Module):
+    """Softmax attention over the outputs of an encoder, which are both keys and values.
+
+    context_s = Σ_t a_st k_t with a_s = softmax over t of the score of (q_s, k_t), which is
+
+    - "dot": q·k, without parameters: M. Luong, H. Pham and C. Manning (2015), Effective approaches
+      to attention-based neural machine translation;
+    - "additive": v·tanh(W q + U k): D. Bahdanau, K. Cho and Y. Bengio (2015), Neural machine
+      translation by jointly learning to align and translate.
+
+    Parameters
+    ----------
+    query_size, key_size : int
+        Q and K; equal for "dot".
+    kind : "dot" or "additive"
+    attention_size : int, optional
+        A, for "additive"; `key_size` by default.
+    dtype : float32 or float64
+        Of parameters, input and output.
+    seed : int, optional
+        Seed of the initial weights, which are Glorot uniform.
+
+    Notes
+    -----
+    Parameters of "additive": W = ``weight_query`` (A, Q), U = ``weight_key`` (A, K) and
+    v = ``weight_score`` (A,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or has a value out of its range.
+    """
+
+    query_size: int
+    key_size: int
+    kind: str
+    attention_size: int | None
+
+    def __init__(
+        self,
+        query_size: int,
+        key_size: int,
+        *,
+        kind: str = "dot",
+        attention_size: int | None = None,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        query_size = checks.integer("query_size", query_size)
+        key_size = checks.integer("key_size", key_size)
+        kind = checks.one_of("dot", "additive")("kind", kind)
+        if kind == "additive":
+            size = key_size if attention_size is None else attention_size
+            attention_size = checks.integer("attention_size", size)
+        elif attention_size is not None:
+            raise ValueError(f"attention_size needs kind='additive', got kind={kind!r}")
+        elif query_size != key_size:
+            rule = f"kind='dot' needs key_size = query_size = {query_size}"
+            raise ValueError(f"{rule}, got {key_size}")
+        super().__init__(
+            {
+                "query_size": query_size,
+                "key_size": key_size,
+                "kind": kind,
+                "attention_size": attention_size,
+                "dtype": checks.dtype("dtype", dtype),
+                "seed": checks.seed("seed", seed),
+            }
+        )
+
+    def _shapes(self) -> Shapes:
+        if self.attention_size is None:
+            return {}
+        rows = ("attention_size", self.attention_size)
+        return {
+            "weight_query": (rows, ("query_size", self.query_size)),
+            "weight_key": (rows, ("key_size", self.key_size)),
+            "weight_score": (rows,),
+        }
+
+    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
+        for parameter in parameters.values():
+            rows, columns = np.atleast_2d(parameter).shape
+            values = initialisers.glorot_uniform(self._random, 1, rows, columns)
+            parameter[...] = values.reshape(parameter.shape)
+
+    def __call__(
+        self,
+        queries: FloatArray,
+        keys: FloatArray,
+        *,
+        lengths: NDArray[np.integer[Any]] | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the context of each query, and the weights of the keys in it.
+
+        Parameters
+        ----------
+        queries : array (B, S, query_size)
+            States of a decoder; S is 1 if it goes step by step.
+        keys : array (B, T, key_size)
+            Outputs of an encoder. Padding is not read.
+        lengths : integer array (B,), optional
+            Number of keys of each sequence, in [0, T]. All T by default.
+
+        Returns
+        -------
+        context : array (B, S, key_size)
+            0 for a sequence without keys.
+        weights : array (B, S, T)
+            0 beyond a sequence's length; the others add up to 1.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an array, or not of a right dtype.
+        ValueError
+            If a shape does not fit, or a length is out of its range.
+        """
+        run = self.forward(queries, keys, lengths=lengths)
+        return run.output, run.weights
+
+    def forward(
+        self,
+        queries: FloatArray,
+        keys: FloatArray,
+        *,
+        lengths: NDArray[np.integer[Any]] | None = None,
+    ) -> AttentionRun:
+        """Return context and weights as an `AttentionRun`, which can go backward.
+
+        Arguments and errors are those of calling the module.
+        """
+        for name, array, size in (
+            ("queries", queries, self.query_size),
+            ("keys", keys, self.key_size),
+        ):
+            checks.array(name, array, self.dtype)
+            if array.ndim != 3 or array.shape[-1] != size:
+                axis = "query_size" if name == "queries" else "key_size"
+                rule = f"(batch, steps, {axis}) with {axis} = {size}"
+                raise ValueError(f"{name} must have shape {rule}, got {array.shape}")
+        if len(keys) != len(queries):
+            rule = f"keys must have the batch of queries, {len(queries)}"
+            raise ValueError(f"{rule}, got {len(keys)}")
+        padding = padding_of(lengths, *keys.shape[:2])
+        keys = without_padding(keys, padding)
+        score = _Dot if self.kind == "dot" else _Additive
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = score({name: self[name].copy() for name in self}, queries, keys)
+            return AttentionRun(self._layout, scores, _softmax(scores.value, padding), keys)
+
+
+class AttentionRun:
+    """A forward pass of an `Attention`, ready to go backward.
+
+    It keeps a copy of the parameters, and queries and keys themselves, which must not be changed
+    before `backward`.
+
+    Attributes
+    ----------
+    output : array (B, S, key_size)
+        The contexts.
+    weights : array (B, S, T), read-only
+    """
+
+    output: FloatArray
+    weights: FloatArray
+
+    def __init__(
+        self, layout: Layout, scores: _Dot | _Additive, weights: FloatArray, keys: FloatArray
+    ) -> None:
+        weights.flags.writeable = False  # backward reads it again
+        self.weights = weights
+        self.output = weights @ keys
+        self._layout = layout
+        self._scores = scores
+        self._keys = keys
+
+    def backward(self, d_output: FloatArray) -> AttentionGradients:
+        """Return the gradients, from the gradient of the contexts.
+
+        Parameters
+        ----------
+        d_output : array (B, S, key_size)
+            Of the shape and dtype of `output`.
+
+        Returns
+        -------
+        AttentionGradients
+            Those of the parameters by name, and ``.input``, the pair of those of queries and keys.
+
+        Raises
+        ------
+        TypeError
+            If `d_output` is not an array of the module's dtype.
+        ValueError
+            If its shape is not that of `output`.
+        """
+        checks.array("d_output", d_output, self._layout.dtype)
+        checks.same_shape("d_output", d_output, "the output", self.output.shape)
+        flat = np.empty(self._layout.size, self._layout.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            d_weights = self.weights * (d_output @ self._keys.swapaxes(1, 2))
+            d_scores = d_weights - self.weights * d_weights.sum(-1, keepdims=True)
+            d_queries, d_keys = self._scores.backward(d_scores, self._layout.views(flat))
+            d_keys += self.weights.swapaxes(1, 2) @ d_output
+        return AttentionGradients(self._layout, flat, d_queries, d_keys)
+
+
+class AttentionGradients(Gradients):
+    """Gradients of an `Attention`: ``input`` is the pair of those of queries and keys."""
+
+    input: Any  # a pair of arrays
+
+    def __init__(
+        self, layout: Layout, flat: FloatArray, queries: FloatArray, keys: FloatArray
+    ) -> None:
+        super().__init__(layout, flat, None)
+        self.input = queries, keys
+
+
+class _Dot:
+    """Scores (B, S, T) that are q·k."""
+
+    def __init__(
+        self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
+    ) -> None:
+        self.value = queries @ keys.swapaxes(1, 2)
+        self._queries, self._keys = queries, keys
+
+    def backward(
+        self, d: FloatArray, d_parameters: Mapping[str, FloatArray]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the gradients of queries and keys."""
+        return d @ self._keys, d.swapaxes(1, 2) @ self._queries
+
+
+class _Additive:
+    """Scores (B, S, T) that are v·tanh(W q + U k)."""
+
+    def __init__(
+        self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
+    ) -> None:
+        self._parameters, self._queries, self._keys = parameters, queries, keys
+        by_query = _project(queries, parameters["weight_query"])[:, :, np.newaxis]
+        by_key = _project(keys, parameters["weight_key"])[:, np.newaxis]
+        self._hidden = np.tanh(by_query + by_key)  # (B, S, T, A)
+        self.value = self._hidden @ parameters["weight_score"]
+
+    def backward(
+        self, d: FloatArray, d_parameters: Mapping[str, FloatArray]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the gradients of queries and keys; overwrite those of the parameters."""
+        d_parameters["weight_score"][...] = np.tensordot(d, self._hidden, 3)
+        d_sum = d[..., np.newaxis] * self._parameters["weight_score"] * (1 - self._hidden**2)
+
+        def project_back(x: FloatArray, d_projected: FloatArray, name: str) -> FloatArray:
+            rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (x, d_projected))
+            weight, d_weight = self._parameters[name], d_parameters[name]
+            d_x: Any = kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
+            return d_x.reshape(x.shape)  # type: ignore[no-any-return]
+
+        return (
+            project_back(self._queries, d_sum.sum(2), "weight_query"),
+            project_back(self._keys, d_sum.sum(1), "weight_key"),
+        )
+
+
+def _project(x: FloatArray, weight: FloatArray) -> FloatArray:
+    y: FloatArray = kernels.linear_forward(x.reshape(-1, x.shape[-1]), weight, None)
+    return y.reshape(*x.shape[:-1], len(weight))
+
+
+def _softmax(scores: FloatArray, padding: Padding) -> FloatArray:
+    """Return the softmax over the last axis, 0 in the padding (B, T) of the keys."""
+    lowest = np.finfo(scores.dtype).min
+    if padding is not None:
+        scores = np.where(padding[:, np.newaxis], lowest, scores)
+    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=lowest))
+    if padding is not None:
+        weights *= ~padding[:, np.newaxis]
+    total = np.maximum(weights.sum(-1, keepdims=True), np.finfo(scores.dtype).tiny)
+    shares: FloatArray = weights / total  # 0 where there are no keys
+    return shares

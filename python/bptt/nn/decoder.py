@@ -1,0 +1,360 @@
+"""The decoder: writes tokens one after the other, each given those before it.
+
+Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import padding_of
+from bptt.decoding.beam_search import Hypothesis, beam_search
+from bptt.decoding.sampling import likeliest, sample
+from bptt.nn.attention import Attention
+from bptt.nn.decoder_run import DecoderRun
+from bptt.nn.dropout import Dropout
+from bptt.nn.embedding import Embedding
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.pooling import Recurrent, State
+
+Ids: TypeAlias = NDArray[np.integer[Any]]
+
+
+class Forced(NamedTuple):
+    """Sequences for teacher forcing: what goes into a decoder, and what is to come out."""
+
+    tokens: NDArray[np.int32]
+    """(B, S): the start token and the sequence."""
+    targets: NDArray[np.int32]
+    """(B, S): the sequence and the stop token."""
+    lengths: NDArray[np.int64]
+    """(B,): one more than the sequence has."""
+
+
+def teacher_forcing(ids: Ids, lengths: Ids, start: int, stop: int) -> Forced:
+    """Put the start token before, and the stop token behind, padded sequences (B, S-1)."""
+    batch, steps = ids.shape
+    tokens = np.zeros((batch, steps + 1), np.int32)
+    tokens[:, 0] = start
+    tokens[:, 1:] = ids
+    targets = np.zeros((batch, steps + 1), np.int32)
+    targets[:, :-1] = ids
+    targets[np.arange(batch), lengths] = stop
+    return Forced(tokens, targets, np.asarray(lengths, np.int64) + 1)
+
+
+class Decoder:
+    """Tokens -> [embedding] -> recurrent -> [attention] -> [dropout] -> scores of the next token.
+
+    Without an embedding tokens are one-hot. With attention the output layer sees [h_t, context_t],
+    where the context is what h_t, as a query, gets from a memory: M. Luong, H. Pham and C. Manning
+    (2015), Effective approaches to attention-based neural machine translation.
+
+    Parameters
+    ----------
+    embedding : Embedding, optional
+    recurrent : RNN, LSTM or GRU
+        In one direction, batch-first.
+    attention : Attention, optional
+        Of query_size H and key_size M.
+    dropout : Dropout, optional
+    output : Linear
+        Of H features, or with attention H + M, to V.
+
+    Attributes
+    ----------
+    modules : mapping
+        "embedding", "recurrent", "attention", "dropout", "output" -> module, without those that are
+        not there: ``Decoder(**decoder.modules)`` is the same decoder.
+
+    Raises
+    ------
+    ValueError
+        If the modules do not fit together.
+    """
+
+    modules: Mapping[str, Module]
+
+    def __init__(
+        self,
+        *,
+        embedding: Embedding | None = None,
+        recurrent: Recurrent,
+        attention: Attention | None = None,
+        dropout: Dropout | None = None,
+        output: Linear,
+    ) -> None:
+        self.embedding, self.recurrent, self.attention = embedding, recurrent, attention
+        self.dropout, self.output = dropout, output
+        given = {
+            "embedding": embedding,
+            "recurrent": recurrent,
+            "attention": attention,
+            "dropout": dropout,
+            "output": output,
+        }
+        self.modules = {name: module for name, module in given.items() if module is not None}
+        self._check()
+
+    def __repr__(self) -> str:
+        return f"Decoder({', '.join(f'{name}={m}' for name, m in self.modules.items())})"
+
+    def __call__(
+        self,
+        tokens: Ids,
+        *,
+        lengths: Ids | None = None,
+        state: State | None = None,
+        memory: FloatArray | None = None,
+        memory_lengths: Ids | None = None,
+    ) -> tuple[FloatArray, State]:
+        """Return the logits (B, S, V) and the final state: inference, without dropout.
+
+        Arguments and errors are those of `forward`.
+        """
+        self._check_memory(memory)
+        x = tokens if self.embedding is None else self.embedding(tokens, lengths=lengths)
+        h, final = self.recurrent(x, lengths=lengths, state=state)
+        if self.attention is not None and memory is not None:
+            context, _ = self.attention(h, memory, lengths=memory_lengths)
+            h = np.concatenate([h, context], axis=-1)
+        return self.output(h), final
+
+    def forward(
+        self,
+        tokens: Ids,
+        *,
+        lengths: Ids | None = None,
+        state: State | None = None,
+        memory: FloatArray | None = None,
+        memory_lengths: Ids | None = None,
+        checkpoint_every: int | None = None,
+    ) -> DecoderRun:
+        """Run over whole sequences that are known (teacher forcing), ready to go backward.
+
+        Parameters
+        ----------
+        tokens : integer array (B, S)
+            What goes in: the start token first.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, S]. All S by default.
+        state : array, or LSTMState, (num_layers, B, H), optional
+            Initial state of the recurrent layers. Zero by default.
+        memory : array (B, T, M), optional
+            What attention sees; needed with attention, and only then.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. All T by default.
+        checkpoint_every : int, optional
+            Keep the states of every so many steps only: see `RNN.forward`.
+
+        Returns
+        -------
+        DecoderRun
+            ``.output`` are the logits (B, S, V) of the tokens that come out, ``.state`` is the
+            final state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, or does not fit.
+        """
+        self._check_memory(memory)
+        runs: dict[str, Any] = {}
+        x: Any = tokens
+        if self.embedding is not None:
+            runs["embedding"] = self.embedding.forward(tokens, lengths=lengths)
+            x = runs["embedding"].output
+        runs["recurrent"] = self.recurrent.forward(
+            x, lengths=lengths, state=state, checkpoint_every=checkpoint_every
+        )
+        y = runs["recurrent"].output
+        if self.attention is not None and memory is not None:
+            runs["attention"] = self.attention.forward(y, memory, lengths=memory_lengths)
+            y = np.concatenate([y, runs["attention"].output], axis=-1)
+        if self.dropout is not None:
+            runs["dropout"] = self.dropout.forward(y)
+            y = runs["dropout"].output
+        runs["output"] = self.output.forward(y)
+        return DecoderRun(runs, padding_of(lengths, *tokens.shape), self.recurrent.hidden_size)
+
+    def step(
+        self,
+        tokens: Ids,
+        state: State | None = None,
+        *,
+        memory: FloatArray | None = None,
+        memory_lengths: Ids | None = None,
+    ) -> tuple[FloatArray, State]:
+        """Read one token (B,) a sequence; return the logits (B, V) of the next, and the state.
+
+        Arguments and errors are otherwise those of `forward`.
+        """
+        self._check_memory(memory)
+        x = tokens if self.embedding is None else self.embedding(tokens)
+        h, state = self.recurrent.step(x, state)
+        if self.attention is not None and memory is not None:
+            context, _ = self.attention(h[:, np.newaxis], memory, lengths=memory_lengths)
+            h = np.concatenate([h, context[:, 0]], axis=-1)
+        return self.output(h), state
+
+    def generate(
+        self,
+        start: Ids,
+        state: State | None = None,
+        *,
+        stop: int,
+        max_length: int,
+        random: np.random.Generator | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        forbidden: Sequence[int] = (),
+        memory: FloatArray | None = None,
+        memory_lengths: Ids | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """Write sequences: the likeliest token every time, or with `random` drawn tokens.
+
+        Parameters
+        ----------
+        start : integer array (B,)
+            The tokens to go on from.
+        state : array, or LSTMState, (num_layers, B, H), optional
+            Before these tokens. Zero by default.
+        stop : int
+            The token that ends a sequence.
+        max_length : int
+            The most tokens of a sequence.
+        random : numpy.random.Generator, optional
+            What draws. Without it `temperature` is 0.
+        temperature, top_k, top_p
+            How to draw; see `bptt.decoding.sampling.distribution`.
+        forbidden : sequence of int
+            Tokens that are never written.
+        memory, memory_lengths
+            As for `forward`.
+
+        Returns
+        -------
+        list of B integer arrays
+            Without the stop token.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, or does not fit.
+        """
+        checks.integer("max_length", max_length)
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        tokens = np.asarray(start)
+        written = np.full((len(tokens), max_length), stop, np.int64)
+        alive = np.ones(len(tokens), np.bool_)
+        for t in range(max_length):
+            logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
+            logits = _without(logits, forbidden)
+            tokens = likeliest(logits) if random is None else sample(logits, random, **options)
+            alive &= tokens != stop
+            if not alive.any():
+                break
+            written[alive, t] = tokens[alive]
+        return [row[: _ended(row, stop)] for row in written]
+
+    def search(
+        self,
+        start: Ids,
+        state: State | None = None,
+        *,
+        beam: int,
+        stop: int,
+        max_length: int,
+        length_penalty: float = 0.0,
+        count: int = 1,
+        forbidden: Sequence[int] = (),
+        memory: FloatArray | None = None,
+        memory_lengths: Ids | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Write the likeliest sequences, as far as a beam search finds them.
+
+        Parameters
+        ----------
+        start, state, stop, max_length, forbidden, memory, memory_lengths
+            As for `generate`.
+        beam, length_penalty, count
+            See `bptt.decoding.beam_search`.
+
+        Returns
+        -------
+        list of B lists of Hypothesis
+            `count` (or fewer) for each sequence, the best first.
+        """
+        checks.integer("beam", beam)
+        if memory is not None:
+            memory = np.repeat(memory, beam, axis=0)
+        if memory_lengths is not None:
+            memory_lengths = np.repeat(memory_lengths, beam)
+
+        def step(tokens: Ids, state: State | None) -> tuple[FloatArray, State]:
+            logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
+            return _log_softmax(_without(logits, forbidden)), state
+
+        return beam_search(
+            step,
+            state,
+            start,
+            beam=beam,
+            stop=stop,
+            max_length=max_length,
+            length_penalty=length_penalty,
+            count=count,
+        )
+
+    def _check(self) -> None:
+        recurrent, embedding, attention = self.recurrent, self.embedding, self.attention
+        if recurrent.bidirectional or recurrent.time_major:
+            rule = "bidirectional=False and time_major=False"
+            raise ValueError(f"recurrent must have {rule}, got {recurrent}")
+        if embedding is not None and embedding.embedding_dim != recurrent.input_size:
+            rule = f"the embedding's {embedding.embedding_dim} features"
+            raise ValueError(f"recurrent must take {rule}, got {recurrent}")
+        features = recurrent.hidden_size
+        if attention is not None:
+            if attention.query_size != features:
+                rule = f"query_size = hidden_size = {features}"
+                raise ValueError(f"attention must have {rule}, got {attention}")
+            features += attention.key_size
+        if self.output.in_features != features:
+            raise ValueError(f"output must take {features} features, got {self.output}")
+        if len({module.dtype for module in self.modules.values()}) > 1:
+            raise TypeError(f"modules must have one dtype, got {self}")
+
+    def _check_memory(self, memory: FloatArray | None) -> None:
+        if (memory is None) != (self.attention is None):
+            raise ValueError(
+                "memory needs a decoder with attention"
+                if self.attention is None
+                else "a decoder with attention needs a memory"
+            )
+
+
+def _without(logits: FloatArray, forbidden: Sequence[int]) -> FloatArray:
+    if forbidden:
+        logits[:, list(forbidden)] = -np.inf
+    return logits
+
+
+def _log_softmax(logits: FloatArray) -> NDArray[np.float64]:
+    scores = logits.astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    log_p: NDArray[np.float64] = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return log_p
+
+
+def _ended(tokens: NDArray[np.int64], stop: int) -> int:
+    """Where the stop token is, or the end."""
+    return int(np.append(tokens == stop, True).argmax())

@@ -1,0 +1,101 @@
+"""Pooling: one vector a sequence, out of what a recurrent layer says at every step.
+
+Shapes: B batch, T steps, H hidden_size, D output_size of the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import Padding
+from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.run import LSTMState
+
+Recurrent: TypeAlias = RNN | LSTM | GRU
+State: TypeAlias = Any  # array, or LSTMState, (num_layers*directions, B, H)
+
+
+class Pooled(NamedTuple):
+    """What pooling has made, and the way back."""
+
+    output: FloatArray
+    """(B, D)"""
+    backward: Callable[[FloatArray, State | None], tuple[FloatArray | None, State | None]]
+    """Its gradient, and that of the final state from elsewhere -> those of output and state."""
+
+
+def last(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+    """Take the final state: both directions at their own ends, merged as the layer merges them."""
+    directions, merge = (2, layer.merge) if layer.bidirectional else (1, "sum")
+    hidden: FloatArray = state.h if isinstance(state, LSTMState) else state
+    ends = hidden[-directions:]
+
+    def backward(d: FloatArray, d_state: State | None) -> tuple[None, State]:
+        d_hidden = np.zeros_like(hidden)
+        d_hidden[-directions:] = _d_merged(merge, ends, d)
+        if isinstance(state, LSTMState):
+            d_h, d_c = d_state or (0.0, np.zeros_like(hidden))
+            return None, LSTMState(d_hidden + d_h, d_c)
+        return None, d_hidden if d_state is None else d_hidden + d_state
+
+    return Pooled(_merged(merge, ends), backward)
+
+
+def mean(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+    """Take the mean over the steps that exist; 0 if there are none."""
+    share = (1.0 / np.maximum(_lengths(output, padding), 1)).astype(output.dtype)[:, np.newaxis]
+
+    def backward(d: FloatArray, d_state: State | None) -> tuple[FloatArray, State | None]:
+        # No copies: in the padding it is not read.
+        return np.broadcast_to((d * share)[:, np.newaxis], output.shape), d_state
+
+    return Pooled(output.sum(1) * share, backward)  # the output is 0 in the padding
+
+
+def maximum(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+    """Take the largest of each feature over the steps that exist; 0 if there are none.
+
+    The gradient goes to the first step that has it.
+    """
+    steps = output if padding is None else np.where(padding[..., np.newaxis], -np.inf, output)
+    highest = steps.max(1, initial=-np.inf)
+    exists = _lengths(output, padding)[:, np.newaxis] > 0
+
+    def backward(d: FloatArray, d_state: State | None) -> tuple[FloatArray, State | None]:
+        d_output = np.zeros_like(output)
+        if d_output.size:
+            first = (steps == highest[:, np.newaxis]).argmax(1)  # faster than among the numbers
+            np.put_along_axis(d_output, first[:, np.newaxis], d[:, np.newaxis], 1)
+        return d_output, d_state
+
+    return Pooled(np.where(exists, highest, 0.0), backward)
+
+
+POOLS = {"last": last, "mean": mean, "max": maximum}
+
+
+def _lengths(output: FloatArray, padding: Padding) -> NDArray[np.int_]:
+    batch, steps, _ = output.shape
+    return np.full(batch, steps) if padding is None else steps - padding.sum(1)
+
+
+def _merged(merge: str, ends: FloatArray) -> FloatArray:
+    """Merge (directions, B, H) into (B, D)."""
+    if merge == "concat":
+        return np.concatenate(list(ends), axis=-1)
+    merged: FloatArray = ends.prod(0) if merge == "mul" else ends.sum(0)
+    return 0.5 * merged if merge == "mean" else merged
+
+
+def _d_merged(merge: str, ends: FloatArray, d: FloatArray) -> FloatArray | list[FloatArray]:
+    """Return the gradients of `ends`, one direction after the other."""
+    if merge == "concat":
+        return np.split(d, 2, axis=-1)
+    if merge == "mul":
+        return d * np.flip(ends, 0)
+    return 0.5 * d if merge == "mean" else d

@@ -1,0 +1,318 @@
+"""A chain of modules, each of which reads what the one before gives.
+
+Shapes: B batch, T steps, K features of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import Padding, padding_of, without_padding
+from bptt.nn.dropout import Dropout
+from bptt.nn.embedding import Embedding
+from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.pooling import POOLS, Pooled, Recurrent, State
+from bptt.nn.sequential_run import SequentialRun, States, as_states
+
+Lengths: TypeAlias = NDArray[np.integer[Any]]
+_Applied: TypeAlias = tuple[FloatArray, State | None]
+
+_RECURRENT = get_args(Recurrent)
+_KINDS = (*_RECURRENT, Linear, Embedding, Dropout)
+
+
+class Sequential:
+    """Modules one after the other, such as `Embedding`, `LSTM`, `Dropout`, `Linear`.
+
+    Parameters
+    ----------
+    *modules : Module
+        In the order in which they compute: recurrent layers, batch-first, `Linear` and `Dropout` in
+        any order, and at most one `Embedding`, at the beginning. Of one dtype, and each with as
+        many input features as the one before has output features.
+    pool : None, "last", "mean" or "max"
+        What goes on after the last recurrent layer: with None its output at every step. Otherwise
+        one vector a sequence: its final state, of both directions each at its own end, merged as
+        its output is; or the mean or the largest of its output over the steps that exist, 0 if
+        there are none.
+    skip_input : bool
+        Whether the last module, a `Linear`, also sees the x_t that the first recurrent layer reads,
+        behind its own input h_t: y_t = V [h_t, x_t] + c.
+
+    Attributes
+    ----------
+    modules : tuple of Module
+    pool, skip_input : as given
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or the modules do not fit together.
+
+    Examples
+    --------
+    >>> model = Sequential(Embedding(100, 16), LSTM(16, 32), Linear(32, 2), pool="last")
+    >>> optimiser = Adam(model.modules)
+    >>> run = model.forward(ids, lengths=lengths)
+    >>> loss = softmax_cross_entropy(run.output, classes)
+    >>> optimiser.step(run.backward(loss.gradient).modules)
+    """
+
+    modules: tuple[Module, ...]
+    pool: str | None
+    skip_input: bool
+
+    def __init__(self, *modules: Module, pool: str | None = None, skip_input: bool = False) -> None:
+        _check_kinds(modules)
+        self.modules = modules
+        self.pool = None if pool is None else checks.one_of(*POOLS)("pool", pool)
+        self.skip_input = checks.flag("skip_input", skip_input)
+        self._layers = [i for i, module in enumerate(modules) if isinstance(module, _RECURRENT)]
+        self._check_options()
+        self._read_size = _sizes(modules[self._layers[0]])[0] or 0 if self._layers else 0
+        self._check_sizes()
+
+    def __repr__(self) -> str:
+        arguments = [repr(module) for module in self.modules]
+        arguments += [f"pool={self.pool!r}"] if self.pool else []
+        arguments += ["skip_input=True"] if self.skip_input else []
+        return f"Sequential({', '.join(arguments)})"
+
+    def __call__(
+        self,
+        x: NDArray[Any],
+        *,
+        lengths: Lengths | None = None,
+        state: Sequence[State | None] | None = None,
+    ) -> tuple[FloatArray, States]:
+        """Run over whole sequences and keep nothing: inference, without dropout, thread-safe.
+
+        Parameters
+        ----------
+        x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
+            Input of the modules' dtype, or token ids. Without recurrent layers, of any shape that
+            the modules take.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in any order, in [0, T]. All T by default.
+        state : tuple of states, optional
+            Initial state of each recurrent layer, in their order; None for zero, as by default.
+
+        Returns
+        -------
+        y : array (B, T, K); with a `pool` (B, K)
+            0 beyond a sequence's length.
+        state : tuple of states
+            Final state of each recurrent layer.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of the wrong kind or dtype.
+        ValueError
+            If a shape does not fit, or a length or an id is out of its range.
+        """
+        x, padding = self._checked(x, lengths)
+
+        def infer(module: Any, value: Any, initial: State | None) -> _Applied:
+            result = module(value, **_arguments(module, lengths, initial))
+            return result if isinstance(module, _RECURRENT) else (result, None)
+
+        y, final, _ = self._walk(infer, x, state, padding, self.pool)
+        return y, final
+
+    def forward(
+        self,
+        x: NDArray[Any],
+        *,
+        lengths: Lengths | None = None,
+        state: Sequence[State | None] | None = None,
+        checkpoint_every: int | None = None,
+    ) -> SequentialRun:
+        """Run over whole sequences and keep what `SequentialRun.backward` needs: training.
+
+        The other arguments and errors are those of calling the model. `x` is kept, not copied: its
+        values must not change before `SequentialRun.backward`.
+
+        Parameters
+        ----------
+        checkpoint_every : int, optional
+            k: recurrent layers keep the states of every k-th step only, and compute again what lies
+            between, as their `forward` says. Not with bidirectional layers.
+        """
+        x, padding = self._checked(x, lengths)
+        runs: list[Any] = []
+
+        def train(module: Any, value: Any, initial: State | None) -> _Applied:
+            arguments = _arguments(module, lengths, initial)
+            if isinstance(module, _RECURRENT):
+                arguments["checkpoint_every"] = checkpoint_every
+            run = module.forward(value, **arguments)
+            runs.append(run)
+            return run.output, getattr(run, "state", None)
+
+        y, final, pooled = self._walk(train, x, state, padding, self.pool)
+        return SequentialRun(self, runs, pooled, padding, y, final)
+
+    def step(
+        self, x_t: NDArray[Any], state: Sequence[State | None] | None = None
+    ) -> tuple[FloatArray, States]:
+        """Run one time step, without dropout: for streams.
+
+        Parameters
+        ----------
+        x_t : array (B, features), or integer array (B,)
+            Input of the step, or token ids.
+        state : tuple of states, optional
+            What the step before returned. Zero by default.
+
+        Returns
+        -------
+        y_t : array (B, K)
+            With pool="last", that of the sequence so far.
+        state : tuple of states
+
+        Raises
+        ------
+        TypeError
+            If an argument is of the wrong kind or dtype.
+        ValueError
+            If a shape does not fit, an id is out of range, or the model needs whole sequences: a
+            layer is bidirectional, or the pool is "mean" or "max".
+        """
+        if self.pool not in (None, "last"):
+            raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
+
+        def step(module: Any, value: Any, before: State | None) -> _Applied:
+            if not isinstance(module, _RECURRENT):
+                return module(value), None
+            result: _Applied = module.step(value, before)
+            return result
+
+        y_t, after, _ = self._walk(step, self._checked_input("x_t", x_t), state)
+        return y_t, after
+
+    def _walk(
+        self,
+        apply: Callable[[Module, NDArray[Any], State | None], _Applied],
+        x: NDArray[Any],
+        state: Sequence[State | None] | None,
+        padding: Padding = None,
+        pool: str | None = None,
+    ) -> tuple[FloatArray, States, Pooled | None]:
+        """Take `x` through all modules; return output, final states and what pooling has made.
+
+        Between inference, training and single steps only `apply` differs, which makes of a module,
+        its input and its initial state its output and its final state. Padding is 0 throughout.
+        """
+        initial = iter(as_states("state", state, len(self._layers)))
+        final: list[State] = []
+        pooled = None
+        value = read = x
+        module: Any
+        for i, module in enumerate(self.modules):
+            if self.skip_input and i == len(self.modules) - 1:
+                value = np.concatenate([value, read], axis=-1)
+            if i not in self._layers:
+                value, _ = apply(module, value, None)
+                if isinstance(module, Linear) and padding is not None and pooled is None:
+                    value[padding] = 0.0
+                continue
+            read = read if final else value
+            value, after = apply(module, value, next(initial))
+            final.append(after)
+            if pool and i == self._layers[-1]:
+                pooled = POOLS[pool](module, value, after, padding)
+                value = pooled.output
+        return value, tuple(final), pooled
+
+    def _checked(self, x: NDArray[Any], lengths: object) -> tuple[NDArray[Any], Padding]:
+        """Return the input, 0 in the padding if a module reads it there, and what is padding."""
+        self._checked_input("x", x)
+        if x.ndim == 1 and self._layers and x.dtype.kind in "iu":
+            x = x[np.newaxis]
+        if lengths is None:
+            return x, None
+        if not isinstance(self.modules[0], EmbeddingBag):  # which checks itself
+            check_sequences("lengths needs x of", x)
+        padding = padding_of(lengths, *x.shape[:2])
+        unread = isinstance(self.modules[0], (Embedding, *_RECURRENT)) and not self.skip_input
+        return x if unread else without_padding(x, padding), padding
+
+    def _checked_input(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{name} must be a NumPy array, got {type(x).__name__}")
+        if self.skip_input and x.dtype.kind in "iu" and not isinstance(self.modules[0], Embedding):
+            raise TypeError(f"skip_input needs an Embedding before {name} of dtype {x.dtype}")
+        return x
+
+    def _check_options(self) -> None:
+        for name, given in (("pool", self.pool), ("skip_input", self.skip_input)):
+            if given and not self._layers:
+                raise ValueError(f"{name}={given!r} needs a recurrent layer, got {self!r}")
+        if not self.skip_input:
+            return
+        if self.pool:
+            raise ValueError(f"skip_input needs pool=None, got pool={self.pool!r}")
+        if not isinstance(self.modules[-1], Linear):
+            raise ValueError(f"skip_input needs a Linear at the end, got {self.modules[-1]}")
+
+    def _check_sizes(self) -> None:
+        features = None  # of what comes to a module, if a module before it says so
+        for i, module in enumerate(self.modules):
+            taken, given = _sizes(module)
+            come = str(features)
+            if features is not None and self.skip_input and i == len(self.modules) - 1:
+                features += self._read_size
+                come = f"{come} + {self._read_size} = {features}"
+            if features is not None and taken not in (features, None):
+                raise ValueError(f"modules[{i}] must take {come} features, got {module}")
+            features = given or features
+
+
+def check_sequences(rule: str, x: NDArray[Any]) -> None:
+    """Check that `x` is a batch of sequences; `rule` is how the sentence begins."""
+    if x.ndim != (2 if x.dtype.kind in "iu" else 3):
+        shape = "shape (batch, steps, features), or (batch, steps) of token ids"
+        raise ValueError(f"{rule} {shape}, got {x.shape}")
+
+
+def _check_kinds(modules: tuple[Any, ...]) -> None:
+    if not modules:
+        raise ValueError("modules must not be empty")
+    for i, module in enumerate(modules):
+        if not isinstance(module, _KINDS):
+            names = ", ".join(kind.__name__ for kind in _KINDS)
+            raise TypeError(f"modules must be {names}, got {type(module).__name__}")
+        if isinstance(module, Embedding) and i:
+            raise ValueError(f"modules may have an Embedding at the beginning, got it at place {i}")
+        if getattr(module, "time_major", False):
+            raise ValueError(f"modules must be batch-first, got {module}")
+    if len({id(module) for module in modules}) < len(modules):
+        raise ValueError(f"modules must not hold the same one twice, got {list(modules)}")
+    dtypes = dict.fromkeys(module.dtype.name for module in modules)
+    if len(dtypes) > 1:
+        raise TypeError(f"modules must have one dtype, got {' and '.join(dtypes)}")
+
+
+def _sizes(module: Module) -> tuple[int | None, int | None]:
+    """Return the numbers of features of input and output, None for any."""
+    if isinstance(module, _RECURRENT):
+        return module.input_size, module.output_size
+    if isinstance(module, Linear):
+        return module.in_features, module.out_features
+    return None, module.embedding_dim if isinstance(module, Embedding) else None
+
+
+def _arguments(module: Module, lengths: Lengths | None, state: State | None) -> dict[str, Any]:
+    """Return what a module takes besides its input."""
+    if isinstance(module, _RECURRENT):
+        return {"lengths": lengths, "state": state}
+    return {"lengths": lengths} if isinstance(module, Embedding) else {}

@@ -1,0 +1,195 @@
+"""What a forward pass through a chain of modules leaves behind, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt._core.lengths import Padding, without_padding
+from bptt.nn.linear import LinearRun
+from bptt.nn.module import Gradients, Module
+from bptt.nn.pooling import Pooled, State
+from bptt.nn.run import LSTMState
+
+if TYPE_CHECKING:
+    from bptt.nn.sequential import Sequential
+
+States: TypeAlias = tuple[State, ...]  # one for each recurrent layer
+
+
+@dataclass(frozen=True)
+class SequentialGradients:
+    """Gradients of a loss with respect to everything that a `Sequential` reads."""
+
+    modules: list[Gradients]
+    """Of each module's parameters, in the order of the modules: what an optimiser takes."""
+    input: FloatArray | None
+    """Of x, in its shape; None if it was token ids, or nobody asked for it."""
+    state: States
+    """Of the initial state of each recurrent layer."""
+
+
+class SequentialRun:
+    """A forward pass of a `Sequential`, ready to go backward.
+
+    Everything in it belongs to the moment of `forward`: if parameters change before `backward`, the
+    gradients are still those at the parameters of the forward pass.
+
+    Attributes
+    ----------
+    output : array (B, T, K); with a pool (B, K)
+    state : tuple of states
+        Final state of each recurrent layer.
+    """
+
+    output: FloatArray
+    state: States
+
+    def __init__(
+        self,
+        model: Sequential,
+        runs: list[Any],
+        pooled: Pooled | None,
+        padding: Padding,
+        output: FloatArray,
+        state: States,
+    ) -> None:
+        self.output = output
+        self.state = state
+        self._model = model
+        self._runs = runs  # of each module
+        self._pooled = pooled
+        self._padding = padding
+
+    def backward(
+        self,
+        d_output: FloatArray | None = None,
+        d_state: Sequence[State | None] | None = None,
+        *,
+        steps: bool = False,
+        input: bool = True,
+        retain: bool = False,
+    ) -> SequentialGradients:
+        """Backpropagate through all modules and through time, exactly.
+
+        Parameters
+        ----------
+        d_output : array of the shape of `output`, optional
+            Gradient of the loss with respect to the output. What it says beyond a sequence's
+            length is not read.
+        d_state : tuple of states, optional
+            Gradient with respect to the final state of each recurrent layer; None for zero.
+        steps : bool
+            Whether the gradients of the recurrent layers are to have ``.steps``: the total
+            gradients of every step's state.
+        input : bool
+            Whether to compute the gradient of the input: without it, training is faster.
+        retain : bool
+            Whether to keep what forward kept, so that `backward` can be called again.
+
+        Returns
+        -------
+        SequentialGradients
+
+        Raises
+        ------
+        TypeError
+            If an argument is of the wrong kind or dtype.
+        ValueError
+            If a shape does not fit, or there is neither `d_output` nor `d_state`.
+        RuntimeError
+            If what forward kept has been released.
+        """
+        steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
+        input = checks.flag("input", input)
+        d, d_final = self._checked(d_output, d_state)
+        model = self._model
+        gradients: list[Gradients] = []
+        d_initial: list[State] = []
+        d_read: Any = None  # of what skip_input shows to the last module
+        lowest = next((i for i, module in enumerate(model.modules) if len(list(module))), 0)
+        for i, run in reversed(list(enumerate(self._runs))):
+            wanted = input or i > lowest  # the gradient of what the module reads
+            d_after = d_final.get(i)
+            if self._pooled is not None and i == model._layers[-1] and d is not None:
+                d, d_after = self._pooled.backward(d, d_after)
+            if steps and i in model._layers and d is None and d_after is None:
+                d = np.zeros_like(run.output)  # their gradients are 0 at every step
+            if i in model._layers and not (d is None and d_after is None):
+                found = run.backward(d, d_after, steps=steps, input=wanted, retain=retain)
+            elif d is None:
+                found = _zero(model.modules[i], run)
+            elif isinstance(run, LinearRun):
+                found = run.backward(d, input=wanted)
+            else:
+                found = run.backward(d)
+            d = found.input
+            if model.skip_input and i == len(self._runs) - 1 and d is not None:
+                d, d_read = np.split(d, [-model._read_size], axis=-1)
+            if i in model._layers:
+                d_initial.insert(0, found.state)
+                if i == model._layers[0] and d is not None and d_read is not None:
+                    d += d_read
+            gradients.insert(0, found)
+        return SequentialGradients(gradients, d, tuple(d_initial))
+
+    def _checked(
+        self, d_output: FloatArray | None, d_state: Sequence[State | None] | None
+    ) -> tuple[FloatArray | None, dict[int, State | None]]:
+        """Return the gradients of output and, by place in the chain, of the final states."""
+        layers = self._model._layers
+        states = as_states("d_state", d_state, len(layers))
+        for i, value in enumerate(states):
+            _check_state(f"d_state[{i}]", value, self.state[i])
+        if d_output is None:
+            if all(value is None for value in states):
+                raise ValueError("backward needs d_output, d_state or both, got neither")
+        else:
+            checks.array("d_output", d_output, self.output.dtype)
+            checks.same_shape("d_output", d_output, "the output", self.output.shape)
+            if self._pooled is None:
+                d_output = without_padding(d_output, self._padding)
+        return d_output, dict(zip(layers, states, strict=True))
+
+
+def as_states(name: str, value: Any, count: int) -> list[State | None]:
+    """Check that `value` is a tuple of `count` states; None is one of None each."""
+    if value is None:
+        return [None] * count
+    rule = f"{name} must be a tuple of states, one for each of {count} recurrent layers"
+    if isinstance(value, LSTMState) or not isinstance(value, (tuple, list)):
+        raise TypeError(f"{rule}, got {type(value).__name__}")
+    if len(value) != count:
+        raise ValueError(f"{rule}, got {len(value)}")
+    return list(value)
+
+
+def _check_state(name: str, value: Any, like: State) -> None:
+    """Check that `value` is None, or has the form of the state `like`."""
+    if value is None:
+        return
+    if isinstance(like, LSTMState):
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            kind = type(value).__name__
+            raise TypeError(f"{name} of an LSTM must be a pair (h, c) of arrays, got {kind}")
+        for part, array, form in zip("hc", value, like, strict=True):
+            _check_state(f"{name}.{part}", array, form)
+        return
+    checks.array(name, value, like.dtype)
+    checks.same_shape(name, value, "the state", like.shape)
+
+
+def _zero(module: Module, run: Any) -> Gradients:
+    """Return the gradients of a module that the loss does not depend on."""
+    state: Any = getattr(run, "state", None)
+    if isinstance(state, LSTMState):
+        state = LSTMState(*map(np.zeros_like, state))
+    elif state is not None:
+        state = np.zeros_like(state)
+    flat = np.zeros_like(module._flat)
+    return Gradients(module._layout, flat, None, state)

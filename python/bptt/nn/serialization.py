@@ -1,0 +1,143 @@
+"""Save modules to a file and load them again.
+
+The file is a safetensors file: tensors ``module/parameter``, and in its metadata, as JSON under the
+key ``bptt``, the class and the constructor's arguments of every module. It holds no code, and none
+is run to load it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bptt._core.tensor_files import as_path, read_file, write_file
+from bptt.nn.attention import Attention
+from bptt.nn.dropout import Dropout
+from bptt.nn.embedding import Embedding
+from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.recurrent import GRU, LSTM, RNN
+
+_CLASSES: dict[str, type[Module]] = {
+    kind.__name__: kind
+    for kind in (RNN, LSTM, GRU, Linear, Embedding, EmbeddingBag, Dropout, Attention)
+}
+
+
+def save_modules(
+    path: str | os.PathLike[str],
+    modules: Mapping[str, Module],
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Write `modules` and `metadata` to one safetensors file.
+
+    The file appears whole or not at all: if writing fails or is interrupted, what was at `path`
+    before is still there.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced if it exists.
+    modules : mapping of str to Module
+        Names to be found again by `load_modules`.
+    metadata : mapping of str to object, optional
+        Anything else that belongs to the model, fit for JSON: a vocabulary, how it was trained.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, a module is of a class of your own, or `metadata` does
+        not fit JSON.
+    ImportError
+        If safetensors is not installed.
+    """
+    file = as_path(path)
+    _check_mapping("modules", modules, "a mapping of names to modules")
+    metadata = {} if metadata is None else metadata
+    _check_mapping("metadata", metadata, "a mapping")
+    tensors, description = pack_modules(modules)
+    header = {"format": 1, "modules": description, "metadata": dict(metadata)}
+    write_file(file, tensors, header)
+
+
+def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[str, Any]]:
+    """Read what `save_modules` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    modules : dict of str to Module
+    metadata : dict
+
+    Raises
+    ------
+    TypeError
+        If `path` is neither a string nor a path.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a whole file of `save_modules`: broken, of other origin, of an unknown class,
+        with tensors missing, left over, or of wrong shape or dtype.
+    ImportError
+        If safetensors is not installed.
+    """
+    tensors, header = read_file(path, 1, "bptt.save_modules, format 1")
+    try:
+        modules = unpack_modules(header["modules"], tensors)
+        if tensors:
+            raise ValueError(f"it holds tensors of no module: {', '.join(tensors)}")
+        metadata: dict[str, Any] = header["metadata"]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
+    return modules, metadata
+
+
+def pack_modules(
+    modules: Mapping[str, Module],
+) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """Return the parameters as tensors "module/parameter", and what the modules are, for JSON."""
+    tensors: dict[str, NDArray[Any]] = {}
+    description: dict[str, dict[str, Any]] = {}
+    for name, module in modules.items():
+        if not isinstance(name, str):
+            raise TypeError(f"names of modules must be strings, got {type(name).__name__}")
+        if type(module) not in _CLASSES.values():  # of a subclass, only half would be saved
+            kinds, kind = ", ".join(_CLASSES), type(module).__name__
+            raise TypeError(f"modules[{name!r}] must be one of {kinds}, got {kind}")
+        description[name] = {"class": type(module).__name__, "config": module.config}
+        for parameter, value in module.parameters.items():
+            tensors[f"{name}/{parameter}"] = value
+    return tensors, description
+
+
+def unpack_modules(
+    description: Mapping[str, dict[str, Any]], tensors: dict[str, NDArray[Any]]
+) -> dict[str, Module]:
+    """Make the modules that `pack_modules` has described, and take their tensors out."""
+    return {name: _rebuild(name, entry, tensors) for name, entry in description.items()}
+
+
+def _check_mapping(name: str, value: object, rule: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be {rule}, got {type(value).__name__}")
+
+
+def _rebuild(name: str, entry: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Module:
+    """Make the module that `entry` describes, and take its parameters out of `tensors`."""
+    if entry["class"] not in _CLASSES:
+        raise ValueError(f"{name} must be one of {', '.join(_CLASSES)}, got {entry['class']}")
+    module = _CLASSES[entry["class"]](**entry["config"])
+    for parameter in module.parameters:
+        key = f"{name}/{parameter}"
+        if key not in tensors:
+            raise ValueError(f"the tensor {key} is missing")
+        module[parameter] = tensors.pop(key)
+    return module

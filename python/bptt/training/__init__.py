@@ -1,0 +1,1 @@
+"""The training loop, its protocols, and the tasks that it trains."""

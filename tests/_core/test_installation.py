@@ -1,0 +1,113 @@
+"""The installed package: kernel modules, their choice at import, configuration, notices."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt._core import _cpu, loader
+from bptt._core.config import config, show_config
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def public_functions(isa: str) -> list[str]:
+    return [name for name in dir(loader.load(isa)) if not name.startswith("_")]
+
+
+def test_cpu_supports_base_first() -> None:
+    assert _cpu.supported()[0] == "base"
+    assert loader.available() == tuple(
+        isa for isa in loader.ISAS if isa in loader.built() and isa in _cpu.supported()
+    )
+
+
+@pytest.mark.parametrize("isa", loader.available())
+def test_every_module_says_its_instruction_set(isa: str) -> None:
+    assert loader.load(isa).config()["isa"] == isa
+    assert public_functions(isa) == public_functions("base")
+
+
+@pytest.mark.parametrize("isa", ["", *loader.available()])
+def test_environment_chooses(isa: str) -> None:
+    run = run_python(
+        "from bptt._core.loader import kernels; print(kernels.config()['isa'])", BPTT_ISA=isa
+    )
+    assert run.stderr == ""
+    assert run.stdout.strip() == (isa or loader.available()[-1])
+
+
+def test_unknown_instruction_set() -> None:
+    run = run_python("import bptt._core.loader", BPTT_ISA="avx9")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        "ImportError: BPTT_ISA must be one of base, v3, v4, got 'avx9'"
+    )
+
+
+def test_instruction_set_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cpu, "supported", lambda: ["base", "v3"])
+    assert "v4" not in loader.available()
+    sentence = "BPTT_ISA=v4 asks for instructions this CPU does not have; it supports base, v3"
+    with pytest.raises(ImportError, match=f"^{sentence}$"):
+        loader.load("v4")
+
+
+def test_instruction_set_that_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cpu, "supported", lambda: list(loader.ISAS))
+    monkeypatch.setattr(loader, "built", lambda: ("base",))
+    assert loader.available() == ("base",)
+    sentence = "BPTT_ISA=v3 asks for a module that was not built; this installation has base"
+    with pytest.raises(ImportError, match=f"^{sentence}$"):
+        loader.load("v3")
+
+
+def test_import_needs_only_numpy() -> None:
+    run = run_python(
+        "import sys, bptt; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    assert run.stderr == ""
+    for name in ("hypothesis", "mpmath", "pytest", "safetensors", "torch", "tqdm"):
+        assert f"'{name}'" not in run.stdout
+
+
+def test_config() -> None:
+    items = config()
+    assert items["version"] == importlib.metadata.version("bptt")
+    assert items["numpy"] == np.__version__
+    assert str(items["eigen"]).startswith("5.")
+    assert items["isa"] == loader.kernels.config()["isa"]
+    assert items["isas_built"] == list(loader.built())
+    assert items["isas_supported"] == _cpu.supported()
+    assert items["threads"] == bptt.get_num_threads()
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    show_config()
+    lines = capsys.readouterr().out.splitlines()
+    items = config()
+    assert len(lines) == len(items)
+    assert lines[0].split() == ["version", items["version"]]
+    assert f"threads         {items['threads']}" in lines
+    assert f"isas built      {', '.join(loader.built())}" in lines
+
+
+def test_licences_are_installed() -> None:
+    files = {"/".join(file.parts[1:]): file for file in importlib.metadata.files("bptt") or []}
+    assert "licenses/LICENSE" in files
+    assert "Eigen" in files["licenses/LICENSE-THIRD-PARTY"].read_text()

@@ -1,0 +1,214 @@
+"""Threads change how long a call takes, and no bit of its result."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt._core import threads
+from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
+from results import results
+
+COUNTS = (1, 2, 3, 8)
+# Large enough for threads to be worth their while in every cell.
+ROWS = Case("lstm", steps=9, batch=21, input_size=19, hidden_size=67, state=True)
+UNITS = Case("lstm", steps=30, batch=3, input_size=19, hidden_size=199, state=True)
+CASES = {
+    "rows": ROWS,
+    "ragged rows": replace(ROWS, lengths="ragged", steps=25),
+    "layers": replace(ROWS, num_layers=3, dropout=0.4),
+    "directions": replace(ROWS, bidirectional=True, num_layers=2, lengths="ragged"),
+    "merge": replace(ROWS, bidirectional=True, num_layers=2, merge="mul", lengths="short"),
+    "ids": replace(ROWS, ids=True),
+    "units": UNITS,
+    "one row": replace(UNITS, batch=1, steps=80),
+    "ragged units": replace(UNITS, lengths="ragged", num_layers=2),
+    "directions of units": replace(UNITS, bidirectional=True),
+    "ids of units": replace(UNITS, ids=True),
+}
+
+
+def assert_same_bits(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert actual[name].tobytes() == value.tobytes(), name
+
+
+def run(case, dtype, count):
+    problem = make(case, dtype)
+    layer = make_layer(case, problem)  # anew: its generator draws the dropout
+    arguments = {"lengths": problem.lengths, "state": problem.state}
+    with bptt.threads(count):
+        return results(layer, problem.x, problem.d_output, problem.d_state, **arguments)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@every_cell
+def test_same_bits(cell, case, dtype):
+    case = replace(case, cell=cell)
+    expected = run(case, dtype, 1)
+    for count in COUNTS[1:]:
+        assert_same_bits(run(case, dtype, count), expected)
+
+
+def started(code):
+    """How many threads a new process has in the end, on a machine of any size."""
+    code = f"import numpy as np, bptt, os\n{code}\nprint(len(os.listdir('/proc/self/task')))"
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "BPTT_NUM_THREADS": "3"}
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return int(child.stdout)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+def test_threads_are_used_where_they_pay():
+    layer = "layer = bptt.LSTM(8, 256, seed=0)\n"
+    alone = started(layer)
+    assert started(layer + "layer(np.zeros((1, 50, 8), 'f'))") == alone + 2
+    assert started(layer + "layer(np.zeros((16, 50, 8), 'f'))") == alone + 2
+    assert started(layer + "with bptt.threads(1): layer(np.zeros((16, 50, 8), 'f'))") == alone
+    assert started(layer + "layer.step(np.zeros((1, 8), 'f'))") == alone
+    assert started("bptt.LSTM(8, 32)(np.zeros((1, 50, 8), 'f'))") == alone
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two cores",
+)
+def test_threads_keep_off_the_core_of_the_caller():
+    """Linux would wake them there; and their cores are cores of the caller's."""
+    own = os.sched_getaffinity(0)
+    core = min(own)
+    try:
+        os.sched_setaffinity(0, {core, max(own)})
+        os.sched_setaffinity(0, {core})  # moves the caller there, and now
+        os.sched_setaffinity(0, {core, max(own)})
+        layer = bptt.LSTM(64, 256, seed=0)
+        x = np.zeros((16, 200, 64), np.float32)
+        with bptt.threads(2):
+            layer(x)
+        cores = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
+        assert os.sched_getaffinity(0) == {core, max(own)}
+        assert any(len(some) == 1 and some < {core, max(own)} for some in cores)
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+# ---- settings
+
+
+def test_set_num_threads():
+    before = bptt.get_num_threads()
+    try:
+        bptt.set_num_threads(5)
+        assert bptt.get_num_threads() == 5
+        with ThreadPoolExecutor(1) as pool:  # in the whole process
+            assert pool.submit(bptt.get_num_threads).result() == 5
+    finally:
+        bptt.set_num_threads(None)
+    assert bptt.get_num_threads() == before
+
+
+def test_threads_nest_and_are_of_one_thread():
+    before = bptt.get_num_threads()
+    with bptt.threads(7):
+        with bptt.threads(np.int64(3)):
+            assert bptt.get_num_threads() == 3
+        assert bptt.get_num_threads() == 7
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(bptt.get_num_threads).result() == before
+        with pytest.raises(ZeroDivisionError), bptt.threads(2):
+            raise ZeroDivisionError
+        assert bptt.get_num_threads() == 7
+    assert bptt.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, 0),
+        ({"BPTT_NUM_THREADS": "3"}, 3),
+        ({"BPTT_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"BPTT_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"OMP_NUM_THREADS": "many"}, 0),
+        ({"OMP_NUM_THREADS": "0"}, 0),
+    ],
+)
+def test_environment(environment, expected):
+    assert threads._from_environment(environment) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025"])
+def test_wrong_environment(value):
+    with pytest.raises(ImportError, match=rf"^BPTT_NUM_THREADS must be .*, got '{value}'$"):
+        threads._from_environment({"BPTT_NUM_THREADS": value})
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_affinity():
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import bptt; "
+    code += "print(bptt.get_num_threads())"
+    names = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert child.stdout == "1\n"
+
+
+# ---- neighbours
+
+
+def test_calls_side_by_side():
+    expected = [run(case, np.float32, 1) for case in (ROWS, UNITS)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = pool.map(lambda i: run((ROWS, UNITS)[i % 2], np.float32, 3), range(8))
+            for i, one in enumerate(found):
+                assert_same_bits(one, expected[i % 2])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_after_fork():
+    """A child has none of its parent's threads, and starts its own."""
+    expected = run(ROWS, np.float32, 2)["output"].tobytes()
+    child = os.fork()
+    if child == 0:
+        os._exit(run(ROWS, np.float32, 2)["output"].tobytes() != expected)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert status == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, 9)
+    pytest.fail("the child did not end")
+
+
+def test_busy_cores():
+    """With every core taken by others a call still gives the same, in about the time of one."""
+    expected = run(UNITS, np.float32, 1)
+    code = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(os.cpu_count() or 1)]
+    try:
+        for _ in range(10):
+            assert_same_bits(run(UNITS, np.float32, 8), expected)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()

@@ -1,0 +1,307 @@
+"""`python -m bptt bench` as its user meets it, how it measures, and the guard of the speed."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt.cli import bench, timing
+from bptt.cli.main import main
+
+SMALL = ("bench", "--size", "3,2,4,5", "--rounds", "2")
+GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.py"
+
+
+@pytest.fixture(autouse=True)
+def _small_product(tmp_path, monkeypatch):
+    """Multiply small matrices, also in other processes, and leave no file behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "_PRODUCT", bench.Task(bench.PRODUCT, "", bench.Size(1, 64, 64, 64)))
+    monkeypatch.setattr(bench, "_REST", 0.0)
+
+
+def command(*arguments):
+    return [sys.executable, "-W", "error", "-m", "bptt", *map(str, arguments)]
+
+
+# ---- the command
+
+
+def test_table(capsys):
+    arguments = (*SMALL, "--size", "2,1,4,5", "--cell", "lstm", "--cell", "gru_reset_after")
+    assert main(list(arguments)) == 0
+    shown, errors = capsys.readouterr()
+    assert errors == ""
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(r"NumPy's product of two 64 x 64 matrices, float32:\n +[\d.]+ GFLOP/s", shown)
+    time, spread, rate, share = r" +[\d.,]+", r" +\d+%", r" +[\d.]+", r" +\d+"
+    row = f"({time}{spread}{rate}{share})"
+    many = rf"{row} +[\d.]+" if bptt.get_num_threads() > 1 else ""
+    for mode in ("Inference", "Training"):
+        table = re.search(rf"^{mode}.*?\n\n", shown, re.DOTALL | re.MULTILINE)[0]
+        for size in ("(3, 2, 4, 5)", "(2, 1, 4, 5)"):
+            cells = rf"  LSTM {row}{many}\n  GRU, reset after {row}{many}\n"
+            assert re.search(rf"^{re.escape(size)}\n{cells}", table, re.MULTILINE)
+    # Both sizes have the same step.
+    assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nMedians of 2 turns", shown, re.MULTILINE)
+
+
+def test_json(tmp_path):
+    arguments = (*SMALL, "--cell", "rnn", "--dtype", "float64", "--json", "found.json")
+    assert main(list(arguments)) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["dtype"] == "float64"
+    assert found["machine"]["cores"] == timing.cores()
+    counts = sorted({1, bptt.get_num_threads()})
+    expected = {(m, n) for m in ("product", "inference", "training") for n in counts}
+    results = {(result["mode"], result["threads"]): result for result in found["results"]}
+    assert set(results) == expected | {("step", 1)}
+    result = results["training", 1]
+    assert (result["cell"], result["size"]) == (
+        "rnn",
+        {"steps": 3, "batch": 2, "inputs": 4, "hidden": 5},
+    )
+    assert result["median_seconds"] == pytest.approx(np.median(result["seconds"]))
+    assert len(result["seconds"]) == 2
+    operations = 3 * 2 * 1 * 5 * (4 + 5) * 2 * 3
+    assert result["gflops"] == pytest.approx(operations / result["median_seconds"] / 1e9)
+    share = result["gflops"] / results["product", 1]["gflops"]
+    assert result["share_of_product"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("cell", bench.CELLS)
+def test_operations(cell):
+    size = bench.Size(7, 3, 4, 5)
+    layer = bench.CELLS[cell][2](4, 5)
+    weights = layer["weight_ih_l0"].size + layer["weight_hh_l0"].size
+    assert bench.Task(bench.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "1,2,3"], "argument --size: must be four integers >= 1, T,B,I,H, got '1,2,3'"),
+        (["--size", "1,2,0,4"], "argument --size: must be four integers >= 1"),
+        (["--size", "1,2,3,x"], "argument --size: must be four integers >= 1"),
+        (["--size", "10000000,100000,1000,1000"], "out of memory: "),
+        (["--cell", "transformer"], "argument --cell: invalid choice: 'transformer'"),
+        (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16'"),
+        (["--rounds", "0"], "argument --rounds: must be an integer >= 1, got '0'"),
+        (["--json", "."], "argument --json: cannot write .: it is a directory"),
+        (["--json", "no/file"], "argument --json: cannot write no/file: there is no directory no"),
+    ],
+)
+def test_errors(options, message, capsys):
+    try:
+        code = main(["bench", *options])
+    except SystemExit as stop:
+        code = stop.code
+    shown, errors = capsys.readouterr()
+    assert (code, shown) == (2, "")
+    assert message in errors
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m bptt bench [options]")
+
+
+def test_progress_bar_on_a_terminal():
+    pty = pytest.importorskip("pty")
+    fcntl = pytest.importorskip("fcntl")
+    termios = pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    child = subprocess.Popen(command("bench"), stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while b"%|" not in seen:
+        seen += os.read(ours, 1024)
+    child.terminate()
+    child.communicate()
+    os.close(ours)
+    assert b"measuring " in seen
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+@pytest.mark.parametrize("delay", [1.0, 2.0])
+def test_interrupted(delay):
+    child = subprocess.Popen(
+        command("bench", "--rounds", 1000),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+        # A module that is being cached when the signal comes says so, whoever imports it.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        # A test that runs in the background may have been told to ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    time.sleep(delay)
+    os.killpg(child.pid, signal.SIGINT)  # as the terminal does: its own processes hear it too
+    shown, errors = child.communicate()
+    assert (child.returncode, shown) == (130, "")
+    assert errors == "\npython -m bptt bench: interrupted\n"
+    with pytest.raises(ProcessLookupError):  # none of them is left
+        os.killpg(child.pid, 0)
+
+
+# ---- what it measures with
+
+
+def test_take_turns():
+    clock = itertools.count()
+    calls = []
+
+    def measured(name):
+        calls.append(name)
+        return float(next(clock))
+
+    turns = []
+    found = timing.take_turns(
+        {name: lambda name=name: measured(name) for name in "ab"},
+        2,
+        on_turn=lambda: turns.append(1),
+    )
+    assert "".join(calls) == "ababab"
+    assert found == {"a": [2.0, 4.0], "b": [3.0, 5.0]}  # the first round does not count
+    assert len(turns) == 6
+
+
+def test_take_turns_for_some_time():
+    found = timing.take_turns({"": lambda: time.sleep(0.01) or 1.0}, 1, least=0.05)
+    assert 1 < len(found[""]) <= 5
+
+
+def test_seconds_per_call():
+    assert 0.01 <= timing.seconds_per_call(lambda: time.sleep(0.01)) < 0.1
+    calls = []
+    assert 0 < timing.seconds_per_call(lambda: calls.append(1), 0.001) < 0.001
+    assert len(calls) > 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_environment(threads):
+    names = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    assert [timing.environment(threads)[name] for name in names] == [str(threads)] * 3
+
+
+def test_a_module_that_fails_says_why():
+    with (
+        timing.Apart("bptt.cli.bench", 1) as child,
+        pytest.raises(RuntimeError, match=r"(?s)bptt.bench has failed:.*KeyError: 'no such cell'"),
+    ):
+        child.ask(["inference", "no such cell", [1, 1, 1, 1], "float32"])
+
+
+def test_a_module_that_is_missing():
+    with (
+        timing.Apart("bptt.missing", 1) as child,
+        pytest.raises(RuntimeError, match=r"No module named bptt\.missing"),
+    ):
+        child.ask("what?")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_a_module_that_is_killed():
+    with timing.Apart("bptt.cli.bench", 1) as child:
+        os.kill(child._child.pid, signal.SIGKILL)
+        with pytest.raises(MemoryError, match=r"signal 9 has ended bptt\.bench"):
+            child.ask("what?")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_interrupted_while_a_process_starts(monkeypatch):
+    started = []
+
+    def start(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+
+    popen = subprocess.Popen
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt), timing.Apart("bptt.cli.bench", 1):
+        pytest.fail("it has not been interrupted")
+    assert started[0].returncode is not None
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+# ---- the guard
+
+
+@pytest.fixture(scope="module")
+def guard():
+    spec = importlib.util.spec_from_file_location("guard", GUARD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_guard_counts_what_the_kernels_do_themselves(guard):
+    profile = """\
+# callgrind format
+positions: line
+ob=/lib/libc.so.6
+fn=memcpy
+10 1000
+ob=/site-packages/bptt/_kernels_v3.cpython-311.so
+fn=product
+20 300
++3 40
+cob=/lib/libc.so.6
+cfn=memcpy
+calls=1 10
+* 1000
+* 5
+ob=/bin/python
+fn=main
+1 7
+"""
+    assert guard.instructions(profile.splitlines()) == 345
+
+
+@pytest.mark.parametrize(
+    ("measured", "well", "message"),
+    [
+        ({"a": 100, "b": 109}, True, "+9.0%"),
+        ({"a": 100, "b": 111}, False, "1 of 2 take more than 1.10 times what is stored"),
+        ({"a": 80, "b": 100}, True, "1 of 2 are much faster"),
+        ({"a": 100, "c": 1}, False, "not stored"),
+    ],
+)
+def test_guard_compares(guard, measured, well, message, capsys):
+    assert guard.compare(measured, {"a": 100, "b": 100}, 1.10) is well
+    shown = capsys.readouterr().out
+    assert message in shown
+    assert well or "python benchmarks/guard.py --update" in shown
+
+
+def test_guard_without_stored_figures(guard, capsys):
+    assert guard.check_instructions({}) is None
+    assert guard.check_ratios({})
+    assert "none are stored" in capsys.readouterr().out
+
+
+def test_guard_has_a_figure_for_every_call(guard):
+    stored = json.loads(guard.STORED.read_text(encoding="utf-8"))
+    counted = {guard.title(task, dtype) for task, dtype in guard.counted_cases()}
+    timed = {guard.title(task) for task in guard.tasks([guard.TIMED_SIZE])}
+    assert all(set(figures) == counted for figures in stored["instructions"].values())
+    assert all(set(figures) == timed for figures in stored["ratios"].values())

@@ -1,0 +1,502 @@
+"""`python -m bptt train | predict | generate | inspect`: from every kind of file and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("safetensors")
+pytest.importorskip("tqdm")
+
+import bptt
+from bptt.cli.main import main
+
+SMALL = ("--hidden-size", "8", "--epochs", "3")
+MOODS = {"great": "good", "lovely": "good", "fine": "good", "dull": "bad", "poor": "bad"}
+TAGS = {"the": "DET", "a": "DET", "dog": "NOUN", "cat": "NOUN", "old": "ADJ", "light": "VERB"}
+
+
+def reviews(count=60):
+    random = np.random.default_rng(0)
+    for i in range(count):
+        word = str(random.choice(list(MOODS)))
+        yield f'the {random.choice(["film", "cast"])}, "no {i}", was {word}', MOODS[word]
+
+
+def write_csv(path, rows, delimiter=","):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+
+def write_reviews_csv(path):
+    write_csv(path, [("text", "label"), *reviews()])
+
+
+def write_reviews_jsonl(path):
+    rows = ({"id": i, "text": text, "label": label} for i, (text, label) in enumerate(reviews()))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_waves(path, count=60):
+    """A row a sequence of up to 12 numbers, and its frequency."""
+    random = np.random.default_rng(0)
+    rows = [[*(f"x{t}" for t in range(12)), "speed"]]
+    for _ in range(count):
+        speed, steps = random.uniform(0.2, 0.8), int(random.integers(6, 13))
+        wave = [f"{20 + 5 * math.sin(speed * t):.3f}" for t in range(steps)]
+        rows.append([*wave, *[""] * (12 - steps), f"{100 * speed:.1f}"])
+    write_csv(path, rows)
+
+
+def write_walks(path, each_step=False, count=40):
+    """A row a step; a walk goes left or right, or is above or below at each step."""
+    random = np.random.default_rng(0)
+    rows = [["sequence", "x", "y", "label"]]
+    for number in range(count):
+        right = bool(random.integers(2))
+        steps = random.normal((0.5 if right else -0.5, 0.0), 0.3, (random.integers(4, 9), 2))
+        for x, y in steps.cumsum(axis=0):
+            label = ("up" if y > 0 else "down") if each_step else "right" if right else "left"
+            rows.append([f"walk {number}", f"{x:.3f}", f"{y:.3f}", label])
+    write_csv(path, rows, ";")
+
+
+def write_tagged(path, count=40):
+    random = np.random.default_rng(0)
+    lines = ["# some sentences"]
+    for _ in range(count):
+        words = random.choice(list(TAGS), random.integers(2, 6)).tolist()
+        for before, word in zip(["", *words[:-1]], words, strict=True):
+            noun = word == "light" and before in ("the", "a", "old")
+            lines.append(f"{word}\t{'NOUN' if noun else TAGS[word]}")
+        lines.append("")
+    path.write_text("\n".join(lines))
+
+
+def write_names(path):
+    path.write_text("".join(f"{a}{b}{c}\n" for a in "bdgkl" for b in "aeio" for c in "nrs"))
+
+
+def write_book(path):
+    path.write_text("the cat sat on the mat.\n\nthe dog sat on the log.\n\n" * 40)
+
+
+FILES = {
+    "reviews.csv": (write_reviews_csv, "SequenceClassifier", "accuracy on 6 sequences"),
+    "reviews.jsonl": (write_reviews_jsonl, "SequenceClassifier", "accuracy on 6 sequences"),
+    "waves.csv": (write_waves, "SequenceRegressor", "mean absolute error on 6 sequences"),
+    "walks.csv": (write_walks, "SequenceClassifier", "accuracy on 4 sequences"),
+    "steps.csv": (
+        lambda path: write_walks(path, each_step=True),
+        "SequenceTagger",
+        r"accuracy on \d+ steps",
+    ),
+    "tagged.tsv": (write_tagged, "SequenceTagger", r"accuracy on \d+ steps"),
+    "names.txt": (write_names, "LanguageModel", r"bits per character on \d+ characters"),
+    "book.txt": (write_book, "LanguageModel", r"bits per character on \d+ characters"),
+}
+MORE = {"waves.csv": ("--target", "speed")}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with one of every file, and the model learned from it."""
+    folder = tmp_path_factory.mktemp("trained")
+    before = os.getcwd()
+    os.chdir(folder)
+    for name, (write, _, _) in FILES.items():
+        write(folder / name)
+        more = ("--learning-rate", "0.03", "--epochs", "12", "--hidden-size", "16")
+        model = f"{name}.model"
+        assert main(["train", name, "--output", model, *more, *MORE.get(name, ())]) == 0
+    os.chdir(before)
+    return folder
+
+
+def run(capsys, *arguments):
+    """Run a command; return what it printed on standard output, and on standard error."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    return shown.out, shown.err
+
+
+def fails(capsys, *arguments):
+    """Run a command that fails; return its one sentence."""
+    capsys.readouterr()
+    before = sorted(os.listdir())
+    assert main([str(argument) for argument in arguments]) == 2
+    shown = capsys.readouterr()
+    assert sorted(os.listdir()) == before
+    assert shown.err.count("\n") == 1
+    return shown.err.partition(" error: ")[2].rstrip()
+
+
+# ---- train
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_train_guesses_says_and_saves(name, here, capsys):
+    write, kind, figure = FILES[name]
+    write(here / name)
+    shown, progress = run(capsys, "train", name, *SMALL, *MORE.get(name, ()))
+    path = name.split(".")[0] + ".safetensors"
+    assert shown.startswith(f"Data     {name}: ")
+    assert re.search(rf"^Result   {figure}: [\d.]+%?\n +baseline, .*: [\d.]+%?$", shown, re.M)
+    assert f"\nSaved    {path} (" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.fullmatch(r"(epoch +\d/3  loss .*  validation loss .* s\n){1,3}", progress)
+    model = bptt.load_estimator(path)
+    assert type(model).__name__ == kind
+    assert model.hidden_size == 8
+    again = re.findall(r"^  \S+ -m bptt (.*)$", shown, re.M)
+    assert len(again) >= 2
+
+
+def test_what_it_learned_is_better_than_the_baseline(trained):
+    for name in FILES:
+        found = bptt.load_estimator(trained / f"{name}.model").metadata_["validation"]
+        better = found["value"] > found["baseline"]
+        assert better == found["higher_is_better"], name
+
+
+def test_the_same_seed_gives_the_same_file(here):
+    write_reviews_csv(here / "a.csv")
+    for seed, output in ((0, "x"), (0, "y"), (1, "z")):
+        assert main(["train", "a.csv", *SMALL, "--seed", str(seed), "--output", output]) == 0
+    same, other = (
+        [np.array_equal(p, q) for p, q in zip(*(parameters(f) for f in pair), strict=True)]
+        for pair in (("x", "y"), ("x", "z"))
+    )
+    assert all(same)
+    assert not all(other)
+
+
+def parameters(path):
+    modules = bptt.load_estimator(path)._learner().modules
+    return [module._flat for module in modules.values()]
+
+
+def test_options_reach_the_model(here, capsys):
+    write_reviews_csv(here / "a.csv")
+    options = ("--cell", "rnn", "--layers", 2, "--no-bidirectional", "--pool", "max", "--tokens",
+               "characters", "--embedding-size", 5, "--dropout", 0.25, "--batch-size", 7,
+               "--learning-rate", 0.01, "--patience", 2, "--min-count", 3)  # fmt: skip
+    shown = " ".join(run(capsys, "train", "a.csv", *SMALL, *options)[0].split())
+    model = bptt.load_estimator("a.safetensors")
+    expected = {"cell": "rnn", "num_layers": 2, "bidirectional": False, "pool": "max",
+                "tokens": "characters", "embedding_size": 5, "dropout": 0.25, "batch_size": 7,
+                "learning_rate": 0.01, "patience": 2, "min_count": 3}  # fmt: skip
+    assert {name: getattr(model, name) for name in expected} == expected
+    assert "RNN, 2 layers of 8 units; tokens characters, embedding-size 5, pool max" in shown
+
+
+def test_the_task_can_be_said(here, capsys):
+    write_csv(
+        here / "a.csv", [("text", "label"), *((t, i % 3) for i, (t, _) in enumerate(reviews()))]
+    )
+    shown, _ = run(capsys, "train", "a.csv", *SMALL)
+    assert "(classification, as 'label' has 3 different whole numbers only)" in " ".join(
+        shown.split()
+    )
+    shown, _ = run(capsys, "train", "a.csv", *SMALL, "--task", "regression", "--overwrite")
+    assert "(regression)" in shown
+    shown, _ = run(capsys, "train", "a.csv", *SMALL, "--task", "language", "--overwrite")
+    assert type(bptt.load_estimator("a.safetensors")).__name__ == "LanguageModel"
+
+
+def test_validation_in_another_file(here, capsys):
+    write_tagged(here / "a.tsv")
+    (here / "b.tsv").write_text("the\tDET\ncat\tNOUN\n\nthe\tDET\ndog\tX\n")
+    shown, _ = run(capsys, "train", "a.tsv", *SMALL, "--validation", "b.tsv")
+    assert "b.tsv: left out, as their labels are unknown: 1" in shown
+    assert "accuracy on 2 steps: " in shown
+
+
+def test_a_label_that_comes_once_is_learned(here, capsys):
+    rows = [("text", "label"), *reviews(20), ("once upon", "rare")]
+    write_csv(here / "a.csv", rows)
+    for seed in range(4):
+        run(capsys, "train", "a.csv", *SMALL, "--seed", seed, "--validation", 0.5, "--overwrite")
+        assert "rare" in bptt.load_estimator("a.safetensors").classes_
+
+
+def test_a_model_is_not_replaced_unless_told(here, capsys):
+    write_names(here / "a.txt")
+    run(capsys, "train", "a.txt", *SMALL)
+    message = fails(capsys, "train", "a.txt", *SMALL)
+    assert message == ("a.safetensors exists: add --overwrite, or another name with --output")
+    run(capsys, "train", "a.txt", *SMALL, "--overwrite")
+
+
+# ---- predict
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", "waves.csv", "walks.csv", "steps.csv"])
+def test_predictions_look_like_the_table(name, trained, here, capsys):
+    shown, how_good = run(capsys, "predict", trained / f"{name}.model", trained / name)
+    delimiter = ";" if name in ("walks.csv", "steps.csv") else ","
+    rows = list(csv.DictReader(io.StringIO(shown), delimiter=delimiter))
+    with open(trained / name, newline="") as file:
+        before = list(csv.DictReader(file, delimiter=delimiter))
+    if name == "walks.csv":  # one answer for several rows
+        assert list(rows[0]) == ["sequence", "prediction"]
+        answers = {row["sequence"]: row["prediction"] for row in rows}
+        right = [answers[row["sequence"]] == row["label"] for row in before]
+    else:
+        assert [{k: v for k, v in row.items() if k != "prediction"} for row in rows] == before
+        if name == "waves.csv":
+            right = [abs(float(r["prediction"]) - float(r["speed"])) < 15 for r in rows]
+        else:
+            right = [row["prediction"] == row["label"] for row in rows]
+    assert np.mean(right) > 0.8
+    assert re.match(r"(accuracy|mean absolute error) on [\d,]+ (sequences|steps): ", how_good)
+
+
+def test_predictions_in_json_lines(trained, here, capsys):
+    model = trained / "reviews.jsonl.model"
+    shown, _ = run(capsys, "predict", model, trained / "reviews.jsonl", "--probabilities")
+    rows = [json.loads(line) for line in shown.splitlines()]
+    assert list(rows[0]) == ["id", "text", "label", "prediction", "probabilities"]
+    for row in rows:
+        assert max(row["probabilities"], key=row["probabilities"].get) == row["prediction"]
+        assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_predictions_of_tags(trained, here, capsys):
+    model = trained / "tagged.tsv.model"
+    shown, how_good = run(capsys, "predict", model, trained / "tagged.tsv")
+    lines = [line.split("\t") for line in shown.splitlines() if line]
+    assert np.mean([line[1] == line[2] for line in lines]) > 0.9
+    assert shown.count("\n\n") == 39
+    assert "accuracy" in how_good
+    shown, _ = run(capsys, "predict", model, "--text", "the old dog", "--text", "a cat")
+    assert shown == "the\tDET\nold\tADJ\ndog\tNOUN\n\na\tDET\ncat\tNOUN\n"
+    shown, _ = run(capsys, "predict", model, "--text", "a cat", "--probabilities")
+    first, _, *rest = shown.splitlines()
+    assert first.split()[-4:] == ["P(ADJ)", "P(DET)", "P(NOUN)", "P(VERB)"]
+    assert rest[0].split("\t")[:2] == ["cat", "NOUN"]
+    (here / "tokens.conll").write_text("the\ncat\n")
+    assert run(capsys, "predict", model, "tokens.conll") == ("the\tDET\ncat\tNOUN\n", "")
+
+
+def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
+    model = trained / "reviews.csv.model"
+    shown, said = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull it")
+    assert said == "not in what was learned: 'it'\n"
+    shown, _ = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull")
+    assert shown == "text\tprediction\nwas great\tgood\nwas dull\tbad\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"was great\n")))
+    assert run(capsys, "predict", model, "-")[0] == "text\tprediction\nwas great\tgood\n"
+
+
+def test_predictions_to_a_file(trained, here, capsys):
+    model = trained / "reviews.csv.model"
+    arguments = ("predict", model, trained / "reviews.csv", "--output", "p.csv")
+    shown, said = run(capsys, *arguments)
+    assert shown == ""
+    assert said.startswith("60 predictions in p.csv\naccuracy on 60 sequences: ")
+    assert (here / "p.csv").read_text().startswith("text,label,prediction\n")
+    assert fails(capsys, *arguments).startswith("p.csv exists: add --overwrite")
+    # what was predicted can be predicted anew
+    run(capsys, "predict", model, "p.csv", "--output", "q.csv")
+    assert (here / "q.csv").read_bytes() == (here / "p.csv").read_bytes()
+
+
+def test_a_model_saved_in_python(here, capsys):
+    texts = ["good", "bad"] * 10
+    model = bptt.SequenceClassifier(hidden_size=8, epochs=20, learning_rate=0.03, random_state=0)
+    model.fit(texts, texts).save("m")
+    assert run(capsys, "predict", "m", "--text", "good")[0] == "text\tprediction\ngood\tgood\n"
+
+
+# ---- generate
+
+
+def test_generate_lines(trained, here, capsys):
+    model = trained / "names.txt.model"
+    shown, _ = run(capsys, "generate", model, "--count", 4, "--seed", 1, "--prompt", "b")
+    assert len(shown.splitlines()) == 4
+    assert all(line.startswith("b") for line in shown.splitlines())
+    assert run(capsys, "generate", model, "--count", 4, "--seed", 1, "--prompt", "b")[0] == shown
+    best, _ = run(capsys, "generate", model, "--best", "--prompt", "ka")
+    assert re.fullmatch("ka[nrs]\n", best)
+    shares, _ = run(capsys, "generate", model, "--next", "--prompt", "ka")
+    assert re.fullmatch(r"( *[\d.]+%  \S+\n){1,10}", shares)
+    assert {line.split()[1] for line in shares.splitlines()[:3]} == set("nrs")
+
+
+def test_generate_running_text(trained, here, capsys):
+    shown, said = run(capsys, "generate", trained / "book.txt.model", "--prompt", "the café",
+                      "--max-length", 20, "--seed", 0)  # fmt: skip
+    assert shown.startswith("the café")
+    assert said == "not in what was learned: 'f', 'é'\n"
+
+
+# ---- inspect
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inspect_shows_a_model(name, trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    path = f"{name}.model"
+    shown, _ = run(capsys, "inspect", path)
+    assert re.match(rf"Model +{path} \(.*\): {FILES[name][1]}\n", shown)
+    total = sum(parameter.size for parameter in parameters(path))
+    assert re.search(rf"^all +{total:,}$", shown, re.M)
+    assert f"Training {len(bptt.load_estimator(path).history_)} epochs in " in shown
+    assert re.search(rf"^Result   {FILES[name][2]}: ", shown, re.M)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inspect_looks_inside_at_a_file(name, trained, here, capsys):
+    number = 1 if name == "book.txt" else 2
+    shown, _ = run(capsys, "inspect", trained / f"{name}.model", trained / name, "--number", number)
+    assert re.search(r"^ +1  .* \d\.\d\d", shown, re.M)
+    verdict = r"layer 0(, reverse)?: (vanishing|healthy|exploding): over \d+ steps? the gradient"
+    assert re.search(verdict, " ".join(shown.split()))
+
+
+def test_sessions_of_the_page_run(here, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
+    names = {}
+    for kind, block in re.findall(r"^```(python|text)\n(.*?)^```", page, re.M | re.S):
+        if kind == "python":
+            exec(block, names)
+            continue
+        for session in re.split(r"^\$ python -m bptt ", block, flags=re.M)[1:]:
+            line, _, expected = session.partition("\n")
+            arguments = re.sub(r"--epochs \d+", "--epochs 1", line)
+            shown = "".join(run(capsys, *shlex.split(arguments)))
+            for what in ("Data ", "Task ", "Model ", "Learned "):  # weights differ between machines
+                said = [said for said in expected.splitlines() if said.startswith(what)]
+                assert all(sentence in shown for sentence in said)
+
+
+def test_inspect_names_the_tokens(trained, here, capsys):
+    model = trained / "tagged.tsv.model"
+    shown, _ = run(capsys, "inspect", model, "--text", "the light cat")
+    trace = bptt.diagnostics.gate_trace(bptt.load_estimator(model), ["the", "light", "cat"])
+    for t, token in enumerate(["the", "light", "cat"]):
+        reset, update = (trace.gates[gate][t].mean() for gate in ("reset", "update"))
+        assert re.search(rf"^ +{t + 1}  {token} +{reset:.2f} +{update:.2f}", shown, re.M)
+
+
+def test_inspect_draws_pictures(trained, here, capsys):
+    pytest.importorskip("matplotlib")
+    model = trained / "reviews.csv.model"
+    shown, _ = run(capsys, "inspect", model, "--text", "was great", "--plot", "a/b")
+    names = ["flow.png", "gates.png", "history.png", "saliency.png"]
+    assert sorted(os.listdir("a/b")) == names
+    assert all(f"{os.path.join('a', 'b', name)}" in shown for name in names)
+    run(capsys, "inspect", model, "--plot", "c")
+    assert os.listdir("c") == ["history.png"]
+
+
+@pytest.mark.parametrize("kind", ["EncoderDecoder", "SequenceRegressor"])
+def test_inspect_models_saved_in_python(kind, here, capsys):
+    texts = ["good", "bad", "so"] * 5
+    y = texts if kind == "EncoderDecoder" else [len(text) for text in texts]
+    options = {"cell": "rnn", "hidden_size": 8, "epochs": 2, "random_state": 0}
+    getattr(bptt, kind)(**options).fit(texts, y).save("m")
+    shown, _ = run(capsys, "inspect", "m", "--text", "good")
+    assert f"): {kind}\n" in shown
+    assert "layer 0: " in shown
+
+
+# ---- errors of use; those of reading are in test_reading
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "none"], "needs either a FILE or --text TEXT"),
+        (["predict", "none", "--text", "a"], "cannot load none: there is no such file"),
+        (["predict", "names.txt", "--text", "a"], "cannot load names.txt: "),
+        (["predict", "names.txt.model", "--text", "a"], "names.txt.model writes sequences and"),
+        (["predict", "waves.csv.model", "--text", "a"], "--text is plain text, and the mod"),
+        (["predict", "waves.csv.model", "waves.csv", "--probabilities"], "waves.csv.model predict"),
+        (["predict", "reviews.csv.model", "--text", " "], "argument --text: must not be empty"),
+        (["predict", "reviews.csv.model", "waves.csv"], "waves.csv: there is no column 'text'"),
+        (["predict", "walks.csv.model", "waves.csv"], "waves.csv: there is no column 'seq"),
+        (["generate", "reviews.csv.model"], "reviews.csv.model is a SequenceClassifier, whi"),
+        (["inspect", "none"], "cannot load none: there is no such file"),
+        (["inspect", "x", "y", "--text", "z"], "takes either a FILE or --text TEXT"),
+        (["inspect", "names.txt.model", "--text", "ab", "--number", "2"], "argument --number: mu"),
+        (["inspect", "names.txt.model", "--plot", "names.txt"], "cannot draw into names.txt: "),
+        (["generate", "none"], "cannot load none: there is no such file"),
+        (["train", "names.txt", "--output", "no/model"], "cannot save no/model: No such file"),
+        (["train", "names.txt", "--output", "names.txt"], "cannot save names.txt: it is the file"),
+        (["train", "names.txt", "--validation", "1.5"], "argument --validation: must be in (0, 1)"),
+        (["train", "names.txt", "--validation", "none"], "cannot read none: No such file"),
+        (["train", "names.txt", "--bidirectional"], "LanguageModel needs bidirectional=False"),
+        (["train", "tagged.tsv", "--validation", "x.tsv"], "x.tsv: holds no label that is in"),
+    ],
+)  # fmt: skip
+def test_errors(arguments, message, trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    (trained / "x.tsv").write_text("the\tX\n")
+    assert fails(capsys, *arguments, *(SMALL if arguments[0] == "train" else ())).startswith(
+        message
+    )
+
+
+def test_divergence_is_an_error(here, capsys):
+    write_waves(here / "a.csv")
+    text = (here / "a.csv").read_text().replace("20.0", "9e38", 1)
+    (here / "a.csv").write_text(text)
+    assert "finite" in fails(capsys, "train", "a.csv", "--target", "speed", *SMALL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interrupted_training_leaves_its_best_model(here):
+    write_names(here / "a.txt")
+    # A test that runs in the background may have been told to ignore the signal.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bptt", "train", "a.txt", "--epochs", "100000",
+         "--patience", "99999"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stderr.readline().startswith("epoch   1/100000 ")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    shown, said = process.communicate()
+    assert process.returncode == 130
+    assert said.endswith("train: interrupted, the best model so far is in a.safetensors\n")
+    assert "Saved    a.safetensors" in shown
+    assert bptt.load_estimator("a.safetensors").generate(count=2, random_state=0)
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "generate", "inspect"])
+def test_help_is_narrow_and_has_examples(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"  python -m bptt {command} " in shown.partition("examples:\n")[2]

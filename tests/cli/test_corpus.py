@@ -1,0 +1,35 @@
+"""Words of a text."""
+
+from __future__ import annotations
+
+import pytest
+
+from bptt.cli.corpus import LONGEST, normalise, python_documentation, words_of
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Deep learning,\n  deep!", ["deep", "learning", "deep"]),
+        ("the 'quoted' and \"quoted\" word’s", ["the", "quoted", "and", "quoted"]),
+        ("x don't self.x2 __init__ re.sub a_b 42nd", ["self", "re", "sub"]),
+        ("Straße ÉTÉ e\u0301te\u0301 ŁÓDŹ", ["straße", "été", "été", "łódź"]),
+        ("well-known, and/or", ["well", "known", "and", "or"]),
+        (f"{'a' * LONGEST} {'b' * (LONGEST + 1)}", ["a" * LONGEST]),
+        ("", []),
+        ("1 2 3 ...", []),
+    ],
+)
+def test_words(text, words):
+    assert words_of(text) == words
+
+
+def test_normalised_letters_are_single_characters():
+    assert normalise("E\u0301") == "é"
+    assert all(len(normalise(letter)) == 1 for letter in "ÀÉÎÕÜ")
+
+
+def test_python_brings_enough_prose():
+    words = words_of(python_documentation())
+    assert len(words) > 20_000
+    assert {"default", "dictionary", "return"} <= set(words)

@@ -1,0 +1,62 @@
+"""The training step that the demo times: the same in C++ and in the reference."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from bptt import LanguageModel
+from bptt.cli.evaluation import count_bits
+from bptt.cli.numpy_comparison import Compiled, NumpyTwin, Words, compare
+from bptt.data.target_encoder import TargetEncoder
+
+WORDS = ["deep", "deed", "lean", "read"]
+
+
+def trained(cell="lstm", dtype="float64", **options):
+    options = {"hidden_size": 12, "epochs": 1, "random_state": 0, **options}
+    return LanguageModel(cell=cell, dtype=dtype, **options).fit(WORDS)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_training_step_is_that_of_the_numpy_reference(cell):
+    model = trained(cell, num_layers=2)
+    twin, compiled = NumpyTwin(model, 0.01), Compiled(model, 0.01)
+    words = Words.of(model, WORDS)
+    assert words.inputs.shape == (4, 5, model.target_encoder_.size)
+    for _ in range(3):
+        compiled.train_step(words)
+        twin.train_step(words)
+    for part, module in model.decoder_.modules.items():
+        for name, value in module.parameters.items():
+            np.testing.assert_allclose(twin.parameters[f"{part}/{name}"], value, atol=1e-9)
+
+
+def test_gradients_are_those_of_the_model():
+    model = trained()
+    step = model._learner().gradients(model._whole(WORDS, None).batch(np.arange(4)))
+    for ours, theirs in zip(
+        Compiled(model, 0.01).gradients(Words.of(model, WORDS)), step.gradients, strict=True
+    ):
+        np.testing.assert_allclose(ours._flat, theirs._flat, atol=1e-12)
+
+
+def test_comparison():
+    found = compare(trained(dtype="float32"), WORDS, 0.01, 0.01)
+    assert (found.words, found.length) == (4, 5)
+    assert found.difference < 1e-6 < found.largest
+    assert found.compiled > 0.0
+    assert found.numpy > 0.0
+
+
+def test_counts():
+    encoder = TargetEncoder().fit(["ab"])  # a, b, <unk>, <start>, <stop>
+    # After "a" came "b" twice, and so for every pair; five tokens, each counted once more.
+    pairs = count_bits(encoder, ["ab", "ab"], ["ab"])
+    assert math.isclose(pairs, -math.log2(3 / 7))
+    alone = count_bits(encoder, ["ab", "ab"], ["aa"], pairs=False)  # "a" twice, and the stop
+    assert math.isclose(alone, -math.log2(3 / 11))

@@ -1,0 +1,341 @@
+"""The files that commands read: what is made of them, and errors that name file, line and fix."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bptt.cli.arguments import CommandError
+from bptt.cli.readers import read_table
+from bptt.cli.schema import groups_of, guess_task, sequences_of, targets_of
+from bptt.cli.schema_inference import Wanted, guess_form
+
+
+def learnable(path, **wanted):
+    """Return the task that is guessed, the sequences as lists, the targets, and what is said."""
+    table = read_table(path)
+    form, said = guess_form(table, Wanted(**wanted))
+    groups = groups_of(table, form)
+    task = wanted.get("task") or guess_task(table, form, groups)[0]
+    X = [x.tolist() if isinstance(x, np.ndarray) else x for x in sequences_of(table, form, groups)]
+    y = None if task == "language" else targets_of(table, form, groups, task)
+    return task, X, y, said
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+TEXTS = (["a b", "c, d"], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", 'text,label\na b,x\n"c, d",y\n', ("classification", *TEXTS)),
+        ("a.csv", '\ufefftext; label\r\na b; x\r\n\r\n"c, d"; y\r\n', ("classification", *TEXTS)),
+        ("a.tsv", "text\tlabel\na b\tx\nc, d\ty\n", ("classification", *TEXTS)),
+        ("a.txt", "text\tlabel\na b\tx\nc, d\ty\n", ("classification", *TEXTS)),
+        ("a.csv", 'Label,Review\nx,a b\ny,"c, d"', ("classification", *TEXTS)),
+        ("a.csv", 'id,stars,text,label\n1,5,a b,x\n2,4,"c, d",y\n', ("classification", *TEXTS)),
+        ("a.csv", "text,label\na,1\nb,2\n", ("regression", ["a", "b"], [1.0, 2.0])),
+        (
+            "a.csv",
+            "text,label\na,1\nb,0\nc,1\nd,0\n",
+            ("classification", list("abcd"), list("1010")),
+        ),
+        (
+            "a.csv",
+            "x1,x2,target\n1,2,a\n3,,b\n",
+            ("classification", [[[1.0], [2.0]], [[3.0]]], ["a", "b"]),
+        ),
+        (
+            "a.csv",
+            ",x1,x2,y\n0,1,2,a\n1,3,4,b\n",
+            ("classification", [[[1.0], [2.0]], [[3.0], [4.0]]], ["a", "b"]),
+        ),
+        (
+            "a.csv",
+            "sequence,x,y\ns,1,a\ns,2,a\nt,3,b\n",
+            ("classification", [[[1.0], [2.0]], [[3.0]]], ["a", "b"]),
+        ),
+        (
+            "a.csv",
+            "sequence,x,y\ns,1,a\nt,3,b\ns,2,c\n",
+            ("tagging", [[[1.0], [2.0]], [[3.0]]], [["a", "c"], ["b"]]),
+        ),
+        (
+            "a.csv",
+            "series,x,z,y\ns,1,5,2.5\ns,2,6,2.5\n",
+            ("regression", [[[1.0, 5.0], [2.0, 6.0]]], [2.5]),
+        ),
+        ("a.csv", "sequence,word,tag\ns,the,D\ns,5,N\n", ("tagging", [["the", "5"]], [["D", "N"]])),
+        (
+            "a.tsv",
+            "# c\nthe\tD\n#a\tN\n\n\n\nend\tN\n",
+            ("tagging", [["the", "#a"], ["end"]], [["D", "N"], ["N"]]),
+        ),
+        ("a.conll", "EU NNP O\nsays VB B\n", ("tagging", [["EU", "says"]], [["O", "B"]])),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": true}\n\n{"label": false, "text": "b"}',
+            ("classification", ["a", "b"], [True, False]),
+        ),
+        (
+            "a.jsonl",
+            '{"tokens": ["a", "b"], "tags": ["X", "Y"]}',
+            ("tagging", [["a", "b"]], [["X", "Y"]]),
+        ),
+        (
+            "a.jsonl",
+            '{"x": [1, 2], "y": 0.5}\n{"x": [3], "y": 1}',
+            ("regression", [[[1.0], [2.0]], [[3.0]]], [0.5, 1.0]),
+        ),
+        ("a.jsonl", '{"x": [[1, 2]], "y": "a"}', ("classification", [[[1.0, 2.0]]], ["a"])),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b"}', ("language", ["a", "b"], None)),
+        ("a.txt", "one\n\n  two\n", ("language", ["one\n\n  two"], None)),
+        ("a", "ab\n" * 20, ("language", ["ab"] * 20, None)),
+        ("a.txt", "ab " * 30 + "\n" + "cd\n" * 25, ("language", ["ab " * 30, *["cd"] * 25], None)),
+    ],
+)
+def test_what_is_made_of_a_file(name, content, expected, tmp_path):
+    assert learnable(write(tmp_path, name, content))[:3] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted", "expected"),
+    [
+        ("a.csv", "u,v,w\na,1,b\nc,0,d\n", {"target": "v", "text": "w"}, ["b", "d"]),
+        (
+            "a.csv",
+            "n,p,q,r\nAnn,1,2,b\nBen,3,4,d\n",
+            {"target": "r", "ignore": ["n"]},
+            [[[1.0], [2.0]], [[3.0], [4.0]]],
+        ),
+        ("a.csv", "w,p,r\n1,2,b\n1,4,b\n", {"target": "r", "sequence": "w"}, [[[2.0], [4.0]]]),
+        ("a.txt", "a\n\nb\n", {"lines": True}, ["a", "b"]),
+        ("a.txt", "ab\n" * 20, {"lines": False}, [("ab\n" * 20).rstrip()]),
+        ("a.csv", "text,label\na,1\nb,2\n", {"task": "language"}, ["a", "b"]),
+        ("a.conll", "1 the D x\n2 cat N y\n", {"text": "2", "target": "3"}, [["the", "cat"]]),
+        ("a.tsv", "the\tD\n\ncat\tN\n", {"task": "language"}, [["the"], ["cat"]]),
+    ],
+)
+def test_what_is_said_counts(name, content, wanted, expected, tmp_path):
+    assert learnable(write(tmp_path, name, content), **wanted)[1] == expected
+
+
+def test_the_column_beside_a_text_is_the_target(tmp_path):
+    rows = "".join(f"some words {i},{'+-'[i % 2]},\n" for i in range(6))
+    found = learnable(write(tmp_path, "a.csv", f"text,mood,\n{rows}"))
+    assert (found[0], found[2]) == ("classification", list("+-+-+-"))
+    ids = "".join(f"some words,{i}\n" for i in range(6))
+    assert learnable(write(tmp_path, "b.csv", f"text,number\n{ids}"))[0] == "language"
+
+
+def test_which_column_of_tags(tmp_path):
+    path = write(tmp_path, "a.tsv", "the\tDET\tDT\n\ncat\tNOUN\tNN\n")
+    task, _, y, said = learnable(path)
+    assert (task, y) == ("tagging", [["DT"], ["NN"]])
+    assert said[-1] == "there are 3 columns: --target 2 takes another one"
+    assert learnable(path, target="2")[2] == [["DET"], ["NOUN"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        # files
+        ("a.csv", "", " is empty: there must be one line of data at least"),
+        ("a.csv", " \n", " is empty: "),
+        ("a.csv", "text,label\n", " is empty: "),
+        ("a.tsv", "# only\n\n# comments", " is empty: "),
+        (
+            "a.csv",
+            b"text,label\ncaf\xe9,x\n",
+            ", line 2: must be UTF-8, got the byte 0xe9: convert",
+        ),
+        ("a.csv", "text".encode("utf-16"), ": it is UTF-16: convert it with iconv -f utf-16"),
+        ("a.csv", b"\x1f\x8b..", ": it is compressed: unpack it with gunzip"),
+        ("a.csv", b"PK\x03\x04..", ": it is a zip archive or a spreadsheet: unpack it, or export"),
+        ("a.txt", "a\nb\0", ", line 2: must be text, got a zero byte"),
+        # tables
+        ("a.csv", "x,y\n1,2\n1,2,3\n", ", line 3: must have 2 cells, as line 1, got 3: put a text"),
+        ("a.csv", "x,y\n\n1\n", ", line 3: must have 2 cells, as line 1, got 1: leave cells empty"),
+        ("a.csv", "1.5,2,b\n3,4,c\n", ", line 1: must name the columns, got numbers: "),
+        ("a.csv", "date,value\n1 May,2\n", ": which column is the target? Say it with --target"),
+        ("a.csv", "1,2\n3,4\n", ", line 1: must name the columns, got numbers: put a line before"),
+        (
+            "a.csv",
+            "x,x\n1,2\n",
+            ", line 1: every column must have a name of its own, got 'x' twice",
+        ),
+        ("a.csv", 'text,y\n"ab\nc,d\n', ", line 2: a quote is opened and never closed: within a"),
+        ("a.csv", 'text,y\n"a"b,d\n', ", line 2: ',' expected after '\"': within a quoted cell"),
+        ("a.conll", "the D\ncat\n", ", line 2: must have 2 cells, as line 1, got 1: every line is"),
+        ("a.conll", "the\ncat\n", ", line 1: must be a token, a tab and its tag, got one cell"),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": ',
+            ", line 2: Expecting value: every line must be one",
+        ),
+        ("a.jsonl", '[{"text": "a"}]', ', line 1: must be a JSON object, as {"text": .., "label":'),
+        # columns
+        ("a.csv", "a,b\n1,2\n", ": which column is the target? Say it with --target; it has a, b"),
+        ("a.csv", "x,y\n1,a\n2,b\n", ": a row has one number only, in 'x': if several rows are a"),
+        ("a.csv", "y\n1\n", ": no column is left to learn from; it has y"),
+        (
+            "a.csv",
+            "a,b,c,y\np,q,r,s\n",
+            ": which column holds the text? Say it with --text; it has a",
+        ),
+        (
+            "a.csv",
+            "a,b,c,d,y\n1,2,3,p,s\n",
+            ": column 'd' holds no numbers: leave it out with --ig",
+        ),
+        # cells
+        (
+            "a.csv",
+            "a,b,y\n1,2,p\n3,x,q\n",
+            ", line 3: column 'b' must be a finite number, got 'x': ",
+        ),
+        (
+            "a.csv",
+            "a,b,y\n1,2,p\n3,nan,q\n",
+            ", line 3: column 'b' must be a finite number, got 'nan'",
+        ),
+        (
+            "a.csv",
+            'a,b,y\n1,2,p\n"3,5",4,q\n',
+            ", line 3: column 'a' must be a finite number, got '3,5'"
+            ": write the decimal comma as a point",
+        ),
+        (
+            "a.csv",
+            "a,b,c,y\n1,2,3,p\n3,,4,q\n",
+            ", line 3: column 'b' must be a number, got nothing: ",
+        ),
+        (
+            "a.csv",
+            "a,b,y\n1,2,p\n,,q\n",
+            ", line 3: must hold one number at least: remove the line",
+        ),
+        (
+            "a.csv",
+            "sequence,a,b,y\ns,1,2,p\ns,1,,p\n",
+            ", line 3: column 'b' must be a number, got not",
+        ),
+        ("a.csv", "a,b,y\n1,2,p\n3,4, \n", ", line 3: column 'y' is empty: fill it in, or remove"),
+        ("a.csv", "text,label\na,p\n,q\n", ", line 3: column 'text' must be a text, got nothing: "),
+        (
+            "a.csv",
+            "sequence,a,y\ns,1,1.5\ns,2,2.5\n",
+            ": column 'y' has numbers that differ within a",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "p"}\n{"text": 5, "label": "q"}',
+            ", line 2: column 'text' must be a text, got 5",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "p"}\n{"text": "b"}',
+            ", line 2: column 'label' is empty",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "p"}\n{"text": "b", "label": 3}',
+            ", line 2: column 'label' must be a str, as in line 1, got 3",
+        ),
+        (
+            "a.jsonl",
+            '{"x": [1], "y": "p"}\n{"x": [1, null], "y": "q"}',
+            ", line 2: column 'x' must be a list of numbers, or of lists of numbers, got [1, None]",
+        ),
+        (
+            "a.jsonl",
+            '{"x": ["a"], "y": ["p"]}\n{"x": ["b"], "y": []}',
+            ", line 2: column 'y' must be a list of 1 labels, one a step, got 0",
+        ),
+    ],
+)
+def test_errors_name_file_line_and_fix(name, content, message, tmp_path):
+    path = write(tmp_path, name, content)
+    with pytest.raises(CommandError) as raised:
+        learnable(path)
+    assert f"{path}{message}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted", "message"),
+    [
+        (
+            "a.csv",
+            "text,label\na,p\n",
+            {"target": "lable"},
+            ": there is no column 'lable' (--target); did you mean 'label'? it has text",
+        ),
+        ("a.csv", "text,label\na,p\n", {"ignore": ["b"]}, ": there is no column 'b' (--ignore)"),
+        ("a.txt", "a\n", {"target": "b"}, ": there is no column 'b' (--target); it has text"),
+        (
+            "a.txt",
+            "a\n",
+            {"task": "tagging"},
+            " is plain text, which has no targets: tagging needs",
+        ),
+        (
+            "a.csv",
+            "text,label\na,p\n",
+            {"task": "regression"},
+            ", line 2: column 'label' must be a fi",
+        ),
+        (
+            "a.csv",
+            "text,label\na,p\n",
+            {"task": "tagging"},
+            ", line 2: column 'label' must be a list ",
+        ),
+        (
+            "a.csv",
+            "sequence,x,y\ns,1,p\ns,2,q\n",
+            {"task": "classification"},
+            ", line 3: column 'y' "
+            "must be the same in the whole sequence, 'p' as in line 2, got 'q'; a label for every "
+            "step: --task tagging",
+        ),
+    ],
+)
+def test_errors_of_what_is_said(name, content, wanted, message, tmp_path):
+    path = write(tmp_path, name, content)
+    with pytest.raises(CommandError) as raised:
+        learnable(path, **wanted)
+    assert f"{path}{message}" in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(CommandError, match=r"cannot read .*none\.csv: No such file"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(CommandError, match=r"cannot read .*: Is a directory"):
+        read_table(tmp_path)
+
+
+def test_quoted_cells_have_lines_of_their_own(tmp_path):
+    rows = 'text,label\n"one\ntwo",x\nthree,y,z\n'
+    with pytest.raises(CommandError, match="line 4: must have 2 cells"):
+        read_table(write(tmp_path, "a.csv", rows))
+
+
+def test_many_columns_are_not_all_listed(tmp_path):
+    header = ",".join(f"x{i}" for i in range(100))
+    path = write(tmp_path, "a.csv", f"{header}\n{'1,' * 99}1\n")
+    with pytest.raises(CommandError, match=r"it has x0, .*, x6, \.\., x99 \(100 in all\)$"):
+        learnable(path)
+
+
+def test_json_keeps_its_values(tmp_path):
+    row = {"text": "ä", "label": 3, "other": {"a": [1, None]}}
+    table = read_table(write(tmp_path, "a.ndjson", json.dumps(row)))
+    assert table.rows == [["ä", 3, {"a": [1, None]}]]

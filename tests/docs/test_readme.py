@@ -1,0 +1,47 @@
+"""The README: its example runs, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bptt
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+CODE = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def example() -> str:
+    return CODE[0]
+
+
+def test_example_runs(example: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["y"].shape == (8, 100, 128)
+    assert not names["y"][2].any()
+
+
+def test_example_shows_what_comes_out(example: str) -> None:
+    (line,) = [line for line in example.splitlines() if ".shape, " in line]
+    code, comment = line.split("#")
+    names: dict[str, Any] = {}
+    exec(compile(example[: example.index(line)], "README.md", "exec"), names)
+    assert str(eval(code, names)) == f"({comment.strip()})"
+
+
+def test_estimator_predicts_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"bptt": bptt}
+    (line,) = [line for line in CODE[1].splitlines() if "predict" in line]
+    code, comment = line.split("  # ")
+    exec(compile(CODE[1], "README.md", "exec"), names)
+    assert repr(eval(code, names)) == comment
+    assert (tmp_path / "moods.safetensors").exists()
+    assert len(CODE) == 2

@@ -1,0 +1,314 @@
+"""Language models that know their few texts by heart, and those of known distributions."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from bptt import LanguageModel
+from bptt.data.target_encoder import TargetEncoder
+
+WORDS = ["deep", "learn", "dog", "nets"]
+
+
+def by_heart(**parameters):
+    return LanguageModel(
+        **{
+            "hidden_size": 16,
+            "epochs": 150,
+            "learning_rate": 0.02,
+            "random_state": 0,
+            **parameters,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def words():
+    return by_heart().fit(WORDS)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru_reset_after"])
+def test_deep_is_learned_by_heart(cell):
+    model = by_heart(cell=cell).fit(["deep"])
+    for prefix, token in (("", "d"), ("d", "e"), ("de", "e"), ("dee", "p"), ("deep", "<stop>")):
+        p = model.next_token(prefix)
+        assert next(iter(p)) == token, f"P(next | {prefix!r}) = {p}"
+        assert p[token] > 0.98, f"P(next | {prefix!r}) = {p}"
+        assert sum(p.values()) == pytest.approx(1, abs=1e-5)
+        assert list(p.values()) == sorted(p.values(), reverse=True)
+    assert model.complete("d") == "deep"
+    assert model.generate(temperature=0.0) == ["deep"]
+    assert model.perplexity(["deep"]) < 1.02
+    assert model.history_["metric"][-1] == 1.0
+
+
+def test_the_distribution_of_the_data_is_learned():
+    """Three of four texts begin with "a": the best that can be known is their entropy."""
+    X = ["ab"] * 3 + ["b"]
+    model = by_heart(epochs=200).fit(X)
+    p = model.next_token()
+    assert (p["a"], p["b"]) == (pytest.approx(0.75, abs=0.02), pytest.approx(0.25, abs=0.02))
+    entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))  # a text; 11 tokens in 4 texts
+    assert model.score(X) == pytest.approx(-entropy * 4 / 11, rel=0.02)
+    assert model.perplexity(X) == pytest.approx(2 ** (entropy * 4 / 11), rel=0.01)
+    texts = model.generate(count=2000, random_state=0)
+    assert set(texts) >= {"ab", "b"}
+    assert texts.count("ab") / 2000 == pytest.approx(0.75, abs=0.04)
+
+
+def test_score_is_the_mean_over_all_tokens(words):
+    """Of texts of different lengths together, from the probabilities of each token alone."""
+    X = ["deep", "do", "", "nn"]
+    bits = []
+    for text in X:
+        for t, token in enumerate([*text, "<stop>"]):
+            bits.append(-np.log2(words.next_token(text[:t])[token]))
+    assert words.score(X) == pytest.approx(-np.mean(bits), rel=1e-4)
+    found = words.surprisal(X)
+    assert [len(one) for one in found] == [5, 3, 1, 3]
+    np.testing.assert_allclose(np.concatenate(found), bits, rtol=1e-4, atol=1e-5)
+    weighted = words.score(X, sample_weight=[0, 0, 0, 2])
+    assert weighted == pytest.approx(-np.mean(bits[-3:]), rel=1e-4)
+
+
+def test_probabilities_are_in_the_order_of_the_tokens(words):
+    prefixes = ["de", "", "lear", "dog"]
+    p = words.predict_proba(prefixes)
+    assert p.shape == (4, len(words.tokens_))
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    assert [words.tokens_[i] for i in p[[0, 2, 3]].argmax(axis=1)] == ["e", "n", "<stop>"]
+    for prefix, row in zip(prefixes, p, strict=True):
+        one = words.next_token(prefix)
+        np.testing.assert_allclose([one[t] for t in words.tokens_], row, rtol=1e-4, atol=1e-7)
+
+
+def test_prompts_are_completed(words):
+    assert [words.complete(text) for text in ("l", "dee", "do", "nets")] == [
+        "learn",
+        "deep",
+        "dog",
+        "nets",
+    ]
+    assert set(words.generate(count=200, top_p=0.9, random_state=1)) == set(WORDS)
+    short = words.generate("d", count=3, max_length=1, top_k=1)
+    assert short in (["de"] * 3, ["do"] * 3)
+    assert words.complete("de", max_length=1) == "dee"
+    for text in words.generate(count=100, temperature=5.0, random_state=2):
+        assert "<" not in text
+
+
+def test_an_unknown_prompt_is_kept(words):
+    assert words.complete("Xe", max_length=5).startswith("Xe")
+
+
+def test_the_same_seed_writes_the_same(words):
+    one, same, other = (words.generate(count=30, random_state=seed) for seed in (3, 3, 4))
+    assert one == same != other
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "prompt"),
+    [
+        (["the cat sat", "a dog ran off"], {"tokens": "words"}, "a dog"),
+        ([["the", "cat", "sat"], ["a", "dog", "ran", "off"]], {"tokens": None}, ["a", "dog"]),
+        ([np.array([3, 1, 4]), np.array([2, 7, 1, 8])], {}, [2, 7]),
+        ([np.array([3, 1, 4]), np.array([2, 7, 1, 8])], {}, np.array([2, 7])),
+    ],
+)
+def test_words_token_lists_and_ids(X, parameters, prompt):
+    model = by_heart(**parameters).fit(X)
+    found = model.complete(prompt)
+    assert type(found) is type(X[1])
+    assert list(found) == list(X[1])
+    assert set(map(tuple, model.generate(count=50, top_p=0.9, random_state=0))) == set(
+        map(tuple, X)
+    )
+    assert model.perplexity(X) < 1.2
+    empty = "" if isinstance(prompt, str) else []
+    p = model.predict_proba([empty, prompt])
+    assert list(model.next_token(prompt).values()) == pytest.approx(sorted(p[1])[::-1], rel=1e-4)
+    assert set(model.next_token()) == set(model.tokens_)
+
+
+def test_padded_ids():
+    X, lengths = np.array([[3, 1, 4, 0], [2, 7, 1, 8]]), np.array([3, 4])
+    ragged = [X[0, :3], X[1]]
+    model = by_heart(epochs=3)
+    expected = model.fit(ragged).predict_proba(ragged)
+    found = clone(model).fit(X, lengths=lengths).predict_proba(X, lengths=lengths)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_layers_dropout_embedding_and_weights():
+    model = by_heart(num_layers=2, dropout=0.1, embedding_size=6, hidden_size=24, epochs=200)
+    model.fit(["ab", "cd"], sample_weight=[9, 1])
+    p = model.next_token()
+    assert p["a"] == pytest.approx(0.9, abs=0.05)
+    assert model.complete("a") == "ab"
+
+
+def test_label_smoothing():
+    model = by_heart(label_smoothing=0.2, epochs=200).fit(["ab"])
+    p = model.next_token("a")
+    assert p["b"] == pytest.approx(0.8 + 0.2 / len(p), abs=0.03)
+
+
+def test_rare_tokens_are_unknown():
+    model = by_heart(min_count=2, epochs=1).fit(["aab", "aac"])
+    assert model.tokens_ == ["<unk>", "<start>", "<stop>", "a"]
+    assert np.isfinite(model.score(["xyz"]))
+
+
+def test_same_seed_same_model_and_partial_fit_goes_on():
+    models = [by_heart(epochs=2, dropout=0.2).fit(WORDS) for _ in range(2)]
+    one, other = (model.predict_proba(WORDS) for model in models)
+    np.testing.assert_array_equal(one, other)
+    model = by_heart().partial_fit(WORDS)
+    for _ in range(60):
+        model.partial_fit(WORDS * 5)
+    assert model.complete("l") == "learn"
+
+
+@pytest.mark.parametrize("X", [WORDS, [list(word) for word in WORDS], [[3, 1, 2], [2, 0]]])
+def test_saved_and_loaded_it_is_the_same(X, tmp_path):
+    pytest.importorskip("safetensors")
+    model = by_heart(dropout=0.1, embedding_size=5, epochs=5).fit(X)
+    model.save(tmp_path / "model")
+    loaded = LanguageModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    one, other = (list(m.generate(random_state=1)[0]) for m in (model, loaded))
+    assert one == other
+    one, other = (m.partial_fit(X).predict_proba(X) for m in (model, loaded))
+    np.testing.assert_array_equal(one, other)
+
+
+LONG = ["abcdefgh" * 30, "hgfedcba" * 23]
+
+
+def test_long_texts_are_learned_window_by_window():
+    model = by_heart(truncate=(10, 20), epochs=10).fit(LONG)
+    assert model.perplexity(LONG) < 1.1
+    assert len(model.history_) == 10
+    assert model.complete("abcdefgha", max_length=6) == "abcdefghabcdefg"
+    assert model.partial_fit(LONG).score(LONG) > -0.2
+
+
+def test_learning_from_windows_is_resumed(tmp_path):
+    class Interrupt:
+        def on_batch_end(self, training):
+            if len(training.history) == 2:
+                raise KeyboardInterrupt
+
+    expected = by_heart(truncate=(10, 20), epochs=4).fit(LONG)
+    file = {"checkpoint": tmp_path / "c.safetensors", "checkpoint_updates": 3}
+    with pytest.raises(KeyboardInterrupt):
+        by_heart(truncate=(10, 20), epochs=4, callbacks=[Interrupt()], **file).fit(LONG)
+    found = by_heart(truncate=(10, 20), epochs=4, **file).fit(LONG, resume=True)
+    np.testing.assert_array_equal(found.predict_proba(LONG), expected.predict_proba(LONG))
+
+
+def test_a_window_as_long_as_the_texts_is_no_window():
+    own = {"epochs": 3, "dtype": "float64", "embedding_size": 4, "num_layers": 2}
+    whole = by_heart(**own).fit(LONG, sample_weight=[1, 3])
+    window = by_heart(truncate=(500, 500), **own).fit(LONG, sample_weight=[1, 3])
+    np.testing.assert_allclose(window.history_["loss"], whole.history_["loss"], rtol=1e-10)
+    np.testing.assert_allclose(window.predict_proba(LONG), whole.predict_proba(LONG), rtol=1e-8)
+
+
+@pytest.mark.parametrize("truncate", [None, (7, 7), (30, 70)])
+def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
+    model = by_heart(truncate=truncate, epochs=2, batch_size=3, dtype="float64")
+    model.fit(LONG, validation=(LONG[:1],))
+    score = model.score(LONG[:1])
+    assert model.history_["validation_loss"][-1] == pytest.approx(-score * np.log(2), rel=1e-10)
+    both = model.score(LONG)
+    monkeypatch.setattr("bptt.estimators.autoregressive._JUDGED_TOGETHER", 9)
+    assert model.score(LONG) == pytest.approx(both, rel=1e-10)
+
+
+def test_checkpointed_training_is_the_same():
+    one, other = (
+        by_heart(epochs=2, checkpoint_every=every).fit(LONG).predict_proba(LONG)
+        for every in (None, 50)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "message"),
+    [
+        ({"truncate": 5}, TypeError, r"truncate must be a pair \(k1, k2\), got 5"),
+        ({"truncate": (5, 4)}, ValueError, "truncate must be .* k2 >= k1 = 5, got k2 = 4"),
+        (
+            {"truncate": (5, 5), "validation_fraction": 0.5},
+            ValueError,
+            "truncate needs validation_fraction to be left out, got 0.5",
+        ),
+    ],
+)
+def test_wrong_windows(parameters, kind, message):
+    with pytest.raises(kind, match=message):
+        by_heart(**parameters).fit(LONG)
+
+
+def test_validation_is_watched():
+    model = by_heart(epochs=4).fit(WORDS, validation=(["deep", "net"],))
+    assert np.isfinite(model.history_["validation_loss"]).all()
+    model = by_heart(epochs=2, validation_fraction=0.5).fit(WORDS)
+    assert len(model.history_["validation_loss"]) == 2
+
+
+def test_errors(words):
+    with pytest.raises(NotFittedError):
+        LanguageModel().complete("a")
+    with pytest.raises(NotFittedError):
+        LanguageModel().score(["a"])
+    with pytest.raises(ValueError, match="LanguageModel needs bidirectional=False"):
+        by_heart(bidirectional=True).fit(WORDS)
+    with pytest.raises(ValueError, match="label_smoothing must be in"):
+        by_heart(label_smoothing=1.0).fit(WORDS)
+    with pytest.raises(TypeError, match="sequences to write must be of tokens or integer ids"):
+        by_heart().fit([np.zeros((3, 2))])
+    with pytest.raises(TypeError, match="X must be a list of texts, got one str"):
+        words.predict_proba("deep")
+    with pytest.raises(ValueError, match="count must be an integer >= 1, got 0"):
+        words.generate(count=0)
+    with pytest.raises(ValueError, match="temperature must be in"):
+        words.generate(temperature=-1.0)
+
+
+def test_the_encoder_knows_what_must_not_be_written():
+    text = TargetEncoder().fit(["ab"])
+    assert [text.tokens[i] for i in text.forbidden] == ["<unk>", "<start>"]
+    ids = TargetEncoder().fit([[0, 2]])
+    assert (ids.size, ids.start, ids.stop, ids.forbidden) == (5, 3, 4, (3,))
+    assert ids.tokens == [0, 1, 2, "<start>", "<stop>"]
+
+
+def test_completions_are_the_likeliest_of_all():
+    model = LanguageModel(hidden_size=8, epochs=3, random_state=0, dtype="float64")
+    model.fit(["ab", "abba", "aab", "ba", "bab"] * 5)
+    every = {}
+    for length in range(4):
+        for letters in itertools.product("ab", repeat=length):
+            word, probability = "a", 1.0
+            for letter in (*letters, "<stop>"):
+                shares = model.next_token(word)
+                allowed = 1.0 - shares["<unk>"] - shares["<start>"]
+                probability *= shares[letter] / allowed
+                word += letter if letter != "<stop>" else ""
+            every[word] = probability
+    expected = sorted(every.items(), key=lambda item: -item[1])[:4]
+    found = model.completions("a", count=4, beam=40)
+    assert [word for word, _ in found] == [word for word, _ in expected]
+    np.testing.assert_allclose([p for _, p in found], [p for _, p in expected], rtol=1e-9)
+    with pytest.raises(ValueError, match=r"count must be in \[1, beam\] = \[1, 3\], got 5"):
+        model.completions("a", beam=3)

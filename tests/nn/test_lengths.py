@@ -1,0 +1,139 @@
+"""Batches of sequences of any length: rows on their own, padding, nothing at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bptt._core import loader
+from cases import (
+    CELLS,
+    DTYPES,
+    EVERYTHING,
+    MERGES,
+    Case,
+    assert_all_close,
+    assert_close,
+    dtype_id,
+    every_cell,
+    in_float64,
+    make,
+    make_layer,
+    run_reference,
+)
+from results import arrays_of, as_state, assert_identical, results, use_kernels
+
+
+def part(state, rows):
+    return as_state([s[:, rows] for s in arrays_of(state)])
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("lengths", [None, "ragged"])
+@pytest.mark.parametrize(("steps", "batch"), [(0, 3), (4, 0), (0, 0)])
+@every_cell
+def test_nothing(cell, steps, batch, lengths):
+    for merge in MERGES:
+        case = Case(cell, num_layers=2, bidirectional=True, merge=merge, state=True)
+        case = replace(case, steps=steps, batch=batch)
+        p = make(case)
+        layer = make_layer(case, p)
+        arguments = {"lengths": lengths and np.zeros(batch, int), "state": p.state}
+        found = results(layer, p.x, p.d_output, p.d_state, **arguments)
+        for name, same in (("state0", p.state), ("inferred0", p.state), ("d_state0", p.d_state)):
+            np.testing.assert_array_equal(found[name], arrays_of(same)[0])
+        assert found["output"].shape == p.d_output.shape
+        assert found["input"].shape == p.x.shape
+        assert not any(found[name].any() for name in layer)
+        assert results(layer, np.zeros((batch, steps), int), **arguments)["output"].size == 0
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@every_cell
+def test_a_row_does_not_know_its_batch(cell, dtype, merge):
+    """Every row of a ragged batch is that row run alone, cut to its length."""
+    case = replace(EVERYTHING, cell=cell, merge=merge, batch=15)
+    p = make(case, dtype)
+    layer = make_layer(case, p)
+    whole = results(layer, p.x, p.d_output, p.d_state, lengths=p.lengths, state=p.state)
+    for b, length in enumerate(p.lengths):
+        row = slice(b, b + 1)
+        alone = results(
+            layer,
+            p.x[row, :length],
+            p.d_output[row, :length],
+            part(p.d_state, row),
+            state=part(p.state, row),
+        )
+        for name in ("output", "inference", "input"):
+            np.testing.assert_array_equal(whole[name][row, :length], alone[name], err_msg=name)
+            assert not whole[name][row, length:].any()
+        for name in set(whole) & {"hidden_steps", "cell_steps"}:
+            np.testing.assert_array_equal(whole[name][:, row, :length], alone[name], err_msg=name)
+            assert not whole[name][:, row, length:].any()
+        for name in (name for name in whole if name[:-1] in ("state", "inferred", "d_state")):
+            np.testing.assert_array_equal(whole[name][:, row], alone[name], err_msg=name)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
+@every_cell
+def test_padding_is_not_read(cell, ids):
+    for merge in MERGES:
+        case = replace(EVERYTHING, cell=cell, merge=merge, ids=ids)
+        p = make(case)
+        layer = make_layer(case, p)
+        arguments = {"lengths": p.lengths, "state": p.state}
+        expected = results(layer, p.x, p.d_output, p.d_state, **arguments)
+        padding = np.arange(case.steps) >= p.lengths[:, None]
+        p.x[padding] = -1 if ids else np.nan
+        p.d_output[padding] = np.nan
+        assert_identical(results(layer, p.x, p.d_output, p.d_state, **arguments), expected)
+
+
+@st.composite
+def ragged_problems(draw):
+    bidirectional = draw(st.booleans())
+    case = Case(
+        draw(st.sampled_from(CELLS)),
+        num_layers=draw(st.integers(1, 3)),
+        bidirectional=bidirectional,
+        merge=draw(st.sampled_from(MERGES)) if bidirectional else "concat",
+        steps=draw(st.integers(0, 12)),
+        batch=draw(st.integers(0, 9)),
+        input_size=draw(st.integers(1, 40)),
+        hidden_size=draw(st.integers(1, 40)),
+        state=draw(st.booleans()),
+        ids=draw(st.booleans()),
+    )
+    length = st.integers(0, case.steps)
+    lengths = draw(st.none() | st.lists(length, min_size=case.batch, max_size=case.batch))
+    isa = draw(st.sampled_from(loader.available()))
+    return case, lengths, draw(st.sampled_from(DTYPES)), isa
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(ragged_problems())
+def test_any_shape_and_lengths(problem):
+    case, lengths, dtype, isa = problem
+    p = make(case, dtype)
+    p.lengths = None if lengths is None else np.array(lengths, np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        use_kernels(isa, patch)
+        found = results(
+            make_layer(case, p), p.x, p.d_output, p.d_state, lengths=p.lengths, state=p.state
+        )
+    result, d = run_reference(case, in_float64(p))
+    assert_close(found["output"], result.output, dtype, case.steps)
+    assert_close(found["inference"], result.output, dtype, case.steps)
+    if not case.ids:
+        assert_close(found["input"], d.input, dtype, case.steps, gradient=True)
+    parameters = {name: found[name] for name in d.parameters}
+    assert_all_close(parameters, d.parameters, dtype, case.steps, gradient=True)
+    assert_close(found["hidden_steps"], d.hidden_steps, dtype, case.steps, gradient=True)

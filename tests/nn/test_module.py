@@ -1,0 +1,351 @@
+"""What all modules share: parameters, versions, copies, first weights, argument checks."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt import reference
+from bptt._core.loader import kernels
+
+MODULES = [
+    pytest.param(kind, arguments, id=name)
+    for name, kind, arguments in [
+        ("rnn", bptt.RNN, (3, 4)),
+        ("lstm", bptt.LSTM, (3, 4)),
+        ("gru", bptt.GRU, (3, 4)),
+        ("linear", bptt.Linear, (3, 4)),
+        ("embedding", bptt.Embedding, (3, 4)),
+        ("attention", partial(bptt.Attention, kind="additive"), (3, 3)),
+    ]
+]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def lstm():
+    return bptt.LSTM(3, 4, num_layers=2, bidirectional=True, dropout=0.5, dtype="float64", seed=0)
+
+
+@pytest.fixture
+def x(rng):
+    return rng.standard_normal((2, 5, 3))
+
+
+def output(module, x):
+    """The output of any module, for inputs of its kind and dtype."""
+    if isinstance(module, bptt.Embedding):
+        return module((x > 0).astype(int))
+    x = x.astype(module.dtype)
+    if isinstance(module, bptt.Attention):
+        return module(x, x)[0]
+    y = module(x)
+    return y if isinstance(module, bptt.Linear) else y[0]
+
+
+# ---- parameters ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+@pytest.mark.parametrize(
+    ("cell", "kind", "options"),
+    [
+        ("rnn", bptt.RNN, {}),
+        ("lstm", bptt.LSTM, {}),
+        ("gru", bptt.GRU, {}),
+        ("gru_reset_after", bptt.GRU, {"reset_after": True}),
+    ],
+)
+def test_names_and_shapes(cell, kind, options, merge, bidirectional):
+    common = {"num_layers": 3, "merge": merge, "bidirectional": bidirectional}
+    layer = kind(3, 4, **common, **options)
+    expected = reference.parameter_shapes(cell, input_size=3, hidden_size=4, **common)
+    assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
+    assert layer._flat.size == kernels.parameter_count(cell, 3, 4, 3, bidirectional, merge)
+    assert layer.output_size == (8 if bidirectional and merge == "concat" else 4)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), MODULES)
+def test_parameters_are_read_only_views(kind, arguments):
+    module = kind(*arguments)
+    for name, parameter in module.parameters.items():
+        assert parameter is module[name]
+        assert np.shares_memory(parameter, module._flat)
+        with pytest.raises(ValueError, match="read-only"):
+            parameter[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            parameter.flags.writeable = True
+    with pytest.raises(TypeError):
+        module.parameters["weight"] = module._flat  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), MODULES)
+def test_assignment_copies(kind, arguments, rng):
+    module = kind(*arguments)
+    for name, parameter in module.parameters.items():
+        value = rng.standard_normal(parameter.shape[::-1]).astype(np.float32).T
+        kept = value.copy()
+        module[name] = value
+        value[...] = 0
+        np.testing.assert_array_equal(module[name], kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("weight", np.zeros((16, 4)), KeyError, "has no parameter 'weight', it has weight_ih_l0"),
+        ("weight_hh_l0", [[0.0]], TypeError, "weight_hh_l0 must be a NumPy array, got list"),
+        ("weight_hh_l0", np.zeros((16, 4), "f4"), TypeError, "must have dtype float64, got float3"),
+        (
+            "weight_hh_l0",
+            np.zeros((16, 2)),
+            ValueError,
+            "weight_hh_l0 must have shape (4*hidden_size, hidden_size) = (16, 4), got (16, 2)",
+        ),
+        ("weight_ih_l1", np.zeros((16, 3)), ValueError, "(4*hidden_size, output_size) = (16, 8)"),
+        ("bias_l0", np.zeros(()), ValueError, "must have shape (4*hidden_size,) = (16,), got ()"),
+    ],
+)
+def test_bad_assignment_changes_nothing(lstm, name, value, error, message):
+    before, version = lstm._flat.copy(), lstm._version
+    gradients = bptt.Gradients(lstm._layout, lstm._flat.copy(), None)
+    for target in (lstm, gradients):
+        with pytest.raises(error) as raised:
+            target[name] = value
+        assert message in str(raised.value)
+        np.testing.assert_array_equal(target._flat, before)
+    assert lstm._version == version
+
+
+def test_unknown_name_is_a_key_error(lstm):
+    with pytest.raises(KeyError, match="it has weight_ih_l0, weight_hh_l0"):
+        lstm["weight"]
+    assert "weight" not in lstm
+    assert "weight_hh_l1_reverse" in lstm
+
+
+def test_arguments_are_fixed(lstm):
+    with pytest.raises(AttributeError, match="dropout of LSTM is fixed"):
+        lstm.dropout = 0.0
+    lstm.note = "anything else may be added"
+
+
+def test_reference_is_imported_when_first_asked_for():
+    code = "import bptt, sys; assert 'bptt.reference' not in sys.modules; bptt.reference.forward"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="module 'bptt' has no attribute 'nothing'"):
+        _ = bptt.nothing
+
+
+# ---- packed weights can not be stale -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [bptt.RNN, bptt.LSTM, bptt.GRU])
+def test_every_change_reaches_every_call(kind, rng):
+    layer = kind(3, 4, dtype="float64", seed=0)
+    optimiser = bptt.SGD(layer, learning_rate=0.1)
+    x = rng.standard_normal((2, 1, 3))
+
+    def results():
+        return layer(x)[0], layer.forward(x).output, layer.step(x[:, 0])[0][:, np.newaxis]
+
+    def assign():
+        layer["weight_ih_l0"] = 2 * layer["weight_ih_l0"]
+
+    def learn():
+        run = layer.forward(x)
+        optimiser.step(run.backward(np.ones_like(run.output)))
+
+    old = results()
+    for change in (assign, learn, assign):
+        change()
+        new = results()
+        fresh, *_ = copy.deepcopy(layer)(x)
+        for before, after in zip(old, new, strict=True):
+            assert not np.array_equal(before, after)
+            np.testing.assert_allclose(after, fresh, rtol=1e-12)
+        old = new
+
+
+def test_parameters_changed_while_being_packed_are_packed_again(lstm, x, monkeypatch):
+    pack = kernels.pack
+
+    def slow_pack(*arguments):
+        network = pack(*arguments)
+        monkeypatch.setattr(kernels, "pack", pack)
+        lstm["bias_l0"] = np.ones(16)  # as another thread might do
+        return network
+
+    monkeypatch.setattr(kernels, "pack", slow_pack)
+    lstm(x)
+    np.testing.assert_array_equal(lstm(x)[0], copy.deepcopy(lstm)(x)[0])
+
+
+def test_packs_once_a_version(lstm, x, monkeypatch):
+    packs = []
+    pack = kernels.pack
+    monkeypatch.setattr(kernels, "pack", lambda *a: packs.append(a[-1]) or pack(*a))
+    lstm(x)
+    lstm(x)
+    lstm.forward(x)
+    lstm(x)  # served by the pack for training
+    lstm.forward(x)
+    assert packs == [False, True]
+
+
+def test_one_layer_in_many_threads(rng):
+    layer = bptt.GRU(8, 16, num_layers=2, seed=0)
+    x = rng.standard_normal((4, 20, 8), dtype=np.float32)
+    expected, _ = layer(x)
+    for _ in range(5):
+        layer["bias_l0"] = layer["bias_l0"].copy()  # so that all threads want to pack
+        with ThreadPoolExecutor(8) as pool:
+            for y, _ in pool.map(layer, [x] * 16):
+                np.testing.assert_array_equal(y, expected)
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickled])
+@pytest.mark.parametrize(("kind", "arguments"), MODULES)
+def test_copies_are_equal_and_independent(kind, arguments, duplicate, x):
+    module = kind(*arguments, seed=1)
+    expected = output(module, x)  # packed by now
+    twin = duplicate(module)
+    assert repr(twin) == repr(module)
+    assert twin.config == module.config
+    np.testing.assert_array_equal(output(twin, x), expected)
+    name, *_ = twin
+    twin[name] = np.zeros_like(twin[name])
+    assert not np.array_equal(output(twin, x), expected)
+    np.testing.assert_array_equal(output(module, x), expected)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), MODULES)
+def test_config_rebuilds(kind, arguments, x):
+    module = kind(*arguments, seed=1, dtype=np.float64)
+    twin = kind(**json.loads(json.dumps(module.config)))
+    assert twin.config == module.config
+    np.testing.assert_array_equal(twin._flat, module._flat)
+
+
+def test_copies_drop_the_same(lstm, x):
+    twin = pickled(lstm)
+    for _ in range(2):
+        np.testing.assert_array_equal(lstm.forward(x).output, twin.forward(x).output)
+
+
+def test_gradients_are_a_mapping(lstm, x):
+    run = lstm.forward(x)
+    gradients = run.backward(np.ones_like(run.output))
+    assert list(gradients) == list(lstm.parameters)
+    assert len(gradients) == len(lstm.parameters)
+    assert gradients == gradients
+    assert gradients != copy.copy(gradients)
+    for twin in (copy.deepcopy(gradients), pickled(gradients)):
+        twin["bias_l1"] *= 2
+        twin["bias_l0"][...] = 0
+        np.testing.assert_array_equal(twin["bias_l1"], 2 * gradients["bias_l1"])
+        assert np.shares_memory(twin["bias_l0"], twin._flat)
+        assert gradients["bias_l0"].any()
+
+
+# ---- first weights -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [bptt.RNN, bptt.LSTM, bptt.GRU])
+def test_first_weights(kind):
+    layer = kind(60, 40, bidirectional=True, num_layers=2, dtype="float64", seed=0)
+    for name, parameter in layer.parameters.items():
+        if name.startswith("weight_hh"):
+            for block in parameter.reshape(-1, 40, 40):
+                np.testing.assert_allclose(block @ block.T, np.eye(40), atol=1e-12)
+            assert abs(np.mean(parameter)) < 0.01
+        elif name.startswith("weight_ih"):
+            limit = np.sqrt(6 / (40 + parameter.shape[1]))
+            assert 0.95 * limit < np.abs(parameter).max() <= limit
+            assert np.var(parameter) == pytest.approx(limit**2 / 3, rel=0.1)
+        else:
+            forget = np.arange(parameter.size) // 40 == 1
+            np.testing.assert_array_equal(parameter, forget if kind is bptt.LSTM else 0)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), MODULES)
+def test_seed_decides(kind, arguments):
+    double, single = (kind(*arguments, seed=5, dtype=dtype) for dtype in ("float64", "float32"))
+    np.testing.assert_array_equal(single._flat, double._flat.astype(np.float32))
+    assert not np.array_equal(single._flat, kind(*arguments, seed=6)._flat)
+    assert not np.array_equal(kind(*arguments)._flat, kind(*arguments)._flat)
+
+
+# ---- constructor arguments -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("input_size", 0, ValueError, "input_size must be an integer >= 1, got 0"),
+        ("input_size", 3.0, TypeError, "input_size must be an integer, got float"),
+        ("hidden_size", True, TypeError, "hidden_size must be an integer, got bool"),
+        ("hidden_size", np.bool_(True), TypeError, "hidden_size must be an integer, got bool"),
+        ("num_layers", -1, ValueError, "num_layers must be an integer >= 1, got -1"),
+        ("num_layers", None, TypeError, "num_layers must be an integer, got NoneType"),
+        ("bidirectional", 1, TypeError, "bidirectional must be True or False, got int"),
+        ("time_major", "no", TypeError, "time_major must be True or False, got str"),
+        ("reset_after", 0, TypeError, "reset_after must be True or False, got int"),
+        ("merge", "max", ValueError, "merge must be one of 'concat', 'sum', 'mean', 'mul', got 'm"),
+        ("merge", None, TypeError, "merge must be a string, got NoneType"),
+        ("activation", "gelu", ValueError, "activation must be one of 'tanh', 'sigmoid', 'relu'"),
+        ("activation", np.tanh, TypeError, "activation must be a string, got ufunc"),
+        ("gate_activation", "tanh", ValueError, "gate_activation must be one of 'sigmoid', 'hard_"),
+        ("dropout", 1, ValueError, "dropout must be in [0, 1), got 1"),
+        ("dropout", -0.1, ValueError, "dropout must be in [0, 1), got -0.1"),
+        ("dropout", np.nan, ValueError, "dropout must be in [0, 1), got nan"),
+        ("dropout", "0.5", TypeError, "dropout must be a real number, got str"),
+        ("dropout", False, TypeError, "dropout must be a real number, got bool"),
+        ("dtype", np.float16, TypeError, "dtype must be float32 or float64, got <class 'numpy.fl"),
+        ("dtype", None, TypeError, "dtype must be float32 or float64, got None"),
+        ("dtype", "nonsense", TypeError, "dtype must be float32 or float64, got 'nonsense'"),
+        (
+            "dtype",
+            np.dtype(np.float64).newbyteorder(),
+            TypeError,
+            "dtype must be float32 or float6",
+        ),
+        ("seed", -1, ValueError, "seed must be an integer >= 0, got -1"),
+        ("seed", 0.5, TypeError, "seed must be an integer, got float"),
+    ],
+)
+def test_constructor_errors(name, value, error, message):
+    with pytest.raises(error) as raised:
+        bptt.GRU(**{"input_size": 3, "hidden_size": 4, name: value})
+    assert str(raised.value).startswith(message)
+    names = {"input_size": "in_features", "hidden_size": "out_features", "dtype": "dtype"}
+    if name in names:
+        with pytest.raises(error, match=names[name]):
+            bptt.Linear(**{"in_features": 3, "out_features": 4, names[name]: value})
+
+
+def test_constructor_takes_numpy_scalars():
+    layer = bptt.RNN(np.int64(3), np.uint8(4), dropout=np.float32(0.5), time_major=np.bool_(False))
+    assert json.loads(json.dumps(layer.config)) == layer.config
+    assert repr(layer) == "RNN(input_size=3, hidden_size=4, dropout=0.5)"

@@ -1,0 +1,494 @@
+"""The training loop: what it computes, when it stops, what it leaves behind, what it shows."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+import bptt
+from bptt.optim import schedules
+from bptt.training import progress
+from bptt.training.history import Epoch, History
+from bptt.training.loop import Training, TrainingOptions, make_optimiser
+from learners import (
+    Rows,
+    Scripted,
+    accuracy,
+    count_updates,
+    loss_of,
+    parity,
+    run,
+    tagger,
+    weights,
+    without_seconds,
+)
+
+# ---- learning ------------------------------------------------------------------------------------
+
+
+def test_it_learns():
+    learner = tagger(dropout=0.0)
+    history = run(learner, parity(), epochs=40, learning_rate=0.03)
+    assert history[-1].loss < 0.1 < history[0].loss
+    assert history[-1].metric > 0.97
+    assert history["number"] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_accumulated_minibatches_are_one_large_one(dtype):
+    """Of unequal numbers of targets with unequal weights; SGD's one step shows the gradient."""
+    data = parity(50)
+
+    def gradient(batch_size, accumulate):
+        learner = tagger(dtype, dropout=0.0)
+        before = weights(learner)
+        sizes = {"batch_size": batch_size, "accumulate": accumulate}
+        history = run(learner, data, "sgd", 1.0, epochs=1, clip_norm=None, **sizes)
+        return history[0], before - weights(learner)
+
+    epoch, expected = gradient(50, 1)
+    for batch_size, accumulate in ((20, 3), (7, 8), (7, 100), (1, 50)):
+        found, g = gradient(batch_size, accumulate)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(g, expected, rtol=0, atol=50 * eps * abs(expected).max())
+        np.testing.assert_allclose(found[1:3], epoch[1:3], rtol=50 * eps)
+        np.testing.assert_allclose(found.gradient_norm, np.linalg.norm(expected), rtol=50 * eps)
+    separate, _ = gradient(20, 1)
+    assert abs(separate.gradient_norm - epoch.gradient_norm) > 1e-3
+
+
+def test_a_history_tells_what_happened():
+    """Without learning, every epoch's numbers are those of all data at once."""
+    data, held_out = parity(50), parity(30, seed=1)
+    learner = tagger(dropout=0.0)
+    history = run(learner, data, learning_rate=0.0, epochs=2, batch_size=8, validation=held_out)
+
+    def of(part):
+        batch = part.batch(np.arange(len(part.lengths)))
+        output = learner.predict(batch.x, batch.lengths)
+        return loss_of(output, batch).value, accuracy(output, batch)
+
+    for number, epoch in enumerate(history, start=1):
+        assert epoch.number == number
+        np.testing.assert_allclose((epoch.loss, epoch.metric), of(data), rtol=1e-12)
+        found = epoch.validation_loss, epoch.validation_metric
+        np.testing.assert_allclose(found, of(held_out), rtol=1e-12)
+        assert 0 < epoch.seconds < 60
+        assert epoch.gradient_norm > 0
+        assert epoch.learning_rate == 0.0
+
+
+def test_same_seed_same_bits_on_any_number_of_threads():
+    def trained(threads, seed=1, **arguments):
+        learner = tagger(np.float32, hidden_size=32)
+        with bptt.threads(threads):
+            history = run(learner, parity(), epochs=2, batch_size=8, seed=seed, **arguments)
+        return weights(learner).tobytes(), without_seconds(history)
+
+    expected = trained(1)
+    assert trained(1) == trained(2) == trained(3) == expected
+    assert trained(1, seed=2)[0] != expected[0]
+    assert trained(1, validation=parity(9))[0] == expected[0]
+
+
+def test_dropout_is_off_in_validation_and_on_in_training():
+    data = parity()
+    learner = tagger(dropout=0.5)
+    history = run(learner, data, learning_rate=0.0, epochs=2, validation=data)
+    assert history[0].validation_loss == history[1].validation_loss
+    assert len({*history["loss"], history[0].validation_loss}) == 3
+
+
+def test_gradients_are_clipped_by_value_and_then_by_norm():
+    def moved(gradient, **options):
+        learner = Scripted(gradients=[gradient])
+        history = count_updates(learner, epochs=1, **options)
+        assert history[0].gradient_norm == abs(gradient)  # before clipping
+        return learner.updates
+
+    assert moved(-8.0) == 8.0
+    assert moved(-8.0, clip_norm=2.0) == pytest.approx(2.0, rel=1e-12)
+    assert moved(8.0, clip_value=3.0) == -3.0
+    assert moved(8.0, clip_value=3.0, clip_norm=0.5) == pytest.approx(-0.5, rel=1e-12)
+    assert moved(8.0, clip_value=3.0, clip_norm=4.0) == -3.0
+
+
+def test_schedules_see_updates_and_monitored_losses():
+    seen = []
+
+    def schedule(update, updates_per_epoch, losses):
+        seen.append((update, updates_per_epoch, list(losses)))
+        return 1 / (1 + update)
+
+    learner = Scripted(validation=[0.5, 0.25])
+    optimiser = make_optimiser("sgd", learner.modules, 2.0)
+    history = run(
+        learner,
+        Rows(3),
+        lambda _: optimiser,
+        epochs=2,
+        batch_size=1,
+        accumulate=2,
+        validation=Rows(1),
+        schedule=schedule,
+    )
+    assert seen == [(0, 2, []), (1, 2, []), (2, 2, [0.5]), (3, 2, [0.5])]
+    assert history["learning_rate"] == [2 / 2, 2 / 4]
+    np.testing.assert_allclose(learner.updates, 2 * (1 + 1 / 2 + 1 / 3 + 1 / 4))
+    assert optimiser.learning_rate == 2.0  # as it was given
+
+
+def test_a_schedule_of_the_package():
+    learner = Scripted(losses=[3.0, 2.0, 2.0, 2.0, 2.0])
+    plateau = schedules.Plateau(patience=1, factor=0.5)
+    history = count_updates(learner, epochs=5, schedule=plateau)
+    assert history["learning_rate"] == [1.0, 1.0, 1.0, 0.5, 0.25]
+
+
+def test_optimisers_by_name_and_by_function():
+    modules = {"a": bptt.Linear(1, 1)}
+    for name, kind in (
+        ("adam", bptt.Adam),
+        ("adamw", bptt.AdamW),
+        ("sgd", bptt.SGD),
+        ("rmsprop", bptt.RMSProp),
+    ):
+        made = make_optimiser(name, modules, 0.25)
+        assert type(made) is kind
+        assert made.learning_rate == 0.25
+    made = make_optimiser(partial(bptt.SGD, learning_rate=3.0, momentum=0.5), modules, 0.25)
+    assert made.learning_rate == 3.0
+    with pytest.raises(ValueError, match=r"optimiser must be one of 'adam', .*, got 'lion'"):
+        make_optimiser("lion", modules, 0.25)
+    with pytest.raises(TypeError, match="optimiser must be a string, got int"):
+        make_optimiser(3, modules, 0.25)
+    with pytest.raises(TypeError, match="optimiser must return an Optimiser, got list"):
+        make_optimiser(list, modules, 0.25)
+
+
+# ---- stopping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("monitored", ["losses", "validation"])
+@pytest.mark.parametrize(
+    ("script", "patience", "min_delta", "epochs", "best"),
+    [
+        ([3, 2, 1, 2, 1, 1, 0], 3, 0.0, 6, 3),  # as low is not lower
+        ([3, 2, 1, 2, 1, 0.5, 2, 3, 4], 3, 0.0, 9, 6),
+        ([1.0, 0.95, 0.9, 0.85, 0.8], 2, 0.08, 5, 5),  # each time counted from the last best
+        ([1.0, 0.95, 0.91, 0.5], 2, 0.25, 3, 1),
+        ([1, 2, 3], 1, 0.0, 2, 1),
+    ],
+)
+def test_early_stopping(monitored, script, patience, min_delta, epochs, best):
+    learner = Scripted(**{monitored: script})
+    validation = Rows(1) if monitored == "validation" else None
+    options = {"patience": patience, "min_delta": min_delta, "epochs": max(epochs, len(script))}
+    history = count_updates(learner, **options, validation=validation)
+    assert len(history) == epochs
+    assert learner.updates == best
+
+
+def test_without_patience_the_last_weights_stay():
+    learner = Scripted(losses=[1, 2, 3])
+    assert len(count_updates(learner, epochs=3)) == 3
+    assert learner.updates == 3
+
+
+def test_best_weights_are_those_that_were_judged():
+    data, held_out = parity(5), parity(30, seed=1)
+    learner = tagger()
+    history = run(learner, data, learning_rate=0.1, epochs=30, patience=30, validation=held_out)
+    batch = held_out.batch(np.arange(30))
+    best = min(history["validation_loss"])
+    assert best < history[-1].validation_loss
+    np.testing.assert_allclose(learner.evaluate(batch).loss, best, rtol=1e-12)
+
+
+class Callback:
+    """Remembers what it is told, and does something when."""
+
+    def __init__(self, event=None, when=None, action=None):
+        self.heard = []
+        self._does = event, when, action
+
+    def _hear(self, event, training):
+        self.heard.append((event, len(training.history), training.updates))
+        if self._does[:2] == (event, training.updates):
+            self._does[2](training)
+
+    def __getattr__(self, name):
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return partial(self._hear, name[3:])
+
+
+def test_callbacks_are_told():
+    callback = Callback()
+    count_updates(Scripted(), epochs=2, callbacks=[object(), callback])
+    assert callback.heard == [
+        ("train_begin", 0, 0),
+        ("batch_end", 0, 1),
+        ("epoch_end", 1, 1),
+        ("batch_end", 1, 2),
+        ("epoch_end", 2, 2),
+        ("train_end", 2, 2),
+    ]
+
+
+def test_callbacks_see_the_last_update():
+    seen = []
+
+    class Look:
+        def on_batch_end(self, training: Training) -> None:
+            seen.append((training.loss, training.metric, training.gradient_norm, training.batch))
+            assert training.epoch == 1
+
+    learner = Scripted(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
+    run(learner, Rows(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
+    assert seen == [(1.5, None, 3.0, 2), (3.5, None, 5.0, 4), (5.0, None, 2.0, 5)]
+
+
+@pytest.mark.parametrize(("event", "epochs"), [("batch_end", 3), ("epoch_end", 3)])
+def test_a_callback_can_stop(event, epochs):
+    callback = Callback(event, 3, Training.stop)
+    history = count_updates(Scripted(), epochs=9, callbacks=[callback])
+    assert len(history) == epochs
+    assert callback.heard[-1] == ("train_end", epochs, epochs)
+
+
+# ---- interruptions -------------------------------------------------------------------------------
+
+
+def fail(error):
+    def act(_):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize(
+    ("event", "when", "left"),
+    [
+        ("train_begin", 0, 0),
+        ("batch_end", 1, 0),  # no epoch was whole: as in the beginning
+        ("epoch_end", 1, 1),
+        ("batch_end", 2, 1),
+        ("batch_end", 4, 2),  # the best epoch, not the last
+        ("epoch_end", 4, 4),
+    ],
+)
+def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, left):
+    learner = Scripted(losses=[3, 1, 2, 0.5])
+    callback = Callback(event, when, fail(error))
+    optimiser = make_optimiser("sgd", learner.modules, 1.0)
+    with pytest.raises(error):
+        run(
+            learner,
+            Rows(1),
+            lambda _: optimiser,
+            epochs=9,
+            clip_norm=None,
+            callbacks=[callback],
+            schedule=lambda *_: 1.0,
+        )
+    assert learner.updates == left
+    assert callback.heard[-1][0] == event
+    assert optimiser.learning_rate == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("what", "script"),
+    [
+        ("loss", {"losses": [3, 2, 4]}),
+        ("norm of the gradients", {"gradients": [-1, -1, -1]}),
+        ("validation loss", {"validation": [3, 2, 4]}),
+    ],
+)
+def test_what_is_not_finite_ends_training(value, what, script):
+    name, before = next(iter(script.items()))
+    learner = Scripted(**{"losses": [3, 2, 4, 5], name: [*before, value]})
+    shown = abs(value) if name == "gradients" else value
+    done = 1 if name == "validation" else 0
+    message = rf"the {what} is {shown} in epoch 4, after {done} minibatches: try a smaller"
+    with pytest.raises(FloatingPointError, match=message):
+        count_updates(learner, epochs=9, validation=Rows(1) if name == "validation" else None)
+    assert learner.updates == 2
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_nothing_is_shown_unless_wanted(capfd):
+    run(tagger(), parity(), epochs=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_there_is_no_terminal_there_is_a_line_an_epoch(capfd):
+    run(tagger(), parity(), epochs=2, validation=parity(), verbose=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    for number, line in enumerate(err.splitlines(), start=1):
+        assert line.startswith(f"epoch {number}/2: loss 0.")
+        for name in ("metric 0.", "validation loss 0.", "validation metric 0.", "gradient "):
+            assert f", {name}" in line
+        assert line.endswith(" sequences/s")
+    assert number == 2
+
+
+def test_in_a_terminal_there_is_a_bar_and_a_line_stays(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "bar_class", lambda: partial(tqdm, mininterval=0))
+    run(tagger(), parity(), epochs=2, batch_size=20, verbose=True)
+    *shown, end = terminal.getvalue().split("\n")
+    assert end == ""
+    assert len(shown) == 2  # lines that stay
+    for number, line in enumerate(shown, start=1):
+        *bars, last = line.split("\r")
+        assert last.startswith(f"epoch {number}/2: loss 0.")
+        assert any("33%|" in bar and "loss 0." in bar and "gradient " in bar for bar in bars)
+        assert any("sequences/s" in bar for bar in bars)
+        assert not bars[-1].strip()  # the bar is gone
+
+
+def test_in_a_notebook_there_is_a_bar(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    count_updates(Scripted(), epochs=1, verbose=True)
+    err = capfd.readouterr().err
+    assert "%|" in err
+    assert "epoch 1/1: loss 1, gradient 1, " in err
+
+
+def test_an_interrupted_bar_is_closed(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    callback = Callback("batch_end", 2, fail(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        count_updates(Scripted(), epochs=3, verbose=True, callbacks=[callback])
+    assert not terminal.getvalue().split("\r")[-1].strip()
+
+
+def test_without_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match=r"needs tqdm: pip install 'bptt\[train\]'"):
+        TrainingOptions(verbose=True)
+    assert len(count_updates(Scripted(), epochs=1)) == 1
+
+
+# ---- history -------------------------------------------------------------------------------------
+
+
+def make_history(count, **changed):
+    return History(
+        Epoch(n, 1 / n, None, 2 / n, None, 12345.678, 0.001, 1.5)._replace(**changed)
+        for n in range(1, count + 1)
+    )
+
+
+def test_history_is_a_sequence_of_epochs_and_a_table():
+    history = make_history(3)
+    assert history[-1].loss == 1 / 3
+    assert history["loss"] == [1, 1 / 2, 1 / 3]
+    assert history[1:]["number"] == [2, 3]
+    assert [epoch.monitored for epoch in history] == [2, 1, 2 / 3]
+    assert (history + history)["number"] == [1, 2, 3, 4, 5, 6]
+    assert len(history) == 3
+    assert repr(history) == "History of 3 epochs"
+    with pytest.raises(KeyError, match=r"an epoch has number, loss, .*, got 'losses'"):
+        history["losses"]
+
+
+def test_history_in_json():
+    history = make_history(3)
+    text = json.dumps(history.to_dict(), allow_nan=False)
+    again = History.from_dict(json.loads(text))
+    assert list(again) == list(history)
+    with pytest.raises(KeyError):
+        History.from_dict({})
+
+
+def test_history_prints_a_small_table():
+    assert str(make_history(2)) == (
+        "number  loss  validation loss  gradient norm  learning rate  seconds\n"
+        "     1     1                2      1.235e+04          0.001      1.5\n"
+        "     2   0.5                1      1.235e+04          0.001      1.5"
+    )
+    lines = str(make_history(200)).splitlines()
+    assert len(lines) == 22
+    assert lines[11].split() == ["..."] * 6
+    assert lines[12].split()[0] == "191"
+    assert str(History()) == ""
+
+
+# ---- what is wrong -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kind", "message"),
+    [
+        ("epochs", 0, ValueError, "epochs must be an integer >= 1, got 0"),
+        ("batch_size", 2.5, TypeError, "batch_size must be an integer, got float"),
+        ("accumulate", 0, ValueError, "accumulate must be an integer >= 1, got 0"),
+        ("patience", 0, ValueError, "patience must be an integer >= 1, got 0"),
+        ("min_delta", -0.5, ValueError, r"min_delta must be in \[0, inf\), got -0.5"),
+        ("clip_norm", 0.0, ValueError, "clip_norm must be > 0, got 0.0"),
+        ("clip_value", "1", TypeError, "clip_value must be a real number, got str"),
+        ("schedule", 3, TypeError, "schedule must be a schedule of bptt.schedules, got int"),
+        ("verbose", 1, TypeError, "verbose must be True or False, got int"),
+    ],
+)
+def test_wrong_options(option, value, kind, message):
+    with pytest.raises(kind, match=message):
+        TrainingOptions(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"data": Rows(0)}, ValueError, "data must have one sequence at least, got none"),
+        ({"validation": Rows(0)}, ValueError, "validation must have one sequence at least"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
+        ({"seed": None}, TypeError, "seed must be an integer, got NoneType"),
+        ({"resume": True}, ValueError, "resume=True needs a file as checkpoint, got"),
+        ({"checkpoint_updates": 3}, ValueError, "checkpoint_updates needs a file as checkpoint"),
+        ({"checkpoint": 3}, TypeError, "checkpoint must be a string or a path, got int"),
+        ({"checkpoint": "no/such/file"}, FileNotFoundError, "in a directory that exists, got no/s"),
+        (
+            {"checkpoint": "file", "checkpoint_updates": 0},
+            ValueError,
+            "checkpoint_updates must be an integer >= 1, got 0",
+        ),
+        (
+            {"checkpoint": "file", "resume": 1},
+            TypeError,
+            "resume must be True or False, got int",
+        ),
+        (
+            {"optimiser": lambda _: bptt.SGD(bptt.Linear(3, 2))},
+            ValueError,
+            r"optimiser must be of the learner's modules, .*got one of \[Linear\(in_features=3",
+        ),
+    ],
+)
+def test_wrong_arguments(arguments, kind, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learner = Scripted()
+    with pytest.raises(kind, match=message):
+        run(learner, **{"data": Rows(1), "epochs": 1, **arguments})
+    assert learner.updates == 0
+    assert not list(tmp_path.iterdir())

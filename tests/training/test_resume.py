@@ -1,0 +1,412 @@
+"""Training that is interrupted anywhere and resumed is the training that never was interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import bptt
+from bptt.optim import schedules
+from bptt.training.loop import Training
+from learners import (
+    SEED,
+    Rows,
+    Scripted,
+    count_updates,
+    parity,
+    run,
+    tagger,
+    weights,
+    without_seconds,
+)
+
+EVERYTHING = {
+    "epochs": 4,
+    "batch_size": 8,
+    "accumulate": 2,
+    "clip_norm": 0.2,
+    "clip_value": 0.1,
+    "schedule": schedules.WarmUp(3, schedules.Plateau(1, 0.5)),
+    "patience": 2,
+    "min_delta": 1e-3,
+    "checkpoint_updates": 3,
+    "learning_rate": 0.03,
+}
+OPTIMISERS = {
+    "adam": "adam",
+    "adamw": "adamw",
+    "rmsprop": partial(bptt.RMSProp, learning_rate=0.01, momentum=0.5),
+    "sgd": "sgd",
+    "nesterov": partial(bptt.SGD, learning_rate=0.1, momentum=0.9, nesterov=True),
+}
+
+
+class StopError(Exception):
+    pass
+
+
+class Interrupt:
+    def __init__(self, event, updates):
+        self._event, self._updates = event, updates
+
+    def on_batch_end(self, training: Training) -> None:
+        self._look("batch", training)
+
+    def on_epoch_end(self, training: Training) -> None:
+        self._look("epoch", training)
+
+    def _look(self, event, training):
+        if (event, training.updates) == (self._event, self._updates):
+            raise StopError
+
+
+def content(path):
+    """Tensors and header of a checkpoint, without seconds."""
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["bptt"])
+    header["history"].pop("seconds")
+    header["sums"].pop("seconds")
+    return header, {name: (t.dtype, t.tobytes()) for name, t in load_file(path).items()}
+
+
+def trained(path, data, validation=None, **arguments):
+    learner = tagger(np.float32)
+    history = run(
+        learner, data, validation=validation, checkpoint=path, **{**EVERYTHING, **arguments}
+    )
+    return weights(learner).tobytes(), without_seconds(history), content(path)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_interrupted_at_every_update(tmp_path, optimiser):
+    data, validation = parity(60), parity(9, seed=1)
+    chosen = {"optimiser": OPTIMISERS[optimiser]}
+    expected = trained(tmp_path / "whole", data, validation, **chosen)
+    path = tmp_path / "interrupted"
+    moments = [("batch", n) for n in range(1, 13)] + [("epoch", n) for n in (4, 8, 12)]
+    for moment in moments:
+        with pytest.raises(StopError):
+            trained(path, data, validation, callbacks=[Interrupt(*moment)], **chosen)
+        assert trained(path, data, validation, resume=True, **chosen) == expected
+        path.unlink()
+
+
+def test_interrupted_again_and_again(tmp_path):
+    data = parity(60)
+    expected = trained(tmp_path / "whole", data)
+    path, resume = tmp_path / "interrupted", False
+    for updates in range(1, 13):
+        with pytest.raises(StopError):
+            trained(path, data, resume=resume, callbacks=[Interrupt("batch", updates)])
+        resume = True
+    assert trained(path, data, resume=True) == expected
+
+
+def test_without_a_metric(tmp_path):
+    """What is not there is not in the file either: NaN is no JSON."""
+    path = tmp_path / "t"
+    with pytest.raises(StopError):
+        count_updates(
+            Scripted(losses=[3.0, 2.0]),
+            epochs=2,
+            checkpoint=path,
+            callbacks=[Interrupt("epoch", 1)],
+            checkpoint_updates=1,
+        )
+    count_updates(Scripted(losses=[3.0]), epochs=1, checkpoint=path, checkpoint_updates=1)
+    header, _ = content(path)
+    json.dumps(header, allow_nan=False)
+    learner = Scripted(losses=[2.0])
+    history = count_updates(learner, epochs=2, checkpoint=path, checkpoint_updates=1, resume=True)
+    assert history["loss"] == [3.0, 2.0]
+    assert history["metric"] == [None, None]
+    assert learner.updates == 2
+
+
+class Stream(Rows):
+    """Five batches in their order."""
+
+    def __init__(self):
+        super().__init__(5)
+
+    def order(self):
+        return list(np.arange(5)[:, np.newaxis])
+
+
+class Carrying(Scripted):
+    """A learner whose gradient is the state that it carries through the stream."""
+
+    def gradients(self, batch):
+        self.state = 0.0 if batch[0] == 0 else self.state
+        self.state += batch[0] + self.updates / 100
+        step = super().gradients(batch)
+        step.gradients[0]._flat[:] = self.state
+        return step
+
+
+def test_a_stream_is_resumed_from_its_beginning(tmp_path):
+    def trained(path, **arguments):
+        learner = Carrying()
+        history = run(
+            learner,
+            Stream(),
+            "sgd",
+            epochs=3,
+            checkpoint=tmp_path / path,
+            checkpoint_updates=1,
+            **arguments,
+        )
+        return weights(learner).tobytes(), without_seconds(history), content(tmp_path / path)
+
+    expected = trained("whole")
+    resume = False
+    for updates in (3, 7, 13):
+        with pytest.raises(StopError):
+            trained("t", resume=resume, callbacks=[Interrupt("batch", updates)])
+        resume = True
+    assert trained("t", resume=True) == expected
+
+
+def test_other_threads_after_resuming(tmp_path):
+    data = parity(60)
+    expected = trained(tmp_path / "whole", data)
+    path = tmp_path / "interrupted"
+    with bptt.threads(2), pytest.raises(StopError):
+        trained(path, data, callbacks=[Interrupt("batch", 6)])
+    with bptt.threads(3):
+        assert trained(path, data, resume=True) == expected
+
+
+def test_a_finished_training_can_be_prolonged(tmp_path):
+    data = parity(60)
+    expected = trained(tmp_path / "whole", data, epochs=6, patience=None)
+    path = tmp_path / "t"
+    trained(path, data, epochs=3, patience=None)
+    before = path.read_bytes()
+    trained(path, data, epochs=3, patience=None, resume=True)  # nothing is left to do
+    assert path.read_bytes() == before
+    assert trained(path, data, epochs=6, patience=None, resume=True) == expected
+
+
+def test_a_training_that_stopped_early_has_ended(tmp_path):
+    path = tmp_path / "t"
+    script, options = [3, 1, 2, 2], {"epochs": 9, "patience": 2, "checkpoint": path}
+    count_updates(Scripted(losses=script), **options)
+    learner = Scripted()
+    history = count_updates(learner, resume=True, **options)
+    assert history["loss"] == script
+    assert learner.updates == 2
+
+
+def test_without_resume_training_begins_anew(tmp_path):
+    path = tmp_path / "t"
+    count_updates(Scripted(), epochs=3, checkpoint=path)
+    learner = Scripted()
+    assert len(count_updates(learner, epochs=2, checkpoint=path)) == 2
+    assert learner.updates == 2
+    learner = Scripted()
+    assert len(count_updates(learner, epochs=4, checkpoint=path, resume=True)) == 4
+    assert learner.updates == 4
+
+
+def test_what_was_left_by_a_kill_is_removed(tmp_path):
+    path = tmp_path / "t[1]"
+    ours, others = tmp_path / ".t[1].0badcafe.tmp", tmp_path / ".t1.0badcafe.tmp"
+    for left in (ours, others):
+        left.write_bytes(b"half")
+    count_updates(Scripted(), epochs=1, checkpoint=path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, others])
+
+
+def test_without_safetensors(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    learner = Scripted()
+    with pytest.raises(ImportError, match=r"checkpoint needs safetensors: pip install 'bptt\["):
+        count_updates(learner, epochs=1, checkpoint=tmp_path / "t")
+    assert learner.updates == 0
+
+
+# ---- other trainings, broken files ---------------------------------------------------------------
+
+
+def plain(update, updates_per_epoch, losses):
+    return 1.0
+
+
+def unchanged(path, message, learner=None, **arguments):
+    """Resuming must fail, and change nothing."""
+    learner = learner or tagger(np.float32)
+    before = weights(learner), path.read_bytes()
+    states = [module._random.bit_generator.state for module in learner.modules.values()]
+    with pytest.raises(ValueError, match=message):
+        run(
+            learner,
+            **{"data": parity(20), "checkpoint": path, "resume": True, **EVERYTHING, **arguments},
+        )
+    assert path.read_bytes() == before[1]
+    np.testing.assert_array_equal(weights(learner), before[0])
+    assert states == [module._random.bit_generator.state for module in learner.modules.values()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 9}, "batch_size must be as it was, 8, got 9"),
+        ({"accumulate": 1}, "accumulate must be as it was, 2, got 1"),
+        ({"clip_norm": None}, "clip_norm must be as it was, 0.2, got None"),
+        ({"patience": 3}, "patience must be as it was, 2, got 3"),
+        ({"schedule": plain}, r"schedule must be as it was, WarmUp\(updates=3, .* got plain"),
+        ({"seed": SEED + 1}, "seed must be as it was, 3, got 4"),
+        ({"learning_rate": 0.02}, r"optimiser must be as it was, Adam\(.*=0.03\), got .*=0.02\)"),
+        ({"optimiser": "sgd"}, r"optimiser must be as it was, Adam\(betas=.*, got SGD\(mom"),
+        ({"data": parity(21)}, "data must be as it was, 20 sequences .*, got 21 sequences"),
+        ({"data": parity(20, seed=1)}, r"data must be as it was, 20 .* digest (\w+), got 20 seq"),
+        ({"validation": parity(3)}, "validation must be as it was, none, got 3 sequences"),
+        ({"learner": tagger(np.float32, dropout=0.1)}, "modules must be as it was, 0-lstm: LSTM"),
+        ({"learner": tagger(np.float64)}, r"modules must be as it was, .*dtype=float64"),
+        ({"learner": tagger(np.float32, hidden_size=9)}, "modules must be as it was"),
+    ],
+)
+def test_other_trainings_are_not_resumed(tmp_path, arguments, message):
+    path = tmp_path / "t"
+    trained(path, parity(20), epochs=1)
+    unchanged(path, rf"^cannot resume .*t: {message}", **arguments)
+
+
+def test_what_else_must_be_the_same(tmp_path):
+    path = tmp_path / "t"
+    about = {"vocabulary": "abc"}
+    count_updates(Scripted(), epochs=1, checkpoint=path, about=about)
+    with pytest.raises(ValueError, match="vocabulary must be as it was, abc, got ab"):
+        count_updates(
+            Scripted(), epochs=1, checkpoint=path, about={"vocabulary": "ab"}, resume=True
+        )
+    count_updates(Scripted(), epochs=1, checkpoint=path, about=about, resume=True)
+
+
+def test_options_that_are_functions_can_be_had_again(tmp_path):
+    class Falling:
+        def __call__(self, update, updates_per_epoch, losses):
+            return 1 / (1 + update)
+
+    for make in (lambda: plain, Falling):
+        path = tmp_path / "t"
+        count_updates(Scripted(), epochs=1, checkpoint=path, schedule=make())
+        history = count_updates(Scripted(), epochs=2, checkpoint=path, schedule=make(), resume=True)
+        assert len(history) == 2
+
+
+def without(name):
+    return lambda header, tensors: tensors.pop(name)
+
+
+def other(name, array):
+    return lambda header, tensors: tensors.update({name: array})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("modules/2-linear/bias"), "the tensor modules/2-linear/bias is missing"),
+        (without("best/2-linear/bias"), "the tensor best/2-linear/bias is missing"),
+        (without("optimiser/updates"), "state must hold updates"),
+        (other("modules/2-linear/bias", np.ones(3, np.float32)), "bias must have shape"),
+        (other("best/2-linear/bias", np.ones(2)), "bias must have dtype float32, got float64"),
+        (other("optimiser/first_moment/0", np.ones(2, np.float32)), "must have shape"),
+        (lambda h, t: h.pop("training"), "'training'"),
+        (lambda h, t: h["training"].pop("seed"), "'seed'"),
+        (lambda h, t: h.pop("history"), "'history'"),
+        (lambda h, t: h["history"].pop("loss"), "'loss'"),
+        (lambda h, t: h.update(batch=-1), "batch must be an integer >= 0, got -1"),
+        (lambda h, t: h.update(sums={}), "'loss'"),
+        (lambda h, t: h["generators"].pop("0-lstm"), "'0-lstm'"),
+        (lambda h, t: h["generators"]["0-lstm"].update(bit_generator="MT"), "PCG64"),
+    ],
+)
+def test_spoilt_checkpoints(tmp_path, spoil, message):
+    path = tmp_path / "t"
+    trained(path, parity(20), epochs=1)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["bptt"])
+    tensors = load_file(path)
+    spoil(header, tensors)
+    save_file(tensors, path, {"bptt": json.dumps(header)})
+    unchanged(path, rf"^cannot resume .*t: .*{message}")
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    path = tmp_path / "t"
+    trained(path, parity(20), epochs=1)
+    path.write_bytes(path.read_bytes()[:-10])
+    unchanged(path, "cannot load .*t: ")
+    bptt.save_modules(path, {"a": bptt.Linear(1, 1)})
+    unchanged(path, "cannot load .*t: it is no file of a training")
+
+
+# ---- killed --------------------------------------------------------------------------------------
+
+UPDATES = 20 * 20  # an epoch has 20
+ENOUGH = UPDATES // 20  # for one life: ten of at most so many come to half of it
+CHILD = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from test_resume import Heartbeat, lives
+lives(sys.argv[1], Heartbeat())
+"""
+
+
+class Heartbeat:
+    def on_batch_end(self, training: Training) -> None:
+        os.write(1, b".")
+
+
+def lives(path, *callbacks):
+    """Train, or go on training."""
+    learner = tagger(np.float32, hidden_size=24)
+    history = run(
+        learner,
+        parity(160, 30),
+        validation=parity(40, 30, seed=1),
+        checkpoint=path,
+        resume=True,
+        callbacks=callbacks,
+        **{**EVERYTHING, "accumulate": 1, "epochs": UPDATES // 20, "patience": None},
+    )
+    return weights(learner).tobytes(), without_seconds(history), content(path)
+
+
+def test_killed_ten_times_at_random_moments(tmp_path):
+    expected = lives(tmp_path / "whole")
+    assert len(expected[1]) == UPDATES // 20
+    path = tmp_path / "killed" / "t"
+    path.parent.mkdir()
+    chance = random.Random(SEED)
+    for _ in range(10):
+        environment = {**os.environ, "BPTT_NUM_THREADS": str(chance.randint(1, 3))}
+        with subprocess.Popen(
+            [sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE, env=environment, bufsize=0
+        ) as child:
+            left = chance.randint(1, ENOUGH)
+            while left:
+                beats = child.stdout.read(left)
+                assert beats, "training ended before it was killed"
+                left -= len(beats)
+            time.sleep(chance.uniform(0, 0.01))  # in an update, or while the file is written
+            child.send_signal(signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL
+    updates = content(path)[0]["updates"]
+    assert 0 < updates < UPDATES
+    assert lives(path) == expected
+    assert [file.name for file in path.parent.iterdir()] == ["t"]

@@ -156,7 +156,7 @@ def parameter_shapes(row: Row) -> dict[str, tuple[int, ...]]:
 
 
 def make_problem(row: Row, seed: int = 0) -> Problem:
-    """Weights uniform within ±1/√H, as PyTorch initialises them; x and G normal."""
+    """Weights uniform within ±1/√H, as PyTorch initializes them; x and G normal."""
     rng = np.random.default_rng(seed)
     bound = 1 / np.sqrt(row.hidden_size)
     parameters = {

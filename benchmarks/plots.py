@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from data import REGIMES, Entry, geometric_mean, main_of_writer, pairs, read, regime, select
 from grid import SWEEP_BASE, SWEEPS
 
-# Okabe and Ito: told apart by the colour-blind too; markers tell them apart in grey.
+# Okabe and Ito: told apart by the color-blind too; markers tell them apart in grey.
 LOOK = {
     "inference": {"color": "#0072B2", "marker": "o"},
     "training": {"color": "#D55E00", "marker": "s"},

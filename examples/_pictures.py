@@ -17,7 +17,7 @@ def draw_map(
     title: str,
     x: str,
     y: str,
-    colour: str,
+    color: str,
 ) -> None:
     """Draw a map, with a label for every row and column: what attention looks at, for example."""
     from matplotlib import pyplot as plt
@@ -29,6 +29,6 @@ def draw_map(
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.set_title(title)
-    figure.colorbar(image, label=colour)
+    figure.colorbar(image, label=color)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -10,7 +10,7 @@ Data: the animations of units in The Battle for Wesnoth (Debian's wesnoth-1.16-d
 apt-get, 146 MB; GPL-2+). The files' names say the activity. A quarter of the units are the test, a
 sixth stop training: no unit is in two parts.
 
-4 seconds. 86.9 % of the test films are recognised (83.4 and 86.9 with seeds 1 and 2); the best
+4 seconds. 86.9 % of the test films are recognized (83.4 and 86.9 with seeds 1 and 2); the best
 classifier that sees the first image alone reaches 67.4 %; one that sees how many images there are,
 60 %, no more than "attacks" for all. 40 components instead of 12, and an LSTM, were worse.
 """

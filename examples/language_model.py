@@ -80,7 +80,7 @@ def run(options: Options) -> Report:
 
 
 def draw(test: str, bits: np.ndarray, counted: np.ndarray, options: Options) -> None:
-    """Draw a piece of the text, coloured by surprise, and bits by the place in the word."""
+    """Draw a piece of the text, colored by surprise, and bits by the place in the word."""
     from matplotlib import colormaps
     from matplotlib import pyplot as plt
 
@@ -102,18 +102,18 @@ def draw(test: str, bits: np.ndarray, counted: np.ndarray, options: Options) -> 
             row, column = row + 1, 0
             if row == lines:
                 break
-    colours = colormaps["cividis"]
-    shown = left.imshow(image, aspect="auto", cmap=colours, vmin=0, vmax=8)
+    colors = colormaps["cividis"]
+    shown = left.imshow(image, aspect="auto", cmap=colors, vmin=0, vmax=8)
     figure.colorbar(shown, ax=left, label="bits", extend="max", location="bottom", shrink=0.6)
     left.set(xticks=[], yticks=[], title="Test text: bright is what came as a surprise")
     words = [(m.start(), m.end()) for m in re.finditer(r"[A-Za-z]+", test)]
-    for name, found, colour in (
+    for name, found, color in (
         ("5-gram", counted, "#E69F00"),
         (options.cell.upper(), bits, "#0072B2"),
     ):
         places = range(9)
         means = [np.mean([found[i + p] for i, end in words if i + p < end]) for p in places]
-        right.plot([p + 1 for p in places], means, "o-", color=colour, label=name)
+        right.plot([p + 1 for p in places], means, "o-", color=color, label=name)
     right.set(xlabel="letter of the word", ylabel="bits", title="Words begin with a surprise")
     right.set_ylim(0)
     right.legend()

@@ -125,9 +125,9 @@ def draw(right: Labels, guess: Labels, shares: dict[str, list[Any]], folder: Pat
         title="Which tags are mistaken",
     )
     for i, (who, share) in enumerate(shares.items()):
-        colour = ("#999999", "#E69F00", "#0072B2")[i]
+        color = ("#999999", "#E69F00", "#0072B2")[i]
         places = np.arange(2) + 0.27 * (i - 1)
-        drawn = bars.bar(places, np.array(share) * 100, 0.25, label=who, color=colour)
+        drawn = bars.bar(places, np.array(share) * 100, 0.25, label=who, color=color)
         bars.bar_label(drawn, fmt="%.1f", size=8)
     bars.set_xticks([0, 1], ["all words", "new words"])
     bars.set(ylim=(0, 122), ylabel="right, %", title="What is right")

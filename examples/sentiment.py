@@ -125,7 +125,7 @@ def run(options: Options) -> Report:
 
 
 def draw(path, predict, texts, ratings):
-    """Draw some snippets, each word coloured by what it adds to the rating."""
+    """Draw some snippets, each word colored by what it adds to the rating."""
     import matplotlib.pyplot as plt
 
     shown = [i for i, text in enumerate(texts) if 9 < len(text) < 16][:7]

@@ -87,9 +87,9 @@ def draw(model: SequenceClassifier, test: Utterances, wanted: list[str], folder:
     top.set_title(f"An utterance of speaker {wanted[right[shown]]}")
     for k in np.argsort(heard[shown].max(axis=0))[::-1]:
         line = heard[shown][:, k]
-        colour = "#D55E00" if k == speaker else "#0072B2" if line.max() > 0.25 else "0.75"
-        bottom.plot(frames, line, color=colour, linewidth=3 if k == speaker else 1.5)
-        if colour != "0.75":
+        color = "#D55E00" if k == speaker else "#0072B2" if line.max() > 0.25 else "0.75"
+        bottom.plot(frames, line, color=color, linewidth=3 if k == speaker else 1.5)
+        if color != "0.75":
             at = int(line.argmax())
             bottom.annotate(
                 f"speaker {model.classes_[k]}",
@@ -97,7 +97,7 @@ def draw(model: SequenceClassifier, test: Utterances, wanted: list[str], folder:
                 (0, 5),
                 textcoords="offset points",
                 ha="center" if 0 < at < len(x) - 1 else "right" if at else "left",
-                color=colour,
+                color=color,
             )
     bottom.set_ylim(0, 1.15)
     bottom.set_xlabel("frames heard")

@@ -46,8 +46,8 @@ def names(language: str) -> Pairs:
     found = {}
     for path in sorted(folder.glob("*.mo")):
         with path.open("rb") as file:
-            catalogue = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-        for key, translation in catalogue.items():
+            catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+        for key, translation in catalog.items():
             name = unicodedata.normalize("NFC", str(key).rpartition("\x04")[2]).lower()
             text = unicodedata.normalize("NFC", translation)
             unfit = re.search(r"[\d()\[\]./;]|^$", name) or re.search(r"[a-zA-Z]", text)
@@ -157,7 +157,7 @@ def draw(model: EncoderDecoder, test: Pairs, found: list[list[str]], path: Path)
         title=f"What the decoder looks at: “{name}”",
         x="letter that is read",
         y="sign that is written, from top to bottom",
-        colour="attention",
+        color="attention",
     )
 
 

@@ -1,4 +1,4 @@
-"""The one list of cells, options, dtypes and shapes that all tests are parametrised over.
+"""The one list of cells, options, dtypes and shapes that all tests are parametrized over.
 
 A test over them begins like this:
 

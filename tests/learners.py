@@ -10,7 +10,7 @@ import bptt
 from bptt.data.sequences import Sequences
 from bptt.nn.module import Gradients
 from bptt.nn.sequential import Sequential
-from bptt.training.loop import Score, Step, TrainingOptions, make_optimiser, train
+from bptt.training.loop import Score, Step, TrainingOptions, make_optimizer, train
 from bptt.training.supervised import SequenceData, Supervised
 
 SEED = 3
@@ -91,14 +91,14 @@ class Rows:
         return indices
 
 
-def run(learner, data, optimiser="adam", learning_rate=0.01, **arguments):
+def run(learner, data, optimizer="adam", learning_rate=0.01, **arguments):
     """Train; options and arguments of `train` together."""
     options = {name: arguments.pop(name) for name in list(arguments) if name in _OPTIONS}
     return train(
         learner,
         data,
         options=TrainingOptions(**options),
-        optimiser=make_optimiser(optimiser, learner.modules, learning_rate),
+        optimizer=make_optimizer(optimizer, learner.modules, learning_rate),
         **{"seed": SEED, **arguments},
     )
 

@@ -229,7 +229,7 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     last = (1, ValueError, f"dropout_mask needs dropout after layer 1 of {owner}")
     return {
         f"{kind}.__call__": sequence,
-        f"{kind}.forward": {**sequence, "checkpoint_every": no_integer("checkpoint_every")},
+        f"{kind}.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
         f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(kind == "LSTM")},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {
@@ -369,7 +369,7 @@ def chains() -> dict[str, dict[str, Rows]]:
             "skip_input": no_flag("skip_input"),
         },
         "Sequential.__call__": sequence,
-        "Sequential.forward": {**sequence, "checkpoint_every": no_integer("checkpoint_every")},
+        "Sequential.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
         "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),

@@ -29,7 +29,7 @@ class Bptt(Peer):
             bias = problem.parameters["bias_l0"]
 
             def train() -> Any:
-                # What an optimiser does: the weights are new, and have to be packed again.
+                # What an optimizer does: the weights are new, and have to be packed again.
                 layer["bias_l0"] = bias
                 run = layer.forward(x, lengths=lengths)
                 return run.output, run.backward(G)

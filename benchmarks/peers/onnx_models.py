@@ -38,7 +38,7 @@ def weights(row: Row, problem: Problem, layer: int) -> dict[str, Array]:
 
 
 def model(row: Row, problem: Problem) -> bytes:
-    """The model of a row, serialised."""
+    """The model of a row, serialized."""
     graph = Graph(row, problem)
     made = helper.make_model(
         graph.build(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR

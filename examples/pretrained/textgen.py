@@ -204,7 +204,7 @@ def draw(network: Network, text: str, path: Path) -> None:
         title="textgenrnn's attention",
         x="character that has been written",
         y="next character, from top to bottom",
-        colour="attention",
+        color="attention",
     )
 
 

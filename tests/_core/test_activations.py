@@ -1,7 +1,7 @@
 """The kernels' own tanh and sigmoid: within 4 ulp everywhere, on every instruction set.
 
 float32 is compared with float64, float64 with the long double of the CPU where it is longer, and
-both of these with mpmath. An ulp is the distance of the neighbours of the exact value.
+both of these with mpmath. An ulp is the distance of the neighbors of the exact value.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def test_piecewise_linear(dtype, activate):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_a_lane_does_not_know_its_neighbours(name, dtype, activate):
+def test_a_lane_does_not_know_its_neighbors(name, dtype, activate):
     x = np.random.default_rng(0).normal(size=67).astype(dtype)
     whole = activate(name, x)
     for count in range(1, 67, 5):

@@ -2,7 +2,7 @@
 
 The table is complete: a public callable or an argument that is not in it fails a test. After every
 error the same call works as before, and nothing has changed. More of the same for constructors,
-head, optimisers and files is in their own tests.
+head, optimizers and files is in their own tests.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class World:
         self.calls |= {
             name: (type(layer), layer.config),
             f"{name}.__call__": (layer.__call__, sequence),
-            f"{name}.forward": (layer.forward, {**sequence, "checkpoint_every": 2}),
+            f"{name}.forward": (layer.forward, {**sequence, "recompute_every": 2}),
             f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state, "out": out}),
             f"{name}.__getitem__": (layer.__getitem__, {"name": "bias_l1"}),
             f"{name}.__setitem__": (layer.__setitem__, weight),
@@ -84,7 +84,7 @@ class World:
             "Gradients.__getitem__": (gradients.__getitem__, {"name": "bias"}),
             "Gradients.__setitem__": (gradients.__setitem__, weight),
             **self.losses(run.output),
-            **self.optimisers(head, zero),
+            **self.optimizers(head, zero),
             "set_flush_denormals": (bptt.set_flush_denormals, {"flush": True}),
             "set_num_threads": (bptt.set_num_threads, {"n": 2}),
             "threads": (bptt.threads, {"n": 2}),
@@ -143,7 +143,7 @@ class World:
         def make(modules, **options):
             return bptt.Sequential(*modules, **options)
 
-        kept = {**sequence, "checkpoint_every": 2}
+        kept = {**sequence, "recompute_every": 2}
         self.calls |= {
             "Sequential": (make, {"modules": modules, "pool": "max", "skip_input": False}),
             "Sequential.__call__": (chain.__call__, sequence),
@@ -191,7 +191,7 @@ class World:
             "sigmoid": (bptt.sigmoid, {"logits": output}),
         }
 
-    def optimisers(self, head, zero):
+    def optimizers(self, head, zero):
         common = {"modules": head, "learning_rate": 0.1}
         adam = {**common, "beta1": 0.5, "beta2": 0.5, "epsilon": 1.0}
         sgd = {**common, "momentum": 0.5, "nesterov": True, "weight_decay": 0.0}
@@ -203,10 +203,10 @@ class World:
             (bptt.Adam, adam),
             (bptt.AdamW, {**adam, "weight_decay": 0.0}),
         ]:
-            name, optimiser = kind.__name__, kind(**right)
+            name, optimizer = kind.__name__, kind(**right)
             calls[name] = (kind, right)
-            calls[f"{name}.step"] = (optimiser.step, {"gradients": zero})
-            calls[f"{name}.restore"] = (optimiser.restore, {"state": optimiser.state()})
+            calls[f"{name}.step"] = (optimizer.step, {"gradients": zero})
+            calls[f"{name}.restore"] = (optimizer.restore, {"state": optimizer.state()})
         return calls
 
     def call(self, name, /, **wrong):
@@ -409,8 +409,8 @@ def test_missing_and_unknown_arguments():
     for kind in (bptt.RNN, bptt.LSTM, bptt.GRU, bptt.Linear):
         with pytest.raises(TypeError, match="missing 1 required positional argument"):
             kind(3)
-        with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-            kind(3, 4, colour="red")
+        with pytest.raises(TypeError, match="unexpected keyword argument 'color'"):
+            kind(3, 4, color="red")
     with pytest.raises(TypeError, match="unexpected keyword argument 'gate_activation'"):
         bptt.RNN(3, 4, gate_activation="sigmoid")
     with pytest.raises(TypeError, match="unexpected keyword argument 'reset_after'"):

@@ -125,7 +125,7 @@ def test_calls_leave_denormals_as_they_were(cell, dtype):
     case = Case(cell, num_layers=2, batch=2, state=True)
     p = make(case, dtype)
     layer, head = make_layer(case, p), bptt.Linear(case.output_size, 4, dtype=dtype)
-    optimisers = [bptt.SGD([layer, head], momentum=0.5), bptt.Adam([layer, head])]
+    optimizers = [bptt.SGD([layer, head], momentum=0.5), bptt.Adam([layer, head])]
     assert denormals_live()
     layer(p.x)
     assert denormals_live()
@@ -141,8 +141,8 @@ def test_calls_leave_denormals_as_they_were(cell, dtype):
     layer.step(p.x[:, 0])
     assert denormals_live()
     bptt.clip_by_global_norm(gradients, 1e-3)
-    for optimiser in optimisers:
-        optimiser.step(gradients)
+    for optimizer in optimizers:
+        optimizer.step(gradients)
         assert denormals_live()
     with pytest.raises(TypeError):
         layer(p.x, state="none")

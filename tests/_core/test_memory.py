@@ -33,7 +33,7 @@ small.backward(np.ones_like(small.output))  # packs the weights, and imports wha
 x, d_output = make(inputs), make(layer.output_size)
 before = resident(False)
 if training:
-    run = layer.forward(x, checkpoint_every=every)
+    run = layer.forward(x, recompute_every=every)
     gradients = run.backward(d_output)
     directions = 2 if layer.bidirectional else 1
     saved = {"RNN": 0, "LSTM": 5, "GRU": 3}[cell] * layer.num_layers * directions

@@ -169,7 +169,7 @@ def test_affinity():
     assert child.stdout == "1\n"
 
 
-# ---- neighbours
+# ---- neighbors
 
 
 def test_calls_side_by_side():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bptt.cli.corpus import LONGEST, normalise, python_documentation, words_of
+from bptt.cli.corpus import LONGEST, normalize, python_documentation, words_of
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ def test_words(text, words):
     assert words_of(text) == words
 
 
-def test_normalised_letters_are_single_characters():
-    assert normalise("E\u0301") == "é"
-    assert all(len(normalise(letter)) == 1 for letter in "ÀÉÎÕÜ")
+def test_normalized_letters_are_single_characters():
+    assert normalize("E\u0301") == "é"
+    assert all(len(normalize(letter)) == 1 for letter in "ÀÉÎÕÜ")
 
 
 def test_python_brings_enough_prose():

@@ -147,8 +147,8 @@ def test_with_scheduled_sampling_resumed_training_is_bitwise_the_same(tmp_path: 
     options = {"scheduled_sampling": 0.4, "dropout": 0.2, "attention": "dot"}
     whole = small(epochs=4, **options).fit(given, given)
     path = tmp_path / "training"
-    small(epochs=2, checkpoint=path, **options).fit(given, given)
-    resumed = small(epochs=4, checkpoint=path, **options).fit(given, given, resume=True)
+    small(epochs=2, checkpoint_path=path, **options).fit(given, given)
+    resumed = small(epochs=4, checkpoint_path=path, **options).fit(given, given, resume=True)
     assert np.array_equal(weights_of(whole), weights_of(resumed))
     forced = small(epochs=4, **{**options, "scheduled_sampling": 0.0}).fit(given, given)
     assert not np.array_equal(weights_of(whole), weights_of(forced))

@@ -208,7 +208,7 @@ def test_learning_from_windows_is_resumed(tmp_path):
                 raise KeyboardInterrupt
 
     expected = by_heart(truncate=(10, 20), epochs=4).fit(LONG)
-    file = {"checkpoint": tmp_path / "c.safetensors", "checkpoint_updates": 3}
+    file = {"checkpoint_path": tmp_path / "c.safetensors", "save_every": 3}
     with pytest.raises(KeyboardInterrupt):
         by_heart(truncate=(10, 20), epochs=4, callbacks=[Interrupt()], **file).fit(LONG)
     found = by_heart(truncate=(10, 20), epochs=4, **file).fit(LONG, resume=True)
@@ -236,7 +236,7 @@ def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
 
 def test_checkpointed_training_is_the_same():
     one, other = (
-        by_heart(epochs=2, checkpoint_every=every).fit(LONG).predict_proba(LONG)
+        by_heart(epochs=2, recompute_every=every).fit(LONG).predict_proba(LONG)
         for every in (None, 50)
     )
     np.testing.assert_array_equal(one, other)

@@ -125,10 +125,10 @@ def test_checkpointed_training_is_the_same():
     X, y = bits(8, 3000, 0)
     model = bptt.SequenceClassifier(hidden_size=8, batch_size=4, epochs=2, random_state=0)
     expected = model.fit(X, y).predict_proba(X)
-    found = clone(model).set_params(checkpoint_every=100).fit(X, y).predict_proba(X)
+    found = clone(model).set_params(recompute_every=100).fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(found, expected)
-    with pytest.raises(ValueError, match="checkpoint_every"):
-        clone(model).set_params(checkpoint_every=100, bidirectional=True).fit(X, y)
+    with pytest.raises(ValueError, match="recompute_every"):
+        clone(model).set_params(recompute_every=100, bidirectional=True).fit(X, y)
 
 
 def test_grid_search_on_a_list_of_ragged_arrays():
@@ -186,7 +186,7 @@ def test_what_has_not_been_fitted_says_so():
             "cell must be one of 'rnn', 'lstm', 'gru', 'gru_reset_after', got 'lstn'",
         ),
         ({"pool": "first"}, "pool must be one of 'last', 'mean', 'max', got 'first'"),
-        ({"checkpoint": "x"}, "checkpoint needs random_state, an integer, got None"),
+        ({"checkpoint_path": "x"}, "checkpoint_path needs random_state, an integer, got None"),
         ({"validation_fraction": 0.01}, "validation_fraction = 0.01 of 3 sequences leaves 3"),
     ],
 )
@@ -245,7 +245,7 @@ def test_killed_training_is_resumed_by_fit(tmp_path):
 
     model = bptt.SequenceClassifier(hidden_size=6, epochs=5, random_state=0)
     expected = clone(model).fit(X, y).predict_proba(X)
-    model.set_params(checkpoint=tmp_path / "c.safetensors", checkpoint_updates=1)
+    model.set_params(checkpoint_path=tmp_path / "c.safetensors", save_every=1)
     interrupted = clone(model).set_params(callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
         interrupted.fit(X, y)

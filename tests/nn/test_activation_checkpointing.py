@@ -1,4 +1,4 @@
-"""`checkpoint_every` changes how much memory a run takes, and no bit of its results.
+"""`recompute_every` changes how much memory a run takes, and no bit of its results.
 
 What a run has kept shows when its input becomes NaN after forward: what is computed again is NaN
 from there on, up to the end of the segment, since the next one begins with a state that was kept.
@@ -63,7 +63,7 @@ def swapped(a, time_major):
 def train(case, problem, every, time_major=False):
     layer = make_layer(case, problem, time_major=time_major)  # anew: its generator draws dropout
     x, d_output = (swapped(a, time_major) for a in (problem.x, problem.d_output))
-    given = {"lengths": problem.lengths, "state": problem.state, "checkpoint_every": every}
+    given = {"lengths": problem.lengths, "state": problem.state, "recompute_every": every}
     return all_of(layer.forward(x, **given), d_output, problem.d_state)
 
 
@@ -141,7 +141,7 @@ def test_segments_are_at_least_as_long_as_asked():
 
     def first_segment(every):
         x = p.x.copy()
-        return lost(layer.forward(x, checkpoint_every=every), x)
+        return lost(layer.forward(x, recompute_every=every), x)
 
     chunk = first_segment(1)
     assert 256 // LONG.batch <= chunk < 20
@@ -155,7 +155,7 @@ def test_run_lasts_as_any_other():
     case = CASES["layers"]
     p = make(case)
     layer = make_layer(case, p)
-    given = {"lengths": p.lengths, "state": bptt.LSTMState(*p.state), "checkpoint_every": 20}
+    given = {"lengths": p.lengths, "state": bptt.LSTMState(*p.state), "recompute_every": 20}
     runs = [copy.deepcopy(layer).forward(p.x, **given) for _ in range(5)]
     expected = all_of(runs[0], p.d_output, retain=True)
     assert_same_bits(all_of(runs[0], p.d_output), expected)
@@ -174,7 +174,5 @@ def test_run_lasts_as_any_other():
 def test_one_direction_only(cell):
     case = Case(cell, bidirectional=True)
     p = make(case)
-    with pytest.raises(
-        ValueError, match=r"^checkpoint_every needs a layer with bidirectional=Fals"
-    ):
-        make_layer(case, p).forward(p.x, checkpoint_every=2)
+    with pytest.raises(ValueError, match=r"^recompute_every needs a layer with bidirectional=Fals"):
+        make_layer(case, p).forward(p.x, recompute_every=2)

@@ -58,7 +58,7 @@ def test_drops_as_often_as_asked(rate):
     dropped = masks == 0
     error = math.sqrt(rate * (1 - rate) / dropped.size)
     assert abs(dropped.mean() - rate) < 4 * error
-    # neither neighbours, nor the same place in other masks or blocks know of each other
+    # neither neighbors, nor the same place in other masks or blocks know of each other
     for a, b in [
         (dropped[:, 1:], dropped[:, :-1]),
         (dropped[1:], dropped[:-1]),
@@ -95,7 +95,7 @@ def test_without_parameters():
     assert list(dropout) == []
     assert type(dropout)(**dropout.config).config == dropout.config
     for make in (bptt.SGD, bptt.Adam, lambda m: bptt.SGD(m, momentum=0.5)):
-        optimiser = make([dropout, linear])
+        optimizer = make([dropout, linear])
         run = dropout.forward(np.ones((4, 3), np.float32))
         top = linear.forward(run.output)
         d_top = top.backward(np.ones((4, 2), np.float32))
@@ -104,7 +104,7 @@ def test_without_parameters():
         assert norm > 0.5
         bptt.clip_by_value(gradients, 0.1)
         before = linear["weight"].copy()
-        optimiser.step(gradients)
+        optimizer.step(gradients)
         assert (linear["weight"] != before).any()
     with pytest.raises(KeyError, match=r"seed=0\) has no parameter 'weight', it has none"):
         dropout["weight"]

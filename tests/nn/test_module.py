@@ -157,7 +157,7 @@ def test_reference_is_imported_when_first_asked_for():
 @pytest.mark.parametrize("kind", [bptt.RNN, bptt.LSTM, bptt.GRU])
 def test_every_change_reaches_every_call(kind, rng):
     layer = kind(3, 4, dtype="float64", seed=0)
-    optimiser = bptt.SGD(layer, learning_rate=0.1)
+    optimizer = bptt.SGD(layer, learning_rate=0.1)
     x = rng.standard_normal((2, 1, 3))
 
     def results():
@@ -168,7 +168,7 @@ def test_every_change_reaches_every_call(kind, rng):
 
     def learn():
         run = layer.forward(x)
-        optimiser.step(run.backward(np.ones_like(run.output)))
+        optimizer.step(run.backward(np.ones_like(run.output)))
 
     old = results()
     for change in (assign, learn, assign):

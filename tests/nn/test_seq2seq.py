@@ -160,7 +160,7 @@ def test_attention_weights_are_those_of_the_training_pass() -> None:
 
 def test_checkpoints_change_no_bit() -> None:
     net = network("dot", LSTM, False, True)
-    whole, sparse = net.forward(*inputs()), net.forward(*inputs(), checkpoint_every=2)
+    whole, sparse = net.forward(*inputs()), net.forward(*inputs(), recompute_every=2)
     d = np.random.default_rng(7).normal(size=whole.output.shape)
     for one, other in zip(whole.backward(d), sparse.backward(d), strict=True):
         assert np.array_equal(one._flat, other._flat)

@@ -452,10 +452,10 @@ def test_checkpoints(rng):
     model, x = bptt.Sequential(*modules, pool="max"), rng.standard_normal((4, 600, 2))
     d = rng.standard_normal((4, 3))
     expected = copy.deepcopy(model).forward(x).backward(d)
-    found = model.forward(x, checkpoint_every=100).backward(d)
+    found = model.forward(x, recompute_every=100).backward(d)
     assert_same([g._flat for g in found.modules], [g._flat for g in expected.modules])
-    with pytest.raises(ValueError, match="checkpoint_every needs a layer with bidirectional=False"):
-        small(bidirectional=True).forward(x, checkpoint_every=100)
+    with pytest.raises(ValueError, match="recompute_every needs a layer with bidirectional=False"):
+        small(bidirectional=True).forward(x, recompute_every=100)
 
 
 def test_release(rng):

@@ -133,7 +133,7 @@ def change(description, name, **arguments):
             lambda d, t: change(d, "plain", hidden_size=6),
             "must have shape (hidden_size, input_size)",
         ),
-        (lambda d, t: change(d, "plain", colour="red"), "unexpected keyword argument 'colour'"),
+        (lambda d, t: change(d, "plain", color="red"), "unexpected keyword argument 'color'"),
         (lambda d, t: change(d, "plain", merge="max"), "merge must be one of"),
     ],
 )

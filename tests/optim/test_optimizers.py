@@ -1,4 +1,4 @@
-"""Optimisers and clipping against the formulas of the reference, and against PyTorch."""
+"""Optimizers and clipping against the formulas of the reference, and against PyTorch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ OPTIMISERS = [
     pytest.param(bptt.AdamW, {}, id="adamw"),
     pytest.param(bptt.AdamW, {"learning_rate": 0.02, "weight_decay": 0.3}, id="adamw-arguments"),
 ]
-every_optimiser = pytest.mark.parametrize(("kind", "arguments"), OPTIMISERS)
+every_optimizer = pytest.mark.parametrize(("kind", "arguments"), OPTIMISERS)
 
 
 def reference_step(kind, p, g, first, second, t, arguments):
@@ -76,7 +76,7 @@ def reference_step(kind, p, g, first, second, t, arguments):
     return reference.adam_step(p, g, first, second, t, **{**decay, **arguments})
 
 
-@every_optimiser
+@every_optimizer
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("isa")
 def test_formulas(kind, arguments, dtype):
@@ -84,10 +84,10 @@ def test_formulas(kind, arguments, dtype):
     expected = parameters_of(modules)
     zeros = {key: np.zeros(value.shape) for key, value in expected.items()}
     first, second = dict(zeros), dict(zeros)
-    optimiser = kind(modules, **arguments)
+    optimizer = kind(modules, **arguments)
     for t in range(1, 6):
         gradients = make_gradients(modules, seed=t)
-        optimiser.step(gradients)
+        optimizer.step(gradients)
         for key, g in nested(gradients).items():
             p = expected[key].astype(np.float64)
             expected[key], first[key], second[key] = reference_step(
@@ -98,7 +98,7 @@ def test_formulas(kind, arguments, dtype):
         np.testing.assert_allclose(p, expected[key], rtol=rounding(dtype), atol=rounding(dtype))
 
 
-def torch_optimiser(torch, kind, parameters, arguments):
+def torch_optimizer(torch, kind, parameters, arguments):
     names = {"learning_rate": "lr", "epsilon": "eps", "decay": "alpha"}
     options = {names.get(name, name): value for name, value in arguments.items()}
     if issubclass(kind, bptt.Adam):
@@ -107,19 +107,19 @@ def torch_optimiser(torch, kind, parameters, arguments):
     return getattr(torch.optim, kind.__name__.replace("Prop", "prop"))(parameters, **options)
 
 
-@every_optimiser
+@every_optimizer
 def test_same_as_pytorch(kind, arguments):
     torch = pytest.importorskip("torch")
     modules = make_modules()
     weights = {key: torch.tensor(value) for key, value in parameters_of(modules).items()}
-    oracle = torch_optimiser(torch, kind, weights.values(), arguments)
-    optimiser = kind(modules, **arguments)
+    oracle = torch_optimizer(torch, kind, weights.values(), arguments)
+    optimizer = kind(modules, **arguments)
     for t in range(5):
         gradients = make_gradients(modules, seed=t)
         for key, g in nested(gradients).items():
             weights[key].grad = torch.tensor(g)
         oracle.step()
-        optimiser.step(gradients)
+        optimizer.step(gradients)
     for key, p in parameters_of(modules).items():
         np.testing.assert_allclose(p, weights[key].numpy(), rtol=1e-12, atol=1e-14)
 
@@ -127,40 +127,40 @@ def test_same_as_pytorch(kind, arguments):
 # ---- state ---------------------------------------------------------------------------------------
 
 
-@every_optimiser
+@every_optimizer
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_restored_goes_on_bit_by_bit(kind, arguments, dtype):
     modules = make_modules(dtype)
-    optimiser = kind(modules, **arguments)
+    optimizer = kind(modules, **arguments)
     for t in range(3):
-        optimiser.step(make_gradients(modules, seed=t))
-    optimiser.learning_rate = 0.123
+        optimizer.step(make_gradients(modules, seed=t))
+    optimizer.learning_rate = 0.123
     twins = [copy.deepcopy(module) for module in modules]
     twin = kind(twins, **arguments)
     twin.step(make_gradients(twins, seed=9))  # something else before
     for module, original in zip(twins, modules, strict=True):
         for name in module:
             module[name] = original[name]
-    twin.restore(optimiser.state())
+    twin.restore(optimizer.state())
     for t in range(3, 6):
-        optimiser.step(make_gradients(modules, seed=t))
+        optimizer.step(make_gradients(modules, seed=t))
         twin.step(make_gradients(twins, seed=t))
     for module, original in zip(twins, modules, strict=True):
         np.testing.assert_array_equal(module._flat, original._flat)
-    before, after = optimiser.state(), twin.state()
+    before, after = optimizer.state(), twin.state()
     assert list(before) == list(after)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array)
     assert twin.learning_rate == 0.123
 
 
-@every_optimiser
+@every_optimizer
 def test_state_is_a_copy_of_what_its_names_say(kind, arguments):
     modules = make_modules(np.float32)
-    optimiser = kind(modules, **arguments)
-    start = optimiser.state()
-    optimiser.step(make_gradients(modules))
-    state = optimiser.state()
+    optimizer = kind(modules, **arguments)
+    start = optimizer.state()
+    optimizer.step(make_gradients(modules))
+    state = optimizer.state()
     momentum = ["velocity"] if arguments.get("momentum") else []
     slots = {
         bptt.SGD: momentum,
@@ -179,27 +179,27 @@ def test_state_is_a_copy_of_what_its_names_say(kind, arguments):
         assert state[f"{slot}/0"].any()
         state[f"{slot}/0"][...] = np.nan
     state["updates"][0] = 99
-    assert optimiser.state()["updates"] == 1
-    assert all(np.isfinite(array).all() for array in optimiser.state().values())
+    assert optimizer.state()["updates"] == 1
+    assert all(np.isfinite(array).all() for array in optimizer.state().values())
 
 
 def test_state_through_a_file(tmp_path):
     numpy = pytest.importorskip("safetensors.numpy")
     module = make_modules()[0]
-    optimiser = bptt.Adam(module)
-    optimiser.step(make_gradients([module]))
-    numpy.save_file(optimiser.state(), tmp_path / "state.safetensors")
+    optimizer = bptt.Adam(module)
+    optimizer.step(make_gradients([module]))
+    numpy.save_file(optimizer.state(), tmp_path / "state.safetensors")
     twin = bptt.Adam(make_modules()[0])
     twin.restore(numpy.load_file(tmp_path / "state.safetensors"))
-    for name, array in optimiser.state().items():
+    for name, array in optimizer.state().items():
         np.testing.assert_array_equal(twin.state()[name], array)
 
 
 def test_bad_state_changes_nothing():
     modules = make_modules()
-    optimiser = bptt.Adam(modules)
-    optimiser.step(make_gradients(modules))
-    right = optimiser.state()
+    optimizer = bptt.Adam(modules)
+    optimizer.step(make_gradients(modules))
+    right = optimizer.state()
     names = "updates, learning_rate, first_moment/0, first_moment/1, second_moment/0"
     size = modules[1]._flat.size
     last = "state['second_moment/1']"
@@ -241,9 +241,9 @@ def test_bad_state_changes_nothing():
         ),
     ]:
         with pytest.raises(error) as raised:
-            optimiser.restore(wrong)
+            optimizer.restore(wrong)
         assert str(raised.value).startswith(message)
-        for name, array in optimiser.state().items():
+        for name, array in optimizer.state().items():
             np.testing.assert_array_equal(array, right[name])
 
 
@@ -259,22 +259,22 @@ class Nothing(bptt.nn.module.Module):
     def _shapes(self):
         return {}
 
-    def _initialise(self, parameters):
+    def _initialize(self, parameters):
         pass
 
 
-@every_optimiser
+@every_optimizer
 def test_a_module_may_have_no_parameters(kind, arguments):
     alone, beside = [make_modules()[1]], [Nothing(), make_modules()[1], Nothing()]
     for modules in (alone, beside):
-        optimiser = kind(modules, **arguments)
+        optimizer = kind(modules, **arguments)
         for t in range(2):
             seeded = make_gradients([m for m in modules if m._flat.size], seed=t)
             gradients = [seeded[0] if m._flat.size else make_gradients([m])[0] for m in modules]
             bptt.clip_by_value(gradients, 0.5)
             bptt.clip_by_global_norm(gradients, 1.0)
-            optimiser.step(gradients)
-        optimiser.restore(optimiser.state())
+            optimizer.step(gradients)
+        optimizer.restore(optimizer.state())
     np.testing.assert_array_equal(alone[0]._flat, beside[1]._flat)
     only = Nothing()
     (gradients,) = make_gradients([only])
@@ -286,10 +286,10 @@ def test_one_module_alone():
     module = make_modules()[0]
     (gradients,) = make_gradients([module])
     before = module._flat.copy()
-    optimiser = bptt.SGD(module)
-    optimiser.step(gradients)
+    optimizer = bptt.SGD(module)
+    optimizer.step(gradients)
     np.testing.assert_allclose(module._flat, before - 0.01 * gradients._flat, rtol=1e-12)
-    optimiser.step([gradients])
+    optimizer.step([gradients])
     np.testing.assert_allclose(module._flat, before - 0.02 * gradients._flat, rtol=1e-12)
 
 
@@ -307,15 +307,15 @@ def test_step_leaves_the_gradients():
 def test_learning_rate_may_change():
     modules = make_modules()
     gradients = make_gradients(modules)
-    optimiser = bptt.SGD(modules)
-    optimiser.learning_rate = 0
+    optimizer = bptt.SGD(modules)
+    optimizer.learning_rate = 0
     before = parameters_of(modules)
-    optimiser.step(gradients)
+    optimizer.step(gradients)
     for key, p in parameters_of(modules).items():
         np.testing.assert_array_equal(p, before[key])
     with pytest.raises(ValueError, match=r"learning_rate must be in \[0, inf\), got nan"):
-        optimiser.learning_rate = np.nan
-    assert optimiser.learning_rate == 0
+        optimizer.learning_rate = np.nan
+    assert optimizer.learning_rate == 0
 
 
 def test_gradients_of_a_copy_will_do():
@@ -329,7 +329,7 @@ def test_bad_gradients_change_nothing(kind):
     modules = make_modules()
     lstm, linear = make_gradients(modules)
     single = make_gradients(make_modules(np.float32))
-    optimiser = kind(modules)
+    optimizer = kind(modules)
     before = parameters_of(modules)
     for gradients, error, message in [
         (lstm, ValueError, "gradients must be one for each of 2 modules, got 1"),
@@ -343,7 +343,7 @@ def test_bad_gradients_change_nothing(kind):
         (modules, TypeError, "gradients must be Gradients or a list or tuple of them, got list o"),
     ]:
         with pytest.raises(error) as raised:
-            optimiser.step(gradients)
+            optimizer.step(gradients)
         assert str(raised.value).startswith(message)
     for key, p in parameters_of(modules).items():
         np.testing.assert_array_equal(p, before[key])

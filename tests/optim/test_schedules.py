@@ -89,25 +89,25 @@ def test_same_as_pytorch():
             {"patience": 2, "factor": 0.1, "min_lr": 0.005, "threshold": 0},
         ),
     ]:
-        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        scheduler = kind(optimiser, **options)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        scheduler = kind(optimizer, **options)
         for epoch in range(10):
-            rate = optimiser.param_groups[0]["lr"]
+            rate = optimizer.param_groups[0]["lr"]
             assert schedule(epoch, 1, losses[:epoch]) == pytest.approx(rate, rel=1e-9)
-            optimiser.step()
+            optimizer.step()
             scheduler.step(*([losses[epoch]] if kind is schedulers.ReduceLROnPlateau else []))
 
 
 def test_training_by_hand():
-    """A schedule and an optimiser are all it takes."""
+    """A schedule and an optimizer are all it takes."""
     module = bptt.Linear(3, 1, dtype=np.float64, seed=0)
-    optimiser = bptt.SGD(module, learning_rate=0.5)
+    optimizer = bptt.SGD(module, learning_rate=0.5)
     schedule = StepDecay(1, 0.1)
     run = module.forward(np.ones((1, 3)))
     for update in range(3):
-        optimiser.learning_rate = 0.5 * schedule(update, 2, [])
+        optimizer.learning_rate = 0.5 * schedule(update, 2, [])
         before = module["bias"].copy()
-        optimiser.step(run.backward(np.ones((1, 1))))
+        optimizer.step(run.backward(np.ones((1, 1))))
         assert before - module["bias"] == pytest.approx([0.5, 0.5, 0.05][update])
 
 

@@ -16,7 +16,7 @@ import bptt
 from bptt.optim import schedules
 from bptt.training import progress
 from bptt.training.history import Epoch, History
-from bptt.training.loop import Training, TrainingOptions, make_optimiser
+from bptt.training.loop import Training, TrainingOptions, make_optimizer
 from learners import (
     Rows,
     Scripted,
@@ -128,11 +128,11 @@ def test_schedules_see_updates_and_monitored_losses():
         return 1 / (1 + update)
 
     learner = Scripted(validation=[0.5, 0.25])
-    optimiser = make_optimiser("sgd", learner.modules, 2.0)
+    optimizer = make_optimizer("sgd", learner.modules, 2.0)
     history = run(
         learner,
         Rows(3),
-        lambda _: optimiser,
+        lambda _: optimizer,
         epochs=2,
         batch_size=1,
         accumulate=2,
@@ -142,7 +142,7 @@ def test_schedules_see_updates_and_monitored_losses():
     assert seen == [(0, 2, []), (1, 2, []), (2, 2, [0.5]), (3, 2, [0.5])]
     assert history["learning_rate"] == [2 / 2, 2 / 4]
     np.testing.assert_allclose(learner.updates, 2 * (1 + 1 / 2 + 1 / 3 + 1 / 4))
-    assert optimiser.learning_rate == 2.0  # as it was given
+    assert optimizer.learning_rate == 2.0  # as it was given
 
 
 def test_a_schedule_of_the_package():
@@ -152,7 +152,7 @@ def test_a_schedule_of_the_package():
     assert history["learning_rate"] == [1.0, 1.0, 1.0, 0.5, 0.25]
 
 
-def test_optimisers_by_name_and_by_function():
+def test_optimizers_by_name_and_by_function():
     modules = {"a": bptt.Linear(1, 1)}
     for name, kind in (
         ("adam", bptt.Adam),
@@ -160,17 +160,17 @@ def test_optimisers_by_name_and_by_function():
         ("sgd", bptt.SGD),
         ("rmsprop", bptt.RMSProp),
     ):
-        made = make_optimiser(name, modules, 0.25)
+        made = make_optimizer(name, modules, 0.25)
         assert type(made) is kind
         assert made.learning_rate == 0.25
-    made = make_optimiser(partial(bptt.SGD, learning_rate=3.0, momentum=0.5), modules, 0.25)
+    made = make_optimizer(partial(bptt.SGD, learning_rate=3.0, momentum=0.5), modules, 0.25)
     assert made.learning_rate == 3.0
-    with pytest.raises(ValueError, match=r"optimiser must be one of 'adam', .*, got 'lion'"):
-        make_optimiser("lion", modules, 0.25)
-    with pytest.raises(TypeError, match="optimiser must be a string, got int"):
-        make_optimiser(3, modules, 0.25)
-    with pytest.raises(TypeError, match="optimiser must return an Optimiser, got list"):
-        make_optimiser(list, modules, 0.25)
+    with pytest.raises(ValueError, match=r"optimizer must be one of 'adam', .*, got 'lion'"):
+        make_optimizer("lion", modules, 0.25)
+    with pytest.raises(TypeError, match="optimizer must be a string, got int"):
+        make_optimizer(3, modules, 0.25)
+    with pytest.raises(TypeError, match="optimizer must return an Optimizer, got list"):
+        make_optimizer(list, modules, 0.25)
 
 
 # ---- stopping ------------------------------------------------------------------------------------
@@ -289,12 +289,12 @@ def fail(error):
 def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, left):
     learner = Scripted(losses=[3, 1, 2, 0.5])
     callback = Callback(event, when, fail(error))
-    optimiser = make_optimiser("sgd", learner.modules, 1.0)
+    optimizer = make_optimizer("sgd", learner.modules, 1.0)
     with pytest.raises(error):
         run(
             learner,
             Rows(1),
-            lambda _: optimiser,
+            lambda _: optimizer,
             epochs=9,
             clip_norm=None,
             callbacks=[callback],
@@ -302,7 +302,7 @@ def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, le
         )
     assert learner.updates == left
     assert callback.heard[-1][0] == event
-    assert optimiser.learning_rate == 1.0
+    assert optimizer.learning_rate == 1.0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -464,24 +464,28 @@ def test_wrong_options(option, value, kind, message):
         ({"validation": Rows(0)}, ValueError, "validation must have one sequence at least"),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
         ({"seed": None}, TypeError, "seed must be an integer, got NoneType"),
-        ({"resume": True}, ValueError, "resume=True needs a file as checkpoint, got"),
-        ({"checkpoint_updates": 3}, ValueError, "checkpoint_updates needs a file as checkpoint"),
-        ({"checkpoint": 3}, TypeError, "checkpoint must be a string or a path, got int"),
-        ({"checkpoint": "no/such/file"}, FileNotFoundError, "in a directory that exists, got no/s"),
+        ({"resume": True}, ValueError, "resume=True needs a file as checkpoint_path, got"),
+        ({"save_every": 3}, ValueError, "save_every needs a file as checkpoint_path"),
+        ({"checkpoint_path": 3}, TypeError, "checkpoint_path must be a string or a path, got int"),
         (
-            {"checkpoint": "file", "checkpoint_updates": 0},
-            ValueError,
-            "checkpoint_updates must be an integer >= 1, got 0",
+            {"checkpoint_path": "no/such/file"},
+            FileNotFoundError,
+            "in a directory that exists, got no/s",
         ),
         (
-            {"checkpoint": "file", "resume": 1},
+            {"checkpoint_path": "file", "save_every": 0},
+            ValueError,
+            "save_every must be an integer >= 1, got 0",
+        ),
+        (
+            {"checkpoint_path": "file", "resume": 1},
             TypeError,
             "resume must be True or False, got int",
         ),
         (
-            {"optimiser": lambda _: bptt.SGD(bptt.Linear(3, 2))},
+            {"optimizer": lambda _: bptt.SGD(bptt.Linear(3, 2))},
             ValueError,
-            r"optimiser must be of the learner's modules, .*got one of \[Linear\(in_features=3",
+            r"optimizer must be of the learner's modules, .*got one of \[Linear\(in_features=3",
         ),
     ],
 )

@@ -41,7 +41,7 @@ EVERYTHING = {
     "schedule": schedules.WarmUp(3, schedules.Plateau(1, 0.5)),
     "patience": 2,
     "min_delta": 1e-3,
-    "checkpoint_updates": 3,
+    "save_every": 3,
     "learning_rate": 0.03,
 }
 OPTIMISERS = {
@@ -84,15 +84,15 @@ def content(path):
 def trained(path, data, validation=None, **arguments):
     learner = tagger(np.float32)
     history = run(
-        learner, data, validation=validation, checkpoint=path, **{**EVERYTHING, **arguments}
+        learner, data, validation=validation, checkpoint_path=path, **{**EVERYTHING, **arguments}
     )
     return weights(learner).tobytes(), without_seconds(history), content(path)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_interrupted_at_every_update(tmp_path, optimiser):
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
+def test_interrupted_at_every_update(tmp_path, optimizer):
     data, validation = parity(60), parity(9, seed=1)
-    chosen = {"optimiser": OPTIMISERS[optimiser]}
+    chosen = {"optimizer": OPTIMISERS[optimizer]}
     expected = trained(tmp_path / "whole", data, validation, **chosen)
     path = tmp_path / "interrupted"
     moments = [("batch", n) for n in range(1, 13)] + [("epoch", n) for n in (4, 8, 12)]
@@ -121,15 +121,15 @@ def test_without_a_metric(tmp_path):
         count_updates(
             Scripted(losses=[3.0, 2.0]),
             epochs=2,
-            checkpoint=path,
+            checkpoint_path=path,
             callbacks=[Interrupt("epoch", 1)],
-            checkpoint_updates=1,
+            save_every=1,
         )
-    count_updates(Scripted(losses=[3.0]), epochs=1, checkpoint=path, checkpoint_updates=1)
+    count_updates(Scripted(losses=[3.0]), epochs=1, checkpoint_path=path, save_every=1)
     header, _ = content(path)
     json.dumps(header, allow_nan=False)
     learner = Scripted(losses=[2.0])
-    history = count_updates(learner, epochs=2, checkpoint=path, checkpoint_updates=1, resume=True)
+    history = count_updates(learner, epochs=2, checkpoint_path=path, save_every=1, resume=True)
     assert history["loss"] == [3.0, 2.0]
     assert history["metric"] == [None, None]
     assert learner.updates == 2
@@ -164,8 +164,8 @@ def test_a_stream_is_resumed_from_its_beginning(tmp_path):
             Stream(),
             "sgd",
             epochs=3,
-            checkpoint=tmp_path / path,
-            checkpoint_updates=1,
+            checkpoint_path=tmp_path / path,
+            save_every=1,
             **arguments,
         )
         return weights(learner).tobytes(), without_seconds(history), content(tmp_path / path)
@@ -202,7 +202,7 @@ def test_a_finished_training_can_be_prolonged(tmp_path):
 
 def test_a_training_that_stopped_early_has_ended(tmp_path):
     path = tmp_path / "t"
-    script, options = [3, 1, 2, 2], {"epochs": 9, "patience": 2, "checkpoint": path}
+    script, options = [3, 1, 2, 2], {"epochs": 9, "patience": 2, "checkpoint_path": path}
     count_updates(Scripted(losses=script), **options)
     learner = Scripted()
     history = count_updates(learner, resume=True, **options)
@@ -212,12 +212,12 @@ def test_a_training_that_stopped_early_has_ended(tmp_path):
 
 def test_without_resume_training_begins_anew(tmp_path):
     path = tmp_path / "t"
-    count_updates(Scripted(), epochs=3, checkpoint=path)
+    count_updates(Scripted(), epochs=3, checkpoint_path=path)
     learner = Scripted()
-    assert len(count_updates(learner, epochs=2, checkpoint=path)) == 2
+    assert len(count_updates(learner, epochs=2, checkpoint_path=path)) == 2
     assert learner.updates == 2
     learner = Scripted()
-    assert len(count_updates(learner, epochs=4, checkpoint=path, resume=True)) == 4
+    assert len(count_updates(learner, epochs=4, checkpoint_path=path, resume=True)) == 4
     assert learner.updates == 4
 
 
@@ -226,15 +226,17 @@ def test_what_was_left_by_a_kill_is_removed(tmp_path):
     ours, others = tmp_path / ".t[1].0badcafe.tmp", tmp_path / ".t1.0badcafe.tmp"
     for left in (ours, others):
         left.write_bytes(b"half")
-    count_updates(Scripted(), epochs=1, checkpoint=path)
+    count_updates(Scripted(), epochs=1, checkpoint_path=path)
     assert sorted(tmp_path.iterdir()) == sorted([path, others])
 
 
 def test_without_safetensors(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     learner = Scripted()
-    with pytest.raises(ImportError, match=r"checkpoint needs safetensors: pip install 'bptt\["):
-        count_updates(learner, epochs=1, checkpoint=tmp_path / "t")
+    with pytest.raises(
+        ImportError, match=r"checkpoint_path needs safetensors: pip install 'bptt\["
+    ):
+        count_updates(learner, epochs=1, checkpoint_path=tmp_path / "t")
     assert learner.updates == 0
 
 
@@ -253,7 +255,13 @@ def unchanged(path, message, learner=None, **arguments):
     with pytest.raises(ValueError, match=message):
         run(
             learner,
-            **{"data": parity(20), "checkpoint": path, "resume": True, **EVERYTHING, **arguments},
+            **{
+                "data": parity(20),
+                "checkpoint_path": path,
+                "resume": True,
+                **EVERYTHING,
+                **arguments,
+            },
         )
     assert path.read_bytes() == before[1]
     np.testing.assert_array_equal(weights(learner), before[0])
@@ -269,8 +277,8 @@ def unchanged(path, message, learner=None, **arguments):
         ({"patience": 3}, "patience must be as it was, 2, got 3"),
         ({"schedule": plain}, r"schedule must be as it was, WarmUp\(updates=3, .* got plain"),
         ({"seed": SEED + 1}, "seed must be as it was, 3, got 4"),
-        ({"learning_rate": 0.02}, r"optimiser must be as it was, Adam\(.*=0.03\), got .*=0.02\)"),
-        ({"optimiser": "sgd"}, r"optimiser must be as it was, Adam\(betas=.*, got SGD\(mom"),
+        ({"learning_rate": 0.02}, r"optimizer must be as it was, Adam\(.*=0.03\), got .*=0.02\)"),
+        ({"optimizer": "sgd"}, r"optimizer must be as it was, Adam\(betas=.*, got SGD\(mom"),
         ({"data": parity(21)}, "data must be as it was, 20 sequences .*, got 21 sequences"),
         ({"data": parity(20, seed=1)}, r"data must be as it was, 20 .* digest (\w+), got 20 seq"),
         ({"validation": parity(3)}, "validation must be as it was, none, got 3 sequences"),
@@ -288,12 +296,12 @@ def test_other_trainings_are_not_resumed(tmp_path, arguments, message):
 def test_what_else_must_be_the_same(tmp_path):
     path = tmp_path / "t"
     about = {"vocabulary": "abc"}
-    count_updates(Scripted(), epochs=1, checkpoint=path, about=about)
+    count_updates(Scripted(), epochs=1, checkpoint_path=path, about=about)
     with pytest.raises(ValueError, match="vocabulary must be as it was, abc, got ab"):
         count_updates(
-            Scripted(), epochs=1, checkpoint=path, about={"vocabulary": "ab"}, resume=True
+            Scripted(), epochs=1, checkpoint_path=path, about={"vocabulary": "ab"}, resume=True
         )
-    count_updates(Scripted(), epochs=1, checkpoint=path, about=about, resume=True)
+    count_updates(Scripted(), epochs=1, checkpoint_path=path, about=about, resume=True)
 
 
 def test_options_that_are_functions_can_be_had_again(tmp_path):
@@ -303,8 +311,10 @@ def test_options_that_are_functions_can_be_had_again(tmp_path):
 
     for make in (lambda: plain, Falling):
         path = tmp_path / "t"
-        count_updates(Scripted(), epochs=1, checkpoint=path, schedule=make())
-        history = count_updates(Scripted(), epochs=2, checkpoint=path, schedule=make(), resume=True)
+        count_updates(Scripted(), epochs=1, checkpoint_path=path, schedule=make())
+        history = count_updates(
+            Scripted(), epochs=2, checkpoint_path=path, schedule=make(), resume=True
+        )
         assert len(history) == 2
 
 
@@ -321,10 +331,10 @@ def other(name, array):
     [
         (without("modules/2-linear/bias"), "the tensor modules/2-linear/bias is missing"),
         (without("best/2-linear/bias"), "the tensor best/2-linear/bias is missing"),
-        (without("optimiser/updates"), "state must hold updates"),
+        (without("optimizer/updates"), "state must hold updates"),
         (other("modules/2-linear/bias", np.ones(3, np.float32)), "bias must have shape"),
         (other("best/2-linear/bias", np.ones(2)), "bias must have dtype float32, got float64"),
-        (other("optimiser/first_moment/0", np.ones(2, np.float32)), "must have shape"),
+        (other("optimizer/first_moment/0", np.ones(2, np.float32)), "must have shape"),
         (lambda h, t: h.pop("training"), "'training'"),
         (lambda h, t: h["training"].pop("seed"), "'seed'"),
         (lambda h, t: h.pop("history"), "'history'"),
@@ -361,7 +371,7 @@ UPDATES = 20 * 20  # an epoch has 20
 ENOUGH = UPDATES // 20  # for one life: ten of at most so many come to half of it
 CHILD = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path[:0] = {[str(Path(__file__).parents[i]) for i in (0, 1)]!r}
 from test_resume import Heartbeat, lives
 lives(sys.argv[1], Heartbeat())
 """
@@ -379,7 +389,7 @@ def lives(path, *callbacks):
         learner,
         parity(160, 30),
         validation=parity(40, 30, seed=1),
-        checkpoint=path,
+        checkpoint_path=path,
         resume=True,
         callbacks=callbacks,
         **{**EVERYTHING, "accumulate": 1, "epochs": UPDATES // 20, "patience": None},

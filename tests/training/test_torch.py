@@ -1,4 +1,4 @@
-"""PyTorch as an oracle of training: the same weights, data and optimiser, the same loss curve.
+"""PyTorch as an oracle of training: the same weights, data and optimizer, the same loss curve.
 
 An estimator is fitted, and a callback notes the initial weights, the minibatches and their losses;
 PyTorch then goes through the same minibatches. Its second biases stay 0, but for the part of the
@@ -108,9 +108,9 @@ def packed(x, lengths):
     return rnn.pack_padded_sequence(x, tensor(lengths), batch_first=True, enforce_sorted=False)
 
 
-def assert_same_curve(recorder, layers, loss_of, optimiser, dtype):
+def assert_same_curve(recorder, layers, loss_of, optimizer, dtype):
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
-    steps = optimiser(parameters)
+    steps = optimizer(parameters)
     expected = []
     for batch in recorder.batches():
         steps.zero_grad()
@@ -143,10 +143,10 @@ def test_tagger(dtype):
         alive = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
         return functional.cross_entropy(output(h[tensor(alive)]), tensor(batch.y[alive]).long())
 
-    def optimiser(parameters):
+    def optimizer(parameters):
         return torch.optim.Adam(parameters, lr=ADAM_RATE)
 
-    assert_same_curve(recorder, [layer, output], loss_of, optimiser, dtype)
+    assert_same_curve(recorder, [layer, output], loss_of, optimizer, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -167,10 +167,10 @@ def test_classifier(dtype):
         _, h = layer(packed(tensor(batch.x), batch.lengths))
         return functional.cross_entropy(output(h[0]), tensor(batch.y).long())
 
-    def optimiser(parameters):
+    def optimizer(parameters):
         return torch.optim.Adam(parameters, lr=ADAM_RATE)
 
-    assert_same_curve(recorder, [layer, output], loss_of, optimiser, dtype)
+    assert_same_curve(recorder, [layer, output], loss_of, optimizer, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -183,7 +183,7 @@ def test_encoder_decoder(dtype):
         X,
         [text[::-1] for text in X],
         embedding_size=6,
-        optimiser=lambda modules: bptt.SGD(modules, learning_rate=SGD_RATE, momentum=0.9),
+        optimizer=lambda modules: bptt.SGD(modules, learning_rate=SGD_RATE, momentum=0.9),
         dtype=dtype,
     )
     of_source, of_encoder, of_target, of_decoder, of_output = recorder.weights.values()
@@ -199,8 +199,8 @@ def test_encoder_decoder(dtype):
         wanted = tensor(written.targets[alive]).long()
         return functional.cross_entropy(output(h[tensor(alive)]), wanted)
 
-    def optimiser(parameters):
+    def optimizer(parameters):
         return torch.optim.SGD(parameters, lr=SGD_RATE, momentum=0.9)
 
     layers = [source, encoder, target, decoder, output]
-    assert_same_curve(recorder, layers, loss_of, optimiser, dtype)
+    assert_same_curve(recorder, layers, loss_of, optimizer, dtype)

@@ -176,10 +176,10 @@ def test_online(k1, k2, rng):
     """Parameters change between windows; the states stay those that came by."""
     model, twin = make("LSTM"), make("LSTM")
     x, targets = rng.standard_normal((B, T, I)), rng.standard_normal((B, T, K))
-    optimiser = bptt.SGD(model.modules, learning_rate=0.01)
+    optimizer = bptt.SGD(model.modules, learning_rate=0.01)
     expected = by_definition(twin, x, targets, k1, k2)
     for window in bptt.truncated_bptt(model, x, Squares(targets), k1, k2):
-        optimiser.step(window.gradients)
+        optimizer.step(window.gradients)
         loss, gradients = next(expected)
         assert window.loss == pytest.approx(loss, rel=1e-9)
         for module, by_name in zip(twin.modules, gradients, strict=True):

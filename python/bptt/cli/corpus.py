@@ -9,18 +9,18 @@ LONGEST = 32
 """Letters of the longest word that counts as one; beyond are data, not words."""
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Return `text` in lower case, with every accented letter as one character (NFC)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of `text` in their order, normalised.
+    """Return the words of `text` in their order, normalized.
 
     A word is a run of 2 to `LONGEST` letters. Names of programs, as ``x2`` and ``__init__``, and
     contractions, as ``don't``, are left out whole, not cut into letters that are no words.
     """
-    runs = (run.strip("'’") for run in re.findall(r"[\w'’]+", normalise(text)))
+    runs = (run.strip("'’") for run in re.findall(r"[\w'’]+", normalize(text)))
     return [run for run in runs if run.isalpha() and 2 <= len(run) <= LONGEST]
 
 

@@ -19,7 +19,7 @@ from bptt.cli.arguments import (
     require,
     seed,
 )
-from bptt.cli.corpus import LONGEST, normalise, python_documentation, words_of
+from bptt.cli.corpus import LONGEST, normalize, python_documentation, words_of
 from bptt.cli.numpy_comparison import compare_apart
 from bptt.cli.readers import TEXT, read_text
 from bptt.cli.schema import LANGUAGE, Form
@@ -201,7 +201,7 @@ def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str])
     """Return the prompts to show, all of them made of letters that were learned."""
     if given is None:
         return default
-    prompts = [normalise(prompt) for prompt in given]
+    prompts = [normalize(prompt) for prompt in given]
     for prompt in prompts:
         if not prompt:
             raise CommandError("argument --prompt: must have at least one letter")

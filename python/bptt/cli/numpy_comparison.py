@@ -71,7 +71,7 @@ class Compiled:
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
         self._chain = Sequential(*model.decoder_.modules.values())
         self.modules = model.decoder_.modules
-        self._optimiser = Adam(list(self.modules.values()), learning_rate=learning_rate)
+        self._optimizer = Adam(list(self.modules.values()), learning_rate=learning_rate)
 
     def gradients(self, words: Words) -> list[Gradients]:
         """Return the gradients of the mean loss of a character, one for each module."""
@@ -83,7 +83,7 @@ class Compiled:
         """Learn from some words."""
         gradients = self.gradients(words)
         clip_by_global_norm(gradients, MAX_NORM)
-        self._optimiser.step(gradients)
+        self._optimizer.step(gradients)
 
 
 class NumpyTwin:

@@ -1,6 +1,6 @@
 """Pictures of what the diagnostics found, with matplotlib, which only this file needs.
 
-Lines have the colours of M. Okabe and K. Ito (2008), Color universal design, and differ in their
+Lines have the colors of M. Okabe and K. Ito (2008), Color universal design, and differ in their
 dashes too; maps have cividis, of J. Nuñez, C. Anderton and R. Renslow (2018), Optimizing colormaps
 with consideration for color vision deficiency. Text grows with the axes: the same call makes a
 slide or a picture in a narrow column. Every function draws into `ax`, or into a figure of its own,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bptt.diagnostics.saliency import Saliency
     from bptt.diagnostics.verdict import Verdict
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 _MAP = "cividis"
 _DECADES = 12  # that a map of positive numbers shows
@@ -172,7 +172,7 @@ def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = N
         vmax=high,
         extent=(0.5, steps + 0.5, units + 0.5, 0.5),
     )
-    _colour_bar(ax, image, scale)
+    _color_bar(ax, image, scale)
     _whole_numbers(ax.yaxis)
     return _tokens(ax, trace.tokens)
 
@@ -181,7 +181,7 @@ def plot_saliency(saliency: Saliency, ax: Axes | None = None) -> Axes:
     """Draw how much the output would change with the input of every step."""
     ax = _axes(ax)
     norms = saliency.norms
-    ax.bar(_steps(len(norms)), norms, width=0.8, color=COLOURS[0])
+    ax.bar(_steps(len(norms)), norms, width=0.8, color=COLORS[0])
     ax.set_ylim(bottom=0)
     at = "" if saliency.step is None else f" at step {saliency.step + 1}"
     output = saliency.output
@@ -210,7 +210,7 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
     if np.isfinite(held_out).any():
         losses.append(("validation", held_out))
         best = int(np.nanargmin(held_out))
-        ax.plot(epochs[best], held_out[best], "o", color=COLOURS[1], label="lowest validation")
+        ax.plot(epochs[best], held_out[best], "o", color=COLORS[1], label="lowest validation")
     for i, (name, values) in enumerate(losses):
         _line(ax, epochs, values, name, i)
     every = np.concatenate([values[np.isfinite(values)] for _, values in losses])
@@ -262,9 +262,9 @@ def _describe(ax: Axes, title: str, x: str, y: str) -> None:
 
 
 def _line(ax: Axes, x: NDArray[Any], y: NDArray[Any], label: str, i: int) -> None:
-    colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+    color, dash = COLORS[i % len(COLORS)], DASHES[i % len(DASHES)]
     marker = "o" if len(x) == 1 else ""  # a point is no line
-    ax.plot(x, y, dash, marker=marker, color=colour, label=label, linewidth=1.8)
+    ax.plot(x, y, dash, marker=marker, color=color, label=label, linewidth=1.8)
 
 
 def _legend(ax: Axes, wanted: bool) -> Axes:
@@ -303,13 +303,13 @@ def _map(ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True) -> 
         origin="upper" if downwards else "lower",
         extent=(0.5, columns + 0.5, *ends),
     )
-    _colour_bar(ax, image, label, extend="min" if (positive < low).any() else "neither")
+    _color_bar(ax, image, label, extend="min" if (positive < low).any() else "neither")
     _whole_numbers(ax.xaxis)
     _whole_numbers(ax.yaxis)
     return ax
 
 
-def _colour_bar(ax: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
+def _color_bar(ax: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
     size = _text_size(ax)
     bar = ax.figure.colorbar(image, ax=ax, extend=extend)
     bar.set_label(label, fontsize=size)
@@ -343,7 +343,7 @@ def _tokens(ax: Axes, tokens: Sequence[object] | None) -> Axes:
     room = 0.87 * ax.bbox.width / len(shown)  # pixels, as are the extents
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     widths, heights = [[getattr(box, side) for box in boxes] for side in ("width", "height")]
-    widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two neighbours
+    widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two neighbors
     level, turned = min(1.0, room / widest), min(1.0, room / max(heights))
     if level * size >= _SMALLEST_TEXT:
         ax.tick_params(axis="x", labelsize=level * size)

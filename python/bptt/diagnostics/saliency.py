@@ -44,7 +44,7 @@ def saliency(
 ) -> Saliency:
     """Return the gradient of one output with respect to the input of every step.
 
-    K. Simonyan, A. Vedaldi and A. Zisserman (2014), Deep inside convolutional networks: visualising
+    K. Simonyan, A. Vedaldi and A. Zisserman (2014), Deep inside convolutional networks: visualizing
     image classification models and saliency maps.
 
     Parameters

@@ -104,7 +104,7 @@ class Writer:
     decoder: Decoder
     condition: Linear | Embedding | None = None
     label_smoothing: float = 0.0
-    checkpoint_every: int | None = None
+    recompute_every: int | None = None
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -120,7 +120,7 @@ class Writer:
             batch.tokens,
             lengths=batch.lengths,
             state=state,
-            checkpoint_every=self.checkpoint_every,
+            recompute_every=self.recompute_every,
         )
         loss = self.loss(run.output, batch)
         d = run.backward(loss.gradient)

@@ -25,10 +25,10 @@ from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.recurrent import GRU, LSTM, RNN
 from bptt.nn.sequential import Sequential
-from bptt.optim.optimizers import Optimiser
+from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
 from bptt.training.history import History
-from bptt.training.loop import Training, TrainingOptions, make_optimiser, train
+from bptt.training.loop import Training, TrainingOptions, make_optimizer, train
 
 try:
     from sklearn.base import BaseEstimator
@@ -47,7 +47,7 @@ CELLS: dict[str, tuple[Callable[..., Recurrent], dict[str, Any]]] = {
 }
 _MOST_SEED = 2**31 - 1
 # Parameters that may differ when training is resumed.
-_FREE = ("epochs", "verbose", "callbacks", "checkpoint", "checkpoint_updates", "optimiser")
+_FREE = ("epochs", "verbose", "callbacks", "checkpoint_path", "save_every", "optimizer")
 
 _Self = TypeVar("_Self", bound="SequenceEstimator")
 
@@ -81,8 +81,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     epochs, batch_size : int
         Passes over the data, and sequences of a minibatch. Minibatches hold sequences of about
         the same length, so that little is padded.
-    optimiser : "adam", "adamw", "sgd", "rmsprop" or a function
-        A function takes the list of modules and returns an `Optimiser`.
+    optimizer : "adam", "adamw", "sgd", "rmsprop" or a function
+        A function takes the list of modules and returns an `Optimizer`.
     learning_rate : float
     schedule : Schedule, optional
         What the learning rate is multiplied with as training goes on.
@@ -90,7 +90,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         Bounds of the gradients' common norm, and of each of their elements.
     accumulate : int
         Minibatches whose gradients make one update.
-    checkpoint_every : int, optional
+    recompute_every : int, optional
         Keep the state of every so many steps only, and compute the steps between again in
         backward: less memory for long sequences, the same bits. Not with ``bidirectional=True``.
     validation_fraction : float
@@ -105,11 +105,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         See `bptt.training`.
     verbose : bool
         Whether to show progress (with tqdm).
-    checkpoint : path, optional
-        File that is written after every epoch, and every `checkpoint_updates` updates, so that
+    checkpoint_path : path, optional
+        File that is written after every epoch, and every `save_every` updates, so that
         ``fit(.., resume=True)`` goes on where training was interrupted, with the same result, bit
         for bit. Needs an integer `random_state`.
-    checkpoint_updates : int, optional
+    save_every : int, optional
     random_state : int, RandomState or None
         Of initial weights, order of the data and dropout.
     """
@@ -125,21 +125,21 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     scale: bool = False
     epochs: int = 20
     batch_size: int = 32
-    optimiser: str | Callable[[list[Module]], Optimiser] = "adam"
+    optimizer: str | Callable[[list[Module]], Optimizer] = "adam"
     learning_rate: float = 0.003
     schedule: Schedule | None = None
     clip_norm: float | None = 1.0
     clip_value: float | None = None
     accumulate: int = 1
-    checkpoint_every: int | None = None
+    recompute_every: int | None = None
     validation_fraction: float = 0.0
     patience: int | None = None
     min_delta: float = 0.0
     dtype: str = "float32"
     callbacks: Sequence[object] = ()
     verbose: bool = False
-    checkpoint: str | os.PathLike[str] | None = None
-    checkpoint_updates: int | None = None
+    checkpoint_path: str | os.PathLike[str] | None = None
+    save_every: int | None = None
     random_state: int | np.random.RandomState | None = None
 
     @property
@@ -180,7 +180,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         validation : tuple (X, y) or (X, y, lengths), optional
             Sequences to watch, instead of a part of X.
         resume : bool
-            Whether to go on from the file `checkpoint`, if there is one.
+            Whether to go on from the file `checkpoint_path`, if there is one.
 
         Returns
         -------
@@ -202,17 +202,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if held_out is None and self.validation_fraction:
             data, held_out = data.split(self.validation_fraction, seeds)
         learner = self._learner()
-        self._optimiser = make_optimiser(self.optimiser, learner.modules, self.learning_rate)
+        self._optimizer = make_optimizer(self.optimizer, learner.modules, self.learning_rate)
         train(
             learner,
             data,
             options=self._options(),
-            optimiser=self._optimiser,
+            optimizer=self._optimizer,
             seed=int(seeds.integers(_MOST_SEED)),
             validation=held_out,
             callbacks=[_KeepHistory(self), *self.callbacks],
-            checkpoint=self.checkpoint,
-            checkpoint_updates=self.checkpoint_updates,
+            checkpoint_path=self.checkpoint_path,
+            save_every=self.save_every,
             resume=resume,
             about={
                 name: repr(value)
@@ -230,7 +230,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         **first: Any,
     ) -> _Self:
-        """Learn from some more sequences: one epoch, with the optimiser as it was left.
+        """Learn from some more sequences: one epoch, with the optimizer as it was left.
 
         Arguments and errors are those of `fit`. What the first call learns about the data
         (vocabulary, number of features, classes) stays; a classifier's and a tagger's first call
@@ -242,14 +242,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             self._seeds_left = self._seeds()
             self._begin(X, y, lengths, self._seeds_left, **first)
             modules = self._learner().modules
-            self._optimiser = make_optimiser(self.optimiser, modules, self.learning_rate)
+            self._optimizer = make_optimizer(self.optimizer, modules, self.learning_rate)
             self.history_ = History()
         data = self._data(X, y, lengths, sample_weight)
         self.history_ += train(
             self._learner(),
             data,
             options=self._options(epochs=1, patience=None),
-            optimiser=self._optimiser,
+            optimizer=self._optimizer,
             seed=len(self.history_),
             callbacks=self.callbacks,
         )
@@ -260,7 +260,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
         """Write the fitted estimator to one safetensors file, whole or not at all.
 
-        It is all there: what `fit` has learned, the parameters, the history, and what the optimiser
+        It is all there: what `fit` has learned, the parameters, the history, and what the optimizer
         remembers, so that `partial_fit` goes on as if nothing had happened. Callbacks are not.
 
         Parameters
@@ -274,7 +274,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         sklearn.exceptions.NotFittedError
             If it has not been fitted.
         TypeError
-            If a parameter does not fit JSON: an optimiser, or a schedule, that is a function.
+            If a parameter does not fit JSON: an optimizer, or a schedule, that is a function.
         ImportError
             If safetensors is not installed.
         """
@@ -301,7 +301,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     # ---- what subclasses build on
 
     def _check_parameters(self) -> None:
-        """Check what no module, optimiser or loop checks later.
+        """Check what no module, optimizer or loop checks later.
 
         Raises
         ------
@@ -313,9 +313,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         checks.fraction("dropout", self.dropout)
         checks.fraction("validation_fraction", self.validation_fraction)
         checks.dtype("dtype", self.dtype)
-        if self.checkpoint is not None and not isinstance(self.random_state, (int, np.integer)):
+        if self.checkpoint_path is not None and not isinstance(
+            self.random_state, (int, np.integer)
+        ):
             raise ValueError(
-                f"checkpoint needs random_state, an integer, got {self.random_state!r}: "
+                f"checkpoint_path needs random_state, an integer, got {self.random_state!r}: "
                 "without it nothing could go on in the same way"
             )
 

@@ -227,7 +227,7 @@ class EncoderDecoder(SequenceEstimator):
 
     def _learner(self) -> Translator:
         return Translator(
-            self.network_, self.scheduled_sampling, self.label_smoothing, self.checkpoint_every
+            self.network_, self.scheduled_sampling, self.label_smoothing, self.recompute_every
         )
 
     def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> PairData:

@@ -179,7 +179,7 @@ class SequenceGenerator(WritingEstimator):
         self.decoder_ = Decoder(**parts)
 
     def _learner(self) -> Writer:
-        return Writer(self.decoder_, self.condition_, self.label_smoothing, self.checkpoint_every)
+        return Writer(self.decoder_, self.condition_, self.label_smoothing, self.recompute_every)
 
     def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> TokenData:
         condition = self._condition(X)

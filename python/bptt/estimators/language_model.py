@@ -248,7 +248,7 @@ class LanguageModel(WritingEstimator):
         k1, k2 = pair
         if checks.integer("k2", k2) < checks.integer("k1", k1):
             raise ValueError(f"truncate must be (k1, k2) with k2 >= k1 = {k1}, got k2 = {k2}")
-        for name in ("validation_fraction", "checkpoint_every"):
+        for name in ("validation_fraction", "recompute_every"):
             if getattr(self, name):
                 raise ValueError(f"truncate needs {name} to be left out, got {getattr(self, name)}")
 
@@ -258,7 +258,7 @@ class LanguageModel(WritingEstimator):
         return StreamWriter(self._writer(), *self.truncate)
 
     def _writer(self) -> Writer:
-        return Writer(self.decoder_, None, self.label_smoothing, self.checkpoint_every)
+        return Writer(self.decoder_, None, self.label_smoothing, self.recompute_every)
 
     def _data(
         self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None

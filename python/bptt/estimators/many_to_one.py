@@ -51,7 +51,7 @@ class _ManyToOne(SequenceEstimator):
 
     def _learner(self) -> Supervised:
         return Supervised(
-            self.model_, self._loss, self._metric, _total_weight, self.checkpoint_every
+            self.model_, self._loss, self._metric, _total_weight, self.recompute_every
         )
 
     def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> SequenceData:

@@ -1,6 +1,6 @@
 """Estimators in files: one safetensors file holds all there is of one, and its class.
 
-Tensors ``module/parameter`` and ``optimiser/slot``; in the header, as JSON, the parameters, what
+Tensors ``module/parameter`` and ``optimizer/slot``; in the header, as JSON, the parameters, what
 `fit` has learned, the history, the state of the modules' generators, and the caller's metadata.
 """
 
@@ -15,7 +15,7 @@ from bptt._core.tensor_files import read_file, write_file
 from bptt.nn.serialization import pack_modules, unpack_modules
 from bptt.optim import schedules
 from bptt.training.history import History
-from bptt.training.options import make_optimiser
+from bptt.training.options import make_optimizer
 
 if TYPE_CHECKING:
     from bptt.estimators.base import SequenceEstimator
@@ -65,8 +65,8 @@ def write_estimator(
     """Do what `SequenceEstimator.save` says."""
     modules = estimator._learner().modules
     tensors, description = pack_modules(modules)
-    for slot, array in estimator._optimiser.state().items():
-        tensors[f"optimiser/{slot}"] = array
+    for slot, array in estimator._optimizer.state().items():
+        tensors[f"optimizer/{slot}"] = array
     header = {
         "format": _FORMAT,
         "estimator": type(estimator).__name__,
@@ -97,8 +97,8 @@ def read_estimator(
         modules = dict(estimator._learner().modules)
         for name, module in modules.items():
             module._random.bit_generator.state = header["generators"][name]
-        estimator._optimiser = make_optimiser(estimator.optimiser, modules, estimator.learning_rate)
-        estimator._optimiser.restore({k.partition("/")[2]: v for k, v in tensors.items()})
+        estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
+        estimator._optimizer.restore({k.partition("/")[2]: v for k, v in tensors.items()})
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     return estimator
@@ -119,11 +119,11 @@ def _class_of(name: str, kind: type[SequenceEstimator] | None) -> type[SequenceE
 def _parameters(estimator: SequenceEstimator) -> dict[str, Any]:
     """The arguments of the constructor, fit for JSON."""
     parameters = estimator.get_params(deep=False)
-    if callable(estimator.optimiser):
-        raise TypeError("save needs an optimiser that is given by its name, got a function")
+    if callable(estimator.optimizer):
+        raise TypeError("save needs an optimizer that is given by its name, got a function")
     if estimator.schedule is not None:
         parameters["schedule"] = schedules.to_dict(estimator.schedule)
     if not isinstance(estimator.random_state, int):
         parameters["random_state"] = None
-    path = estimator.checkpoint
-    return {**parameters, "callbacks": [], "checkpoint": None if path is None else str(path)}
+    path = estimator.checkpoint_path
+    return {**parameters, "callbacks": [], "checkpoint_path": None if path is None else str(path)}

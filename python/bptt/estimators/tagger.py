@@ -123,7 +123,7 @@ class SequenceTagger(SequenceEstimator):
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
     def _learner(self) -> Supervised | Feedback:
-        how = (self._loss, self._metric, _total_weight, self.checkpoint_every)
+        how = (self._loss, self._metric, _total_weight, self.recompute_every)
         if self.feedback:
             return Feedback(self._embedding, self.model_, *how)
         return Supervised(self.model_, *how)

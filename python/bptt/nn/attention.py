@@ -15,7 +15,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, padding_of, without_padding
 from bptt._core.loader import kernels
-from bptt.nn import initializers as initialisers
+from bptt.nn import initializers as initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
@@ -99,10 +99,10 @@ class Attention(Module):
             "weight_score": (rows,),
         }
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         for parameter in parameters.values():
             rows, columns = np.atleast_2d(parameter).shape
-            values = initialisers.glorot_uniform(self._random, 1, rows, columns)
+            values = initializers.glorot_uniform(self._random, 1, rows, columns)
             parameter[...] = values.reshape(parameter.shape)
 
     def __call__(

@@ -135,7 +135,7 @@ class Decoder:
         state: State | None = None,
         memory: FloatArray | None = None,
         memory_lengths: Ids | None = None,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
     ) -> DecoderRun:
         """Run over whole sequences that are known (teacher forcing), ready to go backward.
 
@@ -151,7 +151,7 @@ class Decoder:
             What attention sees; needed with attention, and only then.
         memory_lengths : integer array (B,), optional
             Number of steps of each memory, in [0, T]. All T by default.
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             Keep the states of every so many steps only: see `RNN.forward`.
 
         Returns
@@ -172,7 +172,7 @@ class Decoder:
             runs["embedding"] = self.embedding.forward(tokens, lengths=lengths)
             x = runs["embedding"].output
         runs["recurrent"] = self.recurrent.forward(
-            x, lengths=lengths, state=state, checkpoint_every=checkpoint_every
+            x, lengths=lengths, state=state, recompute_every=recompute_every
         )
         y = runs["recurrent"].output
         if self.attention is not None and memory is not None:

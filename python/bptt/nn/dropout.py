@@ -51,7 +51,7 @@ class Dropout(Module):
     def _shapes(self) -> Shapes:
         return {}
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         pass
 
     def __call__(self, x: FloatArray) -> FloatArray:

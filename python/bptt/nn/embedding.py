@@ -71,7 +71,7 @@ class Embedding(Module):
             )
         }
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         weight = parameters["weight"]
         weight[...] = self._random.standard_normal(weight.shape) / math.sqrt(self.embedding_dim)
 

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.loader import kernels
-from bptt.nn import initializers as initialisers
+from bptt.nn import initializers as initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
@@ -66,8 +66,8 @@ class Linear(Module):
         weight = {"weight": (rows, ("in_features", self.in_features))}
         return {**weight, "bias": (rows,)} if self.bias else weight
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
-        parameters["weight"][...] = initialisers.glorot_uniform(
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
+        parameters["weight"][...] = initializers.glorot_uniform(
             self._random, 1, self.out_features, self.in_features
         )
 

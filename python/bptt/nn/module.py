@@ -1,6 +1,6 @@
 """What every module is made of: named parameters in one flat array, and their gradients.
 
-One flat array a module is all that the kernels, the optimisers and the clipping ever see. A reader
+One flat array a module is all that the kernels, the optimizers and the clipping ever see. A reader
 sees read-only views of it by name. Every change goes through `Module._changing`, which gives the
 module a new version, so that weights packed from an older version are never used again.
 """
@@ -125,7 +125,7 @@ class Module(NamedArrays):
 
     `module[name]` and `module.parameters` show the parameters as read-only arrays. They change by
     assignment, `module[name] = array`, which copies `array` in after checking its dtype and shape,
-    and through an optimiser; in no other way.
+    and through an optimizer; in no other way.
     """
 
     dtype: np.dtype[np.floating[Any]]
@@ -143,13 +143,13 @@ class Module(NamedArrays):
         self._views = self._make_views()
         self._random = np.random.default_rng(self.seed)
         with self._changing() as flat:
-            self._initialise(self._layout.views(flat))
+            self._initialize(self._layout.views(flat))
 
     def _shapes(self) -> Shapes:
         """Return name -> shape of every parameter, in the order of the flat array."""
         raise NotImplementedError
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         """Fill the writable `parameters`, which are 0, with their first values."""
         raise NotImplementedError
 

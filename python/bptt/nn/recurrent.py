@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from bptt._core import checks
 from bptt._core.checks import Dimension, FloatArray
 from bptt._core.loader import kernels
-from bptt.nn import initializers as initialisers
+from bptt.nn import initializers as initializers
 from bptt.nn.module import Module, Shapes
 from bptt.nn.run import LSTMState, Run, StateT, as_state
 
@@ -103,7 +103,7 @@ class _Recurrent(Module, Generic[StateT]):
         *,
         lengths: NDArray[np.integer[Any]] | None = None,
         state: StateT | None = None,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
     ) -> Run[StateT]:
         """Run over whole sequences and keep what `Run.backward` needs: training, with dropout.
 
@@ -112,7 +112,7 @@ class _Recurrent(Module, Generic[StateT]):
 
         Parameters
         ----------
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             k: keep the states of every k-th step only; `Run.backward` computes again what lies
             between. Beside input and output, memory is then that of T/k + k steps instead of T,
             least with k near √T, for the time of one more inference. All results are the same, bit
@@ -124,10 +124,10 @@ class _Recurrent(Module, Generic[StateT]):
             If a bidirectional layer is to have checkpoints: its second direction begins at the end.
         """
         every = 0
-        if checkpoint_every is not None:
-            every = min(checks.integer("checkpoint_every", checkpoint_every), sys.maxsize)
+        if recompute_every is not None:
+            every = min(checks.integer("recompute_every", recompute_every), sys.maxsize)
             if self.bidirectional:
-                rule = "checkpoint_every needs a layer with bidirectional=False"
+                rule = "recompute_every needs a layer with bidirectional=False"
                 raise ValueError(f"{rule}, got bidirectional=True")
         network = self._network(True)
         drops = self.dropout and self.num_layers > 1
@@ -221,8 +221,8 @@ class _Recurrent(Module, Generic[StateT]):
             columns = ("output_size", self.output_size)
         return shapes
 
-    def _initialise(self, parameters: Mapping[str, FloatArray]) -> None:
-        initialisers.recurrent(parameters, self._gates, self.hidden_size, self._random)
+    def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
+        initializers.recurrent(parameters, self._gates, self.hidden_size, self._random)
 
 
 class RNN(_Recurrent[FloatArray]):

@@ -41,7 +41,7 @@ class Run(Generic[StateT]):
 
     Everything in it belongs to the moment of `forward`: if the layer's parameters change before
     `backward`, the gradients are still those at the parameters of the forward pass. With
-    ``checkpoint_every``, each of `backward`, `gates` and `cells` runs forward once more.
+    ``recompute_every``, each of `backward`, `gates` and `cells` runs forward once more.
 
     Attributes
     ----------

@@ -114,7 +114,7 @@ class EncoderDecoderNetwork:
         token_lengths: Lengths,
         forced: NDArray[np.bool_] | None = None,
         *,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
     ) -> EncoderDecoderRun:
         """Read the sources and write every next token, given those before: training.
 
@@ -129,14 +129,14 @@ class EncoderDecoderNetwork:
             Which of the tokens go in; the others are replaced by what the network itself finds the
             likeliest there, given what went in before. The first always goes in. By default all
             do: teacher forcing.
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             See `RNN.forward`.
 
         Returns
         -------
         EncoderDecoderRun
         """
-        encoded = self.encoder.forward(x, lengths=lengths, checkpoint_every=checkpoint_every)
+        encoded = self.encoder.forward(x, lengths=lengths, recompute_every=recompute_every)
         (state,) = encoded.state
         crossed = None if self.bridge is None else self.bridge.forward(state)
         memory = self._memory(state if crossed is None else crossed.state, encoded.output, lengths)
@@ -146,7 +146,7 @@ class EncoderDecoderNetwork:
             tokens,
             lengths=token_lengths,
             state=memory.state,
-            checkpoint_every=checkpoint_every,
+            recompute_every=recompute_every,
             **memory.of_decoder(),
         )
         return EncoderDecoderRun(encoded, crossed, decoded, tokens)

@@ -60,10 +60,10 @@ class Sequential:
     Examples
     --------
     >>> model = Sequential(Embedding(100, 16), LSTM(16, 32), Linear(32, 2), pool="last")
-    >>> optimiser = Adam(model.modules)
+    >>> optimizer = Adam(model.modules)
     >>> run = model.forward(ids, lengths=lengths)
     >>> loss = softmax_cross_entropy(run.output, classes)
-    >>> optimiser.step(run.backward(loss.gradient).modules)
+    >>> optimizer.step(run.backward(loss.gradient).modules)
     """
 
     modules: tuple[Module, ...]
@@ -134,7 +134,7 @@ class Sequential:
         *,
         lengths: Lengths | None = None,
         state: Sequence[State | None] | None = None,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
     ) -> SequentialRun:
         """Run over whole sequences and keep what `SequentialRun.backward` needs: training.
 
@@ -143,7 +143,7 @@ class Sequential:
 
         Parameters
         ----------
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             k: recurrent layers keep the states of every k-th step only, and compute again what lies
             between, as their `forward` says. Not with bidirectional layers.
         """
@@ -153,7 +153,7 @@ class Sequential:
         def train(module: Any, value: Any, initial: State | None) -> _Applied:
             arguments = _arguments(module, lengths, initial)
             if isinstance(module, _RECURRENT):
-                arguments["checkpoint_every"] = checkpoint_every
+                arguments["recompute_every"] = recompute_every
             run = module.forward(value, **arguments)
             runs.append(run)
             return run.output, getattr(run, "state", None)

@@ -27,7 +27,7 @@ class SequentialGradients:
     """Gradients of a loss with respect to everything that a `Sequential` reads."""
 
     modules: list[Gradients]
-    """Of each module's parameters, in the order of the modules: what an optimiser takes."""
+    """Of each module's parameters, in the order of the modules: what an optimizer takes."""
     input: FloatArray | None
     """Of x, in its shape; None if it was token ids, or nobody asked for it."""
     state: States

@@ -1,4 +1,4 @@
-"""Optimisers: thin, because a module's parameters are one flat array.
+"""Optimizers: thin, because a module's parameters are one flat array.
 
 Each walks parameters, gradients and its own state side by side, in one kernel call a module.
 """
@@ -19,8 +19,8 @@ from bptt.nn.module import Gradients, Module, as_list
 _NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
 
 
-class Optimiser:
-    """What the optimisers share: modules, learning rate, state and all checks.
+class Optimizer:
+    """What the optimizers share: modules, learning rate, state and all checks.
 
     The state is a flat array a module in every slot, and the number of updates.
     """
@@ -95,7 +95,7 @@ class Optimiser:
         dict
             Copies of the state's arrays: ``"updates"``, int64 of shape (1,), the number of steps
             so far; ``"learning_rate"``, float64 of shape (1,); and ``"slot/i"``, of the dtype and
-            the number of parameters of module number i, for every slot that the optimiser has, as
+            the number of parameters of module number i, for every slot that the optimizer has, as
             ``"velocity/0"``.
         """
         return {
@@ -110,7 +110,7 @@ class Optimiser:
         Parameters
         ----------
         state : mapping
-            From an optimiser of the same kind, of modules of the same sizes. Copied.
+            From an optimizer of the same kind, of modules of the same sizes. Copied.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Optimiser:
         raise NotImplementedError
 
 
-class SGD(Optimiser):
+class SGD(Optimizer):
     """Stochastic gradient descent: v ← μ v + g; p ← p − η v.
 
     The momentum has the form of PyTorch, where the learning rate η is outside v. Without momentum,
@@ -199,7 +199,7 @@ class SGD(Optimiser):
         )
 
 
-class RMSProp(Optimiser):
+class RMSProp(Optimizer):
     """RMSProp: s ← ρ s + (1−ρ) g²; p ← p − η g / (√s + ε).
 
     T. Tieleman and G. Hinton (2012), Neural networks for machine learning, lecture 6.5, in the form
@@ -253,7 +253,7 @@ class RMSProp(Optimiser):
         )
 
 
-class Adam(Optimiser):
+class Adam(Optimizer):
     """Adam: m ← β₁ m + (1−β₁) g; v ← β₂ v + (1−β₂) g²; p ← p − η m̂ / (√v̂ + ε).
 
     m̂ = m / (1−β₁ᵗ) and v̂ = v / (1−β₂ᵗ) at step t: D. Kingma and J. Ba (2015), Adam: a method for

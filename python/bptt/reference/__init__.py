@@ -10,7 +10,7 @@ It needs nothing but NumPy, and no layer or kernel uses it. Where to read:
 `merges`              how the two directions of a layer become one output
 `layers`              directions, dropout, stacked layers: `forward` and `backward`
 `head`                output layer and softmax cross-entropy
-`optimisers`          SGD, Adam, gradient clipping
+`optimizers`          SGD, Adam, gradient clipping
 ====================  ======================================================================
 
 Lecture names are used throughout. B batch, T steps, I inputs, H hidden units, G gates:

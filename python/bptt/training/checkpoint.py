@@ -1,6 +1,6 @@
 """The checkpoint of a training: all that decides how it goes on, in one safetensors file.
 
-Tensors ``modules/name/parameter``, ``best/name/parameter`` and ``optimiser/slot``. In the header,
+Tensors ``modules/name/parameter``, ``best/name/parameter`` and ``optimizer/slot``. In the header,
 as JSON: history, position in the epoch, generators of the modules, and a description of the
 training, so that no other one is resumed from it.
 """
@@ -52,10 +52,12 @@ class TrainingFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], training: Training) -> None:
-        need_safetensors("checkpoint")
-        self._path = as_path(path, "checkpoint")
+        need_safetensors("checkpoint_path")
+        self._path = as_path(path, "checkpoint_path")
         if not self._path.parent.is_dir():
-            raise FileNotFoundError(f"checkpoint must be in a directory that exists, got {path}")
+            raise FileNotFoundError(
+                f"checkpoint_path must be in a directory that exists, got {path}"
+            )
         remove_leftovers(self._path)
         self._training = training
         self._described = _describe(training)
@@ -72,8 +74,8 @@ class TrainingFile:
             best = module._layout.views(training.best[name])
             tensors |= {f"modules/{name}/{key}": array for key, array in module._views.items()}
             tensors |= {f"best/{name}/{key}": array for key, array in best.items()}
-        for slot, array in training.optimiser.state().items():
-            tensors[f"optimiser/{slot}"] = array
+        for slot, array in training.optimizer.state().items():
+            tensors[f"optimizer/{slot}"] = array
         sums = asdict(training.sums)
         header = {
             "format": _FORMAT,
@@ -107,8 +109,8 @@ class TrainingFile:
             batch, updates = (checks.integer(key, header[key], 0) for key in ("batch", "updates"))
             sums = {f.name: header["sums"][f.name] for f in fields(training.sums)}
             generators = {name: _generator_state(header["generators"][name]) for name in modules}
-            slots = {key: array for key, array in tensors.items() if key.startswith("optimiser/")}
-            training.optimiser.restore({key.partition("/")[2]: a for key, a in slots.items()})
+            slots = {key: array for key, array in tensors.items() if key.startswith("optimizer/")}
+            training.optimizer.restore({key.partition("/")[2]: a for key, a in slots.items()})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"cannot resume {self._path}: {error}") from error
         for name, module in modules.items():
@@ -147,7 +149,7 @@ def _describe(training: Training) -> dict[str, str]:
         **training.about,
         **options,
         "seed": str(training.seed),
-        "optimiser": repr(training.optimiser),
+        "optimizer": repr(training.optimizer),
         "modules": ", ".join(f"{name}: {module}" for name, module in training.modules.items()),
         "data": _digest(training.data),
         "validation": "none" if validation is None else _digest(validation),

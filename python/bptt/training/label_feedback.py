@@ -29,7 +29,7 @@ class Feedback:
     loss_of: LossOf
     metric_of: MetricOf
     weight_of: WeightOf
-    checkpoint_every: int | None = None
+    recompute_every: int | None = None
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -49,7 +49,7 @@ class Feedback:
         run = self.chain.forward(
             self._with_labels(x, batch.y),
             lengths=batch.lengths,
-            checkpoint_every=self.checkpoint_every,
+            recompute_every=self.recompute_every,
         )
         loss = self.loss_of(run.output, batch)
         d = run.backward(loss.gradient)

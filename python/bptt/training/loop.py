@@ -23,23 +23,23 @@ from bptt._core.checks import FloatArray
 from bptt.data import batching
 from bptt.nn.module import Gradients
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
-from bptt.optim.optimizers import Optimiser
+from bptt.optim.optimizers import Optimizer
 from bptt.training.checkpoint import TrainingFile
 from bptt.training.history import Epoch, History
-from bptt.training.options import OptimiserOf, TrainingOptions, make_optimiser
+from bptt.training.options import OptimizerOf, TrainingOptions, make_optimizer
 from bptt.training.progress import Progress
 from bptt.training.protocols import Data, Learner, OrderedData, Score, Step
 
 __all__ = [
     "Data",
     "Learner",
-    "OptimiserOf",
+    "OptimizerOf",
     "OrderedData",
     "Score",
     "Step",
     "Training",
     "TrainingOptions",
-    "make_optimiser",
+    "make_optimizer",
     "train",
 ]
 
@@ -51,12 +51,12 @@ def train(
     data: Data,
     *,
     options: TrainingOptions,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     seed: int,
     validation: Data | None = None,
     callbacks: Sequence[object] = (),
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_updates: int | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    save_every: int | None = None,
     resume: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> History:
@@ -72,7 +72,7 @@ def train(
     data : Data
         What to learn from.
     options : TrainingOptions
-    optimiser : Optimiser
+    optimizer : Optimizer
         Of the learner's modules, in their order. It keeps what it remembers of earlier steps.
     seed : int
         Of the order of the data, >= 0.
@@ -81,9 +81,9 @@ def train(
     callbacks : sequence of objects
         Each may have the methods ``on_train_begin``, ``on_batch_end`` (after an update),
         ``on_epoch_end`` and ``on_train_end`` (unless interrupted), which get the `Training`.
-    checkpoint : path, optional
+    checkpoint_path : path, optional
         A file that is written after every epoch, and from which training can be resumed.
-    checkpoint_updates : int, optional
+    save_every : int, optional
         Write the file after every so many updates, too; not with `OrderedData`.
     resume : bool
         Whether to go on from the file, if there is one; else it will be replaced. A training that
@@ -107,12 +107,12 @@ def train(
     ImportError
         If there is to be a checkpoint, and safetensors is not installed.
     """
-    training = Training(learner, data, options, optimiser, seed, validation, callbacks, about)
-    if checkpoint is None and (resume or checkpoint_updates is not None):
-        name = "resume=True" if resume else "checkpoint_updates"
-        raise ValueError(f"{name} needs a file as checkpoint, got checkpoint=None")
-    if checkpoint is not None:
-        training.keep(checkpoint, checkpoint_updates, resume=checks.flag("resume", resume))
+    training = Training(learner, data, options, optimizer, seed, validation, callbacks, about)
+    if checkpoint_path is None and (resume or save_every is not None):
+        name = "resume=True" if resume else "save_every"
+        raise ValueError(f"{name} needs a file as checkpoint_path, got checkpoint_path=None")
+    if checkpoint_path is not None:
+        training.keep(checkpoint_path, save_every, resume=checks.flag("resume", resume))
     training.run()
     return training.history
 
@@ -145,7 +145,7 @@ class Training:
 
     Attributes
     ----------
-    learner, data, options, optimiser, seed, validation, callbacks, about
+    learner, data, options, optimizer, seed, validation, callbacks, about
         What `train` was called with.
     history : History
         The whole epochs so far.
@@ -162,7 +162,7 @@ class Training:
         learner: Learner,
         data: Data,
         options: TrainingOptions,
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         seed: int,
         validation: Data | None = None,
         callbacks: Sequence[object] = (),
@@ -171,7 +171,7 @@ class Training:
         self.learner = learner
         self.data = data
         self.options = options
-        self.optimiser = optimiser
+        self.optimizer = optimizer
         self.seed = checks.integer("seed", seed, 0)
         self.validation = validation
         self.callbacks = tuple(callbacks)
@@ -180,9 +180,9 @@ class Training:
             if given is not None and not len(given.lengths):
                 raise ValueError(f"{name} must have one sequence at least, got none")
         self.modules = dict(learner.modules)
-        if [id(module) for module in self.modules.values()] != list(map(id, optimiser._modules)):
+        if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):
             rule = "of the learner's modules, in their order"
-            raise ValueError(f"optimiser must be {rule}, got one of {list(optimiser._modules)}")
+            raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
 
         self.history = History()
         self.batch, self.updates = 0, 0
@@ -190,7 +190,7 @@ class Training:
         self.metric: float | None = None
         self.sums = Sums()
         self.best = self._snapshot()
-        self.base_rate = optimiser.learning_rate
+        self.base_rate = optimizer.learning_rate
         self._stopping = False
         self._file: TrainingFile | None = None
         self._file_updates = 0
@@ -208,7 +208,7 @@ class Training:
         self, path: str | os.PathLike[str], updates: int | None = None, *, resume: bool = False
     ) -> None:
         """Write a checkpoint after every epoch and every so many updates; begin from it."""
-        self._file_updates = 0 if updates is None else checks.integer("checkpoint_updates", updates)
+        self._file_updates = 0 if updates is None else checks.integer("save_every", updates)
         self._file = TrainingFile(path, self)
         if isinstance(self.data, OrderedData):
             self._file_updates = 0  # the file does not hold what is carried between batches
@@ -225,7 +225,7 @@ class Training:
             self._go_back()
             raise
         finally:
-            self.optimiser.learning_rate = self.base_rate
+            self.optimizer.learning_rate = self.base_rate
         if self.options.patience is not None:
             self._go_back()
         self._tell("on_train_end")
@@ -244,7 +244,7 @@ class Training:
                 group = order[self.batch : self.batch + options.accumulate]
                 if options.schedule is not None:
                     factor = options.schedule(self.updates, updates, losses)
-                    self.optimiser.learning_rate = self.base_rate * factor
+                    self.optimizer.learning_rate = self.base_rate * factor
                 self._update(group)
                 self.sums.seconds = time.perf_counter() - start
                 loss, metric = self.sums.means()
@@ -266,12 +266,12 @@ class Training:
         return batching.shuffled(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]]) -> None:
-        """Learn from some minibatches, with one step of the optimiser."""
+        """Learn from some minibatches, with one step of the optimizer."""
         gradients = self._gradients(group)
         norm = self._clip(gradients)
         if not math.isfinite(norm):
             raise self._not_finite("norm of the gradients", norm)
-        self.optimiser.step(gradients)
+        self.optimizer.step(gradients)
         self.gradient_norm = norm
         self.sums.norm += norm
         self.updates += 1
@@ -317,7 +317,7 @@ class Training:
                 metric,
                 *judged,
                 gradient_norm=self.sums.norm / updates,
-                learning_rate=self.optimiser.learning_rate,
+                learning_rate=self.optimizer.learning_rate,
                 seconds=time.perf_counter() - start,
             )
         )

@@ -1,4 +1,4 @@
-"""How to train: options and optimisers by name."""
+"""How to train: options and optimizers by name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 from bptt._core import checks
 from bptt.nn.module import Module
-from bptt.optim.optimizers import SGD, Adam, AdamW, Optimiser, RMSProp
+from bptt.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
 from bptt.optim.schedules import Schedule
 from bptt.training.progress import bar_class
 
-OptimiserOf: TypeAlias = str | Callable[[list[Module]], Optimiser]
+OptimizerOf: TypeAlias = str | Callable[[list[Module]], Optimizer]
 
-_OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
+_OPTIMISERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
     "rmsprop": RMSProp,
@@ -22,10 +22,10 @@ _OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
 }
 
 
-def make_optimiser(
-    kind: OptimiserOf, modules: Mapping[str, Module], learning_rate: float
-) -> Optimiser:
-    """Make an optimiser of all `modules`.
+def make_optimizer(
+    kind: OptimizerOf, modules: Mapping[str, Module], learning_rate: float
+) -> Optimizer:
+    """Make an optimizer of all `modules`.
 
     Parameters
     ----------
@@ -37,16 +37,16 @@ def make_optimiser(
     Raises
     ------
     TypeError, ValueError
-        If there is no such optimiser, or the function returns something else.
+        If there is no such optimizer, or the function returns something else.
     """
     chosen = list(modules.values())
     if not callable(kind):
-        return _OPTIMISERS[checks.one_of(*_OPTIMISERS)("optimiser", kind)](
+        return _OPTIMISERS[checks.one_of(*_OPTIMISERS)("optimizer", kind)](
             chosen, learning_rate=learning_rate
         )
     made = kind(chosen)
-    if not isinstance(made, Optimiser):
-        raise TypeError(f"optimiser must return an Optimiser, got {type(made).__name__}")
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"optimizer must return an Optimizer, got {type(made).__name__}")
     return made
 
 
@@ -61,7 +61,7 @@ class TrainingOptions:
     batch_size : int
         Sequences of a minibatch.
     schedule : Schedule, optional
-        What the optimiser's learning rate is multiplied with, see `bptt.schedules`.
+        What the optimizer's learning rate is multiplied with, see `bptt.schedules`.
     clip_norm : float, optional
         To which the common norm of all gradients is clipped.
     clip_value : float, optional

@@ -64,7 +64,7 @@ class Translator:
     network: EncoderDecoderNetwork
     sampling: float = 0.0
     label_smoothing: float = 0.0
-    checkpoint_every: int | None = None
+    recompute_every: int | None = None
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -80,7 +80,7 @@ class Translator:
             targets.tokens,
             targets.lengths,
             self._forced(targets),
-            checkpoint_every=self.checkpoint_every,
+            recompute_every=self.recompute_every,
         )
         loss = self._writer.loss(run.output, targets)
         gradients = run.backward(loss.gradient)

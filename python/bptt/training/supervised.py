@@ -93,7 +93,7 @@ class Supervised:
     loss_of: LossOf
     metric_of: MetricOf
     weight_of: WeightOf
-    checkpoint_every: int | None = None
+    recompute_every: int | None = None
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -103,7 +103,7 @@ class Supervised:
     def gradients(self, batch: Batch) -> Step:
         """Return the mean loss of a batch and its gradients."""
         run = self.model.forward(
-            batch.x, lengths=batch.lengths, checkpoint_every=self.checkpoint_every
+            batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
         loss = self.loss_of(run.output, batch)
         return Step(

@@ -30,7 +30,7 @@ class Window:
     output: FloatArray
     """Of the new steps, (B, steps, K)."""
     gradients: list[Gradients]
-    """Of each module: what an optimiser takes."""
+    """Of each module: what an optimizer takes."""
     state: States
     """After the last step: to go on with."""
 
@@ -92,7 +92,7 @@ def truncated_bptt(
     ...     return softmax_cross_entropy(output, targets[:, steps], reduction="mean")
     >>> for window in truncated_bptt(model, ids, loss_of, k1=50, k2=100):
     ...     clip_by_global_norm(window.gradients, 1.0)
-    ...     optimiser.step(window.gradients)
+    ...     optimizer.step(window.gradients)
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model must be a Sequential, got {type(model).__name__}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,14 +18,7 @@ def use_kernels(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Layers must be made afterwards: packed weights belong to the kernels that packed them.
     """
-    kernels = loader.load(isa)
-    users = [
-        module
-        for name, module in sys.modules.items()
-        if name.startswith("bptt.") and getattr(module, "kernels", None) is loader.kernels
-    ]
-    for module in users:
-        monkeypatch.setattr(module, "kernels", kernels)
+    monkeypatch.setattr(loader, "kernels", loader.load(isa))
 
 
 def arrays_of(state: State | None) -> tuple[Array, ...]:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt._loss_inputs import LossArguments, Rows
 
 
@@ -81,7 +80,7 @@ def softmax_cross_entropy(
         q = given.values(targets)
         _check_probabilities(q)
         return Loss(*given.loss(_cross_entropy, (1.0 - smoothing) * q + smoothing / q.shape[-1]))
-    value, gradient = kernels.softmax_cross_entropy(
+    value, gradient = loader.kernels.softmax_cross_entropy(
         given.output, given.ids(targets), given.weights, smoothing, given.divisor
     )
     return Loss(value, given.layout.restore(gradient))

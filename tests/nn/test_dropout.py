@@ -72,7 +72,7 @@ def test_drops_as_often_as_asked(rate):
 def test_keys_next_to_each_other_drop_differently():
     x = np.ones(50_000, np.float32)
     keys = (0, 1, 2, 1 << 32, (1 << 63) - 1)
-    masks = np.stack([bptt.dropout.kernels.dropout(x, 0.5, key) == 0 for key in keys])
+    masks = np.stack([bptt._core.loader.kernels.dropout(x, 0.5, key) == 0 for key in keys])
     together = np.corrcoef(masks)[np.triu_indices(len(masks), 1)]
     assert np.abs(together).max() < 5 / math.sqrt(x.size)
 

@@ -15,7 +15,7 @@ import pytest
 
 import bptt
 from bptt import reference
-from bptt._core.loader import kernels
+from bptt._core import loader
 
 MODULES = [
     pytest.param(kind, arguments, id=name)
@@ -75,7 +75,7 @@ def test_names_and_shapes(cell, kind, options, merge, bidirectional):
     layer = kind(3, 4, **common, **options)
     expected = reference.parameter_shapes(cell, input_size=3, hidden_size=4, **common)
     assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
-    assert layer._flat.size == kernels.parameter_count(cell, 3, 4, 3, bidirectional, merge)
+    assert layer._flat.size == loader.kernels.parameter_count(cell, 3, 4, 3, bidirectional, merge)
     assert layer.output_size == (8 if bidirectional and merge == "concat" else 4)
 
 
@@ -182,23 +182,23 @@ def test_every_change_reaches_every_call(kind, rng):
 
 
 def test_parameters_changed_while_being_packed_are_packed_again(lstm, x, monkeypatch):
-    pack = kernels.pack
+    pack = loader.kernels.pack
 
     def slow_pack(*arguments):
         network = pack(*arguments)
-        monkeypatch.setattr(kernels, "pack", pack)
+        monkeypatch.setattr(loader.kernels, "pack", pack)
         lstm["bias_l0"] = np.ones(16)  # as another thread might do
         return network
 
-    monkeypatch.setattr(kernels, "pack", slow_pack)
+    monkeypatch.setattr(loader.kernels, "pack", slow_pack)
     lstm(x)
     np.testing.assert_array_equal(lstm(x)[0], copy.deepcopy(lstm)(x)[0])
 
 
 def test_packs_once_a_version(lstm, x, monkeypatch):
     packs = []
-    pack = kernels.pack
-    monkeypatch.setattr(kernels, "pack", lambda *a: packs.append(a[-1]) or pack(*a))
+    pack = loader.kernels.pack
+    monkeypatch.setattr(loader.kernels, "pack", lambda *a: packs.append(a[-1]) or pack(*a))
     lstm(x)
     lstm(x)
     lstm.forward(x)

@@ -391,13 +391,13 @@ def test_run_belongs_to_its_forward(rng):
 def test_nothing_in_vain(rng, monkeypatch):
     """The gradient of the last state goes in as such; nothing is computed of what nobody sees."""
     given_to_kernel = []
-    kernel = bptt.run.kernels.backward
+    kernel = bptt._core.loader.kernels.backward
 
     def spy(network, saved, x, y, d_output, d_state, *flags):
         given_to_kernel.append((d_output is not None, d_state is not None))
         return kernel(network, saved, x, y, d_output, d_state, *flags)
 
-    monkeypatch.setattr(bptt.run.kernels, "backward", spy)
+    monkeypatch.setattr(bptt._core.loader.kernels, "backward", spy)
     layers = bptt.LSTM(2, 3, **F8), bptt.GRU(3, 3, **F8), bptt.Linear(3, 2, **F8)
     x = rng.standard_normal((4, 5, 2))
     d_state = states(bptt.Sequential(*layers), 4, rng)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bptt._core import _cpu
-from bptt._core.loader import built, kernels
+from bptt._core import _cpu, loader
 from bptt._core.threads import get_num_threads
 
 
@@ -23,7 +22,7 @@ def config() -> dict[str, str | int | list[str]]:
         ``isa`` (the instruction set in use), ``isas_built`` and ``isas_supported`` (lists: what
         this installation has and what the CPU can run), ``threads`` (int: how many a call may use).
     """
-    kernel_config = kernels.config()
+    kernel_config = loader.kernels.config()
     return {
         "version": version("bptt"),
         "python": platform.python_version(),
@@ -32,7 +31,7 @@ def config() -> dict[str, str | int | list[str]]:
         "compiler": kernel_config["compiler"],
         "processor": _processor(),
         "isa": kernel_config["isa"],
-        "isas_built": list(built()),
+        "isas_built": list(loader.built()),
         "isas_supported": _cpu.supported(),
         "threads": get_num_threads(),
     }

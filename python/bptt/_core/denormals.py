@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bptt._core import checks
-from bptt._core.loader import kernels
+from bptt._core import checks, loader
 
 
 def set_flush_denormals(flush: bool) -> None:
@@ -24,9 +23,9 @@ def set_flush_denormals(flush: bool) -> None:
     TypeError
         If `flush` is not a bool.
     """
-    kernels.set_flush_denormals(checks.flag("flush", flush))
+    loader.kernels.set_flush_denormals(checks.flag("flush", flush))
 
 
 def get_flush_denormals() -> bool:
     """Return whether denormal numbers count as 0 inside calls of this package."""
-    return kernels.flushes_denormals()
+    return loader.kernels.flushes_denormals()

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
-from bptt._core import checks
-from bptt._core.loader import kernels
+from bptt._core import checks, loader
 
 
 def set_num_threads(n: int | None) -> None:
@@ -27,12 +26,12 @@ def set_num_threads(n: int | None) -> None:
     TypeError, ValueError
         If `n` is not an integer, or not in [1, 1024].
     """
-    kernels.set_thread_limit(_DEFAULT if n is None else _checked(n))
+    loader.kernels.set_thread_limit(_DEFAULT if n is None else _checked(n))
 
 
 def get_num_threads() -> int:
     """Return how many threads a call of this thread may use."""
-    return kernels.thread_limit()
+    return loader.kernels.thread_limit()
 
 
 def threads(n: int) -> AbstractContextManager[None]:
@@ -53,11 +52,11 @@ def threads(n: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def _limited(n: int) -> Iterator[None]:
-    before = kernels.set_own_thread_limit(n)
+    before = loader.kernels.set_own_thread_limit(n)
     try:
         yield
     finally:
-        kernels.set_own_thread_limit(before)
+        loader.kernels.set_own_thread_limit(before)
 
 
 def _checked(n: int) -> int:

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, padding_of, without_padding
-from bptt._core.loader import kernels
 from bptt.nn import initializers as initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
@@ -278,7 +277,7 @@ class _Additive:
         def project_back(x: FloatArray, d_projected: FloatArray, name: str) -> FloatArray:
             rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (x, d_projected))
             weight, d_weight = self._parameters[name], d_parameters[name]
-            d_x: Any = kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
+            d_x: Any = loader.kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
             return d_x.reshape(x.shape)  # type: ignore[no-any-return]
 
         return (
@@ -288,7 +287,7 @@ class _Additive:
 
 
 def _project(x: FloatArray, weight: FloatArray) -> FloatArray:
-    y: FloatArray = kernels.linear_forward(x.reshape(-1, x.shape[-1]), weight, None)
+    y: FloatArray = loader.kernels.linear_forward(x.reshape(-1, x.shape[-1]), weight, None)
     return y.reshape(*x.shape[:-1], len(weight))
 
 

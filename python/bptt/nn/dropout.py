@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
@@ -121,5 +120,5 @@ class DropoutRun:
     def _drop(self, values: FloatArray) -> FloatArray:
         if not self._rate:
             return values
-        dropped: FloatArray = kernels.dropout(values, self._rate, self._key)
+        dropped: FloatArray = loader.kernels.dropout(values, self._rate, self._key)
         return dropped

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
@@ -103,7 +102,7 @@ class Embedding(Module):
             If an id or a length is out of its range, or there are `lengths` but no steps.
         """
         sequences = _as_sequences(ids, lengths)
-        y: FloatArray = kernels.embedding_forward(self["weight"], sequences, lengths)
+        y: FloatArray = loader.kernels.embedding_forward(self["weight"], sequences, lengths)
         return y.reshape(*ids.shape, self.embedding_dim)
 
     def forward(
@@ -170,7 +169,7 @@ class EmbeddingRun:
         flat = np.empty(self._layout.size, self._layout.dtype)
         ids, lengths, d = self._in_steps(d_output)
         sequences = _as_sequences(ids, lengths)
-        kernels.embedding_backward(
+        loader.kernels.embedding_backward(
             sequences,
             lengths,
             d.reshape(*sequences.shape, d.shape[-1]),

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt.nn import initializers as initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
@@ -96,7 +95,7 @@ class Linear(Module):
             raise ValueError(f"x must have shape {rule}, got {x.shape}")
         rows = x.reshape(-1, self.in_features)
         bias = self["bias"] if self.bias else None
-        y: FloatArray = kernels.linear_forward(rows, self["weight"], bias)
+        y: FloatArray = loader.kernels.linear_forward(rows, self["weight"], bias)
         return y.reshape(*x.shape[:-1], self.out_features)
 
     def forward(self, x: FloatArray) -> LinearRun:
@@ -154,7 +153,7 @@ class LinearRun:
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         d = self._layout.views(flat)
-        d_x: FloatArray | None = kernels.linear_backward(
+        d_x: FloatArray | None = loader.kernels.linear_backward(
             self._x.reshape(-1, columns),
             self._weight,
             d_output.reshape(-1, features),

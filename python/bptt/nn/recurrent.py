@@ -13,9 +13,8 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import Dimension, FloatArray
-from bptt._core.loader import kernels
 from bptt.nn import initializers as initializers
 from bptt.nn.module import Module, Shapes
 from bptt.nn.run import LSTMState, Run, StateT, as_state
@@ -94,7 +93,7 @@ class _Recurrent(Module, Generic[StateT]):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
-        y, h, c, _ = kernels.forward(self._network(False), x, lengths, state, False, 0, 0)
+        y, h, c, _ = loader.kernels.forward(self._network(False), x, lengths, state, False, 0, 0)
         return y, as_state(h, c)
 
     def forward(
@@ -132,7 +131,7 @@ class _Recurrent(Module, Generic[StateT]):
         network = self._network(True)
         drops = self.dropout and self.num_layers > 1
         key = int(self._random.integers(1 << 63)) if drops else 0
-        y, h, c, saved = kernels.forward(network, x, lengths, state, True, key, every)
+        y, h, c, saved = loader.kernels.forward(network, x, lengths, state, True, key, every)
         return Run(self, (network, saved, x.view()), y, as_state(h, c))
 
     def step(
@@ -173,7 +172,7 @@ class _Recurrent(Module, Generic[StateT]):
         version, _, network = self._packed
         if version != self._version:
             network = self._network(False)
-        result: tuple[FloatArray, StateT] = kernels.step(network, x_t, state, out, LSTMState)
+        result: tuple[FloatArray, StateT] = loader.kernels.step(network, x_t, state, out, LSTMState)
         return result
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,7 +187,7 @@ class _Recurrent(Module, Generic[StateT]):
         if version == self._version and for_training >= training:
             return network
         version = self._version  # read before the parameters: see Module._changing
-        network = kernels.pack(
+        network = loader.kernels.pack(
             self._cell,
             self.activation,
             self._config.get("gate_activation", "sigmoid"),

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt.nn.module import Gradients, StepGradients
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class Run(Generic[StateT]):
         input = checks.flag("input", input)
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
-        d_input, d_h, d_c, flat, hidden_steps, cell_steps = kernels.backward(
+        d_input, d_h, d_c, flat, hidden_steps, cell_steps = loader.kernels.backward(
             network, saved, x, self.output, d_output, d_state, steps, input
         )
         if not retain:
@@ -144,7 +143,9 @@ class Run(Generic[StateT]):
         kept = self._of_layer("gates", layer, reverse)
         if self._layer._cell == "rnn":
             return {}
-        columns = kernels.gates(*kept, layer, reverse)  # and W_n h + b_hn, if the reset comes after
+        columns = loader.kernels.gates(
+            *kept, layer, reverse
+        )  # and W_n h + b_hn, if the reset comes after
         return dict(zip(self._layer._gates, columns, strict=False))
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
@@ -159,7 +160,7 @@ class Run(Generic[StateT]):
         """
         if self._layer._cell != "lstm":
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
-        return kernels.cells(*self._of_layer("cells", layer, reverse), layer, reverse)
+        return loader.kernels.cells(*self._of_layer("cells", layer, reverse), layer, reverse)
 
     def dropout_mask(self, layer: int = 0) -> FloatArray:
         """Return what the output of `layer` was multiplied with, (B, T, output_size).
@@ -176,7 +177,7 @@ class Run(Generic[StateT]):
         network, saved, _ = self._of_layer("dropout_mask", layer, False)
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
             raise ValueError(f"dropout_mask needs dropout after layer {layer} of {self._layer}")
-        return kernels.dropout_mask(network, saved, layer)
+        return loader.kernels.dropout_mask(network, saved, layer)
 
     def release(self) -> None:
         """Free what forward kept. `output` and `state` stay."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bptt._core import checks
-from bptt._core.loader import kernels
+from bptt._core import checks, loader
 from bptt.nn.module import Gradients, as_list
 
 
@@ -28,7 +27,7 @@ def clip_by_value(gradients: Gradients | Sequence[Gradients], limit: float) -> N
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("limit", limit)
     for gradient in chosen:
-        kernels.clip(gradient._flat, bound)
+        loader.kernels.clip(gradient._flat, bound)
 
 
 def clip_by_global_norm(gradients: Gradients | Sequence[Gradients], max_norm: float) -> float:
@@ -57,8 +56,8 @@ def clip_by_global_norm(gradients: Gradients | Sequence[Gradients], max_norm: fl
     """
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("max_norm", max_norm)
-    norm = math.sqrt(sum(kernels.sum_of_squares(gradient._flat) for gradient in chosen))
+    norm = math.sqrt(sum(loader.kernels.sum_of_squares(gradient._flat) for gradient in chosen))
     if bound < norm < math.inf:
         for gradient in chosen:
-            kernels.scale(gradient._flat, bound / norm)
+            loader.kernels.scale(gradient._flat, bound / norm)
     return norm

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.loader import kernels
 from bptt.nn.module import Gradients, Module, as_list
 
 _NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
@@ -188,7 +187,7 @@ class SGD(Optimizer):
         return self._momentum
 
     def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
-        kernels.sgd_step(
+        loader.kernels.sgd_step(
             parameters,
             gradient,
             slots[0] if slots else None,
@@ -241,7 +240,7 @@ class RMSProp(Optimizer):
 
     def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
         mean_square, *velocity = slots
-        kernels.rmsprop_step(
+        loader.kernels.rmsprop_step(
             parameters,
             gradient,
             mean_square,
@@ -292,7 +291,7 @@ class Adam(Optimizer):
 
     def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
         first_moment, second_moment = slots
-        kernels.adam_step(
+        loader.kernels.adam_step(
             parameters,
             gradient,
             first_moment,

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import SequenceTagger
+from bptt.metrics import Span, likeliest_labels, span_f1, spans
 from bptt.optim.schedules import CosineDecay
-from bptt.spans import Span, likeliest_labels, span_f1, spans
 from examples._common import Example, Options, Report
 from examples._data import own_file, package_file
 from examples._tagged import Rows, Tagged, divided, read

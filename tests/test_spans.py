@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bptt.spans import likeliest_labels, span_f1, spans
+from bptt.metrics import likeliest_labels, span_f1, spans
 
 CLASSES = ["B-loc", "B-per", "I-loc", "I-per", "O"]
 

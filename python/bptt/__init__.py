@@ -28,8 +28,7 @@ from bptt.losses import (
 )
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding
-from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
 from bptt.nn.recurrent import GRU, LSTM, RNN

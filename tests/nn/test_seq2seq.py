@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from bptt import GRU, LSTM, RNN, Linear
 from bptt.nn.attention import Attention
-from bptt.nn.bridge import Bridge
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
-from bptt.nn.seq2seq import EncoderDecoderNetwork
+from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork
 from bptt.nn.sequential import Sequential
 
 WORDS, HIDDEN = 5, 3

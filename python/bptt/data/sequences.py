@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data.flattening import count_features, count_ids, flat_features, flat_ids
-from bptt.data.inputs import KINDS, read
+from bptt.data.inputs import KINDS, count_features, count_ids, flat_features, flat_ids, read
 from bptt.data.scaling import Scaling
 from bptt.data.vocabulary import UNKNOWN, Vocabulary
 from bptt.data.word_features import affixes_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt.diagnostics.float64_copies import RECURRENT, chain_twin, in_float64, twin
-from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.embedding import EmbeddingBag
 from bptt.nn.sequential import Sequential
 
 

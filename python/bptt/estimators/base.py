@@ -19,8 +19,7 @@ from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators.persistence import read_estimator, write_estimator
 from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding
-from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.recurrent import GRU, LSTM, RNN

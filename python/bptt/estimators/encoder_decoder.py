@@ -17,13 +17,12 @@ from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators.autoregressive import TokenData
 from bptt.estimators.base import SequenceEstimator
 from bptt.nn.attention import Attention
-from bptt.nn.bridge import Bridge
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.seq2seq import EncoderDecoderNetwork, Memory
+from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, Memory
 from bptt.nn.sequential import Sequential
 from bptt.training.sequence_pairs import PairData, Translator
 from bptt.training.supervised import PREDICTED_TOGETHER

@@ -15,8 +15,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, padding_of, without_padding
 from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding
-from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.pooling import POOLS, Pooled, Recurrent, State

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from bptt._core.tensor_files import as_path, read_file, write_file
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding
-from bptt.nn.embedding_bag import EmbeddingBag
+from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.recurrent import GRU, LSTM, RNN

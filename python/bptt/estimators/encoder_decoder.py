@@ -14,7 +14,6 @@ from bptt._core.checks import FloatArray
 from bptt.data.batching import in_order
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.estimators.autoregressive import TokenData
 from bptt.estimators.base import SequenceEstimator
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder
@@ -26,6 +25,7 @@ from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, Memory
 from bptt.nn.sequential import Sequential
 from bptt.training.sequence_pairs import PairData, Translator
 from bptt.training.supervised import PREDICTED_TOGETHER
+from bptt.training.token_sequences import TokenData
 
 _LONGER = 2  # what is written may be so many times as long as the longest target
 

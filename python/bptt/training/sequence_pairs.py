@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt.data.sequences import Sequences
-from bptt.estimators.autoregressive import TokenBatch, TokenData, Writer, accuracy
 from bptt.nn.module import Module
 from bptt.nn.seq2seq import EncoderDecoderNetwork
 from bptt.training.loop import Score, Step
 from bptt.training.supervised import split_indices
+from bptt.training.token_sequences import TokenBatch, TokenData, Writer, accuracy
 
 
 @dataclass(frozen=True)

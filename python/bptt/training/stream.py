@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt.estimators.autoregressive import TokenBatch, TokenData, Writer, accuracy
 from bptt.losses import Loss
 from bptt.nn.module import Module
 from bptt.nn.pooling import State
 from bptt.nn.sequential import Sequential
 from bptt.training.loop import Score, Step
+from bptt.training.token_sequences import TokenBatch, TokenData, Writer, accuracy
 from bptt.training.truncated_bptt import Window, truncated_bptt
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from bptt._core.config import config, show_config
 from bptt._core.denormals import get_flush_denormals, set_flush_denormals
 from bptt._core.threads import get_num_threads, set_num_threads, threads
-from bptt.estimators.persistence import ESTIMATORS as _ESTIMATORS
-from bptt.estimators.persistence import load_estimator
+from bptt.estimators._persistence import ESTIMATORS as _ESTIMATORS
+from bptt.estimators._persistence import load_estimator
 from bptt.losses import (
     binary_cross_entropy,
     mean_squared_error,
@@ -39,7 +39,7 @@ from bptt.nn.serialization import load_modules, save_modules
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import SGD, Adam, AdamW, RMSProp
-from bptt.training.truncated_bptt import Window, truncated_bptt
+from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import diagnostics, reference

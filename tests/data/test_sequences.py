@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bptt
-from bptt.data.inputs import read
+from bptt.data._inputs import read
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 

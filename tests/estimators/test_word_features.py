@@ -7,8 +7,8 @@ import pytest
 
 import bptt
 from bptt import EmbeddingBag, SequenceClassifier, SequenceRegressor, SequenceTagger
+from bptt.data._word_features import affixes_of
 from bptt.data.sequences import SequenceEncoder
-from bptt.data.word_features import affixes_of
 from cases import DTYPES, dtype_id
 
 N, E = 7, 5

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import bptt
 from bptt.optim import schedules
-from bptt.training import progress
+from bptt.training import _progress as progress
 from bptt.training.history import Epoch, History
 from bptt.training.loop import Training, TrainingOptions, make_optimizer
 from learners import (

@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from bptt.cli.schema import LANGUAGE, REGRESSION
+from bptt.training._progress import bar_class
 from bptt.training.history import Epoch
 from bptt.training.loop import Training
-from bptt.training.progress import bar_class
 from bptt.training.protocols import OrderedData
 
 _LINES = 20  # at most about so many epochs get one

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data.inputs import KINDS, count_features, count_ids, flat_features, flat_ids, read
+from bptt.data._inputs import KINDS, count_features, count_ids, flat_features, flat_ids, read
+from bptt.data._word_features import affixes_of
 from bptt.data.scaling import Scaling
 from bptt.data.vocabulary import UNKNOWN, Vocabulary
-from bptt.data.word_features import affixes_of
 
 
 @dataclass(frozen=True, eq=False)

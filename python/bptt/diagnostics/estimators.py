@@ -16,8 +16,8 @@ from bptt.data.vocabulary import START
 from bptt.diagnostics.float64_copies import chain_twin, gradient_of, in_float64, twin
 from bptt.diagnostics.flow import GradientFlow, Part, flow_of, gradient_flow
 from bptt.diagnostics.probe import Inside
-from bptt.estimators.autoregressive import WritingEstimator
-from bptt.estimators.base import SequenceEstimator
+from bptt.estimators._autoregressive import WritingEstimator
+from bptt.estimators._base import SequenceEstimator
 from bptt.estimators.generator import SequenceGenerator
 from bptt.losses import Loss
 from bptt.nn.decoder import Decoder
@@ -26,9 +26,9 @@ from bptt.nn.module import Gradients
 from bptt.nn.seq2seq import EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.nn.sequential import Sequential
 from bptt.training.label_feedback import Feedback
-from bptt.training.sequence_pairs import Pairs, Translator
-from bptt.training.stream import StreamBatch
-from bptt.training.token_sequences import Writer
+from bptt.training.sequence_to_sequence import Pairs, Translator
+from bptt.training.teacher_forcing import Writer
+from bptt.training.truncated_bptt_task import StreamBatch
 
 
 def flow_of_estimator(estimator: Any, X: Any, y: Any, lengths: Any) -> GradientFlow:

@@ -28,7 +28,7 @@ from bptt.nn.sequential import Lengths, Sequential
 from bptt.nn.sequential_run import as_states
 
 if TYPE_CHECKING:
-    from bptt.estimators.base import SequenceEstimator
+    from bptt.estimators._base import SequenceEstimator
     from bptt.training.loop import Training
 
 

@@ -14,7 +14,7 @@ from bptt._core.checks import FloatArray
 from bptt.data.batching import in_order
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.estimators.base import SequenceEstimator
+from bptt.estimators._base import SequenceEstimator
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
@@ -23,9 +23,9 @@ from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, Memory
 from bptt.nn.sequential import Sequential
-from bptt.training.sequence_pairs import PairData, Translator
+from bptt.training.sequence_to_sequence import PairData, Translator
 from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.token_sequences import TokenData
+from bptt.training.teacher_forcing import TokenData
 
 _LONGER = 2  # what is written may be so many times as long as the longest target
 

@@ -16,13 +16,13 @@ from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam_search import Hypothesis
-from bptt.estimators.autoregressive import WritingEstimator, generator_of
+from bptt.estimators._autoregressive import WritingEstimator, generator_of
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.token_sequences import TokenData, Writer
+from bptt.training.teacher_forcing import TokenData, Writer
 
 Condition: TypeAlias = NDArray[Any]  # float (B, features) or ids (B,)
 

@@ -15,14 +15,14 @@ from bptt._core.checks import FloatArray
 from bptt.data import batching
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam_search import Hypothesis, reordered
-from bptt.estimators.autoregressive import WritingEstimator, generator_of
+from bptt.estimators._autoregressive import WritingEstimator, generator_of
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder, Ids
 from bptt.nn.module import Module
 from bptt.nn.pooling import State
-from bptt.training.stream import StreamData, StreamWriter
 from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.token_sequences import TokenData, Writer
+from bptt.training.teacher_forcing import TokenData, Writer
+from bptt.training.truncated_bptt_task import StreamData, StreamWriter
 
 
 @dataclass(kw_only=True, repr=False, eq=False)

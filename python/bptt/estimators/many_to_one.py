@@ -17,7 +17,7 @@ from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder
 from bptt.data.scaling import Scaling
 from bptt.data.sequences import SequenceEncoder
-from bptt.estimators.base import SequenceEstimator
+from bptt.estimators._base import SequenceEstimator
 from bptt.losses import Loss, mean_squared_error, softmax, softmax_cross_entropy
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module

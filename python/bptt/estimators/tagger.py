@@ -13,7 +13,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import SequenceEncoder
-from bptt.estimators.base import SequenceEstimator
+from bptt.estimators._base import SequenceEstimator
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.nn.embedding import Embedding
 from bptt.nn.module import Module

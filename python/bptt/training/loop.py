@@ -24,10 +24,10 @@ from bptt.data import batching
 from bptt.nn.module import Gradients
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import Optimizer
-from bptt.training.checkpoint import TrainingFile
+from bptt.training._checkpoint import TrainingFile
+from bptt.training._progress import Progress
 from bptt.training.history import Epoch, History
 from bptt.training.options import OptimizerOf, TrainingOptions, make_optimizer
-from bptt.training.progress import Progress
 from bptt.training.protocols import Data, Learner, OrderedData, Score, Step
 
 __all__ = [

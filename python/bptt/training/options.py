@@ -10,7 +10,7 @@ from bptt._core import checks
 from bptt.nn.module import Module
 from bptt.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
 from bptt.optim.schedules import Schedule
-from bptt.training.progress import bar_class
+from bptt.training._progress import bar_class
 
 OptimizerOf: TypeAlias = str | Callable[[list[Module]], Optimizer]
 

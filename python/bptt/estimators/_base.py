@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
-from bptt.estimators.persistence import read_estimator, write_estimator
+from bptt.estimators._persistence import read_estimator, write_estimator
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear

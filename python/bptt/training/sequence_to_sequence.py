@@ -15,7 +15,7 @@ from bptt.nn.module import Module
 from bptt.nn.seq2seq import EncoderDecoderNetwork
 from bptt.training.loop import Score, Step
 from bptt.training.supervised import split_indices
-from bptt.training.token_sequences import TokenBatch, TokenData, Writer, accuracy
+from bptt.training.teacher_forcing import TokenBatch, TokenData, Writer, accuracy
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bptt.training.history import History
 from bptt.training.options import make_optimizer
 
 if TYPE_CHECKING:
-    from bptt.estimators.base import SequenceEstimator
+    from bptt.estimators._base import SequenceEstimator
 
 _FORMAT = "estimator 1"
 ESTIMATORS = {  # class -> where it is, imported when a file asks for it

@@ -14,8 +14,8 @@ from bptt.nn.module import Module
 from bptt.nn.pooling import State
 from bptt.nn.sequential import Sequential
 from bptt.training.loop import Score, Step
-from bptt.training.token_sequences import TokenBatch, TokenData, Writer, accuracy
-from bptt.training.truncated_bptt import Window, truncated_bptt
+from bptt.training.teacher_forcing import TokenBatch, TokenData, Writer, accuracy
+from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 
 class StreamBatch(NamedTuple):

@@ -13,13 +13,13 @@ from bptt._core import checks
 from bptt.data import batching
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder
-from bptt.estimators.base import SequenceEstimator
+from bptt.estimators._base import SequenceEstimator
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.token_sequences import TokenData, Writer
+from bptt.training.teacher_forcing import TokenData, Writer
 
 
 @dataclass(kw_only=True, repr=False, eq=False)

@@ -1,4 +1,4 @@
-"""The README: its example runs, and shows what it says."""
+"""The README: its examples run, its output and its table of speed are true."""
 
 from __future__ import annotations
 
@@ -45,3 +45,21 @@ def test_estimator_predicts_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     assert repr(eval(code, names)) == comment
     assert (tmp_path / "moods.safetensors").exists()
     assert len(CODE) == 2
+
+
+def test_table_of_speed_is_that_of_the_results() -> None:
+    """Each line's figures are those of the stored summary."""
+    results = README.parent / "benchmarks" / "results" / "results.md"
+    stored = {}
+    for line in results.read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and re.fullmatch(
+            r"(inference|training), float32, \d threads?", cells[0]
+        ):
+            rows, best, torch, below, worst = cells[1:6]
+            name = cells[0].replace(" float32,", "")
+            stored[name] = (f"{torch} ×", f"{best} ×", f"{below} of {rows}, worst {worst} ×")
+    shown = re.findall(
+        r"^\| ((?:inference|training), .*) \|$", README.read_text("utf-8"), re.MULTILINE
+    )
+    assert {name: tuple(rest) for name, *rest in (row.split(" | ") for row in shown)} == stored

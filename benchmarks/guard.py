@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import bptt
-from bptt.cli.bench import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
+from bptt.cli.benchmark import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
 from bptt.cli.timing import Apart, environment, take_turns
 
 Figures = dict[str, float]
@@ -120,7 +120,7 @@ def instructions(profile: Iterable[str]) -> int:
 def time_ratios() -> Figures:
     """Time of each call over the time in which NumPy's product does as many operations."""
     asked = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
-    with Apart("bptt.cli.bench", threads=1) as child:
+    with Apart("bptt.cli.benchmark", threads=1) as child:
         turns = {task: (lambda task=task: child.ask([*task, "float32"])) for task in asked}
         # The fastest of the turns: it was disturbed least.
         best = {task: min(times) / task.operations for task, times in take_turns(turns, 15).items()}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.cli import bench, timing
+from bptt.cli import benchmark, timing
 from bptt.cli.main import main
 
 SMALL = ("bench", "--size", "3,2,4,5", "--rounds", "2")
@@ -29,8 +29,10 @@ GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.py"
 def _small_product(tmp_path, monkeypatch):
     """Multiply small matrices, also in other processes, and leave no file behind."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "_PRODUCT", bench.Task(bench.PRODUCT, "", bench.Size(1, 64, 64, 64)))
-    monkeypatch.setattr(bench, "_REST", 0.0)
+    monkeypatch.setattr(
+        benchmark, "_PRODUCT", benchmark.Task(benchmark.PRODUCT, "", benchmark.Size(1, 64, 64, 64))
+    )
+    monkeypatch.setattr(benchmark, "_REST", 0.0)
 
 
 def command(*arguments):
@@ -82,12 +84,12 @@ def test_json(tmp_path):
     assert result["share_of_product"] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("cell", bench.CELLS)
+@pytest.mark.parametrize("cell", benchmark.CELLS)
 def test_operations(cell):
-    size = bench.Size(7, 3, 4, 5)
-    layer = bench.CELLS[cell][2](4, 5)
+    size = benchmark.Size(7, 3, 4, 5)
+    layer = benchmark.CELLS[cell][2](4, 5)
     weights = layer["weight_ih_l0"].size + layer["weight_hh_l0"].size
-    assert bench.Task(bench.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
+    assert benchmark.Task(benchmark.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
 
 
 @pytest.mark.parametrize(
@@ -203,9 +205,9 @@ def test_environment(threads):
 
 def test_a_module_that_fails_says_why():
     with (
-        timing.Apart("bptt.cli.bench", 1) as child,
+        timing.Apart("bptt.cli.benchmark", 1) as child,
         pytest.raises(
-            RuntimeError, match=r"(?s)bptt\.cli\.bench has failed:.*KeyError: 'no such cell'"
+            RuntimeError, match=r"(?s)bptt\.cli\.benchmark has failed:.*KeyError: 'no such cell'"
         ),
     ):
         child.ask(["inference", "no such cell", [1, 1, 1, 1], "float32"])
@@ -221,9 +223,9 @@ def test_a_module_that_is_missing():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_a_module_that_is_killed():
-    with timing.Apart("bptt.cli.bench", 1) as child:
+    with timing.Apart("bptt.cli.benchmark", 1) as child:
         os.kill(child._child.pid, signal.SIGKILL)
-        with pytest.raises(MemoryError, match=r"signal 9 has ended bptt\.cli\.bench"):
+        with pytest.raises(MemoryError, match=r"signal 9 has ended bptt\.cli\.benchmark"):
             child.ask("what?")
 
 
@@ -239,7 +241,7 @@ def test_interrupted_while_a_process_starts(monkeypatch):
     popen = subprocess.Popen
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt), timing.Apart("bptt.cli.bench", 1):
+    with pytest.raises(KeyboardInterrupt), timing.Apart("bptt.cli.benchmark", 1):
         pytest.fail("it has not been interrupted")
     assert started[0].returncode is not None
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler

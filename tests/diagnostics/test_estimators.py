@@ -6,7 +6,7 @@ from sklearn.exceptions import NotFittedError
 
 import bptt
 from bptt import diagnostics
-from bptt.diagnostics import RecordFlow, estimator_flow, gate_trace, saliency
+from bptt.diagnostics import GradientFlowRecorder, estimator_flow, gate_trace, saliency
 from derivatives import assert_gradient, differences
 
 WORDS = ["abca", "cab", "bb", "acbca"]
@@ -117,7 +117,7 @@ def test_condition_and_windows():
 
 def test_record_flow_changes_nothing_and_sees_every_epoch():
     kind, own, X, y = ESTIMATORS["attention"]
-    record = RecordFlow(X[:2], y[:2])
+    record = GradientFlowRecorder(X[:2], y[:2])
     watched = kind(**{**SMALL, **own, "epochs": 3}, callbacks=[record]).fit(X, y)
     alone = kind(**{**SMALL, **own, "epochs": 3}).fit(X, y)
     assert len(record.flows) == 3
@@ -208,5 +208,9 @@ def test_wrong_arguments():
         estimator_flow(model, X)
     with pytest.raises(ValueError, match="x must have at least one step, got none"):
         gate_trace(model, "")
-    with pytest.raises(TypeError, match="RecordFlow must be a callback of an estimator's fit"):
-        model.set_params(callbacks=[RecordFlow(X, list("abba"))]).partial_fit(X, list("abba"))
+    with pytest.raises(
+        TypeError, match="GradientFlowRecorder must be a callback of an estimator's fit"
+    ):
+        model.set_params(callbacks=[GradientFlowRecorder(X, list("abba"))]).partial_fit(
+            X, list("abba")
+        )

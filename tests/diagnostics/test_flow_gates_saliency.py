@@ -343,7 +343,7 @@ def test_wrong_arguments():
 
 
 def test_results_are_drawn_by_the_functions_for_them(monkeypatch):
-    for kind in ("flow", "recorded", "jacobians", "contributions", "gates", "saliency"):
+    for kind in ("flow", "flow_history", "jacobians", "contributions", "gates", "saliency"):
         draw = lambda result, ax, kind=kind, **options: (f"plot_{kind}", result, ax, options)  # noqa: E731
         monkeypatch.setattr(diagnostics.plots, f"plot_{kind}", draw)
     lstm, x = bptt.LSTM(3, 4, seed=0), np.ones((5, 3), np.float32)
@@ -352,11 +352,13 @@ def test_results_are_drawn_by_the_functions_for_them(monkeypatch):
         "plot_jacobians": diagnostics.jacobian_products(lstm, x),
         "plot_contributions": diagnostics.contributions(lstm, x, loss),
         "plot_gates": diagnostics.gate_trace(lstm, x),
-        "plot_recorded": diagnostics.RecordFlow(x),
+        "plot_flow_history": diagnostics.GradientFlowRecorder(x),
         "plot_saliency": diagnostics.saliency(lstm, x),
     }.items():
-        assert result.plot() == (name, result, None, {})
-        assert result.plot("ax", gate="input") == (name, result, "ax", {"gate": "input"})
+        drawn = result.flows if name == "plot_flow_history" else result
+        assert result.plot("ax")[:3] == (name, drawn, "ax")
+        assert result.plot()[2] is None
+    assert diagnostics.gate_trace(lstm, x).plot(gate="input")[3] == {"gate": "input"}
 
 
 ALONE = """

@@ -51,8 +51,7 @@ def flow(**options):
 
 def recorded():
     norms = [np.logspace(-20 + epoch, 0, 40) for epoch in range(12)]
-    flows = [SimpleNamespace(names=("layer 0",), norms=(values,)) for values in norms]
-    return SimpleNamespace(flows=flows)
+    return [SimpleNamespace(names=("layer 0",), norms=(values,)) for values in norms]
 
 
 def products(cell, scale=1.0):
@@ -92,7 +91,7 @@ def history(epochs=20, held_out=True, rate=0.8):
 PICTURES = {
     "flow": lambda ax=None: plots.plot_flow(flow(), ax),
     "flow of a stack": lambda ax=None: plots.plot_flow(flow(num_layers=2, bidirectional=True), ax),
-    "recorded": lambda ax=None: plots.plot_recorded(recorded(), ax),
+    "recorded": lambda ax=None: plots.plot_flow_history(recorded(), ax),
     "vanishing": lambda ax=None: plots.plot_jacobians(rotation(0.5), ax),
     "healthy": lambda ax=None: plots.plot_jacobians(rotation(1), ax),
     "exploding": lambda ax=None: plots.plot_jacobians(rotation(1.5), ax),
@@ -168,7 +167,7 @@ def test_maps_are_the_data():
     bar = trace().plot(gate="cell").figure.axes[1]
     assert bar.get_ylabel() == "value"
     assert bar.get_ylim()[0] == -bar.get_ylim()[1]
-    (image,) = plots.plot_recorded(recorded()).images
+    (image,) = plots.plot_flow_history(recorded()).images
     assert image.get_array().shape == (12, 40)
 
 
@@ -200,9 +199,9 @@ def test_errors():
     with pytest.raises(ValueError, match=r"gate must be one of input, forget, .* got 'update'"):
         plots.plot_gates(trace(), gate="update")
     with pytest.raises(ValueError, match=r"layer must be in \[0, 1\), got 1"):
-        plots.plot_recorded(recorded(), layer=1)
+        plots.plot_flow_history(recorded(), layer=1)
     with pytest.raises(ValueError, match="at least one recorded epoch, got none"):
-        plots.plot_recorded(SimpleNamespace(flows=[]))
+        plots.plot_flow_history([])
     with pytest.raises(ValueError, match="what must be one of 'weights', 'states', got 'gates'"):
         plots.plot_contributions(contributions(), what="gates")
     with pytest.raises(TypeError, match="history must be a History, got list"):

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bptt.cli import reports as display
+from bptt.cli import demo_report as display
 from bptt.cli.arguments import (
     CommandError,
     check_output,

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bptt._core.config import config
 from bptt.cli.readers import Table, listed
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Form
+from bptt.cli.timing import cores
 
 _WIDTH = 79
 _HEAD = 9  # columns of what a line is about
+_INSTRUCTION_SETS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
 _SNIPPET = 40  # characters of a text in a command
 
 
@@ -106,3 +109,19 @@ def bar(share: float, width: int = 5) -> str:
     except UnicodeEncodeError:
         bar = "#" * round(share * width)
     return bar.ljust(width)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def instruction_set() -> str:
+    """Return the name of the instruction set of the kernels in use."""
+    isa = str(config()["isa"])
+    return _INSTRUCTION_SETS.get(isa, isa)
+
+
+def machine() -> str:
+    """Return the name of the processor and the number of cores this process may use."""
+    return f"{config()['processor']}, {count(cores(), 'core')}"

@@ -1,7 +1,7 @@
 """See what a recurrent network does: gradients over time, Jacobians, gates, saliency.
 
 =======================  ==================================================================
-`gradient_flow`          ‖∂L/∂h_t‖ at every step and layer; `estimator_flow`, `RecordFlow`
+`gradient_flow`          ‖∂L/∂h_t‖ at every step and layer; `estimator_flow`, `GradientFlowRecorder`
 `jacobian_products`      ∂s_t/∂s_k, its norm and the bound (γλ)^(t−k)
 `contributions`          how much the loss at step t teaches the state at step k
 `gate_trace`             gates and cells over a sequence, and which tokens open them
@@ -16,7 +16,8 @@ which need NumPy alone; their method `plot` needs matplotlib (``pip install 'bpt
 
 from bptt.diagnostics import plots
 from bptt.diagnostics.contributions import Contributions, contributions
-from bptt.diagnostics.flow import GradientFlow, RecordFlow, estimator_flow, gradient_flow
+from bptt.diagnostics.estimator_flow import GradientFlowRecorder, estimator_flow
+from bptt.diagnostics.flow import GradientFlow, gradient_flow
 from bptt.diagnostics.gates import GateTrace, gate_trace
 from bptt.diagnostics.jacobians import JacobianProducts, jacobian_products
 from bptt.diagnostics.saliency import Saliency, saliency
@@ -26,8 +27,8 @@ __all__ = [
     "Contributions",
     "GateTrace",
     "GradientFlow",
+    "GradientFlowRecorder",
     "JacobianProducts",
-    "RecordFlow",
     "Saliency",
     "Verdict",
     "contributions",

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics.float64_copies import LossOf, check_recurrent, gradient_of
+from bptt.diagnostics import plots
+from bptt.diagnostics._float64 import LossFunction, check_recurrent, gradient_of
+from bptt.diagnostics._single_steps import Walk
 from bptt.diagnostics.jacobians import step_jacobians
-from bptt.diagnostics.plottable import Plotted
-from bptt.diagnostics.step_runs import Walk
 from bptt.nn.pooling import Recurrent, State
 from bptt.nn.run import Run
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, eq=False)
-class Contributions(Plotted):
+class Contributions:
     """The terms of dL/dW = Σ_t Σ_k ∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W.
 
     t and k count steps from 0, as the rows of the output do; the state of an LSTM is (h, c), as
     independent parts. ∂⁺ is the immediate derivative: W moves in step k only.
     """
-
-    _drawn_by: ClassVar[str] = "plot_contributions"
 
     states: FloatArray
     """(T, T): ``states[t, k]`` is ‖∂L_t/∂s_k‖; 0 for k > t."""
@@ -55,9 +56,31 @@ class Contributions(Plotted):
         run = self._walk.forward(np.array([k]))
         return _immediate(self._walk, run, gradient)
 
+    def plot(self, ax: Axes | None = None, *, what: str = "weights") -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_contributions`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+        what : "weights" or "states"
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError, ValueError
+            If `what` is neither.
+        """
+        return plots.plot_contributions(self, ax, what=what)
+
 
 def contributions(
-    layer: Recurrent, x: NDArray[np.generic], loss_of: LossOf, *, state: State = None
+    layer: Recurrent, x: NDArray[np.generic], loss_of: LossFunction, *, state: State = None
 ) -> Contributions:
     """Return how much every step's loss learns from every step before.
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import lengths_of, padding_of
-from bptt.diagnostics.float64_copies import (
+from bptt.diagnostics import plots
+from bptt.diagnostics._float64 import (
     RECURRENT,
-    LossOf,
+    LossFunction,
     chain_twin,
     gradient_of,
     in_float64,
     norm,
     twin,
 )
-from bptt.diagnostics.plottable import Plotted
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.module import Gradients, Module
 from bptt.nn.pooling import Recurrent, State
@@ -28,15 +28,12 @@ from bptt.nn.sequential import Lengths, Sequential
 from bptt.nn.sequential_run import as_states
 
 if TYPE_CHECKING:
-    from bptt.estimators._base import SequenceEstimator
-    from bptt.training.loop import Training
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
-class GradientFlow(Plotted):
+class GradientFlow:
     """The gradient that reaches every step; all tuples have an item a layer and direction."""
-
-    _drawn_by: ClassVar[str] = "plot_flow"
 
     names: tuple[str, ...]
     """From the input up: "layer 0", "layer 0, reverse", "layer 1"."""
@@ -53,11 +50,30 @@ class GradientFlow(Plotted):
         """The worst: that of the layer in which the gradient changes most."""
         return max(self.verdicts, key=lambda verdict: verdict.severity)
 
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_flow`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return plots.plot_flow(self, ax)
+
 
 def gradient_flow(
     model: Recurrent | Sequential,
     x: NDArray[Any],
-    loss_of: LossOf,
+    loss_of: LossFunction,
     *,
     lengths: Lengths | None = None,
     state: State = None,
@@ -117,76 +133,6 @@ def gradient_flow(
 
     parts = [Part("", i, module, lengths) for i, module in enumerate(chain.modules)]
     return flow_of(parts, gradients_of, d_output, lengths)
-
-
-def estimator_flow(
-    estimator: SequenceEstimator, X: Any, y: Any = None, lengths: Any = None
-) -> GradientFlow:
-    """Return the gradient flow of a fitted estimator's own loss.
-
-    Parameters
-    ----------
-    estimator : SequenceEstimator
-        Fitted. A `LanguageModel` that learns from windows shows the first k2 steps. Encoder and
-        decoder of an `EncoderDecoder` are shown with the right tokens before (teacher forcing), the
-        encoder with what comes back through the decoder.
-    X, y, lengths
-        Some sequences, as for `fit`; all of them make one batch.
-
-    Returns
-    -------
-    GradientFlow
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no estimator, or the data are not such as it has learned from.
-    sklearn.exceptions.NotFittedError
-        If it has not been fitted.
-    """
-    from bptt.diagnostics.estimators import flow_of_estimator
-
-    return flow_of_estimator(estimator, X, y, lengths)
-
-
-@dataclass(eq=False)
-class RecordFlow(Plotted):
-    """A callback that records the gradient flow after every epoch of `fit`.
-
-    Parameters
-    ----------
-    X, y, lengths
-        Some sequences to look at, as for `fit`.
-
-    Attributes
-    ----------
-    flows : list of GradientFlow
-        One an epoch.
-
-    Examples
-    --------
-    >>> record = RecordFlow(X[:32], y[:32])
-    >>> model.set_params(callbacks=[record]).fit(X, y)
-    >>> print(record.flows[-1].verdict)
-    """
-
-    _drawn_by: ClassVar[str] = "plot_recorded"
-
-    X: Any = field(repr=False)
-    y: Any = field(default=None, repr=False)
-    lengths: Any = field(default=None, repr=False)
-    flows: list[GradientFlow] = field(default_factory=list, repr=False)
-
-    def on_train_begin(self, training: Training) -> None:
-        """Begin anew."""
-        self.flows = []
-
-    def on_epoch_end(self, training: Training) -> None:
-        """Look at the estimator as it is now."""
-        estimator = next((c.estimator for c in training.callbacks if hasattr(c, "estimator")), None)
-        if estimator is None:
-            raise TypeError("RecordFlow must be a callback of an estimator's fit")
-        self.flows.append(estimator_flow(estimator, self.X, self.y, self.lengths))
 
 
 # ---- from gradients to flow ----------------------------------------------------------------------

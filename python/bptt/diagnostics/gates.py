@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics.plottable import Plotted
-from bptt.diagnostics.probe import Inside, labels_of
+from bptt.diagnostics import plots
+from bptt.diagnostics._probe import Inside, labels_of
 from bptt.nn.pooling import Recurrent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
-class GateTrace(Plotted):
+class GateTrace:
     """Gates and cells of one layer and direction at every step of a sequence."""
-
-    _drawn_by: ClassVar[str] = "plot_gates"
 
     gates: dict[str, FloatArray]
     """Name -> (T, H). LSTM: input, forget, cell, output; GRU: reset, update, candidate."""
@@ -49,6 +50,29 @@ class GateTrace(Plotted):
             opened.setdefault(token, []).append(float(mean))
         means = {token: float(np.mean(values)) for token, values in opened.items()}
         return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+    def plot(self, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_gates`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+        gate : str, optional
+            Name in `gates`. By default "forget" of an LSTM, "update" of a GRU.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is no such gate.
+        """
+        return plots.plot_gates(self, ax, gate=gate)
 
 
 def gate_trace(

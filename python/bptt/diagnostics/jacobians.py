@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics.plottable import Plotted
-from bptt.diagnostics.step_runs import Walk, join
+from bptt.diagnostics import plots
+from bptt.diagnostics._single_steps import Walk, join
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.pooling import Recurrent, State
 from bptt.nn.recurrent import RNN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
 _ROWS = 4096  # of one call of the engine
 
 
 @dataclass(frozen=True, eq=False)
-class JacobianProducts(Plotted):
+class JacobianProducts:
     """The Jacobians of all steps of a sequence, and what their product does.
 
     s_0 is the initial state and s_t that after step t, t = 1..T; of an LSTM it is h and c side by
     side, as independent parts.
     """
-
-    _drawn_by: ClassVar[str] = "plot_jacobians"
 
     steps: FloatArray
     """(T, S, S): ``steps[t-1]`` is ∂s_t/∂s_{t−1}."""
@@ -58,6 +59,25 @@ class JacobianProducts(Plotted):
         for step in self.steps[k:t]:
             product = step @ product
         return product
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_jacobians`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return plots.plot_jacobians(self, ax)
 
 
 def jacobian_products(

@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.diagnostics._plot_data import (
+    ContributionData,
+    FlowData,
+    GateData,
+    JacobianData,
+    SaliencyData,
+)
+from bptt.diagnostics.verdict import Verdict
 from bptt.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.image import AxesImage
-
-    from bptt.diagnostics.contributions import Contributions
-    from bptt.diagnostics.flow import GradientFlow, RecordFlow
-    from bptt.diagnostics.gates import GateTrace
-    from bptt.diagnostics.jacobians import JacobianProducts
-    from bptt.diagnostics.saliency import Saliency
-    from bptt.diagnostics.verdict import Verdict
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
@@ -40,7 +41,7 @@ _DECADES = 12  # that a map of positive numbers shows
 _SMALLEST_TEXT = 5.5  # points
 
 
-def plot_flow(flow: GradientFlow, ax: Axes | None = None) -> Axes:
+def plot_flow(flow: FlowData, ax: Axes | None = None) -> Axes:
     """Draw the norm of the gradient that reaches every step, a line a layer and direction."""
     ax = _axes(ax)
     for i, (name, norms) in enumerate(zip(flow.names, flow.norms, strict=True)):
@@ -55,13 +56,13 @@ def plot_flow(flow: GradientFlow, ax: Axes | None = None) -> Axes:
     return _legend(ax, len(flow.names) > 1)
 
 
-def plot_recorded(recorded: RecordFlow, ax: Axes | None = None, *, layer: int = 0) -> Axes:
+def plot_flow_history(flows: Sequence[FlowData], ax: Axes | None = None, *, layer: int = 0) -> Axes:
     """Draw the gradient's norm at every step of every epoch as a map.
 
     Parameters
     ----------
-    recorded : RecordFlow
-        After training.
+    flows : sequence of GradientFlow
+        One per epoch: ``GradientFlowRecorder.flows``.
     ax : Axes, optional
     layer : int
         Which of the layers and directions, in the order of `GradientFlow.names`.
@@ -71,18 +72,18 @@ def plot_recorded(recorded: RecordFlow, ax: Axes | None = None, *, layer: int = 
     ValueError
         If nothing has been recorded, or there is no such layer.
     """
-    if not recorded.flows:
+    if not flows:
         raise ValueError("there must be at least one recorded epoch, got none")
-    names = recorded.flows[0].names
+    names = flows[0].names
     if checks.integer("layer", layer, 0) >= len(names):
         raise ValueError(f"layer must be in [0, {len(names)}), got {layer}")
     ax = _axes(ax)
-    norms = np.stack([flow.norms[layer] for flow in recorded.flows])
+    norms = np.stack([flow.norms[layer] for flow in flows])
     _describe(ax, f"Gradient flow while learning: {names[layer]}", "step $t$", "epoch")
     return _map(ax, norms, r"gradient $\|\partial L/\partial h_t\|$", downwards=False)
 
 
-def plot_jacobians(products: JacobianProducts, ax: Axes | None = None) -> Axes:
+def plot_jacobians(products: JacobianData, ax: Axes | None = None) -> Axes:
     """Draw the norm of ∂s_T/∂s_k for every k, and the bound (γλ)^(T−k) where there is one."""
     ax = _axes(ax)
     norms = products.norms
@@ -103,7 +104,7 @@ def plot_jacobians(products: JacobianProducts, ax: Axes | None = None) -> Axes:
 
 
 def plot_contributions(
-    contributions: Contributions, ax: Axes | None = None, *, what: str = "weights"
+    contributions: ContributionData, ax: Axes | None = None, *, what: str = "weights"
 ) -> Axes:
     """Draw the (t, k) map: what the loss at t says by way of the state at k.
 
@@ -132,7 +133,7 @@ def plot_contributions(
     return _map(ax, norms, label)
 
 
-def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
+def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
     """Draw how far one gate of every unit is open at every step, or what may be written, as a map.
 
     Parameters
@@ -177,7 +178,7 @@ def plot_gates(trace: GateTrace, ax: Axes | None = None, *, gate: str | None = N
     return _tokens(ax, trace.tokens)
 
 
-def plot_saliency(saliency: Saliency, ax: Axes | None = None) -> Axes:
+def plot_saliency(saliency: SaliencyData, ax: Axes | None = None) -> Axes:
     """Draw how much the output would change with the input of every step."""
     ax = _axes(ax)
     norms = saliency.norms

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics.plottable import Plotted
-from bptt.diagnostics.probe import Inside, labels_of
+from bptt.diagnostics import plots
+from bptt.diagnostics._probe import Inside, labels_of
 from bptt.nn.embedding import Embedding
 from bptt.nn.sequential import Sequential
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, eq=False)
-class Saliency(Plotted):
+class Saliency:
     """How much one output changes when the input of a step does."""
-
-    _drawn_by: ClassVar[str] = "plot_saliency"
 
     norms: FloatArray
     """(T,): ‖∂y/∂x_t‖."""
@@ -32,6 +33,25 @@ class Saliency(Plotted):
     """At which step y is; None if there is one output a sequence."""
     tokens: tuple[Any, ...] | None
     """What the steps are called; None if they are vectors of numbers."""
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_saliency`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return plots.plot_saliency(self, ax)
 
 
 def saliency(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.module import Module
 from bptt.nn.pooling import Recurrent, State
@@ -21,7 +22,7 @@ from bptt.nn.run import LSTMState
 from bptt.nn.sequential import Sequential
 
 RECURRENT = get_args(Recurrent)
-LossOf = Callable[[FloatArray], tuple[float, FloatArray]]
+LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _Kind = TypeVar("_Kind", bound=Module)
 
@@ -52,6 +53,11 @@ def chain_twin(model: Sequential) -> Sequential:
     return Sequential(*modules, pool=model.pool, skip_input=model.skip_input)
 
 
+def decoder_chain(decoder: Decoder) -> Sequential:
+    """Return a decoder without attention as a chain."""
+    return Sequential(*decoder.modules.values())
+
+
 def in_float64(x: Any) -> Any:
     """Return numbers in float64, and anything else, such as token ids, as it is."""
     if isinstance(x, (tuple, list)):
@@ -67,7 +73,7 @@ def check_recurrent(name: str, layer: Any) -> Recurrent:
     return result
 
 
-def gradient_of(loss_of: LossOf, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+def gradient_of(loss_of: LossFunction, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     """Return the gradient of a loss in float64; the loss sees the output in `dtype`."""
     if not callable(loss_of):
         raise TypeError(f"loss_of must be a function, got {type(loss_of).__name__}")

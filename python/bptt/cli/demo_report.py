@@ -1,4 +1,4 @@
-"""What the commands print: for people, in 80 columns."""
+"""Printed report of the demo."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bptt._core.config import config
 from bptt.cli.corpus import LONGEST
 from bptt.cli.evaluation import count_bits
-from bptt.cli.messages import bar
-from bptt.cli.timing import cores
+from bptt.cli.messages import bar, count, instruction_set, machine
 from bptt.data.vocabulary import START, STOP, UNKNOWN
 
 if TYPE_CHECKING:
-    from bptt.cli.bench import Bench, Measured
     from bptt.cli.numpy_comparison import Comparison
     from bptt.estimators.language_model import LanguageModel
 
 _SHOWN = 5  # characters of a distribution, and completions
 _STEPS = 16  # of a completion
-_INSTRUCTIONS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
 
 
 def data(source: str, learnt: Sequence[str], held_out: Sequence[str]) -> None:
@@ -47,10 +42,10 @@ def model(modules: Mapping[str, Any]) -> None:
     layer = modules["recurrent"]
     parameters = sum(p.size for module in modules.values() for p in module.parameters.values())
     print(
-        f"Model  {type(layer).__name__}, {_count(layer.num_layers, 'layer')} "
+        f"Model  {type(layer).__name__}, {count(layer.num_layers, 'layer')} "
         f"of {layer.hidden_size} hidden units, "
         f"{parameters:,} parameters\n"
-        f"       {layer.dtype}, {_instructions()} kernels"
+        f"       {layer.dtype}, {instruction_set()} kernels"
     )
 
 
@@ -99,7 +94,7 @@ def comparison(of: Comparison) -> None:
         f"Same {of.words} words of {of.length} letters (one-hot), same weights, one thread each, "
         f"in turn;\nmedians of {of.rounds} steps. "
         f"Gradients differ by {of.difference:.0e} at most, the largest is {of.largest:.0e}.\n"
-        f"{_machine()}; {_instructions()} kernels, NumPy {np.__version__}"
+        f"{machine()}; {instruction_set()} kernels, NumPy {np.__version__}"
     )
 
 
@@ -115,98 +110,6 @@ or in Python:
   from bptt import LanguageModel
   model = LanguageModel.load({str(path)!r})
   print(model.complete({prompt!r}), model.completions({prompt!r}))""")
-
-
-class MeasuringProgress:
-    """A progress bar on standard error, where it can be seen and tqdm is installed."""
-
-    def __init__(self, total: int) -> None:
-        self._bar = None
-        if sys.stderr.isatty() and find_spec("tqdm") is not None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total,
-                dynamic_ncols=True,
-                leave=False,
-                bar_format="measuring {percentage:3.0f}%|{bar}| {remaining} left",
-            )
-
-    def __enter__(self) -> MeasuringProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self) -> None:
-        """Show that one of `total` is done."""
-        if self._bar is not None:
-            self._bar.update()
-
-
-def bench(of: Bench) -> None:
-    """Print how fast the layers are."""
-    built = config()
-    print(
-        f"{_machine()}, {_instructions()} kernels\n"
-        f"bptt {built['version']} ({built['compiler']}, Eigen {built['eigen']}), "
-        f"NumPy {np.__version__}, Python {built['python']}"
-    )
-    products = [of.product(threads) for threads in of.threads]
-    rates = " and ".join(
-        f"{p.rate:.0f} GFLOP/s ±{p.spread:.0%} on {_count(p.threads, 'thread')}" for p in products
-    )
-    size = products[0].task.size.hidden
-    print(f"NumPy's product of two {size} x {size} matrices, {of.dtype}:\n  {rates}")
-    _rates(of, "inference", "Inference")
-    _rates(of, "training", "Training: forward and backward, all gradients")
-    _steps(of)
-    print(
-        f"\nMedians of {_count(of.rounds, 'turn')} of each. ±: half the distance between the "
-        "quartiles.\nGFLOP/s: of matrix products alone; %: of the rate of NumPy's product on as "
-        "many\nthreads; gain: the time on 1 thread over this one."
-    )
-
-
-def _rates(of: Bench, mode: str, title: str) -> None:
-    """Print the table of one mode: a row a cell and size, side by side every number of threads."""
-    several = len(of.threads) > 1
-    heads = "".join(f"{'on ' + _count(threads, 'thread'):^27}" for threads in of.threads)
-    print(f"\n{title}\n{'(T, B, I, H)':20}{heads}".rstrip())
-    columns = f"{'us':>10}{'±':>5}{'GFLOP/s':>8}{'%':>4}" * len(of.threads)
-    print(f"{'':20}{columns}{'gain' if several else '':>6}".rstrip())
-    for size in of.sizes:
-        print(f"({', '.join(map(str, size))})")
-        for cell in of.cells:
-            found = [of.find(mode, cell, size, threads) for threads in of.threads]
-            line = "".join(
-                f"{_microseconds(m):>10}{m.spread:5.0%}{m.rate:8.1f}{100 * of.share(m):4.0f}"
-                for m in found
-            )
-            gain = f"{found[0].median / found[-1].median:6.2f}" if several else ""
-            print(f"  {found[0].task.title:18}{line}{gain}")
-
-
-def _steps(of: Bench) -> None:
-    """Print what one step of a stream takes."""
-    found = {
-        size[2:]: [of.find("step", cell, size, 1) for cell in of.cells] for size in of.step_sizes
-    }
-    titles = "".join(f"{m.task.title:>17}" for m in next(iter(found.values())))
-    print(f"\nOne `step`, batch of 1, on 1 thread: us\n{'(I, H)':12}{titles}")
-    for size, row in found.items():
-        line = "".join(f"{_microseconds(m):>12}{f'±{m.spread:.0%}':>5}" for m in row)
-        print(f"({', '.join(map(str, size))})".ljust(12) + line)
-
-
-def _microseconds(of: Measured) -> str:
-    median = of.median * 1e6
-    return f"{median:.2f}" if median < 100 else f"{median:,.0f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _distribution(likely: Mapping[str | int, float]) -> str:
@@ -225,13 +128,3 @@ def _percent(share: float) -> str:
 
 def _shortened(word: str, width: int = 10) -> str:
     return word if len(word) <= width else ".." + word[2 - width :]
-
-
-def _instructions() -> str:
-    isa = str(config()["isa"])
-    return _INSTRUCTIONS.get(isa, isa)
-
-
-def _machine() -> str:
-    """Return the name of the processor and how many cores of it this process may use."""
-    return f"{config()['processor']}, {_count(cores(), 'core')}"

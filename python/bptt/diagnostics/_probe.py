@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.diagnostics.float64_copies import RECURRENT, chain_twin, in_float64, twin
+from bptt.data.sequences import SequenceEncoder
+from bptt.data.vocabulary import START
+from bptt.diagnostics._float64 import RECURRENT, chain_twin, decoder_chain, in_float64, twin
 from bptt.nn.embedding import EmbeddingBag
 from bptt.nn.sequential import Sequential
+from bptt.training.label_feedback import Feedback
+from bptt.training.sequence_to_sequence import Translator
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,7 @@ class Inside:
         elif isinstance(model, Sequential):
             model = chain_twin(model)
         elif hasattr(model, "_learner"):
-            from bptt.diagnostics.estimators import inside_of_estimator
-
-            return inside_of_estimator(model, x)
+            return _inside_of_estimator(model, x)
         else:
             rule = "model must be an RNN, LSTM, GRU, Sequential or an estimator"
             raise TypeError(f"{rule}, got {type(model).__name__}")
@@ -73,3 +75,47 @@ def labels_of(tokens: Sequence[Any] | None, inside: Inside) -> tuple[Any, ...] |
     if len(tokens) != steps:
         raise ValueError(f"tokens must have T = {steps} labels, got {len(tokens)}")
     return tuple(tokens)
+
+
+def _inside_of_estimator(estimator: Any, sequence: Any) -> Inside:
+    """Return the chain of an estimator in float64, and one sequence as it reads it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it reads no sequences, or the sequence is not such as it has learned from, or is empty.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    from bptt.estimators._autoregressive import WritingEstimator
+    from bptt.estimators.generator import SequenceGenerator
+
+    check_is_fitted(estimator)
+    if isinstance(estimator, SequenceGenerator):
+        raise TypeError("model must read a sequence, which a SequenceGenerator does not")
+    values = estimator._sequences([sequence], None)[0]
+    if isinstance(estimator, WritingEstimator):
+        encoder = estimator.target_encoder_
+        tokens = (START, *_tokens(encoder._encoder, sequence, values))
+        x = np.concatenate([[encoder.start], values])[np.newaxis]
+        return Inside(chain_twin(decoder_chain(estimator.decoder_)), x, tokens, encoder.tokens)
+    if not len(values):
+        raise ValueError("x must have at least one step, got none")
+    x, labels = values[np.newaxis], _tokens(estimator.encoder_, sequence, values)
+    answers = estimator.classes_.tolist() if hasattr(estimator, "classes_") else None
+    learner = estimator._learner()
+    if isinstance(learner, Translator):
+        model = learner.network.encoder
+    elif isinstance(learner, Feedback):
+        likeliest = learner.predict(x, np.array([len(values)])).argmax(axis=2)
+        model, x = learner.chain, learner._with_labels(learner._input(x), likeliest)
+    else:
+        model = learner.model
+    return Inside(chain_twin(model), in_float64(x), labels or None, answers)
+
+
+def _tokens(encoder: SequenceEncoder, sequence: Any, values: NDArray[Any]) -> tuple[Any, ...]:
+    """Return what to call the steps of a sequence: as it was written; nothing for numbers."""
+    if encoder.vocabulary is not None:
+        return tuple(encoder.cut(sequence))
+    return tuple(values.tolist()) if encoder.kind == "ids" else ()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics.float64_copies import check_recurrent, in_float64, states_of, twin
+from bptt.diagnostics._float64 import check_recurrent, in_float64, states_of, twin
 from bptt.nn.pooling import Recurrent, State
 from bptt.nn.recurrent import LSTM
 from bptt.nn.run import LSTMState, Run

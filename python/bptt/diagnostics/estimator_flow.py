@@ -1,0 +1,175 @@
+"""Gradient flow of fitted estimators, after training and after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bptt._core.checks import FloatArray
+from bptt.diagnostics import plots
+from bptt.diagnostics._float64 import decoder_chain, gradient_of, in_float64, twin
+from bptt.diagnostics.flow import GradientFlow, Part, flow_of, gradient_flow
+from bptt.losses import Loss
+from bptt.nn.dropout import Dropout
+from bptt.nn.module import Gradients
+from bptt.nn.seq2seq import EncoderDecoderNetwork, EncoderDecoderRun
+from bptt.training.label_feedback import Feedback
+from bptt.training.sequence_to_sequence import Pairs, Translator
+from bptt.training.teacher_forcing import Writer
+from bptt.training.truncated_bptt_task import StreamBatch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bptt.estimators._base import SequenceEstimator
+    from bptt.training.loop import Training
+
+
+def estimator_flow(
+    estimator: SequenceEstimator, X: Any, y: Any = None, lengths: Any = None
+) -> GradientFlow:
+    """Return the gradient flow of a fitted estimator's own loss.
+
+    Parameters
+    ----------
+    estimator : SequenceEstimator
+        Fitted. A `LanguageModel` that learns from windows shows the first k2 steps. Encoder and
+        decoder of an `EncoderDecoder` are shown with the right tokens before (teacher forcing), the
+        encoder with what comes back through the decoder.
+    X, y, lengths
+        Some sequences, as for `fit`; all of them make one batch.
+
+    Returns
+    -------
+    GradientFlow
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no estimator, or the data are not such as it has learned from.
+    sklearn.exceptions.NotFittedError
+        If it has not been fitted.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    from bptt.estimators._base import SequenceEstimator
+
+    if not isinstance(estimator, SequenceEstimator):
+        rule = "estimator must be one of this package"
+        raise TypeError(f"{rule}, got {type(estimator).__name__}")
+    check_is_fitted(estimator)
+    estimator._check_target(y)
+    data = estimator._data(X, y, lengths)
+    learner: Any = estimator._learner()
+    batch = data.batch(np.arange(len(data.lengths)))
+    if isinstance(batch, StreamBatch):  # the windows of long texts: the first k2 steps of each
+        learner, batch = learner._writer, batch.whole.part(slice(0, learner._k2))
+    if isinstance(learner, Translator):
+        return _flow_of_translator(learner, batch)
+    if isinstance(learner, Writer):
+        loss_of: Callable[[FloatArray], Loss] = partial(learner.loss, batch=batch)
+        state = learner.begin(batch.condition)
+        initial = None if state is None else (state,)
+        model = decoder_chain(learner.decoder)
+        return gradient_flow(model, batch.tokens, loss_of, lengths=batch.lengths, state=initial)
+    loss_of = partial(_loss, learner, batch)
+    if isinstance(learner, Feedback):
+        x = learner._with_labels(learner._input(batch.x), batch.y)
+        return gradient_flow(learner.chain, x, loss_of, lengths=batch.lengths)
+    return gradient_flow(learner.model, batch.x, loss_of, lengths=batch.lengths)
+
+
+@dataclass(eq=False)
+class GradientFlowRecorder:
+    """A callback that records the gradient flow after every epoch of `fit`.
+
+    Parameters
+    ----------
+    X, y, lengths
+        Some sequences to look at, as for `fit`.
+
+    Attributes
+    ----------
+    flows : list of GradientFlow
+        One an epoch.
+
+    Examples
+    --------
+    >>> record = GradientFlowRecorder(X[:32], y[:32])
+    >>> model.set_params(callbacks=[record]).fit(X, y)
+    >>> print(record.flows[-1].verdict)
+    """
+
+    X: Any = field(repr=False)
+    y: Any = field(default=None, repr=False)
+    lengths: Any = field(default=None, repr=False)
+    flows: list[GradientFlow] = field(default_factory=list, repr=False)
+
+    def on_train_begin(self, training: Training) -> None:
+        """Begin anew."""
+        self.flows = []
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Look at the estimator as it is now."""
+        estimator = next((c.estimator for c in training.callbacks if hasattr(c, "estimator")), None)
+        if estimator is None:
+            raise TypeError("GradientFlowRecorder must be a callback of an estimator's fit")
+        self.flows.append(estimator_flow(estimator, self.X, self.y, self.lengths))
+
+    def plot(self, ax: Axes | None = None, *, layer: int = 0) -> Axes:
+        """Plot with `bptt.diagnostics.plots.plot_flow_history`, whose parameters these are.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw into. By default those of a new figure.
+        layer : int
+            Index of the layer and direction in `GradientFlow.names`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If nothing has been recorded, or there is no such layer.
+        """
+        return plots.plot_flow_history(self.flows, ax, layer=layer)
+
+
+def _loss(learner: Any, batch: Any, output: FloatArray) -> Loss:
+    loss: Loss = learner.loss_of(output, batch)
+    return loss
+
+
+def _flow_of_translator(learner: Translator, batch: Pairs) -> GradientFlow:
+    """Return the flow through decoder and encoder."""
+    modules = learner.network.modules
+    network = EncoderDecoderNetwork.of(
+        {name: twin(module) for name, module in modules.items() if not isinstance(module, Dropout)}
+    )
+    targets = batch.targets
+
+    def forward() -> EncoderDecoderRun:
+        x = in_float64(batch.x)
+        return network.forward(x, batch.lengths, targets.tokens, targets.lengths)
+
+    def gradients_of(d: FloatArray) -> list[Gradients]:
+        return forward().backward(d, steps=True)
+
+    dtype = learner.network.decoder.output.dtype
+    d_output = gradient_of(partial(learner._writer.loss, batch=targets), forward().output, dtype)
+    lengths = {"encoder": batch.lengths, "bridge": None, "decoder": targets.lengths}
+    names = [name.partition("-")[0] for name in network.modules]
+    parts = [
+        Part(f"{name} ", i, module, lengths[name])
+        for i, (name, module) in enumerate(zip(names, network.modules.values(), strict=True))
+    ]
+    return flow_of(parts, gradients_of, d_output, targets.lengths)

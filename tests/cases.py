@@ -300,11 +300,6 @@ def forward_reference(case: Case, problem: Problem) -> reference.Result:
     )
 
 
-def parts(state: State | None) -> tuple[Array, ...]:
-    """h, or h and c; nothing for None."""
-    return state if isinstance(state, tuple) else () if state is None else (state,)
-
-
 def run_reference(case: Case, problem: Problem) -> tuple[reference.Result, reference.Gradients]:
     """Forward and backward of the problem, in its own dtype."""
     result = forward_reference(case, problem)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from bptt._core import loader
-from bptt._core.config import config
+from bptt._core.installation import config
 from results import use_kernels
 
 # The same examples in every run, on machines of any speed.

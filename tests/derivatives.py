@@ -9,8 +9,8 @@ import numpy as np
 
 import bptt
 from bptt.nn.module import Module
+from bptt.nn.state import arrays_of
 from cases import Array
-from results import arrays_of
 
 EPSILON = 1e-5  # the differences' own error is about 1e-10: ε² of the curve, 1e-16/ε of rounding
 

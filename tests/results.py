@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-import bptt
 from bptt._core import loader
+from bptt.nn.state import arrays_of
 from cases import Array, State
 
 
@@ -19,16 +19,6 @@ def use_kernels(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Layers must be made afterwards: packed weights belong to the kernels that packed them.
     """
     monkeypatch.setattr(loader, "kernels", loader.load(isa))
-
-
-def arrays_of(state: State | None) -> tuple[Array, ...]:
-    """(), (h,) or (h, c)."""
-    return () if state is None else state if isinstance(state, tuple) else (state,)
-
-
-def as_state(arrays: Sequence[Array]) -> Any:
-    """What a layer takes as a state, from (h,) or (h, c)."""
-    return bptt.LSTMState(*arrays) if len(arrays) == 2 else arrays[0]
 
 
 def results(

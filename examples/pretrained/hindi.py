@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bptt
-from bptt.decoding.beam_search import reordered
+from bptt.decoding.beam import reordered
 from bptt.importers import from_torch
 from examples._common import Example, Options, Report
 from examples._data import package_file

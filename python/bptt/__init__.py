@@ -14,8 +14,8 @@
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
-from bptt._core.config import config, show_config
 from bptt._core.denormals import get_flush_denormals, set_flush_denormals
+from bptt._core.installation import config, show_config
 from bptt._core.threads import get_num_threads, set_num_threads, threads
 from bptt.estimators._persistence import ESTIMATORS as _ESTIMATORS
 from bptt.estimators._persistence import load_estimator
@@ -32,17 +32,30 @@ from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
 from bptt.nn.recurrent import GRU, LSTM, RNN
-from bptt.nn.run import LSTMState, Run
+from bptt.nn.run import Run
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
+from bptt.nn.state import LSTMState
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import SGD, Adam, AdamW, RMSProp
 from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 if TYPE_CHECKING:
-    from bptt import diagnostics, reference
+    from bptt import (
+        data,
+        decoding,
+        diagnostics,
+        estimators,
+        importers,
+        losses,
+        metrics,
+        nn,
+        optim,
+        reference,
+        training,
+    )
     from bptt.estimators.encoder_decoder import EncoderDecoder
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
@@ -79,12 +92,20 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "config",
+    "data",
+    "decoding",
     "diagnostics",
+    "estimators",
     "get_flush_denormals",
     "get_num_threads",
+    "importers",
     "load_estimator",
     "load_modules",
+    "losses",
     "mean_squared_error",
+    "metrics",
+    "nn",
+    "optim",
     "reference",
     "save_modules",
     "schedules",
@@ -95,19 +116,34 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "threads",
+    "training",
     "truncated_bptt",
 ]
 
 __version__ = _version("bptt")
 
-# Imported when they are first asked for: layers need neither scikit-learn nor the reference.
-if not TYPE_CHECKING:  # a type checker would take it to have every name
+# Imported at first use: layers need neither scikit-learn nor the reference.
+_LAZY_MODULES = (
+    "data",
+    "decoding",
+    "diagnostics",
+    "estimators",
+    "importers",
+    "losses",
+    "metrics",
+    "nn",
+    "optim",
+    "reference",
+    "training",
+)
+
+if not TYPE_CHECKING:  # a type checker would take the module to have every name
 
     def __getattr__(name: str) -> object:
-        """Import the diagnostics, the reference, or an estimator."""
+        """Import a package, or an estimator."""
         from importlib import import_module
 
-        if name in ("diagnostics", "reference"):
+        if name in _LAZY_MODULES:
             return import_module(f"bptt.{name}")
         if name in _ESTIMATORS:
             return getattr(import_module(_ESTIMATORS[name]), name)

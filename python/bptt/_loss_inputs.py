@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import Dimension, FloatArray
-from bptt._core.lengths import padding_of
+from bptt._core.lengths import Ids, Lengths, padding_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -56,7 +56,7 @@ class LossArguments(NamedTuple):
         cls,
         names: tuple[str, str],
         output: FloatArray,
-        lengths: NDArray[np.integer[Any]] | None,
+        lengths: Lengths | None,
         mask: NDArray[np.bool_] | None,
         weights: FloatArray | None,
         time_major: bool,
@@ -85,7 +85,7 @@ class LossArguments(NamedTuple):
         divisor = total if reduction == "mean" and total > 0.0 else 1.0
         return cls(name, arranged, each, divisor, layout)
 
-    def ids(self, targets: object) -> NDArray[np.integer[Any]]:
+    def ids(self, targets: object) -> Ids:
         """Check class ids; return them as (B, T), 0 where they do not count."""
         if not isinstance(targets, np.ndarray):
             raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
@@ -138,7 +138,7 @@ def _weights(
     layout: Layout,
     batch: int,
     steps: int,
-    lengths: NDArray[np.integer[Any]] | None,
+    lengths: Lengths | None,
     mask: NDArray[np.bool_] | None,
     weights: FloatArray | None,
 ) -> NDArray[np.float64]:

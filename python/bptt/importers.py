@@ -15,6 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from bptt._core import checks
 from bptt.nn.recurrent import GRU, LSTM, RNN
 
+__all__ = [
+    "from_keras",
+    "from_onnx",
+    "from_torch",
+]
+
+
 _Layer = TypeVar("_Layer", RNN, LSTM, GRU)
 
 # Where our blocks i f g o, or r z n, are in the others' arrays.

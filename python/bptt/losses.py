@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids, Lengths
 from bptt._loss_inputs import LossArguments, Rows
+
+__all__ = [
+    "Loss",
+    "binary_cross_entropy",
+    "mean_squared_error",
+    "sigmoid",
+    "softmax",
+    "softmax_cross_entropy",
+]
 
 
 class Loss(NamedTuple):
@@ -23,9 +33,9 @@ class Loss(NamedTuple):
 
 def softmax_cross_entropy(
     logits: FloatArray,
-    targets: NDArray[np.integer[Any]] | FloatArray,
+    targets: Ids | FloatArray,
     *,
-    lengths: NDArray[np.integer[Any]] | None = None,
+    lengths: Lengths | None = None,
     mask: NDArray[np.bool_] | None = None,
     weights: FloatArray | None = None,
     label_smoothing: float = 0.0,
@@ -90,7 +100,7 @@ def binary_cross_entropy(
     logits: FloatArray,
     targets: FloatArray,
     *,
-    lengths: NDArray[np.integer[Any]] | None = None,
+    lengths: Lengths | None = None,
     mask: NDArray[np.bool_] | None = None,
     weights: FloatArray | None = None,
     time_major: bool = False,
@@ -135,7 +145,7 @@ def mean_squared_error(
     output: FloatArray,
     targets: FloatArray,
     *,
-    lengths: NDArray[np.integer[Any]] | None = None,
+    lengths: Lengths | None = None,
     mask: NDArray[np.bool_] | None = None,
     weights: FloatArray | None = None,
     time_major: bool = False,

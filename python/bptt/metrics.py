@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 
+__all__ = [
+    "Span",
+    "edit_distance",
+    "error_rate",
+    "likeliest_labels",
+    "span_f1",
+    "spans",
+]
+
 
 def edit_distance(a: Sequence[object], b: Sequence[object]) -> int:
     """Return how many tokens must be put in, left out or changed to make `b` of `a`.

@@ -12,7 +12,7 @@ import pytest
 
 import bptt
 from bptt._core import _cpu, loader
-from bptt._core.config import config, show_config
+from bptt._core.installation import config, show_config
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import bptt
 from bptt._core import loader
-from cases import CELLS, DTYPES, Case, dtype_id, every_cell, make, make_layer, parts
+from bptt.nn.state import arrays_of
+from cases import CELLS, DTYPES, Case, dtype_id, every_cell, make, make_layer
 from results import use_kernels
 
 # A chunk of backward, and so a segment, has at least 256 rows: here some 11 steps.
@@ -38,7 +39,9 @@ def all_of(run, d_output, d_state=None, *, retain=False):
     layer, d = run._layer, run.backward(d_output, d_state, steps=True, retain=True)
     found = {"output": run.output, "input": d.input, **d}
     states = {"state": run.state, "d_state": d.state, "steps": d.steps}
-    found |= {f"{name}{i}": part for name, s in states.items() for i, part in enumerate(parts(s))}
+    found |= {
+        f"{name}{i}": part for name, s in states.items() for i, part in enumerate(arrays_of(s))
+    }
     for index in range(layer.num_layers):
         found |= {f"{name}_l{index}": gate for name, gate in run.gates(index).items()}
         if isinstance(layer, bptt.LSTM):

@@ -10,8 +10,8 @@ import pytest
 import bptt
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder, teacher_forcing
+from bptt.nn.state import arrays_of
 from derivatives import assert_gradient, assert_gradients, differences
-from results import arrays_of
 
 V, E, H, M = 5, 3, 4, 4
 CELLS = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt.nn.state import arrays_of, as_state
 from cases import (
     ACTIVATIONS,
     CELLS,
@@ -24,7 +25,6 @@ from cases import (
     make_layer,
 )
 from derivatives import EPSILON, differences
-from results import arrays_of, as_state
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -60,7 +60,7 @@ class Problem:
         d_state = None
         if given.d_state is not None:
             pairs = zip(arrays_of(run.state), arrays_of(given.d_state), strict=True)
-            d_state = as_state([np.cos(s) * d for s, d in pairs])
+            d_state = as_state(*(np.cos(s) * d for s, d in pairs))
         return run.backward(np.cos(run.output) * given.d_output, d_state)
 
     def differences(self, array, changed=lambda array: None):
@@ -151,7 +151,7 @@ def test_gradients_of_every_step(cell):
     case = Case(cell, steps=7, hidden_size=10, state=True)
     given = make(case)
     layer = make_layer(case, given)
-    x, d_output, d_state = given.x, given.d_output, as_state(arrays_of(given.d_state))
+    x, d_output, d_state = given.x, given.d_output, as_state(*arrays_of(given.d_state))
     run = layer.forward(x, state=given.state)
     steps = run.backward(d_output, d_state, steps=True, retain=True).steps
     for t in range(case.steps):
@@ -179,7 +179,7 @@ def test_sum_over_a_batch(cell):
 
     def gradients(rows):
         def part(state):
-            return as_state([s[:, rows] for s in arrays_of(state)])
+            return as_state(*(s[:, rows] for s in arrays_of(state)))
 
         run = layer.forward(given.x[rows], lengths=given.lengths[rows], state=part(given.state))
         return run.backward(given.d_output[rows], part(given.d_state))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bptt._core import loader
+from bptt.nn.state import arrays_of, as_state
 from cases import (
     CELLS,
     DTYPES,
@@ -25,11 +26,11 @@ from cases import (
     make_layer,
     run_reference,
 )
-from results import arrays_of, as_state, assert_identical, results, use_kernels
+from results import assert_identical, results, use_kernels
 
 
 def part(state, rows):
-    return as_state([s[:, rows] for s in arrays_of(state)])
+    return as_state(*(s[:, rows] for s in arrays_of(state)))
 
 
 @pytest.mark.usefixtures("isa")

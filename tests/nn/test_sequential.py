@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bptt
-from bptt.nn import sequential_run
+from bptt.nn.state import arrays_of, as_states
 from cases import DTYPES, MERGES, dtype_id
 from derivatives import check_chain
-from results import arrays_of
 
 F8 = {"dtype": "float64", "seed": 0}
 LENGTHS = np.array([3, 0, 5, 1])
@@ -590,4 +589,4 @@ def test_lstm_state_is_not_a_tuple_of_states():
     sentence = "state must be a tuple of states, one for each of 2 recurrent layers, got LSTMState"
     with pytest.raises(TypeError, match=sentence):
         model(np.zeros((1, 1, 2)), state=bptt.LSTMState(h, h))
-    assert sequential_run.as_states("state", [h, None], 2) == [h, None]
+    assert as_states("state", [h, None], 2) == [h, None]

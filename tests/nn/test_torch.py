@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt.nn.state import arrays_of
 from cases import (
     DTYPES,
     Case,
@@ -21,7 +22,6 @@ from cases import (
     make,
     make_layer,
 )
-from results import arrays_of
 
 torch = pytest.importorskip("torch")
 rnn = torch.nn.utils.rnn

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bptt import reference
-from cases import DTYPES, Array, Case, make, parts, run_reference
+from bptt.nn.state import arrays_of
+from cases import DTYPES, Array, Case, make, run_reference
 
 
 def scalars(cell: str, **values: list[float]) -> dict[str, Array]:
@@ -73,7 +74,7 @@ def test_lstm_carries_an_error_without_loss() -> None:
     gradients = reference.backward(result, d_state=(np.zeros((1, 1, 1)), np.ones((1, 1, 1))))
     assert gradients.cell_steps is not None
     assert (gradients.cell_steps == 1).all()
-    assert parts(gradients.state)[1].item() == 1
+    assert arrays_of(gradients.state)[1].item() == 1
 
 
 @pytest.mark.parametrize(("cell", "n", "h"), [("gru", 1.0, 1.0), ("gru_reset_after", 1.5, 1.25)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bptt import reference
+from bptt.nn.state import arrays_of
 from cases import (
     CELLS,
     MERGES,
@@ -20,7 +21,6 @@ from cases import (
     every_cell,
     forward_reference,
     make,
-    parts,
     run_reference,
 )
 from derivatives import EPSILON, differences
@@ -31,7 +31,7 @@ def loss_of(case: Case, problem: Any) -> Callable[[], float]:
 
     def loss() -> float:
         result = forward_reference(case, problem)
-        pairs = zip(parts(result.state), parts(problem.d_state), strict=False)
+        pairs = zip(arrays_of(result.state), arrays_of(problem.d_state), strict=False)
         return float(
             np.sum(result.output * problem.d_output) + sum(np.sum(s * d) for s, d in pairs)
         )
@@ -66,7 +66,7 @@ def test_gradients_are_central_differences(case: Case) -> None:
     assert list(gradients.parameters) == list(problem.parameters)
     for name, array in problem.parameters.items():
         assert_gradient(gradients.parameters[name], differences(loss, array), name)
-    for actual, array in zip(parts(gradients.state), parts(problem.state), strict=True):
+    for actual, array in zip(arrays_of(gradients.state), arrays_of(problem.state), strict=True):
         assert_gradient(actual, differences(loss, array), "state")
     if case.ids:
         assert gradients.input is None

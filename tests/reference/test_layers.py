@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bptt import reference
+from bptt.nn.state import arrays_of
 from cases import (
     DTYPES,
     MERGES,
@@ -26,7 +27,6 @@ from cases import (
     dtype_id,
     every_cell,
     make,
-    parts,
     run_reference,
 )
 
@@ -38,7 +38,7 @@ def rows_alone(case: Case, problem: Any) -> Iterator[tuple[int, int, Any, Any]]:
         one = slice(row, row + 1)
 
         def cut(state: Any, one: slice = one) -> Any:
-            found = tuple(part[:, one] for part in parts(state))
+            found = tuple(part[:, one] for part in arrays_of(state))
             return found if isinstance(state, tuple) else found[0]
 
         yield (
@@ -88,8 +88,8 @@ def test_a_ragged_batch_is_each_row_alone(cell: str, data: st.DataObject) -> Non
         np.testing.assert_allclose(result.output[row, :length], one.output[0], **close)
         np.testing.assert_allclose(gradients.input[row, :length], d_one.input[0], **close)
         for whole, single in (
-            *zip(parts(result.state), parts(one.state), strict=True),
-            *zip(parts(gradients.state), parts(d_one.state), strict=True),
+            *zip(arrays_of(result.state), arrays_of(one.state), strict=True),
+            *zip(arrays_of(gradients.state), arrays_of(d_one.state), strict=True),
         ):
             np.testing.assert_allclose(whole[:, row], single[:, 0], **close)
         for reverse in range(case.directions):
@@ -100,7 +100,7 @@ def test_a_ragged_batch_is_each_row_alone(cell: str, data: st.DataObject) -> Non
         for name, d in d_one.parameters.items():
             total[name] += d
         if length == 0:
-            for last, first in zip(parts(result.state), parts(problem.state), strict=True):
+            for last, first in zip(arrays_of(result.state), arrays_of(problem.state), strict=True):
                 np.testing.assert_array_equal(last[:, row], first[:, row])
     for name, d in total.items():
         np.testing.assert_allclose(gradients.parameters[name], d, rtol=1e-9, atol=1e-12)
@@ -157,7 +157,7 @@ def test_directions_and_merge(cell: str, merge: str) -> None:
         "mul": there * back,
     }
     np.testing.assert_allclose(result.output, expected[merge], rtol=1e-13)
-    h = parts(result.state)[0]
+    h = arrays_of(result.state)[0]
     np.testing.assert_allclose(h, [there[:, -1], back[:, 0]], rtol=1e-13)
 
 
@@ -199,8 +199,8 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
     layers, B, H = case.state_shape
     for (result, gradients), dtype in zip(results, DTYPES, strict=True):
         assert result.output.shape == (case.batch, case.steps, case.output_size)
-        assert len(parts(result.state)) == (2 if case.cell == "lstm" else 1)
-        for d in (*parts(result.state), *parts(gradients.state)):
+        assert len(arrays_of(result.state)) == (2 if case.cell == "lstm" else 1)
+        for d in (*arrays_of(result.state), *arrays_of(gradients.state)):
             assert (d.shape, d.dtype) == (case.state_shape, dtype)
         assert gradients.hidden_steps.shape == (layers, B, case.steps, H)
         for name, p in problem.parameters.items():

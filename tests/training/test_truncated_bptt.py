@@ -11,7 +11,7 @@ import pytest
 
 import bptt
 from bptt import reference
-from results import arrays_of
+from bptt.nn.state import arrays_of
 
 T, B, H, K = 11, 3, 4, 3
 I = 2  # noqa: E741

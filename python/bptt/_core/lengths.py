@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 
+Ids: TypeAlias = NDArray[np.integer[Any]]  # of tokens, in any shape
+Lengths: TypeAlias = NDArray[np.integer[Any]]  # (batch,), the number of steps of each sequence
 Padding: TypeAlias = NDArray[np.bool_] | None  # (batch, steps); None if there is none
 
 

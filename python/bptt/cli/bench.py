@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bptt._core.config import config
+from bptt._core.installation import config
 from bptt._core.threads import get_num_threads
 from bptt.cli import benchmark_report
 from bptt.cli.arguments import CommandError, positive_integer

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from bptt._core.config import config
+from bptt._core.installation import config
 from bptt.cli.benchmark import Bench, Measured
 from bptt.cli.messages import count, instruction_set, machine
 

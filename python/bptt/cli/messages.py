@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bptt._core.config import config
+from bptt._core.installation import config
 from bptt.cli.readers import Table, listed
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Form
 from bptt.cli.timing import cores

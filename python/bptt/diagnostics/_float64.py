@@ -7,7 +7,7 @@ of the original alone, so that looking does not change what training does next.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from bptt._core.checks import FloatArray
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.module import Module
-from bptt.nn.pooling import Recurrent, State
-from bptt.nn.run import LSTMState
+from bptt.nn.recurrent import Recurrent
 from bptt.nn.sequential import Sequential
+from bptt.nn.state import LSTMState, State
 
-RECURRENT = get_args(Recurrent)
 LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _Kind = TypeVar("_Kind", bound=Module)
@@ -38,7 +37,7 @@ def twin(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind:
     **changed
         Arguments of its constructor that are not those of `module`.
     """
-    if isinstance(module, RECURRENT):
+    if isinstance(module, Recurrent):
         changed = {"dropout": 0.0, **changed}
     copy = type(module)(**{**module.config, "dtype": "float64", **changed})
     for name in copy:
@@ -65,11 +64,11 @@ def in_float64(x: Any) -> Any:
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
-def check_recurrent(name: str, layer: Any) -> Recurrent:
+def check_recurrent(name: str, layer: Any) -> Recurrent[Any]:
     """Check that `layer` is a recurrent layer."""
-    if not isinstance(layer, RECURRENT):
+    if not isinstance(layer, Recurrent):
         raise TypeError(f"{name} must be an RNN, LSTM or GRU, got {type(layer).__name__}")
-    result: Recurrent = layer
+    result: Recurrent[Any] = layer
     return result
 
 

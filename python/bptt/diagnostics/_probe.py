@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder
 from bptt.data.vocabulary import START
-from bptt.diagnostics._float64 import RECURRENT, chain_twin, decoder_chain, in_float64, twin
+from bptt.diagnostics._float64 import chain_twin, decoder_chain, in_float64, twin
 from bptt.nn.embedding import EmbeddingBag
+from bptt.nn.recurrent import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.training.label_feedback import Feedback
 from bptt.training.sequence_to_sequence import Translator
@@ -46,7 +47,7 @@ class Inside:
         TypeError, ValueError
             If an argument is of the wrong kind, or does not fit.
         """
-        if isinstance(model, RECURRENT):
+        if isinstance(model, Recurrent):
             model = Sequential(twin(model, time_major=False))
         elif isinstance(model, Sequential):
             model = chain_twin(model)

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import check_recurrent, in_float64, states_of, twin
-from bptt.nn.pooling import Recurrent, State
-from bptt.nn.recurrent import LSTM
-from bptt.nn.run import LSTMState, Run
+from bptt.nn.recurrent import LSTM, Recurrent
+from bptt.nn.run import Run
+from bptt.nn.state import LSTMState, State
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
     """A sequence and the states that it goes through."""
 
-    layer: Recurrent
+    layer: Recurrent[Any]
     """One layer in one direction, in float64."""
     x: NDArray[Any]
     """(T, I), or ids (T,): what the layer reads, in the order in which it does."""
@@ -35,7 +35,7 @@ class Walk:
     @classmethod
     def of(
         cls,
-        layer: Recurrent,
+        layer: Recurrent[Any],
         x: NDArray[Any],
         state: State = None,
         level: int = 0,
@@ -101,7 +101,7 @@ def join(state: State) -> FloatArray:
     return rows
 
 
-def check_sequence(layer: Recurrent, x: Any) -> NDArray[Any]:
+def check_sequence(layer: Recurrent[Any], x: Any) -> NDArray[Any]:
     """Check that `x` is one sequence for a layer; return it, numbers in float64."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
@@ -118,7 +118,7 @@ def check_sequence(layer: Recurrent, x: Any) -> NDArray[Any]:
     return sequence
 
 
-def _single(layer: Recurrent, level: int, reverse: bool) -> Recurrent:
+def _single(layer: Recurrent[Any], level: int, reverse: bool) -> Recurrent[Any]:
     """Return one level and direction of a stack as a layer of its own, in float64."""
     suffix = f"_l{level}" + ("_reverse" if reverse else "")
     return twin(

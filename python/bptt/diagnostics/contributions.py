@@ -14,8 +14,9 @@ from bptt.diagnostics import plots
 from bptt.diagnostics._float64 import LossFunction, check_recurrent, gradient_of
 from bptt.diagnostics._single_steps import Walk
 from bptt.diagnostics.jacobians import step_jacobians
-from bptt.nn.pooling import Recurrent, State
+from bptt.nn.recurrent import Recurrent
 from bptt.nn.run import Run
+from bptt.nn.state import State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ class Contributions:
 
 
 def contributions(
-    layer: Recurrent, x: NDArray[np.generic], loss_of: LossFunction, *, state: State = None
+    layer: Recurrent[Any], x: NDArray[np.generic], loss_of: LossFunction, *, state: State = None
 ) -> Contributions:
     """Return how much every step's loss learns from every step before.
 

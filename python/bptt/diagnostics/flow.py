@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import lengths_of, padding_of
+from bptt._core.lengths import Lengths, lengths_of, padding_of
 from bptt.diagnostics import plots
 from bptt.diagnostics._float64 import (
-    RECURRENT,
     LossFunction,
     chain_twin,
     gradient_of,
@@ -23,9 +22,9 @@ from bptt.diagnostics._float64 import (
 )
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.module import Gradients, Module
-from bptt.nn.pooling import Recurrent, State
-from bptt.nn.sequential import Lengths, Sequential
-from bptt.nn.sequential_run import as_states
+from bptt.nn.recurrent import Recurrent
+from bptt.nn.sequential import Sequential
+from bptt.nn.state import State, as_states
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +70,7 @@ class GradientFlow:
 
 
 def gradient_flow(
-    model: Recurrent | Sequential,
+    model: Recurrent[Any] | Sequential,
     x: NDArray[Any],
     loss_of: LossFunction,
     *,
@@ -111,7 +110,7 @@ def gradient_flow(
     >>> flow = gradient_flow(model, x, lambda y: softmax_cross_entropy(y, classes))
     >>> print(flow.verdict)
     """
-    if isinstance(model, RECURRENT):
+    if isinstance(model, Recurrent):
         chain = Sequential(twin(model, time_major=False))
         time_major, dtype, states = model.time_major, model.dtype, (state,)
     elif not isinstance(model, Sequential):
@@ -169,7 +168,7 @@ def flow_of(
     lengths : integer array (B,), optional
         Of the output.
     """
-    recurrent = [part for part in parts if isinstance(part.module, RECURRENT)]
+    recurrent = [part for part in parts if isinstance(part.module, Recurrent)]
     whole = last = first = gradients_of(d_output)
     if d_output.ndim == 3:
         last = gradients_of(_one_loss(d_output, lengths, -1))

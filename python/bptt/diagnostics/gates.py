@@ -12,7 +12,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
 from bptt.diagnostics._probe import Inside, labels_of
-from bptt.nn.pooling import Recurrent
+from bptt.nn.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +118,7 @@ def gate_trace(
     return GateTrace(gates, cells, names)
 
 
-def _recurrent_run(inside: Inside, runs: list[Any], layer: int) -> tuple[Recurrent, int, Any]:
+def _recurrent_run(inside: Inside, runs: list[Any], layer: int) -> tuple[Recurrent[Any], int, Any]:
     """Return module, layer of the module, and run of one layer of all in a chain."""
     level = checks.integer("layer", layer, 0)
     count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
 from bptt.diagnostics._single_steps import Walk, join
 from bptt.diagnostics.verdict import Verdict
-from bptt.nn.pooling import Recurrent, State
-from bptt.nn.recurrent import RNN
+from bptt.nn.recurrent import RNN, Recurrent
+from bptt.nn.state import State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ class JacobianProducts:
 
 
 def jacobian_products(
-    layer: Recurrent,
+    layer: Recurrent[Any],
     x: NDArray[np.generic],
     *,
     state: State = None,

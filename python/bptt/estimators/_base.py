@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
@@ -36,9 +36,7 @@ try:
 except ImportError as error:
     raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
 
-Recurrent: TypeAlias = RNN | LSTM | GRU
-
-CELLS: dict[str, tuple[Callable[..., Recurrent], dict[str, Any]]] = {
+CELLS: dict[str, tuple[Callable[..., Recurrent[Any]], dict[str, Any]]] = {
     "rnn": (RNN, {}),
     "lstm": (LSTM, {}),
     "gru": (GRU, {}),
@@ -329,7 +327,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """The generator of all seeds of one `fit`."""
         return np.random.default_rng(check_random_state(self.random_state).randint(_MOST_SEED))
 
-    def _recurrent(self, input_size: int, seeds: np.random.Generator, **options: Any) -> Recurrent:
+    def _recurrent(
+        self, input_size: int, seeds: np.random.Generator, **options: Any
+    ) -> Recurrent[Any]:
         """The recurrent layers, for inputs of this size."""
         kind, form = CELLS[self.cell]
         arguments = {

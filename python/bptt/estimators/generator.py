@@ -15,7 +15,7 @@ from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.decoding.beam_search import Hypothesis
+from bptt.decoding.beam import Hypothesis
 from bptt.estimators._autoregressive import WritingEstimator, generator_of
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding

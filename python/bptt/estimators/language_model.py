@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids
 from bptt.data import batching
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.decoding.beam_search import Hypothesis, reordered
+from bptt.decoding.beam import Hypothesis, reordered
 from bptt.estimators._autoregressive import WritingEstimator, generator_of
 from bptt.losses import softmax
-from bptt.nn.decoder import Decoder, Ids
+from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
-from bptt.nn.pooling import State
+from bptt.nn.state import State
 from bptt.training.supervised import PREDICTED_TOGETHER
 from bptt.training.teacher_forcing import TokenData, Writer
 from bptt.training.truncated_bptt_task import StreamData, StreamWriter

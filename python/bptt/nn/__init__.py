@@ -1,1 +1,50 @@
-"""Modules: recurrent layers, embeddings, output layers, and networks built from them."""
+"""Modules: recurrent layers, embeddings, attention, output layers, and networks of them."""
+
+from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
+from bptt.nn.decoder import Decoder
+from bptt.nn.decoder_run import DecoderGradients, DecoderRun
+from bptt.nn.dropout import Dropout, DropoutRun
+from bptt.nn.embedding import Embedding, EmbeddingBag, EmbeddingBagRun, EmbeddingRun
+from bptt.nn.linear import Linear, LinearRun
+from bptt.nn.module import Gradients, Module, StepGradients
+from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from bptt.nn.run import Run
+from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun
+from bptt.nn.sequential import Sequential
+from bptt.nn.sequential_run import SequentialGradients, SequentialRun
+from bptt.nn.serialization import load_modules, save_modules
+from bptt.nn.state import LSTMState
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Attention",
+    "AttentionGradients",
+    "AttentionRun",
+    "Bridge",
+    "Decoder",
+    "DecoderGradients",
+    "DecoderRun",
+    "Dropout",
+    "DropoutRun",
+    "Embedding",
+    "EmbeddingBag",
+    "EmbeddingBagRun",
+    "EmbeddingRun",
+    "EncoderDecoderNetwork",
+    "EncoderDecoderRun",
+    "Gradients",
+    "LSTMState",
+    "Linear",
+    "LinearRun",
+    "Module",
+    "Recurrent",
+    "Run",
+    "Sequential",
+    "SequentialGradients",
+    "SequentialRun",
+    "StepGradients",
+    "load_modules",
+    "save_modules",
+]

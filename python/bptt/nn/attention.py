@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Padding, padding_of, without_padding
+from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
 from bptt.nn import initializers as initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
@@ -109,7 +109,7 @@ class Attention(Module):
         queries: FloatArray,
         keys: FloatArray,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Return the context of each query, and the weights of the keys in it.
 
@@ -144,7 +144,7 @@ class Attention(Module):
         queries: FloatArray,
         keys: FloatArray,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> AttentionRun:
         """Return context and weights as an `AttentionRun`, which can go backward.
 

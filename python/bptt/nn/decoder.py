@@ -6,15 +6,15 @@ Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import padding_of
-from bptt.decoding.beam_search import Hypothesis, beam_search
+from bptt._core.lengths import Ids, Lengths, padding_of
+from bptt.decoding.beam import Hypothesis, beam_search
 from bptt.decoding.sampling import likeliest, sample
 from bptt.nn.attention import Attention
 from bptt.nn.decoder_run import DecoderRun
@@ -22,9 +22,8 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.pooling import Recurrent, State
-
-Ids: TypeAlias = NDArray[np.integer[Any]]
+from bptt.nn.recurrent import Recurrent
+from bptt.nn.state import State
 
 
 class Forced(NamedTuple):
@@ -38,7 +37,7 @@ class Forced(NamedTuple):
     """(B,): one more than the sequence has."""
 
 
-def teacher_forcing(ids: Ids, lengths: Ids, start: int, stop: int) -> Forced:
+def teacher_forcing(ids: Ids, lengths: Lengths, start: int, stop: int) -> Forced:
     """Put the start token before, and the stop token behind, padded sequences (B, S-1)."""
     batch, steps = ids.shape
     tokens = np.zeros((batch, steps + 1), np.int32)
@@ -86,7 +85,7 @@ class Decoder:
         self,
         *,
         embedding: Embedding | None = None,
-        recurrent: Recurrent,
+        recurrent: Recurrent[Any],
         attention: Attention | None = None,
         dropout: Dropout | None = None,
         output: Linear,
@@ -110,10 +109,10 @@ class Decoder:
         self,
         tokens: Ids,
         *,
-        lengths: Ids | None = None,
+        lengths: Lengths | None = None,
         state: State | None = None,
         memory: FloatArray | None = None,
-        memory_lengths: Ids | None = None,
+        memory_lengths: Lengths | None = None,
     ) -> tuple[FloatArray, State]:
         """Return the logits (B, S, V) and the final state: inference, without dropout.
 
@@ -131,10 +130,10 @@ class Decoder:
         self,
         tokens: Ids,
         *,
-        lengths: Ids | None = None,
+        lengths: Lengths | None = None,
         state: State | None = None,
         memory: FloatArray | None = None,
-        memory_lengths: Ids | None = None,
+        memory_lengths: Lengths | None = None,
         recompute_every: int | None = None,
     ) -> DecoderRun:
         """Run over whole sequences that are known (teacher forcing), ready to go backward.
@@ -190,7 +189,7 @@ class Decoder:
         state: State | None = None,
         *,
         memory: FloatArray | None = None,
-        memory_lengths: Ids | None = None,
+        memory_lengths: Lengths | None = None,
     ) -> tuple[FloatArray, State]:
         """Read one token (B,) a sequence; return the logits (B, V) of the next, and the state.
 
@@ -217,7 +216,7 @@ class Decoder:
         top_p: float | None = None,
         forbidden: Sequence[int] = (),
         memory: FloatArray | None = None,
-        memory_lengths: Ids | None = None,
+        memory_lengths: Lengths | None = None,
     ) -> list[NDArray[np.int64]]:
         """Write sequences: the likeliest token every time, or with `random` drawn tokens.
 
@@ -277,7 +276,7 @@ class Decoder:
         count: int = 1,
         forbidden: Sequence[int] = (),
         memory: FloatArray | None = None,
-        memory_lengths: Ids | None = None,
+        memory_lengths: Lengths | None = None,
     ) -> list[list[Hypothesis]]:
         """Write the likeliest sequences, as far as a beam search finds them.
 

@@ -14,7 +14,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, without_padding
 from bptt.nn.module import Gradients
-from bptt.nn.pooling import State
+from bptt.nn.state import State
 
 
 @dataclass(frozen=True)

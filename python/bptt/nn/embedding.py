@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import lengths_of
+from bptt._core.lengths import Ids, Lengths, lengths_of
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
@@ -77,9 +77,9 @@ class Embedding(Module):
 
     def __call__(
         self,
-        ids: NDArray[np.integer[Any]],
+        ids: Ids,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> FloatArray:
         """Return the vectors of `ids`.
 
@@ -108,9 +108,9 @@ class Embedding(Module):
 
     def forward(
         self,
-        ids: NDArray[np.integer[Any]],
+        ids: Ids,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> EmbeddingRun:
         """Return the vectors of `ids` as an `EmbeddingRun`, which can go backward.
 
@@ -134,8 +134,8 @@ class EmbeddingRun:
     def __init__(
         self,
         layout: Layout,
-        ids: NDArray[np.integer[Any]],
-        lengths: NDArray[np.integer[Any]] | None,
+        ids: Ids,
+        lengths: Lengths | None,
         output: FloatArray,
     ) -> None:
         self.output = output
@@ -205,9 +205,9 @@ class EmbeddingBag(Embedding):
 
     def __call__(
         self,
-        ids: NDArray[np.integer[Any]],
+        ids: Ids,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> FloatArray:
         """Return the sums of the vectors of `ids`.
 
@@ -237,9 +237,9 @@ class EmbeddingBag(Embedding):
 
     def forward(
         self,
-        ids: NDArray[np.integer[Any]],
+        ids: Ids,
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
     ) -> EmbeddingBagRun:
         """Return the sums as an `EmbeddingBagRun`, which can go backward.
 

@@ -6,18 +6,15 @@ Shapes: B batch, T steps, H hidden_size, D output_size of the layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding
-from bptt.nn.recurrent import GRU, LSTM, RNN
-from bptt.nn.run import LSTMState
-
-Recurrent: TypeAlias = RNN | LSTM | GRU
-State: TypeAlias = Any  # array, or LSTMState, (num_layers*directions, B, H)
+from bptt.nn.recurrent import Recurrent
+from bptt.nn.state import State, arrays_of, as_state
 
 
 class Pooled(NamedTuple):
@@ -29,24 +26,25 @@ class Pooled(NamedTuple):
     """Its gradient, and that of the final state from elsewhere -> those of output and state."""
 
 
-def last(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+def last(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
     """Take the final state: both directions at their own ends, merged as the layer merges them."""
     directions, merge = (2, layer.merge) if layer.bidirectional else (1, "sum")
-    hidden: FloatArray = state.h if isinstance(state, LSTMState) else state
+    hidden: FloatArray
+    hidden, *cell = arrays_of(state)
     ends = hidden[-directions:]
 
     def backward(d: FloatArray, d_state: State | None) -> tuple[None, State]:
         d_hidden = np.zeros_like(hidden)
         d_hidden[-directions:] = _d_merged(merge, ends, d)
-        if isinstance(state, LSTMState):
-            d_h, d_c = d_state or (0.0, np.zeros_like(hidden))
-            return None, LSTMState(d_hidden + d_h, d_c)
-        return None, d_hidden if d_state is None else d_hidden + d_state
+        if d_state is None:
+            return None, as_state(d_hidden, *map(np.zeros_like, cell))
+        d_h, *d_cell = arrays_of(d_state)
+        return None, as_state(d_hidden + d_h, *d_cell)
 
     return Pooled(_merged(merge, ends), backward)
 
 
-def mean(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+def mean(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
     """Take the mean over the steps that exist; 0 if there are none."""
     share = (1.0 / np.maximum(_lengths(output, padding), 1)).astype(output.dtype)[:, np.newaxis]
 
@@ -57,7 +55,7 @@ def mean(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -
     return Pooled(output.sum(1) * share, backward)  # the output is 0 in the padding
 
 
-def maximum(layer: Recurrent, output: FloatArray, state: State, padding: Padding) -> Pooled:
+def maximum(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
     """Take the largest of each feature over the steps that exist; 0 if there are none.
 
     The gradient goes to the first step that has it.

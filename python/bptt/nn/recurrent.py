@@ -15,9 +15,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import Dimension, FloatArray
+from bptt._core.lengths import Lengths
 from bptt.nn import initializers as initializers
 from bptt.nn.module import Module, Shapes
-from bptt.nn.run import LSTMState, Run, StateT, as_state
+from bptt.nn.run import Run
+from bptt.nn.state import LSTMState, StateT, as_state
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
@@ -35,8 +37,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class _Recurrent(Module, Generic[StateT]):
-    """Everything but the equations: a stack of cells, in one or two directions."""
+class Recurrent(Module, Generic[StateT]):
+    """Base class of the recurrent layers: stacked cells in one or two directions."""
 
     _cell: str  # the kernels' name of the equations
     _gates: tuple[str, ...]  # the blocks of rows of weight_ih, weight_hh and bias, in order
@@ -64,7 +66,7 @@ class _Recurrent(Module, Generic[StateT]):
         self,
         x: NDArray[Any],
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
         state: StateT | None = None,
     ) -> tuple[FloatArray, StateT]:
         """Run over whole sequences and keep nothing: inference, without dropout, thread-safe.
@@ -100,7 +102,7 @@ class _Recurrent(Module, Generic[StateT]):
         self,
         x: NDArray[Any],
         *,
-        lengths: NDArray[np.integer[Any]] | None = None,
+        lengths: Lengths | None = None,
         state: StateT | None = None,
         recompute_every: int | None = None,
     ) -> Run[StateT]:
@@ -224,7 +226,7 @@ class _Recurrent(Module, Generic[StateT]):
         initializers.recurrent(parameters, self._gates, self.hidden_size, self._random)
 
 
-class RNN(_Recurrent[FloatArray]):
+class RNN(Recurrent[FloatArray]):
     """Plain recurrent layer, after J. Elman (1990), Finding structure in time.
 
     h_t = φ(U x_t + W h_{t-1} + b), with U = ``weight_ih``, W = ``weight_hh``, b = ``bias``.
@@ -294,7 +296,7 @@ class RNN(_Recurrent[FloatArray]):
         )
 
 
-class LSTM(_Recurrent[LSTMState]):
+class LSTM(Recurrent[LSTMState]):
     """Long short-term memory, with forget gate.
 
     i, f, o = σ(U x_t + W h_{t-1} + b) and g = φ(same), each with its block of rows;
@@ -357,7 +359,7 @@ class LSTM(_Recurrent[LSTMState]):
         )
 
 
-class GRU(_Recurrent[FloatArray]):
+class GRU(Recurrent[FloatArray]):
     """Gated recurrent unit, in both forms of the reset.
 
     r, z = σ(U x_t + W h_{t-1} + b), each with its block of rows; h_t = (1−z)⊙n + z⊙h_{t-1}, where

@@ -6,33 +6,27 @@ with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Protocol
 
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.nn.module import Gradients, StepGradients
-
-if TYPE_CHECKING:
-    from bptt.nn.recurrent import _Recurrent
+from bptt.nn.module import Gradients, Layout, StepGradients
+from bptt.nn.state import StateT, as_state
 
 
-class LSTMState(NamedTuple):
-    """The state of an LSTM: two arrays (num_layers*directions, B, H)."""
+class _Layer(Protocol):
+    """What a run reads of its layer."""
 
-    h: FloatArray
-    """Hidden state: what the layer shows."""
-    c: FloatArray
-    """Cell state: what it remembers."""
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    _gates: tuple[str, ...]
+    _layout: Layout
 
-
-StateT = TypeVar("StateT", FloatArray, LSTMState)
-
-
-def as_state(h: FloatArray, c: FloatArray | None) -> Any:
-    """Return the state that a layer shows, from what its kernel returned."""
-    return h if c is None else LSTMState(h, c)
+    @property
+    def _cell(self) -> str: ...
 
 
 class Run(Generic[StateT]):
@@ -54,7 +48,7 @@ class Run(Generic[StateT]):
 
     def __init__(
         self,
-        layer: _Recurrent[StateT],
+        layer: _Layer,
         kept: tuple[Any, Any, NDArray[Any]],
         output: FloatArray,
         state: StateT,
@@ -62,7 +56,7 @@ class Run(Generic[StateT]):
         output.flags.writeable = False  # backward reads it again
         self.output = output
         self.state = state
-        self._layer: _Recurrent[StateT] = layer
+        self._layer = layer
         self._kept: tuple[Any, Any, NDArray[Any]] | None = kept  # network, saved, x
 
     def backward(

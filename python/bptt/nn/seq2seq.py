@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids, Lengths
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderRun
 from bptt.nn.linear import Linear, LinearRun
 from bptt.nn.module import Gradients, Module
-from bptt.nn.pooling import State
-from bptt.nn.run import LSTMState
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialRun
+from bptt.nn.state import State, arrays_of, as_state
 
 
 class Bridge:
@@ -44,17 +44,17 @@ class Bridge:
 
     def __call__(self, state: State) -> State:
         """Return the state on the other side, without keeping anything."""
-        pairs = zip(self.linears, _parts(state), strict=True)
-        return _state([_apart(linear(_beside(p)), self.num_layers) for linear, p in pairs])
+        pairs = zip(self.linears, arrays_of(state), strict=True)
+        return as_state(*(_apart(linear(_beside(p)), self.num_layers) for linear, p in pairs))
 
     def forward(self, state: State) -> BridgeRun:
         """Return the state on the other side as a `BridgeRun`, which can go backward."""
-        parts = _parts(state)
+        parts = arrays_of(state)
         runs = [
             linear.forward(_beside(part)) for linear, part in zip(self.linears, parts, strict=True)
         ]
         return BridgeRun(
-            _state([_apart(run.output, self.num_layers) for run in runs]), runs, len(parts[0])
+            as_state(*(_apart(run.output, self.num_layers) for run in runs)), runs, len(parts[0])
         )
 
 
@@ -69,18 +69,10 @@ class BridgeRun:
 
     def backward(self, d_state: State) -> tuple[list[Gradients], State]:
         """Return the gradients of the linear layers, and that of the state before the bridge."""
-        parts = zip(self._runs, _parts(d_state), strict=True)
+        parts = zip(self._runs, arrays_of(d_state), strict=True)
         gradients = [run.backward(_beside(part)) for run, part in parts]
         d_inputs: list[Any] = [gradient.input for gradient in gradients]
-        return gradients, _state([_apart(d, self._rows) for d in d_inputs])
-
-
-def _parts(state: State) -> tuple[FloatArray, ...]:
-    return tuple(state) if isinstance(state, LSTMState) else (state,)
-
-
-def _state(parts: list[FloatArray]) -> State:
-    return LSTMState(*parts) if len(parts) == 2 else parts[0]
+        return gradients, as_state(*(_apart(d, self._rows) for d in d_inputs))
 
 
 def _beside(part: FloatArray) -> FloatArray:
@@ -92,9 +84,6 @@ def _beside(part: FloatArray) -> FloatArray:
 def _apart(rows: FloatArray, count: int) -> FloatArray:
     """(B, N*H) -> (N, B, H)."""
     return np.ascontiguousarray(rows.reshape(len(rows), count, -1).swapaxes(0, 1))
-
-
-Lengths = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -109,8 +98,7 @@ class Memory:
     """(B,), of the sources."""
 
     def __len__(self) -> int:
-        h = self.state.h if isinstance(self.state, LSTMState) else self.state
-        return int(h.shape[1])
+        return int(arrays_of(self.state)[0].shape[1])
 
     def of_decoder(self) -> dict[str, Any]:
         """What the decoder takes besides tokens and state."""
@@ -159,7 +147,7 @@ class EncoderDecoderNetwork:
         self,
         x: NDArray[Any],
         lengths: Lengths,
-        tokens: NDArray[np.integer[Any]],
+        tokens: Ids,
         token_lengths: Lengths,
     ) -> FloatArray:
         """Return the logits (B, S, V) with teacher forcing, and keep nothing: see `forward`."""
@@ -180,7 +168,7 @@ class EncoderDecoderNetwork:
         self,
         x: NDArray[Any],
         lengths: Lengths,
-        tokens: NDArray[np.integer[Any]],
+        tokens: Ids,
         token_lengths: Lengths,
         forced: NDArray[np.bool_] | None = None,
         *,
@@ -221,20 +209,16 @@ class EncoderDecoderNetwork:
         )
         return EncoderDecoderRun(encoded, crossed, decoded, tokens)
 
-    def mixed(
-        self, memory: Memory, tokens: NDArray[np.integer[Any]], forced: NDArray[np.bool_]
-    ) -> NDArray[np.integer[Any]]:
+    def mixed(self, memory: Memory, tokens: Ids, forced: NDArray[np.bool_]) -> Ids:
         """Return the tokens, (B, S), with the network's own where they are not `forced`."""
-        mixed: NDArray[np.integer[Any]] = tokens.copy()
+        mixed: Ids = tokens.copy()
         state = memory.state
         for s in range(1, tokens.shape[1]):
             logits, state = self.decoder.step(mixed[:, s - 1], state, **memory.of_decoder())
             mixed[:, s] = np.where(forced[:, s], tokens[:, s], logits.argmax(1))
         return mixed
 
-    def attention_weights(
-        self, memory: Memory, tokens: NDArray[np.integer[Any]], lengths: Lengths
-    ) -> FloatArray:
+    def attention_weights(self, memory: Memory, tokens: Ids, lengths: Lengths) -> FloatArray:
         """Return the weights of the sources' steps when each next token is written, (B, S, T)."""
         decoder = self.decoder
         assert decoder.attention is not None
@@ -257,7 +241,7 @@ class EncoderDecoderRun:
     _encoded: SequentialRun
     _crossed: BridgeRun | None
     _decoded: DecoderRun
-    tokens: NDArray[np.integer[Any]]
+    tokens: Ids
     """(B, S), what went into the decoder."""
 
     @property

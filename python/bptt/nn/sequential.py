@@ -6,26 +6,26 @@ Shapes: B batch, T steps, K features of the output.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Padding, padding_of, without_padding
+from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.pooling import POOLS, Pooled, Recurrent, State
-from bptt.nn.sequential_run import SequentialRun, States, as_states
+from bptt.nn.pooling import POOLS, Pooled
+from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from bptt.nn.sequential_run import SequentialRun, recurrent_places
+from bptt.nn.state import State, States, as_states
 
-Lengths: TypeAlias = NDArray[np.integer[Any]]
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
-_RECURRENT = get_args(Recurrent)
-_KINDS = (*_RECURRENT, Linear, Embedding, Dropout)
+_KINDS = (RNN, LSTM, GRU, Linear, Embedding, Dropout)
 
 
 class Sequential:
@@ -74,7 +74,7 @@ class Sequential:
         self.modules = modules
         self.pool = None if pool is None else checks.one_of(*POOLS)("pool", pool)
         self.skip_input = checks.flag("skip_input", skip_input)
-        self._layers = [i for i, module in enumerate(modules) if isinstance(module, _RECURRENT)]
+        self._layers = recurrent_places(modules)
         self._check_options()
         self._read_size = _sizes(modules[self._layers[0]])[0] or 0 if self._layers else 0
         self._check_sizes()
@@ -122,7 +122,7 @@ class Sequential:
 
         def infer(module: Any, value: Any, initial: State | None) -> _Applied:
             result = module(value, **_arguments(module, lengths, initial))
-            return result if isinstance(module, _RECURRENT) else (result, None)
+            return result if isinstance(module, Recurrent) else (result, None)
 
         y, final, _ = self._walk(infer, x, state, padding, self.pool)
         return y, final
@@ -151,14 +151,15 @@ class Sequential:
 
         def train(module: Any, value: Any, initial: State | None) -> _Applied:
             arguments = _arguments(module, lengths, initial)
-            if isinstance(module, _RECURRENT):
+            if isinstance(module, Recurrent):
                 arguments["recompute_every"] = recompute_every
             run = module.forward(value, **arguments)
             runs.append(run)
             return run.output, getattr(run, "state", None)
 
         y, final, pooled = self._walk(train, x, state, padding, self.pool)
-        return SequentialRun(self, runs, pooled, padding, y, final)
+        skip_size = self._read_size if self.skip_input else 0
+        return SequentialRun(self.modules, runs, pooled, padding, y, final, skip_size)
 
     def step(
         self, x_t: NDArray[Any], state: Sequence[State | None] | None = None
@@ -190,7 +191,7 @@ class Sequential:
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
 
         def step(module: Any, value: Any, before: State | None) -> _Applied:
-            if not isinstance(module, _RECURRENT):
+            if not isinstance(module, Recurrent):
                 return module(value), None
             result: _Applied = module.step(value, before)
             return result
@@ -242,7 +243,7 @@ class Sequential:
         if not isinstance(self.modules[0], EmbeddingBag):  # which checks itself
             check_sequences("lengths needs x of", x)
         padding = padding_of(lengths, *x.shape[:2])
-        unread = isinstance(self.modules[0], (Embedding, *_RECURRENT)) and not self.skip_input
+        unread = isinstance(self.modules[0], (Embedding, Recurrent)) and not self.skip_input
         return x if unread else without_padding(x, padding), padding
 
     def _checked_input(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
@@ -303,7 +304,7 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
 
 def _sizes(module: Module) -> tuple[int | None, int | None]:
     """Return the numbers of features of input and output, None for any."""
-    if isinstance(module, _RECURRENT):
+    if isinstance(module, Recurrent):
         return module.input_size, module.output_size
     if isinstance(module, Linear):
         return module.in_features, module.out_features
@@ -312,6 +313,6 @@ def _sizes(module: Module) -> tuple[int | None, int | None]:
 
 def _arguments(module: Module, lengths: Lengths | None, state: State | None) -> dict[str, Any]:
     """Return what a module takes besides its input."""
-    if isinstance(module, _RECURRENT):
+    if isinstance(module, Recurrent):
         return {"lengths": lengths, "state": state}
     return {"lengths": lengths} if isinstance(module, Embedding) else {}

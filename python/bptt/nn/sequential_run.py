@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,9 @@ from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, without_padding
 from bptt.nn.linear import LinearRun
 from bptt.nn.module import Gradients, Module
-from bptt.nn.pooling import Pooled, State
-from bptt.nn.run import LSTMState
-
-if TYPE_CHECKING:
-    from bptt.nn.sequential import Sequential
-
-States: TypeAlias = tuple[State, ...]  # one for each recurrent layer
+from bptt.nn.pooling import Pooled
+from bptt.nn.recurrent import Recurrent
+from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,19 @@ class SequentialRun:
 
     def __init__(
         self,
-        model: Sequential,
+        modules: Sequence[Module],
         runs: list[Any],
         pooled: Pooled | None,
         padding: Padding,
         output: FloatArray,
         state: States,
+        skip_size: int = 0,
     ) -> None:
         self.output = output
         self.state = state
-        self._model = model
+        self._modules = modules
+        self._layers = recurrent_places(modules)
+        self._skip_size = skip_size  # features of x_t that the last module reads too
         self._runs = runs  # of each module
         self._pooled = pooled
         self._padding = padding
@@ -108,32 +107,31 @@ class SequentialRun:
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
         input = checks.flag("input", input)
         d, d_final = self._checked(d_output, d_state)
-        model = self._model
         gradients: list[Gradients] = []
         d_initial: list[State] = []
         d_read: Any = None  # of what skip_input shows to the last module
-        lowest = next((i for i, module in enumerate(model.modules) if len(list(module))), 0)
+        lowest = next((i for i, module in enumerate(self._modules) if len(list(module))), 0)
         for i, run in reversed(list(enumerate(self._runs))):
             wanted = input or i > lowest  # the gradient of what the module reads
             d_after = d_final.get(i)
-            if self._pooled is not None and i == model._layers[-1] and d is not None:
+            if self._pooled is not None and i == self._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
-            if steps and i in model._layers and d is None and d_after is None:
+            if steps and i in self._layers and d is None and d_after is None:
                 d = np.zeros_like(run.output)  # their gradients are 0 at every step
-            if i in model._layers and not (d is None and d_after is None):
+            if i in self._layers and not (d is None and d_after is None):
                 found = run.backward(d, d_after, steps=steps, input=wanted, retain=retain)
             elif d is None:
-                found = _zero(model.modules[i], run)
+                found = _zero(self._modules[i], run)
             elif isinstance(run, LinearRun):
                 found = run.backward(d, input=wanted)
             else:
                 found = run.backward(d)
             d = found.input
-            if model.skip_input and i == len(self._runs) - 1 and d is not None:
-                d, d_read = np.split(d, [-model._read_size], axis=-1)
-            if i in model._layers:
+            if self._skip_size and i == len(self._runs) - 1 and d is not None:
+                d, d_read = np.split(d, [-self._skip_size], axis=-1)
+            if i in self._layers:
                 d_initial.insert(0, found.state)
-                if i == model._layers[0] and d is not None and d_read is not None:
+                if i == self._layers[0] and d is not None and d_read is not None:
                     d += d_read
             gradients.insert(0, found)
         return SequentialGradients(gradients, d, tuple(d_initial))
@@ -142,10 +140,9 @@ class SequentialRun:
         self, d_output: FloatArray | None, d_state: Sequence[State | None] | None
     ) -> tuple[FloatArray | None, dict[int, State | None]]:
         """Return the gradients of output and, by place in the chain, of the final states."""
-        layers = self._model._layers
-        states = as_states("d_state", d_state, len(layers))
+        states = as_states("d_state", d_state, len(self._layers))
         for i, value in enumerate(states):
-            _check_state(f"d_state[{i}]", value, self.state[i])
+            check_state(f"d_state[{i}]", value, self.state[i])
         if d_output is None:
             if all(value is None for value in states):
                 raise ValueError("backward needs d_output, d_state or both, got neither")
@@ -154,42 +151,18 @@ class SequentialRun:
             checks.same_shape("d_output", d_output, "the output", self.output.shape)
             if self._pooled is None:
                 d_output = without_padding(d_output, self._padding)
-        return d_output, dict(zip(layers, states, strict=True))
+        return d_output, dict(zip(self._layers, states, strict=True))
 
 
-def as_states(name: str, value: Any, count: int) -> list[State | None]:
-    """Check that `value` is a tuple of `count` states; None is one of None each."""
-    if value is None:
-        return [None] * count
-    rule = f"{name} must be a tuple of states, one for each of {count} recurrent layers"
-    if isinstance(value, LSTMState) or not isinstance(value, (tuple, list)):
-        raise TypeError(f"{rule}, got {type(value).__name__}")
-    if len(value) != count:
-        raise ValueError(f"{rule}, got {len(value)}")
-    return list(value)
-
-
-def _check_state(name: str, value: Any, like: State) -> None:
-    """Check that `value` is None, or has the form of the state `like`."""
-    if value is None:
-        return
-    if isinstance(like, LSTMState):
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            kind = type(value).__name__
-            raise TypeError(f"{name} of an LSTM must be a pair (h, c) of arrays, got {kind}")
-        for part, array, form in zip("hc", value, like, strict=True):
-            _check_state(f"{name}.{part}", array, form)
-        return
-    checks.array(name, value, like.dtype)
-    checks.same_shape(name, value, "the state", like.shape)
+def recurrent_places(modules: Sequence[Module]) -> list[int]:
+    """Return the indices of the recurrent layers among `modules`."""
+    return [i for i, module in enumerate(modules) if isinstance(module, Recurrent)]
 
 
 def _zero(module: Module, run: Any) -> Gradients:
     """Return the gradients of a module that the loss does not depend on."""
     state: Any = getattr(run, "state", None)
-    if isinstance(state, LSTMState):
-        state = LSTMState(*map(np.zeros_like, state))
-    elif state is not None:
-        state = np.zeros_like(state)
+    if state is not None:
+        state = as_state(*map(np.zeros_like, arrays_of(state)))
     flat = np.zeros_like(module._flat)
     return Gradients(module._layout, flat, None, state)

@@ -17,9 +17,8 @@ from bptt.nn.decoder import Decoder, teacher_forcing
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients, Module
-from bptt.nn.pooling import State
 from bptt.nn.recurrent import LSTM
-from bptt.nn.run import LSTMState
+from bptt.nn.state import LSTMState, State
 from bptt.training.loop import Score, Step
 from bptt.training.supervised import split_indices
 

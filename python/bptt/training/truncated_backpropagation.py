@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import padding_of
+from bptt._core.lengths import Lengths, padding_of
 from bptt.nn.module import Gradients
-from bptt.nn.pooling import State
-from bptt.nn.sequential import Lengths, Sequential, check_sequences
-from bptt.nn.sequential_run import SequentialRun, States, as_states
+from bptt.nn.sequential import Sequential, check_sequences
+from bptt.nn.sequential_run import SequentialRun
+from bptt.nn.state import State, States, as_states
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bptt._core.checks import FloatArray
 from bptt.losses import Loss
 from bptt.nn.module import Module
-from bptt.nn.pooling import State
 from bptt.nn.sequential import Sequential
+from bptt.nn.state import State
 from bptt.training.loop import Score, Step
 from bptt.training.teacher_forcing import TokenBatch, TokenData, Writer, accuracy
 from bptt.training.truncated_backpropagation import Window, truncated_bptt

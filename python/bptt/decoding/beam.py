@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids
 from bptt.decoding.sampling import largest
 
-State: TypeAlias = Any  # arrays with the batch on axis 1, in tuples of tuples; or None
-Ids: TypeAlias = NDArray[np.integer[Any]]
+BeamState: TypeAlias = Any  # arrays with the batch on axis 1, in tuples of tuples; or None
 
 
 class Hypothesis(NamedTuple):
@@ -30,8 +30,8 @@ class Hypothesis(NamedTuple):
 
 
 def beam_search(
-    step: Callable[[Ids, State], tuple[FloatArray, State]],
-    state: State,
+    step: Callable[[Ids, BeamState], tuple[FloatArray, BeamState]],
+    state: BeamState,
     start: Ids,
     *,
     beam: int,
@@ -95,7 +95,7 @@ def beam_search(
     return search.best()
 
 
-def reordered(state: State, rows: NDArray[np.int64]) -> State:
+def reordered(state: BeamState, rows: NDArray[np.int64]) -> BeamState:
     """Take these rows of the batch, axis 1, of all arrays of a state."""
     if state is None:
         return None

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from bptt.decoding.beam_search import beam_search, reordered
-from bptt.nn.run import LSTMState
+from bptt.decoding.beam import beam_search, reordered
+from bptt.nn.state import LSTMState
 
 STOP, TOKENS, BATCH = 0, 3, 2
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import bptt
 from bptt.cli.benchmark import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
-from bptt.cli.timing import Apart, environment, take_turns
+from bptt.cli.timing import interleave
+from bptt.cli.worker_process import WorkerProcess, worker_environment
 
 Figures = dict[str, float]
 
@@ -86,7 +87,7 @@ def count_instructions() -> Figures:
                 *("--compress-strings=no", "--dump-line=no", f"--callgrind-out-file={profile}"),
                 *(sys.executable, __file__, "--make-counted-calls"),
             ],
-            env={**environment(1), "BPTT_ISA": COUNTED_ISA},
+            env={**worker_environment(1), "BPTT_ISA": COUNTED_ISA},
             check=True,
             capture_output=True,
             encoding="utf-8",
@@ -120,10 +121,10 @@ def instructions(profile: Iterable[str]) -> int:
 def time_ratios() -> Figures:
     """Time of each call over the time in which NumPy's product does as many operations."""
     asked = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
-    with Apart("bptt.cli.benchmark", threads=1) as child:
+    with WorkerProcess("bptt.cli.benchmark", threads=1) as child:
         turns = {task: (lambda task=task: child.ask([*task, "float32"])) for task in asked}
         # The fastest of the turns: it was disturbed least.
-        best = {task: min(times) / task.operations for task, times in take_turns(turns, 15).items()}
+        best = {task: min(times) / task.operations for task, times in interleave(turns, 15).items()}
     product = best.pop(TIMED_PRODUCT)
     return {title(task): round(time / product, 3) for task, time in best.items()}
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.cli import benchmark, timing
+from bptt.cli import benchmark, timing, worker_process
 from bptt.cli.main import main
 
 SMALL = ("bench", "--size", "3,2,4,5", "--rounds", "2")
@@ -32,7 +32,7 @@ def _small_product(tmp_path, monkeypatch):
     monkeypatch.setattr(
         benchmark, "_PRODUCT", benchmark.Task(benchmark.PRODUCT, "", benchmark.Size(1, 64, 64, 64))
     )
-    monkeypatch.setattr(benchmark, "_REST", 0.0)
+    monkeypatch.setattr(benchmark, "_COOL_DOWN", 0.0)
 
 
 def command(*arguments):
@@ -66,7 +66,7 @@ def test_json(tmp_path):
     assert main(list(arguments)) == 0
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["dtype"] == "float64"
-    assert found["machine"]["cores"] == timing.cores()
+    assert found["machine"]["cores"] == worker_process.available_cores()
     counts = sorted({1, bptt.get_num_threads()})
     expected = {(m, n) for m in ("product", "inference", "training") for n in counts}
     results = {(result["mode"], result["threads"]): result for result in found["results"]}
@@ -175,7 +175,7 @@ def test_take_turns():
         return float(next(clock))
 
     turns = []
-    found = timing.take_turns(
+    found = timing.interleave(
         {name: lambda name=name: measured(name) for name in "ab"},
         2,
         on_turn=lambda: turns.append(1),
@@ -186,7 +186,7 @@ def test_take_turns():
 
 
 def test_take_turns_for_some_time():
-    found = timing.take_turns({"": lambda: time.sleep(0.01) or 1.0}, 1, least=0.05)
+    found = timing.interleave({"": lambda: time.sleep(0.01) or 1.0}, 1, min_seconds=0.05)
     assert 1 < len(found[""]) <= 5
 
 
@@ -200,12 +200,14 @@ def test_seconds_per_call():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_environment(threads):
     names = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    assert [timing.environment(threads)[name] for name in names] == [str(threads)] * 3
+    assert [worker_process.worker_environment(threads)[name] for name in names] == [
+        str(threads)
+    ] * 3
 
 
 def test_a_module_that_fails_says_why():
     with (
-        timing.Apart("bptt.cli.benchmark", 1) as child,
+        worker_process.WorkerProcess("bptt.cli.benchmark", 1) as child,
         pytest.raises(
             RuntimeError, match=r"(?s)bptt\.cli\.benchmark has failed:.*KeyError: 'no such cell'"
         ),
@@ -215,7 +217,7 @@ def test_a_module_that_fails_says_why():
 
 def test_a_module_that_is_missing():
     with (
-        timing.Apart("bptt.missing", 1) as child,
+        worker_process.WorkerProcess("bptt.missing", 1) as child,
         pytest.raises(RuntimeError, match=r"No module named bptt\.missing"),
     ):
         child.ask("what?")
@@ -223,7 +225,7 @@ def test_a_module_that_is_missing():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_a_module_that_is_killed():
-    with timing.Apart("bptt.cli.benchmark", 1) as child:
+    with worker_process.WorkerProcess("bptt.cli.benchmark", 1) as child:
         os.kill(child._child.pid, signal.SIGKILL)
         with pytest.raises(MemoryError, match=r"signal 9 has ended bptt\.cli\.benchmark"):
             child.ask("what?")
@@ -241,7 +243,7 @@ def test_interrupted_while_a_process_starts(monkeypatch):
     popen = subprocess.Popen
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt), timing.Apart("bptt.cli.benchmark", 1):
+    with pytest.raises(KeyboardInterrupt), worker_process.WorkerProcess("bptt.cli.benchmark", 1):
         pytest.fail("it has not been interrupted")
     assert started[0].returncode is not None
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler

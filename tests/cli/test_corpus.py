@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bptt.cli.corpus import LONGEST, normalize, python_documentation, words_of
+from bptt.cli.corpus import MAX_WORD_LENGTH, extract_words, normalize, python_documentation
 
 
 @pytest.mark.parametrize(
@@ -15,13 +15,13 @@ from bptt.cli.corpus import LONGEST, normalize, python_documentation, words_of
         ("x don't self.x2 __init__ re.sub a_b 42nd", ["self", "re", "sub"]),
         ("Straße ÉTÉ e\u0301te\u0301 ŁÓDŹ", ["straße", "été", "été", "łódź"]),
         ("well-known, and/or", ["well", "known", "and", "or"]),
-        (f"{'a' * LONGEST} {'b' * (LONGEST + 1)}", ["a" * LONGEST]),
+        (f"{'a' * MAX_WORD_LENGTH} {'b' * (MAX_WORD_LENGTH + 1)}", ["a" * MAX_WORD_LENGTH]),
         ("", []),
         ("1 2 3 ...", []),
     ],
 )
 def test_words(text, words):
-    assert words_of(text) == words
+    assert extract_words(text) == words
 
 
 def test_normalized_letters_are_single_characters():
@@ -30,6 +30,6 @@ def test_normalized_letters_are_single_characters():
 
 
 def test_python_brings_enough_prose():
-    words = words_of(python_documentation())
+    words = extract_words(python_documentation())
     assert len(words) > 20_000
     assert {"default", "dictionary", "return"} <= set(words)

@@ -158,7 +158,10 @@ def test_progress_bar_on_a_terminal(text):
 def test_the_reader_of_the_output_may_leave(text):
     arguments = ("demo", "--text", text, *SMALL, "--epochs", 1, "--no-compare")
     child = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
     )
     child.stdout.readline()
     child.stdout.close()

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("sklearn")
 
 from bptt import LanguageModel
-from bptt.cli.evaluation import count_bits
-from bptt.cli.numpy_comparison import Compiled, NumpyTwin, Words, compare
+from bptt.cli.baselines import count_bits
+from bptt.cli.numpy_comparison import CompiledTrainer, NumpyTrainer, WordBatch, compare
 from bptt.data.target_encoder import TargetEncoder
 
 WORDS = ["deep", "deed", "lean", "read"]
@@ -25,8 +25,8 @@ def trained(cell="lstm", dtype="float64", **options):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_training_step_is_that_of_the_numpy_reference(cell):
     model = trained(cell, num_layers=2)
-    twin, compiled = NumpyTwin(model, 0.01), Compiled(model, 0.01)
-    words = Words.of(model, WORDS)
+    twin, compiled = NumpyTrainer(model, 0.01), CompiledTrainer(model, 0.01)
+    words = WordBatch.of(model, WORDS)
     assert words.inputs.shape == (4, 5, model.target_encoder_.size)
     for _ in range(3):
         compiled.train_step(words)
@@ -40,7 +40,9 @@ def test_gradients_are_those_of_the_model():
     model = trained()
     step = model._learner().gradients(model._whole(WORDS, None).batch(np.arange(4)))
     for ours, theirs in zip(
-        Compiled(model, 0.01).gradients(Words.of(model, WORDS)), step.gradients, strict=True
+        CompiledTrainer(model, 0.01).gradients(WordBatch.of(model, WORDS)),
+        step.gradients,
+        strict=True,
     ):
         np.testing.assert_allclose(ours._flat, theirs._flat, atol=1e-12)
 

@@ -7,20 +7,23 @@ import json
 import numpy as np
 import pytest
 
-from bptt.cli.arguments import CommandError
+from bptt.cli.errors import CommandError
 from bptt.cli.readers import read_table
-from bptt.cli.schema import groups_of, guess_task, sequences_of, targets_of
-from bptt.cli.schema_inference import Wanted, guess_form
+from bptt.cli.schema import extract_sequences, extract_targets, group_rows
+from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
 
 
 def learnable(path, **wanted):
     """Return the task that is guessed, the sequences as lists, the targets, and what is said."""
     table = read_table(path)
-    form, said = guess_form(table, Wanted(**wanted))
-    groups = groups_of(table, form)
-    task = wanted.get("task") or guess_task(table, form, groups)[0]
-    X = [x.tolist() if isinstance(x, np.ndarray) else x for x in sequences_of(table, form, groups)]
-    y = None if task == "language" else targets_of(table, form, groups, task)
+    form, said = infer_schema(table, SchemaOptions(**wanted))
+    groups = group_rows(table, form)
+    task = wanted.get("task") or infer_task(table, form, groups)[0]
+    X = [
+        x.tolist() if isinstance(x, np.ndarray) else x
+        for x in extract_sequences(table, form, groups)
+    ]
+    y = None if task == "language" else extract_targets(table, form, groups, task)
     return task, X, y, said
 
 
@@ -221,7 +224,7 @@ def test_which_column_of_tags(tmp_path):
         (
             "a.csv",
             "a,b,y\n1,2,p\n,,q\n",
-            ", line 3: must hold one number at least: remove the line",
+            ", line 3: must hold one number at min_seconds: remove the line",
         ),
         (
             "a.csv",

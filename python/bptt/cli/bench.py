@@ -17,9 +17,10 @@ from typing import Any
 from bptt._core.installation import config
 from bptt._core.threads import get_num_threads
 from bptt.cli import benchmark_report
-from bptt.cli.arguments import CommandError, positive_integer
+from bptt.cli.arguments import positive_integer
 from bptt.cli.benchmark import CELLS, PRODUCT_SIZE, SIZES, Bench, Size, measure
-from bptt.cli.timing import cores
+from bptt.cli.errors import CommandError
+from bptt.cli.worker_process import available_cores
 
 NAME = "bench"
 SUMMARY = "measure how fast the layers are on this machine"
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.dtype, arguments.rounds, sorted({1, get_num_threads()}), sizes, cells, {}
     )
     calls = (found.rounds + 1) * len(found.jobs())
-    with benchmark_report.MeasuringProgress(calls) as progress:
+    with benchmark_report.MeasurementBar(calls) as progress:
         measure(found, progress.update)
     benchmark_report.bench(found)
     if arguments.json is not None:
@@ -90,7 +91,7 @@ def _report(found: Bench) -> dict[str, Any]:
     """Return all that was found, fit for JSON."""
     return {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {**config(), "cores": cores()},
+        "machine": {**config(), "cores": available_cores()},
         "dtype": found.dtype,
         "rounds": found.rounds,
         "product_size": PRODUCT_SIZE,

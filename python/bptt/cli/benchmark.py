@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bptt._core.checks import FloatArray
-from bptt.cli.timing import Apart, answer, seconds_per_call, take_turns
+from bptt.cli.timing import interleave, seconds_per_call
+from bptt.cli.worker_process import WorkerProcess, answer
 from bptt.nn.recurrent import GRU, LSTM, RNN
 
 CELLS: dict[str, tuple[str, int, Callable[..., RNN | LSTM | GRU]]] = {  # title, gates per unit
@@ -22,8 +23,10 @@ CELLS: dict[str, tuple[str, int, Callable[..., RNN | LSTM | GRU]]] = {  # title,
 }
 PRODUCT, INFERENCE, TRAINING, STEP = "product", "inference", "training", "step"
 PRODUCT_SIZE = 2048  # rows and columns of the matrices that NumPy multiplies
-_LEAST = 0.01  # seconds that the calls of one turn take
-_REST = 0.2  # seconds after which threads of NumPy's product have stopped to wait for the next one
+_MIN_SECONDS = 0.01  # seconds that the calls of one turn take
+_COOL_DOWN = (
+    0.2  # seconds after which threads of NumPy's product have stopped to wait for the next one
+)
 
 
 class Size(NamedTuple):
@@ -68,7 +71,7 @@ class Task(NamedTuple):
 _PRODUCT = Task(PRODUCT, "", Size(1, PRODUCT_SIZE, PRODUCT_SIZE, PRODUCT_SIZE))
 
 
-class Measured:
+class Measurement:
     """The seconds that a task took on a number of threads."""
 
     def __init__(self, task: Task, threads: int, samples: Sequence[float]) -> None:
@@ -107,7 +110,7 @@ class Bench(NamedTuple):
     threads: list[int]
     sizes: list[Size]
     cells: list[str]
-    measured: dict[tuple[int, Task], Measured]
+    measured: dict[tuple[int, Task], Measurement]
 
     @property
     def step_sizes(self) -> list[Size]:
@@ -126,15 +129,15 @@ class Bench(NamedTuple):
         """Return threads and task of all that is measured; steps on one thread only."""
         return [(n, t) for n in self.threads for t in self.tasks() if t.mode != STEP or n == 1]
 
-    def find(self, mode: str, cell: str, size: Size, threads: int) -> Measured:
+    def find(self, mode: str, cell: str, size: Size, threads: int) -> Measurement:
         """Return what was measured."""
         return self.measured[threads, Task(mode, cell, size)]
 
-    def product(self, threads: int) -> Measured:
+    def product(self, threads: int) -> Measurement:
         """Return what NumPy's matrix product took."""
         return self.measured[threads, _PRODUCT]
 
-    def share(self, of: Measured) -> float:
+    def share(self, of: Measurement) -> float:
         """Return a rate as a share of that of the product on as many threads."""
         return of.rate / self.product(of.threads).rate
 
@@ -142,33 +145,35 @@ class Bench(NamedTuple):
 def measure(bench: Bench, on_turn: Callable[[], object]) -> None:
     """Measure all tasks on every number of threads, in a process for each of these numbers."""
     with ExitStack() as stack:
-        children = {n: stack.enter_context(Apart("bptt.cli.benchmark", n)) for n in bench.threads}
+        children = {
+            n: stack.enter_context(WorkerProcess("bptt.cli.benchmark", n)) for n in bench.threads
+        }
 
         def ask(threads: int, task: Task) -> float:
             taken = float(children[threads].ask([*task, bench.dtype]))
             if task.mode == PRODUCT and threads > 1:
-                time.sleep(_REST)
+                time.sleep(_COOL_DOWN)
             return taken
 
         measures = {key: partial(ask, *key) for key in bench.jobs()}
-        taken = take_turns(measures, bench.rounds, on_turn=on_turn)
+        taken = interleave(measures, bench.rounds, on_turn=on_turn)
     for (threads, task), samples in taken.items():
-        bench.measured[threads, task] = Measured(task, threads, samples)
+        bench.measured[threads, task] = Measurement(task, threads, samples)
 
 
-def _answer(question: Any) -> float:
+def _handle(question: Any) -> float:
     """Return the seconds of one call of a task, in the other process."""
     mode, cell, size, dtype = question
     key = (mode, cell, Size(*size), dtype)
     try:
         if key not in _calls:
             _calls[key] = call(*key)
-        return seconds_per_call(_calls[key], _LEAST)
+        return seconds_per_call(_calls[key], _MIN_SECONDS)
     except ValueError as error:  # all is valid, so that it can only be too large
         raise MemoryError(str(error)) from error
 
 
-_calls: dict[tuple[str, str, Size, str], Callable[[], object]] = {}  # of _answer, kept for the next
+_calls: dict[tuple[str, str, Size, str], Callable[[], object]] = {}  # of _handle, kept for the next
 
 
 def call(mode: str, cell: str, size: Size, dtype: str) -> Callable[[], object]:
@@ -195,4 +200,4 @@ def _random(shape: tuple[int, ...], dtype: str) -> FloatArray:
 
 
 if __name__ == "__main__":
-    answer(_answer)
+    answer(_handle)

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 import numpy as np
 
 from bptt._core.installation import config
-from bptt.cli.benchmark import Bench, Measured
-from bptt.cli.messages import count, instruction_set, machine
+from bptt.cli.benchmark import Bench, Measurement
+from bptt.cli.console import count, instruction_set_name, machine
 
 
-class MeasuringProgress:
+class MeasurementBar:
     """A progress bar on standard error, where it can be seen and tqdm is installed."""
 
     def __init__(self, total: int) -> None:
@@ -27,7 +27,7 @@ class MeasuringProgress:
                 bar_format="measuring {percentage:3.0f}%|{bar}| {remaining} left",
             )
 
-    def __enter__(self) -> MeasuringProgress:
+    def __enter__(self) -> MeasurementBar:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +44,7 @@ def bench(of: Bench) -> None:
     """Print how fast the layers are."""
     built = config()
     print(
-        f"{machine()}, {instruction_set()} kernels\n"
+        f"{machine()}, {instruction_set_name()} kernels\n"
         f"bptt {built['version']} ({built['compiler']}, Eigen {built['eigen']}), "
         f"NumPy {np.__version__}, Python {built['python']}"
     )
@@ -76,7 +76,7 @@ def _rates(of: Bench, mode: str, title: str) -> None:
         for cell in of.cells:
             found = [of.find(mode, cell, size, threads) for threads in of.threads]
             line = "".join(
-                f"{_microseconds(m):>10}{m.spread:5.0%}{m.rate:8.1f}{100 * of.share(m):4.0f}"
+                f"{_format_microseconds(m):>10}{m.spread:5.0%}{m.rate:8.1f}{100 * of.share(m):4.0f}"
                 for m in found
             )
             gain = f"{found[0].median / found[-1].median:6.2f}" if several else ""
@@ -91,10 +91,10 @@ def _steps(of: Bench) -> None:
     titles = "".join(f"{m.task.title:>17}" for m in next(iter(found.values())))
     print(f"\nOne `step`, batch of 1, on 1 thread: us\n{'(I, H)':12}{titles}")
     for size, row in found.items():
-        line = "".join(f"{_microseconds(m):>12}{f'±{m.spread:.0%}':>5}" for m in row)
+        line = "".join(f"{_format_microseconds(m):>12}{f'±{m.spread:.0%}':>5}" for m in row)
         print(f"({', '.join(map(str, size))})".ljust(12) + line)
 
 
-def _microseconds(of: Measured) -> str:
+def _format_microseconds(of: Measurement) -> str:
     median = of.median * 1e6
     return f"{median:.2f}" if median < 100 else f"{median:,.0f}"

@@ -1,11 +1,11 @@
-"""Words of a text, and a text that every Python has."""
+"""Words of a text, and the default text: Python's documentation."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-LONGEST = 32
+MAX_WORD_LENGTH = 32
 """Letters of the longest word that counts as one; beyond are data, not words."""
 
 
@@ -14,14 +14,14 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
-def words_of(text: str) -> list[str]:
+def extract_words(text: str) -> list[str]:
     """Return the words of `text` in their order, normalized.
 
-    A word is a run of 2 to `LONGEST` letters. Names of programs, as ``x2`` and ``__init__``, and
-    contractions, as ``don't``, are left out whole, not cut into letters that are no words.
+    A word is a run of 2 to `MAX_WORD_LENGTH` letters. Identifiers such as ``x2`` and ``__init__``
+    and contractions such as ``don't`` are dropped, not split.
     """
     runs = (run.strip("'’") for run in re.findall(r"[\w'’]+", normalize(text)))
-    return [run for run in runs if run.isalpha() and 2 <= len(run) <= LONGEST]
+    return [run for run in runs if run.isalpha() and 2 <= len(run) <= MAX_WORD_LENGTH]
 
 
 def python_documentation() -> str:

@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bptt.cli import demo_report as display
-from bptt.cli.arguments import (
-    CommandError,
-    check_output,
-    learning_rate,
-    positive_integer,
-    require,
-    seed,
-)
-from bptt.cli.corpus import LONGEST, normalize, python_documentation, words_of
-from bptt.cli.numpy_comparison import compare_apart
-from bptt.cli.readers import TEXT, read_text
-from bptt.cli.schema import LANGUAGE, Form
+from bptt.cli.arguments import learning_rate, positive_integer, seed
+from bptt.cli.corpus import MAX_WORD_LENGTH, extract_words, normalize, python_documentation
+from bptt.cli.errors import CommandError, check_output_path, require_packages
+from bptt.cli.numpy_comparison import compare_in_worker
+from bptt.cli.readers import read_text
+from bptt.cli.schema import LANGUAGE, Schema
+from bptt.cli.tables import TEXT
 from bptt.optim.schedules import CosineDecay
 
 if TYPE_CHECKING:
@@ -111,14 +106,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.load is not None:
         _show_loaded(arguments)
         return
-    require("tqdm", "safetensors.numpy", "sklearn.base")
+    require_packages("tqdm", "safetensors.numpy", "sklearn.base")
     import_module("tqdm").tqdm.get_lock()  # imports what a bar needs
     import_module("bptt.estimators.language_model")
     data = _read(arguments.text)
     prompts = _prompts(
-        arguments.prompt, set().union(*data.learnt, *data.held_out), _beginnings(data.learnt)
+        arguments.prompt, set().union(*data.learnt, *data.held_out), _default_prompts(data.learnt)
     )
-    check_output(arguments.output, arguments.text, overwrite=True)
+    check_output_path(arguments.output, arguments.text, overwrite=True)
     model, best = _train(data, arguments)
     try:
         _show(model, data, best, prompts, arguments)
@@ -138,7 +133,7 @@ def _show(
     for prompt in prompts:
         display.completion(model, prompt)
     if not arguments.no_compare:
-        found = compare_apart(
+        found = compare_in_worker(
             arguments.output,
             data.learnt,
             batch_size=arguments.batch_size,
@@ -154,7 +149,7 @@ def _show_loaded(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) != default:
             option = "--" + name.replace("_", "-")
             raise CommandError(f"{option} is for training, and --load trains nothing")
-    require("safetensors", "sklearn.base")
+    require_packages("safetensors", "sklearn.base")
     path = arguments.load
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
@@ -181,17 +176,17 @@ def _read(path: Path | None) -> Data:
     except ImportError as error:
         raise CommandError("this Python has no pydoc_data.topics: use --text FILE") from error
     source = "Python's documentation" if path is None else path.name
-    words = words_of(text)
+    words = extract_words(text)
     if len(words) < FEWEST:
         raise CommandError(
-            f"{source} must have at least {FEWEST} words of 2 to {LONGEST} letters, "
+            f"{source} must have at least {FEWEST} words of 2 to {MAX_WORD_LENGTH} letters, "
             f"got {len(words)}"
         )
     split = len(words) - len(words) // 10
     return Data(source, words[:split], words[split:])
 
 
-def _beginnings(words: Sequence[str]) -> list[str]:
+def _default_prompts(words: Sequence[str]) -> list[str]:
     """Return the usual prompts that some word begins with, or else the commonest first letter."""
     usual = [prompt for prompt in PROMPTS if any(word.startswith(prompt) for word in words)]
     return usual or [Counter(word[0] for word in words).most_common(1)[0][0]]
@@ -211,15 +206,16 @@ def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str])
             raise CommandError(
                 f"argument --prompt: letters must be among {known}, got {unknown[0]!r}"
             )
-        if len(prompt) >= LONGEST:
+        if len(prompt) >= MAX_WORD_LENGTH:
             raise CommandError(
-                f"argument --prompt: must have less than {LONGEST} letters, got {len(prompt)}"
+                f"argument --prompt: must have less than {MAX_WORD_LENGTH} letters, "
+                f"got {len(prompt)}"
             )
     return prompts
 
 
 @dataclass
-class _ShowBeginning:
+class _HeaderPrinter:
     """A callback that says what learns, and from what."""
 
     data: Data
@@ -231,11 +227,11 @@ class _ShowBeginning:
 
 def _train(data: Data, arguments: argparse.Namespace) -> tuple[LanguageModel, int]:
     """Train and save the model, as far as it got; return it and the epoch that it is from."""
-    from bptt.cli.epoch_report import ShowEpochs
+    from bptt.cli.training_progress import EpochReporter
     from bptt.estimators.language_model import LanguageModel
 
     path, epochs = arguments.output, arguments.epochs
-    shown = ShowEpochs(LANGUAGE)
+    shown = EpochReporter(LANGUAGE)
     model = LanguageModel(
         cell=arguments.cell,
         hidden_size=arguments.hidden_size,
@@ -247,7 +243,7 @@ def _train(data: Data, arguments: argparse.Namespace) -> tuple[LanguageModel, in
         schedule=CosineDecay(epochs),
         dtype=arguments.dtype,
         random_state=arguments.seed,
-        callbacks=[_ShowBeginning(data), shown],
+        callbacks=[_HeaderPrinter(data), shown],
     )
     try:
         model.fit(data.learnt, validation=(data.held_out,))
@@ -271,7 +267,7 @@ def _train(data: Data, arguments: argparse.Namespace) -> tuple[LanguageModel, in
 
 def _save(model: LanguageModel, data: Data, path: Path) -> int:
     """Save a model so that other commands know how to use it; return the epoch it is from."""
-    form = Form("texts", "cell", [TEXT])
+    form = Schema("texts", "cell", [TEXT])
     about = {"task": LANGUAGE, "form": form.to_dict(), "file": data.source, "format": "text"}
     try:
         model.save(path, about)

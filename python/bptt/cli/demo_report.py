@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bptt.cli.corpus import LONGEST
-from bptt.cli.evaluation import count_bits
-from bptt.cli.messages import bar, count, instruction_set, machine
+from bptt.cli.baselines import count_bits
+from bptt.cli.console import bar, count, instruction_set_name, machine
+from bptt.cli.corpus import MAX_WORD_LENGTH
 from bptt.data.vocabulary import START, STOP, UNKNOWN
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def model(modules: Mapping[str, Any]) -> None:
         f"Model  {type(layer).__name__}, {count(layer.num_layers, 'layer')} "
         f"of {layer.hidden_size} hidden units, "
         f"{parameters:,} parameters\n"
-        f"       {layer.dtype}, {instruction_set()} kernels"
+        f"       {layer.dtype}, {instruction_set_name()} kernels"
     )
 
 
@@ -68,15 +68,15 @@ def completion(of: LanguageModel, prompt: str) -> None:
     word, probability, ended = prompt, 1.0, False
     while not ended and len(word) < len(prompt) + _STEPS:
         likely = of.next_token(word)
-        print(f"{_shortened(word):11}{_distribution(likely)}")
+        print(f"{_abbreviate(word):11}{_distribution(likely)}")
         symbol, p = next(iter(likely.items()))
         probability *= p
         ended = symbol == STOP
         word += "" if ended else str(symbol)
     ending = "" if ended else "..."
-    print(f'Always the likeliest character: "{word}{ending}", P = {_percent(probability)}')
-    found = of.completions(prompt, count=_SHOWN, max_length=LONGEST - len(prompt))
-    words = ", ".join(f"{word} {_percent(p)}" for word, p in found)
+    print(f'Always the likeliest character: "{word}{ending}", P = {_format_percent(probability)}')
+    found = of.completions(prompt, count=_SHOWN, max_length=MAX_WORD_LENGTH - len(prompt))
+    words = ", ".join(f"{word} {_format_percent(p)}" for word, p in found)
     print(
         textwrap.fill(
             f"Likeliest words: {words}", 79, subsequent_indent=" " * 17, break_long_words=False
@@ -94,7 +94,7 @@ def comparison(of: Comparison) -> None:
         f"Same {of.words} words of {of.length} letters (one-hot), same weights, one thread each, "
         f"in turn;\nmedians of {of.rounds} steps. "
         f"Gradients differ by {of.difference:.0e} at most, the largest is {of.largest:.0e}.\n"
-        f"{machine()}; {instruction_set()} kernels, NumPy {np.__version__}"
+        f"{machine()}; {instruction_set_name()} kernels, NumPy {np.__version__}"
     )
 
 
@@ -116,15 +116,15 @@ def _distribution(likely: Mapping[str | int, float]) -> str:
     """Write the likeliest characters with bars."""
     letters = ((symbol, p) for symbol, p in likely.items() if symbol not in (START, UNKNOWN))
     columns = [
-        f"{'.' if symbol == STOP else symbol} {bar(p)} {_percent(p):>4}"
+        f"{'.' if symbol == STOP else symbol} {bar(p)} {_format_percent(p):>4}"
         for symbol, p in islice(letters, _SHOWN)
     ]
     return "  ".join(columns).rstrip()
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 
-def _shortened(word: str, width: int = 10) -> str:
+def _abbreviate(word: str, width: int = 10) -> str:
     return word if len(word) <= width else ".." + word[2 - width :]

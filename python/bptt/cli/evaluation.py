@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Form
-from bptt.data.target_encoder import TargetEncoder
+from bptt.cli.baselines import count_bits, fit_baseline, token_pairs
+from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema
 
 
-class Figure(NamedTuple):
+class Evaluation(NamedTuple):
     """One figure of a model, and the same of who knows nothing but the training data."""
 
     name: str
@@ -45,40 +42,24 @@ class Figure(NamedTuple):
 def judge(
     model: Any,
     task: str,
-    form: Form,
+    form: Schema,
     learned: tuple[list[Any], list[Any] | None],
     held_out: tuple[list[Any], list[Any] | None],
-) -> Figure:
+) -> Evaluation:
     """Return the figure of a task, on sequences and targets that were held out."""
     X, y = held_out
     if task == LANGUAGE:
-        return _bits(model, learned[0], X)
+        return _evaluate_language_model(model, learned[0], X)
     known = learned[1]
     assert y is not None
     assert known is not None
-    baseline = baseline_of(task, form, learned[0], known)
+    baseline = fit_baseline(task, form, learned[0], known)
     return compare(task, model.predict(X), y, X, baseline)
-
-
-def baseline_of(task: str, form: Form, X: Sequence[Any], y: Sequence[Any]) -> dict[str, Any]:
-    """Return what the baseline of a task remembers of the training data, fit for JSON."""
-    if task == REGRESSION:
-        return {"always": float(np.mean(y))}
-    if task == CLASSIFICATION:
-        return {"always": _commonest(y)}
-    always = _commonest(label for labels in y for label in labels)
-    if form.holds == "numbers":
-        return {"always": always}
-    counts: defaultdict[str, Counter[Any]] = defaultdict(Counter)
-    for tokens, labels in zip(X, y, strict=True):
-        for token, label in zip(tokens, labels, strict=True):
-            counts[token][label] += 1
-    return {"always": always, "of token": {t: _commonest(c.elements()) for t, c in counts.items()}}
 
 
 def compare(
     task: str, found: Sequence[Any], y: Sequence[Any], X: Sequence[Any], baseline: dict[str, Any]
-) -> Figure:
+) -> Evaluation:
     """Return the figure of predictions for the targets y."""
     always = baseline["always"]
     if task == REGRESSION:
@@ -86,12 +67,12 @@ def compare(
         error = float(np.abs(np.asarray(found) - target).mean())
         guessed = float(np.abs(always - target).mean())
         name = f"always the mean, {always:.4g}"
-        return Figure("mean absolute error", error, guessed, name, len(y), "sequences", False)
+        return Evaluation("mean absolute error", error, guessed, name, len(y), "sequences", False)
     if task == CLASSIFICATION:
         right = np.mean([label == wanted for label, wanted in zip(found, y, strict=True)])
         guessed = np.mean([label == always for label in y])
         name = f"always {always!r}"
-        return Figure("accuracy", float(right), float(guessed), name, len(y), "sequences")
+        return Evaluation("accuracy", float(right), float(guessed), name, len(y), "sequences")
     of_token = baseline.get("of token", {})
     steps = [
         (label == wanted, of_token.get(token, always) == wanted)
@@ -100,22 +81,18 @@ def compare(
     ]
     right, guessed = np.mean(steps, axis=0)
     name = "every token's commonest label" if of_token else f"always {always!r}"
-    return Figure("accuracy", float(right), float(guessed), name, len(steps), "steps")
+    return Evaluation("accuracy", float(right), float(guessed), name, len(steps), "steps")
 
 
 def _keys(sequence: Any, of_token: dict[str, Any]) -> Iterable[Any]:
     return sequence if of_token else [None] * len(sequence)
 
 
-def _commonest(labels: Iterable[Any]) -> Any:
-    return Counter(labels).most_common(1)[0][0]
-
-
-def _bits(model: Any, learned: list[Any], X: list[Any]) -> Figure:
+def _evaluate_language_model(model: Any, learned: list[Any], X: list[Any]) -> Evaluation:
     """Bits per token, beside counts of which token comes after which."""
     token = "character" if model.tokens == "characters" else "token"
-    count = sum(1 for _ in _pairs(model.target_encoder_, X))
-    return Figure(
+    count = sum(1 for _ in token_pairs(model.target_encoder_, X))
+    return Evaluation(
         f"bits per {token}",
         -model.score(X),
         count_bits(model.target_encoder_, learned, X),
@@ -124,30 +101,3 @@ def _bits(model: Any, learned: list[Any], X: list[Any]) -> Figure:
         f"{token}s",
         False,
     )
-
-
-def count_bits(
-    encoder: TargetEncoder, learned: Sequence[Any], X: Sequence[Any], *, pairs: bool = True
-) -> float:
-    """Return the bits per token that a model of mere counts needs for X.
-
-    It has counted in `learned` how often every token comes, after every other one with `pairs`;
-    each count is one more, so that nothing is impossible.
-    """
-    follows: Counter[tuple[int, int]] = Counter()
-    totals: Counter[int] = Counter()
-    for before, after in _pairs(encoder, learned):
-        follows[before * pairs, after] += 1
-        totals[before * pairs] += 1
-    bits = [
-        math.log2((totals[before * pairs] + encoder.size) / (follows[before * pairs, after] + 1))
-        for before, after in _pairs(encoder, X)
-    ]
-    return sum(bits) / len(bits)
-
-
-def _pairs(encoder: TargetEncoder, X: Sequence[Any]) -> Iterable[tuple[int, int]]:
-    """Yield the ids of all tokens, each with the one before."""
-    sequences = encoder.transform(X)
-    for i in range(len(sequences)):
-        yield from pairwise([encoder.start, *sequences[i].tolist(), encoder.stop])

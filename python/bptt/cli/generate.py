@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bptt.cli.arguments import CommandError, positive_integer, positive_number, seed
-from bptt.cli.saved_models import load, warn_of_unknown
+from bptt.cli.arguments import positive_integer, positive_number, seed
+from bptt.cli.errors import CommandError
+from bptt.cli.saved_models import load, warn_unknown_tokens
 from bptt.data.vocabulary import START, UNKNOWN
 
 NAME = "generate"
@@ -65,11 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
             f"python -m bptt predict {arguments.model}"
         )
     prompt: Any = arguments.prompt
-    if model.form.holds == "tokens":
+    if model.form.content == "tokens":
         prompt = prompt.split()
-    warn_of_unknown(model, [prompt])
+    warn_unknown_tokens(model, [prompt])
     if arguments.next:
-        _show_next(estimator.next_token(prompt))
+        _print_next_tokens(estimator.next_token(prompt))
         return
     if arguments.best:
         options = {"beam": _BEAM, "max_length": arguments.max_length}
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(between.join(text if isinstance(text, str) else " ".join(text) for text in texts))
 
 
-def _show_next(likely: Mapping[Any, float]) -> None:
+def _print_next_tokens(likely: Mapping[Any, float]) -> None:
     """Print the likeliest tokens among those that may be written."""
     possible = {token: p for token, p in likely.items() if token not in (START, UNKNOWN)}
     total = sum(possible.values())

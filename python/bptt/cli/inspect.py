@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from bptt.cli.arguments import CommandError, positive_integer, require
-from bptt.cli.evaluation import Figure
-from bptt.cli.messages import TASKS, bar, describe, say, size_of
-from bptt.cli.predict import table_of
-from bptt.cli.readers import FORMATS, listed
+from bptt.cli.arguments import positive_integer
+from bptt.cli.console import TASKS, bar, describe_estimator, format_file_size, print_section
+from bptt.cli.errors import CommandError, require_packages
+from bptt.cli.evaluation import Evaluation
+from bptt.cli.predict import load_input
+from bptt.cli.readers import FORMATS
 from bptt.cli.saved_models import Model, load
-from bptt.cli.schema import LANGUAGE, groups_of, sequences_of
+from bptt.cli.schema import LANGUAGE, extract_sequences, group_rows
+from bptt.cli.tables import join_names
 
 NAME = "inspect"
 SUMMARY = "look into a saved model: training, gates, gradient flow"
@@ -63,21 +65,21 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.file is not None and arguments.text is not None:
         raise CommandError("takes either a FILE or --text TEXT")
     if arguments.plot is not None:
-        require("matplotlib.figure", extra="plot")
+        require_packages("matplotlib.figure", extra="plot")
         _make_directory(arguments.plot)
     model = load(arguments.model)
     X: list[Any] = []
     if arguments.file is not None or arguments.text is not None:
-        table = table_of(arguments, model.form)
-        X = sequences_of(table, model.form, groups_of(table, model.form))
+        table = load_input(arguments, model.form)
+        X = extract_sequences(table, model.form, group_rows(table, model.form))
         if arguments.number > len(X):
             raise CommandError(f"argument --number: must be at most {len(X)}, the sequences in "
                                f"{table.name}, got {arguments.number}")  # fmt: skip
     _show_model(arguments.model, model)
-    drawn = {"history": _Drawn(model.estimator.history_)}
+    drawn = {"history": _HistoryPlot(model.estimator.history_)}
     if X:
         try:
-            drawn |= _look_inside(model, X, arguments.number - 1)
+            drawn |= _inspect_sequences(model, X, arguments.number - 1)
         except (TypeError, ValueError) as error:
             raise CommandError(f"cannot look inside: {error}") from error
     if arguments.plot is not None:
@@ -89,17 +91,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _show_model(path: Path, model: Model) -> None:
     estimator, metadata = model.estimator, model.metadata
-    say("Model", f"{path} ({size_of(path)}): {type(estimator).__name__}\n{describe(estimator)}")
+    kind = f"{path} ({format_file_size(path)}): {type(estimator).__name__}"
+    print_section("Model", f"{kind}\n{describe_estimator(estimator)}")
     if model.task is not None:
         form = model.form
         target = "" if form.target is None else f", target {form.target!r}"
         what = f"{TASKS[model.task]} ({model.task}), from {metadata['file']}"
-        say("Learned", f"{what}: {form.holds} in {listed(form.inputs, 4)}{target}")
+        print_section("Learned", f"{what}: {form.content} in {join_names(form.inputs, 4)}{target}")
     if hasattr(estimator, "classes_"):
         classes = estimator.classes_.tolist()
-        say("", f"{len(classes)} labels: {listed(classes)}")
+        print_section("", f"{len(classes)} labels: {join_names(classes)}")
     if "validation" in metadata:
-        say("Result", str(Figure(**metadata["validation"])))
+        print_section("Result", str(Evaluation(**metadata["validation"])))
     _show_history(estimator, in_bits=model.task == LANGUAGE)
     _show_parameters(estimator._learner().modules)
 
@@ -108,7 +111,9 @@ def _show_history(estimator: Any, *, in_bits: bool) -> None:
     history = estimator.history_
     best = len(history) - history.epochs_since_best(estimator.min_delta)
     seconds = sum(history["seconds"])
-    say("Training", f"{len(history)} epochs in {seconds:.0f} s, the best was epoch {best}")
+    print_section(
+        "Training", f"{len(history)} epochs in {seconds:.0f} s, the best was epoch {best}"
+    )
     unit = math.log(2.0) if in_bits else 1.0
     print(f"\n{'epoch':>7}{'bits' if in_bits else 'loss':>10}{'validation':>12}{'gradient':>10}")
     shown = np.unique(np.linspace(0, len(history) - 1, _EPOCHS).round().astype(int))
@@ -135,7 +140,7 @@ def _show_parameters(modules: Any) -> None:
 # ---- what it does with sequences
 
 
-class _Drawn:
+class _HistoryPlot:
     """A history as something that can be drawn."""
 
     def __init__(self, history: Any) -> None:
@@ -147,7 +152,7 @@ class _Drawn:
         return plot_history(self._history, ax)
 
 
-def _look_inside(model: Model, X: list[Any], number: int) -> dict[str, Any]:
+def _inspect_sequences(model: Model, X: list[Any], number: int) -> dict[str, Any]:
     """Print gates, saliency and gradient flow; return what can be drawn of them."""
     from bptt import diagnostics
 
@@ -161,13 +166,13 @@ def _look_inside(model: Model, X: list[Any], number: int) -> dict[str, Any]:
         found["saliency"] = diagnostics.saliency(estimator, x)
     if found:
         _show_steps(x, found)
-    y, why = _other_answers(estimator, X)
+    y, why = _surrogate_targets(estimator, X)
     found["flow"] = diagnostics.estimator_flow(estimator, X, y)
     count = "1 sequence" if len(X) == 1 else f"{len(X)} sequences"
     print()
-    say("Gradient", f"of {count}, {why}, on its way back through time:")
+    print_section("Gradient", f"of {count}, {why}, on its way back through time:")
     for name, verdict in zip(found["flow"].names, found["flow"].verdicts, strict=True):
-        say("", f"{name}: {verdict}")
+        print_section("", f"{name}: {verdict}")
     return found
 
 
@@ -180,7 +185,7 @@ def _show_steps(x: Any, found: dict[str, Any]) -> None:
         if name not in ("cell", "candidate")
     }  # fmt: skip
     tokens = next((t.tokens for t in (trace, saliency) if t is not None), None)
-    names = list(tokens) if tokens else [_written(row) for row in np.asarray(x)]
+    names = list(tokens) if tokens else [_format_value(row) for row in np.asarray(x)]
     if saliency is not None:
         at = "" if saliency.step is None else f" at step {saliency.step + 1}"
         which = f" ({saliency.output!r})" if isinstance(saliency.output, str) else ""
@@ -200,18 +205,18 @@ def _show_steps(x: Any, found: dict[str, Any]) -> None:
             print(f"Means over the units of layer 0. {_KEEPS[gate].capitalize()}.")
 
 
-def _written(row: Any) -> str:
+def _format_value(row: Any) -> str:
     return ", ".join(f"{value:.4g}" for value in np.atleast_1d(row)[:3])
 
 
-def _other_answers(estimator: Any, X: Sequence[Any]) -> tuple[Any, str]:
+def _surrogate_targets(estimator: Any, X: Sequence[Any]) -> tuple[Any, str]:
     """Return targets that are not what the model says, so that its loss has a gradient."""
     if hasattr(estimator, "classes_"):
         shares = estimator.predict_proba(X)
         second = "as if the second likeliest label were the right one"
         if isinstance(shares, list):
-            return [estimator.classes_[_second(p)] for p in shares], second
-        return estimator.classes_[_second(shares)], second
+            return [estimator.classes_[_second_most_likely(p)] for p in shares], second
+        return estimator.classes_[_second_most_likely(shares)], second
     if hasattr(estimator, "next_token"):
         return None, "from its own loss"
     found = estimator.predict(X)
@@ -220,7 +225,7 @@ def _other_answers(estimator: Any, X: Sequence[Any]) -> tuple[Any, str]:
     return found, "as if its answers were right"
 
 
-def _second(shares: Any) -> Any:
+def _second_most_likely(shares: Any) -> Any:
     return np.argsort(-shares, axis=-1, kind="stable")[..., 1]
 
 
@@ -235,14 +240,14 @@ def _make_directory(path: Path) -> None:
 
 
 def _draw(directory: Path, drawn: dict[str, Any]) -> None:
-    from matplotlib.figure import Figure as Picture
+    from matplotlib.figure import Figure
 
     for name, result in drawn.items():
-        picture = Picture(figsize=(10.0, 5.6), dpi=100, layout="constrained")
+        picture = Figure(figsize=(10.0, 5.6), dpi=100, layout="constrained")
         result.plot(picture.add_subplot())
         try:
             picture.savefig(directory / f"{name}.png")
         except OSError as error:
             raise CommandError(f"cannot draw into {directory}: {error.strerror}") from error
     print()
-    say("Drawn", ", ".join(str(directory / f"{name}.png") for name in drawn))
+    print_section("Drawn", ", ".join(str(directory / f"{name}.png") for name in drawn))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import bptt
 from bptt.cli import bench, demo, generate, inspect, predict, train
-from bptt.cli.arguments import CommandError
+from bptt.cli.errors import CommandError
 
 PROGRAM = "python -m bptt"
 # Modules with NAME, SUMMARY, USAGE, EXAMPLES, add_arguments(parser) and run(arguments).

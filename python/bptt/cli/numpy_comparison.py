@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bptt import reference
 from bptt._core.checks import FloatArray
-from bptt.cli import timing
+from bptt.cli import timing, worker_process
 from bptt.losses import softmax_cross_entropy
 from bptt.nn.module import Gradients
 from bptt.nn.sequential import Sequential
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
     """Largest element of these gradients."""
 
 
-class Words(NamedTuple):
+class WordBatch(NamedTuple):
     """Words of one length, as arrays."""
 
     inputs: FloatArray
@@ -58,14 +58,14 @@ class Words(NamedTuple):
     """Ids of what is to come out, (B, T)."""
 
     @classmethod
-    def of(cls, model: LanguageModel, words: Sequence[str]) -> Words:
+    def of(cls, model: LanguageModel, words: Sequence[str]) -> WordBatch:
         """Encode words of one length as a model does, but for the one-hot vectors."""
         batch = model._whole(words, None).batch(np.arange(len(words)))
         size = model.target_encoder_.size
         return cls(reference.one_hot(batch.tokens, size, model.dtype), batch.targets)
 
 
-class Compiled:
+class CompiledTrainer:
     """The training step of a language model on the package's layers."""
 
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
@@ -73,20 +73,20 @@ class Compiled:
         self.modules = model.decoder_.modules
         self._optimizer = Adam(list(self.modules.values()), learning_rate=learning_rate)
 
-    def gradients(self, words: Words) -> list[Gradients]:
+    def gradients(self, words: WordBatch) -> list[Gradients]:
         """Return the gradients of the mean loss of a character, one for each module."""
         run = self._chain.forward(words.inputs)
         loss = softmax_cross_entropy(run.output, words.targets, reduction="mean")
         return run.backward(loss.gradient, input=False).modules
 
-    def train_step(self, words: Words) -> None:
+    def train_step(self, words: WordBatch) -> None:
         """Learn from some words."""
         gradients = self.gradients(words)
         clip_by_global_norm(gradients, MAX_NORM)
         self._optimizer.step(gradients)
 
 
-class NumpyTwin:
+class NumpyTrainer:
     """The same model with the same training step in `bptt.reference`."""
 
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
@@ -104,8 +104,8 @@ class NumpyTwin:
         self.second = {key: np.zeros_like(p) for key, p in self.parameters.items()}
         self.steps = 0
 
-    def gradients(self, words: Words) -> dict[str, FloatArray]:
-        """Gradients of the mean loss of a character, as `Compiled.gradients`."""
+    def gradients(self, words: WordBatch) -> dict[str, FloatArray]:
+        """Gradients of the mean loss of a character, as `CompiledTrainer.gradients`."""
         V, c = self.parameters["output/weight"], self.parameters["output/bias"]
         weights = {
             key.removeprefix("recurrent/"): p
@@ -121,8 +121,8 @@ class NumpyTwin:
         found = {f"recurrent/{name}": d for name, d in d_weights.items()}
         return {**found, "output/weight": d_V, "output/bias": d_c}
 
-    def train_step(self, words: Words) -> None:
-        """Learn from some words, as `Compiled.train_step`."""
+    def train_step(self, words: WordBatch) -> None:
+        """Learn from some words, as `CompiledTrainer.train_step`."""
         gradients, _ = reference.clip_by_global_norm(self.gradients(words), MAX_NORM)
         self.steps += 1
         for key, p in self.parameters.items():
@@ -140,24 +140,24 @@ def compare(
     model: LanguageModel, words: Sequence[str], learning_rate: float, seconds: float
 ) -> Comparison:
     """Measure the training steps of a model, which learns, and of its twin, in turn."""
-    batch = Words.of(model, words)
-    compiled, twin = Compiled(model, learning_rate), NumpyTwin(model, learning_rate)
-    difference, largest = _differ(compiled, twin, batch)
+    batch = WordBatch.of(model, words)
+    compiled, twin = CompiledTrainer(model, learning_rate), NumpyTrainer(model, learning_rate)
+    difference, largest = _gradient_difference(compiled, twin, batch)
 
-    times = timing.take_turns(
+    times = timing.interleave(
         {
             "compiled": lambda: timing.seconds_per_call(lambda: compiled.train_step(batch)),
             "numpy": lambda: timing.seconds_per_call(lambda: twin.train_step(batch)),
         },
         rounds=5,
-        least=seconds,
+        min_seconds=seconds,
     )
     ours, theirs = map(statistics.median, times.values())
     count, length = batch.targets.shape
     return Comparison(count, length, len(times["numpy"]), ours, theirs, difference, largest)
 
 
-def compare_apart(
+def compare_in_worker(
     path: Path,
     words: Sequence[str],
     *,
@@ -166,7 +166,7 @@ def compare_apart(
     seconds: float = 2.0,
 ) -> Comparison:
     """Compare, in a process with one thread, how the model in a file learns some of `words`."""
-    with timing.Apart("bptt.cli.numpy_comparison", threads=1) as child:
+    with worker_process.WorkerProcess("bptt.cli.numpy_comparison", threads=1) as child:
         task = [str(path), _equally_long(words, batch_size), learning_rate, seconds]
         return Comparison(*child.ask(task))
 
@@ -181,7 +181,9 @@ def _equally_long(words: Sequence[str], count: int) -> list[str]:
     return [chosen[k % len(chosen)] for k in range(count)]
 
 
-def _differ(compiled: Compiled, twin: NumpyTwin, words: Words) -> tuple[float, float]:
+def _gradient_difference(
+    compiled: CompiledTrainer, twin: NumpyTrainer, words: WordBatch
+) -> tuple[float, float]:
     """Return the largest difference of the two gradients, and their largest element."""
     ours = dict(zip(compiled.modules, compiled.gradients(words), strict=True))
     difference = largest = 0.0
@@ -192,8 +194,8 @@ def _differ(compiled: Compiled, twin: NumpyTwin, words: Words) -> tuple[float, f
     return difference, largest
 
 
-def _answer(task: Any) -> Comparison:
-    """Do the task of `compare_apart`, in the other process."""
+def _handle(task: Any) -> Comparison:
+    """Do the task of `compare_in_worker`, in the other process."""
     from bptt.estimators.language_model import LanguageModel  # needs scikit-learn
 
     path, words, learning_rate, seconds = task
@@ -201,4 +203,4 @@ def _answer(task: Any) -> Comparison:
 
 
 if __name__ == "__main__":
-    timing.answer(_answer)
+    worker_process.answer(_handle)

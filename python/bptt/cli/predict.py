@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bptt.cli.arguments import CommandError, check_output
-from bptt.cli.readers import FORMATS, TEXT, Table, read_table
-from bptt.cli.saved_models import Model, load, warn_of_unknown
-from bptt.cli.schema import TAGGING, Form, groups_of, sequences_of, targets_of
+from bptt.cli.errors import CommandError, check_output_path
+from bptt.cli.readers import FORMATS, read_table
+from bptt.cli.saved_models import Model, load, warn_unknown_tokens
+from bptt.cli.schema import TAGGING, Schema, extract_sequences, extract_targets, group_rows
+from bptt.cli.tables import TEXT, Table
 from bptt.cli.writers import predictions
 
 NAME = "predict"
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     if (arguments.file is None) == (arguments.text is None):
         raise CommandError("needs either a FILE or --text TEXT")
     if arguments.output is not None:
-        check_output(arguments.output, arguments.file, overwrite=arguments.overwrite)
+        check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
     model = load(arguments.model)
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
@@ -60,11 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.probabilities and not hasattr(model.estimator, "predict_proba"):
         raise CommandError(f"{arguments.model} predicts numbers: leave --probabilities out")
-    table = table_of(arguments, model.form)
-    groups = groups_of(table, model.form)
-    X = sequences_of(table, model.form, groups)
+    table = load_input(arguments, model.form)
+    groups = group_rows(table, model.form)
+    X = extract_sequences(table, model.form, groups)
     if arguments.text is not None:
-        warn_of_unknown(model, X)
+        warn_unknown_tokens(model, X)
     try:
         found = model.estimator.predict(X)
         shares = model.estimator.predict_proba(X) if arguments.probabilities else None
@@ -77,10 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"{len(X):,} predictions in {arguments.output}", file=sys.stderr)
-    _say_how_good(table, model, groups, X, found)
+    _print_evaluation(table, model, groups, X, found)
 
 
-def table_of(arguments: argparse.Namespace, form: Form) -> Table:
+def load_input(arguments: argparse.Namespace, form: Schema) -> Table:
     """Return the file, or the texts, that a command was given."""
     if arguments.text is None:
         return read_table(arguments.file, arguments.format, tagged=form.tagged)
@@ -90,17 +91,17 @@ def table_of(arguments: argparse.Namespace, form: Form) -> Table:
     return Table("--text", "text", [TEXT], rows, list(range(1, len(rows) + 1)))
 
 
-def _say_how_good(
+def _print_evaluation(
     table: Table, model: Model, groups: list[list[int]], X: list[Any], found: Any
 ) -> None:
     """Compare with the targets, if the table has them all."""
     from bptt.cli.evaluation import compare
 
-    form: Form = model.form
+    form: Schema = model.form
     if form.target not in table.columns or model.task is None:
         return
     try:
-        y = targets_of(table, form, groups, model.task)
+        y = extract_targets(table, form, groups, model.task)
     except CommandError:
         return
     if model.task == TAGGING and any(len(row) != len(x) for row, x in zip(y, X, strict=True)):

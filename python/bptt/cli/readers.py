@@ -10,21 +10,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bptt.cli.arguments import CommandError
+from bptt.cli.errors import CommandError
+from bptt.cli.tables import TEXT, Table, is_number
 
 FORMATS = ("csv", "tsv", "tagged", "jsonl", "text")
-_OF_SUFFIX = {
+_FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -37,92 +32,6 @@ _OF_SUFFIX = {
     ".json": "jsonl",
 }
 _DELIMITERS = ",;\t"
-TEXT = "text"  # the column of plain text
-
-
-@dataclass(frozen=True)
-class Table:
-    """The content of a file."""
-
-    name: str
-    format: str
-    columns: list[str]
-    rows: list[list[Any]]  # strings, or of JSON lines any values
-    lines: list[int]  # of the rows
-    delimiter: str = ""
-    sentences: list[int] | None = None  # of tagged sentences: the number of each row's
-
-    def index(self, column: str, option: str) -> int:
-        """Return the place of a column.
-
-        Raises
-        ------
-        CommandError
-            If there is none, as the user's `option`, or a model, says.
-        """
-        if column not in self.columns:
-            close = get_close_matches(column, self.columns, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise CommandError(
-                f"{self.name}: there is no column {column!r} ({option}); "
-                f"{hint}it has {listed(self.columns)}"
-            )
-        return self.columns.index(column)
-
-    def error(self, row: int, message: str) -> CommandError:
-        """Return an error about a row."""
-        return CommandError(f"{self.name}, line {self.lines[row]}: {message}")
-
-    def numbers(self, row: int, places: Sequence[int]) -> NDArray[np.float64]:
-        """Return the numbers of a row, as many as there are before empty cells at its end.
-
-        Raises
-        ------
-        CommandError
-            If another cell is empty, or one is no finite number.
-        """
-        cells = [self.rows[row][i] for i in places]
-        while cells and cells[-1] in ("", None):
-            cells.pop()
-        try:
-            numbers = np.array(list(map(float, cells)))
-            if np.isfinite(numbers).all():
-                return numbers
-        except (TypeError, ValueError):
-            pass
-        wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell))
-        column = self.columns[places[wrong]]
-        raise self.error(row, f"column {column!r} {_no_number(cells[wrong])}")
-
-
-def _is_finite(cell: Any) -> bool:
-    return is_number(cell) and math.isfinite(float(cell))
-
-
-def _no_number(cell: Any) -> str:
-    if cell in ("", None):
-        return "must be a number, got nothing: fill it in, or remove the line"
-    hint = "remove the line, or leave the column out with --ignore"
-    if isinstance(cell, str) and cell.count(",") == 1:
-        hint = "write the decimal comma as a point"
-    return f"must be a finite number, got {cell!r}: {hint}"
-
-
-def listed(names: Sequence[object], most: int = 8) -> str:
-    """Return names for a message, not too many of them."""
-    if len(names) <= most:
-        return ", ".join(map(str, names))
-    shown = ", ".join(map(str, names[: most - 1]))
-    return f"{shown}, .., {names[-1]} ({len(names)} in all)"
-
-
-def is_number(cell: Any) -> bool:
-    """Return whether a cell can be read as a number."""
-    try:
-        float(cell)
-    except (TypeError, ValueError):
-        return False
-    return not isinstance(cell, bool)
 
 
 def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -> Table:
@@ -143,15 +52,15 @@ def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -
     """
     text = read_text(path)
     if format is None:
-        format = _format_of(path, text)
+        format = _detect_format(path, text)
         format = "tagged" if tagged and format == "tsv" else format
     name = "standard input" if str(path) == "-" else str(path)
     reader = {
-        "csv": _read_csv,
-        "tsv": _read_tsv,
-        "tagged": _read_tagged,
-        "jsonl": _read_jsonl,
-        "text": _read_lines,
+        "csv": _parse_csv,
+        "tsv": _parse_tsv,
+        "tagged": _parse_tagged,
+        "jsonl": _parse_jsonl,
+        "text": _parse_text,
     }[format]
     table = reader(name, text)
     if not table.rows:
@@ -196,10 +105,10 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _format_of(path: Path, text: str) -> str:
+def _detect_format(path: Path, text: str) -> str:
     """Tell the format by the name, and of what is tab-separated by blank lines."""
     suffix = path.suffix.lower()
-    found = _OF_SUFFIX.get(suffix, "text")
+    found = _FORMAT_OF_SUFFIX.get(suffix, "text")
     lines = text.strip("\n").split("\n")
     if found == "tsv" and any(not line.strip() for line in lines):
         return "tagged"
@@ -208,13 +117,13 @@ def _format_of(path: Path, text: str) -> str:
     return found
 
 
-def _read_csv(name: str, text: str) -> Table:
+def _parse_csv(name: str, text: str) -> Table:
     first = text.lstrip("\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    return _table(name, "csv", _csv_rows(name, reader), delimiter)
+    return _make_table(name, "csv", _csv_rows(name, reader), delimiter)
 
 
 def _csv_rows(name: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -232,12 +141,16 @@ def _csv_rows(name: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
         raise CommandError(f"{name}, line {line}: {reason}: {hint}") from None
 
 
-def _read_tsv(name: str, text: str) -> Table:
+def _parse_tsv(name: str, text: str) -> Table:
     lines = enumerate(text.split("\n"), 1)
-    return _table(name, "tsv", ((n, line.split("\t")) for n, line in lines if line.strip()), "\t")
+    return _make_table(
+        name, "tsv", ((n, line.split("\t")) for n, line in lines if line.strip()), "\t"
+    )
 
 
-def _table(name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimiter: str) -> Table:
+def _make_table(
+    name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimiter: str
+) -> Table:
     """Make a table whose first row has the names of the columns."""
     first, header = next(rows)
     columns = [cell.strip() for cell in header]
@@ -245,7 +158,7 @@ def _table(name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimi
     if measured or all(map(is_number, columns)):
         raise CommandError(
             f"{name}, line {first}: must name the columns, got numbers: "
-            f"put a line before it, as {delimiter.join(_names(len(columns)))}"
+            f"put a line before it, as {delimiter.join(_example_header(len(columns)))}"
         )
     twice = [column for i, column in enumerate(columns) if column in columns[:i]]
     if twice:
@@ -258,25 +171,25 @@ def _table(name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimi
         if len(row) != len(columns):
             raise CommandError(
                 f"{name}, line {line}: must have {len(columns)} cells, as line {first}, "
-                f"got {len(row)}: {_mend(row, columns, delimiter)}"
+                f"got {len(row)}: {_cell_count_hint(row, columns, delimiter)}"
             )
         found.append(row)
         lines.append(line)
     return Table(name, format, columns, found, lines, delimiter)
 
 
-def _mend(row: list[str], columns: list[str], delimiter: str) -> str:
+def _cell_count_hint(row: list[str], columns: list[str], delimiter: str) -> str:
     if len(row) < len(columns):
         return "leave cells empty at the end of a shorter sequence"
     return 'put a text that has a "," in quotes' if delimiter == "," else "remove what is too much"
 
 
-def _names(count: int) -> list[str]:
+def _example_header(count: int) -> list[str]:
     steps = [f"x{i}" for i in range(1, min(count, 4))]
     return [*steps, *([".."] if count > 4 else []), "target"]
 
 
-def _read_tagged(name: str, text: str) -> Table:
+def _parse_tagged(name: str, text: str) -> Table:
     separator = "\t" if "\t" in text else None
     rows: list[list[Any]] = []
     lines: list[int] = []
@@ -301,7 +214,7 @@ def _read_tagged(name: str, text: str) -> Table:
     return Table(name, "tagged", columns, rows, lines, "\t", sentences)
 
 
-def _read_jsonl(name: str, text: str) -> Table:
+def _parse_jsonl(name: str, text: str) -> Table:
     objects: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -322,6 +235,6 @@ def _read_jsonl(name: str, text: str) -> Table:
     return Table(name, "jsonl", columns, rows, list(objects))
 
 
-def _read_lines(name: str, text: str) -> Table:
+def _parse_text(name: str, text: str) -> Table:
     kept = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     return Table(name, "text", [TEXT], [[line] for _, line in kept], [n for n, _ in kept])

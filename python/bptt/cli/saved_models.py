@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bptt.cli.arguments import CommandError, require
-from bptt.cli.readers import TEXT, listed
-from bptt.cli.schema import Form
+from bptt.cli.errors import CommandError, require_packages
+from bptt.cli.schema import Schema
+from bptt.cli.tables import TEXT, join_names
 
 
 class Model(NamedTuple):
     """An estimator, and what `train` has saved with it."""
 
     estimator: Any
-    form: Form
+    form: Schema
     task: str | None
     metadata: dict[str, Any]
 
@@ -31,13 +31,15 @@ def load(path: Path) -> Model:
     """
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
-    require("safetensors", "sklearn.base")
+    require_packages("safetensors", "sklearn.base")
     from bptt.estimators._persistence import load_estimator
 
     try:
         estimator = load_estimator(path)
         metadata = estimator.metadata_
-        form = Form.from_dict(metadata["form"]) if "form" in metadata else _form_of(estimator)
+        form = (
+            Schema.from_dict(metadata["form"]) if "form" in metadata else _default_schema(estimator)
+        )
     except (TypeError, ValueError) as error:
         raise CommandError(f"{error}; MODEL is a file that train has saved") from error
     except OSError as error:
@@ -45,15 +47,15 @@ def load(path: Path) -> Model:
     return Model(estimator, form, metadata.get("task"), metadata)
 
 
-def _form_of(estimator: Any) -> Form:
+def _default_schema(estimator: Any) -> Schema:
     """Return how an estimator that was saved in Python reads files: what it learned says it."""
     encoder = getattr(estimator, "encoder_", None)
     if encoder is None or encoder.vocabulary is not None:
-        return Form("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
-    return Form("numbers", "cell", ["x"])
+        return Schema("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
+    return Schema("numbers", "cell", ["x"])
 
 
-def warn_of_unknown(model: Model, X: Iterable[Any]) -> None:
+def warn_unknown_tokens(model: Model, X: Iterable[Any]) -> None:
     """Say which tokens of some sequences the model does not know, on standard error."""
     estimator = model.estimator
     writer = getattr(estimator, "target_encoder_", None)
@@ -63,4 +65,4 @@ def warn_of_unknown(model: Model, X: Iterable[Any]) -> None:
     tokens = dict.fromkeys(token for x in X for token in encoder.cut(x))
     unknown = [repr(token) for token in tokens if token not in encoder.vocabulary]
     if unknown:
-        print(f"not in what was learned: {listed(unknown)}", file=sys.stderr)
+        print(f"not in what was learned: {join_names(unknown)}", file=sys.stderr)

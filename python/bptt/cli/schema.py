@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bptt.cli.arguments import CommandError
-from bptt.cli.readers import Table, is_number, listed
+from bptt.cli.errors import CommandError
+from bptt.cli.tables import Table, join_names
 
 LANGUAGE, TAGGING = "language", "tagging"
 CLASSIFICATION, REGRESSION = "classification", "regression"
@@ -17,7 +17,7 @@ TASKS = (CLASSIFICATION, REGRESSION, TAGGING, LANGUAGE)
 
 
 @dataclass(frozen=True)
-class Form:
+class Schema:
     """How a model reads a table: kept in its file.
 
     Parameters
@@ -34,7 +34,7 @@ class Form:
         The column that says which rows are one sequence; tagged sentences need none.
     """
 
-    holds: str
+    content: str
     shape: str
     inputs: list[str]
     target: str | None = None
@@ -50,12 +50,12 @@ class Form:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Form:
+    def from_dict(cls, content: Mapping[str, Any]) -> Schema:
         """Return what `to_dict` has described."""
         return cls(**content)
 
 
-def groups_of(table: Table, form: Form) -> list[list[int]]:
+def group_rows(table: Table, form: Schema) -> list[list[int]]:
     """Return the rows of every sequence."""
     if form.shape != "rows" or table.format == "text":
         return [[row] for row in range(len(table.rows))]
@@ -71,7 +71,7 @@ def groups_of(table: Table, form: Form) -> list[list[int]]:
     return list(groups.values())
 
 
-def sequences_of(table: Table, form: Form, groups: Sequence[Sequence[int]]) -> list[Any]:
+def extract_sequences(table: Table, form: Schema, groups: Sequence[Sequence[int]]) -> list[Any]:
     """Return the sequences, as estimators take them.
 
     Raises
@@ -80,41 +80,43 @@ def sequences_of(table: Table, form: Form, groups: Sequence[Sequence[int]]) -> l
         If a column is missing, or a cell holds something else.
     """
     if table.format == "text":
-        return _lines(table, form)
+        return _text_sequences(table, form)
     places = [table.index(column, "which the model reads") for column in form.inputs]
     if form.shape == "cell":
-        return [_cell(table, row, places[0], form.holds) for row in range(len(table.rows))]
-    if form.holds == "tokens":
+        return [_cell(table, row, places[0], form.content) for row in range(len(table.rows))]
+    if form.content == "tokens":
         return [[str(table.rows[row][places[0]]) for row in group] for group in groups]
     if form.shape == "rows":
-        return [np.stack([_whole(table, row, places) for row in group]) for group in groups]
+        return [
+            np.stack([_complete_numbers(table, row, places) for row in group]) for group in groups
+        ]
     found = []
     for row in range(len(table.rows)):
         numbers = table.numbers(row, places)
         if not len(numbers):
-            raise table.error(row, "must hold one number at least: remove the line")
+            raise table.error(row, "must hold one number at min_seconds: remove the line")
         found.append(numbers[:, np.newaxis])
     return found
 
 
-def _lines(table: Table, form: Form) -> list[Any]:
+def _text_sequences(table: Table, form: Schema) -> list[Any]:
     """Return the lines of a plain text, in the form that the model knows."""
     lines = [row[0] for row in table.rows]
     if form.shape == "running":
         before = [0, *table.lines]
         gaps = (line - last for line, last in zip(table.lines, before, strict=False))
         return ["".join("\n" * gap + line for gap, line in zip(gaps, lines, strict=True)).lstrip()]
-    if form.holds == "tokens":
+    if form.content == "tokens":
         return [line.split() for line in lines]
-    if form.holds == "numbers":
+    if form.content == "numbers":
         raise CommandError(
             f"{table.name} is plain text, and the model reads numbers: "
-            f"it needs the columns {listed(form.inputs)}"
+            f"it needs the columns {join_names(form.inputs)}"
         )
     return lines
 
 
-def _whole(table: Table, row: int, places: Sequence[int]) -> Any:
+def _complete_numbers(table: Table, row: int, places: Sequence[int]) -> Any:
     numbers = table.numbers(row, places)
     if len(numbers) < len(places):
         column = table.columns[places[len(numbers)]]
@@ -122,19 +124,19 @@ def _whole(table: Table, row: int, places: Sequence[int]) -> Any:
     return numbers
 
 
-def _cell(table: Table, row: int, place: int, holds: str) -> Any:
+def _cell(table: Table, row: int, place: int, content: str) -> Any:
     """Return the sequence in a cell: a text, a list of tokens, or numbers."""
     cell, column = table.rows[row][place], table.columns[place]
-    if holds == "texts":
+    if content == "texts":
         if not isinstance(cell, str) or not cell.strip():
             got = repr(cell) if cell else "nothing"
             raise table.error(row, f"column {column!r} must be a text, got {got}: remove the line")
         return cell
     rule = {"tokens": "a list of strings", "numbers": "a list of numbers, or of lists of numbers"}
-    wrong = table.error(row, f"column {column!r} must be {rule[holds]}, got {str(cell)[:40]}")
+    wrong = table.error(row, f"column {column!r} must be {rule[content]}, got {str(cell)[:40]}")
     if not isinstance(cell, list) or not cell:
         raise wrong
-    if holds == "tokens":
+    if content == "tokens":
         if not all(isinstance(token, str) for token in cell):
             raise wrong
         return cell
@@ -150,7 +152,9 @@ def _cell(table: Table, row: int, place: int, holds: str) -> Any:
 # ---- targets
 
 
-def targets_of(table: Table, form: Form, groups: Sequence[Sequence[int]], task: str) -> list[Any]:
+def extract_targets(
+    table: Table, form: Schema, groups: Sequence[Sequence[int]], task: str
+) -> list[Any]:
     """Return the target of every sequence, or in tagging the targets of its steps.
 
     Raises
@@ -158,11 +162,11 @@ def targets_of(table: Table, form: Form, groups: Sequence[Sequence[int]], task: 
     CommandError
         If one is missing, differs within a sequence, or is of the wrong kind.
     """
-    cells = _target_cells(table, form)
+    cells = target_cells(table, form)
     if task == TAGGING:
         if form.shape == "rows":
             return [[cells[row] for row in group] for group in groups]
-        return [_tags(table, form, row, cells[row]) for row in range(len(cells))]
+        return [_step_labels(table, form, row, cells[row]) for row in range(len(cells))]
     for group in groups:
         for row in group:
             if cells[row] != cells[group[0]]:
@@ -184,7 +188,7 @@ def targets_of(table: Table, form: Form, groups: Sequence[Sequence[int]], task: 
     return found
 
 
-def _target_cells(table: Table, form: Form) -> list[Any]:
+def target_cells(table: Table, form: Schema) -> list[Any]:
     """Return the target of every row, of one kind, without white space around it."""
     place = table.index(str(form.target), "the target")
     cells = [row[place] for row in table.rows]
@@ -200,9 +204,9 @@ def _target_cells(table: Table, form: Form) -> list[Any]:
     return [cell.strip() if isinstance(cell, str) else cell for cell in cells]
 
 
-def _tags(table: Table, form: Form, row: int, cell: Any) -> Any:
+def _step_labels(table: Table, form: Schema, row: int, cell: Any) -> Any:
     """Return the list of labels in a cell, one for every step of the sequence in the same row."""
-    steps = len(sequences_of(_only(table, row), form, [[0]])[0])
+    steps = len(extract_sequences(_single_row(table, row), form, [[0]])[0])
     if not isinstance(cell, list) or len(cell) != steps:
         got = f"{len(cell)}" if isinstance(cell, list) else str(cell)[:40]
         raise table.error(
@@ -211,37 +215,5 @@ def _tags(table: Table, form: Form, row: int, cell: Any) -> Any:
     return cell
 
 
-def _only(table: Table, row: int) -> Table:
+def _single_row(table: Table, row: int) -> Table:
     return Table(table.name, table.format, table.columns, [table.rows[row]], [table.lines[row]])
-
-
-def guess_task(table: Table, form: Form, groups: Sequence[Sequence[int]]) -> tuple[str, str]:
-    """Return what the targets ask for, and why.
-
-    Raises
-    ------
-    CommandError
-        If it is nothing that can be learned.
-    """
-    if form.target is None:
-        return LANGUAGE, "as there is no target"
-    cells = _target_cells(table, form)
-    if isinstance(cells[0], list):
-        return TAGGING, f"as {form.target!r} has a label for every step"
-    measured = all(is_number(cell) for cell in cells)
-    whole = measured and all(float(cell) % 1 == 0 for cell in cells)
-    if table.sentences is not None or any(
-        cells[row] != cells[group[0]] for group in groups for row in group
-    ):
-        if measured and not whole:
-            raise CommandError(
-                f"{table.name}: column {form.target!r} has numbers that differ within a sequence: "
-                "a number can be learned for a whole sequence only"
-            )
-        return TAGGING, "as every step has a target of its own"
-    different = len(set(cells))
-    if measured and (not whole or different > 20 or 2 * different > len(groups)):
-        return REGRESSION, f"as {form.target!r} is a number"
-    if measured:
-        return CLASSIFICATION, f"as {form.target!r} has {different} different whole numbers only"
-    return CLASSIFICATION, f"as {form.target!r} is a word"

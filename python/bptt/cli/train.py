@@ -12,22 +12,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bptt.cli.arguments import CommandError, check_output, require
-from bptt.cli.estimator_settings import add_settings, make_estimator
-from bptt.cli.messages import describe, next_commands, say, size_of, summary
-from bptt.cli.readers import FORMATS, Table, read_table
+from bptt.cli.console import (
+    describe_estimator,
+    format_file_size,
+    print_data_summary,
+    print_next_commands,
+    print_section,
+)
+from bptt.cli.errors import CommandError, check_output_path, require_packages
+from bptt.cli.estimator_options import add_estimator_arguments, make_estimator
+from bptt.cli.readers import FORMATS, read_table
 from bptt.cli.schema import (
     CLASSIFICATION,
     LANGUAGE,
     TAGGING,
     TASKS,
-    Form,
-    groups_of,
-    guess_task,
-    sequences_of,
-    targets_of,
+    Schema,
+    extract_sequences,
+    extract_targets,
+    group_rows,
 )
-from bptt.cli.schema_inference import Wanted, guess_form
+from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
+from bptt.cli.tables import Table
 
 NAME = "train"
 SUMMARY = "learn from a file: classes, numbers, tags or text"
@@ -65,12 +71,12 @@ class Data(NamedTuple):
         return Data([self.X[i] for i in indices], y)
 
 
-class Lesson(NamedTuple):
+class TrainingJob(NamedTuple):
     """What is learned."""
 
     table: Table
     task: str
-    form: Form
+    form: Schema
     learned: Data
     held_out: Data
 
@@ -108,38 +114,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="the part of the file that is held out, or another file (default: %(default)s)",
     )
-    add_settings(parser)
+    add_estimator_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     name = "model" if str(arguments.file) == "-" else arguments.file.stem
     path = arguments.output or Path(f"{name}.safetensors")
-    check_output(path, arguments.file, overwrite=arguments.overwrite)
+    check_output_path(path, arguments.file, overwrite=arguments.overwrite)
     table = read_table(arguments.file, arguments.format)
-    wanted = Wanted(**{name: getattr(arguments, name) for name in Wanted._fields})
-    form, said = guess_form(table, wanted)
-    task, data, why = _learnable(table, form, arguments.task)
-    summary(table, task, why, said, data.y)
-    learned, held_out = _split(data, task, form, arguments)
-    require("tqdm", "safetensors.numpy", "sklearn.base")
-    _learn(path, Lesson(table, task, form, learned, held_out), arguments)
+    wanted = SchemaOptions(**{name: getattr(arguments, name) for name in SchemaOptions._fields})
+    form, said = infer_schema(table, wanted)
+    task, data, why = _make_dataset(table, form, arguments.task)
+    print_data_summary(table, task, why, said, data.y)
+    learned, held_out = _split_dataset(data, task, form, arguments)
+    require_packages("tqdm", "safetensors.numpy", "sklearn.base")
+    _fit(path, TrainingJob(table, task, form, learned, held_out), arguments)
 
 
-def _learnable(table: Table, form: Form, task: str | None) -> tuple[str, Data, str]:
+def _make_dataset(table: Table, form: Schema, task: str | None) -> tuple[str, Data, str]:
     """Return the task, sequences and targets, and why it is this task."""
-    groups = groups_of(table, form)
+    groups = group_rows(table, form)
     why = ""
     if task is None:
-        task, why = guess_task(table, form, groups)
-    X = sequences_of(table, form, groups)
-    y = None if task == LANGUAGE else targets_of(table, form, groups, task)
+        task, why = infer_task(table, form, groups)
+    X = extract_sequences(table, form, groups)
+    y = None if task == LANGUAGE else extract_targets(table, form, groups, task)
     if task == CLASSIFICATION:
         _check_classes(table, form, y or [])
     return task, Data(X, y), why
 
 
-def _check_classes(table: Table, form: Form, y: list[Any]) -> None:
+def _check_classes(table: Table, form: Schema, y: list[Any]) -> None:
     classes = set(y)
     fix = "name another column with --target"
     if len(classes) < 2:
@@ -154,18 +160,22 @@ def _check_classes(table: Table, form: Form, y: list[Any]) -> None:
         )
 
 
-def _split(data: Data, task: str, form: Form, arguments: argparse.Namespace) -> tuple[Data, Data]:
+def _split_dataset(
+    data: Data, task: str, form: Schema, arguments: argparse.Namespace
+) -> tuple[Data, Data]:
     """Return what is learned and what is held out: a part at random, the end, or another file."""
     try:
         part = float(arguments.validation)
     except ValueError:
-        return _parts(data, form), _other(Path(arguments.validation), data, task, form)
+        return _split_running_text(data, form), _read_validation_data(
+            Path(arguments.validation), data, task, form
+        )
     if not 0.0 < part < 1.0:
         raise CommandError(f"argument --validation: must be in (0, 1), or a file, got {part:g}")
     if form.shape == "running":
         text = data.X[0]
         end = len(text) - max(1, round(len(text) * part))
-        return _parts(Data([text[:end]], None), form), Data([text[end:]], None)
+        return _split_running_text(Data([text[:end]], None), form), Data([text[end:]], None)
     count = len(data.X)
     held = max(1, round(count * part))
     if held >= count:
@@ -175,7 +185,7 @@ def _split(data: Data, task: str, form: Form, arguments: argparse.Namespace) -> 
         )
     order = np.random.default_rng(arguments.seed).permutation(count)
     learned, held_out = data.take(sorted(order[held:])), data.take(sorted(order[:held]))
-    known = _known(learned, held_out, task)
+    known = _has_known_labels(learned, held_out, task)
     back = held_out.take([i for i, is_known in enumerate(known) if not is_known])
     held_out = held_out.take([i for i, is_known in enumerate(known) if is_known])
     if not held_out.X:
@@ -184,21 +194,23 @@ def _split(data: Data, task: str, form: Form, arguments: argparse.Namespace) -> 
     return Data(learned.X + back.X, y), held_out
 
 
-def _other(path: Path, data: Data, task: str, form: Form) -> Data:
+def _read_validation_data(path: Path, data: Data, task: str, form: Schema) -> Data:
     """Return the sequences of another file, without those whose labels were not learned."""
     table = read_table(path, tagged=form.tagged)
-    groups = groups_of(table, form)
-    y = None if task == LANGUAGE else targets_of(table, form, groups, task)
-    found = Data(sequences_of(table, form, groups), y)
-    known = _known(data, found, task)
+    groups = group_rows(table, form)
+    y = None if task == LANGUAGE else extract_targets(table, form, groups, task)
+    found = Data(extract_sequences(table, form, groups), y)
+    known = _has_known_labels(data, found, task)
     if not any(known):
         raise CommandError(f"{path}: holds no label that is in the file to learn from")
     if not all(known):
-        say("Data", f"{path}: left out, as their labels are unknown: {known.count(False)}")
+        print_section(
+            "Data", f"{path}: left out, as their labels are unknown: {known.count(False)}"
+        )
     return found.take([i for i, is_known in enumerate(known) if is_known])
 
 
-def _known(learned: Data, held_out: Data, task: str) -> list[bool]:
+def _has_known_labels(learned: Data, held_out: Data, task: str) -> list[bool]:
     """Return for each sequence held out whether all its labels can be learned."""
     if task not in (CLASSIFICATION, TAGGING) or learned.y is None or held_out.y is None:
         return [True] * len(held_out.X)
@@ -209,7 +221,7 @@ def _known(learned: Data, held_out: Data, task: str) -> list[bool]:
     return [labels.issuperset(row) for row in held_out.y]
 
 
-def _parts(data: Data, form: Form) -> Data:
+def _split_running_text(data: Data, form: Schema) -> Data:
     """Cut a running text into parts that are read side by side."""
     if form.shape != "running":
         return data
@@ -218,16 +230,16 @@ def _parts(data: Data, form: Form) -> Data:
     return Data([text[i : i + size] for i in range(0, len(text), size)], None)
 
 
-def _learn(path: Path, lesson: Lesson, arguments: argparse.Namespace) -> None:
+def _fit(path: Path, lesson: TrainingJob, arguments: argparse.Namespace) -> None:
     """Train, save what was reached, and say how good it is."""
-    from bptt.cli.epoch_report import ShowEpochs
+    from bptt.cli.training_progress import EpochReporter
 
     task, learned, held_out = lesson.task, lesson.learned, lesson.held_out
-    shown = ShowEpochs(task)
+    shown = EpochReporter(task)
     model = None
     try:
         model = make_estimator(task, lesson.form, learned.X, arguments)
-        say("Model", describe(model))
+        print_section("Model", describe_estimator(model))
         validation = (held_out.X,) if task == LANGUAGE else held_out
         model.set_params(callbacks=[shown]).fit(*learned, validation=validation)
     except (TypeError, ValueError) as error:
@@ -238,22 +250,23 @@ def _learn(path: Path, lesson: Lesson, arguments: argparse.Namespace) -> None:
         shown.close()
         if not getattr(model, "history_", ()):
             raise KeyboardInterrupt("interrupted in the first epoch, nothing is saved") from None
-        _finish(path, lesson, model)
+        _save_and_evaluate(path, lesson, model)
         raise KeyboardInterrupt(f"interrupted, the best model so far is in {path}") from None
     finally:
         shown.close()
     try:
-        _finish(path, lesson, model)
+        _save_and_evaluate(path, lesson, model)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted, the model is in {path}") from None
 
 
-def _finish(path: Path, lesson: Lesson, model: Any) -> None:
+def _save_and_evaluate(path: Path, lesson: TrainingJob, model: Any) -> None:
     """Save and judge a trained model."""
-    from bptt.cli.evaluation import baseline_of, judge
+    from bptt.cli.baselines import fit_baseline
+    from bptt.cli.evaluation import judge
 
     table, task, form, learned, held_out = lesson
-    always = {} if learned.y is None else baseline_of(task, form, learned.X, learned.y)
+    always = {} if learned.y is None else fit_baseline(task, form, learned.X, learned.y)
     about: dict[str, Any] = {
         "task": task,
         "form": form.to_dict(),
@@ -266,11 +279,16 @@ def _finish(path: Path, lesson: Lesson, model: Any) -> None:
     _save(model, path, {**about, "validation": figure._asdict()})
     history = model.history_
     best = len(history) - history.epochs_since_best(model.min_delta)
-    say("\nResult", str(figure))
+    print_section("\nResult", str(figure))
     if not figure.is_better:
-        say("", "That is no better than the baseline: more data, more --epochs, or another model.")
-    say("Saved", f"{path} ({size_of(path)}): the model of epoch {best}, the best of {len(history)}")
-    next_commands(path, task, form, table.name, held_out.X[0])
+        print_section(
+            "", "That is no better than the baseline: more data, more --epochs, or another model."
+        )
+    print_section(
+        "Saved",
+        f"{path} ({format_file_size(path)}): the model of epoch {best}, the best of {len(history)}",
+    )
+    print_next_commands(path, task, form, table.name, held_out.X[0])
 
 
 def _save(model: Any, path: Path, about: dict[str, Any]) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from bptt.cli.readers import Table
-from bptt.cli.schema import Form
+from bptt.cli.schema import Schema
+from bptt.cli.tables import Table
 
 COLUMN = "prediction"
 
 
 def predictions(
     table: Table,
-    form: Form,
+    form: Schema,
     groups: Sequence[Sequence[int]],
     X: Sequence[Any],
     found: Sequence[Any],
@@ -41,33 +41,35 @@ def predictions(
     steps = np.ndim(found[0]) == 1 and not isinstance(found[0], str)
     cells = [_cells(found[i], probabilities, i, steps) for i in range(len(found))]
     if table.format == "jsonl":
-        return _jsonl(table, groups, found, probabilities, classes, steps)
+        return _format_jsonl(table, groups, found, probabilities, classes, steps)
     head = "# behind the prediction: " + " ".join(shares) + "\n" if shares else ""
     if table.format == "text":
         if steps:
-            return head + _sentences([[[t] for t in x] for x in X], cells)
+            return head + _format_sentences([[[t] for t in x] for x in X], cells)
         rows = [[row[0].replace("\t", " "), *cells[i][0]] for i, row in enumerate(table.rows)]
-        return _separated("\t", [[*table.columns, COLUMN, *shares], *rows])
+        return _format_table("\t", [[*table.columns, COLUMN, *shares], *rows])
     if table.format == "tagged":
-        return head + _sentences([[table.rows[row] for row in group] for group in groups], cells)
+        return head + _format_sentences(
+            [[table.rows[row] for row in group] for group in groups], cells
+        )
     if form.shape == "rows" and not steps:
         place = table.columns.index(str(form.sequence))
         rows = [[table.rows[g[0]][place], *cells[i][0]] for i, g in enumerate(groups)]
-        return _separated(table.delimiter, [[str(form.sequence), COLUMN, *shares], *rows])
+        return _format_table(table.delimiter, [[str(form.sequence), COLUMN, *shares], *rows])
     kept = [i for i, name in enumerate(table.columns) if name not in (COLUMN, *shares)]
     rows = [[row[i] for i in kept] for row in table.rows]
     for i, group in enumerate(groups):
         for t, row in enumerate(group):
             rows[row] += cells[i][t]
     header = [*(table.columns[i] for i in kept), COLUMN, *shares]
-    return _separated(table.delimiter, [header, *rows])
+    return _format_table(table.delimiter, [header, *rows])
 
 
 def _cells(
     prediction: Any, probabilities: Sequence[Any] | None, index: int, steps: bool
 ) -> list[list[str]]:
     """Return what is written for a sequence: one list of cells, or one for every step."""
-    rows = [[_written(label)] for label in (prediction if steps else [prediction])]
+    rows = [[_format_value(label)] for label in (prediction if steps else [prediction])]
     if probabilities is not None:
         shares = probabilities[index] if steps else [probabilities[index]]
         for row, values in zip(rows, shares, strict=True):
@@ -75,11 +77,11 @@ def _cells(
     return rows
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, np.floating) else str(value)
 
 
-def _separated(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
+def _format_table(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
     if delimiter == "\t":
         return "".join("\t".join(row) + "\n" for row in rows)
     content = io.StringIO()
@@ -87,7 +89,9 @@ def _separated(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
     return content.getvalue()
 
 
-def _sentences(tokens: Sequence[Sequence[list[str]]], cells: Sequence[list[list[str]]]) -> str:
+def _format_sentences(
+    tokens: Sequence[Sequence[list[str]]], cells: Sequence[list[list[str]]]
+) -> str:
     blocks = [
         "".join("\t".join([*row, *added]) + "\n" for row, added in zip(rows, more, strict=True))
         for rows, more in zip(tokens, cells, strict=True)
@@ -95,7 +99,7 @@ def _sentences(tokens: Sequence[Sequence[list[str]]], cells: Sequence[list[list[
     return "\n".join(blocks)
 
 
-def _jsonl(
+def _format_jsonl(
     table: Table,
     groups: Sequence[Sequence[int]],
     found: Sequence[Any],

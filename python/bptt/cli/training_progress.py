@@ -15,7 +15,7 @@ from bptt.training.protocols import OrderedData
 _LINES = 20  # at most about so many epochs get one
 
 
-class ShowEpochs:
+class EpochReporter:
     """A callback that shows how training goes, on standard error."""
 
     def __init__(self, task: str) -> None:

@@ -11,38 +11,40 @@ from pathlib import Path
 from typing import Any
 
 from bptt._core.installation import config
-from bptt.cli.readers import Table, listed
-from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Form
-from bptt.cli.timing import cores
+from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
+from bptt.cli.tables import Table, join_names
+from bptt.cli.worker_process import available_cores
 
 _WIDTH = 79
-_HEAD = 9  # columns of what a line is about
+_TITLE_WIDTH = 9  # columns of what a line is about
 _INSTRUCTION_SETS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
-_SNIPPET = 40  # characters of a text in a command
+_MAX_EXAMPLE = 40  # characters of a text in a command
 
 
-def say(head: str, text: str) -> None:
+def print_section(head: str, text: str) -> None:
     """Print some lines about one thing."""
     for line in text.split("\n"):
-        indent = " " * _HEAD
-        first = head.ljust(_HEAD + head.startswith("\n"))
+        indent = " " * _TITLE_WIDTH
+        first = head.ljust(_TITLE_WIDTH + head.startswith("\n"))
         print(textwrap.fill(line, _WIDTH, initial_indent=first, subsequent_indent=indent))
         head = ""
 
 
-def summary(table: Table, task: str, why: str, said: Sequence[str], y: list[Any] | None) -> None:
+def print_data_summary(
+    table: Table, task: str, why: str, said: Sequence[str], y: list[Any] | None
+) -> None:
     """Print what a file holds, and what there is to learn."""
     lines = f"{table.name}: {table.lines[-1]:,} lines of {_FORMATS[table.format]}"
-    say("Data", "; ".join([lines, *said]))
+    print_section("Data", "; ".join([lines, *said]))
     what = f"{TASKS[task]} ({task}{', ' + why if why else ''})"
     if y is not None and task in (CLASSIFICATION, TAGGING):
         labels = y if task == CLASSIFICATION else [label for row in y for label in row]
         counts = Counter(labels).most_common()
-        shown = listed([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
+        shown = join_names([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
         what += f"\n{len(counts)} labels: {shown}"
     if y is not None and task == REGRESSION:
         what += f"\nbetween {min(y):g} and {max(y):g}"
-    say("Task", what)
+    print_section("Task", what)
 
 
 _FORMATS = {
@@ -60,7 +62,7 @@ TASKS = {
 }
 
 
-def describe(model: Any) -> str:
+def describe_estimator(model: Any) -> str:
     """Return what an estimator is, in one or two lines."""
     layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
     sides = ", in both directions" if model.bidirectional else ""
@@ -73,28 +75,28 @@ def describe(model: Any) -> str:
     return f"{text}; {', '.join(options)}" if options else text
 
 
-def size_of(path: Path) -> str:
+def format_file_size(path: Path) -> str:
     """Return the size of a file."""
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
-def next_commands(path: Path, task: str, form: Form, file: str, example: Any) -> None:
+def print_next_commands(path: Path, task: str, form: Schema, file: str, example: Any) -> None:
     """Print what to type next."""
     program = f"{Path(sys.executable).name} -m bptt"
     model = shlex.quote(str(path))
     if task == LANGUAGE:
         words = example.split() if isinstance(example, str) else list(example)
         prompt = next((word for word in words if word.isalpha()), words[0])
-        if form.shape == "cell" and form.holds == "texts" and len(words) == 1:
+        if form.shape == "cell" and form.content == "texts" and len(words) == 1:
             prompt = prompt[:2]  # a whole word leaves nothing to write
         lines = [f"generate {model} --prompt {shlex.quote(prompt)}"]
     else:
         lines = [f"predict {model} {shlex.quote(file)}"]
-        if form.holds != "numbers":
+        if form.content != "numbers":
             text = example if isinstance(example, str) else " ".join(example)
             text = text.replace("'", "")  # so that no shell needs to be told
-            text = textwrap.shorten(text, _SNIPPET, placeholder="") or text[:_SNIPPET]
+            text = textwrap.shorten(text, _MAX_EXAMPLE, placeholder="") or text[:_MAX_EXAMPLE]
             lines.append(f"predict {model} --text {shlex.quote(text)}")
     lines.append(f"inspect {model}")
     print("\nNext:\n" + "\n".join(f"  {program} {line}" for line in lines))
@@ -116,7 +118,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def instruction_set() -> str:
+def instruction_set_name() -> str:
     """Return the name of the instruction set of the kernels in use."""
     isa = str(config()["isa"])
     return _INSTRUCTION_SETS.get(isa, isa)
@@ -124,4 +126,4 @@ def instruction_set() -> str:
 
 def machine() -> str:
     """Return the name of the processor and the number of cores this process may use."""
-    return f"{config()['processor']}, {count(cores(), 'core')}"
+    return f"{config()['processor']}, {count(available_cores(), 'core')}"

@@ -1,4 +1,4 @@
-"""The pages of docs/: their code runs, and every `# ->` shows what comes out."""
+"""The pages of docs/: their code runs, and every `# ->` shows the value of its line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
 DOCS = Path(__file__).parents[2] / "docs"
+MORE = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md")
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+ROOT = DOCS.parent
+LINKED = [*(f"docs/{page}" for page in PAGES), *MORE]
 
 
 def run(code: str, names: dict[str, Any]) -> list[tuple[str, str]]:
-    """Run a block; return what it says and what it gives at each line with `# ->`."""
+    """Run a block; return the shown and the computed value of each line with `# ->`."""
     lines, pairs = code.splitlines(), []
     for statement in ast.parse(code).body:
         source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
@@ -38,7 +42,7 @@ def run(code: str, names: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def check_pictures(plt: Any) -> None:
-    """Check the figures that a page has drawn."""
+    """Check that no text of a page's figures is cut off or overlaps another."""
     for number in plt.get_fignums():
         assert_texts_are_clear(plt.figure(number))
     plt.close("all")
@@ -46,7 +50,7 @@ def check_pictures(plt: Any) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_shows_what_comes_out(
+def test_values_shown_are_those_computed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = BLOCK.findall((DOCS / name).read_text("utf-8"))
@@ -60,12 +64,39 @@ def test_page_shows_what_comes_out(
         check_pictures(names["plt"])
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(name: str) -> None:
-    for target in LINK.findall((DOCS / name).read_text("utf-8")):
-        assert (DOCS / target).exists(), target
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_have_targets(name: str) -> None:
+    page = ROOT / name
+    for target, anchor in LINK.findall(page.read_text("utf-8")):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
 def test_index_lists_every_page() -> None:
-    links = LINK.findall((DOCS / "README.md").read_text("utf-8"))
-    assert set(PAGES) - {"README.md"} <= set(links)
+    links = {target for target, _ in LINK.findall((DOCS / "README.md").read_text("utf-8"))}
+    assert set(PAGES) - {"README.md"} <= links
+
+
+def test_architecture_lists_the_layers_in_order() -> None:
+    """The order of the packages is that of import-linter's contract."""
+    contract = (ROOT / "pyproject.toml").read_text("utf-8").partition("\nlayers = [")[2]
+    layers = re.findall(r"\w+", contract.partition("]")[0])
+    figure = (DOCS / "architecture.md").read_text("utf-8").partition("```text")[2]
+    shown = [name for name in re.findall(r"\w+", figure.partition("```")[0]) if name in layers]
+    assert list(dict.fromkeys(shown)) == layers
+
+
+def test_architecture_names_files_that_exist() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8")
+    paths = re.findall(r"`([\w/]+\.py)`", page)
+    assert paths
+    for path in paths:
+        assert (ROOT / "python" / "bptt" / path).exists(), path

@@ -394,7 +394,7 @@ def chains() -> dict[str, dict[str, Rows]]:
                 (X.astype("float32"), TypeError, f"x must have dtype {AS_LAYER}, got float32"),
                 *no_ids("token ids", "input_size", 3),
             ],
-            "loss_of": [(0.5, TypeError, "loss_of must be a function, got float")],
+            "loss_fn": [(0.5, TypeError, "loss_fn must be a function, got float")],
             "k1": [
                 *no_integer("k1"),
                 (4, ValueError, "k2 must be an integer >= k1 = 4, got 3"),

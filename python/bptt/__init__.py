@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from bptt._core.denormals import get_flush_denormals, set_flush_denormals
 from bptt._core.installation import config, show_config
 from bptt._core.threads import get_num_threads, set_num_threads, threads
-from bptt.estimators._persistence import ESTIMATORS as _ESTIMATORS
-from bptt.estimators._persistence import load_estimator
+from bptt.estimators.loading import ESTIMATORS as _ESTIMATORS
+from bptt.estimators.loading import load_estimator
 from bptt.losses import (
     binary_cross_entropy,
     mean_squared_error,

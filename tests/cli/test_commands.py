@@ -195,7 +195,7 @@ def test_the_same_seed_gives_the_same_file(here):
 
 
 def parameters(path):
-    modules = bptt.load_estimator(path)._learner().modules
+    modules = bptt.load_estimator(path)._task().modules
     return [module._flat for module in modules.values()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bptt.data import batching
+from bptt.data.batching import shuffled_batches, sorted_batches
 
 SIZE = 32
 
@@ -33,8 +33,8 @@ def padding(found, lengths):
 def test_every_sequence_comes_once(lengths, size, seed, epoch):
     lengths = np.array(lengths, np.int64)
     for found in (
-        batching.shuffled(lengths, size, seed, epoch),
-        batching.in_order(lengths, size),
+        shuffled_batches(lengths, size, seed, epoch),
+        sorted_batches(lengths, size),
     ):
         flat = np.concatenate([np.empty(0, np.int64), *found])
         np.testing.assert_array_equal(np.sort(flat), np.arange(len(lengths)))
@@ -49,14 +49,14 @@ def test_little_is_padded(count, longest):
     lengths = uniform(count, longest)
     order = np.random.default_rng(0).permutation(count)
     unsorted = [order[i : i + SIZE] for i in range(0, count, SIZE)]
-    assert padding(batching.shuffled(lengths, SIZE, 0, 1), lengths) < 0.05
-    assert padding(batching.in_order(lengths, SIZE), lengths) < 0.05
+    assert padding(shuffled_batches(lengths, SIZE, 0, 1), lengths) < 0.05
+    assert padding(sorted_batches(lengths, SIZE), lengths) < 0.05
     assert longest == 1 or padding(unsorted, lengths) > 0.4
 
 
 def test_few_sequences_are_sorted_all_together():
     lengths = uniform(10 * SIZE, 1000)
-    found = batching.shuffled(lengths, SIZE, 0, 1)
+    found = shuffled_batches(lengths, SIZE, 0, 1)
     ranges = sorted((lengths[batch].min(), lengths[batch].max()) for batch in found)
     assert all(high <= low for (_, high), (low, _) in pairwise(ranges))
 
@@ -65,7 +65,7 @@ def test_order_is_a_function_of_seed_and_epoch():
     lengths = uniform(1000, 20)
 
     def flat(seed, epoch):
-        return np.concatenate(batching.shuffled(lengths, SIZE, seed, epoch))
+        return np.concatenate(shuffled_batches(lengths, SIZE, seed, epoch))
 
     np.testing.assert_array_equal(flat(3, 7), flat(3, 7))
     others = [flat(3, 8), flat(4, 7), flat(7, 3)]
@@ -74,13 +74,13 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 def test_neither_the_long_nor_the_short_ones_come_together():
     lengths = uniform(40_000, 1000)
-    means = [lengths[batch].mean() for batch in batching.shuffled(lengths, SIZE, 0, 1)]
+    means = [lengths[batch].mean() for batch in shuffled_batches(lengths, SIZE, 0, 1)]
     correlation = np.corrcoef(means[:-1], means[1:])[0, 1]
     assert abs(correlation) < 5 / np.sqrt(len(means))
 
 
 def test_those_of_one_length_meet_others_in_every_epoch():
     lengths = np.full(10 * SIZE, 5)
-    one, other = (batching.shuffled(lengths, SIZE, 0, epoch) for epoch in (1, 2))
+    one, other = (shuffled_batches(lengths, SIZE, 0, epoch) for epoch in (1, 2))
     for batch in one:
         assert max(len(np.intersect1d(batch, again)) for again in other) < SIZE / 2

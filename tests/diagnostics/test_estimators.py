@@ -48,7 +48,7 @@ def fitted(name, **options):
 
 
 def modules(model):
-    return model._learner().modules.values()
+    return model._task().modules.values()
 
 
 # ---- gradient flow -------------------------------------------------------------------------------
@@ -91,14 +91,14 @@ def test_a_flow_is_that_of_central_differences_through_decoder_and_bridge():
     model, X, y = fitted("translator", cell="gru")
     found = estimator_flow(model, X, y)
     assert found.names == ("encoder layer 0", "decoder layer 0")
-    learner = model._learner()
+    task = model._task()
     batch = model._data(X, y).batch(np.arange(4))
-    state = learner.network.read(batch.x, batch.lengths).state
+    state = task.network.read(batch.x, batch.lengths).state
     targets = batch.targets
 
     def loss():
-        logits, _ = learner.network.decoder(targets.tokens, lengths=targets.lengths, state=state)
-        return learner._writer.loss(logits, targets).value
+        logits, _ = task.network.decoder(targets.tokens, lengths=targets.lengths, state=state)
+        return task.decoder_task.loss(logits, targets).value
 
     d_state = differences(loss, state)[0]
     longest = batch.lengths == batch.lengths.max()

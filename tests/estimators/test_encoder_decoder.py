@@ -68,9 +68,9 @@ def test_learns_to_copy_and_to_reverse(
 def test_the_loss_does_not_depend_on_who_is_in_a_batch() -> None:
     given = texts(20, 0)
     model = small(attention="dot", bidirectional=True, dtype="float64").fit(given, given)
-    data, learner = model._data(given, given), model._learner()
-    together = learner.evaluate(data.batch(np.arange(20)))
-    alone = [learner.evaluate(data.batch(np.array([i]))) for i in range(20)]
+    data, task = model._data(given, given), model._task()
+    together = task.evaluate(data.batch(np.arange(20)))
+    alone = [task.evaluate(data.batch(np.array([i]))) for i in range(20)]
     weights = [score.weight for score in alone]
     assert together.weight == sum(len(text) + 1 for text in given) == sum(weights)
     for field in ("loss", "metric"):
@@ -81,11 +81,11 @@ def test_the_loss_does_not_depend_on_who_is_in_a_batch() -> None:
 def test_sample_weights_weigh_the_targets() -> None:
     given = texts(4, 0)
     model = small(dtype="float64").fit(given, given)
-    learner, everyone = model._learner(), np.arange(4)
+    task, everyone = model._task(), np.arange(4)
     weighted = model._data(given, given, sample_weight=[1, 0, 2, 0])
     chosen = [given[0], given[2], given[2]]
-    expected = learner.evaluate(model._data(chosen, chosen).batch(np.arange(3)))
-    np.testing.assert_allclose(learner.evaluate(weighted.batch(everyone)), expected, rtol=1e-12)
+    expected = task.evaluate(model._data(chosen, chosen).batch(np.arange(3)))
+    np.testing.assert_allclose(task.evaluate(weighted.batch(everyone)), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sampling", [0.0, 0.5])
@@ -120,12 +120,12 @@ def test_without_scheduled_sampling_nothing_is_drawn() -> None:
     model = small().fit(given, given)
     batch = model._data(given, given).batch(np.arange(16))
     before = model.network_.decoder.output._random.bit_generator.state
-    step = model._learner().gradients(batch)
+    step = model._task().training_step(batch)
     assert model.network_.decoder.output._random.bit_generator.state == before
     targets = batch.targets
     run = model.network_.forward(batch.x, batch.lengths, targets.tokens, targets.lengths)
     assert np.array_equal(run.tokens, targets.tokens)
-    assert step.loss == model._learner().evaluate(batch).loss
+    assert step.loss == model._task().evaluate(batch).loss
 
 
 def test_with_sampling_of_one_the_network_reads_what_it_writes() -> None:
@@ -139,7 +139,7 @@ def test_with_sampling_of_one_the_network_reads_what_it_writes() -> None:
     log_p = np.log(softmax(own.output))
     alive = np.arange(7) < targets.lengths[:, np.newaxis]
     expected = -np.take_along_axis(log_p, targets.targets[..., np.newaxis], 2)[..., 0][alive].mean()
-    np.testing.assert_allclose(model._learner().gradients(batch).loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(model._task().training_step(batch).loss, expected, rtol=1e-12)
 
 
 def test_with_scheduled_sampling_resumed_training_is_bitwise_the_same(tmp_path: Path) -> None:

@@ -95,12 +95,12 @@ def test_gradients(kind, cell):
 
     model = by_heart(cell=cell, num_layers=2, hidden_size=4, epochs=1, dtype="float64")
     model.fit(conditions(kind), WORDS)
-    learner = model._learner()
+    task = model._task()
     batch = model._data(conditions(kind), WORDS, None, [1, 2, 3, 1, 2]).batch(np.arange(5))
-    step = learner.gradients(batch)
+    step = task.training_step(batch)
     assert step.weight == 4 * 1 + 4 * 2 + 6 * 3 + 5 * 1 + 5 * 2
-    for module, found in zip(learner.modules.values(), step.gradients, strict=True):
-        assert_gradients(found, lambda: learner.evaluate(batch).loss, module)
+    for module, found in zip(task.modules.values(), step.gradients, strict=True):
+        assert_gradients(found, lambda: task.evaluate(batch).loss, module)
 
 
 @pytest.mark.parametrize("kind", ["vectors", "names"])

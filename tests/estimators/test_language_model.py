@@ -230,7 +230,7 @@ def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
     score = model.score(LONG[:1])
     assert model.history_["validation_loss"][-1] == pytest.approx(-score * np.log(2), rel=1e-10)
     both = model.score(LONG)
-    monkeypatch.setattr("bptt.training.teacher_forcing._JUDGED_TOGETHER", 9)
+    monkeypatch.setattr("bptt.training.teacher_forcing._SURPRISAL_STEPS", 9)
     assert model.score(LONG) == pytest.approx(both, rel=1e-10)
 
 

@@ -253,5 +253,5 @@ def test_killed_training_is_resumed_by_fit(tmp_path):
     interrupted.save(tmp_path / "interrupted.safetensors")
     np.testing.assert_array_equal(clone(model).fit(X, y, resume=True).predict_proba(X), expected)
     other = clone(model).set_params(label_smoothing=0.1)
-    with pytest.raises(ValueError, match=r"label_smoothing must be as it was, 0\.0, got 0\.1"):
+    with pytest.raises(ValueError, match=r"label_smoothing must be unchanged, 0\.0, got 0\.1"):
         other.fit(X, y, resume=True)

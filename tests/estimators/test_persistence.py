@@ -57,7 +57,7 @@ def change(path, **changed):
         ({"estimator": "Path"}, "it must be one of EncoderDecoder, .*SequenceTagger, got Path"),
         ({"parameters": {"schedule": None, "size": 3}}, ".*'size'"),
         ({"modules": {}}, ""),
-        ({"learned": {}}, "'encoder'"),
+        ({"fitted": {}}, "'encoder'"),
         ({"history": {}}, "'number'"),
     ],
 )

@@ -69,13 +69,11 @@ def test_feedback_predicts_what_its_own_labels_lead_to():
     model = bptt.SequenceTagger(
         hidden_size=6, feedback=True, epochs=2, dtype="float64", random_state=0
     ).fit(X, y)
-    learner = model._learner()
+    task = model._task()
     data = model._data(X, model.predict(X))
     batch = data.batch(np.arange(len(X)))
-    forced, _ = learner.chain(
-        learner._with_labels(learner._input(batch.x), batch.y), lengths=batch.lengths
-    )
-    alone = learner.predict(batch.x, batch.lengths)
+    forced, _ = task.chain(task.append_labels(task.embed(batch.x), batch.y), lengths=batch.lengths)
+    alone = task.predict(batch.x, batch.lengths)
     for row, length in enumerate(batch.lengths):
         np.testing.assert_allclose(alone[row, :length], forced[row, :length], rtol=1e-10)
 

@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 import bptt
 from bptt.optim import schedules
+from bptt.training import Training, TrainingOptions, make_optimizer
 from bptt.training import _progress as progress
 from bptt.training.history import Epoch, History
-from bptt.training.loop import Training, TrainingOptions, make_optimizer
 from learners import (
     Rows,
     Scripted,
     accuracy,
     count_updates,
-    loss_of,
+    loss_fn,
     parity,
     run,
     tagger,
@@ -34,8 +34,8 @@ from learners import (
 
 
 def test_it_learns():
-    learner = tagger(dropout=0.0)
-    history = run(learner, parity(), epochs=40, learning_rate=0.03)
+    task = tagger(dropout=0.0)
+    history = run(task, parity(), epochs=40, learning_rate=0.03)
     assert history[-1].loss < 0.1 < history[0].loss
     assert history[-1].metric > 0.97
     assert history["number"] == list(range(1, 41))
@@ -47,11 +47,11 @@ def test_accumulated_minibatches_are_one_large_one(dtype):
     data = parity(50)
 
     def gradient(batch_size, accumulate):
-        learner = tagger(dtype, dropout=0.0)
-        before = weights(learner)
+        task = tagger(dtype, dropout=0.0)
+        before = weights(task)
         sizes = {"batch_size": batch_size, "accumulate": accumulate}
-        history = run(learner, data, "sgd", 1.0, epochs=1, clip_norm=None, **sizes)
-        return history[0], before - weights(learner)
+        history = run(task, data, "sgd", 1.0, epochs=1, clip_norm=None, **sizes)
+        return history[0], before - weights(task)
 
     epoch, expected = gradient(50, 1)
     for batch_size, accumulate in ((20, 3), (7, 8), (7, 100), (1, 50)):
@@ -67,13 +67,13 @@ def test_accumulated_minibatches_are_one_large_one(dtype):
 def test_a_history_tells_what_happened():
     """Without learning, every epoch's numbers are those of all data at once."""
     data, held_out = parity(50), parity(30, seed=1)
-    learner = tagger(dropout=0.0)
-    history = run(learner, data, learning_rate=0.0, epochs=2, batch_size=8, validation=held_out)
+    task = tagger(dropout=0.0)
+    history = run(task, data, learning_rate=0.0, epochs=2, batch_size=8, validation=held_out)
 
     def of(part):
         batch = part.batch(np.arange(len(part.lengths)))
-        output = learner.predict(batch.x, batch.lengths)
-        return loss_of(output, batch).value, accuracy(output, batch)
+        output = task.predict(batch.x, batch.lengths)
+        return loss_fn(output, batch).value, accuracy(output, batch)
 
     for number, epoch in enumerate(history, start=1):
         assert epoch.number == number
@@ -87,10 +87,10 @@ def test_a_history_tells_what_happened():
 
 def test_same_seed_same_bits_on_any_number_of_threads():
     def trained(threads, seed=1, **arguments):
-        learner = tagger(np.float32, hidden_size=32)
+        task = tagger(np.float32, hidden_size=32)
         with bptt.threads(threads):
-            history = run(learner, parity(), epochs=2, batch_size=8, seed=seed, **arguments)
-        return weights(learner).tobytes(), without_seconds(history)
+            history = run(task, parity(), epochs=2, batch_size=8, seed=seed, **arguments)
+        return weights(task).tobytes(), without_seconds(history)
 
     expected = trained(1)
     assert trained(1) == trained(2) == trained(3) == expected
@@ -100,18 +100,18 @@ def test_same_seed_same_bits_on_any_number_of_threads():
 
 def test_dropout_is_off_in_validation_and_on_in_training():
     data = parity()
-    learner = tagger(dropout=0.5)
-    history = run(learner, data, learning_rate=0.0, epochs=2, validation=data)
+    task = tagger(dropout=0.5)
+    history = run(task, data, learning_rate=0.0, epochs=2, validation=data)
     assert history[0].validation_loss == history[1].validation_loss
     assert len({*history["loss"], history[0].validation_loss}) == 3
 
 
 def test_gradients_are_clipped_by_value_and_then_by_norm():
     def moved(gradient, **options):
-        learner = Scripted(gradients=[gradient])
-        history = count_updates(learner, epochs=1, **options)
+        task = Scripted(gradients=[gradient])
+        history = count_updates(task, epochs=1, **options)
         assert history[0].gradient_norm == abs(gradient)  # before clipping
-        return learner.updates
+        return task.updates
 
     assert moved(-8.0) == 8.0
     assert moved(-8.0, clip_norm=2.0) == pytest.approx(2.0, rel=1e-12)
@@ -127,10 +127,10 @@ def test_schedules_see_updates_and_monitored_losses():
         seen.append((update, updates_per_epoch, list(losses)))
         return 1 / (1 + update)
 
-    learner = Scripted(validation=[0.5, 0.25])
-    optimizer = make_optimizer("sgd", learner.modules, 2.0)
+    task = Scripted(validation=[0.5, 0.25])
+    optimizer = make_optimizer("sgd", task.modules, 2.0)
     history = run(
-        learner,
+        task,
         Rows(3),
         lambda _: optimizer,
         epochs=2,
@@ -141,14 +141,14 @@ def test_schedules_see_updates_and_monitored_losses():
     )
     assert seen == [(0, 2, []), (1, 2, []), (2, 2, [0.5]), (3, 2, [0.5])]
     assert history["learning_rate"] == [2 / 2, 2 / 4]
-    np.testing.assert_allclose(learner.updates, 2 * (1 + 1 / 2 + 1 / 3 + 1 / 4))
+    np.testing.assert_allclose(task.updates, 2 * (1 + 1 / 2 + 1 / 3 + 1 / 4))
     assert optimizer.learning_rate == 2.0  # as it was given
 
 
 def test_a_schedule_of_the_package():
-    learner = Scripted(losses=[3.0, 2.0, 2.0, 2.0, 2.0])
+    task = Scripted(losses=[3.0, 2.0, 2.0, 2.0, 2.0])
     plateau = schedules.Plateau(patience=1, factor=0.5)
-    history = count_updates(learner, epochs=5, schedule=plateau)
+    history = count_updates(task, epochs=5, schedule=plateau)
     assert history["learning_rate"] == [1.0, 1.0, 1.0, 0.5, 0.25]
 
 
@@ -188,28 +188,28 @@ def test_optimizers_by_name_and_by_function():
     ],
 )
 def test_early_stopping(monitored, script, patience, min_delta, epochs, best):
-    learner = Scripted(**{monitored: script})
+    task = Scripted(**{monitored: script})
     validation = Rows(1) if monitored == "validation" else None
     options = {"patience": patience, "min_delta": min_delta, "epochs": max(epochs, len(script))}
-    history = count_updates(learner, **options, validation=validation)
+    history = count_updates(task, **options, validation=validation)
     assert len(history) == epochs
-    assert learner.updates == best
+    assert task.updates == best
 
 
 def test_without_patience_the_last_weights_stay():
-    learner = Scripted(losses=[1, 2, 3])
-    assert len(count_updates(learner, epochs=3)) == 3
-    assert learner.updates == 3
+    task = Scripted(losses=[1, 2, 3])
+    assert len(count_updates(task, epochs=3)) == 3
+    assert task.updates == 3
 
 
 def test_best_weights_are_those_that_were_judged():
     data, held_out = parity(5), parity(30, seed=1)
-    learner = tagger()
-    history = run(learner, data, learning_rate=0.1, epochs=30, patience=30, validation=held_out)
+    task = tagger()
+    history = run(task, data, learning_rate=0.1, epochs=30, patience=30, validation=held_out)
     batch = held_out.batch(np.arange(30))
     best = min(history["validation_loss"])
     assert best < history[-1].validation_loss
-    np.testing.assert_allclose(learner.evaluate(batch).loss, best, rtol=1e-12)
+    np.testing.assert_allclose(task.evaluate(batch).loss, best, rtol=1e-12)
 
 
 class Callback:
@@ -251,8 +251,8 @@ def test_callbacks_see_the_last_update():
             seen.append((training.loss, training.metric, training.gradient_norm, training.batch))
             assert training.epoch == 1
 
-    learner = Scripted(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
-    run(learner, Rows(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
+    task = Scripted(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
+    run(task, Rows(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
     assert seen == [(1.5, None, 3.0, 2), (3.5, None, 5.0, 4), (5.0, None, 2.0, 5)]
 
 
@@ -287,12 +287,12 @@ def fail(error):
     ],
 )
 def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, left):
-    learner = Scripted(losses=[3, 1, 2, 0.5])
+    task = Scripted(losses=[3, 1, 2, 0.5])
     callback = Callback(event, when, fail(error))
-    optimizer = make_optimizer("sgd", learner.modules, 1.0)
+    optimizer = make_optimizer("sgd", task.modules, 1.0)
     with pytest.raises(error):
         run(
-            learner,
+            task,
             Rows(1),
             lambda _: optimizer,
             epochs=9,
@@ -300,7 +300,7 @@ def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, le
             callbacks=[callback],
             schedule=lambda *_: 1.0,
         )
-    assert learner.updates == left
+    assert task.updates == left
     assert callback.heard[-1][0] == event
     assert optimizer.learning_rate == 1.0
 
@@ -316,13 +316,13 @@ def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, le
 )
 def test_what_is_not_finite_ends_training(value, what, script):
     name, before = next(iter(script.items()))
-    learner = Scripted(**{"losses": [3, 2, 4, 5], name: [*before, value]})
+    task = Scripted(**{"losses": [3, 2, 4, 5], name: [*before, value]})
     shown = abs(value) if name == "gradients" else value
     done = 1 if name == "validation" else 0
     message = rf"the {what} is {shown} in epoch 4, after {done} minibatches: try a smaller"
     with pytest.raises(FloatingPointError, match=message):
-        count_updates(learner, epochs=9, validation=Rows(1) if name == "validation" else None)
-    assert learner.updates == 2
+        count_updates(task, epochs=9, validation=Rows(1) if name == "validation" else None)
+    assert task.updates == 2
 
 
 # ---- what is shown -------------------------------------------------------------------------------
@@ -460,12 +460,12 @@ def test_wrong_options(option, value, kind, message):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"data": Rows(0)}, ValueError, "data must have one sequence at least, got none"),
-        ({"validation": Rows(0)}, ValueError, "validation must have one sequence at least"),
+        ({"data": Rows(0)}, ValueError, "data must have at least one sequence, got none"),
+        ({"validation": Rows(0)}, ValueError, "validation must have at least one sequence"),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
         ({"seed": None}, TypeError, "seed must be an integer, got NoneType"),
-        ({"resume": True}, ValueError, "resume=True needs a file as checkpoint_path, got"),
-        ({"save_every": 3}, ValueError, "save_every needs a file as checkpoint_path"),
+        ({"resume": True}, ValueError, "resume=True needs checkpoint_path, got"),
+        ({"save_every": 3}, ValueError, "save_every needs checkpoint_path"),
         ({"checkpoint_path": 3}, TypeError, "checkpoint_path must be a string or a path, got int"),
         (
             {"checkpoint_path": "no/such/file"},
@@ -485,14 +485,14 @@ def test_wrong_options(option, value, kind, message):
         (
             {"optimizer": lambda _: bptt.SGD(bptt.Linear(3, 2))},
             ValueError,
-            r"optimizer must be of the learner's modules, .*got one of \[Linear\(in_features=3",
+            r"optimizer must be an optimizer of the task.s modules, .*got one of \[Linear",
         ),
     ],
 )
 def test_wrong_arguments(arguments, kind, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    learner = Scripted()
+    task = Scripted()
     with pytest.raises(kind, match=message):
-        run(learner, **{"data": Rows(1), "epochs": 1, **arguments})
-    assert learner.updates == 0
+        run(task, **{"data": Rows(1), "epochs": 1, **arguments})
+    assert task.updates == 0
     assert not list(tmp_path.iterdir())

@@ -44,7 +44,7 @@ EVERYTHING = {
     "save_every": 3,
     "learning_rate": 0.03,
 }
-OPTIMISERS = {
+OPTIMIZERS = {
     "adam": "adam",
     "adamw": "adamw",
     "rmsprop": partial(bptt.RMSProp, learning_rate=0.01, momentum=0.5),
@@ -77,22 +77,22 @@ def content(path):
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["bptt"])
     header["history"].pop("seconds")
-    header["sums"].pop("seconds")
+    header["totals"].pop("seconds")
     return header, {name: (t.dtype, t.tobytes()) for name, t in load_file(path).items()}
 
 
 def trained(path, data, validation=None, **arguments):
-    learner = tagger(np.float32)
+    task = tagger(np.float32)
     history = run(
-        learner, data, validation=validation, checkpoint_path=path, **{**EVERYTHING, **arguments}
+        task, data, validation=validation, checkpoint_path=path, **{**EVERYTHING, **arguments}
     )
-    return weights(learner).tobytes(), without_seconds(history), content(path)
+    return weights(task).tobytes(), without_seconds(history), content(path)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMISERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_interrupted_at_every_update(tmp_path, optimizer):
     data, validation = parity(60), parity(9, seed=1)
-    chosen = {"optimizer": OPTIMISERS[optimizer]}
+    chosen = {"optimizer": OPTIMIZERS[optimizer]}
     expected = trained(tmp_path / "whole", data, validation, **chosen)
     path = tmp_path / "interrupted"
     moments = [("batch", n) for n in range(1, 13)] + [("epoch", n) for n in (4, 8, 12)]
@@ -128,11 +128,11 @@ def test_without_a_metric(tmp_path):
     count_updates(Scripted(losses=[3.0]), epochs=1, checkpoint_path=path, save_every=1)
     header, _ = content(path)
     json.dumps(header, allow_nan=False)
-    learner = Scripted(losses=[2.0])
-    history = count_updates(learner, epochs=2, checkpoint_path=path, save_every=1, resume=True)
+    task = Scripted(losses=[2.0])
+    history = count_updates(task, epochs=2, checkpoint_path=path, save_every=1, resume=True)
     assert history["loss"] == [3.0, 2.0]
     assert history["metric"] == [None, None]
-    assert learner.updates == 2
+    assert task.updates == 2
 
 
 class Stream(Rows):
@@ -141,26 +141,26 @@ class Stream(Rows):
     def __init__(self):
         super().__init__(5)
 
-    def order(self):
+    def batches(self):
         return list(np.arange(5)[:, np.newaxis])
 
 
 class Carrying(Scripted):
-    """A learner whose gradient is the state that it carries through the stream."""
+    """A task whose gradient is the state that it carries through the stream."""
 
-    def gradients(self, batch):
+    def training_step(self, batch):
         self.state = 0.0 if batch[0] == 0 else self.state
         self.state += batch[0] + self.updates / 100
-        step = super().gradients(batch)
+        step = super().training_step(batch)
         step.gradients[0]._flat[:] = self.state
         return step
 
 
 def test_a_stream_is_resumed_from_its_beginning(tmp_path):
     def trained(path, **arguments):
-        learner = Carrying()
+        task = Carrying()
         history = run(
-            learner,
+            task,
             Stream(),
             "sgd",
             epochs=3,
@@ -168,7 +168,7 @@ def test_a_stream_is_resumed_from_its_beginning(tmp_path):
             save_every=1,
             **arguments,
         )
-        return weights(learner).tobytes(), without_seconds(history), content(tmp_path / path)
+        return weights(task).tobytes(), without_seconds(history), content(tmp_path / path)
 
     expected = trained("whole")
     resume = False
@@ -204,21 +204,21 @@ def test_a_training_that_stopped_early_has_ended(tmp_path):
     path = tmp_path / "t"
     script, options = [3, 1, 2, 2], {"epochs": 9, "patience": 2, "checkpoint_path": path}
     count_updates(Scripted(losses=script), **options)
-    learner = Scripted()
-    history = count_updates(learner, resume=True, **options)
+    task = Scripted()
+    history = count_updates(task, resume=True, **options)
     assert history["loss"] == script
-    assert learner.updates == 2
+    assert task.updates == 2
 
 
 def test_without_resume_training_begins_anew(tmp_path):
     path = tmp_path / "t"
     count_updates(Scripted(), epochs=3, checkpoint_path=path)
-    learner = Scripted()
-    assert len(count_updates(learner, epochs=2, checkpoint_path=path)) == 2
-    assert learner.updates == 2
-    learner = Scripted()
-    assert len(count_updates(learner, epochs=4, checkpoint_path=path, resume=True)) == 4
-    assert learner.updates == 4
+    task = Scripted()
+    assert len(count_updates(task, epochs=2, checkpoint_path=path)) == 2
+    assert task.updates == 2
+    task = Scripted()
+    assert len(count_updates(task, epochs=4, checkpoint_path=path, resume=True)) == 4
+    assert task.updates == 4
 
 
 def test_what_was_left_by_a_kill_is_removed(tmp_path):
@@ -232,12 +232,12 @@ def test_what_was_left_by_a_kill_is_removed(tmp_path):
 
 def test_without_safetensors(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    learner = Scripted()
+    task = Scripted()
     with pytest.raises(
         ImportError, match=r"checkpoint_path needs safetensors: pip install 'bptt\["
     ):
-        count_updates(learner, epochs=1, checkpoint_path=tmp_path / "t")
-    assert learner.updates == 0
+        count_updates(task, epochs=1, checkpoint_path=tmp_path / "t")
+    assert task.updates == 0
 
 
 # ---- other trainings, broken files ---------------------------------------------------------------
@@ -247,14 +247,14 @@ def plain(update, updates_per_epoch, losses):
     return 1.0
 
 
-def unchanged(path, message, learner=None, **arguments):
+def unchanged(path, message, task=None, **arguments):
     """Resuming must fail, and change nothing."""
-    learner = learner or tagger(np.float32)
-    before = weights(learner), path.read_bytes()
-    states = [module._random.bit_generator.state for module in learner.modules.values()]
+    task = task or tagger(np.float32)
+    before = weights(task), path.read_bytes()
+    states = [module._random.bit_generator.state for module in task.modules.values()]
     with pytest.raises(ValueError, match=message):
         run(
-            learner,
+            task,
             **{
                 "data": parity(20),
                 "checkpoint_path": path,
@@ -264,27 +264,27 @@ def unchanged(path, message, learner=None, **arguments):
             },
         )
     assert path.read_bytes() == before[1]
-    np.testing.assert_array_equal(weights(learner), before[0])
-    assert states == [module._random.bit_generator.state for module in learner.modules.values()]
+    np.testing.assert_array_equal(weights(task), before[0])
+    assert states == [module._random.bit_generator.state for module in task.modules.values()]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 9}, "batch_size must be as it was, 8, got 9"),
-        ({"accumulate": 1}, "accumulate must be as it was, 2, got 1"),
-        ({"clip_norm": None}, "clip_norm must be as it was, 0.2, got None"),
-        ({"patience": 3}, "patience must be as it was, 2, got 3"),
-        ({"schedule": plain}, r"schedule must be as it was, WarmUp\(updates=3, .* got plain"),
-        ({"seed": SEED + 1}, "seed must be as it was, 3, got 4"),
-        ({"learning_rate": 0.02}, r"optimizer must be as it was, Adam\(.*=0.03\), got .*=0.02\)"),
-        ({"optimizer": "sgd"}, r"optimizer must be as it was, Adam\(betas=.*, got SGD\(mom"),
-        ({"data": parity(21)}, "data must be as it was, 20 sequences .*, got 21 sequences"),
-        ({"data": parity(20, seed=1)}, r"data must be as it was, 20 .* digest (\w+), got 20 seq"),
-        ({"validation": parity(3)}, "validation must be as it was, none, got 3 sequences"),
-        ({"learner": tagger(np.float32, dropout=0.1)}, "modules must be as it was, 0-lstm: LSTM"),
-        ({"learner": tagger(np.float64)}, r"modules must be as it was, .*dtype=float64"),
-        ({"learner": tagger(np.float32, hidden_size=9)}, "modules must be as it was"),
+        ({"batch_size": 9}, "batch_size must be unchanged, 8, got 9"),
+        ({"accumulate": 1}, "accumulate must be unchanged, 2, got 1"),
+        ({"clip_norm": None}, "clip_norm must be unchanged, 0.2, got None"),
+        ({"patience": 3}, "patience must be unchanged, 2, got 3"),
+        ({"schedule": plain}, r"schedule must be unchanged, WarmUp\(updates=3, .* got plain"),
+        ({"seed": SEED + 1}, "seed must be unchanged, 3, got 4"),
+        ({"learning_rate": 0.02}, r"optimizer must be unchanged, Adam\(.*=0.03\), got .*=0.02\)"),
+        ({"optimizer": "sgd"}, r"optimizer must be unchanged, Adam\(betas=.*, got SGD\(mom"),
+        ({"data": parity(21)}, "data must be unchanged, 20 sequences .*, got 21 sequences"),
+        ({"data": parity(20, seed=1)}, r"data must be unchanged, 20 .* digest (\w+), got 20 seq"),
+        ({"validation": parity(3)}, "validation must be unchanged, none, got 3 sequences"),
+        ({"task": tagger(np.float32, dropout=0.1)}, "modules must be unchanged, 0-lstm: LSTM"),
+        ({"task": tagger(np.float64)}, r"modules must be unchanged, .*dtype=float64"),
+        ({"task": tagger(np.float32, hidden_size=9)}, "modules must be unchanged"),
     ],
 )
 def test_other_trainings_are_not_resumed(tmp_path, arguments, message):
@@ -295,13 +295,13 @@ def test_other_trainings_are_not_resumed(tmp_path, arguments, message):
 
 def test_what_else_must_be_the_same(tmp_path):
     path = tmp_path / "t"
-    about = {"vocabulary": "abc"}
-    count_updates(Scripted(), epochs=1, checkpoint_path=path, about=about)
-    with pytest.raises(ValueError, match="vocabulary must be as it was, abc, got ab"):
+    settings = {"vocabulary": "abc"}
+    count_updates(Scripted(), epochs=1, checkpoint_path=path, settings=settings)
+    with pytest.raises(ValueError, match="vocabulary must be unchanged, abc, got ab"):
         count_updates(
-            Scripted(), epochs=1, checkpoint_path=path, about={"vocabulary": "ab"}, resume=True
+            Scripted(), epochs=1, checkpoint_path=path, settings={"vocabulary": "ab"}, resume=True
         )
-    count_updates(Scripted(), epochs=1, checkpoint_path=path, about=about, resume=True)
+    count_updates(Scripted(), epochs=1, checkpoint_path=path, settings=settings, resume=True)
 
 
 def test_options_that_are_functions_can_be_had_again(tmp_path):
@@ -340,7 +340,7 @@ def other(name, array):
         (lambda h, t: h.pop("history"), "'history'"),
         (lambda h, t: h["history"].pop("loss"), "'loss'"),
         (lambda h, t: h.update(batch=-1), "batch must be an integer >= 0, got -1"),
-        (lambda h, t: h.update(sums={}), "'loss'"),
+        (lambda h, t: h.update(totals={}), "'loss'"),
         (lambda h, t: h["generators"].pop("0-lstm"), "'0-lstm'"),
         (lambda h, t: h["generators"]["0-lstm"].update(bit_generator="MT"), "PCG64"),
     ],
@@ -384,9 +384,9 @@ class Heartbeat:
 
 def lives(path, *callbacks):
     """Train, or go on training."""
-    learner = tagger(np.float32, hidden_size=24)
+    task = tagger(np.float32, hidden_size=24)
     history = run(
-        learner,
+        task,
         parity(160, 30),
         validation=parity(40, 30, seed=1),
         checkpoint_path=path,
@@ -394,7 +394,7 @@ def lives(path, *callbacks):
         callbacks=callbacks,
         **{**EVERYTHING, "accumulate": 1, "epochs": UPDATES // 20, "patience": None},
     )
-    return weights(learner).tobytes(), without_seconds(history), content(path)
+    return weights(task).tobytes(), without_seconds(history), content(path)
 
 
 def test_killed_ten_times_at_random_moments(tmp_path):

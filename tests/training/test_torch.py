@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.data import batching
+from bptt.data import shuffled_batches
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -48,7 +48,7 @@ class Recorder:
         """The minibatches, in the order of the updates."""
         data, options = self.training.data, self.training.options
         for epoch in range(1, options.epochs + 1):
-            order = batching.shuffled(data.lengths, options.batch_size, self.training.seed, epoch)
+            order = shuffled_batches(data.lengths, options.batch_size, self.training.seed, epoch)
             yield from map(data.batch, order)
 
 
@@ -108,13 +108,13 @@ def packed(x, lengths):
     return rnn.pack_padded_sequence(x, tensor(lengths), batch_first=True, enforce_sorted=False)
 
 
-def assert_same_curve(recorder, layers, loss_of, optimizer, dtype):
+def assert_same_curve(recorder, layers, loss_fn, optimizer, dtype):
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
     steps = optimizer(parameters)
     expected = []
     for batch in recorder.batches():
         steps.zero_grad()
-        loss = loss_of(batch)
+        loss = loss_fn(batch)
         loss.backward()
         steps.step()
         expected.append(loss.item())
@@ -138,7 +138,7 @@ def test_tagger(dtype):
     of_layer, of_output = recorder.weights.values()
     layer, output = recurrent(torch.nn.LSTM, of_layer), linear(of_output)
 
-    def loss_of(batch):
+    def loss_fn(batch):
         h, _ = rnn.pad_packed_sequence(layer(packed(tensor(batch.x), batch.lengths))[0], True)
         alive = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
         return functional.cross_entropy(output(h[tensor(alive)]), tensor(batch.y[alive]).long())
@@ -146,7 +146,7 @@ def test_tagger(dtype):
     def optimizer(parameters):
         return torch.optim.Adam(parameters, lr=ADAM_RATE)
 
-    assert_same_curve(recorder, [layer, output], loss_of, optimizer, dtype)
+    assert_same_curve(recorder, [layer, output], loss_fn, optimizer, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -163,14 +163,14 @@ def test_classifier(dtype):
     of_layer, of_output = recorder.weights.values()
     layer, output = recurrent(torch.nn.GRU, of_layer), linear(of_output)
 
-    def loss_of(batch):
+    def loss_fn(batch):
         _, h = layer(packed(tensor(batch.x), batch.lengths))
         return functional.cross_entropy(output(h[0]), tensor(batch.y).long())
 
     def optimizer(parameters):
         return torch.optim.Adam(parameters, lr=ADAM_RATE)
 
-    assert_same_curve(recorder, [layer, output], loss_of, optimizer, dtype)
+    assert_same_curve(recorder, [layer, output], loss_fn, optimizer, dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -191,7 +191,7 @@ def test_encoder_decoder(dtype):
     target, decoder = embedding(of_target), recurrent(torch.nn.LSTM, of_decoder)
     output = linear(of_output)
 
-    def loss_of(batch):
+    def loss_fn(batch):
         _, state = encoder(packed(source(tensor(batch.x).long()), batch.lengths))
         written = batch.targets
         h, _ = decoder(target(tensor(written.tokens).long()), state)
@@ -203,4 +203,4 @@ def test_encoder_decoder(dtype):
         return torch.optim.SGD(parameters, lr=SGD_RATE, momentum=0.9)
 
     layers = [source, encoder, target, decoder, output]
-    assert_same_curve(recorder, layers, loss_of, optimizer, dtype)
+    assert_same_curve(recorder, layers, loss_fn, optimizer, dtype)

@@ -198,8 +198,8 @@ def test_goes_on_from_a_state(rng):
     x, targets = rng.standard_normal((B, 8, I)), rng.standard_normal((B, 8, K))
 
     def windows(first, last, state=None):
-        loss_of = Squares(targets[:, first:last])
-        return list(bptt.truncated_bptt(model, x[:, first:last], loss_of, 2, 2, state=state))
+        loss_fn = Squares(targets[:, first:last])
+        return list(bptt.truncated_bptt(model, x[:, first:last], loss_fn, 2, 2, state=state))
 
     head = windows(0, 4)
     for a, b in zip(windows(0, 8), head + windows(4, 8, head[-1].state), strict=True):
@@ -215,13 +215,13 @@ def test_one_stream_of_ids_and_a_loss_of_the_package(rng):
     adam = bptt.Adam(model.modules, learning_rate=0.03)
     ids = np.arange(400) % 7
 
-    def loss_of(output, steps):
+    def loss_fn(output, steps):
         targets = ids[np.newaxis, 1:][:, steps]
         return bptt.softmax_cross_entropy(output, targets, reduction="mean")
 
     losses = []
     for _ in range(3):
-        for window in bptt.truncated_bptt(model, ids[:-1], loss_of, 5, 10):
+        for window in bptt.truncated_bptt(model, ids[:-1], loss_fn, 5, 10):
             bptt.clip_by_global_norm(window.gradients, 1.0)
             adam.step(window.gradients)
             losses.append(window.loss)
@@ -252,9 +252,9 @@ import numpy as np, bptt
 steps = int(sys.argv[1])
 model = bptt.Sequential(bptt.LSTM(50, 64, seed=0), bptt.Linear(64, 50, seed=0))
 x = np.zeros((8, steps), np.uint8)
-def loss_of(output, steps):
+def loss_fn(output, steps):
     return bptt.softmax_cross_entropy(output, x[:, steps], reduction="mean")
-for window in bptt.truncated_bptt(model, x, loss_of, 20, 50):
+for window in bptt.truncated_bptt(model, x, loss_fn, 20, 50):
     pass
 with open("/proc/self/status") as status:
     print(next(line for line in status if line.startswith("VmHWM")).split()[1])
@@ -294,22 +294,22 @@ def test_model_must_be_able_to_stream(model, sentence):
 @pytest.mark.parametrize(
     ("result", "error", "sentence"),
     [
-        (3.0, TypeError, "loss_of must return a pair, the loss and its gradient, got float"),
-        ((1, 2, 3), TypeError, "loss_of must return a pair, the loss and its gradient, got tuple"),
+        (3.0, TypeError, "loss_fn must return a pair, the loss and its gradient, got float"),
+        ((1, 2, 3), TypeError, "loss_fn must return a pair, the loss and its gradient, got tuple"),
         (
             (1.0, None),
             TypeError,
-            "the gradient that loss_of returns must be a NumPy array, got NoneType",
+            "the gradient that loss_fn returns must be a NumPy array, got NoneType",
         ),
         (
             (1.0, np.zeros((B, 2, K), np.float32)),
             TypeError,
-            "the gradient that loss_of returns must have dtype float64, got float32",
+            "the gradient that loss_fn returns must have dtype float64, got float32",
         ),
         (
             (1.0, np.zeros((B, T, K))),
             ValueError,
-            "the gradient that loss_of returns must have the shape of the output, (3, 2, 3), got "
+            "the gradient that loss_fn returns must have the shape of the output, (3, 2, 3), got "
             "(3, 11, 3)",
         ),
     ],

@@ -104,7 +104,7 @@ def _show_model(path: Path, model: Model) -> None:
     if "validation" in metadata:
         print_section("Result", str(Evaluation(**metadata["validation"])))
     _show_history(estimator, in_bits=model.task == LANGUAGE)
-    _show_parameters(estimator._learner().modules)
+    _show_parameters(estimator._task().modules)
 
 
 def _show_history(estimator: Any, *, in_bits: bool) -> None:

@@ -32,7 +32,7 @@ def load(path: Path) -> Model:
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
     require_packages("safetensors", "sklearn.base")
-    from bptt.estimators._persistence import load_estimator
+    from bptt.estimators.loading import load_estimator
 
     try:
         estimator = load_estimator(path)

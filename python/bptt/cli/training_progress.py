@@ -10,7 +10,7 @@ from bptt.cli.schema import LANGUAGE, REGRESSION
 from bptt.training._progress import bar_class
 from bptt.training.history import Epoch
 from bptt.training.loop import Training
-from bptt.training.protocols import OrderedData
+from bptt.training.protocols import OrderedDataset
 
 _LINES = 20  # at most about so many epochs get one
 
@@ -25,7 +25,7 @@ class EpochReporter:
     def on_train_begin(self, training: Training) -> None:
         """Open the bar, over all epochs."""
         data = training.data
-        size = 1 if isinstance(data, OrderedData) else training.options.batch_size
+        size = 1 if isinstance(data, OrderedDataset) else training.options.batch_size
         self._steps = -(-len(data.lengths) // size)
         self._bar = bar_class()(
             total=self._steps * training.options.epochs,
@@ -39,7 +39,7 @@ class EpochReporter:
         """Move the bar on."""
         epochs = training.options.epochs
         self._bar.set_description_str(f"epoch {training.epoch}/{epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {self._loss(training.sums.means()[0])}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._loss(training.totals.means()[0])}", refresh=False)
         done = len(training.history) * self._steps + training.batch
         self._bar.update(done - self._bar.n)
 

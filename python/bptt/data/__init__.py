@@ -1,1 +1,22 @@
-"""Sequences, targets and minibatches."""
+"""Data: sequences, targets, vocabularies and minibatches."""
+
+from bptt.data.batching import shuffled_batches, sorted_batches
+from bptt.data.labels import LabelEncoder
+from bptt.data.scaling import Scaling
+from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.target_encoder import TargetEncoder
+from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
+
+__all__ = [
+    "START",
+    "STOP",
+    "UNKNOWN",
+    "LabelEncoder",
+    "Scaling",
+    "SequenceEncoder",
+    "Sequences",
+    "TargetEncoder",
+    "Vocabulary",
+    "shuffled_batches",
+    "sorted_batches",
+]

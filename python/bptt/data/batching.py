@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _POOL = 50  # batches at least, that are sorted by length together: few are padded by more than 1/50
 
 
-def shuffled(
+def shuffled_batches(
     lengths: NDArray[np.integer[Any]], batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
     """Divide all sequences into minibatches, in an order that seed and epoch alone decide.
@@ -45,10 +45,10 @@ def shuffled(
     return [batches[i] for i in random.permutation(count)]
 
 
-def in_order(lengths: NDArray[np.integer[Any]], batch_size: int) -> list[NDArray[np.int64]]:
+def sorted_batches(lengths: NDArray[np.integer[Any]], batch_size: int) -> list[NDArray[np.int64]]:
     """Divide all sequences into minibatches, the shortest first: for what learns nothing.
 
-    Parameters and result are those of `shuffled`.
+    Parameters and result are those of `shuffled_batches`.
     """
     return _cut(np.argsort(lengths, kind="stable"), batch_size)
 

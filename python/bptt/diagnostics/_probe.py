@@ -16,8 +16,8 @@ from bptt.diagnostics._float64 import chain_twin, decoder_chain, in_float64, twi
 from bptt.nn.embedding import EmbeddingBag
 from bptt.nn.recurrent import Recurrent
 from bptt.nn.sequential import Sequential
-from bptt.training.label_feedback import Feedback
-from bptt.training.sequence_to_sequence import Translator
+from bptt.training.label_feedback import LabelFeedbackTask
+from bptt.training.sequence_to_sequence import SequenceToSequenceTask
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Inside:
             model = Sequential(twin(model, time_major=False))
         elif isinstance(model, Sequential):
             model = chain_twin(model)
-        elif hasattr(model, "_learner"):
+        elif hasattr(model, "_task"):
             return _inside_of_estimator(model, x)
         else:
             rule = "model must be an RNN, LSTM, GRU, Sequential or an estimator"
@@ -88,14 +88,14 @@ def _inside_of_estimator(estimator: Any, sequence: Any) -> Inside:
     """
     from sklearn.utils.validation import check_is_fitted
 
-    from bptt.estimators._autoregressive import WritingEstimator
+    from bptt.estimators._autoregressive import AutoregressiveEstimator
     from bptt.estimators.generator import SequenceGenerator
 
     check_is_fitted(estimator)
     if isinstance(estimator, SequenceGenerator):
         raise TypeError("model must read a sequence, which a SequenceGenerator does not")
     values = estimator._sequences([sequence], None)[0]
-    if isinstance(estimator, WritingEstimator):
+    if isinstance(estimator, AutoregressiveEstimator):
         encoder = estimator.target_encoder_
         tokens = (START, *_tokens(encoder._encoder, sequence, values))
         x = np.concatenate([[encoder.start], values])[np.newaxis]
@@ -104,14 +104,14 @@ def _inside_of_estimator(estimator: Any, sequence: Any) -> Inside:
         raise ValueError("x must have at least one step, got none")
     x, labels = values[np.newaxis], _tokens(estimator.encoder_, sequence, values)
     answers = estimator.classes_.tolist() if hasattr(estimator, "classes_") else None
-    learner = estimator._learner()
-    if isinstance(learner, Translator):
-        model = learner.network.encoder
-    elif isinstance(learner, Feedback):
-        likeliest = learner.predict(x, np.array([len(values)])).argmax(axis=2)
-        model, x = learner.chain, learner._with_labels(learner._input(x), likeliest)
+    task = estimator._task()
+    if isinstance(task, SequenceToSequenceTask):
+        model = task.network.encoder
+    elif isinstance(task, LabelFeedbackTask):
+        likeliest = task.predict(x, np.array([len(values)])).argmax(axis=2)
+        model, x = task.chain, task.append_labels(task.embed(x), likeliest)
     else:
-        model = learner.model
+        model = task.model
     return Inside(chain_twin(model), in_float64(x), labels or None, answers)
 
 

@@ -17,10 +17,10 @@ from bptt.losses import Loss
 from bptt.nn.dropout import Dropout
 from bptt.nn.module import Gradients
 from bptt.nn.seq2seq import EncoderDecoderNetwork, EncoderDecoderRun
-from bptt.training.label_feedback import Feedback
-from bptt.training.sequence_to_sequence import Pairs, Translator
-from bptt.training.teacher_forcing import Writer
-from bptt.training.truncated_bptt_task import StreamBatch
+from bptt.training.label_feedback import LabelFeedbackTask
+from bptt.training.sequence_to_sequence import PairBatch, SequenceToSequenceTask
+from bptt.training.teacher_forcing import DecoderTask
+from bptt.training.truncated_bptt_task import WindowBatch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,23 +64,23 @@ def estimator_flow(
     check_is_fitted(estimator)
     estimator._check_target(y)
     data = estimator._data(X, y, lengths)
-    learner: Any = estimator._learner()
+    task: Any = estimator._task()
     batch = data.batch(np.arange(len(data.lengths)))
-    if isinstance(batch, StreamBatch):  # the windows of long texts: the first k2 steps of each
-        learner, batch = learner._writer, batch.whole.part(slice(0, learner._k2))
-    if isinstance(learner, Translator):
-        return _flow_of_translator(learner, batch)
-    if isinstance(learner, Writer):
-        loss_of: Callable[[FloatArray], Loss] = partial(learner.loss, batch=batch)
-        state = learner.begin(batch.condition)
+    if isinstance(batch, WindowBatch):  # the windows of long texts: the first k2 steps of each
+        task, batch = task.decoder_task, batch.sequences.window(slice(0, task.k2))
+    if isinstance(task, SequenceToSequenceTask):
+        return _flow_of_encoder_decoder(task, batch)
+    if isinstance(task, DecoderTask):
+        loss_of: Callable[[FloatArray], Loss] = partial(task.loss, batch=batch)
+        state = task.initial_state(batch.condition)
         initial = None if state is None else (state,)
-        model = decoder_chain(learner.decoder)
+        model = decoder_chain(task.decoder)
         return gradient_flow(model, batch.tokens, loss_of, lengths=batch.lengths, state=initial)
-    loss_of = partial(_loss, learner, batch)
-    if isinstance(learner, Feedback):
-        x = learner._with_labels(learner._input(batch.x), batch.y)
-        return gradient_flow(learner.chain, x, loss_of, lengths=batch.lengths)
-    return gradient_flow(learner.model, batch.x, loss_of, lengths=batch.lengths)
+    loss_of = partial(_loss, task, batch)
+    if isinstance(task, LabelFeedbackTask):
+        x = task.append_labels(task.embed(batch.x), batch.y)
+        return gradient_flow(task.chain, x, loss_of, lengths=batch.lengths)
+    return gradient_flow(task.model, batch.x, loss_of, lengths=batch.lengths)
 
 
 @dataclass(eq=False)
@@ -144,14 +144,14 @@ class GradientFlowRecorder:
         return plots.plot_flow_history(self.flows, ax, layer=layer)
 
 
-def _loss(learner: Any, batch: Any, output: FloatArray) -> Loss:
-    loss: Loss = learner.loss_of(output, batch)
+def _loss(task: Any, batch: Any, output: FloatArray) -> Loss:
+    loss: Loss = task.loss_fn(output, batch)
     return loss
 
 
-def _flow_of_translator(learner: Translator, batch: Pairs) -> GradientFlow:
+def _flow_of_encoder_decoder(task: SequenceToSequenceTask, batch: PairBatch) -> GradientFlow:
     """Return the flow through decoder and encoder."""
-    modules = learner.network.modules
+    modules = task.network.modules
     network = EncoderDecoderNetwork.of(
         {name: twin(module) for name, module in modules.items() if not isinstance(module, Dropout)}
     )
@@ -164,8 +164,8 @@ def _flow_of_translator(learner: Translator, batch: Pairs) -> GradientFlow:
     def gradients_of(d: FloatArray) -> list[Gradients]:
         return forward().backward(d, steps=True)
 
-    dtype = learner.network.decoder.output.dtype
-    d_output = gradient_of(partial(learner._writer.loss, batch=targets), forward().output, dtype)
+    dtype = task.network.decoder.output.dtype
+    d_output = gradient_of(partial(task.decoder_task.loss, batch=targets), forward().output, dtype)
     lengths = {"encoder": batch.lengths, "bridge": None, "decoder": targets.lengths}
     names = [name.partition("-")[0] for name in network.modules]
     parts = [

@@ -1,1 +1,42 @@
-"""Estimators with scikit-learn's interface."""
+"""Estimators with the interface of scikit-learn, imported on first use."""
+
+from typing import TYPE_CHECKING
+
+from bptt.estimators.loading import ESTIMATORS as _ESTIMATORS
+from bptt.estimators.loading import load_estimator
+
+if TYPE_CHECKING:
+    from bptt.estimators._base import SequenceEstimator
+    from bptt.estimators.encoder_decoder import EncoderDecoder
+    from bptt.estimators.generator import SequenceGenerator
+    from bptt.estimators.language_model import LanguageModel
+    from bptt.estimators.many_to_one import SequenceClassifier, SequenceRegressor
+    from bptt.estimators.tagger import SequenceTagger
+
+__all__ = [
+    "EncoderDecoder",
+    "LanguageModel",
+    "SequenceClassifier",
+    "SequenceEstimator",
+    "SequenceGenerator",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "load_estimator",
+]
+
+if not TYPE_CHECKING:  # a type checker would take the module to have every name
+
+    def __getattr__(name: str) -> object:
+        """Import an estimator.
+
+        Raises
+        ------
+        ImportError
+            If scikit-learn is not installed.
+        """
+        from importlib import import_module
+
+        modules = {**_ESTIMATORS, "SequenceEstimator": "bptt.estimators._base"}
+        if name in modules:
+            return getattr(import_module(modules[name]), name)
+        raise AttributeError(f"module 'bptt.estimators' has no attribute {name!r}")

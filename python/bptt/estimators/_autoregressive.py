@@ -1,4 +1,4 @@
-"""What estimators that write tokens share: data, learner, parameters."""
+"""What estimators that write tokens share: data, task, parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
-from bptt.data import batching
+from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder
 from bptt.estimators._base import SequenceEstimator
@@ -18,12 +18,12 @@ from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
-from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.teacher_forcing import TokenData, Writer
+from bptt.training.supervised import PREDICTION_BATCH_SIZE
+from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class WritingEstimator(SequenceEstimator):
+class AutoregressiveEstimator(SequenceEstimator):
     """Base of the estimators that write with a decoder alone."""
 
     label_smoothing: float = 0.0
@@ -56,13 +56,13 @@ class WritingEstimator(SequenceEstimator):
         sequences: Sequences,
         condition: NDArray[Any] | None = None,
         weights: NDArray[np.float64] | None = None,
-    ) -> TokenData:
+    ) -> TokenDataset:
         encoder = self.target_encoder_
-        return TokenData(sequences, encoder.start, encoder.stop, condition, weights)
+        return TokenDataset(sequences, encoder.start, encoder.stop, condition, weights)
 
-    def _surprisal(self, writer: Writer, data: TokenData) -> list[NDArray[np.float64]]:
+    def _surprisal(self, writer: DecoderTask, data: TokenDataset) -> list[NDArray[np.float64]]:
         found = [np.empty(0)] * len(data.lengths)
-        for indices in batching.in_order(data.lengths, PREDICTED_TOGETHER):
+        for indices in sorted_batches(data.lengths, PREDICTION_BATCH_SIZE):
             batch = data.batch(indices)
             for i, bits, length in zip(
                 indices, writer.surprisal(batch), batch.lengths, strict=True
@@ -83,6 +83,6 @@ class WritingEstimator(SequenceEstimator):
         )
 
 
-def generator_of(random_state: Any) -> np.random.Generator:
+def random_generator(random_state: Any) -> np.random.Generator:
     """What draws, for a scikit-learn `random_state`."""
     return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))

@@ -27,7 +27,8 @@ from bptt.nn.sequential import Sequential
 from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
 from bptt.training.history import History
-from bptt.training.loop import Training, TrainingOptions, make_optimizer, train
+from bptt.training.loop import Training, train
+from bptt.training.options import TrainingOptions, make_optimizer
 
 try:
     from sklearn.base import BaseEstimator
@@ -43,8 +44,15 @@ CELLS: dict[str, tuple[Callable[..., Recurrent[Any]], dict[str, Any]]] = {
     "gru_reset_after": (GRU, {"reset_after": True}),
 }
 _MOST_SEED = 2**31 - 1
-# Parameters that may differ when training is resumed.
-_FREE = ("epochs", "verbose", "callbacks", "checkpoint_path", "save_every", "optimizer")
+# Parameters that may differ when training is resumed. `train` itself compares the optimizer.
+_RESUME_MAY_CHANGE = (
+    "epochs",
+    "verbose",
+    "callbacks",
+    "checkpoint_path",
+    "save_every",
+    "optimizer",
+)
 
 _Self = TypeVar("_Self", bound="SequenceEstimator")
 
@@ -198,10 +206,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         held_out = None if validation is None else self._data(*validation)
         if held_out is None and self.validation_fraction:
             data, held_out = data.split(self.validation_fraction, seeds)
-        learner = self._learner()
-        self._optimizer = make_optimizer(self.optimizer, learner.modules, self.learning_rate)
+        task = self._task()
+        self._optimizer = make_optimizer(self.optimizer, task.modules, self.learning_rate)
         train(
-            learner,
+            task,
             data,
             options=self._options(),
             optimizer=self._optimizer,
@@ -211,10 +219,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             checkpoint_path=self.checkpoint_path,
             save_every=self.save_every,
             resume=resume,
-            about={
+            settings={
                 name: repr(value)
                 for name, value in self.get_params(deep=False).items()
-                if name not in _FREE
+                if name not in _RESUME_MAY_CHANGE
             },
         )
         return self
@@ -238,12 +246,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             self._check_parameters()
             self._seeds_left = self._seeds()
             self._begin(X, y, lengths, self._seeds_left, **first)
-            modules = self._learner().modules
+            modules = self._task().modules
             self._optimizer = make_optimizer(self.optimizer, modules, self.learning_rate)
             self.history_ = History()
         data = self._data(X, y, lengths, sample_weight)
         self.history_ += train(
-            self._learner(),
+            self._task(),
             data,
             options=self._options(epochs=1, patience=None),
             optimizer=self._optimizer,
@@ -291,9 +299,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         ImportError
             If safetensors is not installed.
         """
-        estimator = read_estimator(path, cls)
-        assert isinstance(estimator, cls)
-        return estimator
+
+        def class_of(name: str) -> type[_Self]:
+            if name != cls.__name__:
+                raise ValueError(f"it must be a {cls.__name__}, got a {name}")
+            return cls
+
+        return read_estimator(path, class_of)
 
     # ---- what subclasses build on
 

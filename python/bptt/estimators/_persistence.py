@@ -1,69 +1,64 @@
-"""Estimators in files: one safetensors file holds all there is of one, and its class.
+"""Persistence of estimators: one safetensors file per estimator.
 
-Tensors ``module/parameter`` and ``optimizer/slot``; in the header, as JSON, the parameters, what
-`fit` has learned, the history, the state of the modules' generators, and the caller's metadata.
+Tensors: ``module/parameter`` and ``optimizer/slot``. The header holds, as JSON, the class, the
+parameters, the fitted attributes, the history, the states of the modules' random generators, and
+the metadata of the user.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from bptt._core.tensor_files import read_file, write_file
+from bptt.nn.module import Module
 from bptt.nn.serialization import pack_modules, unpack_modules
 from bptt.optim import schedules
+from bptt.optim.optimizers import Optimizer
+from bptt.optim.schedules import Schedule
 from bptt.training.history import History
 from bptt.training.options import make_optimizer
-
-if TYPE_CHECKING:
-    from bptt.estimators._base import SequenceEstimator
+from bptt.training.protocols import TrainingTask
 
 _FORMAT = "estimator 1"
-ESTIMATORS = {  # class -> where it is, imported when a file asks for it
-    "EncoderDecoder": "bptt.estimators.encoder_decoder",
-    "LanguageModel": "bptt.estimators.language_model",
-    "SequenceClassifier": "bptt.estimators.many_to_one",
-    "SequenceGenerator": "bptt.estimators.generator",
-    "SequenceRegressor": "bptt.estimators.many_to_one",
-    "SequenceTagger": "bptt.estimators.tagger",
-}
 
 
-def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
-    """Read an estimator of any class that its method `save` has written.
+class Persistent(Protocol):
+    """An estimator that can be saved and loaded."""
 
-    Parameters
-    ----------
-    path : path
+    optimizer: str | Callable[[list[Module]], Optimizer]
+    learning_rate: float
+    schedule: Schedule | None
+    random_state: Any
+    checkpoint_path: str | os.PathLike[str] | None
+    history_: History
+    metadata_: dict[str, Any]
+    _optimizer: Optimizer
 
-    Returns
-    -------
-    estimator
-        As fitted; what was saved as metadata is its `metadata_`, a dict.
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
 
-    Raises
-    ------
-    TypeError
-        If `path` is neither a string nor a path.
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is broken, or of a class that is not in this package.
-    ImportError
-        If safetensors is not installed.
-    """
-    return read_estimator(path)
+    def _task(self) -> TrainingTask:
+        """Return the task, whose modules are saved."""
+
+    def _fitted_state(self) -> dict[str, Any]:
+        """Return all that `fit` has learned apart from the modules, in JSON types."""
+
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        """Restore the fitted attributes from `_fitted_state` and the modules."""
+
+
+_Estimator = TypeVar("_Estimator", bound=Persistent)
 
 
 def write_estimator(
-    estimator: SequenceEstimator,
+    estimator: Persistent,
     path: str | os.PathLike[str],
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Do what `SequenceEstimator.save` says."""
-    modules = estimator._learner().modules
+    """Write a fitted estimator to a file; see `SequenceEstimator.save`."""
+    modules = estimator._task().modules
     tensors, description = pack_modules(modules)
     for slot, array in estimator._optimizer.state().items():
         tensors[f"optimizer/{slot}"] = array
@@ -73,7 +68,7 @@ def write_estimator(
         "parameters": _parameters(estimator),
         "modules": description,
         "generators": {n: m._random.bit_generator.state for n, m in modules.items()},
-        "learned": estimator._learned(),
+        "fitted": estimator._fitted_state(),
         "history": estimator.history_.to_dict(),
         "metadata": dict(metadata or {}),
     }
@@ -81,20 +76,36 @@ def write_estimator(
 
 
 def read_estimator(
-    path: str | os.PathLike[str], kind: type[SequenceEstimator] | None = None
-) -> SequenceEstimator:
-    """Do what `SequenceEstimator.load` says, for the class `kind`, or any of this package."""
+    path: str | os.PathLike[str], class_of: Callable[[str], type[_Estimator]]
+) -> _Estimator:
+    """Read an estimator from a file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    class_of : function
+        Name of the class in the file -> class; raises ValueError if it is not acceptable.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError, ImportError
+        As for `load_estimator`.
+    """
     tensors, header = read_file(path, _FORMAT, "an estimator")
     try:
-        kind = _class_of(header["estimator"], kind)
         parameters = header["parameters"]
         if parameters["schedule"] is not None:
             parameters["schedule"] = schedules.from_dict(parameters["schedule"])
-        estimator = kind(**parameters)
-        estimator._restore(header["learned"], unpack_modules(header["modules"], tensors))
+        estimator = class_of(header["estimator"])(**parameters)
+        estimator._restore(header["fitted"], unpack_modules(header["modules"], tensors))
         estimator.history_ = History.from_dict(header["history"])
         estimator.metadata_ = dict(header["metadata"])
-        modules = dict(estimator._learner().modules)
+        modules = dict(estimator._task().modules)
         for name, module in modules.items():
             module._random.bit_generator.state = header["generators"][name]
         estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
@@ -104,23 +115,11 @@ def read_estimator(
     return estimator
 
 
-def _class_of(name: str, kind: type[SequenceEstimator] | None) -> type[SequenceEstimator]:
-    """The class with this name, which must be `kind` if there is one."""
-    if kind is not None and name != kind.__name__:
-        raise ValueError(f"it must be a {kind.__name__}, got a {name}")
-    if kind is None:
-        if name not in ESTIMATORS:
-            raise ValueError(f"it must be one of {', '.join(ESTIMATORS)}, got {name}")
-        found: type[SequenceEstimator] = getattr(import_module(ESTIMATORS[name]), name)
-        return found
-    return kind
-
-
-def _parameters(estimator: SequenceEstimator) -> dict[str, Any]:
-    """The arguments of the constructor, fit for JSON."""
+def _parameters(estimator: Persistent) -> dict[str, Any]:
+    """Return the arguments of the constructor, in JSON types."""
     parameters = estimator.get_params(deep=False)
     if callable(estimator.optimizer):
-        raise TypeError("save needs an optimizer that is given by its name, got a function")
+        raise TypeError("save needs an optimizer given by name, got a function")
     if estimator.schedule is not None:
         parameters["schedule"] = schedules.to_dict(estimator.schedule)
     if not isinstance(estimator.random_state, int):

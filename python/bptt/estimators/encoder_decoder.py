@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.batching import in_order
+from bptt.data.batching import sorted_batches
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._base import SequenceEstimator
@@ -23,9 +23,9 @@ from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, Memory
 from bptt.nn.sequential import Sequential
-from bptt.training.sequence_to_sequence import PairData, Translator
-from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.teacher_forcing import TokenData
+from bptt.training.sequence_to_sequence import PairDataset, SequenceToSequenceTask
+from bptt.training.supervised import PREDICTION_BATCH_SIZE
+from bptt.training.teacher_forcing import TokenDataset
 
 _LONGER = 2  # what is written may be so many times as long as the longest target
 
@@ -175,11 +175,11 @@ class EncoderDecoder(SequenceEstimator):
             targets = Sequences.of(self._greedy(sequences))
         else:
             targets = self._targets(y, len(sequences))
-        data, learner = self._pairs(sequences, targets), self._learner()
+        data, task = self._pairs(sequences, targets), self._task()
         result: list[FloatArray] = [np.empty(0)] * len(sequences)
         for indices in _together(sequences):
             batch = data.batch(indices)
-            weights = learner.attention_weights(batch)
+            weights = task.attention_weights(batch)
             sizes = zip(batch.targets.lengths, batch.lengths, strict=True)
             for i, row, (written, read) in zip(indices, weights, sizes, strict=True):
                 result[i] = row[:written, :read]
@@ -211,25 +211,25 @@ class EncoderDecoder(SequenceEstimator):
         self._longest = int(self.target_encoder_.transform(y).lengths.max())
         self.network_ = EncoderDecoderNetwork(*self._reader(seeds), self._writer(seeds))
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         return {
             "encoder": self.encoder_.to_dict(),
             "target_encoder": self.target_encoder_.to_dict(),
             "longest": self._longest,
         }
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(learned["encoder"])
-        self.target_encoder_ = TargetEncoder.from_dict(learned["target_encoder"])
-        self._longest = learned["longest"]
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
+        self._longest = state["longest"]
         self.network_ = EncoderDecoderNetwork.of(modules)
 
-    def _learner(self) -> Translator:
-        return Translator(
+    def _task(self) -> SequenceToSequenceTask:
+        return SequenceToSequenceTask(
             self.network_, self.scheduled_sampling, self.label_smoothing, self.recompute_every
         )
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> PairData:
+    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> PairDataset:
         sources = self._sequences(X, lengths)
         weights = self._weights(sample_weight, len(sources))
         return self._pairs(sources, self._targets(y, len(sources)), weights)
@@ -239,10 +239,10 @@ class EncoderDecoder(SequenceEstimator):
         sources: Sequences,
         targets: Sequences,
         weights: NDArray[np.float64] | None = None,
-    ) -> PairData:
+    ) -> PairDataset:
         encoder = self.target_encoder_
-        tokens = TokenData(targets, encoder.start, encoder.stop, weights=weights)
-        return PairData(sources, tokens)
+        tokens = TokenDataset(targets, encoder.start, encoder.stop, weights=weights)
+        return PairDataset(sources, tokens)
 
     def _targets(self, y: Any, count: int) -> Sequences:
         targets = self.target_encoder_.transform(y)
@@ -315,4 +315,4 @@ class EncoderDecoder(SequenceEstimator):
 
 def _together(sequences: Sequences) -> list[NDArray[np.int64]]:
     """Indices of sequences of about one length."""
-    return in_order(sequences.lengths, PREDICTED_TOGETHER)
+    return sorted_batches(sequences.lengths, PREDICTION_BATCH_SIZE)

@@ -16,19 +16,19 @@ from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import Hypothesis
-from bptt.estimators._autoregressive import WritingEstimator, generator_of
+from bptt.estimators._autoregressive import AutoregressiveEstimator, random_generator
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.teacher_forcing import TokenData, Writer
+from bptt.training.supervised import PREDICTION_BATCH_SIZE
+from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 
 Condition: TypeAlias = NDArray[Any]  # float (B, features) or ids (B,)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceGenerator(WritingEstimator):
+class SequenceGenerator(AutoregressiveEstimator):
     """Writes a sequence of tokens for one input: a vector of features, or a label.
 
     The input, through a linear layer (a label: through an embedding), is the initial hidden state
@@ -97,8 +97,8 @@ class SequenceGenerator(WritingEstimator):
         encoder, condition = self.target_encoder_, self._condition(X)
         written = self.decoder_.generate(
             np.full(len(condition), encoder.start),
-            self._learner().begin(condition),
-            random=generator_of(random_state),
+            self._task().initial_state(condition),
+            random=random_generator(random_state),
             stop=encoder.stop,
             forbidden=encoder.forbidden,
             max_length=self.max_length,
@@ -125,16 +125,16 @@ class SequenceGenerator(WritingEstimator):
             -log2 of the probability of its T tokens and of its "<stop>": their mean are the bits
             per token.
         """
-        return self._surprisal(self._learner(), self._data(X, y, lengths))
+        return self._surprisal(self._task(), self._data(X, y, lengths))
 
     def _search(self, X: Any) -> list[list[Hypothesis]]:
         condition = self._condition(X)
         found: list[list[Hypothesis]] = []
-        for first in range(0, len(condition), PREDICTED_TOGETHER):
-            some = condition[first : first + PREDICTED_TOGETHER]
+        for first in range(0, len(condition), PREDICTION_BATCH_SIZE):
+            some = condition[first : first + PREDICTION_BATCH_SIZE]
             found += self.decoder_.search(
                 np.full(len(some), self.target_encoder_.start),
-                self._learner().begin(some),
+                self._task().initial_state(some),
                 beam=self.beam,
                 stop=self.target_encoder_.stop,
                 forbidden=self.target_encoder_.forbidden,
@@ -167,22 +167,24 @@ class SequenceGenerator(WritingEstimator):
             self.condition_ = Embedding(count, self.hidden_size, **self._common(seeds))
         self.decoder_ = self._make_decoder(self.target_encoder_.size, seeds)
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         labels = None if self._labels is None else self._labels.to_dict()
         return {"encoder": self.target_encoder_.to_dict(), "labels": labels}
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.target_encoder_ = TargetEncoder.from_dict(learned["encoder"])
-        labels = learned["labels"]
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.target_encoder_ = TargetEncoder.from_dict(state["encoder"])
+        labels = state["labels"]
         self._labels = None if labels is None else LabelEncoder.from_dict(labels)
         parts: dict[str, Any] = dict(modules)
         self.condition_ = parts.pop("condition")
         self.decoder_ = Decoder(**parts)
 
-    def _learner(self) -> Writer:
-        return Writer(self.decoder_, self.condition_, self.label_smoothing, self.recompute_every)
+    def _task(self) -> DecoderTask:
+        return DecoderTask(
+            self.decoder_, self.condition_, self.label_smoothing, self.recompute_every
+        )
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> TokenData:
+    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> TokenDataset:
         condition = self._condition(X)
         sequences = self._sequences(y, lengths)
         self._check_counts(len(condition), sequences)

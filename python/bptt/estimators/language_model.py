@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids
-from bptt.data import batching
+from bptt.data.batching import sorted_batches
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import Hypothesis, reordered
-from bptt.estimators._autoregressive import WritingEstimator, generator_of
+from bptt.estimators._autoregressive import AutoregressiveEstimator, random_generator
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
 from bptt.nn.state import State
-from bptt.training.supervised import PREDICTED_TOGETHER
-from bptt.training.teacher_forcing import TokenData, Writer
-from bptt.training.truncated_bptt_task import StreamData, StreamWriter
+from bptt.training.supervised import PREDICTION_BATCH_SIZE
+from bptt.training.teacher_forcing import DecoderTask, TokenDataset
+from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowDataset
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class LanguageModel(WritingEstimator):
+class LanguageModel(AutoregressiveEstimator):
     """Learns from sequences of tokens which token comes next, and so to write such sequences.
 
     Every sequence is read as "<start>", its tokens, "<stop>"; the likelihood of each, given those
@@ -80,7 +80,7 @@ class LanguageModel(WritingEstimator):
         """
         data = self._whole(X, lengths)
         found = np.empty((len(data.lengths), self.target_encoder_.size), self.dtype)
-        for indices in batching.in_order(data.lengths, PREDICTED_TOGETHER):
+        for indices in sorted_batches(data.lengths, PREDICTION_BATCH_SIZE):
             batch = data.batch(indices)
             logits = self._writer().logits(batch)
             found[indices] = logits[np.arange(len(indices)), batch.lengths - 1]
@@ -136,7 +136,7 @@ class LanguageModel(WritingEstimator):
         written = self.decoder_.generate(
             np.repeat(tokens, count),
             reordered(state, np.zeros(count, np.int64)),
-            random=generator_of(random_state),
+            random=random_generator(random_state),
             stop=self.target_encoder_.stop,
             forbidden=self.target_encoder_.forbidden,
             max_length=max_length,
@@ -233,11 +233,11 @@ class LanguageModel(WritingEstimator):
         self._learn_tokens(X, lengths)
         self.decoder_ = self._make_decoder(self.target_encoder_.size, seeds)
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         return {"encoder": self.target_encoder_.to_dict()}
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.target_encoder_ = TargetEncoder.from_dict(learned["encoder"])
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.target_encoder_ = TargetEncoder.from_dict(state["encoder"])
         self.decoder_ = Decoder(**modules)  # type: ignore[arg-type]
 
     def _check_parameters(self) -> None:
@@ -254,21 +254,21 @@ class LanguageModel(WritingEstimator):
             if getattr(self, name):
                 raise ValueError(f"truncate needs {name} to be left out, got {getattr(self, name)}")
 
-    def _learner(self) -> Writer | StreamWriter:
+    def _task(self) -> DecoderTask | TruncatedBPTTTask:
         if self.truncate is None:
             return self._writer()
-        return StreamWriter(self._writer(), *self.truncate)
+        return TruncatedBPTTTask(self._writer(), *self.truncate)
 
-    def _writer(self) -> Writer:
-        return Writer(self.decoder_, None, self.label_smoothing, self.recompute_every)
+    def _writer(self) -> DecoderTask:
+        return DecoderTask(self.decoder_, None, self.label_smoothing, self.recompute_every)
 
     def _data(
         self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None
-    ) -> TokenData | StreamData:
+    ) -> TokenDataset | WindowDataset:
         data = self._whole(X, lengths, sample_weight)
-        return data if self.truncate is None else StreamData(data, self.truncate[0])
+        return data if self.truncate is None else WindowDataset(data, self.truncate[0])
 
-    def _whole(self, X: Any, lengths: Any, sample_weight: Any = None) -> TokenData:
+    def _whole(self, X: Any, lengths: Any, sample_weight: Any = None) -> TokenDataset:
         sequences = self._sequences(X, lengths)
         weights = self._weights(sample_weight, len(sequences))
         return self._token_data(sequences, weights=weights)

@@ -22,7 +22,12 @@ from bptt.losses import Loss, mean_squared_error, softmax, softmax_cross_entropy
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
-from bptt.training.supervised import Batch, SequenceData, Supervised, outputs
+from bptt.training.supervised import (
+    SequenceBatch,
+    SequenceDataset,
+    SupervisedTask,
+    predict_in_batches,
+)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -45,22 +50,24 @@ class _ManyToOne(SequenceEstimator):
         count = self._learn_targets(y, **first)
         self.model_ = self._model(count, seeds, pool=self.pool)
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(learned["encoder"])
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
         self.model_ = Sequential(*modules.values(), pool=self.pool)
 
-    def _learner(self) -> Supervised:
-        return Supervised(
+    def _task(self) -> SupervisedTask:
+        return SupervisedTask(
             self.model_, self._loss, self._metric, _total_weight, self.recompute_every
         )
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> SequenceData:
+    def _data(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> SequenceDataset:
         sequences = self._sequences(X, lengths)
         targets = self._targets(y)
         if len(targets) != len(sequences):
             rule = f"one target for each of {len(sequences)} sequences"
             raise ValueError(f"y must have {rule}, got {len(targets)}")
-        return SequenceData(sequences, targets, self._weights(sample_weight, len(sequences)))
+        return SequenceDataset(sequences, targets, self._weights(sample_weight, len(sequences)))
 
     @property
     def _output(self) -> Linear:
@@ -72,12 +79,12 @@ class _ManyToOne(SequenceEstimator):
         """The output of all sequences, (B, outputs)."""
         sequences = self._sequences(X, lengths)
         result = np.empty((len(sequences), self._output.out_features), self.dtype)
-        for indices, _, y in outputs(self._learner().predict, sequences):
+        for indices, _, y in predict_in_batches(self._task().predict, sequences):
             result[indices] = y
         return result
 
 
-def _total_weight(batch: Batch) -> float:
+def _total_weight(batch: SequenceBatch) -> float:
     return float(len(batch.y) if batch.weights is None else batch.weights.sum())
 
 
@@ -129,19 +136,19 @@ class SequenceClassifier(ClassifierMixin, _ManyToOne):  # type: ignore[misc]
         self.classes_ = self._labels.classes_
         return len(self.classes_)
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         return {"encoder": self.encoder_.to_dict(), "labels": self._labels.to_dict()}
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        super()._restore(learned, modules)
-        self._labels = LabelEncoder.from_dict(learned["labels"])
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        super()._restore(state, modules)
+        self._labels = LabelEncoder.from_dict(state["labels"])
         self.classes_ = self._labels.classes_
 
     def _targets(self, y: Any) -> NDArray[Any]:
         numbers: NDArray[Any] = self._labels.transform(y)
         return numbers
 
-    def _loss(self, output: FloatArray, batch: Batch) -> Loss:
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(
             output,
             batch.y,
@@ -150,7 +157,7 @@ class SequenceClassifier(ClassifierMixin, _ManyToOne):  # type: ignore[misc]
             reduction="mean",
         )
 
-    def _metric(self, output: FloatArray, batch: Batch) -> float:
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
         return float(np.average(output.argmax(axis=1) == batch.y, weights=batch.weights))
 
     def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
@@ -206,17 +213,17 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
         self._scaling = Scaling.of(columns) if self.scale else None
         return int(columns.shape[1])
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         return {
             "encoder": self.encoder_.to_dict(),
             "one_output": self._one_output,
             "scaling": None if self._scaling is None else self._scaling.to_dict(),
         }
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        super()._restore(learned, modules)
-        self._one_output = learned["one_output"]
-        scaling = learned["scaling"]
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        super()._restore(state, modules)
+        self._one_output = state["one_output"]
+        scaling = state["scaling"]
         self._scaling = None if scaling is None else Scaling.from_dict(scaling)
 
     def _numbers(self, y: Any) -> FloatArray:
@@ -241,10 +248,10 @@ class SequenceRegressor(RegressorMixin, _ManyToOne):  # type: ignore[misc]
             raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
         return targets if self._scaling is None else self._scaling.apply(targets)
 
-    def _loss(self, output: FloatArray, batch: Batch) -> Loss:
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
 
-    def _metric(self, output: FloatArray, batch: Batch) -> float:
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
         error = np.abs(output - batch.y)
         if self._scaling is not None:
             error = error * self._scaling.deviation

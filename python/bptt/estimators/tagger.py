@@ -18,8 +18,13 @@ from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.nn.embedding import Embedding
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
-from bptt.training.label_feedback import Feedback
-from bptt.training.supervised import Batch, SequenceData, Supervised, outputs
+from bptt.training.label_feedback import LabelFeedbackTask
+from bptt.training.supervised import (
+    SequenceBatch,
+    SequenceDataset,
+    SupervisedTask,
+    predict_in_batches,
+)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -109,12 +114,12 @@ class SequenceTagger(SequenceEstimator):
         chain = self._chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
-    def _learned(self) -> dict[str, Any]:
+    def _fitted_state(self) -> dict[str, Any]:
         return {"encoder": self.encoder_.to_dict(), "labels": self._labels.to_dict()}
 
-    def _restore(self, learned: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(learned["encoder"])
-        self._labels = LabelEncoder.from_dict(learned["labels"])
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self._labels = LabelEncoder.from_dict(state["labels"])
         self.classes_ = self._labels.classes_
         chain = list(modules.values())
         if self.feedback:
@@ -122,18 +127,20 @@ class SequenceTagger(SequenceEstimator):
             self._embedding = first if isinstance(first, Embedding) else None
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
-    def _learner(self) -> Supervised | Feedback:
+    def _task(self) -> SupervisedTask | LabelFeedbackTask:
         how = (self._loss, self._metric, _total_weight, self.recompute_every)
         if self.feedback:
-            return Feedback(self._embedding, self.model_, *how)
-        return Supervised(self.model_, *how)
+            return LabelFeedbackTask(self._embedding, self.model_, *how)
+        return SupervisedTask(self.model_, *how)
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> SequenceData:
+    def _data(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> SequenceDataset:
         sequences = self._sequences(X, lengths)
         targets = self._labels.transform(y, sequences.lengths)
-        return SequenceData(sequences, targets, self._weights(sample_weight, len(sequences)))
+        return SequenceDataset(sequences, targets, self._weights(sample_weight, len(sequences)))
 
-    def _loss(self, output: FloatArray, batch: Batch) -> Loss:
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(
             output,
             batch.y,
@@ -143,7 +150,7 @@ class SequenceTagger(SequenceEstimator):
             reduction="mean",
         )
 
-    def _metric(self, output: FloatArray, batch: Batch) -> float:
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
         right = (output.argmax(axis=2) == batch.y) & _alive(batch)
         weights = np.ones(len(batch.y)) if batch.weights is None else batch.weights
         return float(weights @ right.sum(axis=1)) / max(_total_weight(batch), 1e-300)
@@ -152,8 +159,8 @@ class SequenceTagger(SequenceEstimator):
         """The logits of every sequence, each (T, K)."""
         sequences = self._sequences(X, lengths)
         found: list[FloatArray] = [np.empty(0)] * len(sequences)
-        learner = self._learner()
-        for indices, steps, y in outputs(learner.predict, sequences):
+        task = self._task()
+        for indices, steps, y in predict_in_batches(task.predict, sequences):
             for i, count, logits in zip(indices, steps, y, strict=True):
                 found[i] = logits[:count]
         return found
@@ -181,12 +188,12 @@ class SequenceTagger(SequenceEstimator):
         return right / max(total, 1e-300)
 
 
-def _alive(batch: Batch) -> NDArray[np.bool_]:
+def _alive(batch: SequenceBatch) -> NDArray[np.bool_]:
     """(B, T): whether there is such a step."""
     alive: NDArray[np.bool_] = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
     return alive
 
 
-def _total_weight(batch: Batch) -> float:
+def _total_weight(batch: SequenceBatch) -> float:
     lengths = batch.lengths
     return float(lengths.sum() if batch.weights is None else lengths @ batch.weights)

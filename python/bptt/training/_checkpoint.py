@@ -1,8 +1,8 @@
-"""The checkpoint of a training: all that decides how it goes on, in one safetensors file.
+"""Checkpoints of a training run: its complete state in one safetensors file.
 
-Tensors ``modules/name/parameter``, ``best/name/parameter`` and ``optimizer/slot``. In the header,
-as JSON: history, position in the epoch, generators of the modules, and a description of the
-training, so that no other one is resumed from it.
+Tensors: ``modules/name/parameter``, ``best/name/parameter`` and ``optimizer/slot``. The header
+holds, as JSON, the history, the position in the epoch, the states of the modules' random
+generators, and a description of the training, so that no other training is resumed from it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,32 +26,37 @@ from bptt._core.tensor_files import (
     write_file,
 )
 from bptt.nn.module import Module
+from bptt.training._state import TrainingState
 from bptt.training.history import History
-
-if TYPE_CHECKING:
-    from bptt.training.loop import Training
-    from bptt.training.protocols import Data
+from bptt.training.protocols import Dataset
 
 _FORMAT = "training 1"
-_FREE = ("epochs", "verbose")  # options that may be others when training is resumed
+_MAY_CHANGE = ("epochs", "verbose")  # options that may differ when training is resumed
 
 _Tensors = dict[str, NDArray[Any]]
 
 
-class TrainingFile:
-    """The file of a training, which has just been made.
+class Checkpoint:
+    """The checkpoint file of a training that has not begun yet.
+
+    Parameters
+    ----------
+    path : path
+        The file; its directory must exist.
+    training : TrainingState
+        The training, whose state `write` saves and `read` restores.
 
     Raises
     ------
     TypeError
         If `path` is neither a string nor a path.
     FileNotFoundError
-        If there is no directory for it: before there is something to lose.
+        If its directory does not exist.
     ImportError
         If safetensors is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], training: Training) -> None:
+    def __init__(self, path: str | os.PathLike[str], training: TrainingState) -> None:
         need_safetensors("checkpoint_path")
         self._path = as_path(path, "checkpoint_path")
         if not self._path.parent.is_dir():
@@ -63,11 +68,11 @@ class TrainingFile:
         self._described = _describe(training)
 
     def exists(self) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
         return self._path.exists()
 
     def write(self) -> None:
-        """Write where the training is, whole or not at all."""
+        """Write the state of the training atomically."""
         training, modules = self._training, self._training.modules
         tensors: _Tensors = {}
         for name, module in modules.items():
@@ -76,25 +81,25 @@ class TrainingFile:
             tensors |= {f"best/{name}/{key}": array for key, array in best.items()}
         for slot, array in training.optimizer.state().items():
             tensors[f"optimizer/{slot}"] = array
-        sums = asdict(training.sums)
+        totals = asdict(training.totals)
         header = {
             "format": _FORMAT,
             "training": self._described,
             "history": training.history.to_dict(),
             "batch": training.batch,
             "updates": training.updates,
-            "sums": {key: None if math.isnan(value) else value for key, value in sums.items()},
+            "totals": {key: None if math.isnan(value) else value for key, value in totals.items()},
             "generators": {name: m._random.bit_generator.state for name, m in modules.items()},
         }
         write_file(self._path, tensors, header)
 
     def read(self) -> None:
-        """Bring the training to where it was when the file was written.
+        """Restore the state of the training from the file.
 
         Raises
         ------
         ValueError
-            If the file is broken, or no checkpoint of such a training. Nothing has changed then.
+            If the file is broken, or belongs to another training. The training is unchanged.
         """
         training, modules = self._training, self._training.modules
         tensors, header = read_file(self._path, _FORMAT, "a training")
@@ -102,12 +107,12 @@ class TrainingFile:
             for key, value in self._described.items():
                 if header["training"][key] != value:
                     before = header["training"][key]
-                    raise ValueError(f"{key} must be as it was, {before}, got {value}")
+                    raise ValueError(f"{key} must be unchanged, {before}, got {value}")
             current = {name: _flat(f"modules/{name}", m, tensors) for name, m in modules.items()}
             best = {name: _flat(f"best/{name}", m, tensors) for name, m in modules.items()}
             history = History.from_dict(header["history"])
             batch, updates = (checks.integer(key, header[key], 0) for key in ("batch", "updates"))
-            sums = {f.name: header["sums"][f.name] for f in fields(training.sums)}
+            totals = {f.name: header["totals"][f.name] for f in fields(training.totals)}
             generators = {name: _generator_state(header["generators"][name]) for name in modules}
             slots = {key: array for key, array in tensors.items() if key.startswith("optimizer/")}
             training.optimizer.restore({key.partition("/")[2]: a for key, a in slots.items()})
@@ -119,12 +124,12 @@ class TrainingFile:
             module._random.bit_generator.state = generators[name]
         training.best, training.history = best, history
         training.batch, training.updates = batch, updates
-        for key, value in sums.items():
-            setattr(training.sums, key, math.nan if value is None else value)
+        for key, value in totals.items():
+            setattr(training.totals, key, math.nan if value is None else value)
 
 
 def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
-    """Return the parameters of `module` under these names, as one flat array."""
+    """Return the parameters of `module` in `tensors` as one flat array."""
     flat = np.empty_like(module._flat)
     for name, array in module._layout.views(flat).items():
         key = f"{prefix}/{name}"
@@ -135,18 +140,18 @@ def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
 
 
 def _generator_state(state: Any) -> Any:
-    """Return the state of a generator, if it is one."""
+    """Validate the state of a random generator and return it."""
     trial = np.random.PCG64(0)
     trial.state = state
     return trial.state
 
 
-def _describe(training: Training) -> dict[str, str]:
-    """Say, in words, what must be the same for training to go on as if nothing had happened."""
+def _describe(training: TrainingState) -> dict[str, str]:
+    """Return all that must be unchanged for a training to be resumed, by name, as text."""
     validation = training.validation
-    options = {k: _worded(v) for k, v in vars(training.options).items() if k not in _FREE}
+    options = {k: _text(v) for k, v in vars(training.options).items() if k not in _MAY_CHANGE}
     return {
-        **training.about,
+        **training.settings,
         **options,
         "seed": str(training.seed),
         "optimizer": repr(training.optimizer),
@@ -156,14 +161,14 @@ def _describe(training: Training) -> dict[str, str]:
     }
 
 
-def _worded(value: object) -> str:
-    """Write an option so that another process writes the same: without addresses."""
+def _text(value: object) -> str:
+    """Return an option as text that is the same in every process: without memory addresses."""
     if type(value).__repr__ is object.__repr__:
         return type(value).__qualname__
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def _digest(data: Data) -> str:
+def _digest(data: Dataset) -> str:
     lengths = np.ascontiguousarray(data.lengths, "<i8")
     digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:16]
     return f"{len(lengths)} sequences with lengths of digest {digest}"

@@ -1,4 +1,4 @@
-"""A chain of modules that also sees the label of the step before."""
+"""Label feedback: the label of the previous step is part of the input (teacher forcing)."""
 
 from __future__ import annotations
 
@@ -13,68 +13,82 @@ from bptt._core.checks import FloatArray
 from bptt.nn.embedding import Embedding
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
-from bptt.training.loop import Score, Step
-from bptt.training.supervised import Batch, LossOf, MetricOf, WeightOf, named
+from bptt.training.protocols import Evaluation, TrainingStep
+from bptt.training.supervised import (
+    BatchLoss,
+    BatchMetric,
+    BatchWeight,
+    SequenceBatch,
+    named_modules,
+)
 
 
 @dataclass(frozen=True)
-class Feedback:
-    """[x_t, one-hot y_{t-1}] -> chain -> y_t, where x_t is embedded if it is a token.
+class LabelFeedbackTask:
+    """Chain with the input [x_t, one-hot y_{t-1}] and the output y_t; tokens x_t are embedded.
 
-    y_0, before the first step, is 0 everywhere.
+    y_0, before the first step, is the zero vector. In training y_{t-1} is the true label (teacher
+    forcing), in prediction the most likely one.
     """
 
     embedding: Embedding | None
+    """Embedding of tokens; None for features."""
     chain: Sequential
-    loss_of: LossOf
-    metric_of: MetricOf
-    weight_of: WeightOf
+    """[x_t, y_{t-1}] -> logits of y_t."""
+    loss_fn: BatchLoss
+    """Logits and minibatch -> mean loss and its gradient."""
+    metric_fn: BatchMetric
+    """Logits and minibatch -> mean metric."""
+    weight_fn: BatchWeight
+    """Minibatch -> total weight of its targets."""
     recompute_every: int | None = None
+    """Interval of stored states; see `RNN.forward`."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
         """Name -> module, in the order of the chain."""
         first = () if self.embedding is None else (self.embedding,)
-        return named((*first, *self.chain.modules))
+        return named_modules((*first, *self.chain.modules))
 
     @property
-    def labels(self) -> int:
-        """K, the number of labels."""
+    def num_labels(self) -> int:
+        """Number of labels, K."""
         return int(self.chain.modules[-1].out_features)  # type: ignore[attr-defined]
 
-    def gradients(self, batch: Batch) -> Step:
-        """Return the mean loss of a batch and its gradients, with teacher forcing."""
+    def training_step(self, batch: SequenceBatch) -> TrainingStep:
+        """Return mean loss, metric and gradients of a minibatch, with teacher forcing."""
         embedded = None if self.embedding is None else self.embedding.forward(batch.x)
         x = batch.x if embedded is None else embedded.output
         run = self.chain.forward(
-            self._with_labels(x, batch.y),
+            self.append_labels(x, batch.y),
             lengths=batch.lengths,
             recompute_every=self.recompute_every,
         )
-        loss = self.loss_of(run.output, batch)
+        loss = self.loss_fn(run.output, batch)
         d = run.backward(loss.gradient)
         gradients = list(d.modules)
         if embedded is not None:
             assert d.input is not None
             gradients.insert(0, embedded.backward(d.input[..., : x.shape[-1]]))
-        return Step(loss.value, self.metric_of(run.output, batch), self.weight_of(batch), gradients)
+        metric = self.metric_fn(run.output, batch)
+        return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients)
 
-    def evaluate(self, batch: Batch) -> Score:
-        """Return mean loss, with teacher forcing, and metric of a batch, as it predicts."""
-        x = self._input(batch.x)
-        forced, _ = self.chain(self._with_labels(x, batch.y), lengths=batch.lengths)
-        return Score(
-            self.loss_of(forced, batch).value,
-            self.metric_of(self.predict(batch.x, batch.lengths), batch),
-            self.weight_of(batch),
+    def evaluate(self, batch: SequenceBatch) -> Evaluation:
+        """Return the mean loss with teacher forcing, and the metric of the predicted labels."""
+        x = self.embed(batch.x)
+        forced, _ = self.chain(self.append_labels(x, batch.y), lengths=batch.lengths)
+        return Evaluation(
+            self.loss_fn(forced, batch).value,
+            self.metric_fn(self.predict(batch.x, batch.lengths), batch),
+            self.weight_fn(batch),
         )
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
-        """Return the logits of every step, (B, T, K), each given the likeliest label before."""
-        x = self._input(x)
+        """Return the logits of every step, (B, T, K), each given the most likely labels before."""
+        x = self.embed(x)
         batch, steps, size = x.shape
-        logits = np.empty((batch, steps, self.labels), x.dtype)
-        z_t = np.zeros((batch, size + self.labels), x.dtype)
+        logits = np.empty((batch, steps, self.num_labels), x.dtype)
+        z_t = np.zeros((batch, size + self.num_labels), x.dtype)
         rows, state = np.arange(batch), None
         for t in range(steps):
             z_t[:, :size] = x[:, t]
@@ -83,13 +97,14 @@ class Feedback:
             z_t[rows, size + logits[:, t].argmax(axis=1)] = 1
         return logits
 
-    def _input(self, x: NDArray[Any]) -> FloatArray:
+    def embed(self, x: NDArray[Any]) -> FloatArray:
+        """Return the features (B, T, I) of the input, embedded if it is ids (B, T)."""
         return x if self.embedding is None else self.embedding(x)
 
-    def _with_labels(self, x: FloatArray, y: NDArray[Any]) -> FloatArray:
-        """(B, T, I + K): every step's input and the label before."""
+    def append_labels(self, x: FloatArray, y: NDArray[Any]) -> FloatArray:
+        """Append the one-hot label of the previous step to features: (B, T, I + K)."""
         batch, steps, size = x.shape
-        z = np.zeros((batch, steps, size + self.labels), x.dtype)
+        z = np.zeros((batch, steps, size + self.num_labels), x.dtype)
         z[..., :size] = x
         if steps > 1:
             rows, times = np.ogrid[:batch, 1:steps]

@@ -1,9 +1,9 @@
-"""The training loop: minibatches, updates, validation, early stopping, checkpoints.
+"""Training loop: minibatches, updates, validation, early stopping and checkpoints.
 
-`train` works on anything that has modules and can say the gradients of a minibatch (`Learner`), and
-on anything that makes minibatches of sequences (`Data`). How it goes is decided by learner, data,
-options and seed alone, bit for bit: not by the number of threads, and not by whether training was
-interrupted, or killed, and resumed.
+`train` works on any network that computes the gradients of a minibatch (`TrainingTask`) and any
+source of minibatches (`Dataset`). The result depends on task, data, options and seed alone, bit for
+bit: neither on the number of threads, nor on whether training was interrupted or killed and then
+resumed.
 """
 
 from __future__ import annotations
@@ -12,84 +12,71 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt._core.checks import FloatArray
-from bptt.data import batching
+from bptt.data.batching import shuffled_batches, sorted_batches
 from bptt.nn.module import Gradients
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import Optimizer
-from bptt.training._checkpoint import TrainingFile
+from bptt.training._checkpoint import Checkpoint
 from bptt.training._progress import Progress
+from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import Epoch, History
-from bptt.training.options import OptimizerOf, TrainingOptions, make_optimizer
-from bptt.training.protocols import Data, Learner, OrderedData, Score, Step
-
-__all__ = [
-    "Data",
-    "Learner",
-    "OptimizerOf",
-    "OrderedData",
-    "Score",
-    "Step",
-    "Training",
-    "TrainingOptions",
-    "make_optimizer",
-    "train",
-]
-
-Parameters: TypeAlias = dict[str, FloatArray]  # the flat array of every module, by its name
+from bptt.training.options import TrainingOptions
+from bptt.training.protocols import Dataset, OrderedDataset, TrainingStep, TrainingTask
 
 
 def train(
-    learner: Learner,
-    data: Data,
+    task: TrainingTask,
+    data: Dataset,
     *,
     options: TrainingOptions,
     optimizer: Optimizer,
     seed: int,
-    validation: Data | None = None,
+    validation: Dataset | None = None,
     callbacks: Sequence[object] = (),
     checkpoint_path: str | os.PathLike[str] | None = None,
     save_every: int | None = None,
     resume: bool = False,
-    about: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> History:
-    """Change the parameters of a learner's modules until it has learnt.
+    """Train the modules of a task in place.
 
-    In the end they are those of the last epoch, or with ``options.patience`` of the best. If
-    training is interrupted, by Ctrl-C or any other error, they are those of the best whole epoch;
-    if there was none, those of the beginning.
+    Afterwards the parameters are those of the last epoch, or with ``options.patience`` those of the
+    best. If training is interrupted, by Ctrl-C or any other exception, they are those of the best
+    complete epoch, or the initial ones if no epoch was completed.
 
     Parameters
     ----------
-    learner : Learner
-    data : Data
-        What to learn from.
+    task : TrainingTask
+        The network and its loss.
+    data : Dataset
+        Training data.
     options : TrainingOptions
+        Number of epochs, minibatch size, clipping, schedule, early stopping.
     optimizer : Optimizer
-        Of the learner's modules, in their order. It keeps what it remembers of earlier steps.
+        Optimizer of the task's modules, in their order. Its state is not reset.
     seed : int
-        Of the order of the data, >= 0.
-    validation : Data, optional
-        What to judge the epochs by.
+        Seed of the order of the minibatches, >= 0.
+    validation : Dataset, optional
+        Validation data, evaluated after every epoch.
     callbacks : sequence of objects
         Each may have the methods ``on_train_begin``, ``on_batch_end`` (after an update),
-        ``on_epoch_end`` and ``on_train_end`` (unless interrupted), which get the `Training`.
+        ``on_epoch_end`` and ``on_train_end`` (not after an interruption). Their argument is the
+        `Training`.
     checkpoint_path : path, optional
-        A file that is written after every epoch, and from which training can be resumed.
+        Checkpoint file, written after every epoch.
     save_every : int, optional
-        Write the file after every so many updates, too; not with `OrderedData`.
+        Number of updates after which the checkpoint is also written. Ignored for an
+        `OrderedDataset`.
     resume : bool
-        Whether to go on from the file, if there is one; else it will be replaced. A training that
-        was finished goes on if there are more epochs now.
-    about : mapping of str to str, optional
-        What else must be the same for a training to be resumed, by its name.
+        Continue from the checkpoint file if it exists; otherwise the file is overwritten. A
+        completed training continues if `options` has more epochs than before.
+    settings : mapping of str to str, optional
+        Further settings, by name, that must be unchanged for a training to be resumed.
 
     Returns
     -------
@@ -98,204 +85,194 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range, or the file is broken
-        or of a training with other data, modules or options. No parameter has changed then.
+        If an argument has the wrong type or an invalid value, or the checkpoint is broken or
+        belongs to a training with other data, modules or options. The parameters are unchanged.
     FloatingPointError
-        If a loss, or the norm of the gradients, is not finite.
+        If a loss or the norm of the gradients is not finite.
     FileNotFoundError
-        If there is no directory for the checkpoint.
+        If the directory of the checkpoint does not exist.
     ImportError
-        If there is to be a checkpoint, and safetensors is not installed.
+        If a checkpoint is requested and safetensors is not installed.
     """
-    training = Training(learner, data, options, optimizer, seed, validation, callbacks, about)
+    training = Training(task, data, options, optimizer, seed, validation, callbacks, settings)
     if checkpoint_path is None and (resume or save_every is not None):
         name = "resume=True" if resume else "save_every"
-        raise ValueError(f"{name} needs a file as checkpoint_path, got checkpoint_path=None")
+        raise ValueError(f"{name} needs checkpoint_path, got checkpoint_path=None")
     if checkpoint_path is not None:
-        training.keep(checkpoint_path, save_every, resume=checks.flag("resume", resume))
+        resume = checks.flag("resume", resume)
+        training.enable_checkpoints(checkpoint_path, save_every, resume=resume)
     training.run()
     return training.history
 
 
-@dataclass
-class Sums:
-    """What is added up over the minibatches of an epoch."""
+class Training(TrainingState):
+    """A training run, as callbacks see it.
 
-    loss: float = 0.0
-    metric: float = 0.0
-    weight: float = 0.0
-    norm: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, found: Step | Score) -> None:
-        """Add means over so many targets."""
-        if found.weight:
-            self.loss += found.loss * found.weight
-            self.metric += found.metric * found.weight
-            self.weight += found.weight
-
-    def means(self) -> tuple[float, float | None]:
-        """Return mean loss and mean metric of a target, if there is a metric."""
-        weight = self.weight or 1.0
-        return self.loss / weight, None if math.isnan(self.metric) else self.metric / weight
-
-
-class Training:
-    """A training that is going on: what callbacks see.
+    Parameters
+    ----------
+    task, data, options, optimizer, seed, validation, callbacks, settings
+        Arguments of `train`.
 
     Attributes
     ----------
-    learner, data, options, optimizer, seed, validation, callbacks, about
-        What `train` was called with.
+    task, data, options, optimizer, seed, validation, callbacks, settings
+        The arguments.
+    modules : dict of str to Module
+        Modules of the task.
     history : History
-        The whole epochs so far.
+        Completed epochs.
+    epoch : int
+        Number of the current epoch, from 1.
     batch : int
-        How many minibatches of the epoch are done.
+        Number of minibatches done in this epoch.
     updates : int
-        How many updates of the parameters are done, in all epochs together.
+        Number of updates of the parameters, over all epochs.
     loss, metric, gradient_norm : float
-        Of the minibatches of the last update; the metric is None if there is none.
+        Values of the last update. The metric is None if the task has none.
+    totals : EpochTotals
+        Weighted sums over this epoch; ``totals.means()`` is its mean loss and metric so far.
+    best : dict of str to array
+        Parameters of the best epoch, flat, by module.
     """
 
     def __init__(
         self,
-        learner: Learner,
-        data: Data,
+        task: TrainingTask,
+        data: Dataset,
         options: TrainingOptions,
         optimizer: Optimizer,
         seed: int,
-        validation: Data | None = None,
+        validation: Dataset | None = None,
         callbacks: Sequence[object] = (),
-        about: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.learner = learner
-        self.data = data
-        self.options = options
-        self.optimizer = optimizer
-        self.seed = checks.integer("seed", seed, 0)
-        self.validation = validation
-        self.callbacks = tuple(callbacks)
-        self.about = dict(about or {})
-        for name, given in (("data", data), ("validation", validation)):
-            if given is not None and not len(given.lengths):
-                raise ValueError(f"{name} must have one sequence at least, got none")
-        self.modules = dict(learner.modules)
-        if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):
-            rule = "of the learner's modules, in their order"
-            raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
-
-        self.history = History()
-        self.batch, self.updates = 0, 0
-        self.loss, self.gradient_norm = math.nan, math.nan
-        self.metric: float | None = None
-        self.sums = Sums()
-        self.best = self._snapshot()
-        self.base_rate = optimizer.learning_rate
+        super().__init__(task, data, options, optimizer, seed, validation, callbacks, settings)
+        self._base_rate = optimizer.learning_rate
         self._stopping = False
-        self._file: TrainingFile | None = None
-        self._file_updates = 0
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch that is going on, or comes next, from 1."""
-        return len(self.history) + 1
+        self._checkpoint: Checkpoint | None = None
+        self._save_every = 0
 
     def stop(self) -> None:
-        """End training after this epoch."""
+        """Stop training after this epoch."""
         self._stopping = True
 
-    def keep(
-        self, path: str | os.PathLike[str], updates: int | None = None, *, resume: bool = False
+    def enable_checkpoints(
+        self,
+        path: str | os.PathLike[str],
+        save_every: int | None = None,
+        *,
+        resume: bool = False,
     ) -> None:
-        """Write a checkpoint after every epoch and every so many updates; begin from it."""
-        self._file_updates = 0 if updates is None else checks.integer("save_every", updates)
-        self._file = TrainingFile(path, self)
-        if isinstance(self.data, OrderedData):
-            self._file_updates = 0  # the file does not hold what is carried between batches
-        if resume and self._file.exists():
-            self._file.read()
+        """Write a checkpoint after every epoch and every `save_every` updates.
+
+        Parameters
+        ----------
+        path : path
+            Checkpoint file.
+        save_every : int, optional
+            Number of updates between checkpoints within an epoch.
+        resume : bool
+            Continue from the file if it exists.
+
+        Raises
+        ------
+        TypeError, ValueError, FileNotFoundError, ImportError
+            As for `train`.
+        """
+        self._save_every = 0 if save_every is None else checks.integer("save_every", save_every)
+        self._checkpoint = Checkpoint(path, self)
+        if isinstance(self.data, OrderedDataset):
+            self._save_every = 0  # a checkpoint does not contain the state between minibatches
+        if resume and self._checkpoint.exists():
+            self._checkpoint.read()
 
     def run(self) -> None:
-        """Train to the end."""
+        """Train until all epochs are done, training stops early, or a callback stops it.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss or the norm of the gradients is not finite.
+        """
         try:
-            self._tell("on_train_begin")
-            while not self._ended():
+            self._notify("on_train_begin")
+            while not self._finished():
                 self._run_epoch()
-        except BaseException:  # Ctrl-C too
-            self._go_back()
+        except BaseException:  # includes KeyboardInterrupt
+            self._restore_best()
             raise
         finally:
-            self.optimizer.learning_rate = self.base_rate
+            self.optimizer.learning_rate = self._base_rate
         if self.options.patience is not None:
-            self._go_back()
-        self._tell("on_train_end")
+            self._restore_best()
+        self._notify("on_train_end")
 
     def _run_epoch(self) -> None:
-        """Go through the rest of the epoch's minibatches."""
+        """Train on the remaining minibatches of the epoch."""
         options = self.options
-        order = self._order()
-        updates = -(-len(order) // options.accumulate)
+        batches = self._batches()
+        updates = -(-len(batches) // options.accumulate)
         losses = [epoch.monitored for epoch in self.history]
         title = f"epoch {self.epoch}/{options.epochs}"
-        done = sum(map(len, order[: self.batch]))
-        start = time.perf_counter() - self.sums.seconds
+        done = sum(map(len, batches[: self.batch]))
+        start = time.perf_counter() - self.totals.seconds
         with Progress(options.verbose, title, len(self.data.lengths), done) as progress:
-            while self.batch < len(order):
-                group = order[self.batch : self.batch + options.accumulate]
+            while self.batch < len(batches):
+                group = batches[self.batch : self.batch + options.accumulate]
                 if options.schedule is not None:
                     factor = options.schedule(self.updates, updates, losses)
-                    self.optimizer.learning_rate = self.base_rate * factor
+                    self.optimizer.learning_rate = self._base_rate * factor
                 self._update(group)
-                self.sums.seconds = time.perf_counter() - start
-                loss, metric = self.sums.means()
+                self.totals.seconds = time.perf_counter() - start
+                loss, metric = self.totals.means()
                 progress.update(sum(map(len, group)), loss, metric, self.gradient_norm)
-                self._tell("on_batch_end")
-                due = self._file_updates and self.updates % self._file_updates == 0
-                if due and self.batch < len(order):
-                    self._write()
+                self._notify("on_batch_end")
+                due = self._save_every and self.updates % self._save_every == 0
+                if due and self.batch < len(batches):
+                    self._write_checkpoint()
             self._end_epoch(updates, start)
             progress.end(self.history[-1])
-        self._tell("on_epoch_end")
-        self._write()
+        self._notify("on_epoch_end")
+        self._write_checkpoint()
 
-    def _order(self) -> list[NDArray[np.int64]]:
+    def _batches(self) -> list[NDArray[np.int64]]:
         """Return the minibatches of the epoch."""
-        if isinstance(self.data, OrderedData):
-            return list(self.data.order())
+        if isinstance(self.data, OrderedDataset):
+            return list(self.data.batches())
         size = self.options.batch_size
-        return batching.shuffled(self.data.lengths, size, self.seed, self.epoch)
+        return shuffled_batches(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]]) -> None:
-        """Learn from some minibatches, with one step of the optimizer."""
+        """Make one optimizer step from the minibatches of `group`."""
         gradients = self._gradients(group)
         norm = self._clip(gradients)
         if not math.isfinite(norm):
             raise self._not_finite("norm of the gradients", norm)
         self.optimizer.step(gradients)
         self.gradient_norm = norm
-        self.sums.norm += norm
+        self.totals.gradient_norm += norm
         self.updates += 1
         self.batch += len(group)
 
     def _gradients(self, group: list[NDArray[np.int64]]) -> list[Gradients]:
-        """Return the gradients of the mean loss over all targets of some minibatches."""
-        sums = Sums()
+        """Return the gradients of the mean loss over all targets of the minibatches."""
+        group_totals = EpochTotals()
         total: list[Gradients] = []
         for indices in group:
-            step = self.learner.gradients(self.data.batch(indices))
+            step = self.task.training_step(self.data.batch(indices))
             if not math.isfinite(step.loss):
                 raise self._not_finite("loss", step.loss)
-            self.sums.add(step)
-            sums.add(step)
-            total = step.gradients if len(group) == 1 else _added(total, step)
-        if len(group) > 1 and sums.weight:
+            self.totals.add(step)
+            group_totals.add(step)
+            total = step.gradients if len(group) == 1 else _accumulate(total, step)
+        if len(group) > 1 and group_totals.weight:
             for gradient in total:
-                gradient._flat /= sums.weight
-        self.loss, self.metric = sums.means()
+                gradient._flat /= group_totals.weight
+        self.loss, self.metric = group_totals.means()
         return total
 
     def _clip(self, gradients: list[Gradients]) -> float:
-        """Clip by value and then by norm; return the norm before."""
+        """Clip by value, then by norm; return the norm before clipping."""
         limit, max_norm = self.options.clip_value, self.options.clip_norm or math.inf
         if limit is None:
             return clip_by_global_norm(gradients, max_norm)
@@ -305,31 +282,31 @@ class Training:
         return norm
 
     def _end_epoch(self, updates: int, start: float) -> None:
-        """Judge the epoch, and make ready for the next."""
-        loss, metric = self.sums.means()
-        judged: tuple[float | None, float | None] = None, None
+        """Validate, append the epoch to the history, and reset the totals."""
+        loss, metric = self.totals.means()
+        validated: tuple[float | None, float | None] = None, None
         if self.validation is not None:
-            judged = self._evaluate(self.validation)
+            validated = self._evaluate(self.validation)
         self.history.append(
             Epoch(
                 self.epoch,
                 loss,
                 metric,
-                *judged,
-                gradient_norm=self.sums.norm / updates,
+                *validated,
+                gradient_norm=self.totals.gradient_norm / updates,
                 learning_rate=self.optimizer.learning_rate,
                 seconds=time.perf_counter() - start,
             )
         )
         if self.history.epochs_since_best(self.options.min_delta) == 0:
-            self.best = self._snapshot()
-        self.batch, self.sums = 0, Sums()
+            self.best = self._copy_parameters()
+        self.batch, self.totals = 0, EpochTotals()
 
-    def _evaluate(self, data: Data) -> tuple[float, float | None]:
-        sums = Sums()
-        for indices in batching.in_order(data.lengths, self.options.batch_size):
-            sums.add(self.learner.evaluate(data.batch(indices)))
-        loss, metric = sums.means()
+    def _evaluate(self, data: Dataset) -> tuple[float, float | None]:
+        totals = EpochTotals()
+        for indices in sorted_batches(data.lengths, self.options.batch_size):
+            totals.add(self.task.evaluate(data.batch(indices)))
+        loss, metric = totals.means()
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss)
         return loss, metric
@@ -340,39 +317,31 @@ class Training:
             "try a smaller learning_rate or clip_norm"
         )
 
-    def _ended(self) -> bool:
+    def _finished(self) -> bool:
         options = self.options
         if self._stopping or self.epoch > options.epochs:
             return True
         waited = self.history.epochs_since_best(options.min_delta)
         return options.patience is not None and waited >= options.patience
 
-    def _snapshot(self) -> Parameters:
-        return {name: module._flat.copy() for name, module in self.modules.items()}
+    def _write_checkpoint(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.write()
 
-    def _go_back(self) -> None:
-        """Take the parameters of the best epoch."""
-        for name, module in self.modules.items():
-            with module._changing() as flat:
-                flat[...] = self.best[name]
-
-    def _write(self) -> None:
-        if self._file is not None:
-            self._file.write()
-
-    def _tell(self, event: str) -> None:
+    def _notify(self, event: str) -> None:
+        """Call the method `event` of every callback that has it."""
         for callback in self.callbacks:
             method = getattr(callback, event, None)
             if method is not None:
                 method(self)
 
 
-def _added(total: list[Gradients], step: Step) -> list[Gradients]:
-    """Add a step's gradients, times its weight, to those in `total`, if there are any yet."""
+def _accumulate(total: list[Gradients], step: TrainingStep) -> list[Gradients]:
+    """Add the gradients of a step, times its weight, to `total`, which is empty at first."""
     for gradient in step.gradients:
         gradient._flat *= step.weight
     if not total:
         return step.gradients
-    for so_far, gradient in zip(total, step.gradients, strict=True):
-        so_far._flat += gradient._flat
+    for accumulated, gradient in zip(total, step.gradients, strict=True):
+        accumulated._flat += gradient._flat
     return total

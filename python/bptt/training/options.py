@@ -12,9 +12,9 @@ from bptt.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
 from bptt.optim.schedules import Schedule
 from bptt.training._progress import bar_class
 
-OptimizerOf: TypeAlias = str | Callable[[list[Module]], Optimizer]
+OptimizerSpec: TypeAlias = str | Callable[[list[Module]], Optimizer]
 
-_OPTIMISERS: dict[str, Callable[..., Optimizer]] = {
+_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
     "rmsprop": RMSProp,
@@ -23,7 +23,7 @@ _OPTIMISERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def make_optimizer(
-    kind: OptimizerOf, modules: Mapping[str, Module], learning_rate: float
+    kind: OptimizerSpec, modules: Mapping[str, Module], learning_rate: float
 ) -> Optimizer:
     """Make an optimizer of all `modules`.
 
@@ -41,7 +41,7 @@ def make_optimizer(
     """
     chosen = list(modules.values())
     if not callable(kind):
-        return _OPTIMISERS[checks.one_of(*_OPTIMISERS)("optimizer", kind)](
+        return _OPTIMIZERS[checks.one_of(*_OPTIMIZERS)("optimizer", kind)](
             chosen, learning_rate=learning_rate
         )
     made = kind(chosen)

@@ -1,4 +1,4 @@
-"""What `bptt.training` needs: something that learns, and data in minibatches."""
+"""Protocols of the training loop: the task that is trained, and its data in minibatches."""
 
 from __future__ import annotations
 
@@ -10,66 +10,66 @@ from numpy.typing import NDArray
 from bptt.nn.module import Gradients, Module
 
 
-class Step(NamedTuple):
-    """What a learner says of a minibatch that it learns from."""
+class TrainingStep(NamedTuple):
+    """Loss and gradients of one minibatch."""
 
     loss: float
     """Mean over the targets."""
     metric: float
-    """The same; NaN for none."""
+    """Mean over the targets; NaN if the task has no metric."""
     weight: float
-    """Number of the targets, or the sum of their weights."""
+    """Number of targets, or the sum of their weights."""
     gradients: list[Gradients]
-    """Of the loss, one for each module, in their order. The training may change them."""
+    """Gradients of the loss, one per module, in order. The training loop may modify them."""
 
 
-class Score(NamedTuple):
-    """What a learner says of a minibatch that it does not learn from."""
+class Evaluation(NamedTuple):
+    """Loss and metric of one minibatch, without gradients."""
 
     loss: float
     """Mean over the targets."""
     metric: float
-    """The same; NaN for none."""
+    """Mean over the targets; NaN if the task has no metric."""
     weight: float
-    """Number of the targets, or the sum of their weights."""
+    """Number of targets, or the sum of their weights."""
 
 
-class Learner(Protocol):
-    """What can be trained.
+class TrainingTask(Protocol):
+    """A network and its loss.
 
-    All that happens by chance must be drawn from the generators of the modules, which checkpoints
-    hold: then it is the same again when training is resumed.
+    All randomness must come from the generators of the modules, which checkpoints contain: a
+    resumed training then draws the same numbers.
     """
 
     @property
     def modules(self) -> Mapping[str, Module]:
-        """Name -> module, the same ones every time."""
+        """Name -> module; the same modules at every call."""
 
-    def gradients(self, batch: Any) -> Step:
-        """Return the loss of a minibatch and its gradients."""
+    def training_step(self, batch: Any) -> TrainingStep:
+        """Return loss and gradients of a minibatch."""
 
-    def evaluate(self, batch: Any) -> Score:
-        """Return the loss of a minibatch as it is in use: without dropout."""
+    def evaluate(self, batch: Any) -> Evaluation:
+        """Return the loss of a minibatch at inference, without dropout."""
 
 
-class Data(Protocol):
-    """What can be learnt from."""
+class Dataset(Protocol):
+    """Sequences that can be retrieved as minibatches."""
 
     @property
     def lengths(self) -> NDArray[Any]:
         """Number of steps of each sequence, an integer array (N,)."""
 
     def batch(self, indices: NDArray[Any]) -> Any:
-        """Return some of the sequences as the learner wants them, padded no more than they need."""
+        """Return a minibatch of these sequences, padded to the longest, as the task expects it."""
 
 
 @runtime_checkable
-class OrderedData(Data, Protocol):
-    """Data whose minibatches have an order of their own: the windows of a stream.
+class OrderedDataset(Dataset, Protocol):
+    """A dataset whose minibatches have a fixed order, such as the windows of long sequences.
 
-    The learner may carry something from one to the next, so that a training that is resumed begins
+    The task may carry state from one minibatch to the next; a resumed training therefore restarts
     at the beginning of an epoch.
     """
 
-    def order(self) -> list[NDArray[Any]]:
-        """Return the minibatches of an epoch, as arrays of indices."""
+    def batches(self) -> list[NDArray[Any]]:
+        """Return the minibatches of an epoch, in order, as arrays of indices."""

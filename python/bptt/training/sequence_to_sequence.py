@@ -1,4 +1,4 @@
-"""Pairs of a source and a target sequence, and how an encoder-decoder learns them."""
+"""Sequence-to-sequence training: pairs of a source and a target sequence."""
 
 from __future__ import annotations
 
@@ -13,66 +13,81 @@ from bptt._core.checks import FloatArray
 from bptt.data.sequences import Sequences
 from bptt.nn.module import Module
 from bptt.nn.seq2seq import EncoderDecoderNetwork
-from bptt.training.loop import Score, Step
+from bptt.training.protocols import Evaluation, TrainingStep
 from bptt.training.supervised import split_indices
-from bptt.training.teacher_forcing import TokenBatch, TokenData, Writer, accuracy
+from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset, token_accuracy
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Some pairs: sources and targets, each padded to the longest of them."""
+class PairBatch:
+    """A minibatch of pairs; sources and targets are padded to the longest of each."""
 
-    x: NDArray[Any]  # (B, T) ids, or (B, T, I)
-    lengths: NDArray[np.int64]  # (B,)
+    x: NDArray[Any]
+    """Sources: ids (B, T), or features (B, T, I)."""
+    lengths: NDArray[np.int64]
+    """Number of steps of each source, (B,)."""
     targets: TokenBatch
+    """Targets."""
 
 
 @dataclass(frozen=True)
-class PairData:
-    """Sequences to read, and the sequence to write for each."""
+class PairDataset:
+    """Pairs of a source and a target sequence."""
 
     sources: Sequences
-    targets: TokenData
+    """The N sources."""
+    targets: TokenDataset
+    """The N targets."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of steps of each source."""
+        """Number of steps of each source, (N,)."""
         return self.sources.lengths
 
-    def batch(self, indices: NDArray[np.int64]) -> Pairs:
-        """Return some of the pairs, padded."""
-        return Pairs(*self.sources.pad(indices), self.targets.batch(indices))
+    def batch(self, indices: NDArray[np.int64]) -> PairBatch:
+        """Return these pairs as a padded minibatch."""
+        return PairBatch(*self.sources.pad(indices), self.targets.batch(indices))
 
-    def split(self, fraction: float, random: np.random.Generator) -> tuple[PairData, PairData]:
-        """All but a fraction, and this fraction, at random."""
-        kept, held_out = split_indices(len(self.sources), fraction, random)
-        return self._take(kept), self._take(held_out)
+    def split(
+        self, fraction: float, random: np.random.Generator
+    ) -> tuple[PairDataset, PairDataset]:
+        """Split at random into training data and a fraction for validation."""
+        training, validation = split_indices(len(self.sources), fraction, random)
+        return self._take(training), self._take(validation)
 
-    def _take(self, indices: NDArray[np.int64]) -> PairData:
-        return PairData(self.sources.take(indices), self.targets.take(indices))
+    def _take(self, indices: NDArray[np.int64]) -> PairDataset:
+        return PairDataset(self.sources.take(indices), self.targets.take(indices))
 
 
 @dataclass(frozen=True)
-class Translator:
-    """An encoder-decoder that learns to write the targets.
+class SequenceToSequenceTask:
+    """Encoder-decoder trained to generate the target of every source.
 
-    With probability `sampling` a token that goes into the decoder is not the target's but the
-    network's own (scheduled sampling). Which is said by the generator of the output layer, as it is
-    in every checkpoint, and nothing else draws from it.
+    Scheduled sampling draws from the random generator of the output layer, which is saved in
+    checkpoints and not used otherwise.
     """
 
     network: EncoderDecoderNetwork
-    sampling: float = 0.0
+    """The network."""
+    scheduled_sampling: float = 0.0
+    """Probability that an input of the decoder is its own prediction, not the true token."""
     label_smoothing: float = 0.0
+    """Probability mass of the targets that is spread over all tokens, in [0, 1)."""
     recompute_every: int | None = None
+    """Interval of stored states; see `RNN.forward`."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
         """Name -> module."""
         return self.network.modules
 
-    def gradients(self, batch: Pairs) -> Step:
-        """Return the mean loss of a batch and its gradients."""
+    @property
+    def decoder_task(self) -> DecoderTask:
+        """Task of the decoder alone, given the state of the encoder."""
+        return DecoderTask(self.network.decoder, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: PairBatch) -> TrainingStep:
+        """Return mean loss, accuracy and gradients of a minibatch."""
         targets = batch.targets
         run = self.network.forward(
             batch.x,
@@ -82,30 +97,27 @@ class Translator:
             self._forced(targets),
             recompute_every=self.recompute_every,
         )
-        loss = self._writer.loss(run.output, targets)
+        loss = self.decoder_task.loss(run.output, targets)
         gradients = run.backward(loss.gradient)
-        return Step(loss.value, accuracy(run.output, targets), targets.weight, gradients)
+        accuracy = token_accuracy(run.output, targets)
+        return TrainingStep(loss.value, accuracy, targets.weight, gradients)
 
-    def evaluate(self, batch: Pairs) -> Score:
-        """Return mean loss and accuracy of a batch, with teacher forcing, without dropout."""
+    def evaluate(self, batch: PairBatch) -> Evaluation:
+        """Return mean loss and accuracy of a minibatch, with teacher forcing, without dropout."""
         targets = batch.targets
         logits = self.network(batch.x, batch.lengths, targets.tokens, targets.lengths)
-        loss = self._writer.loss(logits, targets)
-        return Score(loss.value, accuracy(logits, targets), targets.weight)
+        loss = self.decoder_task.loss(logits, targets)
+        return Evaluation(loss.value, token_accuracy(logits, targets), targets.weight)
 
-    def attention_weights(self, batch: Pairs) -> FloatArray:
-        """Return the weights of the sources' steps at every target, (B, S, T)."""
+    def attention_weights(self, batch: PairBatch) -> FloatArray:
+        """Return the attention weights of the source steps for every target, (B, S, T)."""
         memory = self.network.read(batch.x, batch.lengths)
         return self.network.attention_weights(memory, batch.targets.tokens, batch.targets.lengths)
 
-    @property
-    def _writer(self) -> Writer:
-        return Writer(self.network.decoder, label_smoothing=self.label_smoothing)
-
     def _forced(self, targets: TokenBatch) -> NDArray[np.bool_] | None:
-        """(B, S): which tokens go in as they are; None for all."""
-        if not self.sampling:
+        """Return which inputs of the decoder are the true tokens, (B, S); None for all."""
+        if not self.scheduled_sampling:
             return None
         random = self.network.decoder.output._random
-        forced: NDArray[np.bool_] = random.random(targets.tokens.shape) >= self.sampling
+        forced: NDArray[np.bool_] = random.random(targets.tokens.shape) >= self.scheduled_sampling
         return forced

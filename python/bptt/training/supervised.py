@@ -1,58 +1,66 @@
-"""Data with targets, and how a chain of modules learns them: what `bptt.training` works on."""
+"""Supervised training: sequences with targets, and a chain of modules that predicts them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
+from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
 from bptt.losses import Loss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
-from bptt.training.loop import Score, Step
+from bptt.training.protocols import Evaluation, TrainingStep
 
-PREDICTED_TOGETHER = 64  # sequences
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some sequences, padded to the longest of them."""
-
-    x: NDArray[Any]  # (B, T) ids, or (B, T, I)
-    lengths: NDArray[np.int64]  # (B,)
-    y: NDArray[Any]  # (B, ..), or (B, T, ..) for targets at every step
-    weights: NDArray[np.float64] | None  # (B,)
+PREDICTION_BATCH_SIZE = 64  # sequences
 
 
 @dataclass(frozen=True)
-class SequenceData:
-    """Sequences with a target each, or with one at every step."""
+class SequenceBatch:
+    """A minibatch of sequences and targets, padded to the longest sequence."""
+
+    x: NDArray[Any]
+    """Ids (B, T), or features (B, T, I)."""
+    lengths: NDArray[np.int64]
+    """Number of steps of each sequence, (B,)."""
+    y: NDArray[Any]
+    """Targets (B, ..), or one per step, (B, T, ..)."""
+    weights: NDArray[np.float64] | None
+    """Sample weights (B,)."""
+
+
+@dataclass(frozen=True)
+class SequenceDataset:
+    """Sequences with one target each, or with one target per step."""
 
     sequences: Sequences
+    """The N sequences."""
     targets: NDArray[Any] | Sequences
+    """Targets (N, ..), or sequences of targets."""
     weights: NDArray[np.float64] | None = None
+    """Sample weights (N,)."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of steps of each sequence."""
+        """Number of steps of each sequence, (N,)."""
         return self.sequences.lengths
 
-    def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Return some of the sequences, padded."""
+    def batch(self, indices: NDArray[np.int64]) -> SequenceBatch:
+        """Return these sequences as a padded minibatch."""
         x, lengths = self.sequences.pad(indices)
         targets = self.targets
         y = targets.pad(indices)[0] if isinstance(targets, Sequences) else targets[indices]
-        return Batch(x, lengths, y, None if self.weights is None else self.weights[indices])
+        return SequenceBatch(x, lengths, y, None if self.weights is None else self.weights[indices])
 
-    def take(self, indices: NDArray[np.int64]) -> SequenceData:
-        """The same for some of the sequences."""
+    def take(self, indices: NDArray[np.int64]) -> SequenceDataset:
+        """Return the dataset of these sequences."""
         targets = self.targets
-        return SequenceData(
+        return SequenceDataset(
             self.sequences.take(indices),
             targets.take(indices) if isinstance(targets, Sequences) else targets[indices],
             None if self.weights is None else self.weights[indices],
@@ -60,84 +68,121 @@ class SequenceData:
 
     def split(
         self, fraction: float, random: np.random.Generator
-    ) -> tuple[SequenceData, SequenceData]:
-        """All but a fraction, and this fraction, at random."""
-        kept, held_out = split_indices(len(self.lengths), fraction, random)
-        return self.take(kept), self.take(held_out)
+    ) -> tuple[SequenceDataset, SequenceDataset]:
+        """Split at random into training data and a fraction for validation."""
+        training, validation = split_indices(len(self.lengths), fraction, random)
+        return self.take(training), self.take(validation)
 
 
 def split_indices(
     count: int, fraction: float, random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All indices but a fraction, and this fraction, at random."""
+    """Split the indices 0 .. count-1 at random for training and validation.
+
+    Parameters
+    ----------
+    count : int
+        Number of sequences.
+    fraction : float
+        Fraction held out for validation, in (0, 1).
+    random : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    tuple of two integer arrays
+        Indices for training and for validation, sorted.
+
+    Raises
+    ------
+    ValueError
+        If either part would be empty.
+    """
     held_out = round(count * fraction)
     if not 0 < held_out < count:
         raise ValueError(
             f"validation_fraction = {fraction:g} of {count} sequences leaves "
-            f"{count - held_out} to learn and {held_out} to validate: both need one"
+            f"{count - held_out} for training and {held_out} for validation: "
+            "both need at least one"
         )
     order = random.permutation(count)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-LossOf = Callable[[FloatArray, Batch], Loss]  # the mean over the targets of a batch
-MetricOf = Callable[[FloatArray, Batch], float]
-WeightOf = Callable[[Batch], float]  # of all targets of a batch
+BatchLoss: TypeAlias = Callable[[FloatArray, SequenceBatch], Loss]  # mean over the targets
+BatchMetric: TypeAlias = Callable[[FloatArray, SequenceBatch], float]  # mean over the targets
+BatchWeight: TypeAlias = Callable[[SequenceBatch], float]  # of all targets
 
 
 @dataclass(frozen=True)
-class Supervised:
-    """A chain of modules whose output is compared with targets."""
+class SupervisedTask:
+    """Chain of modules whose output is compared with targets."""
 
     model: Sequential
-    loss_of: LossOf
-    metric_of: MetricOf
-    weight_of: WeightOf
+    """The network."""
+    loss_fn: BatchLoss
+    """Output and minibatch -> mean loss and its gradient."""
+    metric_fn: BatchMetric
+    """Output and minibatch -> mean metric."""
+    weight_fn: BatchWeight
+    """Minibatch -> total weight of its targets."""
     recompute_every: int | None = None
+    """Interval of stored states; see `RNN.forward`."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
         """Name -> module, in the order of the chain."""
-        return named(self.model.modules)
+        return named_modules(self.model.modules)
 
-    def gradients(self, batch: Batch) -> Step:
-        """Return the mean loss of a batch and its gradients."""
+    def training_step(self, batch: SequenceBatch) -> TrainingStep:
+        """Return mean loss, metric and gradients of a minibatch."""
         run = self.model.forward(
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
-        loss = self.loss_of(run.output, batch)
-        return Step(
+        loss = self.loss_fn(run.output, batch)
+        return TrainingStep(
             loss.value,
-            self.metric_of(run.output, batch),
-            self.weight_of(batch),
+            self.metric_fn(run.output, batch),
+            self.weight_fn(batch),
             run.backward(loss.gradient).modules,
         )
 
-    def evaluate(self, batch: Batch) -> Score:
-        """Return mean loss and metric of a batch, without dropout."""
+    def evaluate(self, batch: SequenceBatch) -> Evaluation:
+        """Return mean loss and metric of a minibatch, without dropout."""
         output = self.predict(batch.x, batch.lengths)
-        return Score(
-            self.loss_of(output, batch).value,
-            self.metric_of(output, batch),
-            self.weight_of(batch),
+        return Evaluation(
+            self.loss_fn(output, batch).value,
+            self.metric_fn(output, batch),
+            self.weight_fn(batch),
         )
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
-        """Return the output of padded sequences."""
+        """Return the output for padded sequences, without dropout."""
         return self.model(x, lengths=lengths)[0]
 
 
-def named(modules: tuple[Module, ...]) -> dict[str, Module]:
-    """Names for the modules of a chain, as in "0-embedding", "1-lstm", "2-linear"."""
+def named_modules(modules: tuple[Module, ...]) -> dict[str, Module]:
+    """Return names for the modules of a chain: "0-embedding", "1-lstm", "2-linear"."""
     return {f"{i}-{type(m).__name__.lower()}": m for i, m in enumerate(modules)}
 
 
-def outputs(
+def predict_in_batches(
     predict: Callable[[NDArray[Any], NDArray[np.int64]], FloatArray], sequences: Sequences
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
-    """Yield indices, lengths and output of all sequences, those of about one length together."""
-    order = np.argsort(sequences.lengths, kind="stable")
-    for first in range(0, len(order), PREDICTED_TOGETHER):
-        indices = order[first : first + PREDICTED_TOGETHER]
+    """Predict minibatches of sequences of similar length.
+
+    Parameters
+    ----------
+    predict : function
+        Padded sequences and their lengths -> output.
+    sequences : Sequences
+        Input.
+
+    Yields
+    ------
+    tuple of three arrays
+        Indices, lengths and output of a minibatch.
+    """
+    for indices in sorted_batches(sequences.lengths, PREDICTION_BATCH_SIZE):
         x, lengths = sequences.pad(indices)
         yield indices, lengths, predict(x, lengths)

@@ -1,4 +1,4 @@
-"""Sequences of tokens, and how a decoder is trained to generate them: teacher forcing."""
+"""Teacher forcing: a decoder is trained to predict every token, given the true tokens before it."""
 
 from __future__ import annotations
 
@@ -19,65 +19,77 @@ from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients, Module
 from bptt.nn.recurrent import LSTM
 from bptt.nn.state import LSTMState, State
-from bptt.training.loop import Score, Step
+from bptt.training.protocols import Evaluation, TrainingStep
 from bptt.training.supervised import split_indices
 
-_JUDGED_TOGETHER = 1000  # steps
+_SURPRISAL_STEPS = 1000  # steps whose logits are in memory at a time
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Some sequences to write, padded to the longest of them."""
+    """A minibatch of token sequences, padded to the longest."""
 
-    condition: NDArray[Any] | None  # (B, features) or ids (B,)
-    tokens: NDArray[np.int32]  # (B, S), what goes in
-    targets: NDArray[np.int32]  # (B, S), what is to come out
-    lengths: NDArray[np.int64]  # (B,)
-    weights: NDArray[np.float64] | None  # (B,)
+    condition: NDArray[Any] | None
+    """Features (B, I) or ids (B,) on which the sequences depend."""
+    tokens: NDArray[np.int32]
+    """Inputs of the decoder, (B, S), the start token first."""
+    targets: NDArray[np.int32]
+    """Targets (B, S), the stop token last."""
+    lengths: NDArray[np.int64]
+    """Number of steps of each sequence, (B,)."""
+    weights: NDArray[np.float64] | None
+    """Sample weights (B,)."""
 
     @property
     def weight(self) -> float:
-        """Number of all targets, or the sum of their weights."""
+        """Number of targets, or the sum of their weights."""
         lengths = self.lengths
         return float(lengths.sum() if self.weights is None else lengths @ self.weights)
 
-    def part(self, steps: slice) -> TokenBatch:
-        """Return some of the steps; a sequence that has ended before has length 0."""
+    def window(self, steps: slice) -> TokenBatch:
+        """Return a window of steps; a sequence that ends before it has length 0."""
         tokens, targets = self.tokens[:, steps], self.targets[:, steps]
         lengths = np.clip(self.lengths - steps.start, 0, tokens.shape[1])
         return TokenBatch(self.condition, tokens, targets, lengths, self.weights)
 
 
 @dataclass(frozen=True)
-class TokenData:
-    """Sequences to write, each perhaps with a condition: what it depends on."""
+class TokenDataset:
+    """Token sequences, optionally each with a condition on which it depends."""
 
     sequences: Sequences
+    """The N sequences of ids, without start and stop tokens."""
     start: int
+    """Id of the start token."""
     stop: int
+    """Id of the stop token."""
     condition: NDArray[Any] | None = None
+    """Features (N, I) or ids (N,)."""
     weights: NDArray[np.float64] | None = None
+    """Sample weights (N,)."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of steps of each sequence, with the stop token's."""
+        """Number of steps of each sequence, (N,), including the stop token."""
         return self.sequences.lengths + 1
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
-        """Return some of the sequences, padded."""
+        """Return these sequences as a padded minibatch."""
         forced = teacher_forcing(*self.sequences.pad(indices), self.start, self.stop)
         return TokenBatch(self._condition(indices), *forced, self._weights(indices))
 
-    def take(self, indices: NDArray[np.int64]) -> TokenData:
-        """The same for some of the sequences."""
+    def take(self, indices: NDArray[np.int64]) -> TokenDataset:
+        """Return the dataset of these sequences."""
         sequences = self.sequences.take(indices)
         condition, weights = self._condition(indices), self._weights(indices)
-        return TokenData(sequences, self.start, self.stop, condition, weights)
+        return TokenDataset(sequences, self.start, self.stop, condition, weights)
 
-    def split(self, fraction: float, random: np.random.Generator) -> tuple[TokenData, TokenData]:
-        """All but a fraction, and this fraction, at random."""
-        kept, held_out = split_indices(len(self.sequences), fraction, random)
-        return self.take(kept), self.take(held_out)
+    def split(
+        self, fraction: float, random: np.random.Generator
+    ) -> tuple[TokenDataset, TokenDataset]:
+        """Split at random into training data and a fraction for validation."""
+        training, validation = split_indices(len(self.sequences), fraction, random)
+        return self.take(training), self.take(validation)
 
     def _condition(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
         return None if self.condition is None else self.condition[indices]
@@ -87,17 +99,21 @@ class TokenData:
 
 
 @dataclass(frozen=True)
-class Writer:
-    """A decoder that learns to write sequences, given those before (teacher forcing).
+class DecoderTask:
+    """Decoder trained with teacher forcing, optionally conditioned on a vector or a label.
 
-    With a condition, its vector is the initial hidden state of every layer; an LSTM's cell state
-    is 0 at first.
+    The condition, through `condition`, is the initial hidden state of every layer; the cell state
+    of an LSTM is initially zero.
     """
 
     decoder: Decoder
+    """The network."""
     condition: Linear | Embedding | None = None
+    """Features (B, I) or ids (B,) -> initial hidden state (B, H)."""
     label_smoothing: float = 0.0
+    """Probability mass of the targets that is spread over all tokens, in [0, 1)."""
     recompute_every: int | None = None
+    """Interval of stored states; see `RNN.forward`."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -105,61 +121,67 @@ class Writer:
         first = {} if self.condition is None else {"condition": self.condition}
         return {**first, **self.decoder.modules}
 
-    def gradients(self, batch: TokenBatch) -> Step:
-        """Return the mean loss of a batch and its gradients."""
-        begin: Any = None if self.condition is None else self.condition.forward(batch.condition)  # type: ignore[arg-type]
-        state = None if begin is None else self._as_state(begin.output)
+    def training_step(self, batch: TokenBatch) -> TrainingStep:
+        """Return mean loss, accuracy and gradients of a minibatch."""
+        projected: Any = None
+        if self.condition is not None:
+            projected = self.condition.forward(batch.condition)  # type: ignore[arg-type]
         run = self.decoder.forward(
             batch.tokens,
             lengths=batch.lengths,
-            state=state,
+            state=None if projected is None else self._as_state(projected.output),
             recompute_every=self.recompute_every,
         )
         loss = self.loss(run.output, batch)
         d = run.backward(loss.gradient)
         gradients: list[Gradients] = d.modules
-        if begin is not None:
+        if projected is not None:
             d_h = d.state.h if isinstance(d.state, LSTMState) else d.state
-            gradients = [begin.backward(d_h.sum(axis=0)), *gradients]
-        return Step(loss.value, accuracy(run.output, batch), batch.weight, gradients)
+            gradients = [projected.backward(d_h.sum(axis=0)), *gradients]
+        return TrainingStep(loss.value, token_accuracy(run.output, batch), batch.weight, gradients)
 
-    def evaluate(self, batch: TokenBatch) -> Score:
-        """Return mean loss and accuracy of a batch, without dropout."""
+    def evaluate(self, batch: TokenBatch) -> Evaluation:
+        """Return mean loss and accuracy of a minibatch, without dropout."""
         logits = self.logits(batch)
         loss = self.loss(logits, batch)
-        return Score(loss.value, accuracy(logits, batch), batch.weight)
+        return Evaluation(loss.value, token_accuracy(logits, batch), batch.weight)
 
     def logits(self, batch: TokenBatch) -> FloatArray:
         """Return the logits of all targets, (B, S, V)."""
-        state = self.begin(batch.condition)
+        state = self.initial_state(batch.condition)
         return self.decoder(batch.tokens, lengths=batch.lengths, state=state)[0]
 
     def surprisal(self, batch: TokenBatch) -> NDArray[np.float64]:
-        """Return the bits of all targets, (B, S), in the memory of some steps."""
-        state = self.begin(batch.condition)
+        """Return -log2 of the probability of every target, (B, S).
+
+        The memory for logits is bounded by a fixed number of steps.
+        """
+        state = self.initial_state(batch.condition)
         bits: NDArray[np.float64] = np.empty(batch.tokens.shape)
-        for first in range(0, bits.shape[1], _JUDGED_TOGETHER):
-            steps = slice(first, first + _JUDGED_TOGETHER)
-            part = batch.part(steps)
-            logits, state = self.decoder(part.tokens, lengths=part.lengths, state=state)
+        for first in range(0, bits.shape[1], _SURPRISAL_STEPS):
+            steps = slice(first, first + _SURPRISAL_STEPS)
+            window = batch.window(steps)
+            logits, state = self.decoder(window.tokens, lengths=window.lengths, state=state)
             logits -= logits.max(axis=2, keepdims=True)
-            right = np.take_along_axis(logits, part.targets[..., np.newaxis], axis=2)[..., 0]
-            bits[:, steps] = np.log(np.exp(logits).sum(axis=2)) - right
+            targets = np.take_along_axis(logits, window.targets[..., np.newaxis], axis=2)[..., 0]
+            bits[:, steps] = np.log(np.exp(logits).sum(axis=2)) - targets
         return bits / math.log(2.0)
 
-    def begin(self, condition: NDArray[Any] | None) -> State | None:
-        """Return the initial state."""
+    def initial_state(self, condition: NDArray[Any] | None) -> State | None:
+        """Return the initial state of the decoder for these conditions; None for zeros."""
         if self.condition is None or condition is None:
             return None
         return self._as_state(self.condition(condition))
 
-    def _as_state(self, vector: FloatArray) -> State:
+    def _as_state(self, h: FloatArray) -> State:
+        """Return the state in which every layer has the hidden state `h`, (B, H)."""
         recurrent = self.decoder.recurrent
-        h = np.repeat(vector[np.newaxis], recurrent.num_layers, axis=0)
-        return LSTMState(h, np.zeros_like(h)) if isinstance(recurrent, LSTM) else h
+        layers = np.repeat(h[np.newaxis], recurrent.num_layers, axis=0)
+        is_lstm = isinstance(recurrent, LSTM)
+        return LSTMState(layers, np.zeros_like(layers)) if is_lstm else layers
 
     def loss(self, logits: FloatArray, batch: TokenBatch) -> Loss:
-        """Return the mean over all targets of a batch."""
+        """Return the cross-entropy, its mean over all targets of the minibatch."""
         return softmax_cross_entropy(
             logits,
             batch.targets,
@@ -170,9 +192,9 @@ class Writer:
         )
 
 
-def accuracy(logits: FloatArray, batch: TokenBatch) -> float:
-    """The share of tokens that are the likeliest."""
-    alive = np.arange(batch.tokens.shape[1]) < batch.lengths[:, np.newaxis]
-    right = ((logits.argmax(axis=2) == batch.targets) & alive).sum(axis=1)
-    total = float(right.sum() if batch.weights is None else right @ batch.weights)
+def token_accuracy(logits: FloatArray, batch: TokenBatch) -> float:
+    """Return the fraction of targets that are the most likely token."""
+    exists = np.arange(batch.tokens.shape[1]) < batch.lengths[:, np.newaxis]
+    correct = ((logits.argmax(axis=2) == batch.targets) & exists).sum(axis=1)
+    total = float(correct.sum() if batch.weights is None else correct @ batch.weights)
     return total / max(batch.weight, 1e-300)

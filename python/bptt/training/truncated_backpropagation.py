@@ -26,7 +26,7 @@ class Window:
     steps: slice
     """The new steps: `targets[:, window.steps]` are theirs."""
     loss: float
-    """Of the new steps, as `loss_of` says."""
+    """Of the new steps, as `loss_fn` says."""
     output: FloatArray
     """Of the new steps, (B, steps, K)."""
     gradients: list[Gradients]
@@ -38,7 +38,7 @@ class Window:
 def truncated_bptt(
     model: Sequential,
     x: NDArray[Any],
-    loss_of: Callable[[FloatArray, slice], tuple[float, FloatArray]],
+    loss_fn: Callable[[FloatArray, slice], tuple[float, FloatArray]],
     k1: int,
     k2: int,
     *,
@@ -64,7 +64,7 @@ def truncated_bptt(
         In one direction and without a pool.
     x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
         The stream; B of them side by side. May be a memory-mapped array: only windows are read.
-    loss_of : function
+    loss_fn : function
         From the output (B, n, K) of n new steps and their place, a slice of [0, T), to their loss
         and its gradient: what the losses of this package return.
     k1 : int
@@ -88,9 +88,9 @@ def truncated_bptt(
 
     Examples
     --------
-    >>> def loss_of(output, steps):
+    >>> def loss_fn(output, steps):
     ...     return softmax_cross_entropy(output, targets[:, steps], reduction="mean")
-    >>> for window in truncated_bptt(model, ids, loss_of, k1=50, k2=100):
+    >>> for window in truncated_bptt(model, ids, loss_fn, k1=50, k2=100):
     ...     clip_by_global_norm(window.gradients, 1.0)
     ...     optimizer.step(window.gradients)
     """
@@ -106,8 +106,8 @@ def truncated_bptt(
     x, _ = model._checked(x, None)
     check_sequences("x must have", x)
     padding_of(lengths, *x.shape[:2])
-    if not callable(loss_of):
-        raise TypeError(f"loss_of must be a function, got {type(loss_of).__name__}")
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function, got {type(loss_fn).__name__}")
     k1 = checks.integer("k1", k1)
     k2 = checks.integer("k2", k2)
     if k2 < k1:  # some new steps would have a loss that nobody learns from
@@ -115,7 +115,7 @@ def truncated_bptt(
     initial = tuple(as_states("state", state, len(model._layers)))
     lengths = None if lengths is None else np.asarray(lengths).astype(np.int64)
     stream = _Stream(model, body, x, lengths)
-    return _windows(stream, loss_of, k1, k2, initial)
+    return _windows(stream, loss_fn, k1, k2, initial)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Stream:
 
 def _windows(
     stream: _Stream,
-    loss_of: Callable[[FloatArray, slice], tuple[float, FloatArray]],
+    loss_fn: Callable[[FloatArray, slice], tuple[float, FloatArray]],
     k1: int,
     k2: int,
     initial: States,
@@ -163,22 +163,22 @@ def _windows(
         old = [run for first, run in runs.items() if first < new]
         recent = [run for first, run in runs.items() if first >= new]
         output = np.concatenate([run.output for run in recent], 1)
-        loss, d_output = _loss(loss_of, output, slice(new, end))
+        loss, d_output = _loss(loss_fn, output, slice(new, end))
         gradients = _backward(old, recent, d_output)
         yield Window(slice(new, end), loss, output, gradients, state)
 
 
 def _loss(
-    loss_of: Callable[[FloatArray, slice], tuple[float, FloatArray]],
+    loss_fn: Callable[[FloatArray, slice], tuple[float, FloatArray]],
     output: FloatArray,
     steps: slice,
 ) -> tuple[float, FloatArray]:
-    result: Any = loss_of(output, steps)
+    result: Any = loss_fn(output, steps)
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
-        raise TypeError(f"loss_of must return a pair, the loss and its gradient, got {kind}")
+        raise TypeError(f"loss_fn must return a pair, the loss and its gradient, got {kind}")
     loss, d_output = result
-    name = "the gradient that loss_of returns"
+    name = "the gradient that loss_fn returns"
     checks.array(name, d_output, output.dtype)
     checks.same_shape(name, d_output, "the output", output.shape)
     return float(loss), d_output

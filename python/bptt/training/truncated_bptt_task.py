@@ -1,4 +1,4 @@
-"""Long sequences, a window of steps at a time: truncated BPTT for estimators that write."""
+"""Truncated BPTT of a decoder: long token sequences, one window of steps per update."""
 
 from __future__ import annotations
 
@@ -13,74 +13,99 @@ from bptt.losses import Loss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.state import State
-from bptt.training.loop import Score, Step
-from bptt.training.teacher_forcing import TokenBatch, TokenData, Writer, accuracy
+from bptt.training.protocols import Evaluation, TrainingStep
+from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset, token_accuracy
 from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 
-class StreamBatch(NamedTuple):
-    """Some steps of sequences side by side."""
+class WindowBatch(NamedTuple):
+    """A window of steps of all sequences."""
 
-    whole: TokenBatch
+    sequences: TokenBatch
+    """All steps of the sequences."""
     steps: slice
+    """The steps of the window."""
 
 
-class StreamData:
-    """Sequences side by side, cut into windows of k1 steps that come one after the other."""
+class WindowDataset:
+    """Token sequences side by side, cut into consecutive windows of `k1` steps.
 
-    def __init__(self, data: TokenData, k1: int) -> None:
-        self._whole = data.batch(np.arange(len(data.lengths)))
+    Parameters
+    ----------
+    data : TokenDataset
+        The sequences.
+    k1 : int
+        Number of steps of a window.
+    """
+
+    def __init__(self, data: TokenDataset, k1: int) -> None:
+        self._sequences = data.batch(np.arange(len(data.lengths)))
         self._k1 = k1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of steps of each window: all the same, so that they stay in their order."""
-        count = -(-self._whole.tokens.shape[1] // self._k1)
+        """Number of steps of each window; all equal, so that sorting by length keeps the order."""
+        count = -(-self._sequences.tokens.shape[1] // self._k1)
         return np.full(count, self._k1, np.int64)
 
-    def order(self) -> list[NDArray[np.int64]]:
-        """The windows, one a minibatch."""
+    def batches(self) -> list[NDArray[np.int64]]:
+        """Return the windows in order, one per minibatch."""
         return list(np.arange(len(self.lengths))[:, np.newaxis])
 
-    def batch(self, indices: NDArray[np.int64]) -> StreamBatch:
-        """Return windows that follow each other."""
+    def batch(self, indices: NDArray[np.int64]) -> WindowBatch:
+        """Return consecutive windows as one."""
         first, last = int(indices[0]) * self._k1, (int(indices[-1]) + 1) * self._k1
-        return StreamBatch(self._whole, slice(first, min(last, self._whole.tokens.shape[1])))
+        end = min(last, self._sequences.tokens.shape[1])
+        return WindowBatch(self._sequences, slice(first, end))
 
 
-class StreamWriter:
-    """A writer that learns from windows in their order, with the state carried on between them."""
+class TruncatedBPTTTask:
+    """Decoder trained on consecutive windows; the state is carried from one to the next.
 
-    def __init__(self, writer: Writer, k1: int, k2: int) -> None:
-        self._writer = writer
-        self._k1, self._k2 = k1, k2
+    Parameters
+    ----------
+    task : DecoderTask
+        The decoder, without a condition.
+    k1 : int
+        Number of new steps of a window.
+    k2 : int
+        Number of steps through which their loss is backpropagated, >= k1.
+    """
+
+    def __init__(self, task: DecoderTask, k1: int, k2: int) -> None:
+        self.decoder_task = task
+        self.k1, self.k2 = k1, k2
         self._windows: Iterator[Window] = iter(())
-        self._state: State | None = None  # in evaluation
+        self._evaluation_state: State | None = None
 
     @property
     def modules(self) -> Mapping[str, Module]:
         """Name -> module."""
-        return self._writer.modules
+        return self.decoder_task.modules
 
-    def gradients(self, batch: StreamBatch) -> Step:
-        """Return the mean loss of the window that comes next, and its gradients."""
-        whole, steps = batch
+    def training_step(self, batch: WindowBatch) -> TrainingStep:
+        """Return mean loss, accuracy and gradients of the next window."""
+        sequences, steps = batch
 
-        def loss_of(logits: FloatArray, steps: slice) -> Loss:
-            return self._writer.loss(logits, whole.part(steps))
+        def loss_fn(logits: FloatArray, steps: slice) -> Loss:
+            return self.decoder_task.loss(logits, sequences.window(steps))
 
         if steps.start == 0:
             model = Sequential(*self.modules.values())
             self._windows = truncated_bptt(
-                model, whole.tokens, loss_of, self._k1, self._k2, lengths=whole.lengths
+                model, sequences.tokens, loss_fn, self.k1, self.k2, lengths=sequences.lengths
             )
         window = next(self._windows)
-        part = whole.part(steps)
-        return Step(window.loss, accuracy(window.output, part), part.weight, window.gradients)
+        targets = sequences.window(steps)
+        accuracy = token_accuracy(window.output, targets)
+        return TrainingStep(window.loss, accuracy, targets.weight, window.gradients)
 
-    def evaluate(self, batch: StreamBatch) -> Score:
-        """Return mean loss and accuracy of the steps that come next, without dropout."""
-        part = batch.whole.part(batch.steps)
-        state = self._state if batch.steps.start else None
-        logits, self._state = self._writer.decoder(part.tokens, lengths=part.lengths, state=state)
-        return Score(self._writer.loss(logits, part).value, accuracy(logits, part), part.weight)
+    def evaluate(self, batch: WindowBatch) -> Evaluation:
+        """Return mean loss and accuracy of the next window, without dropout."""
+        task, window = self.decoder_task, batch.sequences.window(batch.steps)
+        state = self._evaluation_state if batch.steps.start else None
+        logits, self._evaluation_state = task.decoder(
+            window.tokens, lengths=window.lengths, state=state
+        )
+        loss = task.loss(logits, window)
+        return Evaluation(loss.value, token_accuracy(logits, window), window.weight)

@@ -1,0 +1,92 @@
+"""State of a training run: all that a checkpoint saves and restores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.optim.optimizers import Optimizer
+from bptt.training.history import History
+from bptt.training.options import TrainingOptions
+from bptt.training.protocols import Dataset, Evaluation, TrainingStep, TrainingTask
+
+ParameterArrays: TypeAlias = dict[str, FloatArray]  # module name -> all its parameters, flat
+
+
+@dataclass
+class EpochTotals:
+    """Weighted sums over the minibatches of an epoch."""
+
+    loss: float = 0.0
+    metric: float = 0.0
+    weight: float = 0.0
+    gradient_norm: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, result: TrainingStep | Evaluation) -> None:
+        """Add the means of a minibatch, weighted by its number of targets."""
+        if result.weight:
+            self.loss += result.loss * result.weight
+            self.metric += result.metric * result.weight
+            self.weight += result.weight
+
+    def means(self) -> tuple[float, float | None]:
+        """Return mean loss and mean metric over all targets; None without a metric."""
+        weight = self.weight or 1.0
+        return self.loss / weight, None if math.isnan(self.metric) else self.metric / weight
+
+
+class TrainingState:
+    """Task, data, options and progress of a training run; `Training` adds the loop."""
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        data: Dataset,
+        options: TrainingOptions,
+        optimizer: Optimizer,
+        seed: int,
+        validation: Dataset | None = None,
+        callbacks: Sequence[object] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.task = task
+        self.data = data
+        self.options = options
+        self.optimizer = optimizer
+        self.seed = checks.integer("seed", seed, 0)
+        self.validation = validation
+        self.callbacks = tuple(callbacks)
+        self.settings = dict(settings or {})
+        for name, dataset in (("data", data), ("validation", validation)):
+            if dataset is not None and not len(dataset.lengths):
+                raise ValueError(f"{name} must have at least one sequence, got none")
+        self.modules = dict(task.modules)
+        if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):
+            rule = "an optimizer of the task's modules, in the same order"
+            raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
+
+        self.history = History()
+        self.batch, self.updates = 0, 0
+        self.loss, self.gradient_norm = math.nan, math.nan
+        self.metric: float | None = None
+        self.totals = EpochTotals()
+        self.best = self._copy_parameters()
+
+    @property
+    def epoch(self) -> int:
+        """Number of the current epoch, from 1; between epochs, of the next."""
+        return len(self.history) + 1
+
+    def _copy_parameters(self) -> ParameterArrays:
+        return {name: module._flat.copy() for name, module in self.modules.items()}
+
+    def _restore_best(self) -> None:
+        """Set the parameters to those of the best epoch."""
+        for name, module in self.modules.items():
+            with module._changing() as flat:
+                flat[...] = self.best[name]

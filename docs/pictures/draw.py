@@ -1,8 +1,8 @@
-"""Draw the pictures of backpropagation.md again: run the code of the page here.
+"""The pictures of backpropagation.md, drawn by the code of the page.
 
     python docs/pictures/draw.py
 
-That of the adding problem takes minutes, and belongs to the examples:
+The picture of the adding problem takes minutes and belongs to the examples:
 
     python -m examples.gradients --plot examples/pictures
 """

@@ -69,7 +69,7 @@ class Network:
     def write(self, words: list[str]) -> list[NDArray[Any]]:
         """The phonemes of each word."""
         start = np.full(len(words), START)
-        return self.decoder.generate(start, self.read(words), stop=STOP, max_length=LONGEST)
+        return self.decoder.greedy_search(start, self.read(words), stop=STOP, max_length=LONGEST)
 
     def probabilities(self, word: str, phonemes: NDArray[Any]) -> NDArray[Any]:
         """Of every phoneme, given those before (S, 74)."""

@@ -59,7 +59,6 @@ def test_a_wide_beam_finds_the_best_of_all(seed, penalty):
         stop=STOP,
         max_length=4,
         length_penalty=penalty,
-        count=60,
     )
     for i in range(BATCH):
         expected = all_sequences(log_p, i, start[i], 4, penalty)
@@ -69,6 +68,9 @@ def test_a_wide_beam_finds_the_best_of_all(seed, penalty):
         assert len(found[i]) == len(expected) == 31
         for hypothesis, (score, text) in zip(found[i], expected, strict=True):
             assert hypothesis.score == pytest.approx(score)
+            tokens = len(text) + (len(text) < 4)
+            found_log_p = hypothesis.log_probability
+            assert found_log_p == pytest.approx(score * ((5 + tokens) / 6) ** penalty)
             assert tuple(hypothesis.tokens) == text
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bptt.decoding.sampling import distribution, largest, likeliest, sample
+from bptt.decoding.sampling import largest, most_likely, sample, sampling_distribution
 
 P = np.array([[0.1, 0.4, 0.2, 0.3]])
 LOGITS = np.log(P) + 7.0
@@ -18,7 +18,7 @@ LOGITS = np.log(P) + 7.0
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_temperature_one_is_softmax(dtype):
-    found = distribution(LOGITS.astype(dtype))
+    found = sampling_distribution(LOGITS.astype(dtype))
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, P, rtol=10 * np.finfo(dtype).eps)
 
@@ -39,20 +39,20 @@ def test_temperature_one_is_softmax(dtype):
     ],
 )
 def test_options(options, expected):
-    np.testing.assert_allclose(distribution(LOGITS, **options)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(sampling_distribution(LOGITS, **options)[0], expected, atol=1e-12)
 
 
 def test_ties_go_to_the_lowest_id():
     logits = np.zeros((2, 5))
-    np.testing.assert_array_equal(likeliest(logits), [0, 0])
+    np.testing.assert_array_equal(most_likely(logits), [0, 0])
     for options in ({"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.1}):
-        np.testing.assert_array_equal(distribution(logits, **options), np.eye(5)[[0, 0]])
+        np.testing.assert_array_equal(sampling_distribution(logits, **options), np.eye(5)[[0, 0]])
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-9, 1e300])
 def test_extreme_temperatures_and_logits(temperature):
     logits = np.array([[1e4, -1e4, -np.inf], [-np.inf, -np.inf, 0.0]])
-    found = distribution(logits, temperature=temperature)
+    found = sampling_distribution(logits, temperature=temperature)
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
     assert (found[np.isinf(logits)] == 0.0).all()
 
@@ -85,7 +85,7 @@ def test_each_row_is_drawn_by_its_own_probabilities():
 )
 def test_wrong_options(options, kind, message):
     with pytest.raises(kind, match=message):
-        distribution(LOGITS, **options)
+        sampling_distribution(LOGITS, **options)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_wrong_options(options, kind, message):
 )
 def test_wrong_logits(logits, kind, message):
     with pytest.raises(kind, match=message):
-        distribution(logits)
+        sampling_distribution(logits)
 
 
 def plain(logits, temperature, top_k, top_p):
@@ -128,7 +128,7 @@ HALVES = st.integers(-18, 18).map(lambda i: i / 2)  # equal, or not even nearly
     st.none() | st.floats(0.01, 0.99),
 )
 def test_distributions_are_those_of_plain_python(logits, temperature, top_k, top_p):
-    p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+    p = sampling_distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     for row, others in zip(p, logits.tolist(), strict=True):
         expected = np.array(plain(others, temperature, top_k, top_p))
         if (row > 0).sum() == (expected > 0).sum():

@@ -124,13 +124,13 @@ def likelihood(decoder, start, text, stop, given, max_length):
 
 
 @pytest.mark.parametrize("attention", [None, "additive"])
-def test_search_finds_the_likeliest_and_generate_goes_step_by_step(attention):
+def test_beam_search_finds_the_most_likely_and_greedy_search_goes_step_by_step(attention):
     decoder = make("lstm", True, attention, seed=5)
     _, given = inputs(decoder, np.random.default_rng(3), batch=2)
     start, stop, most = np.array([1, 1]), 0, 3
-    found = decoder.search(start, beam=200, stop=stop, max_length=most, count=2, **given)
-    greedy = decoder.generate(start, stop=stop, max_length=most, **given)
-    one = decoder.search(start, beam=1, stop=stop, max_length=most, **given)
+    found = decoder.beam_search(start, beam=200, stop=stop, max_length=most, count=2, **given)
+    greedy = decoder.greedy_search(start, stop=stop, max_length=most, **given)
+    one = decoder.beam_search(start, beam=1, stop=stop, max_length=most, **given)
     texts = [t for n in range(most + 1) for t in itertools.product(range(1, V), repeat=n)]
     for i in range(2):
         own = {k: v[i : i + 1] for k, v in given.items() if k != "state"}
@@ -138,7 +138,7 @@ def test_search_finds_the_likeliest_and_generate_goes_step_by_step(attention):
         scores = [likelihood(decoder, 1, text, stop, own, most) for text in texts]
         order = np.argsort(scores)[::-1][:2]
         assert [tuple(h.tokens) for h in found[i]] == [texts[j] for j in order]
-        np.testing.assert_allclose([h.score for h in found[i]], np.array(scores)[order])
+        np.testing.assert_allclose([h.log_probability for h in found[i]], np.array(scores)[order])
         np.testing.assert_array_equal(one[i][0].tokens, greedy[i])
 
 
@@ -148,14 +148,14 @@ def test_drawing_depends_on_the_generator_and_avoids_what_is_forbidden():
 
     def write(seed, **options):
         random = np.random.default_rng(seed)
-        return decoder.generate(start, stop=0, max_length=20, random=random, **options)
+        return decoder.sample(start, stop=0, max_length=20, random=random, **options)
 
     texts, again, other = write(0), write(0), write(1)
     assert [list(t) for t in texts] == [list(t) for t in again] != [list(t) for t in other]
     assert all(0 not in text for text in texts)
     assert {len(text) for text in texts} > {0, 1, 2}
     assert {*np.concatenate(write(0, forbidden=(1, 3)))} == {2, 4}
-    greedy = decoder.generate(start, stop=0, max_length=20)
+    greedy = decoder.greedy_search(start, stop=0, max_length=20)
     assert all(list(a) == list(b) for a, b in zip(greedy, write(7, temperature=0.0), strict=True))
 
 

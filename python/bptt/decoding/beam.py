@@ -1,4 +1,4 @@
-"""Beam search: the likeliest sequence of tokens, as far as a few candidates at a time show it.
+"""Beam search: approximate search for the most likely token sequences.
 
 Shapes: B sequences, W beam, N = B*W, K tokens.
 """
@@ -21,12 +21,14 @@ BeamState: TypeAlias = Any  # arrays with the batch on axis 1, in tuples of tupl
 
 
 class Hypothesis(NamedTuple):
-    """A sequence that has been found."""
+    """A sequence found by beam search."""
 
     tokens: NDArray[np.int64]
-    """Without the first token and the stop token."""
+    """Token ids, without the start token and the stop token."""
+    log_probability: float
+    """Natural logarithm of the probability of the tokens and the stop token."""
     score: float
-    """Its log-probability, with the stop token's, divided by the length penalty."""
+    """Log-probability divided by the length penalty: the order of the hypotheses."""
 
 
 def beam_search(
@@ -34,53 +36,59 @@ def beam_search(
     state: BeamState,
     start: Ids,
     *,
-    beam: int,
     stop: int,
     max_length: int,
+    beam: int = 5,
+    count: int | None = None,
     length_penalty: float = 0.0,
-    count: int = 1,
 ) -> list[list[Hypothesis]]:
-    """Search for the likeliest continuations of each of B sequences.
+    """Search for the most likely continuations of each of B sequences.
 
-    A continuation ends with the stop token, or without it after `max_length` tokens. At every step,
-    the `beam` likeliest of all those that have been begun, each with one token more, are kept. A
-    sequence is done when what is still going on cannot be better than what has been found.
+    A continuation ends with the stop token, or without it after `max_length` tokens. At every step
+    all unfinished hypotheses are extended by one token, and the `beam` most likely are kept. The
+    search for a sequence ends when no unfinished hypothesis can exceed those returned.
 
-    Scores are divided by ((5 + n) / 6)**length_penalty, n being the number of tokens with the stop
-    token: Y. Wu et al. (2016), Google's neural machine translation system, equation 14.
+    Scores are log-probabilities divided by ((5 + n) / 6)**length_penalty, where n is the number of
+    tokens including the stop token: Y. Wu et al. (2016), Google's neural machine translation
+    system, equation 14.
 
     Parameters
     ----------
     step : function
-        From the last tokens (N,) and their states to the log-probabilities (N, K) of the next
-        token, -inf for those that must not come, and the next states. The candidates for sequence
-        i are always the rows i*beam to (i+1)*beam.
+        Last tokens (N,) and states -> log-probabilities (N, K) of the next token, -inf for
+        forbidden tokens, and the next states. Rows i*beam to (i+1)*beam are the hypotheses of
+        sequence i.
     state : arrays (.., B, ..) with the batch on axis 1, in tuples, or None
-        Before the first tokens.
+        States before `start`.
     start : integer array (B,)
-        The first tokens.
-    beam : int
-        W. With 1 the search is greedy.
+        Start tokens.
     stop : int
+        Id of the stop token.
     max_length : int
+        Maximum number of tokens.
+    beam : int
+        Number of hypotheses per sequence, W. With 1 the search is greedy.
+    count : int, optional
+        Number of hypotheses to return per sequence, in [1, beam]; fewer if fewer are found. All
+        `beam` by default.
     length_penalty : float
-        >= 0. With 0 short sequences are preferred, as they are likelier.
-    count : int
-        How many to return for each sequence, up to `beam`; fewer if fewer have been found.
+        Exponent of the length penalty, >= 0. With 0 hypotheses are ordered by log-probability,
+        which favors short sequences; larger values favor longer ones.
 
     Returns
     -------
     list of B lists of Hypothesis
-        The best first.
+        In descending order of their scores.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
     checks.integer("beam", beam)
     checks.integer("max_length", max_length)
     checks.number("length_penalty", length_penalty, 0.0)
+    count = beam if count is None else count
     if checks.integer("count", count) > beam:
         raise ValueError(f"count must be in [1, beam] = [1, {beam}], got {count}")
     rows = np.repeat(np.arange(len(start)), beam)
@@ -96,7 +104,7 @@ def beam_search(
 
 
 def reordered(state: BeamState, rows: NDArray[np.int64]) -> BeamState:
-    """Take these rows of the batch, axis 1, of all arrays of a state."""
+    """Return these rows of the batch, axis 1, of all arrays of a state."""
     if state is None:
         return None
     if isinstance(state, tuple):
@@ -106,7 +114,7 @@ def reordered(state: BeamState, rows: NDArray[np.int64]) -> BeamState:
 
 
 class _Search:
-    """The candidates of all sequences, and what has been found."""
+    """Unfinished and finished hypotheses of all sequences."""
 
     def __init__(
         self, batch: int, beam: int, stop: int, max_length: int, penalty: float, count: int
@@ -114,13 +122,13 @@ class _Search:
         self._beam, self._stop, self._max_length = beam, stop, max_length
         self._penalty, self._count = penalty, count
         self._found: list[list[Hypothesis]] = [[] for _ in range(batch)]
-        self._texts = np.empty((batch, beam, 0), np.int64)
-        # All candidates of a sequence are the same at first: one is enough.
+        self._tokens = np.empty((batch, beam, 0), np.int64)
+        # All hypotheses of a sequence are identical at first: one is enough.
         self._scores = np.full((batch, beam), -math.inf)
         self._scores[:, 0] = 0.0
 
     def extend(self, log_p: FloatArray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Add a token to every candidate; return tokens (N,) and the rows (N,) they come from."""
+        """Extend every hypothesis by a token; return tokens (N,) and parent rows (N,)."""
         batch, beam = self._scores.shape
         tokens_count = log_p.shape[1]
         total = (self._scores.reshape(-1, 1) + log_p).reshape(batch, -1)
@@ -129,11 +137,11 @@ class _Search:
         best = np.take_along_axis(best, order, axis=1)
         parents, tokens = np.divmod(best, tokens_count)
         self._scores = np.take_along_axis(total, best, axis=1)
-        texts = np.take_along_axis(self._texts, parents[..., np.newaxis], axis=1)
-        self._texts = np.concatenate([texts, tokens[..., np.newaxis]], axis=2)
+        histories = np.take_along_axis(self._tokens, parents[..., np.newaxis], axis=1)
+        self._tokens = np.concatenate([histories, tokens[..., np.newaxis]], axis=2)
         ended = (tokens == self._stop) | (length == self._max_length)
         for i, j in np.argwhere(ended & np.isfinite(self._scores)):
-            self._add(i, self._texts[i, j], self._scores[i, j])
+            self._add(i, self._tokens[i, j], self._scores[i, j])
         self._scores[ended] = -math.inf
         for i, found in enumerate(self._found):
             highest = self._scores[i].max() / self._divisor(self._max_length)
@@ -143,17 +151,17 @@ class _Search:
         return tokens.reshape(-1), rows.reshape(-1)
 
     def done(self) -> bool:
-        """Whether nothing goes on."""
+        """Return whether all hypotheses are finished."""
         return not np.isfinite(self._scores).any()
 
     def best(self) -> list[list[Hypothesis]]:
-        """The best of every sequence."""
+        """Return the best hypotheses of every sequence."""
         return [found[: self._count] for found in self._found]
 
     def _add(self, i: int, tokens: NDArray[np.int64], log_p: float) -> None:
         score = float(log_p) / self._divisor(len(tokens))
-        text = tokens[:-1] if tokens[-1] == self._stop else tokens
-        self._found[i].append(Hypothesis(text.copy(), score))
+        content = tokens[:-1] if tokens[-1] == self._stop else tokens
+        self._found[i].append(Hypothesis(content.copy(), float(log_p), score))
         self._found[i].sort(key=lambda hypothesis: -hypothesis.score)  # stable
 
     def _divisor(self, length: int) -> float:

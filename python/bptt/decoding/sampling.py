@@ -1,4 +1,4 @@
-"""Choosing among tokens: the likeliest, or at random by their probabilities."""
+"""Sampling of tokens: temperature, top-k and nucleus sampling, and the most likely token."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 
 
-def distribution(
+def sampling_distribution(
     logits: FloatArray,
     *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> NDArray[np.float64]:
-    """Return the probabilities with which tokens are drawn.
+    """Return the probabilities with which tokens are sampled.
 
-    Softmax of logits/temperature, then only the `top_k` likeliest, then of these only the nucleus:
-    the fewest of the likeliest whose probabilities sum to at least `top_p`.
+    The softmax of logits/temperature is restricted to the `top_k` most likely tokens, and then to
+    the nucleus: the smallest set of the most likely tokens whose probabilities sum to `top_p`.
 
     A. Holtzman et al. (2020), The curious case of neural text degeneration.
 
     Parameters
     ----------
     logits : array (B, K)
-        Scores of K tokens; -inf for one that must not come.
+        Logits of K tokens; -inf for forbidden tokens.
     temperature : float
-        >= 0. Below 1 what is likely becomes likelier; 0 leaves the likeliest alone.
+        Divisor of the logits, >= 0. Values below 1 sharpen the distribution; 0 leaves only the
+        most likely token.
     top_k : int, optional
+        Number of most likely tokens to sample from. All by default.
     top_p : float, optional
-        In (0, 1].
+        Probability of the nucleus, in (0, 1]. No restriction by default.
 
     Returns
     -------
     float64 array (B, K)
-        Each row sums to 1. Of equally likely tokens, the one with the lowest id counts as likelier.
+        Probabilities; each row sums to 1. Ties are broken in favor of the lower id.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
     temperature = checks.number("temperature", temperature, 0.0)
     scores = _checked(logits).astype(np.float64)
@@ -52,7 +54,7 @@ def distribution(
     scores -= scores.max(axis=1, keepdims=True)
     if temperature == 0.0:
         return largest(scores, 1).astype(np.float64)
-    with np.errstate(over="ignore"):  # -inf is right
+    with np.errstate(over="ignore"):  # overflow to -inf is the correct limit
         p = np.exp(scores / temperature)
     if top_k is not None:
         p[~largest(scores, top_k)] = 0.0
@@ -71,24 +73,48 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> NDArray[np.int64]:
-    """Draw a token for each row of `logits`, (B,), by `distribution`, which has the arguments."""
-    p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+    """Sample one token per row.
+
+    Parameters
+    ----------
+    logits : array (B, K)
+        Logits of K tokens; -inf for forbidden tokens.
+    random : numpy.random.Generator
+        Source of randomness.
+    temperature : float
+        Divisor of the logits, >= 0; see `sampling_distribution`.
+    top_k : int, optional
+        Number of most likely tokens to sample from. All by default.
+    top_p : float, optional
+        Probability of the nucleus, in (0, 1]. No restriction by default.
+
+    Returns
+    -------
+    int64 array (B,)
+        Token ids.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
+    """
+    p = sampling_distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     cumulative = np.cumsum(p, axis=1)
-    cumulative /= cumulative[:, -1:]  # to 1 exactly, which is never drawn
+    cumulative /= cumulative[:, -1:]  # exactly 1, which is never drawn
     drawn: NDArray[np.int64] = (cumulative > random.random((len(p), 1))).argmax(axis=1)
     return drawn
 
 
-def likeliest(logits: FloatArray) -> NDArray[np.int64]:
-    """Return the likeliest token of each row of `logits`, (B,); of equals, the first."""
+def most_likely(logits: FloatArray) -> NDArray[np.int64]:
+    """Return the most likely token of each row of `logits`, (B,); of equals, the first."""
     best: NDArray[np.int64] = _checked(logits).argmax(axis=1)
     return best
 
 
 def largest(values: FloatArray, count: int) -> NDArray[np.bool_]:
-    """Return which values of each row are the `count` largest; of equals, the first.
+    """Return a mask of the `count` largest values of each row; of equals, the first.
 
-    Vocabularies are large, and sorting all of them would take longer than the network.
+    Partitioning is used because sorting a large vocabulary would take longer than the network.
     """
     if count >= values.shape[1]:
         return np.ones(values.shape, np.bool_)
@@ -100,14 +126,14 @@ def largest(values: FloatArray, count: int) -> NDArray[np.bool_]:
 
 
 def _nucleus(p: NDArray[np.float64], top_p: float) -> NDArray[np.bool_]:
-    """Return which are the fewest of the likeliest that sum to `top_p`."""
+    """Return a mask of the smallest set of most likely tokens that sum to `top_p`."""
     falling = -np.sort(-p, axis=1)
     counts = 1 + (falling.cumsum(axis=1)[:, :-1] < top_p).sum(axis=1, keepdims=True)
     return _down_to(p, np.take_along_axis(falling, counts - 1, axis=1), counts)
 
 
 def _down_to(values: FloatArray, least: FloatArray, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which are `counts` (B, 1) values of each row that are at least `least` (B, 1)."""
+    """Return a mask of `counts` (B, 1) values per row that are at least `least` (B, 1)."""
     above, equal = values > least, values == least
     missing = counts - above.sum(axis=1, keepdims=True)
     chosen: NDArray[np.bool_] = above | (equal & (equal.cumsum(axis=1) <= missing))

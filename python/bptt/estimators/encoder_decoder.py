@@ -137,14 +137,16 @@ class EncoderDecoder(SequenceEstimator):
         result: list[list[tuple[Text, float]]] = [[]] * len(sequences)
         for indices in _together(sequences):
             memory = self.network_.read(*sequences.pad(indices))
-            found = self.network_.decoder.search(
+            found = self.network_.decoder.beam_search(
                 beam=beam,
                 count=beam if count is None else count,
                 length_penalty=length_penalty,
                 **self._how(memory),
             )
             for i, hypotheses in zip(indices, found, strict=True):
-                result[i] = [(self.target_encoder_.write(h.tokens), h.score) for h in hypotheses]
+                result[i] = [
+                    (self.target_encoder_.write(h.tokens), h.log_probability) for h in hypotheses
+                ]
         return result
 
     def attention_weights(self, X: Any, y: Any = None, lengths: Any = None) -> list[FloatArray]:
@@ -307,7 +309,7 @@ class EncoderDecoder(SequenceEstimator):
         result: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sequences)
         for indices in _together(sequences):
             memory = self.network_.read(*sequences.pad(indices))
-            written = self.network_.decoder.generate(**self._how(memory))
+            written = self.network_.decoder.greedy_search(**self._how(memory))
             for i, ids in zip(indices, written, strict=True):
                 result[i] = ids
         return result

@@ -95,7 +95,7 @@ class SequenceGenerator(AutoregressiveEstimator):
             As for `LanguageModel.generate`.
         """
         encoder, condition = self.target_encoder_, self._condition(X)
-        written = self.decoder_.generate(
+        written = self.decoder_.sample(
             np.full(len(condition), encoder.start),
             self._task().initial_state(condition),
             random=random_generator(random_state),
@@ -132,10 +132,11 @@ class SequenceGenerator(AutoregressiveEstimator):
         found: list[list[Hypothesis]] = []
         for first in range(0, len(condition), PREDICTION_BATCH_SIZE):
             some = condition[first : first + PREDICTION_BATCH_SIZE]
-            found += self.decoder_.search(
+            found += self.decoder_.beam_search(
                 np.full(len(some), self.target_encoder_.start),
                 self._task().initial_state(some),
                 beam=self.beam,
+                count=1,
                 stop=self.target_encoder_.stop,
                 forbidden=self.target_encoder_.forbidden,
                 max_length=self.max_length,

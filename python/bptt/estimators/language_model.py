@@ -133,7 +133,7 @@ class LanguageModel(AutoregressiveEstimator):
         """
         checks.integer("count", count)
         tokens, state = self._read(prompt)
-        written = self.decoder_.generate(
+        written = self.decoder_.sample(
             np.repeat(tokens, count),
             reordered(state, np.zeros(count, np.int64)),
             random=random_generator(random_state),
@@ -167,7 +167,7 @@ class LanguageModel(AutoregressiveEstimator):
             >= 0; more makes longer sequences. See `bptt.decoding.beam_search`.
         """
         found = self._search(
-            prompt, beam=beam, max_length=max_length, length_penalty=length_penalty
+            prompt, beam=beam, max_length=max_length, length_penalty=length_penalty, count=1
         )
         return self.target_encoder_.write(found[0].tokens, after=prompt)
 
@@ -191,13 +191,14 @@ class LanguageModel(AutoregressiveEstimator):
         """
         found = self._search(prompt, beam=beam, max_length=max_length, count=count)
         return [
-            (self.target_encoder_.write(h.tokens, after=prompt), math.exp(h.score)) for h in found
+            (self.target_encoder_.write(h.tokens, after=prompt), math.exp(h.log_probability))
+            for h in found
         ]
 
     def _search(self, prompt: Text, **options: Any) -> list[Hypothesis]:
         tokens, state = self._read(prompt)
         encoder = self.target_encoder_
-        return self.decoder_.search(
+        return self.decoder_.beam_search(
             tokens, state, stop=encoder.stop, forbidden=encoder.forbidden, **options
         )[0]
 

@@ -1,11 +1,12 @@
-"""The decoder: writes tokens one after the other, each given those before it.
+"""Decoder: generates tokens one after the other, each given those before it.
 
 Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, padding_of
 from bptt.decoding.beam import Hypothesis, beam_search
-from bptt.decoding.sampling import likeliest, sample
+from bptt.decoding.sampling import most_likely, sample
 from bptt.nn.attention import Attention
 from bptt.nn.decoder_run import DecoderRun
 from bptt.nn.dropout import Dropout
@@ -203,14 +204,57 @@ class Decoder:
             h = np.concatenate([h, context[:, 0]], axis=-1)
         return self.output(h), state
 
-    def generate(
+    def greedy_search(
         self,
         start: Ids,
         state: State | None = None,
         *,
         stop: int,
         max_length: int,
-        random: np.random.Generator | None = None,
+        forbidden: Sequence[int] = (),
+        memory: FloatArray | None = None,
+        memory_lengths: Lengths | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """Generate sequences, choosing the most likely token at every step.
+
+        Parameters
+        ----------
+        start : integer array (B,)
+            Start tokens, or the last tokens of a prompt.
+        state : array, or LSTMState, (num_layers, B, H), optional
+            State before `start`. Zero by default.
+        stop : int
+            Id of the stop token.
+        max_length : int
+            Maximum number of tokens.
+        forbidden : sequence of int
+            Ids of tokens that are never generated.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. All T by default.
+
+        Returns
+        -------
+        list of B int64 arrays
+            Token ids without the stop token.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        """
+        memories: dict[str, Any] = {"memory": memory, "memory_lengths": memory_lengths}
+        return self._generate(most_likely, start, state, stop, max_length, forbidden, memories)
+
+    def sample(
+        self,
+        start: Ids,
+        state: State | None = None,
+        *,
+        random: np.random.Generator,
+        stop: int,
+        max_length: int,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -218,79 +262,97 @@ class Decoder:
         memory: FloatArray | None = None,
         memory_lengths: Lengths | None = None,
     ) -> list[NDArray[np.int64]]:
-        """Write sequences: the likeliest token every time, or with `random` drawn tokens.
+        """Generate sequences, sampling every token.
 
         Parameters
         ----------
         start : integer array (B,)
-            The tokens to go on from.
+            Start tokens, or the last tokens of a prompt.
         state : array, or LSTMState, (num_layers, B, H), optional
-            Before these tokens. Zero by default.
+            State before `start`. Zero by default.
+        random : numpy.random.Generator
+            Source of randomness.
         stop : int
-            The token that ends a sequence.
+            Id of the stop token.
         max_length : int
-            The most tokens of a sequence.
-        random : numpy.random.Generator, optional
-            What draws. Without it `temperature` is 0.
-        temperature, top_k, top_p
-            How to draw; see `bptt.decoding.sampling.distribution`.
+            Maximum number of tokens.
+        temperature : float
+            Divisor of the logits, >= 0; 0 is greedy. See `bptt.decoding.sampling_distribution`.
+        top_k : int, optional
+            Number of most likely tokens to sample from. All by default.
+        top_p : float, optional
+            Probability of the nucleus to sample from, in (0, 1]. No restriction by default.
         forbidden : sequence of int
-            Tokens that are never written.
-        memory, memory_lengths
-            As for `forward`.
+            Ids of tokens that are never generated.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. All T by default.
 
         Returns
         -------
-        list of B integer arrays
-            Without the stop token.
+        list of B int64 arrays
+            Token ids without the stop token.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind, or does not fit.
+            If an argument has the wrong type or an invalid value.
         """
-        checks.integer("max_length", max_length)
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        tokens = np.asarray(start)
-        written = np.full((len(tokens), max_length), stop, np.int64)
-        alive = np.ones(len(tokens), np.bool_)
-        for t in range(max_length):
-            logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
-            logits = _without(logits, forbidden)
-            tokens = likeliest(logits) if random is None else sample(logits, random, **options)
-            alive &= tokens != stop
-            if not alive.any():
-                break
-            written[alive, t] = tokens[alive]
-        return [row[: _ended(row, stop)] for row in written]
+        memories: dict[str, Any] = {"memory": memory, "memory_lengths": memory_lengths}
+        choose = partial(sample, random=random, **options)
+        return self._generate(choose, start, state, stop, max_length, forbidden, memories)
 
-    def search(
+    def beam_search(
         self,
         start: Ids,
         state: State | None = None,
         *,
-        beam: int,
         stop: int,
         max_length: int,
+        beam: int = 5,
+        count: int | None = None,
         length_penalty: float = 0.0,
-        count: int = 1,
         forbidden: Sequence[int] = (),
         memory: FloatArray | None = None,
         memory_lengths: Lengths | None = None,
     ) -> list[list[Hypothesis]]:
-        """Write the likeliest sequences, as far as a beam search finds them.
+        """Search for the most likely sequences.
 
         Parameters
         ----------
-        start, state, stop, max_length, forbidden, memory, memory_lengths
-            As for `generate`.
-        beam, length_penalty, count
-            See `bptt.decoding.beam_search`.
+        start : integer array (B,)
+            Start tokens, or the last tokens of a prompt.
+        state : array, or LSTMState, (num_layers, B, H), optional
+            State before `start`. Zero by default.
+        stop : int
+            Id of the stop token.
+        max_length : int
+            Maximum number of tokens.
+        beam : int
+            Number of hypotheses per sequence; 1 is greedy.
+        count : int, optional
+            Number of hypotheses to return per sequence, in [1, beam]. All `beam` by default.
+        length_penalty : float
+            Exponent of the length penalty, >= 0; larger values favor longer sequences. See
+            `bptt.decoding.beam_search`.
+        forbidden : sequence of int
+            Ids of tokens that are never generated.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. All T by default.
 
         Returns
         -------
         list of B lists of Hypothesis
-            `count` (or fewer) for each sequence, the best first.
+            The best first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
         """
         checks.integer("beam", beam)
         if memory is not None:
@@ -306,12 +368,36 @@ class Decoder:
             step,
             state,
             start,
-            beam=beam,
             stop=stop,
             max_length=max_length,
-            length_penalty=length_penalty,
+            beam=beam,
             count=count,
+            length_penalty=length_penalty,
         )
+
+    def _generate(
+        self,
+        choose: Callable[[FloatArray], NDArray[np.int64]],
+        start: Ids,
+        state: State | None,
+        stop: int,
+        max_length: int,
+        forbidden: Sequence[int],
+        memory: dict[str, Any],
+    ) -> list[NDArray[np.int64]]:
+        """Generate step by step; `choose` picks tokens (B,) from logits (B, V)."""
+        checks.integer("max_length", max_length)
+        tokens = np.asarray(start)
+        generated = np.full((len(tokens), max_length), stop, np.int64)
+        alive = np.ones(len(tokens), np.bool_)
+        for t in range(max_length):
+            logits, state = self.step(tokens, state, **memory)
+            tokens = choose(_without(logits, forbidden))
+            alive &= tokens != stop
+            if not alive.any():
+                break
+            generated[alive, t] = tokens[alive]
+        return [row[: _ended(row, stop)] for row in generated]
 
     def _check(self) -> None:
         recurrent, embedding, attention = self.recurrent, self.embedding, self.attention

@@ -1,4 +1,4 @@
-"""Whether the texts of a figure of matplotlib can be read."""
+"""Legibility of the texts in matplotlib figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import combinations
 
 
 def boxes(figure):
-    """Pairs of a text and its box in pixels, of all that a figure shows."""
+    """Return (text, bounding box in pixels) of all visible texts of a figure."""
     figure.draw_without_rendering()
     texts = []
     for ax in figure.axes:
@@ -27,7 +27,7 @@ def boxes(figure):
 
 
 def assert_texts_are_clear(figure):
-    """No text is cut off, or lies on another one."""
+    """Assert that no text is cut off or overlaps another."""
     found = boxes(figure)
     for (text, box), (other, its) in combinations(found, 2):
         apart = box.x1 <= its.x0 or its.x1 <= box.x0 or box.y1 <= its.y0 or its.y1 <= box.y0

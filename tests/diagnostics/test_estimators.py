@@ -1,4 +1,4 @@
-"""What diagnostics see of fitted estimators."""
+"""Diagnostics of fitted estimators."""
 
 import numpy as np
 import pytest
@@ -55,8 +55,7 @@ def modules(model):
 
 
 @every_estimator
-def test_every_estimator_has_a_flow(name):
-    """In float32 the same as in float64, from the same weights."""
+def test_flow_in_float32_and_float64_agree(name):
     model, X, y = fitted(name)
     found = estimator_flow(model, X, y)
     single = fitted(name, dtype="float32")[0]
@@ -65,7 +64,7 @@ def test_every_estimator_has_a_flow(name):
             its[parameter] = mine[parameter].astype(np.float32)
     rounded = estimator_flow(single, X, y)
     assert found.names == rounded.names
-    assert len(found.names) == len(found.norms) == len(found.left) == len(found.verdicts)
+    assert len(found.names) == len(found.norms) == len(found.remaining) == len(found.verdicts)
     for norms, others in zip(found.norms, rounded.norms, strict=True):
         assert norms.all()
         np.testing.assert_allclose(norms, others, rtol=1e-4)
@@ -106,8 +105,8 @@ def test_a_flow_is_that_of_central_differences_through_decoder_and_bridge():
     assert found.norms[0][-1] == pytest.approx(expected, rel=1e-6)
 
 
-def test_condition_and_windows():
-    """A generator begins from its condition; of texts in windows, the first k2 steps are seen."""
+def test_flow_depends_on_the_condition_and_covers_one_window():
+    """With truncated BPTT, the first k2 steps."""
     model, X, y = fitted("labels")
     flows = [estimator_flow(model, [label], [y[0]]).norms[0] for label in X[:2]]
     assert not np.allclose(*flows)
@@ -115,7 +114,7 @@ def test_condition_and_windows():
     assert len(estimator_flow(model, X).norms[0]) == 3
 
 
-def test_record_flow_changes_nothing_and_sees_every_epoch():
+def test_a_recorder_leaves_training_unchanged_and_records_every_epoch():
     kind, own, X, y = ESTIMATORS["attention"]
     record = GradientFlowRecorder(X[:2], y[:2])
     watched = kind(**{**SMALL, **own, "epochs": 3}, callbacks=[record]).fit(X, y)
@@ -156,7 +155,7 @@ def test_gates_of_a_language_model_by_character():
 def test_every_estimator_that_reads_sequences_shows_its_gates(name):
     model, X, _ = fitted(name, cell="lstm")
     if isinstance(model, bptt.SequenceGenerator):
-        with pytest.raises(TypeError, match="must read a sequence, which a SequenceGenerator does"):
+        with pytest.raises(TypeError, match="model must read sequences, got SequenceGenerator"):
             gate_trace(model, X[0])
         return
     found = gate_trace(model, X[0])
@@ -185,20 +184,20 @@ def test_saliency_names_outputs_as_the_estimator_does(name):
         saliency(model, word, output="none")
 
 
-def test_the_predicted_answer_is_looked_at_by_default():
+def test_saliency_is_of_the_predicted_class_by_default():
     model, X, _ = fitted("classifier")
     for word in X:
         assert saliency(model, word).output == model.predict([word])[0]
 
 
-# ---- what is not there ---------------------------------------------------------------------------
+# ---- wrong arguments -----------------------------------------------------------------------------
 
 
-def test_wrong_arguments():
+def test_errors_of_wrong_arguments():
     model, X, y = fitted("translator")
-    with pytest.raises(TypeError, match="saliency needs a model of one chain, got EncoderDecoder"):
+    with pytest.raises(TypeError, match="saliency does not support EncoderDecoder"):
         saliency(model, X[0])
-    with pytest.raises(TypeError, match="estimator must be one of this package, got LSTM"):
+    with pytest.raises(TypeError, match="estimator must be an estimator of bptt, got LSTM"):
         estimator_flow(bptt.LSTM(2, 3, seed=0), X, y)
     for look in (lambda m: estimator_flow(m, X, list("abba")), lambda m: gate_trace(m, X[0])):
         with pytest.raises(NotFittedError):

@@ -77,8 +77,8 @@ def test_norms_are_those_of_the_reference(cell, time_major):
 
 
 @pytest.mark.parametrize("pool", [None, "last", "mean"])
-def test_a_chain_passes_the_gradients_of_steps_on(pool):
-    """As the reference does, given what the output layer and the pool make of the gradient."""
+def test_step_gradients_of_a_chain_are_those_of_the_reference(pool):
+    """Given the gradient behind the output layer and the pooling."""
     case = Case("lstm", steps=9, batch=4, input_size=5, hidden_size=6, num_layers=2)
     p = make(case)
     layer, head = make_layer(case, p), bptt.Linear(6, 3, dtype=np.float64, seed=0)
@@ -104,7 +104,7 @@ def test_a_chain_passes_the_gradients_of_steps_on(pool):
     np.testing.assert_allclose(found[0].steps.cell, expected.cell_steps, rtol=0, atol=1e-12)
 
 
-def test_a_layer_that_the_loss_does_not_see_has_gradients_of_zero():
+def test_a_layer_above_the_loss_has_gradients_of_zero():
     model = bptt.Sequential(bptt.GRU(3, 4, seed=0), bptt.LSTM(4, 5, seed=0))
     run = model.forward(np.ones((2, 6, 3), np.float32))
     below, above = run.backward(d_state=(np.ones((1, 2, 4), np.float32), None), steps=True).modules
@@ -128,11 +128,11 @@ def test_verdicts_on_scaled_rotations(scale, kind, reverse, every_step):
     assert (verdict.kind, verdict.steps) == (kind, 39)
     assert verdict.rate == pytest.approx(scale, rel=1e-9)
     assert verdict.factor == pytest.approx(scale**39, rel=1e-9)
-    np.testing.assert_allclose(found.left[int(reverse)], scale ** np.arange(40.0), rtol=1e-9)
+    np.testing.assert_allclose(found.remaining[int(reverse)], scale ** np.arange(40.0), rtol=1e-9)
     assert found.verdict.kind == kind
 
 
-def test_what_is_left_is_of_the_last_loss_alone():
+def test_remaining_is_of_the_last_loss_alone():
     model = chain(bidirectional=False, dropout=0.0)
     found = diagnostics.gradient_flow(model, IDS, step_loss, lengths=LENGTHS)
     last = np.arange(9) == LENGTHS[:, np.newaxis] - 1
@@ -142,14 +142,14 @@ def test_what_is_left_is_of_the_last_loss_alone():
         lambda y: bptt.softmax_cross_entropy(y, TARGETS, mask=last),
         lengths=LENGTHS,
     )
-    for all_losses, last_loss in zip(found.left, one.left, strict=True):
+    for all_losses, last_loss in zip(found.remaining, one.remaining, strict=True):
         np.testing.assert_allclose(all_losses, last_loss, rtol=1e-12)
     assert not np.allclose(found.norms[0], one.norms[0])
     longest = diagnostics.gradient_flow(
         model, IDS[:1], lambda y: bptt.softmax_cross_entropy(y, TARGETS[:1], mask=last[:1])
     )
     norms = longest.norms[1]
-    np.testing.assert_allclose(longest.left[1], norms[::-1] / norms[-1], rtol=1e-12)
+    np.testing.assert_allclose(longest.remaining[1], norms[::-1] / norms[-1], rtol=1e-12)
 
 
 def test_the_verdict_is_that_of_the_worst_layer():
@@ -162,7 +162,7 @@ def test_the_verdict_is_that_of_the_worst_layer():
     assert found.verdict == found.verdicts[int(np.argmax(factors))]
 
 
-def test_a_loss_that_no_gradient_comes_from():
+def test_a_gradient_of_zero_is_vanishing():
     model = rotation(1.0)
     x = np.ones((2, 5, 1))
     found = diagnostics.gradient_flow(model, x, lambda y: (0.0, np.zeros_like(y)))
@@ -179,8 +179,8 @@ def test_gradients_beyond_float64_are_exploding():
     assert found.verdict.reach == 12
 
 
-def test_looking_changes_nothing():
-    """Neither parameters nor what dropout will drop; and the loss sees the model's own dtype."""
+def test_diagnostics_leave_parameters_and_generators_unchanged():
+    """And the loss gets the output in the model's dtype."""
     model = chain(dtype=np.float32)
     before = [(m._flat.copy(), m._random.bit_generator.state) for m in model.modules]
 
@@ -278,7 +278,7 @@ def test_saliency_of_tokens_is_that_of_their_vectors(pool):
     assert found.step == (None if pool else 8)
 
 
-def test_several_ids_a_step():
+def test_saliency_with_several_ids_per_step():
     bag = bptt.EmbeddingBag(8, 5, dtype=np.float64, seed=0)
     model = bptt.Sequential(bag, *chain().modules[1:])
     ids = IDS[0].reshape(3, 3)
@@ -296,7 +296,7 @@ def test_saliency_of_ids_is_that_of_their_one_hot_vectors():
     assert_gradient(found.gradient, differences(lambda: layer(one_hot)[0][0, -1, 2], one_hot)[0])
 
 
-def test_the_largest_output_is_looked_at_by_default():
+def test_saliency_is_of_the_largest_output_by_default():
     model = chain("last")
     best = int(model(IDS[:1])[0][0].argmax())
     found = diagnostics.saliency(model, IDS[0])
@@ -308,7 +308,7 @@ def test_the_largest_output_is_looked_at_by_default():
 # ---- arguments, drawing, imports -----------------------------------------------------------------
 
 
-def test_wrong_arguments():
+def test_errors_of_wrong_arguments():
     lstm, x = bptt.LSTM(3, 4, seed=0), np.zeros((5, 3), np.float32)
     head = bptt.Sequential(bptt.Dropout(0.5))
     flow, gates, saliency = (
@@ -320,7 +320,7 @@ def test_wrong_arguments():
         "an RNN, LSTM, GRU or Sequential, got Dropout": lambda: flow(head.modules[0], x, loss),
         "loss_of must be a function, got float": lambda: flow(lstm, x[None], 1.0),
         "state must be a tuple of states, .* got int": lambda: flow(chain(), IDS, loss, state=1),
-        "must return a pair, .* got float": lambda: flow(lstm, x[None], lambda y: 1.0),
+        r"pair \(loss, gradient\), got float": lambda: flow(lstm, x[None], lambda y: 1.0),
         "Sequential or an estimator, got dict": lambda: gates({}, x),
         "x must be a NumPy array, got list": lambda: gates(lstm, [1]),
     }
@@ -342,7 +342,7 @@ def test_wrong_arguments():
                 call()
 
 
-def test_results_are_drawn_by_the_functions_for_them(monkeypatch):
+def test_every_result_has_its_plot(monkeypatch):
     for kind in ("flow", "flow_history", "jacobians", "contributions", "gates", "saliency"):
         draw = lambda result, ax, kind=kind, **options: (f"plot_{kind}", result, ax, options)  # noqa: E731
         monkeypatch.setattr(diagnostics.plots, f"plot_{kind}", draw)
@@ -374,5 +374,5 @@ bptt.diagnostics.gate_trace(lstm, x), bptt.diagnostics.saliency(lstm, x)
 """
 
 
-def test_numpy_is_enough():
+def test_diagnostics_need_numpy_alone():
     subprocess.run([sys.executable, "-c", ALONE], check=True)

@@ -1,4 +1,4 @@
-"""Jacobians over many steps, their bound, and the terms of the gradient of W."""
+"""Products of Jacobians, their bound, and the contributions to the gradient of W."""
 
 import numpy as np
 import pytest
@@ -61,14 +61,14 @@ def test_products_are_those_of_central_differences_on_the_reference(cell):
             moved.append([(a - b) / (2 * EPSILON) for a, b in zip(above, below, strict=True)])
         for t in range(k, T + 1):
             expected = np.array([column[t - k] for column in moved]).T
-            assert_gradient(found.between(t, k), expected, f"ds_{t}/ds_{k}")
-        assert found.norms[k] == pytest.approx(np.linalg.norm(found.between(T, k), 2), rel=1e-12)
+            assert_gradient(found.product(t, k), expected, f"ds_{t}/ds_{k}")
+        assert found.norms[k] == pytest.approx(np.linalg.norm(found.product(T, k), 2), rel=1e-12)
 
 
 @every_cell
 @pytest.mark.parametrize(("level", "reverse"), [(0, True), (1, False), (1, True)])
-def test_any_level_and_direction_of_a_stack(cell, level, reverse):
-    """The steps' gradients of the stack are the last one's, taken back by the Jacobians."""
+def test_products_of_a_stack_propagate_its_gradients(cell, level, reverse):
+    """From the last state of any layer and direction to the initial one."""
     _, p, layer = problem(cell, np.float64, num_layers=2, bidirectional=True, merge="sum")
     found = diagnostics.jacobian_products(
         layer, p.x[0], state=p.state, level=level, reverse=reverse
@@ -84,13 +84,13 @@ def test_any_level_and_direction_of_a_stack(cell, level, reverse):
         else (d.state[place, 0])
     )
     d_last = np.concatenate([part[place, 0] for part in d_state])
-    np.testing.assert_allclose(d_last @ found.between(T, 0), d_initial, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(d_last @ found.product(T, 0), d_initial, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("scale", "kind"), KINDS.items())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_verdicts_on_scaled_rotations(scale, kind, dtype):
-    """Every step multiplies by `scale`, whatever comes in; 3000 steps leave float64, not logs."""
+    """Every step multiplies by `scale`; 3000 steps exceed float64, but not its logarithm."""
     angle = 0.3
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     layer = bptt.RNN(1, 2, activation="identity", dtype=dtype, seed=0)
@@ -153,13 +153,13 @@ def test_contributions_add_up_to_the_gradient_of_plain_bptt(cell, from_zero):
     run = layer.forward(p.x, state=state)
     plain = run.backward(losses(p)(run.output).gradient)["weight_hh_l0"]
     np.testing.assert_allclose(found.total, plain, rtol=0, atol=1e-13)
-    terms = [found.of(t, k) for t in range(T) for k in range(t + 1)]
+    terms = [found.term(t, k) for t in range(T) for k in range(t + 1)]
     np.testing.assert_allclose(np.sum(terms, axis=0), plain, rtol=0, atol=1e-13)
 
 
 @every_cell
 def test_each_contribution_is_its_term_of_the_sum(cell):
-    """dL_t/ds_k through the Jacobians of the whole; W's part at step k by central differences."""
+    """dL_t/ds_k by the Jacobians; the immediate derivative by central differences."""
     case, p, layer = problem(cell)
     found = diagnostics.contributions(layer, p.x[0], losses(p))
     jacobians = diagnostics.jacobian_products(layer, p.x[0])
@@ -169,7 +169,7 @@ def test_each_contribution_is_its_term_of_the_sum(cell):
     name = "weight_hh_l0"
     for t, k in [(0, 0), (3, 0), (5, 2), (T - 1, T - 1), (T - 1, 1)]:
         d_t = np.concatenate([d_output[t], np.zeros(len(s_0) - H)])
-        d_k = d_t @ jacobians.between(t + 1, k + 1)
+        d_k = d_t @ jacobians.product(t + 1, k + 1)
         assert found.states[t, k] == pytest.approx(np.linalg.norm(d_k), rel=1e-10)
         W = p.parameters[name]
         expected = np.empty_like(W)
@@ -188,11 +188,11 @@ def test_each_contribution_is_its_term_of_the_sum(cell):
                 )
                 sides.append(d_k @ flat(after.state))
             expected[index] = (sides[0] - sides[1]) / (2 * EPSILON)
-        assert_gradient(found.of(t, k), expected, f"({t}, {k})")
-        assert found.weights[t, k] == pytest.approx(np.linalg.norm(found.of(t, k)), rel=1e-10)
+        assert_gradient(found.term(t, k), expected, f"({t}, {k})")
+        assert found.weights[t, k] == pytest.approx(np.linalg.norm(found.term(t, k)), rel=1e-10)
 
 
-def test_nothing_teaches_what_comes_later():
+def test_losses_contribute_through_earlier_states_only():
     _, p, layer = problem("lstm")
     before = np.tril(np.ones((T, T), bool))
     found = diagnostics.contributions(layer, p.x[0], losses(p), state=p.state)
@@ -203,8 +203,8 @@ def test_nothing_teaches_what_comes_later():
     np.testing.assert_array_equal(found.weights[:, 1:] > 0, before[:, 1:])
 
 
-def test_float32_layers_are_looked_at_in_float64():
-    """0.5 to the power of 200 is far below the least number of float32."""
+def test_float32_layers_are_analyzed_in_float64():
+    """0.5 to the power of 200 is below the range of float32."""
     layer = bptt.RNN(1, 1, activation="identity", seed=0)
     layer["weight_hh_l0"] = np.full((1, 1), 0.5, np.float32)
     x = np.zeros((200, 1), np.float32)
@@ -224,7 +224,7 @@ def test_float32_layers_are_looked_at_in_float64():
 # ---- wrong arguments -----------------------------------------------------------------------------
 
 
-def test_wrong_arguments():
+def test_errors_of_wrong_arguments():
     rnn = bptt.RNN(3, 4, seed=0)
     x = np.zeros((5, 3), np.float32)
     wrong = [
@@ -249,7 +249,7 @@ def test_wrong_arguments():
     found = diagnostics.jacobian_products(rnn, x)
     for t, k in ((6, 0), (2, 3)):
         with pytest.raises(ValueError, match=f"0 <= k <= t <= T = 5 must hold, got k = {k}"):
-            found.between(t, k)
+            found.product(t, k)
     with pytest.raises(ValueError, match="contributions needs a layer with num_layers=1"):
         diagnostics.contributions(bptt.RNN(3, 4, num_layers=2), x, lambda y: (0.0, y))
     with pytest.raises(TypeError, match="loss_of must return a pair"):

@@ -1,4 +1,4 @@
-"""The pictures of diagnostics: they show the data, and no text is cut off or hides another."""
+"""Plots of the diagnostics: they show the data, and no text is cut off or overlaps another."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_texts_neither_overlap_nor_are_cut_off(name, size):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_axes_say_what_they_show(name):
+def test_axes_and_color_bars_have_labels(name):
     _, given = plt.subplots()
     ax = PICTURES[name](given)
     assert ax is given
@@ -165,13 +165,13 @@ def test_maps_are_the_data():
     assert found.plot().get_title() == "Forget gate"
     assert trace(cell=bptt.GRU).plot().get_title() == "Update gate"
     bar = trace().plot(gate="cell").figure.axes[1]
-    assert bar.get_ylabel() == "value"
+    assert bar.get_ylabel() == "activation"
     assert bar.get_ylim()[0] == -bar.get_ylim()[1]
     (image,) = plots.plot_flow_history(recorded()).images
     assert image.get_array().shape == (12, 40)
 
 
-def test_tokens_are_shown_where_there_is_room():
+def test_tokens_label_the_steps_where_there_is_room():
     with plt.rc_context({"figure.figsize": (3.4, 2.6)}):
         short, long = trace(TEXT).plot(), trace(10 * TEXT).plot()
     shown = [label.get_text() for label in short.get_xticklabels()]
@@ -182,8 +182,8 @@ def test_tokens_are_shown_where_there_is_room():
     assert long.get_xlabel() == "step $t$"
 
 
-def test_nothing_left_is_drawn_too():
-    """Zeros have no logarithm; neither a warning nor an error comes of it."""
+def test_gradients_of_zero_are_drawn_without_a_warning():
+    """Zero has no logarithm."""
     layer = bptt.RNN(3, 4, dtype=np.float64, seed=0)
     layer["weight_hh_l0"] = np.zeros((4, 4))
     x = sequence(10)
@@ -195,12 +195,12 @@ def test_nothing_left_is_drawn_too():
         found.plot().figure.draw_without_rendering()
 
 
-def test_errors():
+def test_error_messages():
     with pytest.raises(ValueError, match=r"gate must be one of input, forget, .* got 'update'"):
         plots.plot_gates(trace(), gate="update")
     with pytest.raises(ValueError, match=r"layer must be in \[0, 1\), got 1"):
         plots.plot_flow_history(recorded(), layer=1)
-    with pytest.raises(ValueError, match="at least one recorded epoch, got none"):
+    with pytest.raises(ValueError, match="flows must have at least one epoch, got none"):
         plots.plot_flow_history([])
     with pytest.raises(ValueError, match="what must be one of 'weights', 'states', got 'gates'"):
         plots.plot_contributions(contributions(), what="gates")
@@ -210,12 +210,12 @@ def test_errors():
         plots.plot_history(History())
 
 
-def test_without_matplotlib(monkeypatch):
+def test_an_error_says_how_to_install_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'bptt\[plot\]'"):
         flow().plot()
 
 
-def test_matplotlib_is_imported_when_something_is_drawn():
+def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, bptt.diagnostics.plots; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,17 +1,19 @@
-"""See what a recurrent network does: gradients over time, Jacobians, gates, saliency.
+"""Diagnostics of recurrent networks: gradient flow, Jacobians, gates and saliency.
 
-=======================  ==================================================================
-`gradient_flow`          ‖∂L/∂h_t‖ at every step and layer; `estimator_flow`, `GradientFlowRecorder`
-`jacobian_products`      ∂s_t/∂s_k, its norm and the bound (γλ)^(t−k)
-`contributions`          how much the loss at step t teaches the state at step k
-`gate_trace`             gates and cells over a sequence, and which tokens open them
-`saliency`               ‖∂y/∂x_t‖: which steps an answer hangs on
-`plots`                  pictures of all these, and of a training's history
-=======================  ==================================================================
+==========================  ======================================================================
+`gradient_flow`             norm of ∂L/∂h_t at every step and layer of a network
+`estimator_flow`            the same for the loss of a fitted estimator
+`GradientFlowRecorder`      callback that records the gradient flow after every epoch
+`jacobian_products`         ∂s_t/∂s_k, its norm and the bound (γλ)^(t−k)
+`contributions`             terms (t, k) of the gradient of the recurrent weights
+`gate_trace`                gate activations and cell states at every step of a sequence
+`saliency`                  ∂y/∂x_t, the sensitivity of an output to the input of every step
+`plots`                     plots of all of these, and of the training history
+==========================  ======================================================================
 
-All of it is about the network as it is in use, without dropout, and computed in float64, whatever
-the network's dtype: products of many steps leave the range of float32. Results are plain arrays,
-which need NumPy alone; their method `plot` needs matplotlib (``pip install 'bptt[plot]'``).
+All quantities are those of the network in inference mode, without dropout, and are computed in
+float64 whatever the dtype of the network: products over many steps leave the range of float32.
+Results are plain NumPy arrays; their method `plot` needs matplotlib (``pip install 'bptt[plot]'``).
 """
 
 from bptt.diagnostics import plots

@@ -1,7 +1,7 @@
-"""Copies in float64 and without dropout: what diagnostics look at.
+"""Float64 copies of modules, without dropout.
 
-The product of a hundred steps soon leaves the range of float32. A copy also leaves the generators
-of the original alone, so that looking does not change what training does next.
+The product of a hundred Jacobians leaves the range of float32. A copy also keeps the random
+generators of the original untouched, so that diagnostics during training do not change it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from bptt.nn.recurrent import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.nn.state import LSTMState, State
 
-LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]
+LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]  # output -> loss and its gradient
 
 _Kind = TypeVar("_Kind", bound=Module)
 
 
-def twin(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind:
-    """Return a copy of a module in float64; of recurrent layers, without dropout.
+def float64_copy(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind:
+    """Return a float64 copy of a module; a recurrent layer loses its dropout.
 
     Parameters
     ----------
     module : Module
     suffix : str
-        Of the names of those parameters that the copy calls "..._l0".
+        Suffix of the parameters in `module` that become ``..._l0`` in the copy.
     **changed
-        Arguments of its constructor that are not those of `module`.
+        Constructor arguments that differ from those of `module`.
     """
     if isinstance(module, Recurrent):
         changed = {"dropout": 0.0, **changed}
@@ -46,21 +46,21 @@ def twin(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind:
     return copy
 
 
-def chain_twin(model: Sequential) -> Sequential:
-    """Return a copy of a chain in float64, without dropout."""
-    modules = [twin(module) for module in model.modules if not isinstance(module, Dropout)]
+def float64_chain(model: Sequential) -> Sequential:
+    """Return a float64 copy of a chain, without dropout."""
+    modules = [float64_copy(module) for module in model.modules if not isinstance(module, Dropout)]
     return Sequential(*modules, pool=model.pool, skip_input=model.skip_input)
 
 
 def decoder_chain(decoder: Decoder) -> Sequential:
-    """Return a decoder without attention as a chain."""
+    """Return the modules of a decoder without attention as a chain."""
     return Sequential(*decoder.modules.values())
 
 
-def in_float64(x: Any) -> Any:
-    """Return numbers in float64, and anything else, such as token ids, as it is."""
+def as_float64(x: Any) -> Any:
+    """Return float arrays and states in float64; everything else, such as token ids, unchanged."""
     if isinstance(x, (tuple, list)):
-        return LSTMState(*map(in_float64, x)) if len(x) == 2 else x
+        return LSTMState(*map(as_float64, x)) if len(x) == 2 else x
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
@@ -72,31 +72,31 @@ def check_recurrent(name: str, layer: Any) -> Recurrent[Any]:
     return result
 
 
-def gradient_of(loss_of: LossFunction, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
-    """Return the gradient of a loss in float64; the loss sees the output in `dtype`."""
+def loss_gradient(loss_of: LossFunction, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    """Return the gradient of a loss in float64; the loss gets the output in `dtype`."""
     if not callable(loss_of):
         raise TypeError(f"loss_of must be a function, got {type(loss_of).__name__}")
     result: Any = loss_of(output.astype(dtype))
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
-        raise TypeError(f"loss_of must return a pair, the loss and its gradient, got {kind}")
-    name = "the gradient that loss_of returns"
+        raise TypeError(f"loss_of must return a pair (loss, gradient), got {kind}")
+    name = "the gradient returned by loss_of"
     gradient = checks.array(name, result[1], dtype)
     checks.same_shape(name, gradient, "the output", output.shape)
     return gradient.astype(np.float64)
 
 
-def norm(values: FloatArray, axis: int) -> FloatArray:
-    """Return the Euclidean norm along an axis; no square leaves the range of float64."""
+def safe_norm(values: FloatArray, axis: int) -> FloatArray:
+    """Return the Euclidean norm along an axis, scaled so that no square overflows or underflows."""
     largest = np.abs(values).max(axis=axis, keepdims=True, initial=0.0)
     scale = np.where(largest > 0.0, largest, 1.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite ones become NaN
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity becomes NaN
         result: FloatArray = np.sqrt(np.square(values / scale).sum(axis=axis))
         return result * scale.squeeze(axis)
 
 
-def states_of(state: State, layers: slice) -> State:
-    """Return the states of some layers of a stack; None stays None."""
+def select_layers(state: State, layers: slice) -> State:
+    """Return the states of some layers of a stack, or None for None."""
     if state is None:
         return None
     if isinstance(state, (tuple, list)):

@@ -1,4 +1,4 @@
-"""The (t, k) map: how much the loss at step t teaches the state at step k."""
+"""Temporal contributions: terms (t, k) of the gradient of the recurrent weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._float64 import LossFunction, check_recurrent, gradient_of
-from bptt.diagnostics._single_steps import Walk
+from bptt.diagnostics._float64 import LossFunction, check_recurrent, loss_gradient
+from bptt.diagnostics._trajectory import Trajectory
 from bptt.diagnostics.jacobians import step_jacobians
 from bptt.nn.recurrent import Recurrent
 from bptt.nn.run import Run
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """The terms of dL/dW = Σ_t Σ_k ∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W.
+    """Terms of dL/dW = Σ_t Σ_k ∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W.
 
-    t and k count steps from 0, as the rows of the output do; the state of an LSTM is (h, c), as
-    independent parts. ∂⁺ is the immediate derivative: W moves in step k only.
+    t and k count steps from 0, like the rows of the output. The state of an LSTM is (h, c), treated
+    as independent variables. ∂⁺ is the immediate derivative: W varies at step k only.
     """
 
     states: FloatArray
@@ -35,18 +35,27 @@ class Contributions:
     weights: FloatArray
     """(T, T): ``weights[t, k]`` is the Frobenius norm of the term (t, k); 0 for k > t."""
     total: FloatArray
-    """(G*H, H): the sum of all terms, which is the gradient of ``weight_hh``."""
-    _walk: Walk = field(repr=False)
+    """(G*H, H): sum of all terms, the gradient of ``weight_hh``."""
+    _trajectory: Trajectory = field(repr=False)
     _jacobians: FloatArray = field(repr=False)  # (T, S, S)
     _d_states: FloatArray = field(repr=False)  # (T, S): ∂L_t/∂s_t
 
-    def of(self, t: int, k: int) -> FloatArray:
-        """Return the term (t, k), a matrix of the shape of ``weight_hh``, for 0 <= k <= t < T.
+    def term(self, t: int, k: int) -> FloatArray:
+        """Return one term of the gradient.
+
+        Parameters
+        ----------
+        t, k : int
+            Step of the loss and step of the state, 0 <= k <= t < T.
+
+        Returns
+        -------
+        array (G*H, H)
 
         Raises
         ------
-        ValueError
-            If k and t are not so.
+        TypeError, ValueError
+            If an index is not an integer or out of range.
         """
         count = len(self.states)
         if not checks.integer("k", k, 0) <= checks.integer("t", t, 0) < count:
@@ -54,8 +63,8 @@ class Contributions:
         gradient = self._d_states[t]
         for step in self._jacobians[k + 1 : t + 1][::-1]:
             gradient = gradient @ step
-        run = self._walk.forward(np.array([k]))
-        return _immediate(self._walk, run, gradient)
+        run = self._trajectory.forward(np.array([k]))
+        return _immediate_term(self._trajectory, run, gradient)
 
     def plot(self, ax: Axes | None = None, *, what: str = "weights") -> Axes:
         """Plot with `bptt.diagnostics.plots.plot_contributions`, whose parameters these are.
@@ -83,21 +92,22 @@ class Contributions:
 def contributions(
     layer: Recurrent[Any], x: NDArray[np.generic], loss_of: LossFunction, *, state: State = None
 ) -> Contributions:
-    """Return how much every step's loss learns from every step before.
+    """Return the contribution of every pair of loss step and earlier state to the gradient of W.
 
-    Takes T²/2 calls of backward for one step each: some seconds for T = 200.
+    R. Pascanu, T. Mikolov and Y. Bengio (2013), On the difficulty of training recurrent neural
+    networks: "temporal contributions". Runs T²/2 backward passes of one step: seconds for T = 200.
 
     Parameters
     ----------
     layer : RNN, LSTM or GRU
-        With one layer and one direction.
+        A single unidirectional layer.
     x : float array (T, input_size), or integer array (T,)
         One sequence.
     loss_of : function
-        From the output (1, T, H), in the layer's dtype, to the loss and its gradient: what the
-        losses of this package return. Row t of the gradient is that of L_t.
+        Maps the output (1, T, H), in the layer's dtype, to a pair (loss, gradient), as the losses
+        of this package do. Row t of the gradient belongs to L_t.
     state : array, or LSTMState, (1, 1, H), optional
-        Initial state. Zero by default: then W does nothing at step 0, and learns nothing there.
+        Initial state. Zero by default; the immediate derivative at step 0 is then zero.
 
     Returns
     -------
@@ -106,7 +116,7 @@ def contributions(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type, shape or range.
 
     Examples
     --------
@@ -120,28 +130,28 @@ def contributions(
     if layer.num_layers > 1 or layer.bidirectional:
         rule = "num_layers=1 and bidirectional=False"
         raise ValueError(f"contributions needs a layer with {rule}, got {layer}")
-    walk = Walk.of(layer, x, state)
-    count, size = len(walk), walk.states.shape[1]
+    trajectory = Trajectory.of(layer, x, state)
+    count, size = len(trajectory), trajectory.states.shape[1]
     d_states = np.zeros((count, size))
-    output = walk.states[np.newaxis, 1:, : layer.hidden_size]
-    d_states[:, : layer.hidden_size] = gradient_of(loss_of, output, layer.dtype)[0]
-    jacobians = step_jacobians(walk)
+    output = trajectory.states[np.newaxis, 1:, : layer.hidden_size]
+    d_states[:, : layer.hidden_size] = loss_gradient(loss_of, output, layer.dtype)[0]
+    jacobians = step_jacobians(trajectory)
     states, weights = np.zeros((count, count)), np.zeros((count, count))
-    total = np.zeros(walk.layer["weight_hh_l0"].shape)
+    total = np.zeros(trajectory.layer["weight_hh_l0"].shape)
     d = np.zeros((0, size))  # row i: ∂L_t/∂s_k with t = k + i
     for k in range(count - 1, -1, -1):
         d = d @ jacobians[k + 1] if len(d) else d
         d = np.concatenate([d_states[k : k + 1], d])
         states[k:, k] = np.linalg.norm(d, axis=1)
-        run = walk.forward(np.array([k]))
+        run = trajectory.forward(np.array([k]))
         for t in range(k, count):
-            term = _immediate(walk, run, d[t - k])
+            term = _immediate_term(trajectory, run, d[t - k])
             weights[t, k] = np.linalg.norm(term)
             total += term
-    return Contributions(states, weights, total, walk, jacobians, d_states)
+    return Contributions(states, weights, total, trajectory, jacobians, d_states)
 
 
-def _immediate(walk: Walk, run: Run[Any], gradient: FloatArray) -> FloatArray:
-    """Return gradient · ∂⁺s_k/∂W, for one step that has been run."""
-    d_state = walk.split(gradient[np.newaxis])
+def _immediate_term(trajectory: Trajectory, run: Run[Any], gradient: FloatArray) -> FloatArray:
+    """Return gradient · ∂⁺s_k/∂W from the forward pass of step k."""
+    d_state = trajectory.split_states(gradient[np.newaxis])
     return run.backward(d_state=d_state, input=False, retain=True)["weight_hh_l0"]

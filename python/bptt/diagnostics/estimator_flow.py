@@ -11,8 +11,8 @@ import numpy as np
 
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._float64 import decoder_chain, gradient_of, in_float64, twin
-from bptt.diagnostics.flow import GradientFlow, Part, flow_of, gradient_flow
+from bptt.diagnostics._float64 import as_float64, decoder_chain, float64_copy, loss_gradient
+from bptt.diagnostics.flow import GradientFlow, NetworkPart, compute_flow, gradient_flow
 from bptt.losses import Loss
 from bptt.nn.dropout import Dropout
 from bptt.nn.module import Gradients
@@ -37,11 +37,11 @@ def estimator_flow(
     Parameters
     ----------
     estimator : SequenceEstimator
-        Fitted. A `LanguageModel` that learns from windows shows the first k2 steps. Encoder and
-        decoder of an `EncoderDecoder` are shown with the right tokens before (teacher forcing), the
-        encoder with what comes back through the decoder.
+        Fitted. The flow of a `LanguageModel` with truncated BPTT is that of the first k2 steps. The
+        decoder of an `EncoderDecoder` is run with teacher forcing, and the flow through its encoder
+        includes the gradient from the decoder.
     X, y, lengths
-        Some sequences, as for `fit`; all of them make one batch.
+        A few sequences, as for `fit`; together they are one batch.
 
     Returns
     -------
@@ -50,26 +50,26 @@ def estimator_flow(
     Raises
     ------
     TypeError, ValueError
-        If it is no estimator, or the data are not such as it has learned from.
+        If `estimator` is none of this package, or the data do not match those of `fit`.
     sklearn.exceptions.NotFittedError
-        If it has not been fitted.
+        If the estimator has not been fitted.
     """
     from sklearn.utils.validation import check_is_fitted
 
     from bptt.estimators._base import SequenceEstimator
 
     if not isinstance(estimator, SequenceEstimator):
-        rule = "estimator must be one of this package"
+        rule = "estimator must be an estimator of bptt"
         raise TypeError(f"{rule}, got {type(estimator).__name__}")
     check_is_fitted(estimator)
     estimator._check_target(y)
     data = estimator._data(X, y, lengths)
     task: Any = estimator._task()
     batch = data.batch(np.arange(len(data.lengths)))
-    if isinstance(batch, WindowBatch):  # the windows of long texts: the first k2 steps of each
+    if isinstance(batch, WindowBatch):  # truncated BPTT: the first k2 steps of each text
         task, batch = task.decoder_task, batch.sequences.window(slice(0, task.k2))
     if isinstance(task, SequenceToSequenceTask):
-        return _flow_of_encoder_decoder(task, batch)
+        return _encoder_decoder_flow(task, batch)
     if isinstance(task, DecoderTask):
         loss_of: Callable[[FloatArray], Loss] = partial(task.loss, batch=batch)
         state = task.initial_state(batch.condition)
@@ -85,23 +85,23 @@ def estimator_flow(
 
 @dataclass(eq=False)
 class GradientFlowRecorder:
-    """A callback that records the gradient flow after every epoch of `fit`.
+    """Callback that records the gradient flow after every epoch of `fit`.
 
     Parameters
     ----------
     X, y, lengths
-        Some sequences to look at, as for `fit`.
+        A few sequences on which the flow is computed, as for `fit`.
 
     Attributes
     ----------
     flows : list of GradientFlow
-        One an epoch.
+        One per epoch.
 
     Examples
     --------
-    >>> record = GradientFlowRecorder(X[:32], y[:32])
-    >>> model.set_params(callbacks=[record]).fit(X, y)
-    >>> print(record.flows[-1].verdict)
+    >>> recorder = GradientFlowRecorder(X[:32], y[:32])
+    >>> model.set_params(callbacks=[recorder]).fit(X, y)
+    >>> print(recorder.flows[-1].verdict)
     """
 
     X: Any = field(repr=False)
@@ -110,11 +110,11 @@ class GradientFlowRecorder:
     flows: list[GradientFlow] = field(default_factory=list, repr=False)
 
     def on_train_begin(self, training: Training) -> None:
-        """Begin anew."""
+        """Discard the flows of an earlier training."""
         self.flows = []
 
     def on_epoch_end(self, training: Training) -> None:
-        """Look at the estimator as it is now."""
+        """Record the gradient flow of the current parameters."""
         estimator = next((c.estimator for c in training.callbacks if hasattr(c, "estimator")), None)
         if estimator is None:
             raise TypeError("GradientFlowRecorder must be a callback of an estimator's fit")
@@ -149,27 +149,33 @@ def _loss(task: Any, batch: Any, output: FloatArray) -> Loss:
     return loss
 
 
-def _flow_of_encoder_decoder(task: SequenceToSequenceTask, batch: PairBatch) -> GradientFlow:
-    """Return the flow through decoder and encoder."""
+def _encoder_decoder_flow(task: SequenceToSequenceTask, batch: PairBatch) -> GradientFlow:
+    """Return the flow through decoder and encoder, with teacher forcing."""
     modules = task.network.modules
     network = EncoderDecoderNetwork.of(
-        {name: twin(module) for name, module in modules.items() if not isinstance(module, Dropout)}
+        {
+            name: float64_copy(module)
+            for name, module in modules.items()
+            if not isinstance(module, Dropout)
+        }
     )
     targets = batch.targets
 
     def forward() -> EncoderDecoderRun:
-        x = in_float64(batch.x)
+        x = as_float64(batch.x)
         return network.forward(x, batch.lengths, targets.tokens, targets.lengths)
 
     def gradients_of(d: FloatArray) -> list[Gradients]:
         return forward().backward(d, steps=True)
 
     dtype = task.network.decoder.output.dtype
-    d_output = gradient_of(partial(task.decoder_task.loss, batch=targets), forward().output, dtype)
+    d_output = loss_gradient(
+        partial(task.decoder_task.loss, batch=targets), forward().output, dtype
+    )
     lengths = {"encoder": batch.lengths, "bridge": None, "decoder": targets.lengths}
     names = [name.partition("-")[0] for name in network.modules]
     parts = [
-        Part(f"{name} ", i, module, lengths[name])
+        NetworkPart(f"{name} ", i, module, lengths[name])
         for i, (name, module) in enumerate(zip(names, network.modules.values(), strict=True))
     ]
-    return flow_of(parts, gradients_of, d_output, targets.lengths)
+    return compute_flow(parts, gradients_of, d_output, targets.lengths)

@@ -1,4 +1,4 @@
-"""Gradient flow: how much of the loss's gradient reaches every step of every layer."""
+"""Gradient flow: norm of the loss gradient at every step of every recurrent layer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bptt._core.lengths import Lengths, lengths_of, padding_of
 from bptt.diagnostics import plots
 from bptt.diagnostics._float64 import (
     LossFunction,
-    chain_twin,
-    gradient_of,
-    in_float64,
-    norm,
-    twin,
+    as_float64,
+    float64_chain,
+    float64_copy,
+    loss_gradient,
+    safe_norm,
 )
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.module import Gradients, Module
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The gradient that reaches every step; all tuples have an item a layer and direction."""
+    """Gradient at every step. All tuples have one item per layer and direction."""
 
     names: tuple[str, ...]
-    """From the input up: "layer 0", "layer 0, reverse", "layer 1"."""
+    """From input to output: "layer 0", "layer 0, reverse", "layer 1"."""
     norms: tuple[FloatArray, ...]
     """(T,) each: ‖∂L/∂h_t‖ over all sequences and units."""
-    left: tuple[FloatArray, ...]
-    """(n+1,) each: what is left of the gradient of every sequence's last loss 0, 1, .., n steps
-    before it enters the layer. Of a reverse direction: of the first loss, so many steps behind."""
+    remaining: tuple[FloatArray, ...]
+    """(n+1,) each: relative norm of the gradient of every sequence's last loss after 0, 1, .., n
+    steps back through the layer. A reverse direction: first loss, steps forward."""
     verdicts: tuple[Verdict, ...]
-    """On what is left."""
+    """Verdicts on `remaining`."""
 
     @property
     def verdict(self) -> Verdict:
-        """The worst: that of the layer in which the gradient changes most."""
+        """Verdict on the layer in which the gradient changes most."""
         return max(self.verdicts, key=lambda verdict: verdict.severity)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -77,23 +77,23 @@ def gradient_flow(
     lengths: Lengths | None = None,
     state: State = None,
 ) -> GradientFlow:
-    """Return how much of a loss's gradient reaches every step.
+    """Return the norm of the gradient of a loss at every step of every recurrent layer.
 
-    ∂L/∂h_t comes along all paths. If every step has a loss, every step has a gradient, however
-    little of it has come from later ones; so the verdict is on the last loss of every sequence
-    alone: how much of its gradient is left, step by step back.
+    ∂L/∂h_t sums over all paths: where every step has a loss, every step has a gradient, even if
+    nothing is propagated from later steps. The verdict is therefore on the gradient of the last
+    loss of every sequence alone, as it is propagated step by step back through time.
 
     Parameters
     ----------
     model : RNN, LSTM, GRU or Sequential
     x : array
-        A batch, as the model takes it.
+        A batch in the form that the model takes.
     loss_of : function
-        From the output, in the model's dtype, to the loss and its gradient: what the losses of
-        this package return.
+        Maps the output, in the model's dtype, to a pair (loss, gradient), as the losses of this
+        package do.
     lengths : integer array (B,), optional
-        Number of steps of each sequence. All T by default.
-    state : as the model takes it, optional
+        Length of each sequence. T by default.
+    state : array, LSTMState, or for a Sequential a tuple of states, optional
         Initial state. Zero by default.
 
     Returns
@@ -103,7 +103,7 @@ def gradient_flow(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or does not fit.
+        If an argument has the wrong type or shape.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def gradient_flow(
     >>> print(flow.verdict)
     """
     if isinstance(model, Recurrent):
-        chain = Sequential(twin(model, time_major=False))
+        chain = Sequential(float64_copy(model, time_major=False))
         time_major, dtype, states = model.time_major, model.dtype, (state,)
     elif not isinstance(model, Sequential):
         kind = type(model).__name__
@@ -119,38 +119,40 @@ def gradient_flow(
     elif not model._layers:
         raise ValueError(f"model must have a recurrent layer, got {model}")
     else:
-        chain = chain_twin(model)
+        chain = float64_chain(model)
         time_major, dtype, states = False, model.modules[0].dtype, state
-    initial = [in_float64(part) for part in as_states("state", states, len(chain._layers))]
+    initial = [as_float64(part) for part in as_states("state", states, len(chain._layers))]
     if time_major and np.ndim(x) > 1:
         x = np.swapaxes(x, 0, 1)
-    run = chain.forward(in_float64(x), lengths=lengths, state=initial)
-    d_output = _swapped(gradient_of(loss_of, _swapped(run.output, time_major), dtype), time_major)
+    run = chain.forward(as_float64(x), lengths=lengths, state=initial)
+    d_output = _swap_axes(
+        loss_gradient(loss_of, _swap_axes(run.output, time_major), dtype), time_major
+    )
 
     def gradients_of(d: FloatArray) -> list[Gradients]:
         return run.backward(d, steps=True, input=False, retain=True).modules
 
-    parts = [Part("", i, module, lengths) for i, module in enumerate(chain.modules)]
-    return flow_of(parts, gradients_of, d_output, lengths)
+    parts = [NetworkPart("", i, module, lengths) for i, module in enumerate(chain.modules)]
+    return compute_flow(parts, gradients_of, d_output, lengths)
 
 
-# ---- from gradients to flow ----------------------------------------------------------------------
+# ---- computation of the flow ---------------------------------------------------------------------
 
 
-class Part(NamedTuple):
+class NetworkPart(NamedTuple):
     """A module of a network."""
 
     prefix: str
-    """What its name begins with."""
-    place: int
-    """Of its gradients among all."""
+    """Prefix of the names of its layers."""
+    position: int
+    """Index of its gradients among those of the network."""
     module: Module
     lengths: Lengths | None
-    """Of the sequences that it reads."""
+    """Lengths of its input sequences."""
 
 
-def flow_of(
-    parts: Sequence[Part],
+def compute_flow(
+    parts: Sequence[NetworkPart],
     gradients_of: Callable[[FloatArray], Sequence[Gradients]],
     d_output: FloatArray,
     lengths: Lengths | None,
@@ -159,52 +161,54 @@ def flow_of(
 
     Parameters
     ----------
-    parts : sequence of Part
-        From the input up.
+    parts : sequence of NetworkPart
+        In the order from input to output.
     gradients_of : function
-        From a gradient of the output to those of all modules, with those of their steps.
+        Maps the gradient of the output to the gradients of all modules, with those of their steps.
     d_output : array (B, T, K), or (B, K)
         Gradient of the loss with respect to the output.
     lengths : integer array (B,), optional
-        Of the output.
+        Lengths of the output sequences.
     """
     recurrent = [part for part in parts if isinstance(part.module, Recurrent)]
     whole = last = first = gradients_of(d_output)
     if d_output.ndim == 3:
-        last = gradients_of(_one_loss(d_output, lengths, -1))
+        last = gradients_of(_single_loss(d_output, lengths, -1))
         if any(part.module.bidirectional for part in recurrent):  # type: ignore[attr-defined]
-            first = gradients_of(_one_loss(d_output, lengths, 0))
+            first = gradients_of(_single_loss(d_output, lengths, 0))
     names: list[str] = []
     norms: list[FloatArray] = []
     logs: list[FloatArray] = []
     below: dict[str, int] = {}
-    for prefix, place, module, steps in recurrent:
+    for prefix, position, module, steps in recurrent:
         layer: Any = module
         for i in range(layer.num_layers * (1 + layer.bidirectional)):
             level, reverse = divmod(i, 1 + layer.bidirectional)
             number = below.get(prefix, 0) + level
             names.append(f"{prefix}layer {number}" + (", reverse" if reverse else ""))
-            norms.append(norm(_sizes(whole[place], i), axis=0))
-            sizes = _sizes((first if reverse else last)[place], i)
-            logs.append(_logs_left(sizes, steps, bool(reverse)))
+            norms.append(safe_norm(_hidden_norms(whole[position], i), axis=0))
+            sizes = _hidden_norms((first if reverse else last)[position], i)
+            logs.append(_log_remaining(sizes, steps, bool(reverse)))
         below[prefix] = below.get(prefix, 0) + layer.num_layers
     with np.errstate(over="ignore"):
-        left = tuple(map(np.exp, logs))
-    return GradientFlow(tuple(names), tuple(norms), left, tuple(map(Verdict.of, logs)))
+        remaining = tuple(map(np.exp, logs))
+    return GradientFlow(
+        tuple(names), tuple(norms), remaining, tuple(map(Verdict.from_log_factors, logs))
+    )
 
 
-def _swapped(values: FloatArray, time_major: bool) -> FloatArray:
+def _swap_axes(values: FloatArray, time_major: bool) -> FloatArray:
     return np.swapaxes(values, 0, 1) if time_major else values
 
 
-def _sizes(gradients: Gradients, place: int) -> FloatArray:
+def _hidden_norms(gradients: Gradients, place: int) -> FloatArray:
     """Return ‖∂L/∂h_t‖ over the units of one layer and direction, (B, T)."""
     assert gradients.steps is not None
-    return norm(gradients.steps.hidden[place], axis=-1)
+    return safe_norm(gradients.steps.hidden[place], axis=-1)
 
 
-def _one_loss(d_output: FloatArray, lengths: Lengths | None, which: int) -> FloatArray:
-    """Return `d_output` with 0 everywhere but at the last (-1) or first (0) loss of a sequence."""
+def _single_loss(d_output: FloatArray, lengths: Lengths | None, which: int) -> FloatArray:
+    """Return `d_output`, zero except at the last (-1) or first (0) loss of every sequence."""
     there: NDArray[np.bool_] = np.any(d_output, axis=-1)
     if (padding := padding_of(lengths, *there.shape)) is not None:
         there &= ~padding
@@ -214,12 +218,14 @@ def _one_loss(d_output: FloatArray, lengths: Lengths | None, which: int) -> Floa
     return np.where(chosen[..., np.newaxis], d_output, 0.0)
 
 
-def _logs_left(sizes: FloatArray, lengths: Lengths | None, reverse: bool) -> FloatArray:
-    """Return the logarithm of what is left after 0, 1, .. steps back, of norms (B, T).
+def _log_remaining(sizes: FloatArray, lengths: Lengths | None, reverse: bool) -> FloatArray:
+    """Return the logarithm of the relative gradient norm after 0, 1, .. steps back.
 
-    Steps are counted from each sequence's own end (a reverse direction: from its beginning), and
-    what is left n steps before is compared with the last steps of the same sequences: those that
-    are longer than n. It begins with the last step that has a gradient in any sequence.
+    `sizes` (B, T) are the norms at every step.
+
+    Steps are counted from the end of each sequence (a reverse direction: from its beginning). The
+    norm after n steps is relative to the norm at step 0 of the same sequences, those longer than n.
+    Step 0 is the last one with a gradient in any sequence.
     """
     batch, steps = sizes.shape
     ends = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
@@ -233,5 +239,7 @@ def _logs_left(sizes: FloatArray, lengths: Lengths | None, reverse: bool) -> Flo
     begin = int(reached.argmax())
     aligned, there = aligned[:, begin:], there[:, begin:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs: FloatArray = np.log(norm(aligned, 0)) - np.log(norm(aligned[:, :1] * there, 0))
+        logs: FloatArray = np.log(safe_norm(aligned, 0)) - np.log(
+            safe_norm(aligned[:, :1] * there, 0)
+        )
     return logs

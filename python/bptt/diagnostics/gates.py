@@ -1,4 +1,4 @@
-"""Gates over time: what an LSTM or a GRU keeps, forgets and shows."""
+"""Gate activations and cell states over a sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._probe import Inside, labels_of
+from bptt.diagnostics._prepared_model import PreparedModel, step_labels
 from bptt.nn.recurrent import Recurrent
 
 if TYPE_CHECKING:
@@ -20,31 +20,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GateTrace:
-    """Gates and cells of one layer and direction at every step of a sequence."""
+    """Gates and cell states of one layer and direction at every step of a sequence."""
 
     gates: dict[str, FloatArray]
-    """Name -> (T, H). LSTM: input, forget, cell, output; GRU: reset, update, candidate."""
+    """Name -> (T, H). LSTM: input, forget, cell, output. GRU: reset, update, candidate."""
     cells: FloatArray | None
     """(T, H): c_t of an LSTM; None for a GRU."""
     tokens: tuple[Any, ...] | None
-    """What the steps are called; None if they are vectors of numbers."""
+    """Labels of the steps; None for sequences of vectors."""
 
     def by_token(self, gate: str) -> dict[Any, float]:
-        """Return token -> mean of a gate over its steps and all units, widest open first.
+        """Return the mean activation of a gate for every token.
 
         Parameters
         ----------
         gate : str
-            One of `gates`; with "forget", 1 keeps everything and 0 forgets it.
+            Name in `gates`. A "forget" gate of 1 keeps the cell state, 0 erases it.
+
+        Returns
+        -------
+        dict
+            Token -> mean over its steps and all units, in descending order.
 
         Raises
         ------
-        ValueError
-            If there is no such gate, or the steps have no names.
+        TypeError, ValueError
+            If there is no such gate, or the steps have no labels.
         """
         checks.one_of(*self.gates)("gate", gate)
         if self.tokens is None:
-            raise ValueError("by_token needs a sequence of tokens, got one of numbers")
+            raise ValueError("by_token needs a sequence of tokens, got a sequence of vectors")
         opened: dict[Any, list[float]] = {}
         for token, mean in zip(self.tokens, self.gates[gate].mean(axis=1), strict=True):
             opened.setdefault(token, []).append(float(mean))
@@ -83,20 +88,20 @@ def gate_trace(
     reverse: bool = False,
     tokens: Sequence[Any] | None = None,
 ) -> GateTrace:
-    """Return the gates of one layer at every step of a sequence.
+    """Return the gates and cell states of one layer at every step of a sequence.
 
     Parameters
     ----------
     model : LSTM, GRU, Sequential or fitted estimator
-        Of an `EncoderDecoder`, the encoder. A `LanguageModel` reads "<start>" before the sequence.
-    x : float array (T, features), or integer array (T,); or, of an estimator, one sequence
+        The encoder is traced of an `EncoderDecoder`. A `LanguageModel` reads "<start>" first.
+    x : float array (T, features), integer array (T,), or a sequence as for `fit` of an estimator
         One sequence, without a batch axis.
     layer : int
-        Which recurrent layer, from 0 at the input.
+        Index of the recurrent layer, from 0 at the input.
     reverse : bool
-        Whether to look at the direction that begins at the end; the steps stay in their order.
+        Trace the backward direction of a bidirectional layer; steps keep the order of x.
     tokens : sequence (T,), optional
-        What to call the steps.
+        Labels of the steps.
 
     Returns
     -------
@@ -105,12 +110,12 @@ def gate_trace(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or there is no such layer, or it has no gates.
+        If an argument has the wrong type or shape, or the layer does not exist or has no gates.
     """
-    inside = Inside.of(model, x)
-    names = labels_of(tokens, inside)
-    run = inside.chain.forward(inside.x)
-    module, level, found = _recurrent_run(inside, run._runs, layer)
+    prepared = PreparedModel.of(model, x)
+    names = step_labels(tokens, prepared)
+    run = prepared.chain.forward(prepared.x)
+    module, level, found = _find_layer(prepared, run._runs, layer)
     if module._cell == "rnn":
         raise ValueError(f"gate_trace needs an LSTM or a GRU, got {module}")
     gates = {name: values[0] for name, values in found.gates(level, reverse).items()}
@@ -118,12 +123,14 @@ def gate_trace(
     return GateTrace(gates, cells, names)
 
 
-def _recurrent_run(inside: Inside, runs: list[Any], layer: int) -> tuple[Recurrent[Any], int, Any]:
-    """Return module, layer of the module, and run of one layer of all in a chain."""
+def _find_layer(
+    prepared: PreparedModel, runs: list[Any], layer: int
+) -> tuple[Recurrent[Any], int, Any]:
+    """Return module, index within the module, and run of one of the recurrent layers of a chain."""
     level = checks.integer("layer", layer, 0)
     count = 0
-    for i in inside.chain._layers:
-        module: Any = inside.chain.modules[i]
+    for i in prepared.chain._layers:
+        module: Any = prepared.chain.modules[i]
         if level < module.num_layers:
             return module, level, runs[i]
         level -= module.num_layers

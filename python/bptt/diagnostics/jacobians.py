@@ -1,4 +1,4 @@
-"""Products of Jacobians: how much of a change of s_k is left in s_t."""
+"""Jacobians of the state transitions, and their products ∂s_t/∂s_k."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._single_steps import Walk, join
+from bptt.diagnostics._trajectory import Trajectory, join_states
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.recurrent import RNN, Recurrent
 from bptt.nn.state import State
@@ -19,16 +19,16 @@ from bptt.nn.state import State
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
-_ROWS = 4096  # of one call of the engine
+MAX_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
+_ROWS = 4096  # batch size of one backward pass
 
 
 @dataclass(frozen=True, eq=False)
 class JacobianProducts:
-    """The Jacobians of all steps of a sequence, and what their product does.
+    """Jacobians of all steps of a sequence, and the norms of their products.
 
-    s_0 is the initial state and s_t that after step t, t = 1..T; of an LSTM it is h and c side by
-    side, as independent parts.
+    s_0 is the initial state and s_t the state after step t, t = 1..T. The state of an LSTM is h and
+    c concatenated, treated as independent variables.
     """
 
     steps: FloatArray
@@ -36,21 +36,30 @@ class JacobianProducts:
     norms: FloatArray
     """(T+1,): ‖∂s_T/∂s_k‖₂ for k = 0..T."""
     bound: FloatArray | None
-    """(T+1,): (γλ)^(T−k), of an RNN; None for cells with gates."""
+    """(T+1,): (γλ)^(T−k) for an RNN; None for gated cells."""
     slope: float | None
-    """γ, the largest slope of φ: 1 (tanh, relu, identity) or 1/4 (sigmoid); None with gates."""
+    """γ, the largest slope of φ: 1/4 for sigmoid, otherwise 1; None for gated cells."""
     spectral_norm: float | None
-    """λ = ‖W‖₂; None with gates."""
+    """λ = ‖W‖₂; None for gated cells."""
     verdict: Verdict
-    """On ‖∂s_T/∂s_0‖₂."""
+    """Verdict on ‖∂s_T/∂s_0‖₂."""
 
-    def between(self, t: int, k: int) -> FloatArray:
-        """Return ∂s_t/∂s_k, (S, S), for 0 <= k <= t <= T.
+    def product(self, t: int, k: int) -> FloatArray:
+        """Return ∂s_t/∂s_k.
+
+        Parameters
+        ----------
+        t, k : int
+            Indices of states, 0 <= k <= t <= T.
+
+        Returns
+        -------
+        array (S, S)
 
         Raises
         ------
-        ValueError
-            If k and t are not so.
+        TypeError, ValueError
+            If an index is not an integer or out of range.
         """
         last = len(self.steps)
         if not checks.integer("k", k, 0) <= checks.integer("t", t, 0) <= last:
@@ -88,9 +97,9 @@ def jacobian_products(
     level: int = 0,
     reverse: bool = False,
 ) -> JacobianProducts:
-    """Return how every state of a sequence depends on those before, exactly.
+    """Return the exact Jacobians of every state of a sequence with respect to earlier states.
 
-    ∂s_t/∂s_k = Π ∂s_j/∂s_{j−1} over j = k+1..t. Of an RNN, each factor is diag(φ'(a_j)) W, so that
+    ∂s_t/∂s_k = Π ∂s_j/∂s_{j−1} over j = k+1..t. For an RNN, each factor is diag(φ'(a_j)) W, so that
     ‖∂s_t/∂s_k‖₂ <= (γλ)^(t−k) with γ = max φ' and λ = ‖W‖₂: R. Pascanu, T. Mikolov and Y. Bengio
     (2013), On the difficulty of training recurrent neural networks.
 
@@ -102,50 +111,54 @@ def jacobian_products(
     state : array, or LSTMState, (num_layers*directions, 1, H), optional
         Initial state. Zero by default.
     level : int
-        Which layer of a stack; it reads the output of the one below.
+        Index of the layer in the stack, from 0 at the input.
     reverse : bool
-        Whether to look at the direction that begins at the end: then s_1 is the state after the
+        Analyze the backward direction of a bidirectional layer: s_1 is then the state after the
         last step of x.
 
     Returns
     -------
     JacobianProducts
-        T·S² numbers in float64: 26 MB for an RNN with H = 128 over 200 steps.
+        It holds T·S² float64 numbers: 26 MB for an RNN with H = 128 over 200 steps.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type, shape or range.
     """
-    walk = Walk.of(layer, x, state, level, reverse)
-    steps = step_jacobians(walk)
+    trajectory = Trajectory.of(layer, x, state, level, reverse)
+    steps = step_jacobians(trajectory)
     logs = _log_norms(steps)
     bound = slope = spectral_norm = None
     if isinstance(layer, RNN):
-        slope = SLOPES[layer.activation]
-        spectral_norm = float(np.linalg.norm(walk.layer["weight_hh_l0"], 2))
+        slope = MAX_SLOPES[layer.activation]
+        spectral_norm = float(np.linalg.norm(trajectory.layer["weight_hh_l0"], 2))
     with np.errstate(over="ignore"):
         norms = np.exp(logs)
         if slope is not None and spectral_norm is not None:
-            bound = (slope * spectral_norm) ** np.arange(len(walk), -1.0, -1.0)
-    return JacobianProducts(steps, norms, bound, slope, spectral_norm, Verdict.of(logs[::-1]))
+            bound = (slope * spectral_norm) ** np.arange(len(trajectory), -1.0, -1.0)
+    return JacobianProducts(
+        steps, norms, bound, slope, spectral_norm, Verdict.from_log_factors(logs[::-1])
+    )
 
 
-def step_jacobians(walk: Walk) -> FloatArray:
-    """Return ∂s_t/∂s_{t−1} for t = 1..T, (T, S, S): row by row, the gradient of each s_t[i]."""
-    count, size = len(walk), walk.states.shape[1]
+def step_jacobians(trajectory: Trajectory) -> FloatArray:
+    """Return ∂s_t/∂s_{t−1} for t = 1..T, (T, S, S); row i is the gradient of s_t[i]."""
+    count, size = len(trajectory), trajectory.states.shape[1]
     found = np.empty((count * size, size))
     for first in range(0, len(found), _ROWS):
         rows = np.arange(first, min(first + _ROWS, len(found)))
         basis = np.zeros((len(rows), size))
         basis[np.arange(len(rows)), rows % size] = 1.0
-        run = walk.forward(rows // size)
-        found[rows] = join(run.backward(d_state=walk.split(basis), input=False).state)
+        run = trajectory.forward(rows // size)
+        found[rows] = join_states(
+            run.backward(d_state=trajectory.split_states(basis), input=False).state
+        )
     return found.reshape(count, size, size)
 
 
 def _log_norms(steps: FloatArray) -> FloatArray:
-    """Return log ‖∂s_T/∂s_k‖₂ for k = 0..T; the product is scaled, so that it stays in range."""
+    """Return log ‖∂s_T/∂s_k‖₂ for k = 0..T, from a product that is rescaled at every step."""
     logs = np.zeros(len(steps) + 1)
     product, scale = np.eye(steps.shape[1]), 0.0
     for k in range(len(steps) - 1, -1, -1):

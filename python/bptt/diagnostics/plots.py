@@ -1,10 +1,10 @@
-"""Pictures of what the diagnostics found, with matplotlib, which only this file needs.
+"""Plots of the diagnostics and of the training history, with matplotlib.
 
-Lines have the colors of M. Okabe and K. Ito (2008), Color universal design, and differ in their
-dashes too; maps have cividis, of J. Nuñez, C. Anderton and R. Renslow (2018), Optimizing colormaps
-with consideration for color vision deficiency. Text grows with the axes: the same call makes a
-slide or a picture in a narrow column. Every function draws into `ax`, or into a figure of its own,
-of the size that matplotlib is set to. Steps are numbered from 1, as in the equations.
+Every function draws into `ax`, or into a new figure of matplotlib's default size, and returns the
+axes. Steps are numbered from 1, as in the equations. Font sizes follow the width of the axes, from
+a slide to a narrow column. Lines have the colors of M. Okabe and K. Ito (2008), Color universal
+design, and different dashes; heat maps use cividis, J. Nuñez, C. Anderton and R. Renslow (2018),
+Optimizing colormaps with consideration for color vision deficiency.
 """
 
 from __future__ import annotations
@@ -36,55 +36,94 @@ if TYPE_CHECKING:
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
-_MAP = "cividis"
-_DECADES = 12  # that a map of positive numbers shows
-_SMALLEST_TEXT = 5.5  # points
+_COLORMAP = "cividis"
+_MAX_DECADES = 12  # shown by a heat map of norms
+_MIN_FONT_SIZE = 5.5  # points
 
 
 def plot_flow(flow: FlowData, ax: Axes | None = None) -> Axes:
-    """Draw the norm of the gradient that reaches every step, a line a layer and direction."""
+    """Plot the gradient norm at every step, one line per layer and direction.
+
+    Parameters
+    ----------
+    flow : GradientFlow
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
     ax = _axes(ax)
     for i, (name, norms) in enumerate(zip(flow.names, flow.norms, strict=True)):
         _line(ax, _steps(len(norms)), norms, name, i)
-    _logarithmic(ax, np.concatenate(flow.norms))
-    _describe(
+    _log_scale(ax, np.concatenate(flow.norms))
+    _label_axes(
         ax,
-        f"Gradient flow: {_short(flow.verdict)}",
+        f"Gradient flow: {_verdict_summary(flow.verdict)}",
         "step $t$",
-        r"gradient $\|\partial L/\partial h_t\|$",
+        r"gradient norm $\|\partial L/\partial h_t\|$",
     )
     return _legend(ax, len(flow.names) > 1)
 
 
 def plot_flow_history(flows: Sequence[FlowData], ax: Axes | None = None, *, layer: int = 0) -> Axes:
-    """Draw the gradient's norm at every step of every epoch as a map.
+    """Plot a heat map of the gradient norm at every step (columns) and epoch (rows).
 
     Parameters
     ----------
     flows : sequence of GradientFlow
         One per epoch: ``GradientFlowRecorder.flows``.
-    ax : Axes, optional
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
     layer : int
-        Which of the layers and directions, in the order of `GradientFlow.names`.
+        Index of the layer and direction in `GradientFlow.names`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
+    ImportError
+        If matplotlib is not installed.
     ValueError
-        If nothing has been recorded, or there is no such layer.
+        If `flows` is empty, or there is no such layer.
     """
     if not flows:
-        raise ValueError("there must be at least one recorded epoch, got none")
+        raise ValueError("flows must have at least one epoch, got none")
     names = flows[0].names
     if checks.integer("layer", layer, 0) >= len(names):
         raise ValueError(f"layer must be in [0, {len(names)}), got {layer}")
     ax = _axes(ax)
     norms = np.stack([flow.norms[layer] for flow in flows])
-    _describe(ax, f"Gradient flow while learning: {names[layer]}", "step $t$", "epoch")
-    return _map(ax, norms, r"gradient $\|\partial L/\partial h_t\|$", downwards=False)
+    _label_axes(ax, f"Gradient flow during training: {names[layer]}", "step $t$", "epoch")
+    return _norm_map(ax, norms, r"gradient norm $\|\partial L/\partial h_t\|$", downwards=False)
 
 
 def plot_jacobians(products: JacobianData, ax: Axes | None = None) -> Axes:
-    """Draw the norm of ∂s_T/∂s_k for every k, and the bound (γλ)^(T−k) where there is one."""
+    """Plot the norm of ∂s_T/∂s_k against k, and for an RNN the bound (γλ)^(T−k).
+
+    Parameters
+    ----------
+    products : JacobianProducts
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
     ax = _axes(ax)
     norms = products.norms
     _line(ax, np.arange(len(norms)), norms, r"$\|\partial s_T/\partial s_k\|_2$", 0)
@@ -93,10 +132,10 @@ def plot_jacobians(products: JacobianData, ax: Axes | None = None) -> Axes:
         bound = products.bound
         _line(ax, np.arange(len(bound)), bound, r"bound $(\gamma\lambda)^{T-k}$", 1)
         shown.append(bound)
-    _logarithmic(ax, np.stack(shown))
-    _describe(
+    _log_scale(ax, np.stack(shown))
+    _label_axes(
         ax,
-        f"Jacobian products: {_short(products.verdict)}",
+        f"Jacobian products: {_verdict_summary(products.verdict)}",
         "step $k$",
         r"spectral norm",
     )
@@ -106,46 +145,63 @@ def plot_jacobians(products: JacobianData, ax: Axes | None = None) -> Axes:
 def plot_contributions(
     contributions: ContributionData, ax: Axes | None = None, *, what: str = "weights"
 ) -> Axes:
-    """Draw the (t, k) map: what the loss at t says by way of the state at k.
+    """Plot a heat map of the contributions of losses t (rows) through states k (columns).
 
     Parameters
     ----------
     contributions : Contributions
-    ax : Axes, optional
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
     what : "weights" or "states"
-        The part of the gradient of W, ‖∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W‖, or ‖∂L_t/∂s_k‖.
+        Norm of the term of the gradient of W, ‖∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W‖, or of the
+        gradient of the state, ‖∂L_t/∂s_k‖.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
+    ImportError
+        If matplotlib is not installed.
     TypeError, ValueError
-        If `what` is something else.
+        If `what` is neither.
     """
     chosen = checks.one_of("weights", "states")("what", what)
     ax = _axes(ax)
     if chosen == "weights":
-        norms, label = contributions.weights, r"part of $\partial L/\partial W$ (norm)"
+        norms, label = contributions.weights, r"norm of the term of $\partial L/\partial W$"
     else:
         norms, label = contributions.states, r"$\|\partial L_t/\partial s_k\|$"
-    _describe(
-        ax, "What the loss at $t$ teaches the state at $k$", "state at step $k$", "loss at step $t$"
+    _label_axes(
+        ax, "Contribution of loss $t$ through state $k$", "state at step $k$", "loss at step $t$"
     )
     ax.set_aspect("equal")
-    return _map(ax, norms, label)
+    return _norm_map(ax, norms, label)
 
 
 def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
-    """Draw how far one gate of every unit is open at every step, or what may be written, as a map.
+    """Plot a heat map of one gate: activation by step (columns) and unit (rows).
+
+    Units are in descending order of their mean activation.
 
     Parameters
     ----------
     trace : GateTrace
-    ax : Axes, optional
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
     gate : str, optional
-        Its name in ``trace.gates``. By default the one that keeps the state: "forget" of an LSTM,
-        "update" of a GRU. "cell" and "candidate" are no gates, but what a gate lets in.
+        Name in ``trace.gates``. By default the gate that retains the state: "forget" of an LSTM,
+        "update" of a GRU. The candidate values "cell" and "candidate" have a symmetric color scale.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
+    ImportError
+        If matplotlib is not installed.
     ValueError
         If there is no such gate.
     """
@@ -158,47 +214,79 @@ def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = No
     values = trace.gates[gate]
     if gate in ("cell", "candidate"):
         high = float(np.abs(values).max())
-        title, order, low, scale = f"{gate.capitalize()} input", "largest mean", -high, "value"
+        title = "Cell candidate" if gate == "cell" else "Candidate state"
+        low, scale = -high, "activation"
     else:
         low, high = 0.0, 1.0
-        title, order, scale = f"{gate.capitalize()} gate", "widest open", "0 shut, 1 open"
-    _describe(ax, title, "step $t$", f"units, {order} first")
+        title, scale = f"{gate.capitalize()} gate", "activation (0 closed, 1 open)"
+    _label_axes(ax, title, "step $t$", "units, by mean activation")
     steps, units = values.shape
     image = ax.imshow(
         values[:, np.argsort(-values.mean(axis=0), kind="stable")].T,
-        cmap=_MAP,
+        cmap=_COLORMAP,
         aspect="auto",
         interpolation="nearest",
         vmin=low,
         vmax=high,
         extent=(0.5, steps + 0.5, units + 0.5, 0.5),
     )
-    _color_bar(ax, image, scale)
-    _whole_numbers(ax.yaxis)
-    return _tokens(ax, trace.tokens)
+    _colorbar(ax, image, scale)
+    _integer_ticks(ax.yaxis)
+    return _token_ticks(ax, trace.tokens)
 
 
 def plot_saliency(saliency: SaliencyData, ax: Axes | None = None) -> Axes:
-    """Draw how much the output would change with the input of every step."""
+    """Plot the norm of ∂y/∂x_t at every step as bars.
+
+    Parameters
+    ----------
+    saliency : Saliency
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
     ax = _axes(ax)
     norms = saliency.norms
     ax.bar(_steps(len(norms)), norms, width=0.8, color=COLORS[0])
     ax.set_ylim(bottom=0)
     at = "" if saliency.step is None else f" at step {saliency.step + 1}"
     output = saliency.output
-    output = f'"{_shown(output)}"' if isinstance(output, str) else output
-    _describe(ax, f"Saliency: output {output}{at}", "step $t$", r"$\|\partial y/\partial x_t\|$")
+    output = f'"{_visible(output)}"' if isinstance(output, str) else output
+    _label_axes(
+        ax, f"Saliency of output {output}{at}", "step $t$", r"$\|\partial y/\partial x_t\|$"
+    )
     ax.title.set_parse_math(False)
-    return _tokens(ax, saliency.tokens)
+    return _token_ticks(ax, saliency.tokens)
 
 
 def plot_history(history: History, ax: Axes | None = None) -> Axes:
-    """Draw the loss of every epoch, and that of the validation data with its best epoch.
+    """Plot training and validation loss against the epoch, and mark the best epoch.
+
+    Parameters
+    ----------
+    history : History
+        ``history_`` of a fitted estimator.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into. By default those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
 
     Raises
     ------
+    ImportError
+        If matplotlib is not installed.
     TypeError, ValueError
-        If `history` is none, or has no epoch.
+        If `history` is not a `History`, or is empty.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a History, got {type(history).__name__}")
@@ -211,18 +299,18 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
     if np.isfinite(held_out).any():
         losses.append(("validation", held_out))
         best = int(np.nanargmin(held_out))
-        ax.plot(epochs[best], held_out[best], "o", color=COLORS[1], label="lowest validation")
+        ax.plot(epochs[best], held_out[best], "o", color=COLORS[1], label="lowest validation loss")
     for i, (name, values) in enumerate(losses):
         _line(ax, epochs, values, name, i)
     every = np.concatenate([values[np.isfinite(values)] for _, values in losses])
     if every.size and every.min() > 0 and every.max() > 20 * every.min():
-        _logarithmic(ax, every)
-    _whole_numbers(ax.xaxis)
-    _describe(ax, "Training", "epoch", "loss")
+        _log_scale(ax, every)
+    _integer_ticks(ax.xaxis)
+    _label_axes(ax, "Training", "epoch", "loss")
     return _legend(ax, len(losses) > 1)
 
 
-# ---- what the pictures share ---------------------------------------------------------------------
+# ---- common elements -----------------------------------------------------------------------------
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -236,25 +324,25 @@ def _axes(ax: Axes | None) -> Axes:
     return plt.subplots(layout="constrained")[1]
 
 
-def _short(verdict: Verdict) -> str:
-    return f"{verdict.kind}, ×{verdict.rate:.3g} a step"
+def _verdict_summary(verdict: Verdict) -> str:
+    return f"{verdict.kind}, ×{verdict.rate:.3g} per step"
 
 
 def _steps(count: int) -> NDArray[np.int64]:
-    """Return the steps as the equations number them: 1 to T."""
+    """Return the steps 1 to T."""
     return np.arange(1, count + 1)
 
 
 def _text_size(ax: Axes) -> float:
-    """Return the size of text that fits the width of the axes, in points."""
+    """Return the font size in points that suits the width of the axes."""
     from matplotlib import rcParams
 
     width = ax.bbox.width / ax.figure.dpi
-    scale = math.sqrt(width / 5.0)  # inches: the axes of matplotlib's usual figure
+    scale = math.sqrt(width / 5.0)  # inches, the width in a default figure
     return float(rcParams["font.size"]) * min(max(scale, 0.8), 1.4)
 
 
-def _describe(ax: Axes, title: str, x: str, y: str) -> None:
+def _label_axes(ax: Axes, title: str, x: str, y: str) -> None:
     size = _text_size(ax)
     ax.set_title(title, fontsize=1.1 * size, wrap=True)
     ax.set_xlabel(x, fontsize=size)
@@ -264,7 +352,7 @@ def _describe(ax: Axes, title: str, x: str, y: str) -> None:
 
 def _line(ax: Axes, x: NDArray[Any], y: NDArray[Any], label: str, i: int) -> None:
     color, dash = COLORS[i % len(COLORS)], DASHES[i % len(DASHES)]
-    marker = "o" if len(x) == 1 else ""  # a point is no line
+    marker = "o" if len(x) == 1 else ""  # a single point has no line
     ax.plot(x, y, dash, marker=marker, color=color, label=label, linewidth=1.8)
 
 
@@ -274,8 +362,8 @@ def _legend(ax: Axes, wanted: bool) -> Axes:
     return ax
 
 
-def _logarithmic(ax: Axes, values: NDArray[Any]) -> None:
-    """Make y logarithmic over the values > 0, and over two decades at least: 0.9 is nearly 1."""
+def _log_scale(ax: Axes, values: NDArray[Any]) -> None:
+    """Set a logarithmic y axis over the values > 0 and at least two decades."""
     positive = values[np.isfinite(values) & (values > 0)]
     if not positive.size:
         return
@@ -286,31 +374,31 @@ def _logarithmic(ax: Axes, values: NDArray[Any]) -> None:
     ax.grid(axis="y", alpha=0.3)
 
 
-def _map(ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True) -> Axes:
-    """Draw a matrix of norms, rows and columns from 1, in a logarithmic scale; 0 stays blank."""
+def _norm_map(ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True) -> Axes:
+    """Draw a matrix of norms with logarithmic colors; rows and columns from 1, zeros blank."""
     from matplotlib.colors import LogNorm
 
     positive = norms[np.isfinite(norms) & (norms > 0)]
     high = float(positive.max()) if positive.size else 1.0
-    low = min(max(float(positive.min(initial=high)), high * 10.0**-_DECADES), high / 100)
+    low = min(max(float(positive.min(initial=high)), high * 10.0**-_MAX_DECADES), high / 100)
     rows, columns = norms.shape
     ends = (rows + 0.5, 0.5) if downwards else (0.5, rows + 0.5)
     image = ax.imshow(
         np.ma.masked_less_equal(norms, 0),
         norm=LogNorm(low, high),
-        cmap=_MAP,
+        cmap=_COLORMAP,
         aspect=ax.get_aspect(),
         interpolation="nearest",
         origin="upper" if downwards else "lower",
         extent=(0.5, columns + 0.5, *ends),
     )
-    _color_bar(ax, image, label, extend="min" if (positive < low).any() else "neither")
-    _whole_numbers(ax.xaxis)
-    _whole_numbers(ax.yaxis)
+    _colorbar(ax, image, label, extend="min" if (positive < low).any() else "neither")
+    _integer_ticks(ax.xaxis)
+    _integer_ticks(ax.yaxis)
     return ax
 
 
-def _color_bar(ax: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
+def _colorbar(ax: Axes, image: AxesImage, label: str, extend: str = "neither") -> None:
     size = _text_size(ax)
     bar = ax.figure.colorbar(image, ax=ax, extend=extend)
     bar.set_label(label, fontsize=size)
@@ -318,40 +406,40 @@ def _color_bar(ax: Axes, image: AxesImage, label: str, extend: str = "neither") 
     bar.ax.tick_params(labelsize=0.9 * size)
 
 
-def _whole_numbers(axis: Axis) -> None:
+def _integer_ticks(axis: Axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def _shown(token: object) -> str:
-    """Return a token as text that can be seen."""
+def _visible(token: object) -> str:
+    """Return a token as text, with visible white space."""
     return str(token).replace(" ", "␣").replace("\n", "↵")
 
 
-def _tokens(ax: Axes, tokens: Sequence[object] | None) -> Axes:
-    """Write the tokens below the steps, upright or turned; or the steps' numbers if all is full."""
+def _token_ticks(ax: Axes, tokens: Sequence[object] | None) -> Axes:
+    """Label the steps with tokens, horizontally or vertically; with numbers if there is no room."""
     if tokens is None:
-        _whole_numbers(ax.xaxis)
+        _integer_ticks(ax.xaxis)
         return ax
     from matplotlib.ticker import ScalarFormatter
 
-    shown = [_shown(token) for token in tokens]
+    shown = [_visible(token) for token in tokens]
     size = _text_size(ax)
     ax.set_xlabel("token", fontsize=size)
     ax.set_xticks(_steps(len(shown)), shown, fontsize=size, parse_math=False)
-    ax.figure.canvas.figure.draw_without_rendering()  # so that the layout is settled
-    room = 0.87 * ax.bbox.width / len(shown)  # pixels, as are the extents
+    ax.figure.canvas.figure.draw_without_rendering()  # settles the layout
+    room = 0.87 * ax.bbox.width / len(shown)  # pixels, like the extents
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     widths, heights = [[getattr(box, side) for box in boxes] for side in ("width", "height")]
-    widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two neighbors
+    widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two adjacent labels
     level, turned = min(1.0, room / widest), min(1.0, room / max(heights))
-    if level * size >= _SMALLEST_TEXT:
+    if level * size >= _MIN_FONT_SIZE:
         ax.tick_params(axis="x", labelsize=level * size)
-    elif turned * size >= _SMALLEST_TEXT:
+    elif turned * size >= _MIN_FONT_SIZE:
         ax.tick_params(axis="x", labelsize=turned * size, labelrotation=90)
     else:
         ax.set_xlabel("step $t$", fontsize=size)
         ax.xaxis.set_major_formatter(ScalarFormatter())
-        _whole_numbers(ax.xaxis)
+        _integer_ticks(ax.xaxis)
     return ax

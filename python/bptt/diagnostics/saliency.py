@@ -1,4 +1,4 @@
-"""Saliency: which steps an answer hangs on."""
+"""Saliency: gradient of an output with respect to the input of every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._probe import Inside, labels_of
+from bptt.diagnostics._prepared_model import PreparedModel, step_labels
 from bptt.nn.embedding import Embedding
 from bptt.nn.sequential import Sequential
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """How much one output changes when the input of a step does."""
+    """Sensitivity of one output to the input of every step."""
 
     norms: FloatArray
     """(T,): ‖∂y/∂x_t‖."""
     gradient: FloatArray
-    """(T, I): ∂y/∂x_t; x_t is the vector of a token: its embedding, or its one-hot vector."""
+    """(T, I): ∂y/∂x_t, where x_t of a token is its embedding or one-hot vector."""
     output: Any
-    """Which output y is: a number in [0, K), or a class or token of an estimator."""
+    """The output y: its index in [0, K), or a class or token of an estimator."""
     step: int | None
-    """At which step y is; None if there is one output a sequence."""
+    """Step of y; None if there is one output per sequence."""
     tokens: tuple[Any, ...] | None
-    """What the steps are called; None if they are vectors of numbers."""
+    """Labels of the steps; None for sequences of vectors."""
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot with `bptt.diagnostics.plots.plot_saliency`, whose parameters these are.
@@ -70,17 +70,17 @@ def saliency(
     Parameters
     ----------
     model : RNN, LSTM, GRU, Sequential or fitted estimator
-        Outputs of classifiers, taggers and language models are logits. Of an estimator with
-        ``scale=True``, output and input are the scaled ones; with ``feedback=True``, x_t has the
-        predicted label of the step before behind it.
-    x : float array (T, features), or integer array (T,); or, of an estimator, one sequence
+        Outputs of classifiers, taggers and language models are logits. Input and output of an
+        estimator with ``scale=True`` are the standardized ones; with ``feedback=True``, x_t is
+        concatenated with the predicted label of step t-1.
+    x : float array (T, features), integer array (T,), or a sequence as for `fit` of an estimator
         One sequence, without a batch axis.
     output : int, or class or token of an estimator, optional
-        Which of the K outputs. By default the largest.
+        The output y. By default the largest.
     step : int
-        At which step, if there is an output at every step; -1 is the last.
+        Step of y, if there is an output at every step; negative steps count from the end.
     tokens : sequence (T,), optional
-        What to call the steps.
+        Labels of the steps.
 
     Returns
     -------
@@ -89,57 +89,57 @@ def saliency(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or there is no such output or step.
+        If an argument has the wrong type or shape, or there is no such output or step.
     """
     if hasattr(model, "attention_weights"):
         kind = type(model).__name__
-        raise TypeError(f"saliency needs a model of one chain, got {kind}: see attention_weights")
-    inside = Inside.of(model, x)
-    names = labels_of(tokens, inside)
-    chain, vectors = _vectors(inside)
+        raise TypeError(f"saliency does not support {kind}: use its attention_weights")
+    prepared = PreparedModel.of(model, x)
+    names = step_labels(tokens, prepared)
+    chain, vectors = _input_vectors(prepared)
     run = chain.forward(vectors)
     y = run.output[0]
     if y.ndim == 2:
-        place: int | None = _place("step", step, len(y))
+        place: int | None = _resolve_index("step", step, len(y))
         y = y[place]
     else:
         place = None
-    number = int(y.argmax()) if output is None else _number(output, inside.answers, len(y))
+    number = int(y.argmax()) if output is None else _output_index(output, prepared.outputs, len(y))
     d_output = np.zeros_like(run.output)
     d_output[(0, number) if place is None else (0, place, number)] = 1.0
     gradient = run.backward(d_output).input
     assert gradient is not None
-    called = number if inside.answers is None else inside.answers[number]
+    called = number if prepared.outputs is None else prepared.outputs[number]
     return Saliency(np.linalg.norm(gradient[0], axis=1), gradient[0], called, place, names)
 
 
-def _vectors(inside: Inside) -> tuple[Sequential, FloatArray]:
-    """Return the chain behind its embedding, and the vectors that it reads, (1, T, I)."""
-    chain, x = inside.chain, inside.x
+def _input_vectors(prepared: PreparedModel) -> tuple[Sequential, FloatArray]:
+    """Return the chain without its embedding, and its input vectors (1, T, I)."""
+    chain, x = prepared.chain, prepared.x
     first: Any = chain.modules[0]
     if x.dtype.kind == "f":
         return chain, x
     if isinstance(first, Embedding):
         rest = Sequential(*chain.modules[1:], pool=chain.pool, skip_input=chain.skip_input)
         return rest, first(x)
-    run_once, _ = chain(x)  # checks that the ids are in their range
+    run_once, _ = chain(x)  # checks the range of the ids
     one_hot = np.zeros((*x.shape, first.input_size), run_once.dtype)
     np.put_along_axis(one_hot, x[..., np.newaxis], 1.0, axis=-1)
     return chain, one_hot
 
 
-def _place(name: str, index: int, count: int) -> int:
-    """Return an index from 0 on; -1 is the last."""
+def _resolve_index(name: str, index: int, count: int) -> int:
+    """Return an index in [0, count); negative ones count from the end."""
     place = checks.integer(name, index, -count)
     if place >= count:
         raise ValueError(f"{name} must be in [-{count}, {count}), got {index}")
     return place % count
 
 
-def _number(output: Any, answers: list[Any] | None, count: int) -> int:
-    """Return the number of an output that the user has chosen."""
-    if answers is None:
-        return _place("output", output, count)
-    if output not in answers:
-        raise ValueError(f"output must be one of {answers}, got {output!r}")
-    return answers.index(output)
+def _output_index(output: Any, outputs: list[Any] | None, count: int) -> int:
+    """Return the index of the output chosen by the user."""
+    if outputs is None:
+        return _resolve_index("output", output, count)
+    if output not in outputs:
+        raise ValueError(f"output must be one of {outputs}, got {output!r}")
+    return outputs.index(output)

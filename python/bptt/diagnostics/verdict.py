@@ -1,4 +1,4 @@
-"""Vanishing, healthy or exploding: what happens to a gradient on its way back through time."""
+"""Verdict on a gradient propagated through time: vanishing, healthy or exploding."""
 
 from __future__ import annotations
 
@@ -9,32 +9,36 @@ import numpy as np
 
 from bptt._core.checks import FloatArray
 
-LIMIT = 100.0  # a factor below 1/LIMIT is vanishing, above LIMIT exploding
+LIMIT = 100.0  # vanishing: factor < 1/LIMIT; exploding: factor > LIMIT
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is left of a gradient after many steps back; `str` says it in a sentence."""
+    """Verdict on a gradient after many steps back through time; `str` gives it as a sentence."""
 
     kind: str
     """"vanishing" (factor < 1/100), "healthy" or "exploding" (factor > 100)."""
     rate: float
-    """Factor a step: the geometric mean."""
+    """Factor per step, the geometric mean over all steps."""
     steps: int
-    """How many steps back."""
+    """Number of steps back."""
     factor: float
-    """Over all these steps: rate to the power of steps; 0 or infinite beyond float64."""
+    """Factor over all steps, ``rate ** steps``; 0 or infinity beyond the range of float64."""
     reach: int | None
-    """After how many steps, and ever after, it is below 1/100, or above 100; None if healthy."""
+    """Number of steps after which the factor stays below 1/100, or above 100; None if healthy."""
 
     @classmethod
-    def of(cls, logs: FloatArray) -> Verdict:
-        """Judge a curve.
+    def from_log_factors(cls, logs: FloatArray) -> Verdict:
+        """Return the verdict on a curve.
 
         Parameters
         ----------
         logs : array (n+1,)
-            Logarithm of the factor over 0, 1, .., n steps; -inf where nothing is left.
+            Logarithm of the factor after 0, 1, .., n steps; -inf for a factor of 0.
+
+        Returns
+        -------
+        Verdict
         """
         logs = np.where(np.isnan(logs), np.inf, logs)
         steps, last = len(logs) - 1, float(logs[-1])
@@ -49,20 +53,22 @@ class Verdict:
 
     @property
     def severity(self) -> float:
-        """How far the factor is from 1, either way: |log factor|."""
+        """Absolute value of the logarithm of the factor."""
         return abs(math.log(self.rate)) * max(self.steps, 1) if self.rate > 0.0 else math.inf
 
     def __str__(self) -> str:
-        """Return a plain sentence with the numbers."""
+        """Return a sentence with the kind and the numbers."""
         if self.factor == self.rate == 0.0:
             return f"{self.kind}: the gradient is 0 after {_count(self.steps)}"
         over = f"{self.kind}: over {_count(self.steps)} the gradient"
         if self.reach is None:
-            return f"{over} is multiplied by {self.factor:.2g}, {self.rate:.3g} a step"
-        after = f"{self.rate:.3g} a step; after {_count(self.reach)}"
+            return f"{over} is multiplied by {self.factor:.2g}, {self.rate:.3g} per step"
+        rate, after = f"{self.rate:.3g} per step", _count(self.reach)
         if self.kind == "vanishing":
-            return f"{over} shrinks to {self.factor:.1g} of itself, {after} less than 1 % is left"
-        return f"{over} grows to {self.factor:.1g} times itself, {after} it is over 100 times"
+            change = f"shrinks to {self.factor:.1g} of its norm"
+            return f"{over} {change}, {rate}; after {after} less than 1% remains"
+        change = f"grows to {self.factor:.1g} times its norm"
+        return f"{over} {change}, {rate}; after {after} it exceeds 100 times"
 
 
 def _count(steps: int) -> str:

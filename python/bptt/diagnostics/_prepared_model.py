@@ -1,4 +1,4 @@
-"""What diagnostics look into: a chain of modules, and one sequence for it."""
+"""Models prepared for inspection: a float64 chain and one encoded sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder
 from bptt.data.vocabulary import START
-from bptt.diagnostics._float64 import chain_twin, decoder_chain, in_float64, twin
+from bptt.diagnostics._float64 import as_float64, decoder_chain, float64_chain, float64_copy
 from bptt.nn.embedding import EmbeddingBag
 from bptt.nn.recurrent import Recurrent
 from bptt.nn.sequential import Sequential
@@ -21,38 +21,39 @@ from bptt.training.sequence_to_sequence import SequenceToSequenceTask
 
 
 @dataclass(frozen=True)
-class Inside:
-    """A chain in float64, without dropout, and what it reads."""
+class PreparedModel:
+    """A float64 chain without dropout, and one sequence for it."""
 
     chain: Sequential
     x: NDArray[Any]
     """(1, T, I) in float64, or ids (1, T)."""
     tokens: tuple[Any, ...] | None
-    """What to call the T steps; None if they are vectors of numbers."""
-    answers: list[Any] | None = None
-    """What to call the outputs; None for their numbers."""
+    """Labels of the T steps; None for vectors."""
+    outputs: list[Any] | None = None
+    """Labels of the outputs; None for their indices."""
 
     @classmethod
-    def of(cls, model: Any, x: Any) -> Inside:
-        """Look into a recurrent layer, a `Sequential`, or a fitted estimator.
+    def of(cls, model: Any, x: Any) -> PreparedModel:
+        """Prepare a recurrent layer, a `Sequential` or a fitted estimator for one sequence.
 
         Parameters
         ----------
         model : RNN, LSTM, GRU, Sequential or SequenceEstimator
-        x : float array (T, features), or integer array (T,), for an `EmbeddingBag` (T, F); or a
-            sequence as for `fit`
+        x : array or sequence
+            Float array (T, features); integer array (T,), or (T, F) for an `EmbeddingBag`; or a
+            sequence as for `fit` of an estimator.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind, or does not fit.
+            If an argument has the wrong type or shape.
         """
         if isinstance(model, Recurrent):
-            model = Sequential(twin(model, time_major=False))
+            model = Sequential(float64_copy(model, time_major=False))
         elif isinstance(model, Sequential):
-            model = chain_twin(model)
+            model = float64_chain(model)
         elif hasattr(model, "_task"):
-            return _inside_of_estimator(model, x)
+            return _prepare_estimator(model, x)
         else:
             rule = "model must be an RNN, LSTM, GRU, Sequential or an estimator"
             raise TypeError(f"{rule}, got {type(model).__name__}")
@@ -65,26 +66,26 @@ class Inside:
         if x.ndim != (1 if one_id else 2) or not len(x):
             rule = "x must be one sequence, (T, features), or (T,) of token ids, with T >= 1"
             raise ValueError(f"{rule}, got shape {x.shape}")
-        return cls(model, in_float64(x)[np.newaxis], tuple(x.tolist()) if one_id else None)
+        return cls(model, as_float64(x)[np.newaxis], tuple(x.tolist()) if one_id else None)
 
 
-def labels_of(tokens: Sequence[Any] | None, inside: Inside) -> tuple[Any, ...] | None:
-    """Return what the user calls the steps, or else what they are called anyway."""
+def step_labels(tokens: Sequence[Any] | None, prepared: PreparedModel) -> tuple[Any, ...] | None:
+    """Return the labels given by the user, or else those of the prepared model."""
     if tokens is None:
-        return inside.tokens
-    steps = inside.x.shape[1]
+        return prepared.tokens
+    steps = prepared.x.shape[1]
     if len(tokens) != steps:
         raise ValueError(f"tokens must have T = {steps} labels, got {len(tokens)}")
     return tuple(tokens)
 
 
-def _inside_of_estimator(estimator: Any, sequence: Any) -> Inside:
-    """Return the chain of an estimator in float64, and one sequence as it reads it.
+def _prepare_estimator(estimator: Any, sequence: Any) -> PreparedModel:
+    """Return the float64 chain of an estimator, and one sequence encoded for it.
 
     Raises
     ------
     TypeError, ValueError
-        If it reads no sequences, or the sequence is not such as it has learned from, or is empty.
+        If it reads no sequences, or the sequence is empty or does not match those of `fit`.
     """
     from sklearn.utils.validation import check_is_fitted
 
@@ -93,30 +94,32 @@ def _inside_of_estimator(estimator: Any, sequence: Any) -> Inside:
 
     check_is_fitted(estimator)
     if isinstance(estimator, SequenceGenerator):
-        raise TypeError("model must read a sequence, which a SequenceGenerator does not")
+        raise TypeError("model must read sequences, got SequenceGenerator")
     values = estimator._sequences([sequence], None)[0]
     if isinstance(estimator, AutoregressiveEstimator):
         encoder = estimator.target_encoder_
-        tokens = (START, *_tokens(encoder._encoder, sequence, values))
+        tokens = (START, *_step_tokens(encoder._encoder, sequence, values))
         x = np.concatenate([[encoder.start], values])[np.newaxis]
-        return Inside(chain_twin(decoder_chain(estimator.decoder_)), x, tokens, encoder.tokens)
+        return PreparedModel(
+            float64_chain(decoder_chain(estimator.decoder_)), x, tokens, encoder.tokens
+        )
     if not len(values):
         raise ValueError("x must have at least one step, got none")
-    x, labels = values[np.newaxis], _tokens(estimator.encoder_, sequence, values)
-    answers = estimator.classes_.tolist() if hasattr(estimator, "classes_") else None
+    x, labels = values[np.newaxis], _step_tokens(estimator.encoder_, sequence, values)
+    outputs = estimator.classes_.tolist() if hasattr(estimator, "classes_") else None
     task = estimator._task()
     if isinstance(task, SequenceToSequenceTask):
         model = task.network.encoder
     elif isinstance(task, LabelFeedbackTask):
-        likeliest = task.predict(x, np.array([len(values)])).argmax(axis=2)
-        model, x = task.chain, task.append_labels(task.embed(x), likeliest)
+        predicted = task.predict(x, np.array([len(values)])).argmax(axis=2)
+        model, x = task.chain, task.append_labels(task.embed(x), predicted)
     else:
         model = task.model
-    return Inside(chain_twin(model), in_float64(x), labels or None, answers)
+    return PreparedModel(float64_chain(model), as_float64(x), labels or None, outputs)
 
 
-def _tokens(encoder: SequenceEncoder, sequence: Any, values: NDArray[Any]) -> tuple[Any, ...]:
-    """Return what to call the steps of a sequence: as it was written; nothing for numbers."""
+def _step_tokens(encoder: SequenceEncoder, sequence: Any, values: NDArray[Any]) -> tuple[Any, ...]:
+    """Return the tokens or ids of a sequence; () for vectors."""
     if encoder.vocabulary is not None:
         return tuple(encoder.cut(sequence))
     return tuple(values.tolist()) if encoder.kind == "ids" else ()

@@ -1,8 +1,8 @@
-"""One sequence through one layer in one direction, looked at step by step.
+"""State trajectory of one sequence through one layer and direction, and its single steps.
 
-A step is a call of the engine with one step and as many rows as one likes, so that it is exact for
-every cell, and no equation is written twice. Step t, from 0, takes the state s_t to s_{t+1}: the
-state is h, of an LSTM h and c side by side, S = H or 2H numbers.
+A single step is a forward pass of length 1 over a batch of any size, so that it is exact for every
+cell and no equation is repeated here. Step t, counted from 0, maps the state s_t to s_{t+1}. The
+state has S components: h, or h and c concatenated for an LSTM (S = H or 2H).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.diagnostics._float64 import check_recurrent, in_float64, states_of, twin
+from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
 from bptt.nn.recurrent import LSTM, Recurrent
 from bptt.nn.run import Run
 from bptt.nn.state import LSTMState, State
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
-    """A sequence and the states that it goes through."""
+class Trajectory:
+    """A sequence and its states."""
 
     layer: Recurrent[Any]
     """One layer in one direction, in float64."""
     x: NDArray[Any]
-    """(T, I), or ids (T,): what the layer reads, in the order in which it does."""
+    """(T, I), or ids (T,): input of the layer, in the order in which it is read."""
     states: FloatArray
-    """(T+1, S)"""
+    """(T+1, S): s_0, .., s_T."""
 
     @classmethod
     def of(
@@ -40,13 +40,13 @@ class Walk:
         state: State = None,
         level: int = 0,
         reverse: bool = False,
-    ) -> Walk:
-        """Walk through level `level` of a stack, which reads the output of the level below.
+    ) -> Trajectory:
+        """Return the trajectory of layer `level` of a stack, which reads the layer below.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind, or does not fit, or a state is not finite.
+            If an argument has the wrong type or shape, or a state is not finite.
         """
         check_recurrent("layer", layer)
         if checks.integer("level", level, 0) >= layer.num_layers:
@@ -54,20 +54,20 @@ class Walk:
             raise ValueError(f"level must be in [0, num_layers) = [0, {count}), got {level}")
         if checks.flag("reverse", reverse) and not layer.bidirectional:
             raise ValueError("reverse=True needs a bidirectional layer")
-        x, state = check_sequence(layer, x)[np.newaxis], in_float64(state)
+        x, state = check_sequence(layer, x)[np.newaxis], as_float64(state)
         directions = 1 + layer.bidirectional
         if level:
-            below = twin(layer, num_layers=level, time_major=False)
-            x, _ = below(x, state=states_of(state, slice(0, level * directions)))
+            below = float64_copy(layer, num_layers=level, time_major=False)
+            x, _ = below(x, state=select_layers(state, slice(0, level * directions)))
         place = level * directions + reverse
-        single = _single(layer, level, reverse)
+        single = _single_layer(layer, level, reverse)
         x = x[:, ::-1] if reverse else x
-        initial = states_of(state, slice(place, place + 1))
+        initial = select_layers(state, slice(place, place + 1))
         run = single.forward(x, state=initial)
         walked = run.output[0]
         if isinstance(single, LSTM):
             walked = np.concatenate([walked, run.cells()[0]], axis=1)
-        first = np.zeros((1, walked.shape[1])) if initial is None else join(initial)
+        first = np.zeros((1, walked.shape[1])) if initial is None else join_states(initial)
         states = np.concatenate([first, walked])
         if not np.isfinite(states).all():
             raise ValueError("the states of the layer must be finite, got NaN or infinity")
@@ -77,23 +77,23 @@ class Walk:
         return len(self.x)
 
     def forward(self, steps: NDArray[np.int64]) -> Run[Any]:
-        """Take these steps, each from the state before it, (R,): a batch of R rows."""
+        """Run the steps (R,) as a batch of R rows, each from its own preceding state."""
         before: Any = self.states[np.newaxis, steps]
         if isinstance(self.layer, LSTM):
             before = LSTMState(*np.split(before, 2, axis=-1))
         run: Run[Any] = self.layer.forward(self.x[steps, np.newaxis], state=before)
         return run
 
-    def split(self, gradients: FloatArray) -> State:
-        """Return gradients (R, S) of states as a layer takes them."""
+    def split_states(self, gradients: FloatArray) -> State:
+        """Return gradients (R, S) of states in the form that a layer takes."""
         rows = gradients[np.newaxis]
         if isinstance(self.layer, LSTM):
             return LSTMState(*np.split(rows, 2, axis=-1))
         return rows
 
 
-def join(state: State) -> FloatArray:
-    """Return the states (1, R, H) of a layer as (R, S)."""
+def join_states(state: State) -> FloatArray:
+    """Return the states (1, R, H) of a layer as one array (R, S)."""
     if isinstance(state, (tuple, list)):
         joined: FloatArray = np.concatenate([part[0] for part in state], axis=-1)
         return joined
@@ -102,7 +102,7 @@ def join(state: State) -> FloatArray:
 
 
 def check_sequence(layer: Recurrent[Any], x: Any) -> NDArray[Any]:
-    """Check that `x` is one sequence for a layer; return it, numbers in float64."""
+    """Return `x`, floats as float64, after a check that it is one sequence for a layer."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
     is_ids = x.dtype.kind in "iu"
@@ -114,14 +114,14 @@ def check_sequence(layer: Recurrent[Any], x: Any) -> NDArray[Any]:
     if not is_ids and x.shape[1] != layer.input_size:
         rule = f"(T, input_size) = ({len(x)}, {layer.input_size})"
         raise ValueError(f"x must have shape {rule}, got {x.shape}")
-    sequence: NDArray[Any] = in_float64(x)
+    sequence: NDArray[Any] = as_float64(x)
     return sequence
 
 
-def _single(layer: Recurrent[Any], level: int, reverse: bool) -> Recurrent[Any]:
-    """Return one level and direction of a stack as a layer of its own, in float64."""
+def _single_layer(layer: Recurrent[Any], level: int, reverse: bool) -> Recurrent[Any]:
+    """Return one layer and direction of a stack as a single float64 layer."""
     suffix = f"_l{level}" + ("_reverse" if reverse else "")
-    return twin(
+    return float64_copy(
         layer,
         suffix=suffix,
         input_size=layer[f"weight_ih{suffix}"].shape[1],

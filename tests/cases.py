@@ -1,4 +1,4 @@
-"""The one list of cells, options, dtypes and shapes that all tests are parametrized over.
+"""Cells, options, dtypes and shapes that all tests are parametrized over.
 
 A test over them begins like this:
 
@@ -21,18 +21,31 @@ import pytest
 
 import bptt
 from bptt import reference
+from bptt.nn import activations, cells
+from bptt.nn.recurrent import LAYER_OF_CELL, LAYERS
 
 Array: TypeAlias = npt.NDArray[Any]
 State: TypeAlias = Array | tuple[Array, Array]
 
-CELLS = ("rnn", "lstm", "gru", "gru_reset_after")
-ACTIVATIONS = ("tanh", "sigmoid", "relu", "identity")
-GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid_fifth", "hard_sigmoid_sixth")
+CELLS = tuple(cells.CELLS)
+ACTIVATIONS = tuple(activations.ACTIVATIONS)
+GATE_ACTIVATIONS = tuple(activations.GATE_ACTIVATIONS)
 MERGES = ("concat", "sum", "mean", "mul")
 LENGTHS = ("full", "ragged", "short")
 DTYPES = (np.float32, np.float64)
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
+every_layer = pytest.mark.parametrize("layer_type", LAYERS)
+
+
+def gate_activations(cell: str) -> tuple[str, ...]:
+    """The gate activations that a cell can have: one, which it ignores, for one without gates."""
+    return GATE_ACTIVATIONS if cells.CELLS[cell].has_gate_activation else GATE_ACTIVATIONS[:1]
+
+
+def has_cell_state(cell: str) -> bool:
+    """Whether the state of a cell is a pair (h, c)."""
+    return cells.CELLS[cell].has_cell_state
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class Case:
     @property
     def layer(self) -> str:
         """The name of the class in `bptt`."""
-        return {"rnn": "RNN", "lstm": "LSTM"}.get(self.cell, "GRU")
+        return LAYER_OF_CELL[self.cell].__name__
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -83,11 +96,9 @@ class Case:
             "dropout": self.dropout,
             "activation": self.activation,
         }
-        if self.cell != "rnn":
+        if cells.CELLS[self.cell].has_gate_activation:
             arguments["gate_activation"] = self.gate_activation
-        if self.layer == "GRU":
-            arguments["reset_after"] = self.cell == "gru_reset_after"
-        return arguments
+        return {**arguments, **cells.CELLS[self.cell].options}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -134,7 +145,7 @@ def all_cells() -> list[Case]:
         Case(cell, activation, gate_activation)
         for cell in CELLS
         for activation in ACTIVATIONS
-        for gate_activation in (GATE_ACTIVATIONS[:1] if cell == "rnn" else GATE_ACTIVATIONS)
+        for gate_activation in gate_activations(cell)
     ]
 
 
@@ -247,7 +258,7 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
         if not case.state:
             return None
         h, c = normal(*case.state_shape), normal(*case.state_shape)
-        return (h, c) if case.cell == "lstm" else h
+        return (h, c) if has_cell_state(case.cell) else h
 
     T, B, D = case.steps, case.batch, case.output_size
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")

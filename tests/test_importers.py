@@ -9,9 +9,8 @@ import bptt
 from bptt.importers import from_keras, from_onnx, from_torch
 
 B, T, I, H = 3, 7, 5, 4  # noqa: E741 the symbols of the documentation
-KINDS = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}
-GATES = {bptt.RNN: 1, bptt.LSTM: 4, bptt.GRU: 3}
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+GATES = {bptt.RNN: 1, bptt.LSTM: 4, bptt.GRU: 3}  # the cells that the other libraries have
+every_kind = pytest.mark.parametrize("kind", GATES)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(B, T, I))
 
@@ -249,3 +248,9 @@ def test_errors():
         from_keras(bptt.LSTM, keras_weights(bptt.LSTM)[:2])
     with pytest.raises(ValueError, match="W must have 3 dimensions"):
         from_onnx(bptt.LSTM, weights["weight_ih_l0"], weights["weight_hh_l0"])
+
+
+def test_cells_that_the_libraries_do_not_have():
+    for read, weights in ((from_torch, ({},)), (from_keras, ([],)), (from_onnx, ([], []))):
+        with pytest.raises(ValueError, match=r"kind must be one of RNN, LSTM, GRU, .*got Linear"):
+            read(bptt.Linear, *weights)

@@ -6,13 +6,22 @@ an output layer from 4 to 6.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 import bptt
+from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
+from bptt.nn.recurrent import LAYERS
+from bptt.nn.recurrent_base import Recurrent
+from bptt.optim.optimizers import OPTIMIZERS
 
+T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, type[Exception], str]]
+
+LAYER_NAMES = ", ".join(layer.__name__ for layer in LAYERS)
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
 IDS = np.array([[0, 1, 2, 1, 0], [2, 2, 0, 0, 1]])
@@ -159,17 +168,17 @@ DTYPE_AND_SEED: dict[str, Rows] = {
     ],
     "seed": no_integer("seed", 0),
 }
-RNN = {
+RECURRENT = {
     **{name: no_integer(name) for name in ("input_size", "hidden_size", "num_layers")},
     **{name: no_flag(name) for name in ("bidirectional", "time_major")},
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
     "dropout": no_number("dropout", "in [0, 1)", 1.0, -0.5),
-    "activation": no_choice("activation", "tanh", "sigmoid", "relu", "identity"),
+    "activation": no_choice("activation", *ACTIVATIONS),
+    "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
+    "reset_after": no_flag("reset_after"),
     **DTYPE_AND_SEED,
 }
-HARD = ("hard_sigmoid_fifth", "hard_sigmoid_sixth")
-LSTM = {**RNN, "gate_activation": no_choice("gate_activation", "sigmoid", *HARD)}
-GRU = {**LSTM, "reset_after": no_flag("reset_after")}
+"""The arguments that recurrent layers have."""
 
 AS_LAYER = "float64 as the layer (or integers as token ids)"
 SEQUENCE = "shape (batch, steps, input_size) with input_size = 3"
@@ -216,9 +225,17 @@ REVERSE_ROWS: Rows = [
 ]
 
 
-def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
-    """The table of a recurrent layer; weight_ih has `gates` hidden_size = `rows` rows."""
-    state = no_state("state", kind == "LSTM")
+def of_signature(function: Any, table: Mapping[str, T]) -> dict[str, T]:
+    """The part of a table that is of a function's arguments."""
+    return {name: table[name] for name in inspect.signature(function).parameters if name in table}
+
+
+def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
+    """The table of a recurrent layer."""
+    kind, cell = layer_type.__name__, layer_type.variants[0]
+    pair, count = cell.has_cell_state, len(cell.gates)
+    gates, rows = "" if count == 1 else f"{count}*", 4 * count
+    state = no_state("state", pair)
     sequence = {"x": X_ROWS, "lengths": LENGTHS_ROWS, "state": state}
     output = "shape (batch, steps, output_size) = (2, 5, 4)"
     options = "num_layers=2, dropout=0.5, dtype=float64, seed=0"
@@ -227,10 +244,12 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
     name = no_name(owner, ", ".join(f"{kind}_l{layer}" for layer in (0, 1) for kind in kinds))
     shape = f"shape ({gates}hidden_size, input_size) = ({rows}, 3)"
     last = (1, ValueError, f"dropout_mask needs dropout after layer 1 of {owner}")
+    place = {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS}
     return {
+        kind: of_signature(layer_type, RECURRENT),
         f"{kind}.__call__": sequence,
         f"{kind}.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
-        f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(kind == "LSTM")},
+        f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(pair)},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {
             "name": name,
@@ -244,12 +263,13 @@ def recurrent(kind: str, gates: str, rows: int) -> dict[str, dict[str, Rows]]:
                 *no_array("d_output", "float64", none=False),
                 *no_shape("d_output", output, (5, 4), (2, 4, 4), (2, 5, 3), (5, 2, 4), ()),
             ],
-            "d_state": no_state("d_state", kind == "LSTM"),
+            "d_state": no_state("d_state", pair),
             "steps": no_flag("steps"),
             "input": no_flag("input"),
             "retain": no_flag("retain"),
         },
-        f"{kind} Run.gates": {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS},
+        f"{kind} Run.gates": place,
+        **({f"{kind} Run.cells": place} if pair else {}),
         f"{kind} Run.dropout_mask": {"layer": [*LAYER_ROWS, last]},
     }
 
@@ -342,7 +362,7 @@ def chains() -> dict[str, dict[str, Rows]]:
     """The table of Sequential."""
     linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
-    kinds = "modules must be RNN, LSTM, GRU, Linear, Embedding, Dropout, got "
+    kinds = f"modules must be {LAYER_NAMES}, Linear, Embedding, Dropout, got "
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
         ((layer, None), TypeError, f"{kinds}NoneType"),
@@ -494,19 +514,23 @@ COUNTED: dict[str, Rows] = {
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
 DECAY = no_number("weight_decay", "in [0, inf)", -1.0, np.inf)
-OPTIMISERS = ("SGD", "RMSProp", "Adam", "AdamW")
-ADAM: dict[str, Rows] = {
+OPTIMIZER: dict[str, Rows] = {
     "modules": MODULES,
     "learning_rate": RATE,
-    "beta1": no_number("beta1", "in [0, 1)", 1.0, -0.5),
-    "beta2": no_number("beta2", "in [0, 1)", 1.0, -0.5),
+    **{
+        name: no_number(name, "in [0, 1)", 1.0, -0.5)
+        for name in ("momentum", "decay", "beta1", "beta2")
+    },
     "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+    "nesterov": no_flag("nesterov"),
+    "weight_decay": DECAY,
 }
+"""The arguments that optimizers have."""
 STATE: Rows = [
     (wrong, TypeError, f"state must be a mapping of arrays, got {type(wrong).__name__}")
     for wrong in (None, [1], 3)
 ]
-KINDS = "RNN, LSTM, GRU, Linear, Embedding, EmbeddingBag, Dropout, Attention"
+KINDS = f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention"
 
 NO_IDS: Rows = [
     ([0], TypeError, "ids must be a NumPy array, got list"),
@@ -553,13 +577,7 @@ def token_vectors() -> dict[str, dict[str, Rows]]:
 
 
 TABLE: dict[str, dict[str, Rows]] = {
-    "RNN": RNN,
-    "LSTM": LSTM,
-    "GRU": GRU,
-    **recurrent("RNN", "", 4),
-    **recurrent("LSTM", "4*", 16),
-    **recurrent("GRU", "3*", 12),
-    "LSTM Run.cells": {"layer": LAYER_ROWS, "reverse": REVERSE_ROWS},
+    **{name: rows for layer in LAYERS for name, rows in recurrent(layer).items()},
     "Linear": {
         **{name: no_integer(name) for name in ("in_features", "out_features")},
         "bias": no_flag("bias"),
@@ -619,24 +637,9 @@ TABLE: dict[str, dict[str, Rows]] = {
         ]
     },
     "sigmoid": {"logits": no_output("logits", "classes")[:6]},
-    "SGD": {
-        "modules": MODULES,
-        "learning_rate": RATE,
-        "momentum": no_number("momentum", "in [0, 1)", 1.0, -0.5),
-        "nesterov": no_flag("nesterov"),
-        "weight_decay": DECAY,
-    },
-    "RMSProp": {
-        "modules": MODULES,
-        "learning_rate": RATE,
-        "decay": no_number("decay", "in [0, 1)", 1.0, -0.5),
-        "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
-        "momentum": no_number("momentum", "in [0, 1)", 1.0, -0.5),
-    },
-    "Adam": ADAM,
-    "AdamW": {**ADAM, "weight_decay": DECAY},
-    **{f"{kind}.step": {"gradients": GRADIENTS} for kind in OPTIMISERS},
-    **{f"{kind}.restore": {"state": STATE} for kind in OPTIMISERS},
+    **{kind.__name__: of_signature(kind, OPTIMIZER) for kind in OPTIMIZERS.values()},
+    **{f"{kind.__name__}.step": {"gradients": GRADIENTS} for kind in OPTIMIZERS.values()},
+    **{f"{kind.__name__}.restore": {"state": STATE} for kind in OPTIMIZERS.values()},
     "set_flush_denormals": {"flush": no_flag("flush")},
     "set_num_threads": {"n": THREADS},
     "threads": {"n": THREADS},

@@ -26,20 +26,22 @@ from bptt.losses import (
     softmax,
     softmax_cross_entropy,
 )
+from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
-from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.recurrent import *  # noqa: F403 - every layer that there is
 from bptt.nn.run import Run
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
 from bptt.nn.state import LSTMState
+from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
-from bptt.optim.optimizers import SGD, Adam, AdamW, RMSProp
+from bptt.optim.optimizers import *  # noqa: F403 - every optimizer that there is
 from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 if TYPE_CHECKING:
@@ -63,12 +65,6 @@ if TYPE_CHECKING:
     from bptt.estimators.tagger import SequenceTagger
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "SGD",
-    "Adam",
-    "AdamW",
     "Attention",
     "Dropout",
     "Embedding",
@@ -78,7 +74,6 @@ __all__ = [
     "LSTMState",
     "LanguageModel",
     "Linear",
-    "RMSProp",
     "Run",
     "SequenceClassifier",
     "SequenceGenerator",
@@ -119,6 +114,8 @@ __all__ = [
     "training",
     "truncated_bptt",
 ]
+__all__ += _recurrent.__all__
+__all__ += _optimizers.__all__
 
 __version__ = _version("bptt")
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt._core import checks
 from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.recurrent_base import Recurrent
 
 __all__ = [
     "from_keras",
@@ -22,12 +23,17 @@ __all__ = [
 ]
 
 
-_Layer = TypeVar("_Layer", RNN, LSTM, GRU)
+_Layer = TypeVar("_Layer", bound=Recurrent[Any])
 
-# Where our blocks i f g o, or r z n, are in the others' arrays.
-_TORCH = {RNN: (0,), LSTM: (0, 1, 2, 3), GRU: (0, 1, 2)}  # i f g o, r z n
-_KERAS = {RNN: (0,), LSTM: (0, 1, 2, 3), GRU: (1, 0, 2)}  # i f c o, z r h
-_ONNX = {RNN: (0,), LSTM: (0, 2, 3, 1), GRU: (1, 0, 2)}  # i o f c, z r h
+# The gates, by our names, in the order of the other library's blocks.
+_Gates = Mapping[type[Recurrent[Any]], tuple[str, ...]]
+_TORCH: _Gates = {
+    RNN: ("hidden",),
+    LSTM: ("input", "forget", "cell", "output"),
+    GRU: ("reset", "update", "candidate"),
+}
+_KERAS: _Gates = {**_TORCH, GRU: ("update", "reset", "candidate")}
+_ONNX: _Gates = {**_KERAS, LSTM: ("input", "output", "forget", "cell")}
 
 
 class _Weights(NamedTuple):
@@ -69,6 +75,7 @@ def from_torch(
     TypeError, ValueError
         If a dtype is not float32 or float64, or a shape does not fit.
     """
+    order = _order(_TORCH, kind)
     names = ["" if f"{prefix}weight_ih" in tensors else "_l0"]
     while f"{prefix}weight_ih_l{len(names)}" in tensors:
         names.append(f"_l{len(names)}")
@@ -77,7 +84,7 @@ def from_torch(
     layers = [[_of_torch(tensors, prefix, name + s) for s in suffixes] for name in names]
     if kind is GRU:
         options["reset_after"] = True
-    return _build(kind, layers, _TORCH[kind], options)
+    return _build(kind, layers, order, options)
 
 
 def from_keras(
@@ -95,7 +102,7 @@ def from_keras(
         Whether they come from a CuDNNLSTM or CuDNNGRU of Keras before 3: each gate's part of the
         kernels is laid out as its transpose would be, and the bias is (2*G*H,).
     **options
-        The layer's other arguments: `gate_activation` is "hard_sigmoid_fifth" for the hard_sigmoid
+        The layer's other arguments: `gate_activation` is "hard_sigmoid_keras2" for the hard_sigmoid
         of Keras before 3, and the default there before 2.3; `merge` for a ``Bidirectional`` layer.
 
     Returns
@@ -108,24 +115,24 @@ def from_keras(
         If there are not three or six arrays, a dtype is not float32 or float64, or a shape does not
         fit.
     """
+    order = _order(_KERAS, kind)
     if len(weights) not in (3, 6):
         rule = "kernel, recurrent_kernel and bias, of one direction or of two"
         raise ValueError(f"weights must be {rule}, got {len(weights)} arrays")
-    gates = len(_KERAS[kind])
     directions = []
     for i in range(0, len(weights), 3):
         kernel, recurrent = (_array("kernel", w, 2) for w in weights[i : i + 2])
         bias = checks.floats("bias", np.asarray(weights[i + 2]))
         if cudnn:
-            parts = np.hsplit(kernel, gates)
+            parts = np.hsplit(kernel, len(order))
             kernel = np.hstack([part.T.reshape(part.shape, order="F") for part in parts])
-            recurrent = np.hstack([part.T for part in np.hsplit(recurrent, gates)])
+            recurrent = np.hstack([part.T for part in np.hsplit(recurrent, len(order))])
             bias = bias.reshape(2, -1)
         if kind is GRU:
             options["reset_after"] = bias.ndim == 2
         ih, hh = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
         directions.append(_Weights(kernel.T, recurrent.T, ih, hh))
-    return _build(kind, [directions], _KERAS[kind], options)
+    return _build(kind, [directions], order, options)
 
 
 def from_onnx(
@@ -151,10 +158,20 @@ def from_onnx(
     TypeError, ValueError
         If a dtype is not float32 or float64, or a shape does not fit.
     """
+    order = _order(_ONNX, kind)
     W, R = _array("W", W, 3), _array("R", R, 3)
     B = np.zeros((len(W), 2 * W.shape[1]), W.dtype) if B is None else _array("B", B, 2)
     directions = [_Weights(w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
-    return _build(kind, [directions], _ONNX[kind], options)
+    return _build(kind, [directions], order, options)
+
+
+def _order(gates: _Gates, kind: type[Recurrent[Any]]) -> tuple[int, ...]:
+    """Return where the blocks of rows of our layer are in the other library's arrays."""
+    known = next((layer for layer in gates if issubclass(kind, layer)), None)
+    if known is None:
+        names = ", ".join(layer.__name__ for layer in gates)
+        raise ValueError(f"kind must be one of {names}, which the library has, got {kind.__name__}")
+    return tuple(gates[known].index(gate) for gate in known.variants[0].gates)
 
 
 def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str) -> _Weights:
@@ -176,8 +193,8 @@ def _build(
     """Make a layer of the weights of every layer in every direction, whose gates have an order."""
     first = layers[0][0]
     layer = kind(
-        first.ih.shape[1],
-        max(len(first.ih) // len(order), 1),
+        input_size=first.ih.shape[1],
+        hidden_size=max(len(first.ih) // len(order), 1),
         num_layers=len(layers),
         bidirectional=len(layers[0]) == 2,
         dtype=first.ih.dtype,

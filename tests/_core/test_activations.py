@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from bptt._core import loader
+from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from cases import DTYPES, dtype_id
 
 ULPS = 4
 SMOOTH = ("tanh", "sigmoid")
-SLOPES = {"hard_sigmoid_fifth": 0.2, "hard_sigmoid_sixth": 1 / 6}
-NAMES = (*SMOOTH, *SLOPES, "relu", "identity")
+ALL = {**ACTIVATIONS, **GATE_ACTIVATIONS}
+HARD_SIGMOIDS = {a.kernel: a.slope for a in ALL.values() if a.name.startswith("hard_sigmoid")}
+NAMES = tuple(activation.kernel for activation in ALL.values())
 BITS = {np.float32: np.uint32, np.float64: np.uint64}
 
 LONG = np.finfo(np.longdouble).nmant >= 63
@@ -147,8 +149,7 @@ def test_special_values(dtype, activate):
     limits = {
         "tanh": [0, -0.0, 1, -1, np.nan, np.nan, 1, -1],
         "sigmoid": [0.5, 0.5, 1, 0, np.nan, np.nan, 1, 0],
-        "hard_sigmoid_fifth": [0.5, 0.5, 1, 0, np.nan, np.nan, 1, 0],
-        "hard_sigmoid_sixth": [0.5, 0.5, 1, 0, np.nan, np.nan, 1, 0],
+        **{name: [0.5, 0.5, 1, 0, np.nan, np.nan, 1, 0] for name in HARD_SIGMOIDS},
         "relu": [0, 0, np.inf, 0, np.nan, np.nan, info.max, 0],
         "identity": x,
     }
@@ -191,7 +192,7 @@ def test_piecewise_linear(dtype, activate):
     )
     np.testing.assert_array_equal(activate("relu", x), np.maximum(x, 0))
     np.testing.assert_array_equal(activate("identity", x), x)
-    for name, slope in SLOPES.items():
+    for name, slope in HARD_SIGMOIDS.items():
         y = activate(name, x)
         expected = np.clip(slope * x.astype(np.longdouble) + 0.5, 0, 1)
         # where they cross zero, what counts is the last place of the 1/2

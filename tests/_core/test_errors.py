@@ -17,7 +17,10 @@ from bptt.nn.attention import AttentionRun
 from bptt.nn.dropout import DropoutRun
 from bptt.nn.embedding import EmbeddingRun
 from bptt.nn.linear import LinearRun
-from wrong_arguments import IDS, KEYS, TABLE, H, X
+from bptt.nn.recurrent import LAYERS
+from bptt.nn.state import as_state
+from bptt.optim.optimizers import OPTIMIZERS
+from wrong_arguments import IDS, KEYS, TABLE, H, X, of_signature
 
 
 class World:
@@ -25,8 +28,7 @@ class World:
 
     def __init__(self, folder):
         options = {"num_layers": 2, "dropout": 0.5, "dtype": "float64", "seed": 0}
-        kinds = (bptt.RNN, bptt.LSTM, bptt.GRU)
-        self.modules = {kind.__name__: kind(3, 4, **options) for kind in kinds}
+        self.modules = {kind.__name__: kind(3, 4, **options) for kind in LAYERS}
         self.calls = {}
         for name, layer in self.modules.items():
             self.add_layer(name, layer)
@@ -49,8 +51,8 @@ class World:
         bptt.save_modules(path, self.modules)
 
     def add_layer(self, name, layer):
-        state = bptt.LSTMState(H, H) if name == "LSTM" else H
-        out = (np.zeros((2, 4)), bptt.LSTMState(H.copy(), H.copy()) if name == "LSTM" else H.copy())
+        state = as_state(*(H for _ in layer.cell.states))
+        out = (np.zeros((2, 4)), as_state(*(H.copy() for _ in layer.cell.states)))
         sequence = {"x": X, "lengths": np.array([2, 5]), "state": state}
         run = layer.forward(**sequence)
         weight = {"name": "weight_ih_l0", "value": layer["weight_ih_l0"].copy()}
@@ -67,8 +69,8 @@ class World:
             f"{name} Run.gates": (run.gates, place),
             f"{name} Run.dropout_mask": (run.dropout_mask, {"layer": 0}),
         }
-        if name == "LSTM":
-            self.calls["LSTM Run.cells"] = (run.cells, place)
+        if layer.cell.has_cell_state:
+            self.calls[f"{name} Run.cells"] = (run.cells, place)
 
     def add_head(self, head):
         run = head.forward(np.ones((2, 5, 4)))
@@ -192,17 +194,12 @@ class World:
         }
 
     def optimizers(self, head, zero):
-        common = {"modules": head, "learning_rate": 0.1}
-        adam = {**common, "beta1": 0.5, "beta2": 0.5, "epsilon": 1.0}
-        sgd = {**common, "momentum": 0.5, "nesterov": True, "weight_decay": 0.0}
-        rms = {**common, "decay": 0.5, "epsilon": 1.0, "momentum": 0.5}
+        fractions = dict.fromkeys(("beta1", "beta2", "decay", "momentum"), 0.5)
+        others = {"epsilon": 1.0, "nesterov": True, "weight_decay": 0.0}
+        arguments = {"modules": head, "learning_rate": 0.1, **fractions, **others}
         calls = {}
-        for kind, right in [
-            (bptt.SGD, sgd),
-            (bptt.RMSProp, rms),
-            (bptt.Adam, adam),
-            (bptt.AdamW, {**adam, "weight_decay": 0.0}),
-        ]:
+        for kind in OPTIMIZERS.values():
+            right = of_signature(kind, arguments)
             name, optimizer = kind.__name__, kind(**right)
             calls[name] = (kind, right)
             calls[f"{name}.step"] = (optimizer.step, {"gradients": zero})
@@ -406,7 +403,7 @@ def test_a_failed_backward_releases_nothing(world):
 
 
 def test_missing_and_unknown_arguments():
-    for kind in (bptt.RNN, bptt.LSTM, bptt.GRU, bptt.Linear):
+    for kind in (*LAYERS, bptt.Linear):
         with pytest.raises(TypeError, match="missing 1 required positional argument"):
             kind(3)
         with pytest.raises(TypeError, match="unexpected keyword argument 'color'"):

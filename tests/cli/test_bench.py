@@ -20,6 +20,8 @@ import pytest
 import bptt
 from bptt.cli import benchmark, timing, worker_process
 from bptt.cli.main import main
+from bptt.nn.recurrent import make_recurrent
+from cases import CELLS
 
 SMALL = ("bench", "--size", "3,2,4,5", "--rounds", "2")
 GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.py"
@@ -84,10 +86,10 @@ def test_json(tmp_path):
     assert result["share_of_product"] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("cell", benchmark.CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_operations(cell):
     size = benchmark.Size(7, 3, 4, 5)
-    layer = benchmark.CELLS[cell][2](4, 5)
+    layer = make_recurrent(cell, 4, 5)
     weights = layer["weight_ih_l0"].size + layer["weight_hh_l0"].size
     assert benchmark.Task(benchmark.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
 

@@ -13,6 +13,7 @@ from bptt import LanguageModel
 from bptt.cli.baselines import count_bits
 from bptt.cli.numpy_comparison import CompiledTrainer, NumpyTrainer, WordBatch, compare
 from bptt.data.target_encoder import TargetEncoder
+from cases import CELLS
 
 WORDS = ["deep", "deed", "lean", "read"]
 
@@ -22,7 +23,7 @@ def trained(cell="lstm", dtype="float64", **options):
     return LanguageModel(cell=cell, dtype=dtype, **options).fit(WORDS)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_training_step_is_that_of_the_numpy_reference(cell):
     model = trained(cell, num_layers=2)
     twin, compiled = NumpyTrainer(model, 0.01), CompiledTrainer(model, 0.01)

@@ -9,6 +9,7 @@ import pytest
 
 import bptt
 from bptt import diagnostics, reference
+from bptt.nn.cells import CELLS
 from cases import EVERYTHING, Case, every_cell, forward_reference, make, make_layer
 from derivatives import assert_gradient, differences
 
@@ -199,7 +200,7 @@ def test_diagnostics_leave_parameters_and_generators_unchanged():
 # ---- gates ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_after"])
+@pytest.mark.parametrize("cell", [cell.name for cell in CELLS.values() if cell.saved_gates])
 @pytest.mark.parametrize(("layer", "reverse"), [(0, False), (1, True)])
 def test_gates_are_those_of_the_reference(cell, layer, reverse):
     case = Case(cell, num_layers=2, bidirectional=True, batch=1)
@@ -209,7 +210,7 @@ def test_gates_are_those_of_the_reference(cell, layer, reverse):
     for name, steps in expected.gates(layer, reverse).items():
         np.testing.assert_allclose(found.gates[name], steps[0], rtol=0, atol=1e-12)
     assert found.tokens is None
-    if cell == "lstm":
+    if CELLS[cell].has_cell_state:
         cells = expected.cells(layer, reverse)[0]
         np.testing.assert_allclose(found.cells, cells, rtol=0, atol=1e-12)
     else:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import bptt
 from bptt import diagnostics, reference
+from bptt.nn.activations import ACTIVATIONS
+from bptt.nn.state import arrays_of, as_state
 from cases import CELLS, Case, every_cell, make, make_layer
 from derivatives import EPSILON, assert_gradient
 
@@ -74,15 +76,11 @@ def test_products_of_a_stack_propagate_its_gradients(cell, level, reverse):
         layer, p.x[0], state=p.state, level=level, reverse=reverse
     )
     place = 2 * level + reverse
-    d_state = [np.zeros_like(part) for part in (p.state if cell == "lstm" else [p.state])]
+    d_state = [np.zeros_like(part) for part in arrays_of(p.state)]
     d_state[0][place] = p.d_output[0, 0, :H]
     passed = layer.forward(p.x, state=p.state)
-    d = passed.backward(d_state=tuple(d_state) if cell == "lstm" else d_state[0])
-    d_initial = (
-        flat(tuple(part[place : place + 1] for part in d.state))
-        if cell == "lstm"
-        else (d.state[place, 0])
-    )
+    d = passed.backward(d_state=as_state(*d_state))
+    d_initial = np.concatenate([part[place, 0] for part in arrays_of(d.state)])
     d_last = np.concatenate([part[place, 0] for part in d_state])
     np.testing.assert_allclose(d_last @ found.product(T, 0), d_initial, rtol=0, atol=1e-12)
 
@@ -108,7 +106,7 @@ def test_verdicts_on_scaled_rotations(scale, kind, dtype):
     assert (long.kind, long.rate) == (kind, pytest.approx(scale, rel=1e-6))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "identity"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @settings(max_examples=40)
 @given(
     size=st.integers(1, 8),
@@ -123,7 +121,7 @@ def test_the_bound_holds_for_every_w(activation, size, steps, scale, seed):
     layer["weight_ih_l0"] = rng.standard_normal((size, 2))
     found = diagnostics.jacobian_products(layer, rng.standard_normal((steps, 2)))
     assert (found.norms <= found.bound * (1 + 1e-10)).all()
-    slope = 0.25 if activation == "sigmoid" else 1.0
+    slope = ACTIVATIONS[activation].slope
     λ = np.linalg.norm(layer["weight_hh_l0"], 2)
     np.testing.assert_allclose(found.bound, (slope * λ) ** np.arange(steps, -1.0, -1), rtol=1e-12)
 

@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from bptt import LanguageModel
 from bptt.data.target_encoder import TargetEncoder
+from cases import CELLS
 
 WORDS = ["deep", "learn", "dog", "nets"]
 
@@ -35,7 +36,7 @@ def words():
     return by_heart().fit(WORDS)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru_reset_after"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_deep_is_learned_by_heart(cell):
     model = by_heart(cell=cell).fit(["deep"])
     for prefix, token in (("", "d"), ("d", "e"), ("de", "e"), ("dee", "p"), ("deep", "<stop>")):

@@ -10,11 +10,11 @@ import pytest
 import bptt
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder, teacher_forcing
+from bptt.nn.recurrent import make_recurrent
 from bptt.nn.state import arrays_of
 from derivatives import assert_gradient, assert_gradients, differences
 
 V, E, H, M = 5, 3, 4, 4
-CELLS = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}
 
 
 def make(cell="lstm", embedding=True, attention=None, rate=0.0, layers=2, dtype="float64", seed=0):
@@ -22,7 +22,7 @@ def make(cell="lstm", embedding=True, attention=None, rate=0.0, layers=2, dtype=
     size = E if embedding else V
     return Decoder(
         embedding=bptt.Embedding(V, E, **own) if embedding else None,
-        recurrent=CELLS[cell](size, H, num_layers=layers, **own),
+        recurrent=make_recurrent(cell, size, H, num_layers=layers, **own),
         attention=Attention(H, M, kind=attention, **own) if attention else None,
         dropout=bptt.Dropout(rate, **own) if rate else None,
         output=bptt.Linear(H + M if attention else H, V, **own),
@@ -33,7 +33,7 @@ def inputs(decoder, random, batch=3, steps=5):
     dtype = decoder.output.dtype
     tokens = random.integers(0, V, (batch, steps)).astype(np.int32)
     h = random.standard_normal((decoder.recurrent.num_layers, batch, H)).astype(dtype)
-    state = (h, -h / 2) if isinstance(decoder.recurrent, bptt.LSTM) else h
+    state = (h, -h / 2) if decoder.recurrent.cell.has_cell_state else h
     given = {"state": state}
     if decoder.attention is not None:
         given["memory"] = random.standard_normal((batch, 6, M)).astype(dtype)

@@ -17,10 +17,11 @@ from cases import (
     ACTIVATIONS,
     CELLS,
     EVERYTHING,
-    GATE_ACTIVATIONS,
     MERGES,
     Case,
     every_cell,
+    gate_activations,
+    has_cell_state,
     make,
     make_layer,
 )
@@ -126,7 +127,7 @@ def test_ids(cell):
         Case(cell, activation, gate, steps=4, batch=2, input_size=2, hidden_size=5, state=True)
         for cell in CELLS
         for activation in ACTIVATIONS
-        for gate in (GATE_ACTIVATIONS[:1] if cell == "rnn" else GATE_ACTIVATIONS)
+        for gate in gate_activations(cell)
     ],
     ids=str,
 )
@@ -160,7 +161,7 @@ def test_gradients_of_every_step(cell):
         if t + 1 < case.steps:
             tail = layer.forward(x[:, t + 1 :], state=head.state)
             d_later = tail.backward(d_output[:, t + 1 :], d_state).state
-        if cell != "lstm":
+        if not has_cell_state(cell):
             d_h = d_later + d_output[:, t]
         else:
             d_h = d_later.h + d_output[:, t]

@@ -23,6 +23,7 @@ from cases import (
     dtype_id,
     every_cell,
     forward_reference,
+    has_cell_state,
     in_float64,
     large,
     make,
@@ -76,7 +77,7 @@ def test_training(case, dtype):
         for reverse in (False, True)[: case.directions]:
             here = layer, reverse
             assert_all_close(run.gates(*here), result.gates(*here), dtype, case.steps)
-            if case.cell == "lstm":
+            if has_cell_state(case.cell):
                 assert_close(run.cells(*here), result.cells(*here), dtype, case.steps)
     gradients = run.backward(problem.d_output, problem.d_state, steps=True)
     assert_gradients_close(gradients, expected, dtype, case.steps)
@@ -112,7 +113,7 @@ def test_step(cell, ids, dtype):
     ("cell", "which"),
     [
         *((cell, which) for cell in CELLS for which in ("d_output", "d_state")),
-        *(("lstm", which) for which in ("d_h", "d_c")),
+        *((cell, d) for cell in CELLS if has_cell_state(cell) for d in ("d_h", "d_c")),
     ],
 )
 def test_gradient_of_one_result_alone(cell, merge, which, dtype):

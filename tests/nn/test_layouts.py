@@ -17,6 +17,7 @@ from cases import (
     assert_all_close,
     dtype_id,
     every_cell,
+    has_cell_state,
     make,
     make_layer,
 )
@@ -173,7 +174,7 @@ def test_time_major(cell, merge):
     run, twin = layer.forward(x, **arguments), make_layer(case, p).forward(p.x, **arguments)
     for name, gate in run.gates(1, reverse=True).items():
         np.testing.assert_array_equal(gate.swapaxes(0, 1), twin.gates(1, reverse=True)[name])
-    if cell == "lstm":
+    if has_cell_state(cell):
         np.testing.assert_array_equal(run.cells(1).swapaxes(0, 1), twin.cells(1))
 
 
@@ -247,7 +248,7 @@ def test_step_in_place(cell, dtype):
         assert layer.step(p.x[:, t], out[1], out=out) is out
         np.testing.assert_array_equal(out[0], y[:, t])
     np.testing.assert_array_equal(out[1], final)
-    assert isinstance(out[1], bptt.LSTMState) == (cell == "lstm")
+    assert isinstance(out[1], bptt.LSTMState) == has_cell_state(cell)
 
 
 def test_step_in_place_allocates_nothing():
@@ -284,10 +285,10 @@ def test_no_state_is_a_state_of_zeros(cell):
     p = make(case)
     layer = make_layer(case, p)
     zero = np.zeros(case.state_shape)
-    state = (zero, zero) if cell == "lstm" else zero
+    state = (zero, zero) if has_cell_state(cell) else zero
     expected = results(layer, p.x, p.d_output, state, state=state)
     assert_identical(results(layer, p.x, p.d_output), expected)
-    if cell == "lstm":
+    if has_cell_state(cell):
         assert_identical(results(layer, p.x, p.d_output, state=[zero, zero]), expected)
 
 

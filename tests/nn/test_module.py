@@ -16,13 +16,13 @@ import pytest
 import bptt
 from bptt import reference
 from bptt._core import loader
+from bptt.nn.recurrent import LAYERS, make_recurrent
+from cases import every_cell, every_layer
 
 MODULES = [
     pytest.param(kind, arguments, id=name)
     for name, kind, arguments in [
-        ("rnn", bptt.RNN, (3, 4)),
-        ("lstm", bptt.LSTM, (3, 4)),
-        ("gru", bptt.GRU, (3, 4)),
+        *((layer_type.__name__.lower(), layer_type, (3, 4)) for layer_type in LAYERS),
         ("linear", bptt.Linear, (3, 4)),
         ("embedding", bptt.Embedding, (3, 4)),
         ("attention", partial(bptt.Attention, kind="additive"), (3, 3)),
@@ -61,18 +61,10 @@ def output(module, x):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("merge", ["concat", "sum"])
-@pytest.mark.parametrize(
-    ("cell", "kind", "options"),
-    [
-        ("rnn", bptt.RNN, {}),
-        ("lstm", bptt.LSTM, {}),
-        ("gru", bptt.GRU, {}),
-        ("gru_reset_after", bptt.GRU, {"reset_after": True}),
-    ],
-)
-def test_names_and_shapes(cell, kind, options, merge, bidirectional):
+@every_cell
+def test_names_and_shapes(cell, merge, bidirectional):
     common = {"num_layers": 3, "merge": merge, "bidirectional": bidirectional}
-    layer = kind(3, 4, **common, **options)
+    layer = make_recurrent(cell, 3, 4, **common)
     expected = reference.parameter_shapes(cell, input_size=3, hidden_size=4, **common)
     assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
     assert layer._flat.size == loader.kernels.parameter_count(cell, 3, 4, 3, bidirectional, merge)
@@ -154,9 +146,9 @@ def test_reference_is_imported_when_first_asked_for():
 # ---- packed weights can not be stale -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [bptt.RNN, bptt.LSTM, bptt.GRU])
-def test_every_change_reaches_every_call(kind, rng):
-    layer = kind(3, 4, dtype="float64", seed=0)
+@every_layer
+def test_every_change_reaches_every_call(layer_type, rng):
+    layer = layer_type(3, 4, dtype="float64", seed=0)
     optimizer = bptt.SGD(layer, learning_rate=0.1)
     x = rng.standard_normal((2, 1, 3))
 
@@ -272,9 +264,10 @@ def test_gradients_are_a_mapping(lstm, x):
 # ---- first weights -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [bptt.RNN, bptt.LSTM, bptt.GRU])
-def test_first_weights(kind):
-    layer = kind(60, 40, bidirectional=True, num_layers=2, dtype="float64", seed=0)
+@every_cell
+def test_first_weights(cell):
+    options = {"bidirectional": True, "num_layers": 2, "dtype": "float64", "seed": 0}
+    layer = make_recurrent(cell, 60, 40, **options)
     for name, parameter in layer.parameters.items():
         if name.startswith("weight_hh"):
             for block in parameter.reshape(-1, 40, 40):
@@ -286,7 +279,7 @@ def test_first_weights(kind):
             assert np.var(parameter) == pytest.approx(limit**2 / 3, rel=0.1)
         else:
             forget = np.arange(parameter.size) // 40 == 1
-            np.testing.assert_array_equal(parameter, forget if kind is bptt.LSTM else 0)
+            np.testing.assert_array_equal(parameter, forget if cell == "lstm" else 0)
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)

@@ -31,7 +31,7 @@ def network(
     encoder = cell(
         size, HIDDEN, bidirectional=bidirectional, merge=merge, seed=next(seeds), **options
     )
-    units, parts = HIDDEN * layers, 2 if cell is LSTM else 1
+    units, parts = HIDDEN * layers, len(encoder.cell.states)
     linears = [Linear(2 * units, units, seed=next(seeds), **common) for _ in range(parts)]
     memory = encoder.output_size
     return EncoderDecoderNetwork(

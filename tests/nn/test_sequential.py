@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bptt
-from bptt.nn.state import arrays_of, as_states
+from bptt.nn.recurrent import LAYERS
+from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.state import arrays_of, as_state, as_states
 from cases import DTYPES, MERGES, dtype_id
 from derivatives import check_chain
 
@@ -54,10 +56,10 @@ def states(model, batch, rng):
     """One for each recurrent layer."""
     found = []
     for module in model.modules:
-        if isinstance(module, (bptt.RNN, bptt.LSTM, bptt.GRU)):
+        if isinstance(module, Recurrent):
             shape = (module.num_layers * (1 + module.bidirectional), batch, module.hidden_size)
             h, c = (rng.standard_normal(shape).astype(module.dtype) for _ in range(2))
-            found.append(bptt.LSTMState(h, c) if isinstance(module, bptt.LSTM) else h)
+            found.append(as_state(h, c if module.cell.has_cell_state else None))
     return tuple(found)
 
 
@@ -211,7 +213,7 @@ def test_pooling_sees_each_sequence_alone(data):
     draw = data.draw
     batch, steps = draw(st.integers(1, 5)), draw(st.integers(0, 6))
     lengths = np.array(draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch)))
-    kind = draw(st.sampled_from([bptt.RNN, bptt.LSTM, bptt.GRU]))
+    kind = draw(st.sampled_from(LAYERS))
     layer = kind(
         2,
         3,

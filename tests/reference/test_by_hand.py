@@ -67,7 +67,7 @@ def test_lstm_carries_an_error_without_loss() -> None:
         "lstm",
         np.zeros((1, 200, 1)),
         parameters,
-        gate_activation="hard_sigmoid_fifth",
+        gate_activation="hard_sigmoid_keras2",
         state=(np.zeros((1, 1, 1)), np.full((1, 1, 1), 0.7)),
     )
     assert (result.cells() == 0.7).all()
@@ -96,7 +96,7 @@ def test_gru_keeps_its_state_when_the_update_gate_is_1(cell: str) -> None:
         cell,
         np.zeros((1, 50, 1)),
         parameters,
-        gate_activation="hard_sigmoid_sixth",
+        gate_activation="hard_sigmoid",
         state=np.full((1, 1, 1), 0.25),
     )
     assert (result.output == 0.25).all()
@@ -133,14 +133,14 @@ def test_gru_forms_coincide_with_one_unit() -> None:
 
 def test_activations_by_hand() -> None:
     x = np.array([-4.0, -3, -2.5, -1, 0, 1, 2.5, 3, 4])
-    fifth = reference.GATE_ACTIVATIONS["hard_sigmoid_fifth"]
-    sixth = reference.GATE_ACTIVATIONS["hard_sigmoid_sixth"]
-    np.testing.assert_allclose(fifth.function(x), [0, 0, 0, 0.3, 0.5, 0.7, 1, 1, 1], atol=1e-16)
+    keras2 = reference.GATE_ACTIVATIONS["hard_sigmoid_keras2"]
+    keras3 = reference.GATE_ACTIVATIONS["hard_sigmoid"]
+    np.testing.assert_allclose(keras2.function(x), [0, 0, 0, 0.3, 0.5, 0.7, 1, 1, 1], atol=1e-16)
     np.testing.assert_allclose(
-        sixth.function(x), [0, 0, 1 / 12, 1 / 3, 0.5, 2 / 3, 11 / 12, 1, 1], rtol=1e-15
+        keras3.function(x), [0, 0, 1 / 12, 1 / 3, 0.5, 2 / 3, 11 / 12, 1, 1], rtol=1e-15
     )
-    assert fifth.derivative(fifth.function(x[[0, 4, 8]])).tolist() == [0, 0.2, 0]
-    assert sixth.derivative(sixth.function(x[[0, 2, 8]])).tolist() == [0, 1 / 6, 0]
+    assert keras2.derivative(keras2.function(x[[0, 4, 8]])).tolist() == [0, 0.2, 0]
+    assert keras3.derivative(keras3.function(x[[0, 2, 8]])).tolist() == [0, 1 / 6, 0]
     np.testing.assert_allclose(reference.sigmoid(x), [logistic(v) for v in x], rtol=1e-14)
 
 
@@ -238,10 +238,10 @@ def test_rmsprop_by_hand() -> None:
     assert p.item() == pytest.approx(1 - 0.5 * v.item())
 
 
-def test_weight_decay_of_adam_by_hand() -> None:
+def test_weight_decay_of_adamw_by_hand() -> None:
     """Without a gradient only the decay is left: p ← p - 0.5·0.1·p."""
     zero = np.zeros(1)
-    p, m, v = reference.adam_step(
+    p, m, v = reference.adamw_step(
         np.array([2.0]), zero, zero, zero, 1, learning_rate=0.5, weight_decay=0.1
     )
     assert (p.item(), m.item(), v.item()) == (1.9, 0, 0)

@@ -14,12 +14,14 @@ from bptt import reference
 from bptt.nn.state import arrays_of
 from cases import (
     CELLS,
+    GATE_ACTIVATIONS,
     MERGES,
     Array,
     Case,
     all_cells,
     every_cell,
     forward_reference,
+    has_cell_state,
     make,
     run_reference,
 )
@@ -125,11 +127,11 @@ def test_gradients_of_the_steps_are_central_differences(
         assert_gradient(actual, expected, ("hidden_steps", "cell_steps")[part])
         for row, length in enumerate(problem.lengths):
             assert not actual[:, row, length:].any()
-    assert (gradients.cell_steps is None) == (cell != "lstm")
+    assert (gradients.cell_steps is None) == (not has_cell_state(cell))
 
 
 def test_hard_activations_are_checked_on_both_sides_of_their_kinks() -> None:
-    for gate_activation in ("hard_sigmoid_fifth", "hard_sigmoid_sixth"):
+    for gate_activation in GATE_ACTIVATIONS[1:]:
         case = Case("lstm", "relu", gate_activation, **STACKED)
         gates = run_reference(case, make(case, scale=3))[0].gates()
         used = np.concatenate([gates["input"].ravel(), gates["forget"].ravel()])

@@ -26,6 +26,7 @@ from cases import (
     assert_close,
     dtype_id,
     every_cell,
+    has_cell_state,
     make,
     run_reference,
 )
@@ -199,7 +200,7 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
     layers, B, H = case.state_shape
     for (result, gradients), dtype in zip(results, DTYPES, strict=True):
         assert result.output.shape == (case.batch, case.steps, case.output_size)
-        assert len(arrays_of(result.state)) == (2 if case.cell == "lstm" else 1)
+        assert len(arrays_of(result.state)) == (2 if has_cell_state(case.cell) else 1)
         for d in (*arrays_of(result.state), *arrays_of(gradients.state)):
             assert (d.shape, d.dtype) == (case.state_shape, dtype)
         assert gradients.hidden_steps.shape == (layers, B, case.steps, H)
@@ -237,7 +238,7 @@ def test_extreme_and_missing_numbers(cell: str, dtype: Any) -> None:
 PARAMETERS = make(Case("lstm", hidden_size=2, input_size=3)).parameters
 X, STATE = np.zeros((2, 4, 3)), np.zeros((1, 2, 2))
 ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"cell": "elman"}, ValueError, "cell must be one of rnn, lstm, gru, gru_reset_after, got 'el"),
+    ({"cell": "elman"}, ValueError, "cell must be one of .*, got 'elman'"),
     ({"merge": "max"}, ValueError, "merge must be one of concat, sum, mean, mul, got 'max'"),
     ({"activation": "elu"}, ValueError, "activation must be one of tanh"),
     ({"gate_activation": "tanh"}, ValueError, "gate_activation must be one of sigmoid"),
@@ -296,13 +297,13 @@ def test_the_example_of_the_docstring() -> None:
 
 def test_the_reference_needs_numpy_only() -> None:
     assert reference.__file__ is not None
-    files = sorted(Path(reference.__file__).parent.glob("*.py"))
+    files = sorted(Path(reference.__file__).parent.rglob("*.py"))
     assert len(files) > 5
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, file  # its own files
+                assert node.level <= 1 + (file.parent.name == "cells"), file  # its own files
                 names = [] if node.level else [str(node.module)]
             for name in names:
                 top = name.split(".")[0]

@@ -119,7 +119,7 @@ def test_without_truncation_it_is_the_whole(name, lengths, k1, k2, rng):
 def by_definition(model, x, targets, k1, k2, change=lambda gradients: None):
     """Losses and gradients of each window, from the states that earlier windows came by."""
     layer, head = model.modules
-    cell = {"RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}[type(layer).__name__]
+    cell = layer.cell.name
     options = {"num_layers": layer.num_layers}
 
     def forward(first, last, state):

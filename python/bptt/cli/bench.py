@@ -18,9 +18,10 @@ from bptt._core.installation import config
 from bptt._core.threads import get_num_threads
 from bptt.cli import benchmark_report
 from bptt.cli.arguments import positive_integer
-from bptt.cli.benchmark import CELLS, PRODUCT_SIZE, SIZES, Bench, Size, measure
+from bptt.cli.benchmark import PRODUCT_SIZE, SIZES, Bench, Size, measure
 from bptt.cli.errors import CommandError
 from bptt.cli.worker_process import available_cores
+from bptt.nn.cells import CELLS
 
 NAME = "bench"
 SUMMARY = "measure how fast the layers are on this machine"

@@ -13,14 +13,9 @@ import numpy as np
 from bptt._core.checks import FloatArray
 from bptt.cli.timing import interleave, seconds_per_call
 from bptt.cli.worker_process import WorkerProcess, answer
-from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.cells import CELLS
+from bptt.nn.recurrent import make_recurrent
 
-CELLS: dict[str, tuple[str, int, Callable[..., RNN | LSTM | GRU]]] = {  # title, gates per unit
-    "rnn": ("RNN", 1, RNN),
-    "lstm": ("LSTM", 4, LSTM),
-    "gru": ("GRU", 3, GRU),
-    "gru_reset_after": ("GRU, reset after", 3, partial(GRU, reset_after=True)),
-}
 PRODUCT, INFERENCE, TRAINING, STEP = "product", "inference", "training", "step"
 PRODUCT_SIZE = 2048  # rows and columns of the matrices that NumPy multiplies
 _MIN_SECONDS = 0.01  # seconds that the calls of one turn take
@@ -56,7 +51,7 @@ class Task(NamedTuple):
     @property
     def title(self) -> str:
         """The name of the cell, for people."""
-        return CELLS[self.cell][0]
+        return CELLS[self.cell].title
 
     @property
     def operations(self) -> float:
@@ -64,7 +59,7 @@ class Task(NamedTuple):
         steps, batch, inputs, hidden = self.size
         if self.mode == PRODUCT:
             return 2.0 * batch * inputs * hidden
-        forward = 2.0 * CELLS[self.cell][1] * hidden * (inputs + hidden) * batch * steps
+        forward = 2.0 * len(CELLS[self.cell].gates) * hidden * (inputs + hidden) * batch * steps
         return 3.0 * forward if self.mode == TRAINING else forward
 
 
@@ -183,7 +178,7 @@ def call(mode: str, cell: str, size: Size, dtype: str) -> Callable[[], object]:
         a = _random((batch, inputs), dtype)
         b = _random((inputs, hidden), dtype)
         return lambda: a @ b
-    layer = CELLS[cell][2](inputs, hidden, dtype=dtype, seed=0)
+    layer = make_recurrent(cell, inputs, hidden, dtype=dtype, seed=0)
     if mode == STEP:
         x_t = _random((batch, inputs), dtype)
         out: Any = layer.step(x_t)

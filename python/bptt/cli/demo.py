@@ -18,6 +18,7 @@ from bptt.cli.numpy_comparison import compare_in_worker
 from bptt.cli.readers import read_text
 from bptt.cli.schema import LANGUAGE, Schema
 from bptt.cli.tables import TEXT
+from bptt.nn.cells import CELLS
 from bptt.optim.schedules import CosineDecay
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ EXAMPLES = """\
 examples:
   python -m bptt demo
   python -m bptt demo --text book.txt --epochs 20 --prompt re"""
-CELLS = ("rnn", "lstm", "gru")
 PROMPTS = ("d", "re", "int")
 FEWEST = 20  # words: below, there is nothing to learn from
 
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
     )
-    add("--cell", "lstm", "recurrent cell: rnn, lstm or gru", choices=CELLS, metavar="CELL")
+    add("--cell", "lstm", f"recurrent cell: {', '.join(CELLS)}", choices=CELLS, metavar="CELL")
     add("--hidden-size", 128, "hidden units of a layer", **count)
     add("--layers", 1, "recurrent layers, each on top of the one before", **count)
     add("--epochs", 8, "passes over all words", **count)

@@ -11,6 +11,7 @@ import numpy as np
 
 from bptt.cli.arguments import fraction, learning_rate, positive_integer, seed
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
+from bptt.nn.cells import CELLS
 
 _MIN_UPDATES = 2000  # of the parameters, at least, where the data are few
 _LARGE_VOCABULARY = 2000  # different ones: from here on each gets a vector
@@ -28,7 +29,7 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the model, none of which has to be given."""
     model = parser.add_argument_group("model (all are chosen to suit the file)")
     count: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
-    model.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="recurrent cell")
+    model.add_argument("--cell", choices=tuple(CELLS), help="recurrent cell")
     model.add_argument("--hidden-size", help="units of a layer and direction", **count)
     model.add_argument("--layers", help="layers on top of each other", **count)
     model.add_argument(

@@ -23,6 +23,7 @@ from bptt.cli.readers import FORMATS
 from bptt.cli.saved_models import Model, load
 from bptt.cli.schema import LANGUAGE, extract_sequences, group_rows
 from bptt.cli.tables import join_names
+from bptt.nn.cells import CELLS
 
 NAME = "inspect"
 SUMMARY = "look into a saved model: training, gates, gradient flow"
@@ -160,7 +161,7 @@ def _inspect_sequences(model: Model, X: list[Any], number: int) -> dict[str, Any
     X = [x[:_MOST_STEPS] for x in X[:_BATCH]] if number < _BATCH else [X[number][:_MOST_STEPS]]
     x = X[number if number < len(X) else 0]
     found: dict[str, Any] = {}
-    if estimator.cell != "rnn":
+    if CELLS[estimator.cell].saved_gates:
         found["gates"] = diagnostics.gate_trace(estimator, x)
     if not hasattr(estimator, "attention_weights"):
         found["saliency"] = diagnostics.saliency(estimator, x)

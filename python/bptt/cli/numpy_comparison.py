@@ -91,7 +91,7 @@ class NumpyTrainer:
 
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
         layer = model.decoder_.recurrent
-        self.cell = layer._cell  # the reference has the kernels' names
+        self.cell = layer.cell.name
         arguments = ("num_layers", "activation", "gate_activation")
         self.options = {name: layer.config[name] for name in arguments if name in layer.config}
         self.learning_rate = learning_rate

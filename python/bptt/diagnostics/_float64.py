@@ -17,9 +17,9 @@ from bptt._core.checks import FloatArray
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.module import Module
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
-from bptt.nn.state import LSTMState, State
+from bptt.nn.state import State, as_state
 
 LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]  # output -> loss and its gradient
 
@@ -60,7 +60,7 @@ def decoder_chain(decoder: Decoder) -> Sequential:
 def as_float64(x: Any) -> Any:
     """Return float arrays and states in float64; everything else, such as token ids, unchanged."""
     if isinstance(x, (tuple, list)):
-        return LSTMState(*map(as_float64, x)) if len(x) == 2 else x
+        return as_state(*map(as_float64, x)) if len(x) == 2 else x
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
@@ -100,6 +100,6 @@ def select_layers(state: State, layers: slice) -> State:
     if state is None:
         return None
     if isinstance(state, (tuple, list)):
-        return LSTMState(*(part[layers] for part in state))
+        return as_state(*(part[layers] for part in state))
     part: NDArray[Any] = state[layers]
     return part

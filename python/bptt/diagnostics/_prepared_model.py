@@ -14,7 +14,7 @@ from bptt.data.sequences import SequenceEncoder
 from bptt.data.vocabulary import START
 from bptt.diagnostics._float64 import as_float64, decoder_chain, float64_chain, float64_copy
 from bptt.nn.embedding import EmbeddingBag
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.training.label_feedback import LabelFeedbackTask
 from bptt.training.sequence_to_sequence import SequenceToSequenceTask

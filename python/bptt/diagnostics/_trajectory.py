@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
-from bptt.nn.recurrent import LSTM, Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.run import Run
-from bptt.nn.state import LSTMState, State
+from bptt.nn.state import State, as_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Trajectory:
         initial = select_layers(state, slice(place, place + 1))
         run = single.forward(x, state=initial)
         walked = run.output[0]
-        if isinstance(single, LSTM):
+        if single.cell.has_cell_state:
             walked = np.concatenate([walked, run.cells()[0]], axis=1)
         first = np.zeros((1, walked.shape[1])) if initial is None else join_states(initial)
         states = np.concatenate([first, walked])
@@ -78,18 +78,14 @@ class Trajectory:
 
     def forward(self, steps: NDArray[np.int64]) -> Run[Any]:
         """Run the steps (R,) as a batch of R rows, each from its own preceding state."""
-        before: Any = self.states[np.newaxis, steps]
-        if isinstance(self.layer, LSTM):
-            before = LSTMState(*np.split(before, 2, axis=-1))
+        before = self.split_states(self.states[steps])
         run: Run[Any] = self.layer.forward(self.x[steps, np.newaxis], state=before)
         return run
 
     def split_states(self, gradients: FloatArray) -> State:
         """Return gradients (R, S) of states in the form that a layer takes."""
-        rows = gradients[np.newaxis]
-        if isinstance(self.layer, LSTM):
-            return LSTMState(*np.split(rows, 2, axis=-1))
-        return rows
+        count = len(self.layer.cell.states)
+        return as_state(*np.split(gradients[np.newaxis], count, axis=-1))
 
 
 def join_states(state: State) -> FloatArray:

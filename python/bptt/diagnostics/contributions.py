@@ -14,7 +14,7 @@ from bptt.diagnostics import plots
 from bptt.diagnostics._float64 import LossFunction, check_recurrent, loss_gradient
 from bptt.diagnostics._trajectory import Trajectory
 from bptt.diagnostics.jacobians import step_jacobians
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.run import Run
 from bptt.nn.state import State
 

@@ -22,7 +22,7 @@ from bptt.diagnostics._float64 import (
 )
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.module import Gradients, Module
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.nn.state import State, as_states
 

@@ -12,7 +12,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
 from bptt.diagnostics._prepared_model import PreparedModel, step_labels
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,10 +116,10 @@ def gate_trace(
     names = step_labels(tokens, prepared)
     run = prepared.chain.forward(prepared.x)
     module, level, found = _find_layer(prepared, run._runs, layer)
-    if module._cell == "rnn":
+    if not module.cell.saved_gates:
         raise ValueError(f"gate_trace needs an LSTM or a GRU, got {module}")
     gates = {name: values[0] for name, values in found.gates(level, reverse).items()}
-    cells = found.cells(level, reverse)[0] if module._cell == "lstm" else None
+    cells = found.cells(level, reverse)[0] if module.cell.has_cell_state else None
     return GateTrace(gates, cells, names)
 
 

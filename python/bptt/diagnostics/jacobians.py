@@ -13,13 +13,14 @@ from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
 from bptt.diagnostics._trajectory import Trajectory, join_states
 from bptt.diagnostics.verdict import Verdict
-from bptt.nn.recurrent import RNN, Recurrent
+from bptt.nn.activations import ACTIVATIONS
+from bptt.nn.recurrent import RNN
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "identity": 1.0}  # γ = max φ'
 _ROWS = 4096  # batch size of one backward pass
 
 
@@ -131,7 +132,7 @@ def jacobian_products(
     logs = _log_norms(steps)
     bound = slope = spectral_norm = None
     if isinstance(layer, RNN):
-        slope = MAX_SLOPES[layer.activation]
+        slope = ACTIVATIONS[layer.activation].slope
         spectral_norm = float(np.linalg.norm(trajectory.layer["weight_hh_l0"], 2))
     with np.errstate(over="ignore"):
         norms = np.exp(logs)

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators._persistence import read_estimator, write_estimator
+from bptt.nn.cells import CELLS
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from bptt.nn.recurrent import make_recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
@@ -37,12 +39,6 @@ try:
 except ImportError as error:
     raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
 
-CELLS: dict[str, tuple[Callable[..., Recurrent[Any]], dict[str, Any]]] = {
-    "rnn": (RNN, {}),
-    "lstm": (LSTM, {}),
-    "gru": (GRU, {}),
-    "gru_reset_after": (GRU, {"reset_after": True}),
-}
 _MOST_SEED = 2**31 - 1
 # Parameters that may differ when training is resumed. `train` itself compares the optimizer.
 _RESUME_MAY_CHANGE = (
@@ -343,14 +339,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self, input_size: int, seeds: np.random.Generator, **options: Any
     ) -> Recurrent[Any]:
         """The recurrent layers, for inputs of this size."""
-        kind, form = CELLS[self.cell]
         arguments = {
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
             **self._common(seeds),
         }
-        return kind(input_size, self.hidden_size, **form, **{**arguments, **options})
+        return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})
 
     def _model(
         self,

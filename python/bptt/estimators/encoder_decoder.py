@@ -16,6 +16,7 @@ from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._base import SequenceEstimator
 from bptt.nn.attention import Attention
+from bptt.nn.cells import CELLS
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
@@ -265,10 +266,7 @@ class EncoderDecoder(SequenceEstimator):
         if not self.bidirectional:
             return encoder, None
         units = self.num_layers * self.hidden_size
-        linears = [
-            Linear(2 * units, units, **self._common(seeds))
-            for _ in range(2 if self.cell == "lstm" else 1)
-        ]
+        linears = [Linear(2 * units, units, **self._common(seeds)) for _ in CELLS[self.cell].states]
         return encoder, Bridge(linears, self.num_layers)
 
     def _writer(self, seeds: np.random.Generator) -> Decoder:

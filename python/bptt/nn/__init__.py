@@ -1,5 +1,6 @@
 """Modules: recurrent layers, embeddings, attention, output layers, and networks of them."""
 
+from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
@@ -7,7 +8,8 @@ from bptt.nn.dropout import Dropout, DropoutRun
 from bptt.nn.embedding import Embedding, EmbeddingBag, EmbeddingBagRun, EmbeddingRun
 from bptt.nn.linear import Linear, LinearRun
 from bptt.nn.module import Gradients, Module, StepGradients
-from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from bptt.nn.recurrent import *  # noqa: F403 - every layer that there is
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.run import Run
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.nn.sequential import Sequential
@@ -16,9 +18,6 @@ from bptt.nn.serialization import load_modules, save_modules
 from bptt.nn.state import LSTMState
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
     "Attention",
     "AttentionGradients",
     "AttentionRun",
@@ -48,3 +47,4 @@ __all__ = [
     "load_modules",
     "save_modules",
 ]
+__all__ += _recurrent.__all__

@@ -23,7 +23,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State
 
 

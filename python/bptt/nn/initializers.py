@@ -14,11 +14,13 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bptt.nn.cells import Cell
 
 
 def glorot_uniform(
@@ -39,19 +41,20 @@ def orthogonal(random: np.random.Generator, blocks: int, size: int) -> NDArray[n
 
 def recurrent(
     parameters: Mapping[str, NDArray[np.floating[Any]]],
-    gates: Sequence[str],
+    cell: Cell,
     hidden_size: int,
     random: np.random.Generator,
 ) -> None:
-    """Fill the `parameters` of a recurrent layer whose blocks of rows are called `gates`."""
+    """Fill the `parameters` of a recurrent layer with their initial values."""
+    gates = len(cell.gates)
     for name, parameter in parameters.items():
         if name.startswith("weight_ih"):
             columns = parameter.shape[1]
-            parameter[...] = glorot_uniform(random, len(gates), hidden_size, columns)
+            parameter[...] = glorot_uniform(random, gates, hidden_size, columns)
         elif name.startswith("weight_hh"):
-            parameter[...] = orthogonal(random, len(gates), hidden_size)
+            parameter[...] = orthogonal(random, gates, hidden_size)
+        elif name.startswith("bias_l"):
+            blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
+            parameter[...] = np.repeat(blocks, hidden_size)
         else:
-            parameter[...] = 0.0
-            if "forget" in gates:
-                forget = gates.index("forget") * hidden_size
-                parameter[forget : forget + hidden_size] = 1.0
+            parameter[...] = cell.extra_parameters[name.rpartition("_l")[0]]

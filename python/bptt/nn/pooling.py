@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State, arrays_of, as_state
 
 

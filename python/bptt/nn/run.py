@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients
 from bptt.nn.state import StateT, as_state
 
@@ -22,11 +23,10 @@ class _Layer(Protocol):
     num_layers: int
     bidirectional: bool
     dropout: float
-    _gates: tuple[str, ...]
     _layout: Layout
 
     @property
-    def _cell(self) -> str: ...
+    def cell(self) -> Cell: ...
 
 
 class Run(Generic[StateT]):
@@ -135,12 +135,11 @@ class Run(Generic[StateT]):
             If what forward kept has been released.
         """
         kept = self._of_layer("gates", layer, reverse)
-        if self._layer._cell == "rnn":
+        names = self._layer.cell.saved_gates
+        if not names:
             return {}
-        columns = loader.kernels.gates(
-            *kept, layer, reverse
-        )  # and W_n h + b_hn, if the reset comes after
-        return dict(zip(self._layer._gates, columns, strict=False))
+        columns = loader.kernels.gates(*kept, layer, reverse)  # and what backward needs besides
+        return dict(zip(names, columns, strict=False))
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the cell state c_t of one layer and direction at every step, (B, T, hidden_size).
@@ -152,7 +151,7 @@ class Run(Generic[StateT]):
         RuntimeError
             If what forward kept has been released.
         """
-        if self._layer._cell != "lstm":
+        if not self._layer.cell.has_cell_state:
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
         return loader.kernels.cells(*self._of_layer("cells", layer, reverse), layer, reverse)
 

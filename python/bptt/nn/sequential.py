@@ -19,13 +19,14 @@ from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.pooling import POOLS, Pooled
-from bptt.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from bptt.nn.recurrent import LAYERS
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential_run import SequentialRun, recurrent_places
 from bptt.nn.state import State, States, as_states
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
-_KINDS = (RNN, LSTM, GRU, Linear, Embedding, Dropout)
+_KINDS = (*LAYERS, Linear, Embedding, Dropout)
 
 
 class Sequential:

@@ -14,7 +14,7 @@ from bptt._core.lengths import Padding, without_padding
 from bptt.nn.linear import LinearRun
 from bptt.nn.module import Gradients, Module
 from bptt.nn.pooling import Pooled
-from bptt.nn.recurrent import Recurrent
+from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
 
 

@@ -19,11 +19,10 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import GRU, LSTM, RNN
+from bptt.nn.recurrent import LAYERS
 
 _CLASSES: dict[str, type[Module]] = {
-    kind.__name__: kind
-    for kind in (RNN, LSTM, GRU, Linear, Embedding, EmbeddingBag, Dropout, Attention)
+    kind.__name__: kind for kind in (*LAYERS, Linear, Embedding, EmbeddingBag, Dropout, Attention)
 }
 
 

@@ -1,16 +1,15 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
+from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
-from bptt.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
+from bptt.optim.optimizers import *  # noqa: F403 - every optimizer that there is
+from bptt.optim.optimizers import Optimizer
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
     "Optimizer",
-    "RMSProp",
     "clip_by_global_norm",
     "clip_by_value",
     "schedules",
 ]
+__all__ += _optimizers.__all__

@@ -5,7 +5,7 @@ Each walks parameters, gradients and its own state side by side, in one kernel c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt.nn.module import Gradients, Module, as_list
+
+__all__ = ["SGD", "Adam", "AdamW", "RMSProp"]
 
 _NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
 
@@ -337,3 +339,9 @@ class AdamW(Adam):
             modules, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon
         )
         self._weight_decay = checks.number("weight_decay", weight_decay, low=0.0)
+
+
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    kind.__name__.lower(): kind for kind in (Adam, AdamW, RMSProp, SGD)
+}
+"""Name, as estimators and commands take it -> class."""

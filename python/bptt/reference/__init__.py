@@ -39,17 +39,18 @@ Examples
 
 from .activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation, sigmoid
 from .arguments import parameter_shapes
+from .cells import CELLS
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
 from .optimizers import (
     adam_step,
+    adamw_step,
     clip_by_global_norm,
     clip_by_value,
     rmsprop_step,
     sgd_step,
 )
-from .unroll import CELLS
 
 __all__ = [
     "ACTIVATIONS",
@@ -60,6 +61,7 @@ __all__ = [
     "Gradients",
     "Result",
     "adam_step",
+    "adamw_step",
     "backward",
     "clip_by_global_norm",
     "clip_by_value",

@@ -40,6 +40,6 @@ ACTIVATIONS = {
 }
 GATE_ACTIVATIONS = {
     "sigmoid": ACTIVATIONS["sigmoid"],
-    "hard_sigmoid_fifth": hard_sigmoid(1 / 5),  # Keras before 3, ONNX
-    "hard_sigmoid_sixth": hard_sigmoid(1 / 6),  # PyTorch, Keras 3
+    "hard_sigmoid": hard_sigmoid(1 / 6),  # PyTorch, Keras 3
+    "hard_sigmoid_keras2": hard_sigmoid(1 / 5),  # Keras before 3, ONNX
 }

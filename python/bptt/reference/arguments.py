@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .activations import Array
-from .cell import Cell, State
+from .cells import CELLS
+from .cells.cell import Cell, State
 from .merges import MERGES
-from .unroll import CELLS
 
 
 def require(condition: bool, rule: str, got: object, error: type[Exception] = ValueError) -> None:

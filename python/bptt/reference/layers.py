@@ -19,10 +19,11 @@ from .arguments import (
     check_state,
     require,
 )
-from .cell import Functions, State, Weights
+from .cells import CELLS
+from .cells.cell import Functions, State, Weights
 from .head import one_hot
 from .merges import MERGES
-from .unroll import CELLS, Unrolled, UnrolledGradients, unroll, unroll_backward
+from .unroll import Unrolled, UnrolledGradients, unroll, unroll_backward
 
 PublicState: TypeAlias = Array | tuple[Array, Array]  # h, or (h, c) for the LSTM
 
@@ -146,7 +147,7 @@ def forward(
     parameters : name -> array, float32 or float64, as `parameter_shapes` says
     merge : "concat", "sum", "mean" or "mul" of the two directions, at every layer
     activation : φ, "tanh", "sigmoid", "relu" or "identity"
-    gate_activation : σ, "sigmoid", "hard_sigmoid_fifth" or "hard_sigmoid_sixth"; RNN has none
+    gate_activation : σ, "sigmoid", "hard_sigmoid" or "hard_sigmoid_keras2"; RNN has none
     lengths : (B,) integers in [0, T], in any order. Padding is not read, outputs are 0 there, and
         the reverse direction starts at each row's own end
     state : (num_layers*directions, B, H), a tuple (h, c) of them for the LSTM; None is zeros

@@ -60,18 +60,32 @@ def adam_step(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
-    weight_decay: float = 0.0,
 ) -> tuple[Array, Array, Array]:
-    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros.
-
-    With weight decay, AdamW (Loshchilov & Hutter 2019): p ← p - learning_rate weight_decay p first.
-    """
-    p = p - learning_rate * weight_decay * p
+    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros."""
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     return p - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def adamw_step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    t: int,
+    *,
+    learning_rate: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> tuple[Array, Array, Array]:
+    """AdamW (Loshchilov & Hutter 2019): p ← p - learning_rate weight_decay p, then Adam."""
+    p = p - learning_rate * weight_decay * p
+    options = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+    return adam_step(p, g, m, v, t, **options)
 
 
 def clip_by_value(gradients: Mapping[str, Array], limit: float) -> dict[str, Array]:

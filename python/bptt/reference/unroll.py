@@ -13,12 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import Array
-from .cell import Cell, Functions, State, Weights, sum_over_steps
-from .gru import GRU, GRU_RESET_AFTER
-from .lstm import LSTM
-from .rnn import RNN
-
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "gru_reset_after": GRU_RESET_AFTER}
+from .cells.cell import Cell, Functions, State, Weights, sum_over_steps
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,11 @@ from typing import TypeAlias
 
 from bptt._core import checks
 from bptt.nn.module import Module
-from bptt.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
+from bptt.optim.optimizers import OPTIMIZERS, Optimizer
 from bptt.optim.schedules import Schedule
 from bptt.training._progress import bar_class
 
 OptimizerSpec: TypeAlias = str | Callable[[list[Module]], Optimizer]
-
-_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "rmsprop": RMSProp,
-    "sgd": SGD,
-}
 
 
 def make_optimizer(
@@ -29,7 +22,8 @@ def make_optimizer(
 
     Parameters
     ----------
-    kind : "adam", "adamw", "rmsprop", "sgd" or function
+    kind : str or function
+        Name of an optimizer of `bptt.optim` in lower case, as "adam".
         A function takes the list of the modules; what it returns has a learning rate of its own.
     modules : mapping of str to Module
     learning_rate : float
@@ -41,7 +35,7 @@ def make_optimizer(
     """
     chosen = list(modules.values())
     if not callable(kind):
-        return _OPTIMIZERS[checks.one_of(*_OPTIMIZERS)("optimizer", kind)](
+        return OPTIMIZERS[checks.one_of(*OPTIMIZERS)("optimizer", kind)](
             chosen, learning_rate=learning_rate
         )
     made = kind(chosen)

@@ -17,8 +17,7 @@ from bptt.nn.decoder import Decoder, teacher_forcing
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients, Module
-from bptt.nn.recurrent import LSTM
-from bptt.nn.state import LSTMState, State
+from bptt.nn.state import State, arrays_of, as_state
 from bptt.training.protocols import Evaluation, TrainingStep
 from bptt.training.supervised import split_indices
 
@@ -136,7 +135,7 @@ class DecoderTask:
         d = run.backward(loss.gradient)
         gradients: list[Gradients] = d.modules
         if projected is not None:
-            d_h = d.state.h if isinstance(d.state, LSTMState) else d.state
+            d_h = arrays_of(d.state)[0]
             gradients = [projected.backward(d_h.sum(axis=0)), *gradients]
         return TrainingStep(loss.value, token_accuracy(run.output, batch), batch.weight, gradients)
 
@@ -177,8 +176,7 @@ class DecoderTask:
         """Return the state in which every layer has the hidden state `h`, (B, H)."""
         recurrent = self.decoder.recurrent
         layers = np.repeat(h[np.newaxis], recurrent.num_layers, axis=0)
-        is_lstm = isinstance(recurrent, LSTM)
-        return LSTMState(layers, np.zeros_like(layers)) if is_lstm else layers
+        return as_state(layers, np.zeros_like(layers) if recurrent.cell.has_cell_state else None)
 
     def loss(self, logits: FloatArray, batch: TokenBatch) -> Loss:
         """Return the cross-entropy, its mean over all targets of the minibatch."""

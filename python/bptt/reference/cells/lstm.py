@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .activations import Array
+from ..activations import Array
 from .cell import Cell, Functions, State, Weights, split, sum_over_steps
 
 
@@ -60,4 +60,4 @@ def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, 
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 
-LSTM = Cell(4, Saved._fields[:4], 2, step, step_backward, weight_gradients)
+CELLS = {"lstm": Cell(4, Saved._fields[:4], 2, step, step_backward, weight_gradients)}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .activations import Array
+from ..activations import Array
 from .cell import Cell, Functions, State, Weights, split, sum_over_steps
 
 
@@ -64,9 +64,6 @@ def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, 
     return {"weight_hh": np.concatenate([d_W_rz, d_W_n])}
 
 
-GRU = Cell(3, Saved._fields[:3], 1, step, step_backward, weight_gradients)
-
-
 # ----------------------------------------------------------------- reset after the product
 
 
@@ -105,12 +102,17 @@ def reset_after_weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -
     return {"weight_hh": sum_over_steps(d_product, h), "bias_hn": d_q.sum(axis=(0, 1))}
 
 
-GRU_RESET_AFTER = Cell(
-    3,
-    Saved._fields[:3],
-    1,
-    reset_after_step,
-    reset_after_step_backward,
-    reset_after_weight_gradients,
-    has_bias_hn=True,
-)
+# ---------------------------------------------------------------------------------- both forms
+
+CELLS = {
+    "gru": Cell(3, Saved._fields[:3], 1, step, step_backward, weight_gradients),
+    "gru_reset_after": Cell(
+        3,
+        Saved._fields[:3],
+        1,
+        reset_after_step,
+        reset_after_step_backward,
+        reset_after_weight_gradients,
+        has_bias_hn=True,
+    ),
+}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from .activations import Activation, Array
+from ..activations import Activation, Array
 
 State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H)
 

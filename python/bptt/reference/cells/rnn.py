@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .activations import Array
+from ..activations import Array
 from .cell import Cell, Functions, State, Weights, sum_over_steps
 
 
@@ -36,4 +36,4 @@ def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, 
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 
-RNN = Cell(1, (), 1, step, step_backward, weight_gradients)
+CELLS = {"rnn": Cell(1, (), 1, step, step_backward, weight_gradients)}

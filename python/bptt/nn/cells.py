@@ -1,0 +1,69 @@
+"""Cells: gates, states and parameters of the recurrent layers' equations.
+
+The one declaration of each cell that layers, pooling, estimators, commands, diagnostics and tests
+derive from. The equations themselves stand in the kernels and in `bptt.reference.cells`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell, as everything but its equations sees it."""
+
+    name: str
+    """Name in the kernels, in `bptt.reference` and in the estimators' parameter ``cell``."""
+    title: str
+    """Name for people, in tables and figures."""
+    gates: tuple[str, ...]
+    """Blocks of rows of weight_ih, weight_hh and bias, in order."""
+    saved_gates: tuple[str, ...] = ()
+    """Gates whose values the forward pass saves for backward: the first saved columns."""
+    states: tuple[str, ...] = ("h",)
+    """("h",), or ("h", "c") with a cell state."""
+    extra_parameters: Mapping[str, float] = field(default_factory=dict)
+    """Further parameters (hidden_size,), after the bias: name -> initial value."""
+    initial_bias: Mapping[str, float] = field(default_factory=dict)
+    """Gate -> initial value of its block of the bias; 0 for the others."""
+    has_gate_activation: bool = True
+    """Whether the layer takes a `gate_activation`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The layer's arguments that choose this cell, where a layer has several."""
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether the state is an `LSTMState` (h, c)."""
+        return "c" in self.states
+
+
+RNN = Cell(name="rnn", title="RNN", gates=("hidden",), has_gate_activation=False)
+LSTM = Cell(
+    name="lstm",
+    title="LSTM",
+    gates=("input", "forget", "cell", "output"),
+    saved_gates=("input", "forget", "cell", "output"),
+    states=("h", "c"),
+    initial_bias={"forget": 1.0},
+)
+GRU = Cell(
+    name="gru",
+    title="GRU",
+    gates=("reset", "update", "candidate"),
+    saved_gates=("reset", "update", "candidate"),
+    options={"reset_after": False},
+)
+GRU_RESET_AFTER = Cell(
+    name="gru_reset_after",
+    title="GRU, reset after",
+    gates=("reset", "update", "candidate"),
+    saved_gates=("reset", "update", "candidate"),
+    extra_parameters={"bias_hn": 0.0},
+    options={"reset_after": True},
+)
+
+CELLS: Mapping[str, Cell] = {cell.name: cell for cell in (RNN, LSTM, GRU, GRU_RESET_AFTER)}
+"""Name -> cell."""

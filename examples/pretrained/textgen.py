@@ -33,7 +33,7 @@ from bptt.importers import from_keras
 from examples._common import Example, Options, Report
 from examples._data import MissingDataError, package_file
 from examples._pictures import draw_map
-from examples.pretrained import _beside
+from examples.pretrained import _comparison
 
 PACKAGE, START, WINDOW = "textgenrnn==2.0.0", "<s>", 40
 TEMPERATURES = (1.0, 0.5, 0.2, 0.2)  # the package's own, in turn
@@ -54,7 +54,7 @@ class Network:
     def __init__(self, weights: dict[str, NDArray[Any]], characters: dict[str, int]) -> None:
         w, self.ids = weights, characters
         self.characters = {i: character for character, i in characters.items()}
-        self.embedding = _beside.embedding(w["embedding/embeddings"])
+        self.embedding = _comparison.embedding(w["embedding/embeddings"])
         self.lstms = [
             from_keras(
                 bptt.LSTM,
@@ -65,7 +65,7 @@ class Network:
         ]
         self.query = w["attention/attention_W"].reshape(1, 1, -1)
         self.attention = bptt.Attention(self.query.size, self.query.size)
-        self.output = _beside.linear(w["output/kernel"].T, w["output/bias"])
+        self.output = _comparison.linear(w["output/kernel"].T, w["output/bias"])
 
     def window(self, text: list[str]) -> NDArray[Any]:
         """The last characters (1, 40), with 0 before the beginning."""
@@ -144,7 +144,7 @@ def weights_of(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
-@_beside.one_thread()
+@_comparison.one_thread()
 def run(options: Options) -> Report:
     folder = package_file(PACKAGE, "textgenrnn/textgenrnn_weights.hdf5", sdist=True).parent
     characters = json.loads((folder / "textgenrnn_vocab.json").read_text("utf-8"))
@@ -169,13 +169,13 @@ def run(options: Options) -> Report:
         runs["theirs"] = own.model.predict_on_batch
         every = np.concatenate(windows)
         difference = float(np.abs(network.look(every)[0] - own.model.predict_on_batch(every)).max())
-    times = _beside.milliseconds(runs, windows[: 20 if options.quick else 200], 1)
+    times = _comparison.milliseconds(runs, windows[: 20 if options.quick else 200], 1)
     random = np.random.default_rng(options.seed)
     for beginning in beginnings:
         print(f"likeliest: {ours[beginning]}\ndrawn:     {network.write(beginning, 80, random)}")
     if options.plot is not None:
         draw(network, ours[beginnings[0]], options.plot / "pretrained.textgen.png")
-    return _beside.report(
+    return _comparison.report(
         data=f"{len(beginnings)} texts of {length} characters",
         each="character",
         own="textgenrnn's model, TensorFlow" if own else "its texts (TensorFlow is missing)",

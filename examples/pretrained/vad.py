@@ -28,7 +28,7 @@ import bptt
 from bptt.importers import from_onnx
 from examples._common import Example, Options, Report
 from examples._data import debian_file, package_file
-from examples.pretrained import _beside
+from examples.pretrained import _comparison
 from examples.pretrained._files import onnx_tensors
 
 RATE, FRAME, BEFORE, AFTER = 16_000, 512, 64, 64
@@ -156,7 +156,7 @@ def stream(step: Callable[..., Any], frames: NDArray[Any]) -> NDArray[Any]:
     return np.array(found)
 
 
-@_beside.one_thread()
+@_comparison.one_thread()
 def run(options: Options) -> Report:
     weights = onnx_tensors(package_file(PACKAGE, f"silero_vad/data/{WHOLE}"))
     network, runtime = Network(weights), Runtime.load()
@@ -164,7 +164,7 @@ def run(options: Options) -> Report:
     both = {"ours": network, "theirs": runtime} if runtime else {"ours": network}
     found = {name: stream(one.step, frames) for name, one in both.items()}
     times = {
-        kind: _beside.milliseconds(runs, [frames], 3 if options.quick else 5)
+        kind: _comparison.milliseconds(runs, [frames], 3 if options.quick else 5)
         for kind, runs in {
             "stream": {n: lambda x, o=o: stream(o.step, x) for n, o in both.items()},
             "whole": {name: one.recording for name, one in both.items()},
@@ -181,7 +181,7 @@ def run(options: Options) -> Report:
     each = {name: time / len(frames) for name, time in times["stream"].items()}
     if options.plot is not None:
         draw(frames[:, BEFORE:], p, said, options.plot / "pretrained.vad.png")
-    return _beside.report(
+    return _comparison.report(
         data=f"{SOUNDS}, {len(frames) * FRAME / RATE:.0f} s of sound",
         each="frame of 32 ms, in a stream",
         own="ONNX Runtime" if runtime else "ONNX Runtime (not installed)",

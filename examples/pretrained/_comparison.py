@@ -1,4 +1,4 @@
-"""A trained network beside the code it ships with: agreement, and times measured in turn."""
+"""Comparison of a pretrained network with its original code: agreement and time."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ ModuleT = TypeVar("ModuleT", bound=bptt.Linear | bptt.Embedding | bptt.Attention
 TOLERANCE = 1e-5  # of a probability
 
 
-def filled(layer: ModuleT, **parameters: NDArray[Any]) -> ModuleT:
-    """The layer, with these parameters."""
+def with_parameters(layer: ModuleT, **parameters: NDArray[Any]) -> ModuleT:
+    """Set the parameters of a layer, and return it."""
     for name, value in parameters.items():
         layer[name] = value
     return layer
 
 
 def linear(weight: NDArray[Any], bias: NDArray[Any]) -> bptt.Linear:
-    """A Linear of a weight (out, in)."""
-    return filled(bptt.Linear(weight.shape[1], len(weight)), weight=weight, bias=bias)
+    """Return a Linear with a weight (out, in)."""
+    return with_parameters(bptt.Linear(weight.shape[1], len(weight)), weight=weight, bias=bias)
 
 
 def embedding(weight: NDArray[Any]) -> bptt.Embedding:
-    """An Embedding of a table (tokens, size)."""
-    return filled(bptt.Embedding(*weight.shape), weight=weight)
+    """Return an Embedding with a table (tokens, size)."""
+    return with_parameters(bptt.Embedding(*weight.shape), weight=weight)
 
 
-def own_module(name: str, path: Path) -> ModuleType:
-    """Import one file of a package without its other files."""
+def import_file(name: str, path: Path) -> ModuleType:
+    """Import a single file of a package."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot import {path}")
     module = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # escapes in strings, and the like
+        warnings.simplefilter("ignore")  # such as invalid escapes in strings
         spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Everybody has one: bptt, and the libraries below NumPy and PyTorch."""
+    """Limit bptt and the libraries of NumPy and PyTorch to one thread."""
     with bptt.threads(1), threadpool_limits(1):
         yield
 
@@ -64,7 +64,7 @@ def milliseconds(
 ) -> dict[str, float]:
     """Return the median milliseconds of each of `runs` for one input.
 
-    They take turns with every input, so that what else the machine does is no one's advantage.
+    The runs alternate for every input, so that other load on the machine affects all of them.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -80,38 +80,52 @@ def report(
     *,
     data: str,
     each: str,
-    own: str,
+    original: str,
     ours: float,
     theirs: float | None,
     difference: float | None,
     same: tuple[int, int] | None = None,
     also: dict[str, str],
 ) -> Report:
-    """Return the report of a comparison, if the two agree.
+    """Return the report of a comparison.
 
-    `ours` and `theirs` are milliseconds for `each`, such as "word"; `own` is the code they ship
-    with, None of whose figures there are if it cannot run here; `difference` is the largest one of
-    probabilities; `same` counts decoded texts that are the same, and all of them.
+    Parameters
+    ----------
+    data : str
+        Description of the data.
+    each : str
+        Unit of the times, such as "word".
+    original : str
+        Name of the original code.
+    ours, theirs : float
+        Milliseconds per unit of bptt and of the original code; `theirs` is None if the original
+        code cannot run.
+    difference : float or None
+        Largest difference in probability.
+    same : tuple of int, optional
+        Number of identical outputs, and of all outputs.
+    also : dict
+        Further results.
 
     Raises
     ------
     AssertionError
-        If they do not agree.
+        If a probability differs by more than `TOLERANCE`, or an output differs.
     """
     lines = {}
     if difference is not None:
         assert difference <= TOLERANCE, f"probabilities differ by {difference}"
-        lines["largest difference of a probability"] = f"{difference:.1e}"
+        lines["largest difference in probability"] = f"{difference:.1e}"
     if same is not None:
-        assert same[0] == same[1], f"only {same[0]} of {same[1]} are decoded as by {own}"
-        lines["decoded exactly the same"] = f"{same[0]} of {same[1]}"
+        assert same[0] == same[1], f"only {same[0]} of {same[1]} are decoded as by {original}"
+        lines["identical outputs"] = f"{same[0]} of {same[1]}"
     if theirs is not None:
-        lines["times as fast"] = f"{theirs / ours:.1f}"
+        lines["speedup"] = f"{theirs / ours:.1f}"
     return Report(
-        measure=f"milliseconds for a {each}",
-        reached=ours,
-        baseline=own,
-        baseline_reached=math.nan if theirs is None else theirs,
+        measure=f"milliseconds per {each}",
+        result=ours,
+        baseline=original,
+        baseline_result=math.nan if theirs is None else theirs,
         data=data,
         higher_is_better=False,
         also={**lines, **also},

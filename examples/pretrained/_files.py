@@ -1,4 +1,4 @@
-"""Tensors out of the files of other libraries, without these libraries; nothing in them is run."""
+"""Tensors from files of PyTorch and ONNX, read without these libraries; no code is executed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def onnx_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _fields(message: Any) -> Iterator[tuple[int, Any]]:
-    """Cut a message of protocol buffers into (number of the field, integer or bytes)."""
+    """Split a protocol buffers message into (field number, integer or bytes)."""
     at = 0
 
     def integer() -> int:
@@ -61,9 +61,9 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
 
 
 def torch_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a state_dict in a file of torch.save, which is a zip of a pickle.
+    """Return the tensors of a state_dict in a file of torch.save, a zip archive of a pickle.
 
-    The pickle may name the three things that a state_dict is made of; anything else is an error.
+    The pickle may use only the three types of a state_dict; anything else is an error.
     """
     with zipfile.ZipFile(path) as archive:
         (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -73,7 +73,7 @@ def torch_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 class _StateDict(pickle.Unpickler):
-    """Reads what may be in a state_dict of float32, and nothing else."""
+    """Unpickler of a float32 state_dict, which rejects everything else."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))
@@ -97,7 +97,7 @@ class _StateDict(pickle.Unpickler):
 def _tensor(
     storage: NDArray[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> NDArray[Any]:
-    """A contiguous tensor of a storage."""
+    """Return a contiguous tensor of a storage."""
     size = math.prod(shape)
     usual = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
     if stride != usual:

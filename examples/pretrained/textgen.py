@@ -1,15 +1,16 @@
-"""Text, character after character, by textgenrnn's LSTMs, trained by its author on Reddit titles.
+"""Character-level text generation: the pretrained LSTMs of textgenrnn.
 
-Task: what comes after the 40 characters before.
-Shape: many-to-one, once for every character: the state does not go on, the window does.
-Network: an embedding of 100, two LSTMs of 128 units on top of each other; embedding and both
-outputs, side by side, are averaged over the window with learnt weights (attention); softmax.
-Weights: textgenrnn 2.0.0, MIT; HDF5, in the layout of Keras' CuDNNLSTM.
-Beside: textgenrnn's own model.py and utils.py, on TensorFlow with Keras 2 (tf_keras); without, the
-texts that they have written.
-
-Takes 36 seconds, most of it theirs. Reached on one core: the same texts, probabilities within 2e-6,
-11 times as fast (a step of TensorFlow's takes long to begin).
+Task: the next character after the previous 40.
+Shape: many-to-one for every character: the window moves on, the state starts anew.
+Network: an embedding of 100, two stacked LSTMs of 128 units; embedding and both outputs,
+concatenated, are averaged over the window with attention weights; softmax.
+Weights: textgenrnn 2.0.0, MIT, trained by its author on Reddit titles; HDF5, in the layout of
+Keras' CuDNNLSTM.
+Reference: textgenrnn's own model.py and utils.py, on TensorFlow with Keras 2 (tf_keras); without
+them, texts they have generated.
+Time: 36 seconds, mostly for the reference.
+Result on one core: identical texts, probabilities within 2e-6, 11 times as fast (a TensorFlow call
+has a large overhead).
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from examples._pictures import draw_map
 from examples.pretrained import _comparison
 
 PACKAGE, START, WINDOW = "textgenrnn==2.0.0", "<s>", 40
-TEMPERATURES = (1.0, 0.5, 0.2, 0.2)  # the package's own, in turn
-# By its own code, the likeliest characters.
-WRITTEN = {
+TEMPERATURES = (1.0, 0.5, 0.2, 0.2)  # of the package, in turn
+# Greedy outputs of the original code.
+ORIGINAL_TEXTS = {
     "The ": "The state of the state of the state of the state of the sta",
     "I have ": "I have a strange of the state of the state of the state of ",
     "What is ": "What is the best state of the state of the state of the sta",
@@ -49,7 +50,7 @@ WRITTEN = {
 
 
 class Network:
-    """The network of bptt's layers."""
+    """The network, built from layers of bptt."""
 
     def __init__(self, weights: dict[str, NDArray[Any]], characters: dict[str, int]) -> None:
         w, self.ids = weights, characters
@@ -68,12 +69,12 @@ class Network:
         self.output = _comparison.linear(w["output/kernel"].T, w["output/bias"])
 
     def window(self, text: list[str]) -> NDArray[Any]:
-        """The last characters (1, 40), with 0 before the beginning."""
+        """Return the last characters (1, 40), padded with 0 on the left."""
         ids = [self.ids.get(character, 0) for character in text[-WINDOW:]]
         return np.array([[0] * (WINDOW - len(ids)) + ids])
 
-    def look(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Probabilities (B, 465) of the next character, and what is looked at (B, 40)."""
+    def predict(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return probabilities (B, 465) of the next character, and the attention (B, 40)."""
         x = self.embedding(ids)
         first, _ = self.lstms[0](x)
         second, _ = self.lstms[1](first)
@@ -81,11 +82,11 @@ class Network:
         context, weights = self.attention(np.repeat(self.query, len(ids), axis=0), keys)
         return bptt.softmax(self.output(context[:, 0])), weights[:, 0]
 
-    def write(self, beginning: str, length: int, random: np.random.Generator | None = None) -> str:
-        """Go on, with the likeliest character or, with `random`, a drawn one."""
-        text = [START, *beginning]
+    def generate(self, prompt: str, length: int, random: np.random.Generator | None = None) -> str:
+        """Continue a text: greedily or, with `random`, by sampling."""
+        text = [START, *prompt]
         while len(text) < length and (len(text) == 1 or text[-1] != START):
-            p = self.look(self.window(text))[0][0]
+            p = self.predict(self.window(text))[0][0]
             i = p.argmax()
             if random is not None:
                 p = p.astype(float) ** (1 / TEMPERATURES[(len(text) - 1) % len(TEMPERATURES)])
@@ -94,8 +95,8 @@ class Network:
         return "".join(text[1:]).removesuffix(START)
 
 
-class Own:
-    """textgenrnn's code: its model and how it writes, without what no longer imports."""
+class Original:
+    """The original code of textgenrnn: model and generation, without parts that fail to import."""
 
     def __init__(self, folder: Path, characters: dict[str, int]) -> None:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -107,7 +108,7 @@ class Own:
         package.__path__ = [str(folder)]
         with patch.dict(sys.modules, {"textgenrnn": package}):
             build = import_module("textgenrnn.model").textgenrnn_model
-            self.generate = import_module("textgenrnn.utils").textgenrnn_generate
+            self._generate = import_module("textgenrnn.utils").textgenrnn_generate
         settings = {
             "rnn_layers": 2,
             "rnn_size": 128,
@@ -119,18 +120,18 @@ class Own:
         self.model = build(len(characters) + 1, cfg=settings, weights_path=path)
         self.characters = characters
 
-    def write(self, beginning: str, length: int) -> str:
-        """As Network.write."""
+    def generate(self, prompt: str, length: int) -> str:
+        """Continue a text greedily."""
         names = {i: character for character, i in self.characters.items()}
-        with contextlib.redirect_stdout(io.StringIO()):  # a bar for every character
-            text, _ = self.generate(
-                self.model, self.characters, names, 0.0, prefix=beginning, max_gen_length=length
+        with contextlib.redirect_stdout(io.StringIO()):  # a progress bar for every character
+            text, _ = self._generate(
+                self.model, self.characters, names, 0.0, prefix=prompt, max_gen_length=length
             )
         return str(text)
 
 
 def weights_of(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file of Keras 2, as "layer/array"."""
+    """Return the arrays of a Keras 2 file, by "layer/array"."""
     try:
         import h5py
     except ImportError:
@@ -149,36 +150,38 @@ def run(options: Options) -> Report:
     folder = package_file(PACKAGE, "textgenrnn/textgenrnn_weights.hdf5", sdist=True).parent
     characters = json.loads((folder / "textgenrnn_vocab.json").read_text("utf-8"))
     network = Network(weights_of(folder / "textgenrnn_weights.hdf5"), characters)
-    beginnings, length = list(WRITTEN)[: 2 if options.quick else None], 60
+    prompts, length = list(ORIGINAL_TEXTS)[: 2 if options.quick else None], 60
     try:
-        own = Own(folder, characters)
+        original = Original(folder, characters)
     except ImportError:
-        own = None
+        original = None
         print("To compare with textgenrnn's own code: pip install tensorflow-cpu tf_keras")
-    ours = {beginning: network.write(beginning, length) for beginning in beginnings}
+    ours = {prompt: network.generate(prompt, length) for prompt in prompts}
     theirs = (
-        {b: own.write(b, length) for b in beginnings}
-        if own
-        else {b: WRITTEN[b] for b in beginnings}
+        {b: original.generate(b, length) for b in prompts}
+        if original
+        else {b: ORIGINAL_TEXTS[b] for b in prompts}
     )
     windows = [
         network.window([START, *text[:stop]]) for text in ours.values() for stop in range(len(text))
     ]
-    runs, difference = {"ours": network.look}, None
-    if own:
-        runs["theirs"] = own.model.predict_on_batch
+    runs, difference = {"ours": network.predict}, None
+    if original:
+        runs["theirs"] = original.model.predict_on_batch
         every = np.concatenate(windows)
-        difference = float(np.abs(network.look(every)[0] - own.model.predict_on_batch(every)).max())
+        difference = float(
+            np.abs(network.predict(every)[0] - original.model.predict_on_batch(every)).max()
+        )
     times = _comparison.milliseconds(runs, windows[: 20 if options.quick else 200], 1)
     random = np.random.default_rng(options.seed)
-    for beginning in beginnings:
-        print(f"likeliest: {ours[beginning]}\ndrawn:     {network.write(beginning, 80, random)}")
+    for prompt in prompts:
+        print(f"greedy:  {ours[prompt]}\nsampled: {network.generate(prompt, 80, random)}")
     if options.plot is not None:
-        draw(network, ours[beginnings[0]], options.plot / "pretrained.textgen.png")
+        draw(network, ours[prompts[0]], options.plot / "pretrained.textgen.png")
     return _comparison.report(
-        data=f"{len(beginnings)} texts of {length} characters",
+        data=f"{len(prompts)} texts of {length} characters",
         each="character",
-        own="textgenrnn's model, TensorFlow" if own else "its texts (TensorFlow is missing)",
+        original="textgenrnn's TensorFlow model" if original else "its texts (no TensorFlow)",
         ours=times["ours"],
         theirs=times.get("theirs"),
         difference=difference,
@@ -188,12 +191,14 @@ def run(options: Options) -> Report:
 
 
 def draw(network: Network, text: str, path: Path) -> None:
-    """Draw what is looked at for every character of the beginning of a text."""
+    """Plot the attention for every character at the start of a text."""
     size = min(len(text), 24)
-    looks = [network.look(network.window([START, *text[:stop]]))[1][0] for stop in range(1, size)]
+    attention = [
+        network.predict(network.window([START, *text[:stop]]))[1][0] for stop in range(1, size)
+    ]
     rows = [
         np.append(look[WINDOW - stop - 1 :], np.zeros(size - 1 - stop))
-        for stop, look in enumerate(looks, start=1)
+        for stop, look in enumerate(attention, start=1)
     ]
     shown = [character.replace(" ", "␣") for character in text[:size]]
     draw_map(
@@ -201,14 +206,14 @@ def draw(network: Network, text: str, path: Path) -> None:
         path,
         rows=shown[1:],
         columns=[START, *shown[: size - 1]],
-        title="textgenrnn's attention",
-        x="character that has been written",
+        title="Attention of textgenrnn",
+        x="previous character",
         y="next character, from top to bottom",
         color="attention",
     )
 
 
-example = Example(__doc__, run, trained=True)
+example = Example(__doc__, run, pretrained=True)
 
 if __name__ == "__main__":
     example.main()

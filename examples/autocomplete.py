@@ -70,8 +70,8 @@ def run(options: Options) -> Report:
         higher_is_better=False,
         also={
             "5-gram model": f"{np.concatenate(ngram_bits[5]).mean():.4g}",
-            "completions": ", ".join(model.complete(b) for b in prefixes),
-            "samples": ", ".join(model.generate(count=8, temperature=0.7, random_state=3)),
+            "completions": ", ".join(model.complete(b, beam=5) for b in prefixes),
+            "samples": ", ".join(model.sample(count=8, temperature=0.7, random_state=3)),
         },
     )
 
@@ -88,7 +88,7 @@ def draw(
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5.6), layout="constrained")
     letters = [*"abcdefghijklmnopqrstuvwxyz", "<stop>"]
     prefixes = [WORD[:n] for n in range(len(WORD) + 1)]
-    distributions = [model.next_token(prefix) for prefix in prefixes]
+    distributions = [model.next_token_probabilities(prefix) for prefix in prefixes]
     p = np.array(
         [[distribution.get(letter, 0.0) for distribution in distributions] for letter in letters]
     )

@@ -101,11 +101,10 @@ def run(options: Options) -> Report:
         embedding_size=64,
         dropout=0.3,
         epochs=8 if options.quick else 40,
-        max_length=8,
         random_state=options.seed,
     )
     model.fit(X[train], of(train))
-    predicted, true = model.predict(X[test]), of(test)
+    predicted, true = model.predict(X[test], max_length=8), of(test)
     distances = ((X[test, np.newaxis] - X[train]) ** 2).sum(axis=-1)
     nearest = [names[i] for i in train[distances.argmin(axis=1)]]
     baseline, answer = constant_baseline(of(train), true)

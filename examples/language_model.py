@@ -65,7 +65,7 @@ def run(options: Options) -> Report:
     ngram_bits = {order: NGram(order, [train]).bits([test])[0][:-1] for order in (5, 7)}
     if options.plot is not None:
         draw(test, bits, ngram_bits[5], options)
-    (sample,) = model.generate("\n\n", max_length=400, temperature=0.6, random_state=options.seed)
+    (sample,) = model.sample("\n\n", max_length=400, temperature=0.6, random_state=options.seed)
     print(sample.strip())
     return Report(
         "bits per character",

@@ -70,7 +70,6 @@ def run(options: Options) -> Report:
         batch_size=8 if options.quick else 16,
         learning_rate=0.01 if options.quick else 0.004,
         schedule=schedules.CosineDecay(size["epochs"], floor=0.02),
-        max_length=400,
         verbose=not options.quick,
         random_state=options.seed,
         **size,
@@ -80,7 +79,9 @@ def run(options: Options) -> Report:
     known = [[[f"{tune.meter} {tune.key}", *tune.body] for tune in some] for some in (train, test)]
     ngram_bits = np.concatenate([one[1:] for one in NGram(5, known[0]).bits(known[1])])
     wanted = [tune._replace(title=f"Tune {i}") for i, tune in enumerate(test[:count], 1)]
-    bodies = model.sample(one_hot(wanted, train), temperature=0.7, random_state=options.seed)
+    bodies = model.sample(
+        one_hot(wanted, train), max_length=400, temperature=0.7, random_state=options.seed
+    )
     written = [tune._replace(body=body) for tune, body in zip(wanted, bodies, strict=True)]
     right = [tune for tune in written if _abc.complete(tune)]
     also = {"generated tunes with complete bars": f"{len(right)} of {len(written)}"}

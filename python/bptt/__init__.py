@@ -58,10 +58,11 @@ if TYPE_CHECKING:
         reference,
         training,
     )
+    from bptt.estimators.classifier import SequenceClassifier
     from bptt.estimators.encoder_decoder import EncoderDecoder
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
-    from bptt.estimators.many_to_one import SequenceClassifier, SequenceRegressor
+    from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
 
 __all__ = [

@@ -488,7 +488,7 @@ def test_interrupted_training_leaves_its_best_model(here):
     assert process.returncode == 130
     assert said.endswith("train: interrupted, the best model so far is in a.safetensors\n")
     assert "Saved    a.safetensors" in shown
-    assert bptt.load_estimator("a.safetensors").generate(count=2, random_state=0)
+    assert bptt.load_estimator("a.safetensors").sample(count=2, random_state=0)
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "generate", "inspect"])

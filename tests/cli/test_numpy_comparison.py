@@ -39,7 +39,7 @@ def test_training_step_is_that_of_the_numpy_reference(cell):
 
 def test_gradients_are_those_of_the_model():
     model = trained()
-    step = model._task().training_step(model._whole(WORDS, None).batch(np.arange(4)))
+    step = model._task().training_step(model._token_dataset(WORDS, None).batch(np.arange(4)))
     for ours, theirs in zip(
         CompiledTrainer(model, 0.01).gradients(WordBatch.of(model, WORDS)),
         step.gradients,

@@ -68,7 +68,7 @@ def test_learns_to_copy_and_to_reverse(
 def test_the_loss_does_not_depend_on_who_is_in_a_batch() -> None:
     given = texts(20, 0)
     model = small(attention="dot", bidirectional=True, dtype="float64").fit(given, given)
-    data, task = model._data(given, given), model._task()
+    data, task = model._dataset(given, given), model._task()
     together = task.evaluate(data.batch(np.arange(20)))
     alone = [task.evaluate(data.batch(np.array([i]))) for i in range(20)]
     weights = [score.weight for score in alone]
@@ -82,9 +82,9 @@ def test_sample_weights_weigh_the_targets() -> None:
     given = texts(4, 0)
     model = small(dtype="float64").fit(given, given)
     task, everyone = model._task(), np.arange(4)
-    weighted = model._data(given, given, sample_weight=[1, 0, 2, 0])
+    weighted = model._dataset(given, given, sample_weight=[1, 0, 2, 0])
     chosen = [given[0], given[2], given[2]]
-    expected = task.evaluate(model._data(chosen, chosen).batch(np.arange(3)))
+    expected = task.evaluate(model._dataset(chosen, chosen).batch(np.arange(3)))
     np.testing.assert_allclose(task.evaluate(weighted.batch(everyone)), expected, rtol=1e-12)
 
 
@@ -118,7 +118,7 @@ def test_partial_fit_learns() -> None:
 def test_without_scheduled_sampling_nothing_is_drawn() -> None:
     given = texts(16, 0)
     model = small().fit(given, given)
-    batch = model._data(given, given).batch(np.arange(16))
+    batch = model._dataset(given, given).batch(np.arange(16))
     before = model.network_.decoder.output._random.bit_generator.state
     step = model._task().training_step(batch)
     assert model.network_.decoder.output._random.bit_generator.state == before
@@ -131,7 +131,7 @@ def test_without_scheduled_sampling_nothing_is_drawn() -> None:
 def test_with_sampling_of_one_the_network_reads_what_it_writes() -> None:
     given = texts(16, 0)
     model = small(scheduled_sampling=1.0, dtype="float64").fit(given, given)
-    batch = model._data(given, given).batch(np.arange(16))
+    batch = model._dataset(given, given).batch(np.arange(16))
     targets = batch.targets
     own = model.network_.forward(
         batch.x, batch.lengths, targets.tokens, targets.lengths, np.zeros((16, 7), np.bool_)
@@ -162,9 +162,9 @@ def test_beams_come_with_their_log_probabilities(attention: str | None) -> None:
     given = texts(100, 0, 4)
     model = small(attention=attention, epochs=10, dtype="float64").fit(given, given)
     asked = texts(5, 1, 4)
-    beams = model.predict_beams(asked, 4, 3)
+    beams = model.beam_search(asked, beam=4, count=3)
     assert model.predict(asked, beam=4) == [found[0][0] for found in beams]
-    assert model.predict(asked) == [found[0][0] for found in model.predict_beams(asked, 1)]
+    assert model.predict(asked) == [found[0][0] for found in model.beam_search(asked, beam=1)]
     encoder = model.target_encoder_
     for text, found in zip(asked, beams, strict=True):
         scores = [score for _, score in found]
@@ -173,12 +173,32 @@ def test_beams_come_with_their_log_probabilities(attention: str | None) -> None:
         for written, score in found:
             if len(written) == 2 * 4:
                 continue  # cut off, without a stop token
-            batch = model._data([text], [written]).batch(np.array([0]))
+            batch = model._dataset([text], [written]).batch(np.array([0]))
             targets = batch.targets
             logits = model.network_(batch.x, batch.lengths, targets.tokens, targets.lengths)[0]
             logits[:, list(encoder.forbidden)] = -np.inf  # is never written
             p = softmax(logits)[np.arange(len(written) + 1), targets.targets[0]]
             np.testing.assert_allclose(score, np.log(p).sum(), rtol=1e-10)
+
+
+def test_samples_follow_the_distribution() -> None:
+    model = small(epochs=60, learning_rate=0.02).fit(["x"] * 8, ["aa"] * 6 + ["b"] * 2)
+    asked = ["x"] * 1000
+    found = model.sample(asked, random_state=0)
+    probabilities = {text: np.exp(log_p) for text, log_p in model.beam_search(["x"])[0]}
+    for text in ("aa", "b"):
+        assert found.count(text) / 1000 == pytest.approx(probabilities[text], abs=0.06)
+    assert found == model.sample(asked, random_state=0) != model.sample(asked, random_state=1)
+    assert model.sample(["x"], temperature=0.0) == model.sample(["x"], top_k=1) == ["aa"]
+
+
+def test_score_decodes_as_predict_does() -> None:
+    given = texts(50, 0)
+    model = small(epochs=5, hidden_size=16).fit(given, given)
+    for options in ({}, {"beam": 3, "max_length": 4, "length_penalty": 0.5}):
+        written = model.predict(given, **options)
+        expected = np.mean([one == other for one, other in zip(written, given, strict=True)])
+        assert model.score(given, given, **options) == expected
 
 
 def test_a_sequence_alone_is_written_as_among_others() -> None:
@@ -190,8 +210,9 @@ def test_a_sequence_alone_is_written_as_among_others() -> None:
 
 def test_max_length_bounds_what_is_written() -> None:
     given = texts(20, 0)
-    model = small(epochs=1, max_length=3).fit(given, given)
-    assert max(map(len, model.predict(given, beam=2))) <= 3
+    model = small(epochs=1).fit(given, given)
+    assert max(map(len, model.predict(given, beam=2, max_length=3))) <= 3
+    assert max(map(len, model.sample(given, max_length=3, random_state=0))) <= 3
 
 
 @pytest.mark.parametrize("y_given", [False, True])
@@ -254,7 +275,7 @@ def test_saved_and_loaded_it_goes_on_in_the_same_way(
     model.save(tmp_path / "model")
     loaded = EncoderDecoder.load(tmp_path / "model")
     assert loaded.predict(given) == model.predict(given)
-    assert loaded.predict_beams(given[:3], 3) == model.predict_beams(given[:3], 3)
+    assert loaded.beam_search(given[:3]) == model.beam_search(given[:3])
     for one in (model, loaded):
         one.partial_fit(given, given)
     assert np.array_equal(weights_of(model), weights_of(loaded))
@@ -270,7 +291,6 @@ def test_saved_and_loaded_it_goes_on_in_the_same_way(
         ({"scheduled_sampling": 1.5}, r"scheduled_sampling must be in \[0, 1\], got 1.5"),
         ({"scheduled_sampling": float("nan")}, "scheduled_sampling must be in"),
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
-        ({"max_length": 0}, "max_length must be an integer >= 1"),
     ],
 )
 def test_wrong_parameters_are_told(parameters: dict[str, Any], message: str) -> None:
@@ -288,3 +308,7 @@ def test_wrong_data_are_told() -> None:
         model.attention_weights(["a"])
     with pytest.raises(ValueError, match="beam must be an integer >= 1"):
         model.predict(["a"], beam=0)
+    with pytest.raises(ValueError, match="max_length must be an integer >= 1"):
+        model.predict(["a"], max_length=0)
+    with pytest.raises(ValueError, match="length_penalty must be in"):
+        model.predict(["a"], length_penalty=-1.0)

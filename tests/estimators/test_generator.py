@@ -63,8 +63,8 @@ def test_a_word_for_each_condition(kind, cell):
 )
 def test_words_token_lists_and_ids(parameters, y):
     X = np.eye(3)
-    model = by_heart(num_layers=2, embedding_size=6, dropout=0.05, beam=3, **parameters).fit(X, y)
-    found = model.predict(X)
+    model = by_heart(num_layers=2, embedding_size=6, dropout=0.05, **parameters).fit(X, y)
+    found = model.predict(X, beam=3)
     assert [type(one) for one in found] == [type(one) for one in y]
     assert [list(one) for one in found] == [list(one) for one in y]
 
@@ -74,8 +74,8 @@ def test_a_beam_finds_what_greedy_does_not():
     X, y = [0] * 10, ["ac"] * 2 + ["ad"] * 2 + ["ae"] * 2 + ["bf"] * 4
     model = by_heart(epochs=120, batch_size=10).fit(X, y)
     assert model.predict([0])[0] in ("ac", "ad", "ae")
-    assert model.set_params(beam=4).predict([0]) == ["bf"]
-    assert model.set_params(max_length=1).predict([0]) == ["a"]
+    assert model.predict([0], beam=4) == ["bf"]
+    assert model.predict([0], beam=4, max_length=1) == ["a"]
 
 
 def test_samples_follow_the_data():
@@ -96,7 +96,7 @@ def test_gradients(kind, cell):
     model = by_heart(cell=cell, num_layers=2, hidden_size=4, epochs=1, dtype="float64")
     model.fit(conditions(kind), WORDS)
     task = model._task()
-    batch = model._data(conditions(kind), WORDS, None, [1, 2, 3, 1, 2]).batch(np.arange(5))
+    batch = model._dataset(conditions(kind), WORDS, None, [1, 2, 3, 1, 2]).batch(np.arange(5))
     step = task.training_step(batch)
     assert step.weight == 4 * 1 + 4 * 2 + 6 * 3 + 5 * 1 + 5 * 2
     for module, found in zip(task.modules.values(), step.gradients, strict=True):
@@ -132,7 +132,7 @@ def test_errors():
     with pytest.raises(NotFittedError):
         SequenceGenerator().predict([[1.0]])
     with pytest.raises(ValueError, match="beam must be an integer >= 1, got 0"):
-        by_heart(beam=0).fit([1], ["a"])
+        by_heart(epochs=1).fit([1], ["a"]).predict([1], beam=0)
     with pytest.raises(ValueError, match="SequenceGenerator needs bidirectional=False"):
         by_heart(bidirectional=True).fit([1], ["a"])
     with pytest.raises(ValueError, match="y must have one sequence for each of 2 inputs, got 1"):

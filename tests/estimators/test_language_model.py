@@ -40,13 +40,13 @@ def words():
 def test_deep_is_learned_by_heart(cell):
     model = by_heart(cell=cell).fit(["deep"])
     for prefix, token in (("", "d"), ("d", "e"), ("de", "e"), ("dee", "p"), ("deep", "<stop>")):
-        p = model.next_token(prefix)
+        p = model.next_token_probabilities(prefix)
         assert next(iter(p)) == token, f"P(next | {prefix!r}) = {p}"
         assert p[token] > 0.98, f"P(next | {prefix!r}) = {p}"
         assert sum(p.values()) == pytest.approx(1, abs=1e-5)
         assert list(p.values()) == sorted(p.values(), reverse=True)
     assert model.complete("d") == "deep"
-    assert model.generate(temperature=0.0) == ["deep"]
+    assert model.sample(temperature=0.0) == ["deep"]
     assert model.perplexity(["deep"]) < 1.02
     assert model.history_["metric"][-1] == 1.0
 
@@ -55,12 +55,12 @@ def test_the_distribution_of_the_data_is_learned():
     """Three of four texts begin with "a": the best that can be known is their entropy."""
     X = ["ab"] * 3 + ["b"]
     model = by_heart(epochs=200).fit(X)
-    p = model.next_token()
+    p = model.next_token_probabilities()
     assert (p["a"], p["b"]) == (pytest.approx(0.75, abs=0.02), pytest.approx(0.25, abs=0.02))
     entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))  # a text; 11 tokens in 4 texts
     assert model.score(X) == pytest.approx(-entropy * 4 / 11, rel=0.02)
     assert model.perplexity(X) == pytest.approx(2 ** (entropy * 4 / 11), rel=0.01)
-    texts = model.generate(count=2000, random_state=0)
+    texts = model.sample(count=2000, random_state=0)
     assert set(texts) >= {"ab", "b"}
     assert texts.count("ab") / 2000 == pytest.approx(0.75, abs=0.04)
 
@@ -71,7 +71,7 @@ def test_score_is_the_mean_over_all_tokens(words):
     bits = []
     for text in X:
         for t, token in enumerate([*text, "<stop>"]):
-            bits.append(-np.log2(words.next_token(text[:t])[token]))
+            bits.append(-np.log2(words.next_token_probabilities(text[:t])[token]))
     assert words.score(X) == pytest.approx(-np.mean(bits), rel=1e-4)
     found = words.surprisal(X)
     assert [len(one) for one in found] == [5, 3, 1, 3]
@@ -87,7 +87,7 @@ def test_probabilities_are_in_the_order_of_the_tokens(words):
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     assert [words.tokens_[i] for i in p[[0, 2, 3]].argmax(axis=1)] == ["e", "n", "<stop>"]
     for prefix, row in zip(prefixes, p, strict=True):
-        one = words.next_token(prefix)
+        one = words.next_token_probabilities(prefix)
         np.testing.assert_allclose([one[t] for t in words.tokens_], row, rtol=1e-4, atol=1e-7)
 
 
@@ -98,11 +98,11 @@ def test_prompts_are_completed(words):
         "dog",
         "nets",
     ]
-    assert set(words.generate(count=200, top_p=0.9, random_state=1)) == set(WORDS)
-    short = words.generate("d", count=3, max_length=1, top_k=1)
+    assert set(words.sample(count=200, top_p=0.9, random_state=1)) == set(WORDS)
+    short = words.sample("d", count=3, max_length=1, top_k=1)
     assert short in (["de"] * 3, ["do"] * 3)
     assert words.complete("de", max_length=1) == "dee"
-    for text in words.generate(count=100, temperature=5.0, random_state=2):
+    for text in words.sample(count=100, temperature=5.0, random_state=2):
         assert "<" not in text
 
 
@@ -111,7 +111,7 @@ def test_an_unknown_prompt_is_kept(words):
 
 
 def test_the_same_seed_writes_the_same(words):
-    one, same, other = (words.generate(count=30, random_state=seed) for seed in (3, 3, 4))
+    one, same, other = (words.sample(count=30, random_state=seed) for seed in (3, 3, 4))
     assert one == same != other
 
 
@@ -129,14 +129,14 @@ def test_words_token_lists_and_ids(X, parameters, prompt):
     found = model.complete(prompt)
     assert type(found) is type(X[1])
     assert list(found) == list(X[1])
-    assert set(map(tuple, model.generate(count=50, top_p=0.9, random_state=0))) == set(
-        map(tuple, X)
-    )
+    assert set(map(tuple, model.sample(count=50, top_p=0.9, random_state=0))) == set(map(tuple, X))
     assert model.perplexity(X) < 1.2
     empty = "" if isinstance(prompt, str) else []
     p = model.predict_proba([empty, prompt])
-    assert list(model.next_token(prompt).values()) == pytest.approx(sorted(p[1])[::-1], rel=1e-4)
-    assert set(model.next_token()) == set(model.tokens_)
+    assert list(model.next_token_probabilities(prompt).values()) == pytest.approx(
+        sorted(p[1])[::-1], rel=1e-4
+    )
+    assert set(model.next_token_probabilities()) == set(model.tokens_)
 
 
 def test_padded_ids():
@@ -151,14 +151,14 @@ def test_padded_ids():
 def test_layers_dropout_embedding_and_weights():
     model = by_heart(num_layers=2, dropout=0.1, embedding_size=6, hidden_size=24, epochs=200)
     model.fit(["ab", "cd"], sample_weight=[9, 1])
-    p = model.next_token()
+    p = model.next_token_probabilities()
     assert p["a"] == pytest.approx(0.9, abs=0.05)
     assert model.complete("a") == "ab"
 
 
 def test_label_smoothing():
     model = by_heart(label_smoothing=0.2, epochs=200).fit(["ab"])
-    p = model.next_token("a")
+    p = model.next_token_probabilities("a")
     assert p["b"] == pytest.approx(0.8 + 0.2 / len(p), abs=0.03)
 
 
@@ -185,7 +185,7 @@ def test_saved_and_loaded_it_is_the_same(X, tmp_path):
     model.save(tmp_path / "model")
     loaded = LanguageModel.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
-    one, other = (list(m.generate(random_state=1)[0]) for m in (model, loaded))
+    one, other = (list(m.sample(random_state=1)[0]) for m in (model, loaded))
     assert one == other
     one, other = (m.partial_fit(X).predict_proba(X) for m in (model, loaded))
     np.testing.assert_array_equal(one, other)
@@ -251,7 +251,7 @@ def test_checkpointed_training_is_the_same():
         (
             {"truncate": (5, 5), "validation_fraction": 0.5},
             ValueError,
-            "truncate needs validation_fraction to be left out, got 0.5",
+            "truncate cannot be combined with validation_fraction, got 0.5",
         ),
     ],
 )
@@ -281,9 +281,9 @@ def test_errors(words):
     with pytest.raises(TypeError, match="X must be a list of texts, got one str"):
         words.predict_proba("deep")
     with pytest.raises(ValueError, match="count must be an integer >= 1, got 0"):
-        words.generate(count=0)
+        words.sample(count=0)
     with pytest.raises(ValueError, match="temperature must be in"):
-        words.generate(temperature=-1.0)
+        words.sample(temperature=-1.0)
 
 
 def test_the_encoder_knows_what_must_not_be_written():
@@ -294,7 +294,7 @@ def test_the_encoder_knows_what_must_not_be_written():
     assert ids.tokens == [0, 1, 2, "<start>", "<stop>"]
 
 
-def test_completions_are_the_likeliest_of_all():
+def test_beam_search_finds_the_most_likely_of_all():
     model = LanguageModel(hidden_size=8, epochs=3, random_state=0, dtype="float64")
     model.fit(["ab", "abba", "aab", "ba", "bab"] * 5)
     every = {}
@@ -302,14 +302,16 @@ def test_completions_are_the_likeliest_of_all():
         for letters in itertools.product("ab", repeat=length):
             word, probability = "a", 1.0
             for letter in (*letters, "<stop>"):
-                shares = model.next_token(word)
+                shares = model.next_token_probabilities(word)
                 allowed = 1.0 - shares["<unk>"] - shares["<start>"]
                 probability *= shares[letter] / allowed
                 word += letter if letter != "<stop>" else ""
             every[word] = probability
     expected = sorted(every.items(), key=lambda item: -item[1])[:4]
-    found = model.completions("a", count=4, beam=40)
+    found = model.beam_search("a", beam=40, count=4)
     assert [word for word, _ in found] == [word for word, _ in expected]
-    np.testing.assert_allclose([p for _, p in found], [p for _, p in expected], rtol=1e-9)
+    log_p = [np.log(p) for _, p in expected]
+    np.testing.assert_allclose([found_log_p for _, found_log_p in found], log_p, rtol=1e-9)
+    assert model.complete("a", beam=40) == expected[0][0]
     with pytest.raises(ValueError, match=r"count must be in \[1, beam\] = \[1, 3\], got 5"):
-        model.completions("a", beam=3)
+        model.beam_search("a", beam=3, count=5)

@@ -186,7 +186,7 @@ def test_what_has_not_been_fitted_says_so():
             "cell must be one of 'rnn', 'lstm', 'gru', 'gru_reset_after', got 'lstn'",
         ),
         ({"pool": "first"}, "pool must be one of 'last', 'mean', 'max', got 'first'"),
-        ({"checkpoint_path": "x"}, "checkpoint_path needs random_state, an integer, got None"),
+        ({"checkpoint_path": "x"}, "checkpoint_path needs an integer random_state, got None"),
         ({"validation_fraction": 0.01}, "validation_fraction = 0.01 of 3 sequences leaves 3"),
     ],
 )

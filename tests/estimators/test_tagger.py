@@ -70,7 +70,7 @@ def test_feedback_predicts_what_its_own_labels_lead_to():
         hidden_size=6, feedback=True, epochs=2, dtype="float64", random_state=0
     ).fit(X, y)
     task = model._task()
-    data = model._data(X, model.predict(X))
+    data = model._dataset(X, model.predict(X))
     batch = data.batch(np.arange(len(X)))
     forced, _ = task.chain(task.append_labels(task.embed(batch.x), batch.y), lengths=batch.lengths)
     alone = task.predict(batch.x, batch.lengths)

@@ -140,7 +140,7 @@ def _show(
             learning_rate=arguments.learning_rate,
         )
         display.comparison(found)
-    display.use_again(arguments.output, model.complete(prompts[0])[:2])
+    display.use_again(arguments.output, model.complete(prompts[0], beam=5)[:2])
 
 
 def _show_loaded(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import textwrap
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bptt.estimators.language_model import LanguageModel
 
 _SHOWN = 5  # characters of a distribution, and completions
+_BEAM = 20
 _STEPS = 16  # of a completion
 
 
@@ -67,7 +69,7 @@ def completion(of: LanguageModel, prompt: str) -> None:
     print(f'\nPrompt {prompt}: the next character, step by step ("." ends the word)')
     word, probability, ended = prompt, 1.0, False
     while not ended and len(word) < len(prompt) + _STEPS:
-        likely = of.next_token(word)
+        likely = of.next_token_probabilities(word)
         print(f"{_abbreviate(word):11}{_distribution(likely)}")
         symbol, p = next(iter(likely.items()))
         probability *= p
@@ -75,8 +77,9 @@ def completion(of: LanguageModel, prompt: str) -> None:
         word += "" if ended else str(symbol)
     ending = "" if ended else "..."
     print(f'Always the likeliest character: "{word}{ending}", P = {_format_percent(probability)}')
-    found = of.completions(prompt, count=_SHOWN, max_length=MAX_WORD_LENGTH - len(prompt))
-    words = ", ".join(f"{word} {_format_percent(p)}" for word, p in found)
+    max_length = MAX_WORD_LENGTH - len(prompt)
+    found = of.beam_search(prompt, beam=_BEAM, count=_SHOWN, max_length=max_length)
+    words = ", ".join(f"{word} {_format_percent(math.exp(log_p))}" for word, log_p in found)
     print(
         textwrap.fill(
             f"Likeliest words: {words}", 79, subsequent_indent=" " * 17, break_long_words=False
@@ -109,7 +112,7 @@ or in Python:
 
   from bptt import LanguageModel
   model = LanguageModel.load({str(path)!r})
-  print(model.complete({prompt!r}), model.completions({prompt!r}))""")
+  print(model.complete({prompt!r}), model.beam_search({prompt!r}))""")
 
 
 def _distribution(likely: Mapping[str | int, float]) -> str:

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     model = load(arguments.model)
     estimator = model.estimator
-    if not hasattr(estimator, "next_token"):
+    if not hasattr(estimator, "next_token_probabilities"):
         raise CommandError(
             f"{arguments.model} is a {type(estimator).__name__}, which writes no text: "
             f"python -m bptt predict {arguments.model}"
@@ -70,13 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
         prompt = prompt.split()
     warn_unknown_tokens(model, [prompt])
     if arguments.next:
-        _print_next_tokens(estimator.next_token(prompt))
+        _print_next_tokens(estimator.next_token_probabilities(prompt))
         return
     if arguments.best:
         options = {"beam": _BEAM, "max_length": arguments.max_length}
         texts = [estimator.complete(prompt, **options)]
     else:
-        texts = estimator.generate(
+        texts = estimator.sample(
             prompt,
             count=arguments.count,
             max_length=arguments.max_length,

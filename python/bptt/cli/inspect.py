@@ -218,7 +218,7 @@ def _surrogate_targets(estimator: Any, X: Sequence[Any]) -> tuple[Any, str]:
         if isinstance(shares, list):
             return [estimator.classes_[_second_most_likely(p)] for p in shares], second
         return estimator.classes_[_second_most_likely(shares)], second
-    if hasattr(estimator, "next_token"):
+    if hasattr(estimator, "next_token_probabilities"):
         return None, "from its own loss"
     found = estimator.predict(X)
     if isinstance(found, np.ndarray):

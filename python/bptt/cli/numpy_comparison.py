@@ -60,7 +60,7 @@ class WordBatch(NamedTuple):
     @classmethod
     def of(cls, model: LanguageModel, words: Sequence[str]) -> WordBatch:
         """Encode words of one length as a model does, but for the one-hot vectors."""
-        batch = model._whole(words, None).batch(np.arange(len(words)))
+        batch = model._token_dataset(words, None).batch(np.arange(len(words)))
         size = model.target_encoder_.size
         return cls(reference.one_hot(batch.tokens, size, model.dtype), batch.targets)
 

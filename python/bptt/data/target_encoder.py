@@ -90,12 +90,12 @@ class TargetEncoder:
         """
         return self._encoder.transform(X, lengths)
 
-    def write(self, ids: NDArray[np.integer[Any]], after: Text = ()) -> Text:
-        """Return ids as a text, a token list or an id array, `after` what is there already."""
+    def decode(self, ids: NDArray[np.integer[Any]], prefix: Text = ()) -> Text:
+        """Return ids as a string, a token list or an id array, appended to `prefix`."""
         vocabulary = self._encoder.vocabulary
         if vocabulary is None:
-            return np.concatenate([np.asarray(after, np.int64), ids]) if len(after) else ids
-        begun = self._encoder.cut(after)
+            return np.concatenate([np.asarray(prefix, np.int64), ids]) if len(prefix) else ids
+        begun = self._encoder.cut(prefix)
         tokens = [*begun, *vocabulary.text(ids)]
         if not self._strings:
             return tokens

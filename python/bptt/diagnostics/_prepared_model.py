@@ -89,14 +89,14 @@ def _prepare_estimator(estimator: Any, sequence: Any) -> PreparedModel:
     """
     from sklearn.utils.validation import check_is_fitted
 
-    from bptt.estimators._autoregressive import AutoregressiveEstimator
+    from bptt.estimators._autoregressive import DecoderEstimator
     from bptt.estimators.generator import SequenceGenerator
 
     check_is_fitted(estimator)
     if isinstance(estimator, SequenceGenerator):
         raise TypeError("model must read sequences, got SequenceGenerator")
-    values = estimator._sequences([sequence], None)[0]
-    if isinstance(estimator, AutoregressiveEstimator):
+    values = estimator._encode([sequence], None)[0]
+    if isinstance(estimator, DecoderEstimator):
         encoder = estimator.target_encoder_
         tokens = (START, *_step_tokens(encoder._encoder, sequence, values))
         x = np.concatenate([[encoder.start], values])[np.newaxis]

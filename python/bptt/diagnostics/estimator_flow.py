@@ -63,7 +63,7 @@ def estimator_flow(
         raise TypeError(f"{rule}, got {type(estimator).__name__}")
     check_is_fitted(estimator)
     estimator._check_target(y)
-    data = estimator._data(X, y, lengths)
+    data = estimator._dataset(X, y, lengths)
     task: Any = estimator._task()
     batch = data.batch(np.arange(len(data.lengths)))
     if isinstance(batch, WindowBatch):  # truncated BPTT: the first k2 steps of each text

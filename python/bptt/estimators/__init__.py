@@ -7,10 +7,11 @@ from bptt.estimators.loading import load_estimator
 
 if TYPE_CHECKING:
     from bptt.estimators._base import SequenceEstimator
+    from bptt.estimators.classifier import SequenceClassifier
     from bptt.estimators.encoder_decoder import EncoderDecoder
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
-    from bptt.estimators.many_to_one import SequenceClassifier, SequenceRegressor
+    from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
 
 __all__ = [

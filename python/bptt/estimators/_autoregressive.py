@@ -1,4 +1,4 @@
-"""What estimators that write tokens share: data, task, parameters."""
+"""Base classes of the estimators that generate sequences, one token after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from bptt._core import checks
 from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
-from bptt.data.target_encoder import TargetEncoder
+from bptt.data.target_encoder import TargetEncoder, Text
+from bptt.decoding.beam import Hypothesis
 from bptt.estimators._base import SequenceEstimator
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
@@ -24,65 +25,150 @@ from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class AutoregressiveEstimator(SequenceEstimator):
-    """Base of the estimators that write with a decoder alone."""
+    """Base class of the estimators that generate token sequences.
+
+    The private methods for decoding take the arguments `start`, `state`, `memory` and
+    `memory_lengths` of a `Decoder`, as the dict `inputs`.
+    """
 
     label_smoothing: float = 0.0
 
     @property
     def tokens_(self) -> list[str | int]:
-        """All tokens, in the order of their ids."""
+        """Tokens that are generated, in the order of their ids."""
         check_is_fitted(self, "target_encoder_")
         return self.target_encoder_.tokens
+
+    @property
+    def _decoder(self) -> Decoder:
+        raise NotImplementedError
+
+    def _default_max_length(self) -> int:
+        raise NotImplementedError
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         checks.fraction("label_smoothing", self.label_smoothing)
+
+    def _fit_target_encoder(self, y: Any, lengths: Any = None) -> None:
+        encoder = TargetEncoder(tokens=self.tokens, min_count=self.min_count)
+        self.target_encoder_ = encoder.fit(y, lengths)
+
+    # ---- decoding
+
+    def _decoding_options(self, max_length: int | None) -> dict[str, Any]:
+        return {
+            "stop": self.target_encoder_.stop,
+            "forbidden": self.target_encoder_.forbidden,
+            "max_length": self._default_max_length() if max_length is None else max_length,
+        }
+
+    def _most_likely_ids(
+        self, inputs: dict[str, Any], *, beam: int, max_length: int | None, length_penalty: float
+    ) -> list[NDArray[np.int64]]:
+        """Return the most likely sequence for every row of a minibatch."""
+        if checks.integer("beam", beam) == 1:
+            checks.number("length_penalty", length_penalty, 0.0)
+            return self._decoder.greedy_search(**inputs, **self._decoding_options(max_length))
+        found = self._search(
+            inputs, beam=beam, count=1, max_length=max_length, length_penalty=length_penalty
+        )
+        return [hypotheses[0].tokens for hypotheses in found]
+
+    def _search(
+        self,
+        inputs: dict[str, Any],
+        *,
+        beam: int,
+        count: int | None,
+        max_length: int | None,
+        length_penalty: float,
+    ) -> list[list[Hypothesis]]:
+        """Return the hypotheses of a beam search for every row of a minibatch."""
+        return self._decoder.beam_search(
+            **inputs,
+            beam=beam,
+            count=count,
+            length_penalty=length_penalty,
+            **self._decoding_options(max_length),
+        )
+
+    def _sample_ids(
+        self,
+        inputs: dict[str, Any],
+        random: np.random.Generator,
+        *,
+        max_length: int | None,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+    ) -> list[NDArray[np.int64]]:
+        """Sample a sequence for every row of a minibatch."""
+        return self._decoder.sample(
+            **inputs,
+            random=random,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            **self._decoding_options(max_length),
+        )
+
+    def _decode_hypotheses(
+        self, hypotheses: list[Hypothesis], prompt: Text = ()
+    ) -> list[tuple[Text, float]]:
+        decode = self.target_encoder_.decode
+        return [(decode(one.tokens, prompt), one.log_probability) for one in hypotheses]
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class DecoderEstimator(AutoregressiveEstimator):
+    """Base class of the estimators that consist of a decoder alone."""
+
+    @property
+    def _decoder(self) -> Decoder:
+        decoder: Decoder = self.decoder_
+        return decoder
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
         if self.bidirectional:
             raise ValueError(
                 f"{type(self).__name__} needs bidirectional=False: "
-                "tokens are written one after the other, from the left"
+                "tokens are generated from left to right"
             )
 
-    def _learn_tokens(self, X: Any, lengths: Any) -> None:
-        encoder = TargetEncoder(tokens=self.tokens, min_count=self.min_count)
-        self.target_encoder_ = encoder.fit(X, lengths)
-
-    def _sequences(self, X: Any, lengths: Any) -> Sequences:
+    def _encode(self, X: Any, lengths: Any) -> Sequences:
         check_is_fitted(self, "target_encoder_")
         return self.target_encoder_.transform(X, lengths)
 
-    def _token_data(
-        self,
-        sequences: Sequences,
-        condition: NDArray[Any] | None = None,
-        weights: NDArray[np.float64] | None = None,
-    ) -> TokenDataset:
-        encoder = self.target_encoder_
-        return TokenDataset(sequences, encoder.start, encoder.stop, condition, weights)
-
-    def _surprisal(self, writer: DecoderTask, data: TokenDataset) -> list[NDArray[np.float64]]:
-        found = [np.empty(0)] * len(data.lengths)
+    def _surprisal(self, task: DecoderTask, data: TokenDataset) -> list[NDArray[np.float64]]:
+        result = [np.empty(0)] * len(data.lengths)
         for indices in sorted_batches(data.lengths, PREDICTION_BATCH_SIZE):
             batch = data.batch(indices)
-            for i, bits, length in zip(
-                indices, writer.surprisal(batch), batch.lengths, strict=True
-            ):
-                found[i] = bits[:length]
-        return found
+            rows = zip(indices, task.surprisal(batch), batch.lengths, strict=True)
+            for i, bits, length in rows:
+                result[i] = bits[:length]
+        return result
 
-    def _make_decoder(self, size: int, seeds: np.random.Generator) -> Decoder:
-        """[embedding] -> recurrent -> [dropout] -> scores of `size` tokens."""
+    def _build_decoder(self, seeds: np.random.Generator) -> Decoder:
+        """Return [embedding] -> recurrent layers -> [dropout] -> logits of all tokens."""
+        size = self.target_encoder_.size
         embedding = None
         if self.embedding_size is not None:
-            embedding = Embedding(size, self.embedding_size, **self._common(seeds))
+            embedding = Embedding(size, self.embedding_size, **self._module_options(seeds))
         return Decoder(
             embedding=embedding,
-            recurrent=self._recurrent(self.embedding_size or size, seeds),
-            dropout=Dropout(self.dropout, **self._common(seeds)) if self.dropout else None,
-            output=Linear(self.hidden_size, size, **self._common(seeds)),
+            recurrent=self._build_recurrent(self.embedding_size or size, seeds),
+            dropout=Dropout(self.dropout, **self._module_options(seeds)) if self.dropout else None,
+            output=Linear(self.hidden_size, size, **self._module_options(seeds)),
         )
 
 
+def default_max_length(targets: Sequences) -> int:
+    """Return twice the length of the longest target sequence, the default of `max_length`."""
+    return max(2 * int(targets.lengths.max()), 1)
+
+
 def random_generator(random_state: Any) -> np.random.Generator:
-    """What draws, for a scikit-learn `random_state`."""
+    """Return a generator for a `random_state` of scikit-learn."""
     return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))

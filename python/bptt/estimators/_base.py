@@ -1,8 +1,7 @@
-"""What all estimators share: parameters, data, training, files, in scikit-learn's conventions.
+"""Base class of all estimators: parameters, training and files, in scikit-learn's conventions.
 
-An estimator is a chain of modules with `fit` and `predict`. Its parameters are the fields of a
-dataclass, which are the arguments of its constructor, checked when `fit` begins; what `fit` learns
-ends in an underscore.
+The parameters of an estimator are the fields of a dataclass, and so the arguments of its
+constructor. They are checked by `fit`; fitted attributes end in an underscore.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,65 +54,82 @@ _Self = TypeVar("_Self", bound="SequenceEstimator")
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
-    """Base of all estimators; the parameters that all of them have.
+    """Base class of all estimators, with their common parameters.
 
     Parameters
     ----------
-    cell : "rnn", "lstm", "gru" or "gru_reset_after"
-        The recurrent layer.
-    hidden_size, num_layers : int
-        Units of each layer and direction; layers on top of each other.
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
     bidirectional : bool
-        Whether every layer also reads from the end.
+        Add a reverse direction to every layer.
     dropout : float
-        Probability, in [0, 1), that a value between two layers, or before the output layer, is set
-        to 0 in training.
+        Dropout probability between layers and before the output layer, in [0, 1).
     embedding_size : int, optional
-        Length of the vector that is learned for every token. By default tokens are one-hot, which
-        costs no more: the first layer then learns the vectors.
-    tokens : "characters", "words" or None
-        What the strings among the input are cut into; None for sequences of tokens.
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
     min_count : int
-        How often a token must come to be in the vocabulary; others are unknown.
+        Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
-        Whether numbers are brought to mean 0 and deviation 1, each feature as those of the
-        sequences to `fit`, and so are the targets of a regressor, whose predictions are brought
-        back.
-    epochs, batch_size : int
-        Passes over the data, and sequences of a minibatch. Minibatches hold sequences of about
-        the same length, so that little is padded.
-    optimizer : "adam", "adamw", "sgd", "rmsprop" or a function
-        A function takes the list of modules and returns an `Optimizer`.
+        Standardize features (zero mean, unit variance), and a regressor's targets.
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
     learning_rate : float
+        Learning rate of an optimizer given by name.
     schedule : Schedule, optional
-        What the learning rate is multiplied with as training goes on.
-    clip_norm, clip_value : float, optional
-        Bounds of the gradients' common norm, and of each of their elements.
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
     accumulate : int
-        Minibatches whose gradients make one update.
+        Number of minibatches whose gradients are accumulated for one update.
     recompute_every : int, optional
-        Keep the state of every so many steps only, and compute the steps between again in
-        backward: less memory for long sequences, the same bits. Not with ``bidirectional=True``.
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
     validation_fraction : float
-        Part of the sequences, in [0, 1), that is not learned from but watched.
+        Fraction of the sequences held out for validation, in [0, 1).
     patience : int, optional
-        Stop after so many epochs without a lower validation loss (training loss, without
-        validation), and go back to the best weights.
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
     min_delta : float
-        By how much a loss must be lower to count as lower.
-    dtype : "float32" or "float64"
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
     callbacks : sequence of objects
-        See `bptt.training`.
+        Callbacks of the training loop; see `bptt.training.train`.
     verbose : bool
-        Whether to show progress (with tqdm).
+        Show progress, with tqdm.
     checkpoint_path : path, optional
-        File that is written after every epoch, and every `save_every` updates, so that
-        ``fit(.., resume=True)`` goes on where training was interrupted, with the same result, bit
-        for bit. Needs an integer `random_state`.
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
     save_every : int, optional
+        Number of updates after which the checkpoint is also written.
     random_state : int, RandomState or None
-        Of initial weights, order of the data and dropout.
+        Seed of the initial weights, the order of minibatches, and dropout.
+
+    Attributes
+    ----------
+    history_ : History
+        Loss, metric and gradient norm of every epoch.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
     """
+
+    _has_classes: ClassVar[bool] = False
 
     cell: str = "lstm"
     hidden_size: int = 64
@@ -145,7 +161,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def n_iter_(self) -> int:
-        """Number of epochs, or of calls of `partial_fit`, so far."""
+        """Number of epochs, or of calls of `partial_fit`."""
         return len(self.history_)
 
     def __sklearn_tags__(self) -> Any:
@@ -165,41 +181,46 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         validation: tuple[Any, ...] | None = None,
         resume: bool = False,
     ) -> _Self:
-        """Learn from sequences and their targets.
+        """Fit the estimator to sequences and their targets.
 
         Parameters
         ----------
-        X : list of strings, of token lists, of id arrays or of float arrays, or a padded array
-            Sequences: strings are cut into `tokens`; float arrays are (T, I), or (T,) for one
-            feature; a padded array is (B, T, I), or (B, T), with `lengths`.
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input; see the notes of the class. Strings are split into `tokens`; float arrays are
+            (T, I), or (T,) for one feature; a padded array is (B, T, I) or (B, T), with `lengths`.
         y : array or list
-            Targets, as the estimator says.
+            Targets; see the notes of the class.
         lengths : integer array (B,), optional
-            Number of steps of each sequence of a padded array. All by default.
+            Number of steps of each sequence of a padded array. All T by default.
         sample_weight : array (B,), optional
-            How much each sequence counts.
+            Weight of each sequence in the loss. All 1 by default.
         validation : tuple (X, y) or (X, y, lengths), optional
-            Sequences to watch, instead of a part of X.
+            Validation data, instead of `validation_fraction` of X.
         resume : bool
-            Whether to go on from the file `checkpoint_path`, if there is one.
+            Continue from the file `checkpoint_path` if it exists.
 
         Returns
         -------
         self
+            The fitted estimator.
 
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the data are of the wrong kind, or out of their range.
+            If a parameter or the data have the wrong type or an invalid value.
         FloatingPointError
-            If the loss stops being finite.
+            If a loss or the norm of the gradients is not finite.
+        FileNotFoundError
+            If the directory of `checkpoint_path` does not exist.
+        ImportError
+            If a checkpoint is requested and safetensors is not installed, or progress and tqdm.
         """
         self._check_parameters()
         self._check_target(y)
         seeds = self._seeds()
-        self._begin(X, y, lengths, seeds)
-        data = self._data(X, y, lengths, sample_weight)
-        held_out = None if validation is None else self._data(*validation)
+        self._initialize(X, y, lengths, seeds)
+        data = self._dataset(X, y, lengths, sample_weight)
+        held_out = None if validation is None else self._dataset(*validation)
         if held_out is None and self.validation_fraction:
             data, held_out = data.split(self.validation_fraction, seeds)
         task = self._task()
@@ -207,11 +228,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         train(
             task,
             data,
-            options=self._options(),
+            options=self._training_options(),
             optimizer=self._optimizer,
             seed=int(seeds.integers(_MOST_SEED)),
             validation=held_out,
-            callbacks=[_KeepHistory(self), *self.callbacks],
+            callbacks=[_ShareHistory(self), *self.callbacks],
             checkpoint_path=self.checkpoint_path,
             save_every=self.save_every,
             resume=resume,
@@ -229,27 +250,55 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         y: Any = None,
         lengths: Any = None,
         sample_weight: Any = None,
-        **first: Any,
+        *,
+        classes: Any = None,
     ) -> _Self:
-        """Learn from some more sequences: one epoch, with the optimizer as it was left.
+        """Train for one epoch on further sequences, with the state of the optimizer kept.
 
-        Arguments and errors are those of `fit`. What the first call learns about the data
-        (vocabulary, number of features, classes) stays; a classifier's and a tagger's first call
-        needs ``classes``, all classes that will ever come, unless y has them all.
+        The first call also learns the vocabulary, the number of features and the classes; they
+        remain fixed.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        y : array or list
+            Targets, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each sequence in the loss. All 1 by default.
+        classes : array, optional
+            First call only: all classes of a classifier or tagger, or all labels of the input of a
+            `SequenceGenerator`. By default those in the data of the first call.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or the data have the wrong type or an invalid value.
+        FloatingPointError
+            If a loss or the norm of the gradients is not finite.
         """
         self._check_target(y)
+        if classes is not None and not self._has_classes:
+            raise TypeError(f"classes must be None for a {type(self).__name__}, got {classes!r}")
         if not hasattr(self, "history_"):
             self._check_parameters()
             self._seeds_left = self._seeds()
-            self._begin(X, y, lengths, self._seeds_left, **first)
+            self._initialize(X, y, lengths, self._seeds_left, classes)
             modules = self._task().modules
             self._optimizer = make_optimizer(self.optimizer, modules, self.learning_rate)
             self.history_ = History()
-        data = self._data(X, y, lengths, sample_weight)
+        data = self._dataset(X, y, lengths, sample_weight)
         self.history_ += train(
             self._task(),
             data,
-            options=self._options(epochs=1, patience=None),
+            options=self._training_options(epochs=1, patience=None),
             optimizer=self._optimizer,
             seed=len(self.history_),
             callbacks=self.callbacks,
@@ -259,23 +308,24 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     # ---- files
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
-        """Write the fitted estimator to one safetensors file, whole or not at all.
+        """Save the fitted estimator to a safetensors file, atomically.
 
-        It is all there: what `fit` has learned, the parameters, the history, and what the optimizer
-        remembers, so that `partial_fit` goes on as if nothing had happened. Callbacks are not.
+        The file contains the parameters, all fitted attributes, the history and the state of the
+        optimizer, so that `partial_fit` continues exactly. Callbacks are not saved.
 
         Parameters
         ----------
         path : path
+            The file.
         metadata : mapping of str to object, optional
-            Anything else that belongs to the model, fit for JSON; `metadata_` of what is loaded.
+            Further data of the user, in JSON types; the attribute `metadata_` after loading.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
-            If it has not been fitted.
+            If the estimator is not fitted.
         TypeError
-            If a parameter does not fit JSON: an optimizer, or a schedule, that is a function.
+            If a parameter cannot be stored in JSON: an optimizer or a schedule that is a function.
         ImportError
             If safetensors is not installed.
         """
@@ -284,14 +334,24 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
-        """Read what `save` has written; `bptt.load_estimator` reads any class.
+        """Load a fitted estimator of this class; `bptt.load_estimator` loads any class.
+
+        Parameters
+        ----------
+        path : path
+            A file written by `save`.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If it is broken, or of another estimator.
+            If the file is broken, or holds an estimator of another class.
         ImportError
             If safetensors is not installed.
         """
@@ -303,15 +363,15 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
         return read_estimator(path, class_of)
 
-    # ---- what subclasses build on
+    # ---- for subclasses
 
     def _check_parameters(self) -> None:
-        """Check what no module, optimizer or loop checks later.
+        """Check the parameters that no module, optimizer or training option checks later.
 
         Raises
         ------
         TypeError, ValueError
-            If a parameter is of the wrong kind, or has a value out of its range.
+            If a parameter has the wrong type or an invalid value.
         """
         checks.one_of(*CELLS)("cell", self.cell)
         checks.flag("bidirectional", self.bidirectional)
@@ -322,8 +382,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             self.random_state, (int, np.integer)
         ):
             raise ValueError(
-                f"checkpoint_path needs random_state, an integer, got {self.random_state!r}: "
-                "without it nothing could go on in the same way"
+                f"checkpoint_path needs an integer random_state, got {self.random_state!r}: "
+                "otherwise training cannot be resumed exactly"
             )
 
     def _check_target(self, y: Any) -> None:
@@ -332,22 +392,22 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
 
     def _seeds(self) -> np.random.Generator:
-        """The generator of all seeds of one `fit`."""
+        """Return the generator of all seeds of one `fit`."""
         return np.random.default_rng(check_random_state(self.random_state).randint(_MOST_SEED))
 
-    def _recurrent(
+    def _build_recurrent(
         self, input_size: int, seeds: np.random.Generator, **options: Any
     ) -> Recurrent[Any]:
-        """The recurrent layers, for inputs of this size."""
+        """Return the recurrent layers."""
         arguments = {
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
-            **self._common(seeds),
+            **self._module_options(seeds),
         }
         return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})
 
-    def _model(
+    def _build_model(
         self,
         outputs: int,
         seeds: np.random.Generator,
@@ -355,32 +415,32 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         pool: str | None = None,
         skip_input: bool = False,
     ) -> Sequential:
-        """[Embedding] -> recurrent layers -> [Dropout] -> Linear, for the input as learned."""
+        """Return [Embedding] -> recurrent layers -> [Dropout] -> Linear, for the encoded input."""
         size = self.encoder_.size
         first: list[Module] = []
         if self.encoder_.kind == "ids" and self.embedding_size is not None:
             kind = Embedding if self.encoder_.affixes is None else EmbeddingBag
-            first.append(kind(size, self.embedding_size, **self._common(seeds)))
+            first.append(kind(size, self.embedding_size, **self._module_options(seeds)))
             size = self.embedding_size
-        chain = self._chain(size, outputs, seeds, skip_input=skip_input)
+        chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
 
-    def _chain(
+    def _build_chain(
         self, size: int, outputs: int, seeds: np.random.Generator, *, skip_input: bool = False
     ) -> list[Module]:
-        """Recurrent layers -> [Dropout] -> Linear."""
-        recurrent = self._recurrent(size, seeds)
+        """Return recurrent layers -> [Dropout] -> Linear."""
+        recurrent = self._build_recurrent(size, seeds)
         chain: list[Module] = [recurrent]
         if self.dropout:
-            chain.append(Dropout(self.dropout, **self._common(seeds)))
+            chain.append(Dropout(self.dropout, **self._module_options(seeds)))
         features = recurrent.output_size + (size if skip_input else 0)
-        return [*chain, Linear(features, outputs, **self._common(seeds))]
+        return [*chain, Linear(features, outputs, **self._module_options(seeds))]
 
-    def _common(self, seeds: np.random.Generator) -> dict[str, Any]:
-        """The arguments that every module has."""
+    def _module_options(self, seeds: np.random.Generator) -> dict[str, Any]:
+        """Return the arguments that every module has."""
         return {"dtype": self.dtype, "seed": int(seeds.integers(_MOST_SEED))}
 
-    def _learn_input(self, X: Any, lengths: Any, **options: Any) -> None:
+    def _fit_encoder(self, X: Any, lengths: Any, **options: Any) -> None:
         self.encoder_ = SequenceEncoder(
             tokens=self.tokens,
             min_count=self.min_count,
@@ -391,12 +451,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if self.encoder_.kind == "features":
             self.n_features_in_ = self.encoder_.size
 
-    def _sequences(self, X: Any, lengths: Any) -> Sequences:
-        """The sequences of a fitted estimator's input."""
+    def _encode(self, X: Any, lengths: Any) -> Sequences:
+        """Return the input as sequences of ids or features; the estimator must be fitted."""
         check_is_fitted(self, "encoder_")
         return self.encoder_.transform(X, lengths)
 
-    def _weights(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
+    def _check_sample_weight(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
         weights = np.asarray(sample_weight, np.float64)
@@ -407,7 +467,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("sample_weight must be finite and >= 0, and not zero everywhere")
         return weights
 
-    def _options(self, **changed: Any) -> TrainingOptions:
+    def _training_options(self, **changed: Any) -> TrainingOptions:
         names = (
             "epochs",
             "batch_size",
@@ -423,8 +483,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 @dataclass
-class _KeepHistory:
-    """A callback: an estimator whose training is interrupted can be used and saved."""
+class _ShareHistory:
+    """Callback that gives the estimator the history, so that it is fitted after an interruption."""
 
     estimator: SequenceEstimator
 

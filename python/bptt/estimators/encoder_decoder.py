@@ -1,8 +1,8 @@
-"""Many-to-many, unaligned: a sequence is read, and another one written. Translation, speech."""
+"""Sequence-to-sequence: a target sequence for a source sequence, as in translation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,11 @@ from bptt._core.checks import FloatArray
 from bptt.data.batching import sorted_batches
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.estimators._base import SequenceEstimator
+from bptt.estimators._autoregressive import (
+    AutoregressiveEstimator,
+    default_max_length,
+    random_generator,
+)
 from bptt.nn.attention import Attention
 from bptt.nn.cells import CELLS
 from bptt.nn.decoder import Decoder
@@ -22,53 +26,124 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, Memory
+from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork
 from bptt.nn.sequential import Sequential
 from bptt.training.sequence_to_sequence import PairDataset, SequenceToSequenceTask
 from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import TokenDataset
 
-_LONGER = 2  # what is written may be so many times as long as the longest target
-
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class EncoderDecoder(SequenceEstimator):
-    """Reads a sequence and writes another, of a length of its own: translation, for example.
+class EncoderDecoder(AutoregressiveEstimator):
+    """Generates a target sequence for a source sequence, as in translation.
 
-    The final state of the encoder is the initial state of the decoder, which writes token after
-    token, each given those before it, until it writes the stop token: I. Sutskever, O. Vinyals and
-    Q. Le (2014), Sequence to sequence learning with neural networks. If the encoder is
-    bidirectional, a linear layer makes of its states that of the decoder. In training the tokens
-    before are the right ones (teacher forcing). The loss is cross-entropy, its mean over all tokens
-    of the targets, the stop tokens among them.
+    The final state of the encoder is the initial state of the decoder, which generates token after
+    token, each given those before it, until "<stop>": I. Sutskever, O. Vinyals and Q. Le (2014),
+    Sequence to sequence learning with neural networks. The final states of a bidirectional encoder
+    are mapped to those of the decoder by a linear layer. In training the tokens before are the true
+    ones (teacher forcing). The loss is the mean cross-entropy over all tokens of the targets,
+    including "<stop>".
 
     Parameters
     ----------
-    attention : None, "dot" or "additive"
-        Whether the decoder also sees a weighted mean of the outputs of the encoder, another one at
-        every step; see `Attention`. With "dot" the outputs of a bidirectional encoder's directions
-        are added, with "additive" they are side by side.
-    scheduled_sampling : float
-        Probability, in [0, 1], that in training a token before is not the right one, but the
-        likeliest for the network as it is: S. Bengio et al. (2015), Scheduled sampling for sequence
-        prediction with recurrent neural networks. This takes longer: it goes step by step.
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Add a reverse direction to every layer of the encoder.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        Standardize features (zero mean, unit variance).
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float
-        Part, in [0, 1), of the target distribution that is spread over all tokens.
-    max_length : int, optional
-        The most tokens that are written. By default twice those of the longest target.
-    and the others
-        As for `SequenceEstimator`; `bidirectional` is about the encoder, the other options
-        of layers about both. The `metric` in `history_` is the share of right tokens, given the
-        right ones before.
+        Probability mass of the targets that is spread over all tokens, in [0, 1).
+    attention : {"dot", "additive"}, optional
+        Attention of the decoder over the outputs of the encoder; see `bptt.Attention`. The outputs
+        of a bidirectional encoder's directions are added with "dot" and concatenated with
+        "additive". No attention by default.
+    scheduled_sampling : float
+        Probability, in [0, 1], that in training an input token of the decoder is its own most
+        likely token instead of the true one. Slower: the decoder then runs step by step. S. Bengio
+        et al. (2015), Scheduled sampling for sequence prediction with recurrent neural networks.
 
     Attributes
     ----------
+    tokens_ : list
+        All tokens of the targets, in the order of their ids, including "<start>", "<stop>" and for
+        text "<unk>".
+    encoder_ : SequenceEncoder
+        Encoder of the sources as ids or features.
+    target_encoder_ : TargetEncoder
+        Encoder of the targets as ids.
+    network_ : EncoderDecoderNetwork
+        The network.
     history_ : History
+        Loss, accuracy of the tokens given the true tokens before (`metric`) and gradient norm of
+        every epoch.
+    n_features_in_ : int
+        Number of features; only for float input.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
 
     Notes
     -----
-    y is a list of strings, of token lists or of id arrays, and so is what is written. Strings are
-    cut into `tokens`, those of X as those of y.
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
+    is a list of strings, token lists or id arrays, one per source; generated sequences have the
+    same type. `tokens` and `min_count` apply to both; `hidden_size`, `num_layers` and the other
+    options of layers to encoder and decoder.
 
     Examples
     --------
@@ -81,121 +156,272 @@ class EncoderDecoder(SequenceEstimator):
 
     attention: str | None = None
     scheduled_sampling: float = 0.0
-    label_smoothing: float = 0.0
-    max_length: int | None = None
 
-    # ---- what is written
+    # ---- decoding
 
-    def predict(self, X: Any, lengths: Any = None, *, beam: int = 1) -> list[Text]:
-        """Write a sequence for every sequence.
+    def predict(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        beam: int = 1,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[Text]:
+        """Return the most likely target for every source.
 
         Parameters
         ----------
-        X, lengths
-            As for `fit`.
+        X : list of B strings, token lists, id arrays or float arrays, or a padded array
+            Sources, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each source of a padded array. All T by default.
         beam : int
-            How many beginnings are followed at a time; with 1, every token is the likeliest.
+            Number of hypotheses of the beam search; 1 is greedy.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        length_penalty : float
+            Exponent of the length penalty of the beam search, >= 0; larger values favor longer
+            sequences. See `bptt.decoding.beam_search`.
 
         Returns
         -------
         list of B strings, token lists or id arrays
-        """
-        if checks.integer("beam", beam) > 1:
-            return [found[0][0] for found in self.predict_beams(X, beam, lengths=lengths)]
-        return [
-            self.target_encoder_.write(ids) for ids in self._greedy(self._sequences(X, lengths))
-        ]
-
-    def predict_beams(
-        self,
-        X: Any,
-        beam: int = 5,
-        count: int | None = None,
-        *,
-        lengths: Any = None,
-        length_penalty: float = 0.0,
-    ) -> list[list[tuple[Text, float]]]:
-        """Write the likeliest sequences for every sequence, as far as a beam search finds them.
-
-        Parameters
-        ----------
-        X, lengths
-            As for `fit`.
-        beam : int
-            How many beginnings are followed at a time.
-        count : int, optional
-            How many sequences are returned, `beam` at most. All by default.
-        length_penalty : float
-            See `bptt.decoding.beam_search`.
-
-        Returns
-        -------
-        list of B lists of pairs
-            A string or token list and its log-probability (divided by the length penalty), the
-            best first.
-        """
-        sequences = self._sequences(X, lengths)
-        result: list[list[tuple[Text, float]]] = [[]] * len(sequences)
-        for indices in _together(sequences):
-            memory = self.network_.read(*sequences.pad(indices))
-            found = self.network_.decoder.beam_search(
-                beam=beam,
-                count=beam if count is None else count,
-                length_penalty=length_penalty,
-                **self._how(memory),
-            )
-            for i, hypotheses in zip(indices, found, strict=True):
-                result[i] = [
-                    (self.target_encoder_.write(h.tokens), h.log_probability) for h in hypotheses
-                ]
-        return result
-
-    def attention_weights(self, X: Any, y: Any = None, lengths: Any = None) -> list[FloatArray]:
-        """Return what the decoder looks at when it writes each token.
-
-        Parameters
-        ----------
-        X, lengths
-            As for `fit`.
-        y : list of strings or token lists, optional
-            What is written. By default what `predict` writes.
-
-        Returns
-        -------
-        list of B arrays (S+1, T)
-            A row for each token, and the last one for the stop token; a column for each step of
-            the source. Rows add up to 1.
+            Targets without "<stop>".
 
         Raises
         ------
-        ValueError
-            If there is no attention.
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        ids = self._predict_ids(self._encode(X, lengths), beam, max_length, length_penalty)
+        return [self.target_encoder_.decode(one) for one in ids]
+
+    def beam_search(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        beam: int = 5,
+        count: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[list[tuple[Text, float]]]:
+        """Return the most likely targets for every source, with their log-probabilities.
+
+        Parameters
+        ----------
+        X : list of B strings, token lists, id arrays or float arrays, or a padded array
+            Sources, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each source of a padded array. All T by default.
+        beam : int
+            Number of hypotheses of the beam search.
+        count : int, optional
+            Number of targets to return per source, in [1, beam]. All `beam` by default.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        length_penalty : float
+            Exponent of the length penalty, >= 0; larger values favor longer sequences. See
+            `bptt.decoding.beam_search`.
+
+        Returns
+        -------
+        list of B lists of pairs (sequence, log-probability)
+            The best first, by log-probability divided by the length penalty. Log-probabilities are
+            natural logarithms, without the penalty, and include "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        sources = self._encode(X, lengths)
+        result: list[list[tuple[Text, float]]] = [[]] * len(sources)
+        for indices, inputs in self._decoder_inputs(sources):
+            found = self._search(inputs, beam=beam, count=count, **options)
+            for i, hypotheses in zip(indices, found, strict=True):
+                result[i] = self._decode_hypotheses(hypotheses)
+        return result
+
+    def sample(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        max_length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> list[Text]:
+        """Sample a target for every source.
+
+        Parameters
+        ----------
+        X : list of B strings, token lists, id arrays or float arrays, or a padded array
+            Sources, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each source of a padded array. All T by default.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        temperature : float
+            Divisor of the logits, >= 0. Values below 1 favor likely tokens; 0 is greedy.
+        top_k : int, optional
+            Number of most likely tokens to sample from. All by default.
+        top_p : float, optional
+            Probability of the nucleus, the smallest set of most likely tokens to sample from, in
+            (0, 1]. No restriction by default.
+        random_state : int, RandomState or None
+            Seed of the samples.
+
+        Returns
+        -------
+        list of B strings, token lists or id arrays
+            Targets without "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        sources, random = self._encode(X, lengths), random_generator(random_state)
+        result: list[Text] = [None] * len(sources)
+        for indices, inputs in self._decoder_inputs(sources):
+            sampled = self._sample_ids(inputs, random, max_length=max_length, **options)
+            for i, ids in zip(indices, sampled, strict=True):
+                result[i] = self.target_encoder_.decode(ids)
+        return result
+
+    # ---- evaluation
+
+    def attention_weights(self, X: Any, y: Any = None, lengths: Any = None) -> list[FloatArray]:
+        """Return the attention weights of every target token over the steps of its source.
+
+        Parameters
+        ----------
+        X : list of B strings, token lists, id arrays or float arrays, or a padded array
+            Sources, as for `fit`.
+        y : list of B strings, token lists or id arrays, optional
+            Targets. By default those that `predict` returns.
+        lengths : integer array (B,), optional
+            Number of steps of each source of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B arrays (S + 1, T)
+            One row per token of the target and one for "<stop>", one column per step of the source.
+            Rows sum to 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value, or the network has no attention.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
         if self.attention is None:
             raise ValueError("attention_weights needs attention='dot' or 'additive', got None")
-        sequences = self._sequences(X, lengths)
+        sources = self._encode(X, lengths)
         if y is None:
-            targets = Sequences.of(self._greedy(sequences))
+            targets = Sequences.of(self._predict_ids(sources))
         else:
-            targets = self._targets(y, len(sequences))
-        data, task = self._pairs(sequences, targets), self._task()
-        result: list[FloatArray] = [np.empty(0)] * len(sequences)
-        for indices in _together(sequences):
+            targets = self._encode_targets(y, len(sources))
+        data, task = self._pair_dataset(sources, targets), self._task()
+        result: list[FloatArray] = [np.empty(0)] * len(sources)
+        for indices in sorted_batches(sources.lengths, PREDICTION_BATCH_SIZE):
             batch = data.batch(indices)
-            weights = task.attention_weights(batch)
             sizes = zip(batch.targets.lengths, batch.lengths, strict=True)
-            for i, row, (written, read) in zip(indices, weights, sizes, strict=True):
-                result[i] = row[:written, :read]
+            rows = zip(indices, task.attention_weights(batch), sizes, strict=True)
+            for i, weights, (target_length, source_length) in rows:
+                result[i] = weights[:target_length, :source_length]
         return result
 
-    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
-        """Return the share of the sequences for which exactly the right one is written."""
-        found = self._greedy(self._sequences(X, lengths))
-        wanted = self._targets(y, len(found))
-        right = [np.array_equal(ids, wanted[i]) for i, ids in enumerate(found)]
-        return float(np.average(right, weights=self._weights(sample_weight, len(right))))
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        lengths: Any = None,
+        sample_weight: Any = None,
+        *,
+        beam: int = 1,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> float:
+        """Return the fraction of sources whose target is predicted exactly.
 
-    # ---- what the base class asks for
+        Parameters
+        ----------
+        X : list of B strings, token lists, id arrays or float arrays, or a padded array
+            Sources, as for `fit`.
+        y : list of B strings, token lists or id arrays
+            Targets.
+        lengths : integer array (B,), optional
+            Number of steps of each source of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each pair. All 1 by default.
+        beam, max_length, length_penalty
+            Decoding options, as for `predict`.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        sources = self._encode(X, lengths)
+        found = self._predict_ids(sources, beam, max_length, length_penalty)
+        targets = self._encode_targets(y, len(found))
+        correct = [np.array_equal(ids, targets[i]) for i, ids in enumerate(found)]
+        weights = self._check_sample_weight(sample_weight, len(correct))
+        return float(np.average(correct, weights=weights))
+
+    def _predict_ids(
+        self,
+        sources: Sequences,
+        beam: int = 1,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[NDArray[np.int64]]:
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        result: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sources)
+        for indices, inputs in self._decoder_inputs(sources):
+            found = self._most_likely_ids(inputs, beam=beam, **options)
+            for i, ids in zip(indices, found, strict=True):
+                result[i] = ids
+        return result
+
+    def _decoder_inputs(
+        self, sources: Sequences
+    ) -> Iterator[tuple[NDArray[np.int64], dict[str, Any]]]:
+        """Yield indices and inputs of the decoder, in minibatches of similar length."""
+        for indices in sorted_batches(sources.lengths, PREDICTION_BATCH_SIZE):
+            memory = self.network_.read(*sources.pad(indices))
+            start = np.full(len(memory), self.target_encoder_.start)
+            yield indices, {"start": start, "state": memory.state, **memory.of_decoder()}
+
+    # ---- hooks of `SequenceEstimator`
+
+    @property
+    def _decoder(self) -> Decoder:
+        return self.network_.decoder
+
+    def _default_max_length(self) -> int:
+        return self._max_length
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -204,27 +430,28 @@ class EncoderDecoder(SequenceEstimator):
         rate = checks.number("scheduled_sampling", self.scheduled_sampling)
         if not 0.0 <= rate <= 1.0:
             raise ValueError(f"scheduled_sampling must be in [0, 1], got {rate}")
-        checks.fraction("label_smoothing", self.label_smoothing)
-        if self.max_length is not None:
-            checks.integer("max_length", self.max_length)
 
-    def _begin(self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator) -> None:
-        self._learn_input(X, lengths)
-        self.target_encoder_ = TargetEncoder(tokens=self.tokens, min_count=self.min_count).fit(y)
-        self._longest = int(self.target_encoder_.transform(y).lengths.max())
-        self.network_ = EncoderDecoderNetwork(*self._reader(seeds), self._writer(seeds))
+    def _initialize(
+        self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
+    ) -> None:
+        self._fit_encoder(X, lengths)
+        self._fit_target_encoder(y)
+        self._max_length = default_max_length(self.target_encoder_.transform(y))
+        self.network_ = EncoderDecoderNetwork(
+            *self._build_encoder(seeds), self._build_decoder(seeds)
+        )
 
     def _fitted_state(self) -> dict[str, Any]:
         return {
             "encoder": self.encoder_.to_dict(),
             "target_encoder": self.target_encoder_.to_dict(),
-            "longest": self._longest,
+            "max_length": self._max_length,
         }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
         self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
-        self._longest = state["longest"]
+        self._max_length = state["max_length"]
         self.network_ = EncoderDecoderNetwork.of(modules)
 
     def _task(self) -> SequenceToSequenceTask:
@@ -232,12 +459,14 @@ class EncoderDecoder(SequenceEstimator):
             self.network_, self.scheduled_sampling, self.label_smoothing, self.recompute_every
         )
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> PairDataset:
-        sources = self._sequences(X, lengths)
-        weights = self._weights(sample_weight, len(sources))
-        return self._pairs(sources, self._targets(y, len(sources)), weights)
+    def _dataset(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> PairDataset:
+        sources = self._encode(X, lengths)
+        weights = self._check_sample_weight(sample_weight, len(sources))
+        return self._pair_dataset(sources, self._encode_targets(y, len(sources)), weights)
 
-    def _pairs(
+    def _pair_dataset(
         self,
         sources: Sequences,
         targets: Sequences,
@@ -247,7 +476,7 @@ class EncoderDecoder(SequenceEstimator):
         tokens = TokenDataset(targets, encoder.start, encoder.stop, weights=weights)
         return PairDataset(sources, tokens)
 
-    def _targets(self, y: Any, count: int) -> Sequences:
+    def _encode_targets(self, y: Any, count: int) -> Sequences:
         targets = self.target_encoder_.transform(y)
         if len(targets) != count:
             raise ValueError(f"y must have {count} sequences, as X, got {len(targets)}")
@@ -255,64 +484,39 @@ class EncoderDecoder(SequenceEstimator):
 
     # ---- modules
 
-    def _reader(self, seeds: np.random.Generator) -> tuple[Sequential, Bridge | None]:
-        """The encoder, and what makes of its final state that of the decoder."""
+    def _build_encoder(self, seeds: np.random.Generator) -> tuple[Sequential, Bridge | None]:
+        """Return the encoder, and the bridge from its final state to that of the decoder."""
         size, chain = self.encoder_.size, []
         if self.encoder_.kind == "ids" and self.embedding_size is not None:
-            chain.append(Embedding(size, self.embedding_size, **self._common(seeds)))
+            chain.append(Embedding(size, self.embedding_size, **self._module_options(seeds)))
             size = self.embedding_size
         merge = "sum" if self.attention == "dot" else "concat"
-        encoder = Sequential(*chain, self._recurrent(size, seeds, merge=merge))
+        encoder = Sequential(*chain, self._build_recurrent(size, seeds, merge=merge))
         if not self.bidirectional:
             return encoder, None
         units = self.num_layers * self.hidden_size
-        linears = [Linear(2 * units, units, **self._common(seeds)) for _ in CELLS[self.cell].states]
+        linears = [
+            Linear(2 * units, units, **self._module_options(seeds)) for _ in CELLS[self.cell].states
+        ]
         return encoder, Bridge(linears, self.num_layers)
 
-    def _writer(self, seeds: np.random.Generator) -> Decoder:
+    def _build_decoder(self, seeds: np.random.Generator) -> Decoder:
         tokens, hidden = self.target_encoder_.size, self.hidden_size
         embedding, attention, size, features = None, None, tokens, hidden
         if self.embedding_size is not None:
             size = self.embedding_size
-            embedding = Embedding(tokens, size, **self._common(seeds))
-        recurrent = self._recurrent(size, seeds, bidirectional=False)
+            embedding = Embedding(tokens, size, **self._module_options(seeds))
+        recurrent = self._build_recurrent(size, seeds, bidirectional=False)
         if self.attention is not None:
             memory = hidden * (2 if self.bidirectional and self.attention == "additive" else 1)
-            attention = Attention(hidden, memory, kind=self.attention, **self._common(seeds))
+            attention = Attention(
+                hidden, memory, kind=self.attention, **self._module_options(seeds)
+            )
             features += memory
         return Decoder(
             embedding=embedding,
             recurrent=recurrent,
             attention=attention,
-            dropout=Dropout(self.dropout, **self._common(seeds)) if self.dropout else None,
-            output=Linear(features, tokens, **self._common(seeds)),
+            dropout=Dropout(self.dropout, **self._module_options(seeds)) if self.dropout else None,
+            output=Linear(features, tokens, **self._module_options(seeds)),
         )
-
-    # ---- writing
-
-    def _how(self, memory: Memory) -> dict[str, Any]:
-        """What the decoder needs to know to write on its own."""
-        encoder = self.target_encoder_
-        return {
-            "start": np.full(len(memory), encoder.start),
-            "state": memory.state,
-            "stop": encoder.stop,
-            "forbidden": encoder.forbidden,
-            "max_length": self.max_length or max(_LONGER * self._longest, 1),
-            **memory.of_decoder(),
-        }
-
-    def _greedy(self, sequences: Sequences) -> list[NDArray[np.int64]]:
-        """Write the likeliest token every time."""
-        result: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(sequences)
-        for indices in _together(sequences):
-            memory = self.network_.read(*sequences.pad(indices))
-            written = self.network_.decoder.greedy_search(**self._how(memory))
-            for i, ids in zip(indices, written, strict=True):
-                result[i] = ids
-        return result
-
-
-def _together(sequences: Sequences) -> list[NDArray[np.int64]]:
-    """Indices of sequences of about one length."""
-    return sorted_batches(sequences.lengths, PREDICTION_BATCH_SIZE)

@@ -1,22 +1,20 @@
-"""One-to-many: one input, a sequence of tokens. Captions, names, words for a number."""
+"""One-to-many: a sequence of tokens from a vector or a label, as in captioning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.decoding.beam import Hypothesis
-from bptt.estimators._autoregressive import AutoregressiveEstimator, random_generator
+from bptt.estimators._autoregressive import DecoderEstimator, default_max_length, random_generator
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
@@ -24,40 +22,104 @@ from bptt.nn.module import Module
 from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 
-Condition: TypeAlias = NDArray[Any]  # float (B, features) or ids (B,)
+Condition: TypeAlias = NDArray[Any]  # features (B, I) or ids (B,)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceGenerator(AutoregressiveEstimator):
-    """Writes a sequence of tokens for one input: a vector of features, or a label.
+class SequenceGenerator(DecoderEstimator):
+    """Generates a sequence of tokens from one input: a vector of features, or a label.
 
-    The input, through a linear layer (a label: through an embedding), is the initial hidden state
-    of every recurrent layer; "<start>" is the first token in, and "<stop>" the last one out. The
-    loss is cross-entropy, its mean over all tokens.
+    The input, through a linear layer (features) or an embedding (labels), is the initial hidden
+    state of every recurrent layer. Every step's output goes through a linear layer and softmax; the
+    first input token is "<start>", the last target "<stop>". The loss is the mean cross-entropy
+    over all tokens.
 
     Parameters
     ----------
-    beam : int
-        How many candidates `predict` follows; with 1 it takes the likeliest token every time.
-    max_length : int
-        The most tokens that are written.
-    length_penalty : float
-        >= 0; more makes longer sequences. See `bptt.decoding.beam_search`.
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Must be False: tokens are generated from left to right.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        No effect: features are not standardized.
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float
-        Part, in [0, 1), of the target distribution that is spread over all tokens.
-    and the others
-        As for `SequenceEstimator`; `bidirectional` must be False.
+        Probability mass of the targets that is spread over all tokens, in [0, 1).
 
     Attributes
     ----------
     tokens_ : list
-        All tokens, in the order of their ids.
+        All tokens, in the order of their ids, including "<start>", "<stop>" and for text "<unk>".
+    target_encoder_ : TargetEncoder
+        Encoder of the sequences as ids.
+    condition_ : Linear or Embedding
+        Input -> initial hidden state.
+    decoder_ : Decoder
+        The network.
     history_ : History
+        Loss, accuracy of the tokens (`metric`) and gradient norm of every epoch.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
 
     Notes
     -----
-    X is a float array (B, features), or B labels: integers or strings. y is a list of texts, of
-    token lists or of id arrays, one for each.
+    X is a float array (B, I), or B labels: integers or strings. y is a list of strings, token lists
+    or id arrays, one per input; generated sequences have the same type.
 
     Examples
     --------
@@ -67,130 +129,286 @@ class SequenceGenerator(AutoregressiveEstimator):
     ['two', 'one']
     """
 
-    beam: int = 1
-    max_length: int = 100
-    length_penalty: float = 0.0
+    _has_classes: ClassVar[bool] = True
 
-    # ---- writing
+    # ---- decoding
 
-    def predict(self, X: Any) -> list[Text]:
-        """Return the likeliest sequence for every input, as far as a search finds it."""
-        return [self.target_encoder_.write(found[0].tokens) for found in self._search(X)]
+    def predict(
+        self,
+        X: Any,
+        *,
+        beam: int = 1,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[Text]:
+        """Return the most likely sequence for every input.
+
+        Parameters
+        ----------
+        X : float array (B, I), or array or list of B labels
+            Input.
+        beam : int
+            Number of hypotheses of the beam search; 1 is greedy.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        length_penalty : float
+            Exponent of the length penalty of the beam search, >= 0; larger values favor longer
+            sequences. See `bptt.decoding.beam_search`.
+
+        Returns
+        -------
+        list of B strings, token lists or id arrays
+            Sequences without "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        ids = self._predict_ids(X, beam, max_length, length_penalty)
+        return [self.target_encoder_.decode(one) for one in ids]
+
+    def beam_search(
+        self,
+        X: Any,
+        *,
+        beam: int = 5,
+        count: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[list[tuple[Text, float]]]:
+        """Return the most likely sequences for every input, with their log-probabilities.
+
+        Parameters
+        ----------
+        X : float array (B, I), or array or list of B labels
+            Input.
+        beam : int
+            Number of hypotheses of the beam search.
+        count : int, optional
+            Number of sequences to return per input, in [1, beam]. All `beam` by default.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        length_penalty : float
+            Exponent of the length penalty, >= 0; larger values favor longer sequences. See
+            `bptt.decoding.beam_search`.
+
+        Returns
+        -------
+        list of B lists of pairs (sequence, log-probability)
+            The best first, by log-probability divided by the length penalty. Log-probabilities are
+            natural logarithms, without the penalty, and include "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        result = []
+        for inputs in self._decoder_inputs(self._condition(X)):
+            found = self._search(inputs, beam=beam, count=count, **options)
+            result += [self._decode_hypotheses(hypotheses) for hypotheses in found]
+        return result
 
     def sample(
         self,
         X: Any,
         *,
+        max_length: int | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> list[Text]:
-        """Write a sequence for every input, each token drawn by its probability.
+        """Sample a sequence for every input.
 
         Parameters
         ----------
-        X : as for `fit`
-        temperature, top_k, top_p, random_state
-            As for `LanguageModel.generate`.
+        X : float array (B, I), or array or list of B labels
+            Input.
+        max_length : int, optional
+            Maximum number of tokens. Twice the longest target of `fit` by default.
+        temperature : float
+            Divisor of the logits, >= 0. Values below 1 favor likely tokens; 0 is greedy.
+        top_k : int, optional
+            Number of most likely tokens to sample from. All by default.
+        top_p : float, optional
+            Probability of the nucleus, the smallest set of most likely tokens to sample from, in
+            (0, 1]. No restriction by default.
+        random_state : int, RandomState or None
+            Seed of the samples.
+
+        Returns
+        -------
+        list of B strings, token lists or id arrays
+            Sequences without "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        encoder, condition = self.target_encoder_, self._condition(X)
-        written = self.decoder_.sample(
-            np.full(len(condition), encoder.start),
-            self._task().initial_state(condition),
-            random=random_generator(random_state),
-            stop=encoder.stop,
-            forbidden=encoder.forbidden,
-            max_length=self.max_length,
+        condition = self._condition(X)
+        sampled = self._sample_ids(
+            self._inputs(condition),
+            random_generator(random_state),
+            max_length=max_length,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
         )
-        return [encoder.write(ids) for ids in written]
+        return [self.target_encoder_.decode(ids) for ids in sampled]
 
-    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
-        """Return the share of inputs whose sequence is predicted exactly."""
-        wanted = self._sequences(y, lengths)
-        found = self._search(X)
-        self._check_counts(len(found), wanted)
-        right = [np.array_equal(one[0].tokens, wanted[i]) for i, one in enumerate(found)]
-        return float(np.average(right, weights=self._weights(sample_weight, len(right))))
+    # ---- evaluation
 
-    def surprisal(self, X: Any, y: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
-        """Return how unexpected each token of y is, given its input and the tokens before it.
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        lengths: Any = None,
+        sample_weight: Any = None,
+        *,
+        beam: int = 1,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> float:
+        """Return the fraction of inputs whose sequence is predicted exactly.
+
+        Parameters
+        ----------
+        X : float array (B, I), or array or list of B labels
+            Input.
+        y : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Target sequences.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each input. All 1 by default.
+        beam, max_length, length_penalty
+            Decoding options, as for `predict`.
 
         Returns
         -------
-        list of float64 arrays (T + 1,), one a sequence
-            -log2 of the probability of its T tokens and of its "<stop>": their mean are the bits
-            per token.
-        """
-        return self._surprisal(self._task(), self._data(X, y, lengths))
+        float
+            In [0, 1].
 
-    def _search(self, X: Any) -> list[list[Hypothesis]]:
-        condition = self._condition(X)
-        found: list[list[Hypothesis]] = []
-        for first in range(0, len(condition), PREDICTION_BATCH_SIZE):
-            some = condition[first : first + PREDICTION_BATCH_SIZE]
-            found += self.decoder_.beam_search(
-                np.full(len(some), self.target_encoder_.start),
-                self._task().initial_state(some),
-                beam=self.beam,
-                count=1,
-                stop=self.target_encoder_.stop,
-                forbidden=self.target_encoder_.forbidden,
-                max_length=self.max_length,
-                length_penalty=self.length_penalty,
-            )
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        targets = self._encode(y, lengths)
+        found = self._predict_ids(X, beam, max_length, length_penalty)
+        self._check_counts(len(found), targets)
+        correct = [np.array_equal(ids, targets[i]) for i, ids in enumerate(found)]
+        weights = self._check_sample_weight(sample_weight, len(correct))
+        return float(np.average(correct, weights=weights))
+
+    def surprisal(self, X: Any, y: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
+        """Return -log2 of the probability of each token, given the input and the tokens before.
+
+        Parameters
+        ----------
+        X : float array (B, I), or array or list of B labels
+            Input.
+        y : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B float64 arrays (T + 1,)
+            Bits of the T tokens of each sequence and of its "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return self._surprisal(self._task(), self._dataset(X, y, lengths))
+
+    def _predict_ids(
+        self, X: Any, beam: int, max_length: int | None, length_penalty: float
+    ) -> list[NDArray[np.int64]]:
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        found: list[NDArray[np.int64]] = []
+        for inputs in self._decoder_inputs(self._condition(X)):
+            found += self._most_likely_ids(inputs, beam=beam, **options)
         return found
 
-    # ---- what `SequenceEstimator` builds on
+    def _decoder_inputs(self, condition: Condition) -> list[dict[str, Any]]:
+        """Return the inputs of the decoder, in minibatches."""
+        starts = range(0, len(condition), PREDICTION_BATCH_SIZE)
+        return [self._inputs(condition[i : i + PREDICTION_BATCH_SIZE]) for i in starts]
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        checks.integer("beam", self.beam)
-        checks.integer("max_length", self.max_length)
-        checks.number("length_penalty", self.length_penalty, 0.0)
+    def _inputs(self, condition: Condition) -> dict[str, Any]:
+        start = np.full(len(condition), self.target_encoder_.start)
+        return {"start": start, "state": self._task().initial_state(condition)}
 
-    def _begin(
+    # ---- hooks of `SequenceEstimator`
+
+    def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        given = np.asarray(X if classes is None else classes)
-        self._learn_tokens(y, lengths)
-        self._labels: LabelEncoder | None = None
+        inputs = np.asarray(X if classes is None else classes)
+        self._fit_target_encoder(y, lengths)
+        self._max_length = default_max_length(self._encode(y, lengths))
+        self._label_encoder: LabelEncoder | None = None
         self.condition_: Linear | Embedding
-        if given.dtype.kind == "f" or given.ndim != 1:
-            features = _features(given).shape[1]
-            self.condition_ = Linear(features, self.hidden_size, **self._common(seeds))
+        if inputs.dtype.kind == "f" or inputs.ndim != 1:
+            features = _check_features(inputs).shape[1]
+            self.condition_ = Linear(features, self.hidden_size, **self._module_options(seeds))
         else:
-            self._labels = LabelEncoder().fit(given)
-            count = len(self._labels.classes_)
-            self.condition_ = Embedding(count, self.hidden_size, **self._common(seeds))
-        self.decoder_ = self._make_decoder(self.target_encoder_.size, seeds)
+            self._label_encoder = LabelEncoder().fit(inputs)
+            count = len(self._label_encoder.classes_)
+            self.condition_ = Embedding(count, self.hidden_size, **self._module_options(seeds))
+        self.decoder_ = self._build_decoder(seeds)
 
     def _fitted_state(self) -> dict[str, Any]:
-        labels = None if self._labels is None else self._labels.to_dict()
-        return {"encoder": self.target_encoder_.to_dict(), "labels": labels}
+        labels = None if self._label_encoder is None else self._label_encoder.to_dict()
+        return {
+            "target_encoder": self.target_encoder_.to_dict(),
+            "labels": labels,
+            "max_length": self._max_length,
+        }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.target_encoder_ = TargetEncoder.from_dict(state["encoder"])
+        self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
         labels = state["labels"]
-        self._labels = None if labels is None else LabelEncoder.from_dict(labels)
+        self._label_encoder = None if labels is None else LabelEncoder.from_dict(labels)
+        self._max_length = state["max_length"]
         parts: dict[str, Any] = dict(modules)
         self.condition_ = parts.pop("condition")
         self.decoder_ = Decoder(**parts)
+
+    def _default_max_length(self) -> int:
+        return self._max_length
 
     def _task(self) -> DecoderTask:
         return DecoderTask(
             self.decoder_, self.condition_, self.label_smoothing, self.recompute_every
         )
 
-    def _data(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> TokenDataset:
-        condition = self._condition(X)
-        sequences = self._sequences(y, lengths)
+    def _dataset(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> TokenDataset:
+        condition, encoder = self._condition(X), self.target_encoder_
+        sequences = self._encode(y, lengths)
         self._check_counts(len(condition), sequences)
-        weights = self._weights(sample_weight, len(sequences))
-        return self._token_data(sequences, condition, weights)
+        weights = self._check_sample_weight(sample_weight, len(sequences))
+        return TokenDataset(sequences, encoder.start, encoder.stop, condition, weights)
 
     def _check_counts(self, count: int, sequences: Sequences) -> None:
         if len(sequences) != count:
@@ -198,19 +416,20 @@ class SequenceGenerator(AutoregressiveEstimator):
             raise ValueError(f"y must have {rule}, got {len(sequences)}")
 
     def _condition(self, X: Any) -> Condition:
+        """Return the input as features (B, I) or ids (B,)."""
         check_is_fitted(self, "target_encoder_")
-        if self._labels is not None:
-            ids: Condition = self._labels.transform(X, name="X")
+        if self._label_encoder is not None:
+            ids: Condition = self._label_encoder.transform(X, name="X")
             return ids
-        features = _features(np.asarray(X))
+        features = _check_features(np.asarray(X))
         expected = self.condition_["weight"].shape[1]
         if features.shape[1] != expected:
             raise ValueError(f"X must have {expected} features, got {features.shape[1]}")
         return features.astype(self.dtype)
 
 
-def _features(X: NDArray[Any]) -> FloatArray:
-    """X, if it is of finite numbers and of shape (B, features)."""
+def _check_features(X: NDArray[Any]) -> FloatArray:
+    """Return X if it consists of finite numbers and has shape (B, I)."""
     if X.ndim != 2 or X.dtype.kind not in "biuf":
         rule = "hold numbers and have shape (B, features), or be B labels"
         raise ValueError(f"X must {rule}, got shape {X.shape} of {X.dtype}")

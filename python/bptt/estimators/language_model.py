@@ -1,8 +1,7 @@
-"""Language model: what comes next. Texts, melodies, moves, anything made of tokens."""
+"""Language model: the distribution of the next token of text, music, or any other sequence."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,51 +11,117 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Ids
 from bptt.data.batching import sorted_batches
 from bptt.data.target_encoder import TargetEncoder, Text
-from bptt.decoding.beam import Hypothesis, reordered
-from bptt.estimators._autoregressive import AutoregressiveEstimator, random_generator
+from bptt.decoding.beam import reordered
+from bptt.estimators._autoregressive import DecoderEstimator, random_generator
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
-from bptt.nn.state import State
 from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowDataset
 
+_MAX_LENGTH = 100  # default of max_length: sequences may be whole books
+
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class LanguageModel(AutoregressiveEstimator):
-    """Learns from sequences of tokens which token comes next, and so to write such sequences.
+class LanguageModel(DecoderEstimator):
+    """Predicts the next token of a sequence; completes and generates sequences.
 
-    Every sequence is read as "<start>", its tokens, "<stop>"; the likelihood of each, given those
-    before, comes from recurrent layers, a linear layer and softmax. The loss is cross-entropy, its
-    mean over all tokens and the "<stop>" of every sequence.
+    A sequence is read as "<start>" and its tokens; the targets are its tokens and "<stop>". Every
+    step's output of the recurrent layers goes through a linear layer and softmax. The loss is the
+    mean cross-entropy over all tokens.
 
     Parameters
     ----------
-    truncate : (k1, k2), optional
-        For long texts: an update every k1 tokens, with gradients that go back k2 >= k1 tokens at
-        most; all sequences are read side by side, and the state is carried on to the end (see
-        `bptt.truncated_bptt`). `batch_size` then says how many windows are validated at once.
-        By default every sequence is learned as a whole.
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Must be False: tokens are generated from left to right.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        No effect: there are no features to standardize.
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float
-        Part, in [0, 1), of the target distribution that is spread over all tokens.
-    and the others
-        As for `SequenceEstimator`; `bidirectional` must be False.
+        Probability mass of the targets that is spread over all tokens, in [0, 1).
+    truncate : tuple (k1, k2), optional
+        Truncated BPTT, for long sequences: an update every k1 tokens, with gradients through the
+        last k2 >= k1 tokens. All sequences are read side by side, with the state carried over from
+        window to window; `batch_size` is then the number of windows validated at a time. See
+        `bptt.truncated_bptt`. By default every sequence is backpropagated as a whole.
 
     Attributes
     ----------
     tokens_ : list
-        All tokens, in the order of their ids: "<unk>" (text only), "<start>" and "<stop>" are among
-        them.
+        All tokens, in the order of their ids, including "<start>", "<stop>" and for text "<unk>".
+    target_encoder_ : TargetEncoder
+        Encoder of the sequences as ids.
+    decoder_ : Decoder
+        The network.
     history_ : History
+        Loss, accuracy of the tokens (`metric`) and gradient norm of every epoch.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
 
     Notes
     -----
-    `fit` takes X alone: texts, token lists or arrays of ids. What the methods take and return is
-    of the same kind: a text where X was texts, a list of tokens, or an array of ids.
+    X is a list of strings, token lists or id arrays; y is ignored. Prompts and generated sequences
+    have the type of the sequences in X.
 
     Examples
     --------
@@ -68,177 +133,294 @@ class LanguageModel(AutoregressiveEstimator):
 
     truncate: tuple[int, int] | None = None
 
-    # ---- what comes next
+    # ---- next token
 
     def predict_proba(self, X: Any, lengths: Any = None) -> FloatArray:
-        """Return the probability of every token to come next after each of the beginnings X.
+        """Return the distribution of the next token after every prompt.
+
+        Parameters
+        ----------
+        X : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Prompts.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
 
         Returns
         -------
         array (B, V)
-            In the order of `tokens_`.
+            Probabilities, in the order of `tokens_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        data = self._whole(X, lengths)
-        found = np.empty((len(data.lengths), self.target_encoder_.size), self.dtype)
+        data = self._token_dataset(X, lengths)
+        logits = np.empty((len(data.lengths), self.target_encoder_.size), self.dtype)
         for indices in sorted_batches(data.lengths, PREDICTION_BATCH_SIZE):
             batch = data.batch(indices)
-            logits = self._writer().logits(batch)
-            found[indices] = logits[np.arange(len(indices)), batch.lengths - 1]
-        return softmax(found)
+            all_steps = self._decoder_task().logits(batch)
+            logits[indices] = all_steps[np.arange(len(indices)), batch.lengths - 1]
+        return softmax(logits)
 
-    def next_token(self, prefix: Text = "") -> dict[str | int, float]:
-        """Return token -> probability to come after a beginning, the likeliest first.
-
-        "<stop>" stands for the end of the sequence.
-        """
-        p = self.predict_proba([prefix])[0]
-        tokens = self.tokens_
-        return {tokens[i]: float(p[i]) for i in np.argsort(-p, kind="stable")}
-
-    # ---- writing
-
-    def generate(
-        self,
-        prompt: Text = "",
-        *,
-        count: int = 1,
-        max_length: int = 100,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        random_state: Any = None,
-    ) -> list[Text]:
-        """Write sequences at random, each token drawn by its probability.
+    def next_token_probabilities(self, prompt: Text = "") -> dict[str | int, float]:
+        """Return the distribution of the next token after a prompt.
 
         Parameters
         ----------
-        prompt : text, list of tokens or of ids
-            How they begin.
-        count : int
-            How many to write.
-        max_length : int
-            The most tokens to write behind the prompt.
-        temperature : float
-            Below 1 what is likely becomes likelier; 0: always the likeliest token.
-        top_k : int, optional
-            Draw from the so many likeliest tokens only.
-        top_p : float, optional
-            Draw from the fewest tokens only whose probabilities sum to so much.
-        random_state : int, RandomState or None
+        prompt : string, token list or id array
+            Beginning of the sequence.
 
         Returns
         -------
-        list of `count` sequences
-            With the prompt, without "<stop>".
+        dict of token to probability
+            In descending order. "<stop>" is the end of the sequence.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        checks.integer("count", count)
-        tokens, state = self._read(prompt)
-        written = self.decoder_.sample(
-            np.repeat(tokens, count),
-            reordered(state, np.zeros(count, np.int64)),
-            random=random_generator(random_state),
-            stop=self.target_encoder_.stop,
-            forbidden=self.target_encoder_.forbidden,
-            max_length=max_length,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
-        return [self.target_encoder_.write(ids, after=prompt) for ids in written]
+        p = self.predict_proba([prompt])[0]
+        tokens = self.tokens_
+        return {tokens[i]: float(p[i]) for i in np.argsort(-p, kind="stable")}
+
+    # ---- decoding
 
     def complete(
         self,
         prompt: Text = "",
         *,
-        beam: int = 5,
-        max_length: int = 100,
+        beam: int = 1,
+        max_length: int | None = None,
         length_penalty: float = 0.0,
     ) -> Text:
-        """Return the likeliest sequence that begins with the prompt, as far as a search finds it.
+        """Return the most likely sequence that begins with the prompt.
 
         Parameters
         ----------
-        prompt : text, list of tokens or of ids
+        prompt : string, token list or id array
+            Beginning of the sequence.
         beam : int
-            How many candidates are followed; with 1 the likeliest token is taken every time.
-        max_length : int
-            The most tokens to write behind the prompt.
+            Number of hypotheses of the beam search; 1 is greedy.
+        max_length : int, optional
+            Maximum number of tokens after the prompt. 100 by default.
         length_penalty : float
-            >= 0; more makes longer sequences. See `bptt.decoding.beam_search`.
-        """
-        found = self._search(
-            prompt, beam=beam, max_length=max_length, length_penalty=length_penalty, count=1
-        )
-        return self.target_encoder_.write(found[0].tokens, after=prompt)
-
-    def completions(
-        self, prompt: Text = "", *, count: int = 5, beam: int = 20, max_length: int = 100
-    ) -> list[tuple[Text, float]]:
-        """Return the likeliest sequences that begin with the prompt, as far as a search finds them.
-
-        Parameters
-        ----------
-        prompt : text, list of tokens or of ids
-        count : int
-            How many, `beam` at most.
-        beam, max_length : int
-            As for `complete`.
+            Exponent of the length penalty of the beam search, >= 0; larger values favor longer
+            sequences. See `bptt.decoding.beam_search`.
 
         Returns
         -------
-        list of (sequence, probability)
-            The likeliest first; the probability is that of all that comes after the prompt.
+        string, token list or id array
+            The sequence, with the prompt, without "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        found = self._search(prompt, beam=beam, max_length=max_length, count=count)
-        return [
-            (self.target_encoder_.write(h.tokens, after=prompt), math.exp(h.log_probability))
-            for h in found
-        ]
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        (ids,) = self._most_likely_ids(self._inputs(prompt), beam=beam, **options)
+        return self.target_encoder_.decode(ids, prompt)
 
-    def _search(self, prompt: Text, **options: Any) -> list[Hypothesis]:
-        tokens, state = self._read(prompt)
-        encoder = self.target_encoder_
-        return self.decoder_.beam_search(
-            tokens, state, stop=encoder.stop, forbidden=encoder.forbidden, **options
-        )[0]
+    def beam_search(
+        self,
+        prompt: Text = "",
+        *,
+        beam: int = 5,
+        count: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[tuple[Text, float]]:
+        """Return the most likely sequences that begin with the prompt, with log-probabilities.
 
-    # ---- how good it is
+        Parameters
+        ----------
+        prompt : string, token list or id array
+            Beginning of the sequences.
+        beam : int
+            Number of hypotheses of the beam search.
+        count : int, optional
+            Number of sequences to return, in [1, beam]. All `beam` by default.
+        max_length : int, optional
+            Maximum number of tokens after the prompt. 100 by default.
+        length_penalty : float
+            Exponent of the length penalty, >= 0; larger values favor longer sequences. See
+            `bptt.decoding.beam_search`.
+
+        Returns
+        -------
+        list of pairs (sequence, log-probability)
+            The best first, by log-probability divided by the length penalty. Log-probabilities are
+            natural logarithms, without the penalty, of all tokens after the prompt and "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        options: dict[str, Any] = {"max_length": max_length, "length_penalty": length_penalty}
+        (hypotheses,) = self._search(self._inputs(prompt), beam=beam, count=count, **options)
+        return self._decode_hypotheses(hypotheses, prompt)
+
+    def sample(
+        self,
+        prompt: Text = "",
+        *,
+        count: int = 1,
+        max_length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> list[Text]:
+        """Sample sequences that begin with the prompt.
+
+        Parameters
+        ----------
+        prompt : string, token list or id array
+            Beginning of the sequences.
+        count : int
+            Number of sequences.
+        max_length : int, optional
+            Maximum number of tokens after the prompt. 100 by default.
+        temperature : float
+            Divisor of the logits, >= 0. Values below 1 favor likely tokens; 0 is greedy.
+        top_k : int, optional
+            Number of most likely tokens to sample from. All by default.
+        top_p : float, optional
+            Probability of the nucleus, the smallest set of most likely tokens to sample from, in
+            (0, 1]. No restriction by default.
+        random_state : int, RandomState or None
+            Seed of the samples.
+
+        Returns
+        -------
+        list of `count` strings, token lists or id arrays
+            Sequences with the prompt, without "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        checks.integer("count", count)
+        inputs = self._inputs(prompt)
+        copies = np.zeros(count, np.int64)
+        sampled = self._sample_ids(
+            {"start": inputs["start"][copies], "state": reordered(inputs["state"], copies)},
+            random_generator(random_state),
+            max_length=max_length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        return [self.target_encoder_.decode(ids, prompt) for ids in sampled]
+
+    # ---- evaluation
 
     def score(self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None) -> float:
-        """Return minus the cross-entropy, in bits per token: higher is better, 0 the best.
+        """Return the negative cross-entropy in bits per token: higher is better, at most 0.
 
-        The "<stop>" of every sequence counts as a token. `y` is not used.
+        Parameters
+        ----------
+        X : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences; the "<stop>" of each counts as a token.
+        y : None
+            Ignored.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each sequence. All 1 by default.
+
+        Returns
+        -------
+        float
+            Negative bits per token.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        data = self._whole(X, lengths, sample_weight)
-        bits = [one.sum() for one in self._surprisal(self._writer(), data)]
+        data = self._token_dataset(X, lengths, sample_weight)
+        bits = [one.sum() for one in self._surprisal(self._decoder_task(), data)]
         weights = np.ones(len(bits)) if data.weights is None else data.weights
         return -float(weights @ bits / (weights @ data.lengths))
 
     def perplexity(self, X: Any, lengths: Any = None) -> float:
-        """Return 2 to the power of the bits per token: 1 at best, V if it knows nothing."""
-        return float(2.0 ** -self.score(X, lengths=lengths))
+        """Return the perplexity, 2 to the power of the bits per token.
 
-    def surprisal(self, X: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
-        """Return how unexpected each token is: -log2 of its probability, given those before it.
+        Parameters
+        ----------
+        X : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences; the "<stop>" of each counts as a token.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
 
         Returns
         -------
-        list of float64 arrays (T + 1,), one a sequence
-            Bits of its T tokens and of its "<stop>". 0 is what had to come; 10 is one in 1024.
+        float
+            From 1, for certain and correct predictions; V for a uniform distribution of V tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
         """
-        return self._surprisal(self._writer(), self._whole(X, lengths))
+        return float(2.0 ** -self.score(X, lengths=lengths))
 
-    # ---- what `SequenceEstimator` builds on
+    def surprisal(self, X: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
+        """Return -log2 of the probability of each token, given the tokens before it.
 
-    def _begin(self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator) -> None:
-        self._learn_tokens(X, lengths)
-        self.decoder_ = self._make_decoder(self.target_encoder_.size, seeds)
+        Parameters
+        ----------
+        X : list of B strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B float64 arrays (T + 1,)
+            Bits of the T tokens of each sequence and of its "<stop>".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return self._surprisal(self._decoder_task(), self._token_dataset(X, lengths))
+
+    # ---- hooks of `SequenceEstimator`
+
+    def _initialize(
+        self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
+    ) -> None:
+        self._fit_target_encoder(X, lengths)
+        self.decoder_ = self._build_decoder(seeds)
 
     def _fitted_state(self) -> dict[str, Any]:
-        return {"encoder": self.target_encoder_.to_dict()}
+        return {"target_encoder": self.target_encoder_.to_dict()}
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.target_encoder_ = TargetEncoder.from_dict(state["encoder"])
+        self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
         self.decoder_ = Decoder(**modules)  # type: ignore[arg-type]
 
     def _check_parameters(self) -> None:
@@ -252,31 +434,35 @@ class LanguageModel(AutoregressiveEstimator):
         if checks.integer("k2", k2) < checks.integer("k1", k1):
             raise ValueError(f"truncate must be (k1, k2) with k2 >= k1 = {k1}, got k2 = {k2}")
         for name in ("validation_fraction", "recompute_every"):
-            if getattr(self, name):
-                raise ValueError(f"truncate needs {name} to be left out, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value:
+                raise ValueError(f"truncate cannot be combined with {name}, got {value}")
+
+    def _default_max_length(self) -> int:
+        return _MAX_LENGTH
 
     def _task(self) -> DecoderTask | TruncatedBPTTTask:
         if self.truncate is None:
-            return self._writer()
-        return TruncatedBPTTTask(self._writer(), *self.truncate)
+            return self._decoder_task()
+        return TruncatedBPTTTask(self._decoder_task(), *self.truncate)
 
-    def _writer(self) -> DecoderTask:
+    def _decoder_task(self) -> DecoderTask:
         return DecoderTask(self.decoder_, None, self.label_smoothing, self.recompute_every)
 
-    def _data(
+    def _dataset(
         self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None
     ) -> TokenDataset | WindowDataset:
-        data = self._whole(X, lengths, sample_weight)
+        data = self._token_dataset(X, lengths, sample_weight)
         return data if self.truncate is None else WindowDataset(data, self.truncate[0])
 
-    def _whole(self, X: Any, lengths: Any, sample_weight: Any = None) -> TokenDataset:
-        sequences = self._sequences(X, lengths)
-        weights = self._weights(sample_weight, len(sequences))
-        return self._token_data(sequences, weights=weights)
+    def _token_dataset(self, X: Any, lengths: Any, sample_weight: Any = None) -> TokenDataset:
+        sequences, encoder = self._encode(X, lengths), self.target_encoder_
+        weights = self._check_sample_weight(sample_weight, len(sequences))
+        return TokenDataset(sequences, encoder.start, encoder.stop, weights=weights)
 
-    def _read(self, prompt: Text) -> tuple[Ids, State | None]:
-        """The prompt's last token, (1,), and the state before it."""
-        ids = self._sequences([prompt], None)[0]
+    def _inputs(self, prompt: Text) -> dict[str, Any]:
+        """Return the last token of the prompt, (1,), and the state before it."""
+        ids = self._encode([prompt], None)[0]
         tokens = np.concatenate([[self.target_encoder_.start], ids])[np.newaxis]
         state = None if not len(ids) else self.decoder_(tokens[:, :-1])[1]
-        return tokens[:, -1], state
+        return {"start": tokens[:, -1], "state": state}

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 ESTIMATORS = {  # class -> its module, imported on first use: it needs scikit-learn
     "EncoderDecoder": "bptt.estimators.encoder_decoder",
     "LanguageModel": "bptt.estimators.language_model",
-    "SequenceClassifier": "bptt.estimators.many_to_one",
+    "SequenceClassifier": "bptt.estimators.classifier",
     "SequenceGenerator": "bptt.estimators.generator",
-    "SequenceRegressor": "bptt.estimators.many_to_one",
+    "SequenceRegressor": "bptt.estimators.regressor",
     "SequenceTagger": "bptt.estimators.tagger",
 }
 

@@ -1,10 +1,10 @@
-"""Many-to-many, synced: one label a step. Parts of speech, named entities, activity at any time."""
+"""Many-to-many: one label per step, as in part-of-speech tagging."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,48 +31,226 @@ from bptt.training.supervised import (
 class SequenceTagger(SequenceEstimator):
     """Assigns one label to every step of every sequence.
 
-    Every step's output of the recurrent layers goes through a linear layer and softmax. The loss
-    is cross-entropy, its mean over all steps.
+    Every step's output of the recurrent layers goes through a linear layer and softmax. The loss is
+    the mean cross-entropy over all steps.
 
     Parameters
     ----------
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Add a reverse direction to every layer.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        Standardize features (zero mean, unit variance).
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
     skip_input : bool
-        Whether the linear layer also sees the input of the step (needs float features, or an
-        `embedding_size`): y_t = softmax(W_y [h_t forward, h_t backward, x_t] + b_y).
+        Skip connection from the input of the step to the linear layer:
+        y_t = softmax(W_y [h_t forward, h_t backward, x_t] + b_y). Needs float features or an
+        `embedding_size`.
     feedback : bool
-        Whether the label of the step before is an input too: the right one in training (teacher
-        forcing), the predicted one in prediction, which then goes step by step. Tokens are embedded
-        (in `hidden_size` numbers, if there is no `embedding_size`). Not if `bidirectional`.
+        Use the label of the previous step as a further input: the true label in training (teacher
+        forcing), the predicted one in prediction, which then runs step by step. Tokens are embedded
+        (in `hidden_size` dimensions without `embedding_size`). Not with ``bidirectional=True``.
     affixes : int, optional
-        If given, words are known by their looks, too: the vector of a word is the sum of its own
-        and those of its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last
-        1 .. `affixes` letters; so new words are not wholly unknown. Needs an `embedding_size`.
+        Maximum length of prefixes and suffixes: the embedding of a word is the sum of those of the
+        word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
+        `affixes` characters, so that unknown words are represented too. Needs words as tokens and
+        an `embedding_size`. Words alone by default.
     label_smoothing : float
-        Part, in [0, 1), of the target distribution that is spread over all labels.
-    and the others
-        As for `SequenceEstimator`.
+        Probability mass of the targets that is spread over all labels, in [0, 1).
 
     Attributes
     ----------
     classes_ : array (K,)
-        The labels, sorted.
+        Labels, sorted.
+    encoder_ : SequenceEncoder
+        Encoder of the input as ids or features.
+    model_ : Sequential
+        The network; with `feedback` and tokens, without the embedding.
     history_ : History
+        Loss, accuracy of the labels (`metric`) and gradient norm of every epoch.
+    n_features_in_ : int
+        Number of features; only for float input.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
 
     Notes
     -----
-    y is a list of label sequences, each as long as its sequence, or a padded array (B, T).
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
+    is a list of label sequences, each as long as its sequence, or a padded array (B, T).
 
-    To scikit-learn it is no classifier, whose folds would have to be stratified by one label a
-    sequence.
+    For scikit-learn a tagger is not a classifier: cross-validation would stratify the folds by one
+    label per sequence.
+
+    Examples
+    --------
+    >>> from bptt import SequenceTagger
+    >>> texts, tags = ["ab", "ba", "bb"], [["A", "B"], ["B", "A"], ["B", "B"]]
+    >>> model = SequenceTagger(hidden_size=16, epochs=60, random_state=0).fit(texts, tags)
+    >>> [labels.tolist() for labels in model.predict(["aab"])]
+    [['A', 'A', 'B']]
     """
+
+    _has_classes: ClassVar[bool] = True
 
     skip_input: bool = False
     feedback: bool = False
     affixes: int | None = None
     label_smoothing: float = 0.0
 
+    def predict_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
+        """Return the probabilities of the labels at every step.
+
+        With ``feedback=True`` they are conditional on the most likely labels before.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B arrays (T, K)
+            Probabilities in the order of `classes_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return [softmax(logits) for logits in self._logits(X, lengths)]
+
+    def predict(self, X: Any, lengths: Any = None) -> list[NDArray[Any]]:
+        """Return the most likely label of every step.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B arrays (T,)
+            Labels.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return [self.classes_[logits.argmax(axis=1)] for logits in self._logits(X, lengths)]
+
+    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy, the fraction of steps whose label is predicted correctly.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        y : list of B label sequences, or padded array (B, T)
+            Labels.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each sequence. All 1 by default.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        predicted = self.predict(X, lengths)
+        weights = self._check_sample_weight(sample_weight, len(predicted))
+        correct, total = 0.0, 0.0
+        for i, (labels, true) in enumerate(zip(predicted, y, strict=True)):
+            weight = 1.0 if weights is None else weights[i]
+            correct += weight * float(np.sum(labels == np.asarray(true)[: len(labels)]))
+            total += weight * len(labels)
+        return correct / max(total, 1e-300)
+
+    def _logits(self, X: Any, lengths: Any) -> list[FloatArray]:
+        """Return the logits of every sequence, (T, K) each."""
+        sequences = self._encode(X, lengths)
+        result: list[FloatArray] = [np.empty(0)] * len(sequences)
+        for indices, counts, output in predict_in_batches(self._task().predict, sequences):
+            for i, count, logits in zip(indices, counts, output, strict=True):
+                result[i] = logits[:count]
+        return result
+
+    # ---- hooks of `SequenceEstimator`
+
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # no classifier: folds cannot be stratified
+        tags = super().__sklearn_tags__()  # not a classifier: folds cannot be stratified
         tags.target_tags.required = True
         return tags
 
@@ -84,17 +262,16 @@ class SequenceTagger(SequenceEstimator):
             raise ValueError("affixes needs an embedding_size, and feedback=False")
         if checks.flag("feedback", self.feedback) and self.bidirectional:
             raise ValueError(
-                "feedback=True needs bidirectional=False: "
-                "labels are predicted one after the other, from the left"
+                "feedback=True needs bidirectional=False: labels are predicted from left to right"
             )
 
-    def _begin(
+    def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        self._learn_input(X, lengths, affixes=self.affixes)
+        self._fit_encoder(X, lengths, affixes=self.affixes)
         labels = LabelEncoder(steps=True)
-        self._labels = labels.fit(y, lengths) if classes is None else labels.fit([classes])
-        self.classes_ = self._labels.classes_
+        self._label_encoder = labels.fit(y, lengths) if classes is None else labels.fit([classes])
+        self.classes_ = self._label_encoder.classes_
         self._make(seeds)
 
     def _make(self, seeds: np.random.Generator) -> None:
@@ -103,24 +280,24 @@ class SequenceTagger(SequenceEstimator):
         if self.skip_input and self.encoder_.kind == "ids" and not embedded:
             raise ValueError("skip_input=True needs float features, or an embedding_size")
         if not self.feedback:
-            self.model_ = self._model(count, seeds, skip_input=self.skip_input)
+            self.model_ = self._build_model(count, seeds, skip_input=self.skip_input)
             return
         self._embedding: Embedding | None = None
         size = self.encoder_.size
         if self.encoder_.kind == "ids":
-            wide = self.embedding_size or self.hidden_size
-            self._embedding = Embedding(size, wide, **self._common(seeds))
-            size = wide
-        chain = self._chain(size + count, count, seeds, skip_input=self.skip_input)
+            dimension = self.embedding_size or self.hidden_size
+            self._embedding = Embedding(size, dimension, **self._module_options(seeds))
+            size = dimension
+        chain = self._build_chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
     def _fitted_state(self) -> dict[str, Any]:
-        return {"encoder": self.encoder_.to_dict(), "labels": self._labels.to_dict()}
+        return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
-        self._labels = LabelEncoder.from_dict(state["labels"])
-        self.classes_ = self._labels.classes_
+        self._label_encoder = LabelEncoder.from_dict(state["labels"])
+        self.classes_ = self._label_encoder.classes_
         chain = list(modules.values())
         if self.feedback:
             first = chain.pop(0) if self.encoder_.kind == "ids" else None
@@ -128,17 +305,18 @@ class SequenceTagger(SequenceEstimator):
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
-        how = (self._loss, self._metric, _total_weight, self.recompute_every)
+        options = (self._loss, self._metric, _total_weight, self.recompute_every)
         if self.feedback:
-            return LabelFeedbackTask(self._embedding, self.model_, *how)
-        return SupervisedTask(self.model_, *how)
+            return LabelFeedbackTask(self._embedding, self.model_, *options)
+        return SupervisedTask(self.model_, *options)
 
-    def _data(
+    def _dataset(
         self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
     ) -> SequenceDataset:
-        sequences = self._sequences(X, lengths)
-        targets = self._labels.transform(y, sequences.lengths)
-        return SequenceDataset(sequences, targets, self._weights(sample_weight, len(sequences)))
+        sequences = self._encode(X, lengths)
+        targets = self._label_encoder.transform(y, sequences.lengths)
+        weights = self._check_sample_weight(sample_weight, len(sequences))
+        return SequenceDataset(sequences, targets, weights)
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(
@@ -151,47 +329,10 @@ class SequenceTagger(SequenceEstimator):
         )
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
-        right = (output.argmax(axis=2) == batch.y) & _alive(batch)
+        exists = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
+        correct = (output.argmax(axis=2) == batch.y) & exists
         weights = np.ones(len(batch.y)) if batch.weights is None else batch.weights
-        return float(weights @ right.sum(axis=1)) / max(_total_weight(batch), 1e-300)
-
-    def _logits(self, X: Any, lengths: Any) -> list[FloatArray]:
-        """The logits of every sequence, each (T, K)."""
-        sequences = self._sequences(X, lengths)
-        found: list[FloatArray] = [np.empty(0)] * len(sequences)
-        task = self._task()
-        for indices, steps, y in predict_in_batches(task.predict, sequences):
-            for i, count, logits in zip(indices, steps, y, strict=True):
-                found[i] = logits[:count]
-        return found
-
-    def predict_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
-        """Return the probability of every label at every step: one array (T, K) a sequence.
-
-        With ``feedback=True`` they are given the likeliest labels before.
-        """
-        return [softmax(logits) for logits in self._logits(X, lengths)]
-
-    def predict(self, X: Any, lengths: Any = None) -> list[NDArray[Any]]:
-        """Return the likeliest label of every step: one array (T,) a sequence."""
-        return [self.classes_[logits.argmax(axis=1)] for logits in self._logits(X, lengths)]
-
-    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
-        """Return the accuracy: the share of all steps that get their own label."""
-        found = self.predict(X, lengths)
-        weights = self._weights(sample_weight, len(found))
-        right, total = 0.0, 0.0
-        for i, (labels, wanted) in enumerate(zip(found, y, strict=True)):
-            weight = 1.0 if weights is None else weights[i]
-            right += weight * float(np.sum(labels == np.asarray(wanted)[: len(labels)]))
-            total += weight * len(labels)
-        return right / max(total, 1e-300)
-
-
-def _alive(batch: SequenceBatch) -> NDArray[np.bool_]:
-    """(B, T): whether there is such a step."""
-    alive: NDArray[np.bool_] = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
-    return alive
+        return float(weights @ correct.sum(axis=1)) / max(_total_weight(batch), 1e-300)
 
 
 def _total_weight(batch: SequenceBatch) -> float:

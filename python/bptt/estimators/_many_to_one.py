@@ -1,0 +1,97 @@
+"""Base class of the estimators with one target per sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.data.sequences import SequenceEncoder
+from bptt.estimators._base import SequenceEstimator
+from bptt.losses import Loss
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.sequential import Sequential
+from bptt.training.supervised import (
+    SequenceBatch,
+    SequenceDataset,
+    SupervisedTask,
+    predict_in_batches,
+)
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class ManyToOneEstimator(SequenceEstimator):
+    """[embedding] -> recurrent layers -> one vector per sequence -> linear layer."""
+
+    pool: str = "last"
+    affixes: int | None = None
+
+    def _fit_targets(self, y: Any, classes: Any) -> int:
+        """Learn the classes or the scale of the targets; return the number of outputs."""
+        raise NotImplementedError
+
+    def _encode_targets(self, y: Any) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
+        raise NotImplementedError
+
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
+        raise NotImplementedError
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        checks.one_of("last", "mean", "max")("pool", self.pool)
+        if self.affixes is not None and self.embedding_size is None:
+            raise ValueError("affixes needs an embedding_size")
+
+    def _initialize(
+        self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
+    ) -> None:
+        self._fit_encoder(X, lengths, affixes=self.affixes)
+        outputs = self._fit_targets(y, classes)
+        self.model_ = self._build_model(outputs, seeds, pool=self.pool)
+
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self.model_ = Sequential(*modules.values(), pool=self.pool)
+
+    def _task(self) -> SupervisedTask:
+        return SupervisedTask(
+            self.model_, self._loss, self._metric, _total_weight, self.recompute_every
+        )
+
+    def _dataset(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> SequenceDataset:
+        sequences = self._encode(X, lengths)
+        targets = self._encode_targets(y)
+        if len(targets) != len(sequences):
+            rule = f"one target for each of {len(sequences)} sequences"
+            raise ValueError(f"y must have {rule}, got {len(targets)}")
+        weights = self._check_sample_weight(sample_weight, len(sequences))
+        return SequenceDataset(sequences, targets, weights)
+
+    @property
+    def _output_layer(self) -> Linear:
+        module = self.model_.modules[-1]
+        assert isinstance(module, Linear)
+        return module
+
+    def _predict_outputs(self, X: Any, lengths: Any) -> FloatArray:
+        """Return the outputs of all sequences, (B, outputs)."""
+        sequences = self._encode(X, lengths)
+        result = np.empty((len(sequences), self._output_layer.out_features), self.dtype)
+        for indices, _, output in predict_in_batches(self._task().predict, sequences):
+            result[indices] = output
+        return result
+
+
+def _total_weight(batch: SequenceBatch) -> float:
+    return float(len(batch.y) if batch.weights is None else batch.weights.sum())

@@ -1,0 +1,277 @@
+"""Many-to-one classification: one class per sequence, as in sentiment analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import column_or_1d
+
+from bptt._core import checks
+from bptt._core.checks import FloatArray
+from bptt.data.labels import LabelEncoder
+from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.losses import Loss, softmax, softmax_cross_entropy
+from bptt.nn.module import Module
+from bptt.training.supervised import SequenceBatch
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[misc]
+    """Assigns one class to every sequence.
+
+    The outputs of the recurrent layers are pooled to one vector per sequence, which goes through a
+    linear layer and softmax. The loss is the mean cross-entropy.
+
+    Parameters
+    ----------
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Add a reverse direction to every layer.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        Standardize features (zero mean, unit variance).
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
+    pool : {"last", "mean", "max"}
+        Pooling over the steps: the final state (of both directions), or the mean or maximum of
+        every feature.
+    affixes : int, optional
+        Maximum length of prefixes and suffixes: the embedding of a word is the sum of those of the
+        word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
+        `affixes` characters, so that unknown words are represented too. Needs words as tokens and
+        an `embedding_size`. Words alone by default.
+    label_smoothing : float
+        Probability mass of the targets that is spread over all classes, in [0, 1).
+
+    Attributes
+    ----------
+    classes_ : array (K,)
+        Classes, sorted.
+    encoder_ : SequenceEncoder
+        Encoder of the input as ids or features.
+    model_ : Sequential
+        The network.
+    history_ : History
+        Loss, accuracy (`metric`) and gradient norm of every epoch.
+    n_features_in_ : int
+        Number of features; only for float input.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
+
+    Notes
+    -----
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
+    is an array or list of B classes: strings, integers, or any other values that can be sorted.
+
+    Examples
+    --------
+    >>> from bptt import SequenceClassifier
+    >>> texts, moods = ["good", "so good", "bad", "too bad"], ["+", "+", "-", "-"]
+    >>> model = SequenceClassifier(hidden_size=16, epochs=40, random_state=0).fit(texts, moods)
+    >>> model.predict(["good", "bad"])
+    array(['+', '-'], dtype='<U1')
+    """
+
+    _has_classes: ClassVar[bool] = True
+
+    label_smoothing: float = 0.0
+
+    def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
+        """Return the logits of every sequence.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        array (B, K), or (B,) for two classes
+            Logits in the order of `classes_`; for two classes their difference, second - first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        logits = self._predict_outputs(X, lengths)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any, lengths: Any = None) -> FloatArray:
+        """Return the probabilities of the classes for every sequence.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        array (B, K)
+            Probabilities in the order of `classes_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return softmax(self._predict_outputs(X, lengths))
+
+    def predict(self, X: Any, lengths: Any = None) -> NDArray[Any]:
+        """Return the most likely class of every sequence.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        array (B,)
+            Classes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        best = self._predict_outputs(X, lengths).argmax(axis=1)
+        classes: NDArray[Any] = self.classes_[best]
+        return classes
+
+    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy, the fraction of sequences whose class is predicted correctly.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        y : array or list (B,)
+            Classes.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each sequence. All 1 by default.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return float(accuracy_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+
+    # ---- hooks of `SequenceEstimator`
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        checks.fraction("label_smoothing", self.label_smoothing)
+
+    def _fit_targets(self, y: Any, classes: Any) -> int:
+        if getattr(y, "ndim", 1) == 2:
+            y = column_or_1d(y, warn=True)
+        self._label_encoder = LabelEncoder().fit(y if classes is None else classes)
+        self.classes_ = self._label_encoder.classes_
+        return len(self.classes_)
+
+    def _fitted_state(self) -> dict[str, Any]:
+        return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}
+
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        super()._restore(state, modules)
+        self._label_encoder = LabelEncoder.from_dict(state["labels"])
+        self.classes_ = self._label_encoder.classes_
+
+    def _encode_targets(self, y: Any) -> NDArray[Any]:
+        ids: NDArray[Any] = self._label_encoder.transform(y)
+        return ids
+
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
+        return softmax_cross_entropy(
+            output,
+            batch.y,
+            weights=batch.weights,
+            label_smoothing=self.label_smoothing,
+            reduction="mean",
+        )
+
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
+        return float(np.average(output.argmax(axis=1) == batch.y, weights=batch.weights))

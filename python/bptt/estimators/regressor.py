@@ -1,0 +1,245 @@
+"""Many-to-one regression: one number or vector per sequence, as in forecasting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from bptt._core.checks import FloatArray
+from bptt.data.scaling import Scaling
+from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.losses import Loss, mean_squared_error
+from bptt.nn.module import Module
+from bptt.training.supervised import SequenceBatch
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[misc]
+    """Predicts one number, or a vector of numbers, for every sequence.
+
+    The outputs of the recurrent layers are pooled to one vector per sequence, which goes through a
+    linear layer. The loss is the mean squared error. Targets far from zero mean and unit variance
+    need ``scale=True``: the loss is then that of the standardized targets, about 1 for a constant
+    prediction of the mean, and the metric, the mean absolute error, is in the original unit.
+
+    Parameters
+    ----------
+    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
+        Type of the recurrent layers.
+    hidden_size : int
+        Number of hidden units per layer and direction.
+    num_layers : int
+        Number of stacked recurrent layers.
+    bidirectional : bool
+        Add a reverse direction to every layer.
+    dropout : float
+        Dropout probability between layers and before the output layer, in [0, 1).
+    embedding_size : int, optional
+        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
+        input weights of the first layer are then the embeddings.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
+    min_count : int
+        Minimum frequency; rarer tokens map to ``<unk>``.
+    scale : bool
+        Standardize features and targets (zero mean, unit variance); predictions are in the original
+        unit.
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Minibatch size, in sequences. Sequences of similar length are batched together.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    learning_rate : float
+        Learning rate of an optimizer given by name.
+    schedule : Schedule, optional
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
+    clip_norm : float, optional
+        Maximum global norm of the gradients. None disables clipping by norm.
+    clip_value : float, optional
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
+    accumulate : int
+        Number of minibatches whose gradients are accumulated for one update.
+    recompute_every : int, optional
+        Interval, in steps, of the states that are stored for the backward pass; the others are
+        recomputed. It saves memory for long sequences and does not change results. Not with
+        ``bidirectional=True``.
+    validation_fraction : float
+        Fraction of the sequences held out for validation, in [0, 1).
+    patience : int, optional
+        Number of epochs without improvement of the validation loss (without validation: of the
+        training loss) after which training stops and the best weights are restored.
+    min_delta : float
+        Minimum decrease of the loss that counts as an improvement.
+    dtype : {"float32", "float64"}
+        Precision of weights and computation.
+    callbacks : sequence of objects
+        Callbacks of the training loop; see `bptt.training.train`.
+    verbose : bool
+        Show progress, with tqdm.
+    checkpoint_path : path, optional
+        Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
+        bit-identical results. Needs an integer `random_state`.
+    save_every : int, optional
+        Number of updates after which the checkpoint is also written.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the order of minibatches, and dropout.
+    pool : {"last", "mean", "max"}
+        Pooling over the steps: the final state (of both directions), or the mean or maximum of
+        every feature.
+    affixes : int, optional
+        Maximum length of prefixes and suffixes: the embedding of a word is the sum of those of the
+        word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
+        `affixes` characters, so that unknown words are represented too. Needs words as tokens and
+        an `embedding_size`. Words alone by default.
+
+    Attributes
+    ----------
+    encoder_ : SequenceEncoder
+        Encoder of the input as ids or features.
+    model_ : Sequential
+        The network.
+    history_ : History
+        Loss, mean absolute error (`metric`) and gradient norm of every epoch.
+    n_features_in_ : int
+        Number of features; only for float input.
+    n_iter_ : int
+        Number of epochs, or of calls of `partial_fit`.
+    metadata_ : dict
+        Metadata passed to `save`; only after `load`.
+
+    Notes
+    -----
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
+    is an array of numbers (B,) or (B, outputs).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import SequenceRegressor
+    >>> random = np.random.default_rng(0)
+    >>> X = random.standard_normal((200, 10, 1))
+    >>> model = SequenceRegressor(hidden_size=16, random_state=0).fit(X, X.mean(axis=(1, 2)))
+    >>> model.predict(X).shape
+    (200,)
+    """
+
+    def predict(self, X: Any, lengths: Any = None) -> FloatArray:
+        """Return the predicted number or numbers of every sequence.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        array (B,) or (B, outputs)
+            Predictions, of the shape of the targets in `fit`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        output = self._predict_outputs(X, lengths)
+        if self._scaling is not None:
+            output = self._scaling.undo(output)
+        return output[:, 0] if self._one_output else output
+
+    def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
+        """Return R², the fraction of the variance of y that is explained.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        y : array (B,) or (B, outputs)
+            Targets.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        sample_weight : array (B,), optional
+            Weight of each sequence. All 1 by default.
+
+        Returns
+        -------
+        float
+            At most 1; 0 for a constant prediction of the mean.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+
+    # ---- hooks of `SequenceEstimator`
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _fit_targets(self, y: Any, classes: Any) -> int:
+        targets = self._check_numbers(y)
+        self._one_output = targets.ndim == 1
+        columns = targets.reshape(len(targets), -1)
+        self._scaling = Scaling.of(columns) if self.scale else None
+        return int(columns.shape[1])
+
+    def _fitted_state(self) -> dict[str, Any]:
+        return {
+            "encoder": self.encoder_.to_dict(),
+            "one_output": self._one_output,
+            "scaling": None if self._scaling is None else self._scaling.to_dict(),
+        }
+
+    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
+        super()._restore(state, modules)
+        self._one_output = state["one_output"]
+        scaling = state["scaling"]
+        self._scaling = None if scaling is None else Scaling.from_dict(scaling)
+
+    def _check_numbers(self, y: Any) -> FloatArray:
+        targets = np.asarray(y)
+        if targets.dtype == object:
+            targets = targets.astype(np.float64)
+        if targets.ndim not in (1, 2) or targets.dtype.kind not in "biuf":
+            raise ValueError(
+                "y must hold numbers and have shape (B,) or (B, outputs), "
+                f"got shape {targets.shape} of {targets.dtype}"
+            )
+        if not np.isfinite(targets).all():
+            raise ValueError("y must be finite, got NaN or infinity")
+        numbers: FloatArray = targets.astype(self.dtype)
+        return numbers
+
+    def _encode_targets(self, y: Any) -> NDArray[Any]:
+        targets = self._check_numbers(y)
+        targets = targets[:, np.newaxis] if targets.ndim == 1 else targets
+        count = self._output_layer.out_features
+        if targets.shape[1] != count:
+            raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
+        return targets if self._scaling is None else self._scaling.apply(targets)
+
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
+        return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
+
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
+        error = np.abs(output - batch.y)
+        if self._scaling is not None:
+            error = error * self._scaling.deviation
+        return float(np.average(error.mean(axis=1), weights=batch.weights))

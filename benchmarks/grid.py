@@ -12,11 +12,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bptt.nn import cells
+
 Array: TypeAlias = npt.NDArray[Any]
 Size: TypeAlias = tuple[int, int, int, int]
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3, "bilstm": 4}  # per hidden unit
-CELLS = tuple(GATES)  # the GRU is the one with the reset after the product: all peers have it
+# By the names of bptt; the GRU is the one with the reset after the product: all peers have it.
+BPTT_CELLS = {"rnn": "rnn", "lstm": "lstm", "gru": "gru_reset_after", "bilstm": "lstm"}
+CELLS = tuple(BPTT_CELLS)
 MODES = ("inference", "training", "step")
 DTYPES = ("float32", "float64")
 
@@ -63,6 +66,11 @@ class Row:
     ragged: bool = False
 
     @property
+    def bptt_cell(self) -> cells.Cell:
+        """The cell, as bptt declares it."""
+        return cells.CELLS[BPTT_CELLS[self.cell]]
+
+    @property
     def directions(self) -> int:
         return 2 if self.cell == "bilstm" else 1
 
@@ -107,7 +115,7 @@ class Row:
     @property
     def flops(self) -> float:
         """Operations of the products alone: 2·G·H·(I+H) a step, three times that for training."""
-        rows = GATES[self.cell] * self.hidden_size * self.directions
+        rows = len(self.bptt_cell.gates) * self.hidden_size * self.directions
         a_step = sum(2.0 * rows * (inputs + self.hidden_size) for inputs in self.inputs)
         return a_step * self.sequence_steps * (3 if self.mode == "training" else 1)
 
@@ -118,7 +126,7 @@ class Row:
         Training reads W twice a step, and writes and reads the gates.
         """
         training, steps = self.mode == "training", self.sequence_steps
-        rows = GATES[self.cell] * self.hidden_size * self.directions
+        rows = len(self.bptt_cell.gates) * self.hidden_size * self.directions
         elements = 0.0
         for inputs in self.inputs:
             weights = rows * (self.hidden_size * self.steps + inputs)
@@ -143,15 +151,15 @@ class Problem:
 
 def parameter_shapes(row: Row) -> dict[str, tuple[int, ...]]:
     """bptt's names and shapes: gates i f g o, or r z n; one bias, and `bias_hn` of the GRU."""
-    rows, size = GATES[row.cell] * row.hidden_size, row.hidden_size
+    rows, size = len(row.bptt_cell.gates) * row.hidden_size, row.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, inputs in enumerate(row.inputs):
         for suffix in ("", "_reverse")[: row.directions]:
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, inputs)
             shapes[f"weight_hh_l{layer}{suffix}"] = (rows, size)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
-            if row.cell == "gru":
-                shapes[f"bias_hn_l{layer}{suffix}"] = (size,)
+            for name in row.bptt_cell.extra_parameters:
+                shapes[f"{name}_l{layer}{suffix}"] = (size,)
     return shapes
 
 

@@ -60,9 +60,8 @@ def compare(row: Row, name: str, found: Mapping[str, Array], expected: Mapping[s
 
 def expected_results(row: Row, problem: Problem) -> dict[str, Array]:
     """The output, and for training the gradients, of bptt.reference in float64."""
-    cell = "gru_reset_after" if row.cell == "gru" else row.kind
     result = reference.forward(
-        cell,
+        row.bptt_cell.name,
         problem.x.swapaxes(0, 1).astype(np.float64),
         {name: value.astype(np.float64) for name, value in problem.parameters.items()},
         lengths=problem.lengths,

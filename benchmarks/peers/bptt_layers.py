@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import bptt
+from bptt.nn.recurrent import make_recurrent
 from grid import Problem, Row
 from peers.base import Peer, Task
 
@@ -55,8 +56,8 @@ class Bptt(Peer):
 
 
 def make_layer(row: Row, problem: Problem) -> Any:
-    kinds: dict[str, Any] = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}
-    layer = kinds[row.kind](
+    layer = make_recurrent(
+        row.bptt_cell.name,
         row.input_size,
         row.hidden_size,
         num_layers=row.num_layers,
@@ -64,7 +65,6 @@ def make_layer(row: Row, problem: Problem) -> Any:
         time_major=True,
         dtype=row.dtype,
         seed=0,
-        **({"reset_after": True} if row.kind == "gru" else {}),
     )
     for name, value in problem.parameters.items():
         layer[name] = value

@@ -398,7 +398,7 @@ def test_a_failed_backward_releases_nothing(world):
     with pytest.raises(ValueError, match="backward needs d_output, d_state or both, got neither"):
         run.backward()
     run.backward(run.output)
-    with pytest.raises(RuntimeError, match="backward needs what forward kept"):
+    with pytest.raises(RuntimeError, match="backward needs the values that forward saved"):
         run.backward(run.output)
 
 

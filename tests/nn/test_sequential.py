@@ -469,7 +469,7 @@ def test_release(rng):
         run.backward(None, (None,))
     first, second = run.backward(d, retain=True), run.backward(d)
     assert_same([g._flat for g in first.modules], [g._flat for g in second.modules])
-    with pytest.raises(RuntimeError, match="backward needs what forward kept"):
+    with pytest.raises(RuntimeError, match="backward needs the values that forward saved"):
         run.backward(d)
 
 

@@ -1,7 +1,7 @@
-"""Activation functions: names, names of the kernels, and largest slopes.
+"""Activation functions: names and largest slopes.
 
-The one table that the layers' checks, the diagnostics and the tests derive from. The functions
-themselves stand in the kernels and in `bptt.reference.activations`.
+Argument checks, diagnostics and tests derive from these tables. The functions are in the kernels
+and in `bptt.reference.activations`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function that the kernels compute."""
+    """Declaration of an activation function."""
 
     name: str
     slope: float

@@ -1,7 +1,7 @@
-"""Cells: gates, states and parameters of the recurrent layers' equations.
+"""Cells: gates, states and parameters of the recurrent layers.
 
-The one declaration of each cell that layers, pooling, estimators, commands, diagnostics and tests
-derive from. The equations themselves stand in the kernels and in `bptt.reference.cells`.
+Layers, estimators, commands, diagnostics and tests derive from this one declaration of each cell.
+The equations are in the kernels and in `bptt.reference.cells`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell, as everything but its equations sees it."""
+    """Declaration of a cell: everything but its equations."""
 
     name: str
     """Name in the kernels, in `bptt.reference` and in the estimators' parameter ``cell``."""
     title: str
-    """Name for people, in tables and figures."""
+    """Name in tables and figures."""
     gates: tuple[str, ...]
     """Blocks of rows of weight_ih, weight_hh and bias, in order."""
     saved_gates: tuple[str, ...] = ()
-    """Gates whose values the forward pass saves for backward: the first saved columns."""
+    """Gates that the forward pass saves for backward: the first of its saved columns."""
     states: tuple[str, ...] = ("h",)
     """("h",), or ("h", "c") with a cell state."""
     extra_parameters: Mapping[str, float] = field(default_factory=dict)
-    """Further parameters (hidden_size,), after the bias: name -> initial value."""
+    """Name -> initial value of further parameters (hidden_size,), which follow the bias."""
     initial_bias: Mapping[str, float] = field(default_factory=dict)
     """Gate -> initial value of its block of the bias; 0 for the others."""
     has_gate_activation: bool = True
     """Whether the layer takes a `gate_activation`."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The layer's arguments that choose this cell, where a layer has several."""
+    """Constructor arguments that select this cell in a layer with several cells."""
 
     @property
     def has_cell_state(self) -> bool:

@@ -1,4 +1,4 @@
-"""Initial weights, drawn in float64 whatever the dtype: one seed means one network.
+"""Initializers of weights, drawn in float64 so that a seed gives one network in every dtype.
 
 Sources:
 
@@ -8,7 +8,7 @@ Sources:
   learning in deep linear neural networks: orthogonal recurrent weights keep the length of the state
   and of its gradient over time.
 - R. Jozefowicz, W. Zaremba and I. Sutskever (2015), An empirical exploration of recurrent network
-  architectures: an LSTM should start by remembering, so its forget bias starts at 1.
+  architectures: a forget bias of 1 makes an LSTM remember at first.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from bptt.nn.cells import Cell
 def glorot_uniform(
     random: np.random.Generator, blocks: int, fan_out: int, fan_in: int
 ) -> NDArray[np.float64]:
-    """Return `blocks` matrices (fan_out, fan_in) below each other, uniform in ±√(6/(in + out))."""
+    """Return `blocks` stacked matrices (fan_out, fan_in), uniform in ±√(6/(fan_in + fan_out))."""
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     return random.uniform(-limit, limit, (blocks * fan_out, fan_in))
 
 
 def orthogonal(random: np.random.Generator, blocks: int, size: int) -> NDArray[np.float64]:
-    """Return `blocks` orthogonal matrices (size, size) below each other, uniformly distributed."""
+    """Return `blocks` stacked orthogonal matrices (size, size), uniform in the Haar measure."""
     q, r = np.linalg.qr(random.standard_normal((blocks, size, size)))
-    # Without the signs of R's diagonal, Q would follow the convention of LAPACK, not Haar measure.
+    # Without the signs of R's diagonal, Q would follow LAPACK's sign convention, not Haar measure.
     signs = np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)
     return (q * signs[:, np.newaxis, :]).reshape(blocks * size, size)
 

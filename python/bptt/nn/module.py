@@ -1,8 +1,8 @@
-"""What every module is made of: named parameters in one flat array, and their gradients.
+"""Modules: named parameters in one flat array, and their gradients.
 
-One flat array a module is all that the kernels, the optimizers and the clipping ever see. A reader
-sees read-only views of it by name. Every change goes through `Module._changing`, which gives the
-module a new version, so that weights packed from an older version are never used again.
+Kernels, optimizers and clipping work on the flat array; users see read-only views of it by name.
+Every change goes through `Module._changing`, which gives the module a new version, so that weights
+packed from an older version are never used again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
 _Self = TypeVar("_Self", bound="NamedArrays")
 _Kind = TypeVar("_Kind", "Module", "Gradients")
-_versions = itertools.count(1)  # shared by all modules: `next` is atomic, so no version comes twice
+_versions = itertools.count(1)  # of all modules: `next` is atomic, so versions are unique
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Layout:
         return views
 
     def unknown(self, name: object) -> KeyError:
-        """Return the error for a name that is not among `shapes`."""
+        """Return the error for a name that is not in `shapes`."""
         names = ", ".join(self.shapes) or "none"
         return KeyError(f"{self.owner} has no parameter {name!r}, it has {names}")
 
     def check(self, name: str, value: object) -> FloatArray:
-        """Return `value` if it may be assigned to `name`."""
+        """Return `value` if its dtype and shape are those of `name`."""
         if name not in self.shapes:
             raise self.unknown(name)
         array = checks.array(name, value, self.dtype)
@@ -75,23 +75,43 @@ class NamedArrays:
     _views: Mapping[str, FloatArray]
 
     def __getitem__(self, name: str) -> FloatArray:
-        """Return the array called `name`, as a view."""
+        """Return a view of the array `name`.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        array
+
+        Raises
+        ------
+        KeyError
+            If there is no such name.
+        """
         try:
             return self._views[name]
         except KeyError:
             raise self._layout.unknown(name) from None
 
     def __setitem__(self, name: str, value: FloatArray) -> None:
-        """Copy `value` into the array called `name`.
+        """Copy `value` into the array `name`.
+
+        Parameters
+        ----------
+        name : str
+        value : array
+            Of the same dtype and shape: nothing is cast or broadcast.
 
         Raises
         ------
         KeyError
             If there is no such name.
         TypeError
-            If `value` is not an array of the same dtype: it is never cast.
+            If `value` is not an array of the same dtype.
         ValueError
-            If its shape differs: it is never broadcast.
+            If its shape differs.
         """
         array = self._layout.check(name, value)
         with self._changing() as flat:
@@ -102,7 +122,7 @@ class NamedArrays:
         return iter(self._layout.shapes)
 
     def __copy__(self: _Self) -> _Self:
-        # Two objects over one flat array could not know of each other's changes.
+        # Two objects that share a flat array would not see each other's new versions.
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,16 +136,20 @@ class NamedArrays:
         return self._layout.views(self._flat)
 
     def _changing(self) -> AbstractContextManager[FloatArray]:
-        """Hand out the flat array for writing."""
+        """Yield the flat array for writing."""
         return nullcontext(self._flat)
 
 
 class Module(NamedArrays):
-    """Base class of everything that has parameters.
+    """Base class of everything with parameters.
 
-    `module[name]` and `module.parameters` show the parameters as read-only arrays. They change by
-    assignment, `module[name] = array`, which copies `array` in after checking its dtype and shape,
-    and through an optimizer; in no other way.
+    `module[name]` and `module.parameters` are read-only arrays. Parameters change by assignment,
+    `module[name] = array`, which checks dtype and shape and copies, or through an optimizer.
+
+    Parameters
+    ----------
+    config : mapping
+        Checked constructor arguments, which become attributes; "dtype" and "seed" are among them.
     """
 
     dtype: np.dtype[np.floating[Any]]
@@ -135,7 +159,6 @@ class Module(NamedArrays):
     _version: int
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Make the module's attributes and parameters from the checked arguments `config`."""
         self.__dict__.update(config)
         self._config = {**config, "dtype": self.dtype.name}
         self._layout = Layout(_describe(type(self), config), self.dtype, self._shapes())
@@ -150,14 +173,14 @@ class Module(NamedArrays):
         raise NotImplementedError
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
-        """Fill the writable `parameters`, which are 0, with their first values."""
+        """Fill the writable `parameters`, all 0, with their initial values."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
         return self._layout.owner
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Packed weights and parameter shapes follow from the arguments: a new value would be a lie.
+        # Shapes and packed weights are derived from the arguments.
         if name in self.__dict__.get("_config", ()):
             raise AttributeError(f"{name} of {type(self).__name__} is fixed when it is made")
         super().__setattr__(name, value)
@@ -168,23 +191,20 @@ class Module(NamedArrays):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, fit for JSON: `type(module)(**module.config)` is a twin."""
+        """JSON-serializable constructor arguments, for ``type(module)(**module.config)``."""
         return dict(self._config)
 
     @property
     def parameters(self) -> Mapping[str, FloatArray]:
-        """Name -> read-only array.
-
-        The arrays are views: they show every later change of the parameters. Copy what is to stay.
-        """
+        """Name -> read-only array; a view, which shows later changes of the parameter."""
         return MappingProxyType(self._views)
 
     @contextmanager
     def _changing(self) -> Iterator[FloatArray]:
-        """Hand out the flat array for writing, and give the module a new version.
+        """Yield the flat array for writing, then give the module a new version.
 
-        The new version comes last, and comes whatever happens: a thread that packs the parameters
-        meanwhile does so under the old version, and packs again at its next call.
+        The version changes last, and also after an error: a thread that packs the parameters in the
+        meantime does so under the old version, and packs again at its next call.
         """
         try:
             yield self._flat
@@ -197,7 +217,7 @@ class Module(NamedArrays):
 
 
 def _describe(kind: type[Module], config: Mapping[str, Any]) -> str:
-    """Write the call that makes such a module, without arguments left at their defaults."""
+    """Return the constructor call, without arguments at their defaults."""
     signature = inspect.signature(kind).parameters
     changed = {
         name: value
@@ -208,29 +228,36 @@ def _describe(kind: type[Module], config: Mapping[str, Any]) -> str:
 
 
 class StepGradients(NamedTuple):
-    """Total gradients of the loss with respect to the state after every single step."""
+    """Total gradients of the loss with respect to the state at every step."""
 
     hidden: FloatArray
     """dL/dh_t, along all paths, (num_layers*directions, B, T, H), or (.., T, B, H) time-major."""
     cell: FloatArray | None
-    """dL/dc_t, same shape, of an LSTM; None for the other cells."""
+    """dL/dc_t, of the same shape; None for cells without a cell state."""
 
 
 class Gradients(NamedArrays, Mapping[str, FloatArray]):
-    """Gradients of a loss: a mapping from the module's parameter names to arrays of their shapes.
+    """Gradients of a loss with respect to a module: a mapping of parameter names to arrays.
 
-    The arrays may be changed in place, and `gradients[name] = array` copies in, with the same
-    checks as for a parameter.
+    The arrays may be changed in place; `gradients[name] = array` copies, with the same checks as
+    for a parameter.
+
+    Parameters
+    ----------
+    layout : Layout
+        Names and shapes of the module's parameters.
+    flat : array (size,)
+        Gradients of all parameters.
+    input : array or None
+        Gradient of the input, of the input's shape; None for token ids, or if not requested.
+    state : array, LSTMState or None
+        Gradient of the initial state, (num_layers*directions, B, H); None for a stateless module.
+    steps : StepGradients or None
+        Gradients of the state at every step, if `backward` was called with ``steps=True``.
 
     Attributes
     ----------
-    input : array or None
-        Gradient of the input, with the input's shape; None if the input was token ids, or nobody
-        asked for it.
-    state : array, LSTMState or None
-        Gradient of the initial state, (num_layers*directions, B, H); None for a module without one.
-    steps : StepGradients or None
-        Gradients of every step's state, if `backward` was called with ``steps=True``.
+    input, state, steps : as above
     """
 
     def __init__(
@@ -254,14 +281,14 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
     def __repr__(self) -> str:
         return f"gradients of {self._layout.owner}"
 
-    # By identity: equality of mappings of arrays has no single truth value.
+    # By identity: the comparison of arrays has no single truth value.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
 
 def as_list(name: str, given: _Kind | Sequence[_Kind], kind: type[_Kind]) -> list[_Kind]:
-    """Return one or many of `kind` as a list, in which nothing comes twice."""
-    # A single one is itself iterable, over its names.
+    """Check that `given` is one or several distinct objects of `kind`; return them as a list."""
+    # A single module is iterable itself, over its names.
     items = [given] if isinstance(given, kind) else given
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
         article = "a Module" if kind is Module else "Gradients"

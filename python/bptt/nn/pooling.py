@@ -1,4 +1,4 @@
-"""Pooling: one vector a sequence, out of what a recurrent layer says at every step.
+"""Pooling: one vector for each sequence from the output of a recurrent layer.
 
 Shapes: B batch, T steps, H hidden_size, D output_size of the layer.
 """
@@ -18,16 +18,16 @@ from bptt.nn.state import State, arrays_of, as_state
 
 
 class Pooled(NamedTuple):
-    """What pooling has made, and the way back."""
+    """Pooled output, and the function of its backward pass."""
 
     output: FloatArray
     """(B, D)"""
     backward: Callable[[FloatArray, State | None], tuple[FloatArray | None, State | None]]
-    """Its gradient, and that of the final state from elsewhere -> those of output and state."""
+    """Gradients of `output` and of the final state -> gradients of the layer's output and state."""
 
 
 def last(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
-    """Take the final state: both directions at their own ends, merged as the layer merges them."""
+    """Return the final hidden state, with both directions merged as in the layer's output."""
     directions, merge = (2, layer.merge) if layer.bidirectional else (1, "sum")
     hidden: FloatArray
     hidden, *cell = arrays_of(state)
@@ -45,20 +45,20 @@ def last(layer: Recurrent[Any], output: FloatArray, state: State, padding: Paddi
 
 
 def mean(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
-    """Take the mean over the steps that exist; 0 if there are none."""
+    """Return the mean over the steps of each sequence; 0 for an empty one."""
     share = (1.0 / np.maximum(_lengths(output, padding), 1)).astype(output.dtype)[:, np.newaxis]
 
     def backward(d: FloatArray, d_state: State | None) -> tuple[FloatArray, State | None]:
-        # No copies: in the padding it is not read.
+        # Broadcast instead of copied: padding is not read.
         return np.broadcast_to((d * share)[:, np.newaxis], output.shape), d_state
 
     return Pooled(output.sum(1) * share, backward)  # the output is 0 in the padding
 
 
 def maximum(layer: Recurrent[Any], output: FloatArray, state: State, padding: Padding) -> Pooled:
-    """Take the largest of each feature over the steps that exist; 0 if there are none.
+    """Return the maximum of each feature over the steps of each sequence; 0 for an empty one.
 
-    The gradient goes to the first step that has it.
+    The gradient goes to the first step with the maximum.
     """
     steps = output if padding is None else np.where(padding[..., np.newaxis], -np.inf, output)
     highest = steps.max(1, initial=-np.inf)
@@ -67,7 +67,8 @@ def maximum(layer: Recurrent[Any], output: FloatArray, state: State, padding: Pa
     def backward(d: FloatArray, d_state: State | None) -> tuple[FloatArray, State | None]:
         d_output = np.zeros_like(output)
         if d_output.size:
-            first = (steps == highest[:, np.newaxis]).argmax(1)  # faster than among the numbers
+            # The argmax of booleans is faster than that of floats.
+            first = (steps == highest[:, np.newaxis]).argmax(1)
             np.put_along_axis(d_output, first[:, np.newaxis], d[:, np.newaxis], 1)
         return d_output, d_state
 
@@ -91,7 +92,7 @@ def _merged(merge: str, ends: FloatArray) -> FloatArray:
 
 
 def _d_merged(merge: str, ends: FloatArray, d: FloatArray) -> FloatArray | list[FloatArray]:
-    """Return the gradients of `ends`, one direction after the other."""
+    """Return the gradient of each direction of `ends`."""
     if merge == "concat":
         return np.split(d, 2, axis=-1)
     if merge == "mul":

@@ -17,42 +17,49 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 class RNN(Recurrent[FloatArray]):
-    """Plain recurrent layer, after J. Elman (1990), Finding structure in time.
+    """Simple recurrent layer.
 
-    h_t = φ(U x_t + W h_{t-1} + b), with U = ``weight_ih``, W = ``weight_hh``, b = ``bias``.
+    h_t = φ(U x_t + W h_{t-1} + b), with U = ``weight_ih``, W = ``weight_hh``, b = ``bias``:
+    J. Elman (1990), Finding structure in time.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        I and H.
-    num_layers : int
-        Layers on top of each other, each with the output of the one below as its input.
-    bidirectional : bool
-        Whether each layer also runs from the end, with parameters of its own.
-    merge : "concat", "sum", "mean" or "mul"
-        How the two directions make one output, in every layer.
-    dropout : float
-        Probability, in [0, 1), that `forward` sets an element between two layers to 0; the others
-        are scaled by 1/(1-dropout). With one layer there is no between, and no effect.
-    activation : "tanh", "sigmoid", "relu" or "identity"
+    input_size : int
+        I, the number of input features.
+    hidden_size : int
+        H, the number of hidden units.
+    num_layers : int, default 1
+        Number of stacked layers; each reads the output of the layer below.
+    bidirectional : bool, default False
+        Whether every layer has a second direction, from the last step to the first, with its own
+        parameters.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        How the outputs of the two directions are combined, in every layer.
+    dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
+        but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ.
-    time_major : bool
+    time_major : bool, default False
         Whether sequences are (T, B, ..) instead of (B, T, ..).
-    dtype : float32 or float64
-        Of parameters, input and output; nothing is ever cast.
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output; nothing is ever cast.
     seed : int, optional
-        Seed of initial weights and dropout. Different ones every time by default.
-
-    Notes
-    -----
-    Parameters, for every layer l, and again with the suffix ``_reverse`` if bidirectional:
-    ``weight_ih_l{l}`` (H, I), or (H, D) above layer 0, ``weight_hh_l{l}`` (H, H) and
-    ``bias_l{l}`` (H,). At first weight_ih is Glorot uniform, weight_hh orthogonal and the bias 0.
+        Seed of the initial weights and of dropout. Unpredictable by default.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
+    ``weight_ih_l{l}`` (H, I), or (H, D) above layer 0, with D = `output_size`; ``weight_hh_l{l}``
+    (H, H); ``bias_l{l}`` (H,). Initially weight_ih is Glorot uniform, weight_hh orthogonal and the
+    bias 0.
     """
 
     variants = (cells.RNN,)
@@ -86,31 +93,60 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory, with forget gate.
+    """Long short-term memory (LSTM) with forget gate.
 
-    i, f, o = σ(U x_t + W h_{t-1} + b) and g = φ(same), each with its block of rows;
-    c_t = f⊙c_{t-1} + i⊙g; h_t = o⊙φ(c_t).
+    With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
-    S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate of F. Gers,
+    - i, f, o = σ(U x_t + W h_{t-1} + b) and g = φ(U x_t + W h_{t-1} + b);
+    - c_t = f⊙c_{t-1} + i⊙g;
+    - h_t = o⊙φ(c_t).
+
+    S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate: F. Gers,
     J. Schmidhuber and F. Cummins (2000), Learning to forget.
 
     Parameters
     ----------
-    gate_activation : "sigmoid", "hard_sigmoid_keras2" or "hard_sigmoid"
-        σ; the hard ones are x/5 + 1/2 (Keras before 3, ONNX) and x/6 + 1/2 (PyTorch, Keras 3),
-        clipped to [0, 1].
-    and the others
-        As for `RNN`; φ is `activation`.
-
-    Notes
-    -----
-    Parameters as for `RNN`, with 4H rows, in blocks i f g o. At first the bias of f is 1.
-    The state is an `LSTMState`; a plain tuple (h, c) will do.
+    input_size : int
+        I, the number of input features.
+    hidden_size : int
+        H, the number of hidden units.
+    num_layers : int, default 1
+        Number of stacked layers; each reads the output of the layer below.
+    bidirectional : bool, default False
+        Whether every layer has a second direction, from the last step to the first, with its own
+        parameters.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        How the outputs of the two directions are combined, in every layer.
+    dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
+        but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
+        φ, of the cell input g and of the cell state.
+    gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
+        σ, of the gates: "hard_sigmoid" is x/6 + 1/2 clipped to [0, 1] (PyTorch, Keras 3),
+        "hard_sigmoid_keras2" is x/5 + 1/2 clipped (Keras before 3, ONNX).
+    time_major : bool, default False
+        Whether sequences are (T, B, ..) instead of (B, T, ..).
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output; nothing is ever cast.
+    seed : int, optional
+        Seed of the initial weights and of dropout. Unpredictable by default.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
+    ``weight_ih_l{l}`` (4H, I), or (4H, D) above layer 0, with D = `output_size`;
+    ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. Initially
+    weight_ih is Glorot uniform, weight_hh orthogonal, and the bias 1 for f and 0 elsewhere.
+
+    The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
 
     variants = (cells.LSTM,)
@@ -148,34 +184,64 @@ class LSTM(Recurrent[LSTMState]):
 
 
 class GRU(Recurrent[FloatArray]):
-    """Gated recurrent unit, in both forms of the reset.
+    """Gated recurrent unit (GRU) in both of its forms.
 
-    r, z = σ(U x_t + W h_{t-1} + b), each with its block of rows; h_t = (1−z)⊙n + z⊙h_{t-1}, where
+    With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
-    - reset before (default): n = φ(U_n x_t + W_n (r⊙h_{t-1}) + b_n);
-    - reset after: n = φ(U_n x_t + b_n + r⊙(W_n h_{t-1} + b_hn)), the form of cuDNN and PyTorch.
+    - r, z = σ(U x_t + W h_{t-1} + b);
+    - n = φ(U_n x_t + W_n (r⊙h_{t-1}) + b_n), or with `reset_after`
+      n = φ(U_n x_t + b_n + r⊙(W_n h_{t-1} + b_hn)), with b_hn = ``bias_hn``;
+    - h_t = (1−z)⊙n + z⊙h_{t-1}.
 
     K. Cho et al. (2014), Learning phrase representations using RNN encoder-decoder for statistical
     machine translation.
 
     Parameters
     ----------
-    reset_after : bool
-        The form of the reset.
-    gate_activation : "sigmoid", "hard_sigmoid_keras2" or "hard_sigmoid"
-        σ, as for `LSTM`.
-    and the others
-        As for `RNN`; φ is `activation`.
-
-    Notes
-    -----
-    Parameters as for `RNN`, with 3H rows, in blocks r z n. With `reset_after` there is
-    ``bias_hn_l{l}`` (H,) besides, which starts at 0.
+    input_size : int
+        I, the number of input features.
+    hidden_size : int
+        H, the number of hidden units.
+    num_layers : int, default 1
+        Number of stacked layers; each reads the output of the layer below.
+    bidirectional : bool, default False
+        Whether every layer has a second direction, from the last step to the first, with its own
+        parameters.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        How the outputs of the two directions are combined, in every layer.
+    dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
+        but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    reset_after : bool, default False
+        Where the reset gate acts. False: on h_{t-1}, before the product with W_n, as in the
+        paper. True: on W_n h_{t-1} + b_hn, after the product, as in PyTorch and cuDNN, whose
+        weights need this form.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
+        φ, of the candidate n.
+    gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
+        σ, of the gates: "hard_sigmoid" is x/6 + 1/2 clipped to [0, 1] (PyTorch, Keras 3),
+        "hard_sigmoid_keras2" is x/5 + 1/2 clipped (Keras before 3, ONNX).
+    time_major : bool, default False
+        Whether sequences are (T, B, ..) instead of (B, T, ..).
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output; nothing is ever cast.
+    seed : int, optional
+        Seed of the initial weights and of dropout. Unpredictable by default.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
+    ``weight_ih_l{l}`` (3H, I), or (3H, D) above layer 0, with D = `output_size`;
+    ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,).
+    The blocks of rows are r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal and
+    every bias 0.
     """
 
     variants = (cells.GRU, cells.GRU_RESET_AFTER)
@@ -225,12 +291,12 @@ LAYER_OF_CELL: Mapping[str, type[Recurrent[Any]]] = {
 
 
 def make_recurrent(cell: str, input_size: int, hidden_size: int, **options: Any) -> Recurrent[Any]:
-    """Return a layer of the cell with this name.
+    """Return a recurrent layer of the named cell.
 
     Parameters
     ----------
     cell : str
-        One of `bptt.nn.cells.CELLS`.
+        A key of `bptt.nn.cells.CELLS`.
     input_size, hidden_size : int
         Number of input features; number of hidden units.
     **options

@@ -1,4 +1,4 @@
-"""Base class of the recurrent layers: stacked cells over whole sequences and step by step.
+"""Base class of the recurrent layers: whole sequences, training, and streaming.
 
 Shapes: B batch, T steps, I input_size, H hidden_size, D output_size: 2H for a bidirectional layer
 with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is (T, B, ..).
@@ -76,29 +76,29 @@ class Recurrent(Module, Generic[StateT]):
         lengths: Lengths | None = None,
         state: StateT | None = None,
     ) -> tuple[FloatArray, StateT]:
-        """Run over whole sequences and keep nothing: inference, without dropout, thread-safe.
+        """Run over whole sequences: inference, without dropout, thread-safe.
 
         Parameters
         ----------
         x : array (B, T, input_size), or integer array (B, T), or (T,) for B = 1
-            Input of the layer's dtype, read in place whatever its strides; or token ids in
-            [0, input_size), which stand for one-hot vectors. Padding is not read.
+            Input in the layer's dtype, with any strides; or token ids in [0, input_size), which
+            stand for one-hot vectors. Padding is not read.
         lengths : integer array (B,), optional
-            Number of steps of each sequence, in any order, in [0, T]. All T by default.
-        state : array, or LSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state, at index layer*directions + direction. Zero by default.
+            Number of steps of each sequence, in [0, T], in any order. T by default.
+        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+            Initial state; the first index is layer*directions + direction. Zero by default.
 
         Returns
         -------
         y : array (B, T, output_size)
-            Output of the last layer; 0 beyond a sequence's length.
-        state : array, or LSTMState, (num_layers*directions, B, hidden_size)
-            State after each sequence's own last step, in both directions.
+            Output of the last layer; 0 in the padding.
+        state : array or LSTMState, (num_layers*directions, B, hidden_size)
+            Final state: after the last step of each sequence, in each direction.
 
         Raises
         ------
         TypeError
-            If an argument is not an array, or not of a right dtype.
+            If an argument is not an array or has the wrong dtype.
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
@@ -113,23 +113,36 @@ class Recurrent(Module, Generic[StateT]):
         state: StateT | None = None,
         recompute_every: int | None = None,
     ) -> Run[StateT]:
-        """Run over whole sequences and keep what `Run.backward` needs: training, with dropout.
-
-        The other arguments and errors are those of calling the layer. `x` is kept, not copied: its
-        values must not change before `Run.backward`.
+        """Run over whole sequences, ready for `Run.backward`: training, with dropout.
 
         Parameters
         ----------
+        x : array (B, T, input_size), or integer array (B, T), or (T,) for B = 1
+            Input in the layer's dtype, with any strides; or token ids in [0, input_size), which
+            stand for one-hot vectors. Padding is not read. It is kept, not copied: its values must
+            not change before `Run.backward`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T], in any order. T by default.
+        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+            Initial state; the first index is layer*directions + direction. Zero by default.
         recompute_every : int, optional
-            k: keep the states of every k-th step only; `Run.backward` computes again what lies
-            between. Beside input and output, memory is then that of T/k + k steps instead of T,
-            least with k near √T, for the time of one more inference. All results are the same, bit
-            by bit. k is rounded up to whole chunks of backward, of some hundred rows of the batch.
+            k, for activation checkpointing: save the state of every k-th step only and recompute
+            the steps between in `Run.backward`. Memory, apart from input and output, falls from T
+            steps to T/k + k, smallest for k near √T, for the time of one more inference. Results
+            are the same, bit for bit. k is rounded up to whole chunks of the backward pass, of some
+            hundred rows of the batch. Not for bidirectional layers.
+
+        Returns
+        -------
+        Run
 
         Raises
         ------
+        TypeError
+            If an argument is not an array or has the wrong dtype.
         ValueError
-            If a bidirectional layer is to have checkpoints: its second direction begins at the end.
+            If a shape does not fit, a length or an id is out of its range, or `recompute_every` is
+            given to a bidirectional layer.
         """
         every = 0
         if recompute_every is not None:
@@ -150,31 +163,32 @@ class Recurrent(Module, Generic[StateT]):
         *,
         out: tuple[FloatArray, StateT] | None = None,
     ) -> tuple[FloatArray, StateT]:
-        """Run one time step, without dropout: for streams, in microseconds.
+        """Run one time step, without dropout: streaming inference, in microseconds.
 
         Parameters
         ----------
         x_t : array (B, input_size), or integer array (B,)
             Input of the step, or token ids.
-        state : array, or LSTMState, (num_layers, B, hidden_size), optional
-            What the step before returned. Zero by default.
+        state : array or LSTMState, (num_layers, B, hidden_size), optional
+            State after the previous step. Zero by default.
         out : tuple (y_t, state), optional
-            What an earlier step returned, to write the results into and return: nothing is
-            allocated then. It may be the very `state` that is given. C-contiguous arrays that
-            share no memory with each other.
+            Result of an earlier step, overwritten and returned: nothing is allocated. Its state may
+            be the argument `state`. C-contiguous arrays that share no memory with each other.
 
         Returns
         -------
         y_t : array (B, output_size)
-        state : array, or LSTMState, (num_layers, B, hidden_size)
+            Output of the last layer.
+        state : array or LSTMState, (num_layers, B, hidden_size)
+            State after this step.
 
         Raises
         ------
         TypeError
-            If an argument is not an array, or not of a right dtype.
+            If an argument is not an array or has the wrong dtype.
         ValueError
-            If a shape does not fit, an id is out of range, `out` cannot be written to, or the
-            layer is bidirectional: its second direction starts at the end, which has not come yet.
+            If a shape does not fit, an id is out of its range, `out` cannot be written to, or the
+            layer is bidirectional, which needs whole sequences.
         """
         if self.bidirectional:
             raise ValueError("step needs a layer with bidirectional=False, got bidirectional=True")
@@ -188,9 +202,10 @@ class Recurrent(Module, Generic[StateT]):
         return {**super().__getstate__(), "_packed": (0, False, None)}
 
     def _network(self, training: bool) -> Any:
-        """Return the packed weights; pack them if they changed, or never were packed for training.
+        """Return the packed weights; pack them if they changed or were not packed for training.
 
-        No lock: packs are immutable and come and go with their version in one assignment.
+        No lock is needed: packed weights are immutable, and are replaced together with their
+        version in one assignment.
         """
         version, for_training, network = self._packed
         if version == self._version and for_training >= training:

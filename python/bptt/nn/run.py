@@ -1,4 +1,4 @@
-"""What a forward pass leaves behind: its output, and all that backward needs.
+"""Forward pass of a recurrent layer, and its backward pass.
 
 Shapes: B batch, T steps, I input_size, H hidden_size, D output_size: 2H for a bidirectional layer
 with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is (T, B, ..).
@@ -18,7 +18,7 @@ from bptt.nn.state import StateT, as_state
 
 
 class _Layer(Protocol):
-    """What a run reads of its layer."""
+    """The attributes of a recurrent layer that its run reads."""
 
     num_layers: int
     bidirectional: bool
@@ -30,17 +30,18 @@ class _Layer(Protocol):
 
 
 class Run(Generic[StateT]):
-    """A forward pass of a recurrent layer, ready to go backward.
+    """Forward pass of a recurrent layer, as `Recurrent.forward` returns it.
 
-    Everything in it belongs to the moment of `forward`: if the layer's parameters change before
-    `backward`, the gradients are still those at the parameters of the forward pass. With
-    ``recompute_every``, each of `backward`, `gates` and `cells` runs forward once more.
+    Gradients are taken at the parameters of the forward pass, even if the layer's parameters have
+    changed since. With ``recompute_every``, `backward`, `gates` and `cells` each run the forward
+    pass once more.
 
     Attributes
     ----------
     output : array (B, T, output_size), read-only
-    state : array, or LSTMState, (num_layers*directions, B, hidden_size)
-        State after each sequence's own last step.
+        Output of the last layer; 0 in the padding.
+    state : array or LSTMState, (num_layers*directions, B, hidden_size)
+        Final state: after the last step of each sequence.
     """
 
     output: FloatArray
@@ -57,7 +58,7 @@ class Run(Generic[StateT]):
         self.output = output
         self.state = state
         self._layer = layer
-        self._kept: tuple[Any, Any, NDArray[Any]] | None = kept  # network, saved, x
+        self._kept: tuple[Any, Any, NDArray[Any]] | None = kept  # network, saved values, x
 
     def backward(
         self,
@@ -76,32 +77,32 @@ class Run(Generic[StateT]):
         Parameters
         ----------
         d_output : array (B, T, output_size), optional
-            Gradient of the loss with respect to the output. What it says beyond a sequence's
-            length is not read.
-        d_state : array, or LSTMState, (num_layers*directions, B, hidden_size), optional
-            Gradient with respect to the final state.
-        steps : bool
-            Whether to also return the total gradients of every step's state.
-        input : bool
-            Whether to compute the gradient of the input: without it, training is faster.
-        retain : bool
-            Whether to keep what forward kept, so that `backward` can be called again.
+            Gradient of the loss with respect to the output. Padding is not read.
+        d_state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+            Gradient of the loss with respect to the final state.
+        steps : bool, default False
+            Whether to return the gradients of the state at every step as well.
+        input : bool, default True
+            Whether to compute the gradient of the input; False is faster.
+        retain : bool, default False
+            Whether to keep the saved values, so that `backward` can be called again.
 
         Returns
         -------
         Gradients
-            Those of the parameters by name, ``.input``, ``.state`` and, on request, ``.steps``.
+            Gradients of the parameters by name, ``.input``, ``.state`` and, if requested,
+            ``.steps``.
 
         Raises
         ------
         TypeError
-            If an argument is not an array, or not of the layer's dtype.
+            If an argument is not an array or does not have the layer's dtype.
         ValueError
-            If a shape does not fit, or there is neither `d_output` nor `d_state`.
+            If a shape does not fit, or neither `d_output` nor `d_state` is given.
         RuntimeError
-            If what forward kept has been released.
+            If the saved values have been released.
         """
-        network, saved, x = self._use("backward")
+        network, saved, x = self._saved("backward")
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
         input = checks.flag("input", input)
         if d_output is None and d_state is None:
@@ -122,6 +123,13 @@ class Run(Generic[StateT]):
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, FloatArray]:
         """Return the gates of one layer and direction at every step.
 
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer, from the input.
+        reverse : bool, default False
+            Whether to return the gates of the second direction.
+
         Returns
         -------
         dict of str to array (B, T, hidden_size)
@@ -129,10 +137,12 @@ class Run(Generic[StateT]):
 
         Raises
         ------
+        TypeError
+            If an argument has the wrong type.
         ValueError
             If there is no such layer or direction.
         RuntimeError
-            If what forward kept has been released.
+            If the saved values have been released.
         """
         kept = self._of_layer("gates", layer, reverse)
         names = self._layer.cell.saved_gates
@@ -142,30 +152,53 @@ class Run(Generic[StateT]):
         return dict(zip(names, columns, strict=False))
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
-        """Return the cell state c_t of one layer and direction at every step, (B, T, hidden_size).
+        """Return the cell state c_t of one layer and direction at every step.
+
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer, from the input.
+        reverse : bool, default False
+            Whether to return the cell state of the second direction.
+
+        Returns
+        -------
+        array (B, T, hidden_size)
 
         Raises
         ------
+        TypeError
+            If an argument has the wrong type.
         ValueError
             If the layer is not an LSTM, or there is no such layer or direction.
         RuntimeError
-            If what forward kept has been released.
+            If the saved values have been released.
         """
         if not self._layer.cell.has_cell_state:
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
         return loader.kernels.cells(*self._of_layer("cells", layer, reverse), layer, reverse)
 
     def dropout_mask(self, layer: int = 0) -> FloatArray:
-        """Return what the output of `layer` was multiplied with, (B, T, output_size).
+        """Return the dropout mask that multiplied the output of one layer.
 
-        Each element is 0 or 1/(1-dropout).
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer, from the input.
+
+        Returns
+        -------
+        array (B, T, output_size)
+            Each element is 0 or 1/(1 − dropout).
 
         Raises
         ------
+        TypeError
+            If `layer` is not an integer.
         ValueError
-            If there is no dropout after `layer`: it is the last, or the layer was made without.
+            If there is no such layer, it is the last one, or `dropout` is 0.
         RuntimeError
-            If what forward kept has been released.
+            If the saved values have been released.
         """
         network, saved, _ = self._of_layer("dropout_mask", layer, False)
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
@@ -173,20 +206,20 @@ class Run(Generic[StateT]):
         return loader.kernels.dropout_mask(network, saved, layer)
 
     def release(self) -> None:
-        """Free what forward kept. `output` and `state` stay."""
+        """Free the values saved for backward; `output` and `state` stay."""
         self._kept = None
 
-    def _use(self, what: str) -> tuple[Any, Any, NDArray[Any]]:
+    def _saved(self, what: str) -> tuple[Any, Any, NDArray[Any]]:
         if self._kept is None:
             raise RuntimeError(
-                f"{what} needs what forward kept, and this run has released it: "
-                "call backward(..., retain=True) to use it again"
+                f"{what} needs the values that forward saved, which have been released: "
+                "call backward(..., retain=True) to keep them"
             )
         return self._kept
 
     def _of_layer(self, what: str, layer: int, reverse: bool) -> tuple[Any, Any, NDArray[Any]]:
-        """Return what forward kept, if there is such a layer and direction."""
-        kept = self._use(what)
+        """Return the saved values, if there is such a layer and direction."""
+        kept = self._saved(what)
         count = self._layer.num_layers
         if checks.integer("layer", layer, 0) >= count:
             raise ValueError(f"layer must be in [0, num_layers) = [0, {count}), got {layer}")

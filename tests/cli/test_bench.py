@@ -142,6 +142,7 @@ def test_progress_bar_on_a_terminal():
     assert b"measuring " in seen
 
 
+@pytest.mark.timing  # the signal must come after Python has started
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 @pytest.mark.parametrize("delay", [1.0, 2.0])
 def test_interrupted(delay):
@@ -187,16 +188,31 @@ def test_take_turns():
     assert len(turns) == 6
 
 
-def test_take_turns_for_some_time():
-    found = timing.interleave({"": lambda: time.sleep(0.01) or 1.0}, 1, min_seconds=0.05)
-    assert 1 < len(found[""]) <= 5
+class Clock:
+    """A clock that only `wait` moves."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def wait(self, seconds):
+        self.now += seconds
+        return seconds
 
 
-def test_seconds_per_call():
-    assert 0.01 <= timing.seconds_per_call(lambda: time.sleep(0.01)) < 0.1
-    calls = []
-    assert 0 < timing.seconds_per_call(lambda: calls.append(1), 0.001) < 0.001
-    assert len(calls) > 2
+def test_turns_go_on_for_the_minimum_time(monkeypatch):
+    clock = Clock(monkeypatch)
+    found = timing.interleave({"": lambda: clock.wait(0.25)}, 1, min_seconds=1.0)
+    assert found == {"": [0.25] * 3}  # after the turn that does not count
+
+
+@pytest.mark.parametrize(("min_seconds", "calls"), [(0.0, 1), (0.25, 1), (1.0, 5)])
+def test_seconds_per_call(min_seconds, calls, monkeypatch):
+    clock = Clock(monkeypatch)
+    made = []
+    found = timing.seconds_per_call(lambda: made.append(clock.wait(0.25)), min_seconds)
+    assert found == 0.25
+    assert len(made) == calls  # one call measures how many are needed
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -177,7 +177,7 @@ def test_the_reader_of_the_output_may_leave(text):
         (1000, "stdout", b"kernels", 0.0, False),
         (1000, "stderr", b"  1/1000", 0.3, True),
         (2, "stderr", b"  2/2", 0.0, True),
-        (2, "stdout", b"Likeliest words", 0.7, True),
+        pytest.param(2, "stdout", b"Likeliest words", 0.7, True, marks=pytest.mark.timing),
     ],
 )
 def test_interrupted(text, epochs, stream, line, delay, saved):

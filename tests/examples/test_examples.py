@@ -1,11 +1,10 @@
-"""The examples: every one runs with --quick on real data, and learns something.
+"""The examples: a quick run of each on its real data learns.
 
-What packages ship is downloaded once into a cache. BPTT_OFFLINE=1 leaves out what is not there yet.
+The data are fetched once into a cache, so most of these tests have the marker ``network``.
 """
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import matplotlib
 import pytest
 
 from examples.__main__ import NAMES
-from examples._common import Example
+from examples._common import Example, Report
 from examples._data import MissingDataError
 
 matplotlib.use("Agg")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# Example -> what a quick run reaches, with some room: at least, or at most where less is better.
-
+# Example -> required result of a quick run: at least, or at most where less is better.
 QUICK: dict[str, float] = {
     "autocomplete": 3.35,
     "language_model": 2.9,
@@ -35,28 +33,43 @@ QUICK: dict[str, float] = {
     "translation": 0.25,
     "captioning": 0.13,
     "sentiment": 0.69,
-    # Milliseconds; they stop if they do not agree with the code they are compared with.
-    "pretrained.g2p": 20,
-    "pretrained.vad": 10,
-    "pretrained.hindi": 300,
-    "pretrained.textgen": 30,
 }
+LOCAL = ("language_model", "gradients")  # their data come with Python, or are sampled
+PRETRAINED = [name for name in NAMES if name.startswith("pretrained.")]
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_quick_run_learns(name: str, tmp_path: Path) -> None:
+def quick_report(name: str, folder: Path) -> Report:
+    """Run an example on a part of its data, and check its picture."""
     example: Example = import_module(f"examples.{name}").example
-    options = example.parser().parse_args(["--quick", "--plot", str(tmp_path)])
+    options = example.parser().parse_args(["--quick", "--plot", str(folder)])
     try:
         report, _ = example.report(options)
     except MissingDataError as error:
-        # Not every system has Debian's packages; that pip can fetch is taken for granted.
-        if os.environ.get("BPTT_OFFLINE") or "apt install" in str(error):
+        if "apt install" in str(error):  # not every system has Debian's packages
             pytest.skip(str(error))
         raise
+    assert (folder / f"{name}.png").stat().st_size > 10_000
+    return report
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in LOCAL else pytest.mark.network) for name in QUICK],
+)
+def test_quick_run_reaches_its_result(name: str, tmp_path: Path) -> None:
+    report = quick_report(name, tmp_path)
     better = report.result - QUICK[name] if report.higher_is_better else QUICK[name] - report.result
     assert better >= 0, report
-    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretrained_network_agrees_with_its_original(name: str, tmp_path: Path) -> None:
+    quick_report(name, tmp_path)  # raises where they differ
+
+
+def test_every_example_is_tested() -> None:
+    assert {*QUICK, *PRETRAINED} == set(NAMES)
 
 
 def test_scripts_are_listed() -> None:

@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import bptt
-from bptt.cli.benchmark import CELLS, INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, call
+from bptt.cli.benchmark import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
 from bptt.cli.timing import interleave
 from bptt.cli.worker_process import WorkerProcess, worker_environment
+from bptt.nn.cells import CELLS
 
 Figures = dict[str, float]
 
@@ -67,7 +69,7 @@ def counted_cases() -> list[tuple[Task, str]]:
 
 def make_counted_calls() -> None:
     """Make every call once between two marks; valgrind runs this."""
-    counted = [call(*task, dtype) for task, dtype in counted_cases()]
+    counted = [make_call(*task, dtype) for task, dtype in counted_cases()]
     for make in counted:  # packs weights, brings workspace
         make()
     os.getloadavg()
@@ -120,11 +122,12 @@ def instructions(profile: Iterable[str]) -> int:
 
 def time_ratios() -> Figures:
     """Time of each call over the time in which NumPy's product does as many operations."""
-    asked = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
-    with WorkerProcess("bptt.cli.benchmark", threads=1) as child:
-        turns = {task: (lambda task=task: child.ask([*task, "float32"])) for task in asked}
-        # The fastest of the turns: it was disturbed least.
-        best = {task: min(times) / task.operations for task, times in interleave(turns, 15).items()}
+    measured = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
+    with WorkerProcess("bptt.cli.benchmark", threads=1) as worker:
+        measures = {task: partial(worker.request, [*task, "float32"]) for task in measured}
+        samples = interleave(measures, 15)
+    # The fastest sample is the least disturbed one.
+    best = {task: min(seconds) / task.operations for task, seconds in samples.items()}
     product = best.pop(TIMED_PRODUCT)
     return {title(task): round(time / product, 3) for task, time in best.items()}
 

@@ -60,7 +60,7 @@ def test_table(capsys):
             cells = rf"  LSTM {row}{many}\n  GRU, reset after {row}{many}\n"
             assert re.search(rf"^{re.escape(size)}\n{cells}", table, re.MULTILINE)
     # Both sizes have the same step.
-    assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nMedians of 2 turns", shown, re.MULTILINE)
+    assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nMedians of 2 rounds", shown, re.MULTILINE)
 
 
 def test_json(tmp_path):
@@ -169,7 +169,7 @@ def test_interrupted(delay):
 # ---- what it measures with
 
 
-def test_take_turns():
+def test_interleaving_skips_the_warm_up_round():
     clock = itertools.count()
     calls = []
 
@@ -177,15 +177,15 @@ def test_take_turns():
         calls.append(name)
         return float(next(clock))
 
-    turns = []
+    ticks = []
     found = timing.interleave(
         {name: lambda name=name: measured(name) for name in "ab"},
         2,
-        on_turn=lambda: turns.append(1),
+        on_measure=lambda: ticks.append(1),
     )
     assert "".join(calls) == "ababab"
-    assert found == {"a": [2.0, 4.0], "b": [3.0, 5.0]}  # the first round does not count
-    assert len(turns) == 6
+    assert found == {"a": [2.0, 4.0], "b": [3.0, 5.0]}  # without the warm-up round
+    assert len(ticks) == 6
 
 
 class Clock:
@@ -200,10 +200,10 @@ class Clock:
         return seconds
 
 
-def test_turns_go_on_for_the_minimum_time(monkeypatch):
+def test_interleaving_lasts_for_the_minimum_time(monkeypatch):
     clock = Clock(monkeypatch)
     found = timing.interleave({"": lambda: clock.wait(0.25)}, 1, min_seconds=1.0)
-    assert found == {"": [0.25] * 3}  # after the turn that does not count
+    assert found == {"": [0.25] * 3}  # after the warm-up round
 
 
 @pytest.mark.parametrize(("min_seconds", "calls"), [(0.0, 1), (0.25, 1), (1.0, 5)])
@@ -225,28 +225,28 @@ def test_environment(threads):
 
 def test_a_module_that_fails_says_why():
     with (
-        worker_process.WorkerProcess("bptt.cli.benchmark", 1) as child,
+        worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker,
         pytest.raises(
-            RuntimeError, match=r"(?s)bptt\.cli\.benchmark has failed:.*KeyError: 'no such cell'"
+            RuntimeError, match=r"(?s)bptt\.cli\.benchmark failed:.*KeyError: 'no such cell'"
         ),
     ):
-        child.ask(["inference", "no such cell", [1, 1, 1, 1], "float32"])
+        worker.request(["inference", "no such cell", [1, 1, 1, 1], "float32"])
 
 
 def test_a_module_that_is_missing():
     with (
-        worker_process.WorkerProcess("bptt.missing", 1) as child,
+        worker_process.WorkerProcess("bptt.missing", 1) as worker,
         pytest.raises(RuntimeError, match=r"No module named bptt\.missing"),
     ):
-        child.ask("what?")
+        worker.request("what?")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_a_module_that_is_killed():
-    with worker_process.WorkerProcess("bptt.cli.benchmark", 1) as child:
-        os.kill(child._child.pid, signal.SIGKILL)
-        with pytest.raises(MemoryError, match=r"signal 9 has ended bptt\.cli\.benchmark"):
-            child.ask("what?")
+    with worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker:
+        os.kill(worker._process.pid, signal.SIGKILL)
+        with pytest.raises(MemoryError, match=r"bptt\.cli\.benchmark was killed by signal 9"):
+            worker.request("what?")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")

@@ -1,4 +1,4 @@
-"""`python -m bptt demo`, as its user meets it."""
+"""The command `demo`."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def environment(**variables):
 def test_from_text_to_completions(text):
     shown, progress = demo("--text", text, *SMALL, "--epochs", 3, "--prompt", "d")
     assert re.search(r"Data +text.txt: [\d,]+ words, 14 distinct, \d+ letters", shown)
-    assert re.search(r"held out: the last \d+ words, 0% of them not seen before", shown)
+    assert re.search(r"validation: the last \d+ words, 0% not in the training data", shown)
     assert re.search(r"Model +LSTM, 1 layer of 16 hidden units, [\d,]+ parameters", shown)
-    assert re.search(r"the network, epoch \d +\d\.\d\d +\d\.\d\d\n", shown)
+    assert re.search(r"network, epoch \d +\d\.\d\d +\d\.\d\d\n", shown)
     assert re.search(r"^d +[a-z.] .*%$", shown, re.MULTILINE)
-    assert re.search(r'Always the likeliest character: "d[a-z]*(\.\.\.)?", P = \d', shown)
-    assert re.search(r"Likeliest words: d[a-z]* [\d.]+%", shown)
+    assert re.search(r'Greedy completion: "d[a-z]*(\.\.\.)?", P = \d', shown)
+    assert re.search(r"Most likely words: d[a-z]* [\d.]+%", shown)
     assert re.search(r"C\+\+ +[\d.]+ ms\nNumPy +[\d.]+ ms, [\d.]+ times as long", shown)
-    assert float(re.search(r"differ by (\S+) at most", shown)[1]) < 1e-6
+    assert float(re.search(r"differ by at\s+most (\S+), ", shown)[1]) < 1e-6
     lines = [line for line in shown.splitlines() if " kernels, NumPy " not in line]
     assert max(map(len, lines)) <= 80
     line = r"epoch   \d/3  loss [\d.]+ bits  validation loss [\d.]+ bits  [\d.]+ s\n"
@@ -68,18 +68,18 @@ def test_from_text_to_completions(text):
         "autocomplete.safetensors",
         "text.txt",
     ]
-    use_again(shown)
+    check_usage(shown)
 
 
-def use_again(shown):
-    """Do what the demo says about using the model again."""
+def check_usage(shown):
+    """Run the commands that the demo prints."""
     line = re.search(r"^  \S+ -m bptt (demo --load .*)$", shown, re.MULTILINE)[1]
     loaded, progress = demo(*line.split()[1:], "--prompt", "d")
     assert progress == ""
     model = LanguageModel.load("autocomplete.safetensors")
     assert f'"{model.complete("d", beam=1)}"' in loaded
     first = shown[shown.index("Prompt d:") :].partition("\n\n")[0]
-    assert first in loaded  # the same, to the last digit
+    assert first in loaded  # identical to the last digit
     lines = re.search(r"or in Python:\n\n((  .*\n)+)", shown)[1]
     code = "\n".join(line.strip() for line in lines.splitlines())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -90,30 +90,30 @@ def test_default_text(text):
     shown, _ = demo(*SMALL, "--cell", "rnn", "--epochs", 1, "--batch-size", 256, "--no-compare")
     assert "Python's documentation" in shown
     assert [line for line in shown.splitlines() if line.startswith("Prompt")] == [
-        f'Prompt {prompt}: the next character, step by step ("." ends the word)'
+        f'Prompt {prompt}: distribution of the next character ("." ends the word)'
         for prompt in ("d", "re", "int")
     ]
     assert "NumPy" not in shown
 
 
-def test_learns_deep_by_heart(text):
+def test_a_single_word_is_learned(text):
     text.write_text("Deep! " * 100)
     shown, _ = demo("--text", text, *SMALL, "--epochs", 20, "--learning-rate", 0.02, "--no-compare")
-    assert 'Always the likeliest character: "deep", P = 9' in shown
+    assert 'Greedy completion: "deep", P = 9' in shown
 
 
 @pytest.mark.parametrize("options", [("--cell", "gru", "--layers", 2), ("--dtype", "float64")])
 def test_the_same_seed_gives_the_same_model(text, options):
-    def learnt(seed):
+    def trained(seed):
         main(["demo", "--text", str(text), *SMALL, "--epochs", "1", "--no-compare", "--output", "a",
               "--seed", str(seed), *map(str, options)])  # fmt: skip
         return LanguageModel.load(text.parent / "a").next_token_probabilities("d")
 
-    assert learnt(3) == learnt(3)
-    assert learnt(3) != learnt(4)
+    assert trained(3) == trained(3)
+    assert trained(3) != trained(4)
 
 
-def test_another_alphabet(text):
+def test_text_in_other_alphabets(text):
     text.write_text("straße über äpfel größe łódź чайка 中文字 " * 20, encoding="utf-8")
     shown, _ = demo("--text", text, *SMALL, "--epochs", 1, "--no-compare", "--prompt", "ÜB")
     assert "\nPrompt üb: " in shown
@@ -121,7 +121,7 @@ def test_another_alphabet(text):
     assert "\nPrompt 中: " in shown
 
 
-def test_output_of_an_old_terminal(text):
+def test_output_on_an_ascii_terminal(text):
     arguments = ("demo", "--text", text, *SMALL, "--epochs", 5, "--no-compare")
     done = subprocess.run(
         command(*arguments),
@@ -155,7 +155,7 @@ def test_progress_bar_on_a_terminal(text):
     assert re.search(rb"epoch [12]/2 +\d+%\|.*left, loss [\d.]+ bits", seen)
 
 
-def test_the_reader_of_the_output_may_leave(text):
+def test_a_closed_pipe_ends_the_command_quietly(text):
     arguments = ("demo", "--text", text, *SMALL, "--epochs", 1, "--no-compare")
     child = subprocess.Popen(
         command(*arguments),
@@ -177,7 +177,7 @@ def test_the_reader_of_the_output_may_leave(text):
         (1000, "stdout", b"kernels", 0.0, False),
         (1000, "stderr", b"  1/1000", 0.3, True),
         (2, "stderr", b"  2/2", 0.0, True),
-        pytest.param(2, "stdout", b"Likeliest words", 0.7, True, marks=pytest.mark.timing),
+        pytest.param(2, "stdout", b"Most likely words", 0.7, True, marks=pytest.mark.timing),
     ],
 )
 def test_interrupted(text, epochs, stream, line, delay, saved):
@@ -185,11 +185,11 @@ def test_interrupted(text, epochs, stream, line, delay, saved):
         text.write_text(WORDS * 4000)  # an epoch takes long enough
     child = subprocess.Popen(
         command("demo", "--text", text, *SMALL, "--prompt", "d", "--epochs", epochs),
-        # A module that is being cached when the signal comes says so, whoever imports it.
+        # Interrupted while it caches a module, Python prints a traceback.
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A test that runs in the background may have been told to ignore the signal.
+        # Background jobs may ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     next(seen for seen in getattr(child, stream) if line in seen)
@@ -232,28 +232,31 @@ def test_interrupted_while_saving(text, monkeypatch, capsys):
         (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16'"),
         (["--seed", "-1"], "argument --seed: must be an integer >= 0, got '-1'"),
         (["--hidden", "3"], "unrecognized arguments: --hidden 3"),
-        (["--hidden-size", "1000000000"], "cannot make such a large model"),
+        (["--hidden-size", "1000000000"], "cannot create such a large model"),
         (["--text", "none"], "cannot read none: No such file or directory"),
         (["--text", "."], "cannot read .: Is a directory"),
         (["--text", "bytes"], "bytes, line 1: must be UTF-8, got the byte 0xff"),
         (["--text", "few"], "few must have at least 20 words of 2 to 32 letters, got 3"),
         (["--prompt", ""], "argument --prompt: must have at least one letter"),
         (["--prompt", "d3"], "argument --prompt: letters must be among abc"),
-        (["--prompt", "d" * 32], "argument --prompt: must have less than 32 letters, got 32"),
+        (["--prompt", "d" * 32], "argument --prompt: must have fewer than 32 letters, got 32"),
         (["--output", "."], "cannot save .: it is a directory"),
         (["--output", "none/model"], "cannot save none/model: No such file or directory"),
         (["--output", "bytes/model"], "cannot save bytes/model: Not a directory"),
         (["--output", "m" * 300], "File name too long"),
         (
             ["--text", "text.txt", "--output", "./text.txt"],
-            "cannot save text.txt: it is the file",
+            "cannot save text.txt: it is the input file",
         ),
         (["--load", "none"], "cannot load none: there is no such file"),
         (["--load", "."], "cannot load .: there is no such file"),
         (["--load", "bytes"], "cannot load bytes: "),
         (["--load", "text.txt"], "cannot load text.txt: "),
-        (["--load", "none", "--epochs", "9"], "--epochs is for training, and --load trains"),
-        (["--load", "none", "--no-compare"], "--no-compare is for training"),
+        (
+            ["--load", "none", "--epochs", "9"],
+            "--epochs is an option for training",
+        ),
+        (["--load", "none", "--no-compare"], "--no-compare is an option for training"),
     ],
 )
 def test_errors(text, options, message, capsys):
@@ -300,4 +303,4 @@ def test_help(arguments, capsys):
 def test_without_a_command():
     done = subprocess.run(command(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search("demo +learn to complete the words of a text", done.stdout)
+    assert re.search("demo +train a model that completes words", done.stdout)

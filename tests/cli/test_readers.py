@@ -1,4 +1,4 @@
-"""The files that commands read: what is made of them, and errors that name file, line and fix."""
+"""Readers and schema inference, and errors that name file, line and fix."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bptt.cli.schema import extract_sequences, extract_targets, group_rows
 from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
 
 
-def learnable(path, **wanted):
-    """Return the task that is guessed, the sequences as lists, the targets, and what is said."""
+def read_dataset(path, **wanted):
+    """Return the inferred task, the sequences as lists, the targets, and the notes."""
     table = read_table(path)
-    form, said = infer_schema(table, SchemaOptions(**wanted))
-    groups = group_rows(table, form)
-    task = wanted.get("task") or infer_task(table, form, groups)[0]
+    schema, said = infer_schema(table, SchemaOptions(**wanted))
+    groups = group_rows(table, schema)
+    task = wanted.get("task") or infer_task(table, schema, groups)[0]
     X = [
         x.tolist() if isinstance(x, np.ndarray) else x
-        for x in extract_sequences(table, form, groups)
+        for x in extract_sequences(table, schema, groups)
     ]
-    y = None if task == "language" else extract_targets(table, form, groups, task)
+    y = None if task == "language" else extract_targets(table, schema, groups, task)
     return task, X, y, said
 
 
@@ -105,8 +105,8 @@ TEXTS = (["a b", "c, d"], ["x", "y"])
         ("a.txt", "ab " * 30 + "\n" + "cd\n" * 25, ("language", ["ab " * 30, *["cd"] * 25], None)),
     ],
 )
-def test_what_is_made_of_a_file(name, content, expected, tmp_path):
-    assert learnable(write(tmp_path, name, content))[:3] == expected
+def test_schema_and_task_are_inferred(name, content, expected, tmp_path):
+    assert read_dataset(write(tmp_path, name, content))[:3] == expected
 
 
 @pytest.mark.parametrize(
@@ -127,77 +127,89 @@ def test_what_is_made_of_a_file(name, content, expected, tmp_path):
         ("a.tsv", "the\tD\n\ncat\tN\n", {"task": "language"}, [["the"], ["cat"]]),
     ],
 )
-def test_what_is_said_counts(name, content, wanted, expected, tmp_path):
-    assert learnable(write(tmp_path, name, content), **wanted)[1] == expected
+def test_options_override_the_inference(name, content, wanted, expected, tmp_path):
+    assert read_dataset(write(tmp_path, name, content), **wanted)[1] == expected
 
 
-def test_the_column_beside_a_text_is_the_target(tmp_path):
+def test_the_only_other_column_is_the_target_if_its_values_repeat(tmp_path):
     rows = "".join(f"some words {i},{'+-'[i % 2]},\n" for i in range(6))
-    found = learnable(write(tmp_path, "a.csv", f"text,mood,\n{rows}"))
+    found = read_dataset(write(tmp_path, "a.csv", f"text,mood,\n{rows}"))
     assert (found[0], found[2]) == ("classification", list("+-+-+-"))
     ids = "".join(f"some words,{i}\n" for i in range(6))
-    assert learnable(write(tmp_path, "b.csv", f"text,number\n{ids}"))[0] == "language"
+    assert read_dataset(write(tmp_path, "b.csv", f"text,number\n{ids}"))[0] == "language"
 
 
-def test_which_column_of_tags(tmp_path):
+def test_the_last_column_has_the_tags(tmp_path):
     path = write(tmp_path, "a.tsv", "the\tDET\tDT\n\ncat\tNOUN\tNN\n")
-    task, _, y, said = learnable(path)
+    task, _, y, said = read_dataset(path)
     assert (task, y) == ("tagging", [["DT"], ["NN"]])
-    assert said[-1] == "there are 3 columns: --target 2 takes another one"
-    assert learnable(path, target="2")[2] == [["DET"], ["NOUN"]]
+    assert said[-1] == "the last of 3 columns (else use --target)"
+    assert read_dataset(path, target="2")[2] == [["DET"], ["NOUN"]]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         # files
-        ("a.csv", "", " is empty: there must be one line of data at least"),
+        ("a.csv", "", " is empty: it must have at least one line of data"),
         ("a.csv", " \n", " is empty: "),
         ("a.csv", "text,label\n", " is empty: "),
         ("a.tsv", "# only\n\n# comments", " is empty: "),
         (
             "a.csv",
             b"text,label\ncaf\xe9,x\n",
-            ", line 2: must be UTF-8, got the byte 0xe9: convert",
+            ", line 2: must be UTF-8, got the byte 0xe9: if it",
         ),
         ("a.csv", "text".encode("utf-16"), ": it is UTF-16: convert it with iconv -f utf-16"),
         ("a.csv", b"\x1f\x8b..", ": it is compressed: unpack it with gunzip"),
         ("a.csv", b"PK\x03\x04..", ": it is a zip archive or a spreadsheet: unpack it, or export"),
-        ("a.txt", "a\nb\0", ", line 2: must be text, got a zero byte"),
+        ("a.txt", "a\nb\0", ", line 2: must be text, got a null byte"),
         # tables
-        ("a.csv", "x,y\n1,2\n1,2,3\n", ", line 3: must have 2 cells, as line 1, got 3: put a text"),
-        ("a.csv", "x,y\n\n1\n", ", line 3: must have 2 cells, as line 1, got 1: leave cells empty"),
-        ("a.csv", "1.5,2,b\n3,4,c\n", ", line 1: must name the columns, got numbers: "),
-        ("a.csv", "date,value\n1 May,2\n", ": which column is the target? Say it with --target"),
-        ("a.csv", "1,2\n3,4\n", ", line 1: must name the columns, got numbers: put a line before"),
+        (
+            "a.csv",
+            "x,y\n1,2\n1,2,3\n",
+            ", line 3: must have 2 cells like line 1, got 3: quote",
+        ),
+        ("a.csv", "x,y\n\n1\n", ", line 3: must have 2 cells like line 1, got 1: pad a shorter"),
+        (
+            "a.csv",
+            "1.5,2,b\n3,4,c\n",
+            ", line 1: must have the names of the columns, got numbers: ",
+        ),
+        ("a.csv", "date,value\n1 May,2\n", ": which column is the target? Use --target"),
+        (
+            "a.csv",
+            "1,2\n3,4\n",
+            ", line 1: must have the names of the columns, got numbers: ",
+        ),
         (
             "a.csv",
             "x,x\n1,2\n",
-            ", line 1: every column must have a name of its own, got 'x' twice",
+            ", line 1: the names of the columns must be unique, got 'x' twice",
         ),
-        ("a.csv", 'text,y\n"ab\nc,d\n', ", line 2: a quote is opened and never closed: within a"),
-        ("a.csv", 'text,y\n"a"b,d\n', ", line 2: ',' expected after '\"': within a quoted cell"),
-        ("a.conll", "the D\ncat\n", ", line 2: must have 2 cells, as line 1, got 1: every line is"),
-        ("a.conll", "the\ncat\n", ", line 1: must be a token, a tab and its tag, got one cell"),
+        ("a.csv", 'text,y\n"ab\nc,d\n', ", line 2: a quoted cell is not closed: double a quote"),
+        ("a.csv", 'text,y\n"a"b,d\n', ", line 2: ',' expected after '\"': double a quote within"),
+        ("a.conll", "the D\ncat\n", ", line 2: must have 2 cells like line 1, got 1: every line"),
+        ("a.conll", "the\ncat\n", ", line 1: must be a token, a tab and a tag, got one cell"),
         (
             "a.jsonl",
             '{"text": "a"}\n{"text": ',
-            ", line 2: Expecting value: every line must be one",
+            ", line 2: Expecting value: every line must be a",
         ),
-        ("a.jsonl", '[{"text": "a"}]', ', line 1: must be a JSON object, as {"text": .., "label":'),
+        ("a.jsonl", '[{"text": "a"}]', ', line 1: must be an object such as {"text": .., "label":'),
         # columns
-        ("a.csv", "a,b\n1,2\n", ": which column is the target? Say it with --target; it has a, b"),
-        ("a.csv", "x,y\n1,a\n2,b\n", ": a row has one number only, in 'x': if several rows are a"),
-        ("a.csv", "y\n1\n", ": no column is left to learn from; it has y"),
+        ("a.csv", "a,b\n1,2\n", ": which column is the target? Use --target; columns: a, b"),
+        ("a.csv", "x,y\n1,a\n2,b\n", ": a row has only one number, in 'x': if a sequence spans"),
+        ("a.csv", "y\n1\n", ": there is no input column; columns: y"),
         (
             "a.csv",
             "a,b,c,y\np,q,r,s\n",
-            ": which column holds the text? Say it with --text; it has a",
+            ": which column is the text? Use --text; columns: a",
         ),
         (
             "a.csv",
             "a,b,c,d,y\n1,2,3,p,s\n",
-            ": column 'd' holds no numbers: leave it out with --ig",
+            ": column 'd' is not numeric: exclude it with --ignore d",
         ),
         # cells
         (
@@ -214,29 +226,33 @@ def test_which_column_of_tags(tmp_path):
             "a.csv",
             'a,b,y\n1,2,p\n"3,5",4,q\n',
             ", line 3: column 'a' must be a finite number, got '3,5'"
-            ": write the decimal comma as a point",
+            ": replace the decimal comma by a point",
         ),
         (
             "a.csv",
             "a,b,c,y\n1,2,3,p\n3,,4,q\n",
-            ", line 3: column 'b' must be a number, got nothing: ",
+            ", line 3: column 'b' must be a number, got an empty cell: ",
         ),
         (
             "a.csv",
             "a,b,y\n1,2,p\n,,q\n",
-            ", line 3: must hold one number at min_seconds: remove the line",
+            ", line 3: must have at least one number: remove the line",
         ),
         (
             "a.csv",
             "sequence,a,b,y\ns,1,2,p\ns,1,,p\n",
-            ", line 3: column 'b' must be a number, got not",
+            ", line 3: column 'b' must be a number, got an ",
         ),
         ("a.csv", "a,b,y\n1,2,p\n3,4, \n", ", line 3: column 'y' is empty: fill it in, or remove"),
-        ("a.csv", "text,label\na,p\n,q\n", ", line 3: column 'text' must be a text, got nothing: "),
+        (
+            "a.csv",
+            "text,label\na,p\n,q\n",
+            ", line 3: column 'text' must be a text, got an empty cell: ",
+        ),
         (
             "a.csv",
             "sequence,a,y\ns,1,1.5\ns,2,2.5\n",
-            ": column 'y' has numbers that differ within a",
+            ": column 'y' has numbers that vary within a",
         ),
         (
             "a.jsonl",
@@ -251,7 +267,7 @@ def test_which_column_of_tags(tmp_path):
         (
             "a.jsonl",
             '{"text": "a", "label": "p"}\n{"text": "b", "label": 3}',
-            ", line 2: column 'label' must be a str, as in line 1, got 3",
+            ", line 2: column 'label' must be a str as in line 1, got 3",
         ),
         (
             "a.jsonl",
@@ -261,14 +277,14 @@ def test_which_column_of_tags(tmp_path):
         (
             "a.jsonl",
             '{"x": ["a"], "y": ["p"]}\n{"x": ["b"], "y": []}',
-            ", line 2: column 'y' must be a list of 1 labels, one a step, got 0",
+            ", line 2: column 'y' must be a list of 1 labels, one per step, got 0",
         ),
     ],
 )
 def test_errors_name_file_line_and_fix(name, content, message, tmp_path):
     path = write(tmp_path, name, content)
     with pytest.raises(CommandError) as raised:
-        learnable(path)
+        read_dataset(path)
     assert f"{path}{message}" in str(raised.value)
 
 
@@ -279,10 +295,10 @@ def test_errors_name_file_line_and_fix(name, content, message, tmp_path):
             "a.csv",
             "text,label\na,p\n",
             {"target": "lable"},
-            ": there is no column 'lable' (--target); did you mean 'label'? it has text",
+            ": there is no column 'lable' (--target); did you mean 'label'? columns: text",
         ),
         ("a.csv", "text,label\na,p\n", {"ignore": ["b"]}, ": there is no column 'b' (--ignore)"),
-        ("a.txt", "a\n", {"target": "b"}, ": there is no column 'b' (--target); it has text"),
+        ("a.txt", "a\n", {"target": "b"}, ": there is no column 'b' (--target); columns: text"),
         (
             "a.txt",
             "a\n",
@@ -306,39 +322,39 @@ def test_errors_name_file_line_and_fix(name, content, message, tmp_path):
             "sequence,x,y\ns,1,p\ns,2,q\n",
             {"task": "classification"},
             ", line 3: column 'y' "
-            "must be the same in the whole sequence, 'p' as in line 2, got 'q'; a label for every "
-            "step: --task tagging",
+            "must be the same in all rows of a sequence, 'p' as in line 2, got 'q'; for one label "
+            "per step use --task tagging",
         ),
     ],
 )
-def test_errors_of_what_is_said(name, content, wanted, message, tmp_path):
+def test_errors_of_options(name, content, wanted, message, tmp_path):
     path = write(tmp_path, name, content)
     with pytest.raises(CommandError) as raised:
-        learnable(path, **wanted)
+        read_dataset(path, **wanted)
     assert f"{path}{message}" in str(raised.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_errors_of_unreadable_files(tmp_path):
     with pytest.raises(CommandError, match=r"cannot read .*none\.csv: No such file"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(CommandError, match=r"cannot read .*: Is a directory"):
         read_table(tmp_path)
 
 
-def test_quoted_cells_have_lines_of_their_own(tmp_path):
+def test_line_numbers_count_lines_within_quoted_cells(tmp_path):
     rows = 'text,label\n"one\ntwo",x\nthree,y,z\n'
     with pytest.raises(CommandError, match="line 4: must have 2 cells"):
         read_table(write(tmp_path, "a.csv", rows))
 
 
-def test_many_columns_are_not_all_listed(tmp_path):
+def test_long_lists_of_columns_are_abbreviated(tmp_path):
     header = ",".join(f"x{i}" for i in range(100))
     path = write(tmp_path, "a.csv", f"{header}\n{'1,' * 99}1\n")
-    with pytest.raises(CommandError, match=r"it has x0, .*, x6, \.\., x99 \(100 in all\)$"):
-        learnable(path)
+    with pytest.raises(CommandError, match=r"columns: x0, .*, x6, \.\., x99 \(100 in total\)$"):
+        read_dataset(path)
 
 
-def test_json_keeps_its_values(tmp_path):
+def test_json_values_keep_their_types(tmp_path):
     row = {"text": "ä", "label": 3, "other": {"a": [1, None]}}
     table = read_table(write(tmp_path, "a.ndjson", json.dumps(row)))
     assert table.rows == [["ä", 3, {"a": [1, None]}]]

@@ -1,1 +1,20 @@
-"""Commands that take a file of sequences to a trained model, and to what the model says."""
+"""Command line of bptt, ``python -m bptt``.
+
+This package is an application and no public API: its modules and functions change without notice.
+
+====================================================  ============================================
+`main`                                                parser, dispatch, exit codes
+`train`, `predict`, `generate`, `inspect`, `demo`,    the commands
+`bench`
+`arguments`, `errors`                                 types of arguments, errors of use
+`readers`, `writers`, `tables`                        files: CSV, TSV, CoNLL, JSON lines, plain text
+`schema`, `schema_inference`                          columns of a table -> sequences and targets
+`estimator_options`, `saved_models`                   options -> estimator, model files
+`baselines`, `evaluation`                             metrics of a model and of its baseline
+`console`, `training_progress`, `demo_report`,        printed output
+`benchmark_report`
+`benchmark`, `numpy_comparison`, `timing`,            measurements of speed
+`worker_process`
+`corpus`                                              words of a text
+====================================================  ============================================
+"""

@@ -8,36 +8,36 @@ from collections.abc import Callable
 
 
 def positive_integer(text: str) -> int:
-    """Read an integer >= 1."""
+    """Parse an integer >= 1."""
     return _integer(text, 1)
 
 
 def seed(text: str) -> int:
-    """Read an integer >= 0."""
+    """Parse an integer >= 0."""
     return _integer(text, 0)
 
 
 def learning_rate(text: str) -> float:
-    """Read a number in (0, 1]: beyond, Adam moves every weight by more than 1 at a time."""
+    """Parse a number in (0, 1]: Adam moves every weight by about the learning rate per update."""
     return _number(text, lambda value: 0.0 < value <= 1.0, "in (0, 1]")
 
 
 def positive_number(text: str) -> float:
-    """Read a number > 0."""
+    """Parse a number > 0."""
     return _number(text, lambda value: 0.0 < value < math.inf, "> 0")
 
 
 def fraction(text: str) -> float:
-    """Read a number in [0, 1)."""
+    """Parse a number in [0, 1)."""
     return _number(text, lambda value: 0.0 <= value < 1.0, "in [0, 1)")
 
 
-def _number(text: str, fits: Callable[[float], bool], rule: str) -> float:
+def _number(text: str, is_valid: Callable[[float], bool], rule: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not fits(value):
+    if not is_valid(value):
         raise ArgumentTypeError(f"must be a number {rule}, got {text!r}")
     return value
 

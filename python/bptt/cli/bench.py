@@ -1,8 +1,9 @@
-"""Measure how fast the layers are on this machine, next to NumPy's matrix product.
+"""Measure the speed of the layers on this machine, compared with NumPy's matrix product.
 
-A rate counts the operations of a layer's matrix products alone, and is shown as a share of the rate
-at which NumPy multiplies two large matrices on as many threads: on one, and on as many as a layer
-may use (``BPTT_NUM_THREADS`` limits them). All that is measured takes turns.
+Rates count the operations of the matrix products of a layer, and are shown relative
+to the rate of NumPy's product of two large matrices on the same number of threads:
+one, and the maximum of a layer (limited by BPTT_NUM_THREADS). Measurements are
+interleaved.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any
 
 from bptt._core.installation import config
 from bptt._core.threads import get_num_threads
-from bptt.cli import benchmark_report
 from bptt.cli.arguments import positive_integer
-from bptt.cli.benchmark import PRODUCT_SIZE, SIZES, Bench, Size, measure
+from bptt.cli.benchmark import PRODUCT_SIZE, SIZES, Benchmark, Size, run_benchmark
+from bptt.cli.benchmark_report import MeasurementBar, print_benchmark
 from bptt.cli.errors import CommandError
 from bptt.cli.worker_process import available_cores
 from bptt.nn.cells import CELLS
 
 NAME = "bench"
-SUMMARY = "measure how fast the layers are on this machine"
+SUMMARY = "measure the speed of the layers on this machine"
 USAGE = "[options]"
 EXAMPLES = """\
 examples:
@@ -33,20 +34,20 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
+    """Add the arguments of the command."""
+    sizes = " ".join(",".join(map(str, size)) for size in SIZES)
     parser.add_argument(
         "--size",
         action="append",
         type=_size,
         metavar="T,B,I,H",
-        help="steps, batch, input features and hidden units; may be repeated (default: "
-        + " ".join(",".join(map(str, size)) for size in SIZES)
-        + ")",
+        help="numbers of steps, sequences, input features and hidden units; may be repeated "
+        f"(default: {sizes})",
     )
     parser.add_argument(
         "--cell",
         action="append",
-        choices=CELLS,
+        choices=tuple(CELLS),
         metavar="CELL",
         help=f"{', '.join(CELLS)}; may be repeated (default: all)",
     )
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         default="float32",
         choices=("float32", "float64"),
-        metavar="TYPE",
+        metavar="DTYPE",
         help="float32 or float64 (default: %(default)s)",
     )
     parser.add_argument(
@@ -62,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=11,
         type=positive_integer,
         metavar="N",
-        help="how often each takes its turn (default: %(default)s)",
+        help="number of measurements of each task (default: %(default)s)",
     )
     parser.add_argument(
-        "--json", type=_output, metavar="FILE", help="write all that was measured to this file"
+        "--json", type=_output_path, metavar="FILE", help="write all measurements to FILE"
     )
 
 
@@ -73,48 +74,47 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     sizes = list(dict.fromkeys(arguments.size or SIZES))
     cells = list(dict.fromkeys(arguments.cell or CELLS))
-    found = Bench(
-        arguments.dtype, arguments.rounds, sorted({1, get_num_threads()}), sizes, cells, {}
-    )
-    calls = (found.rounds + 1) * len(found.jobs())
-    with benchmark_report.MeasurementBar(calls) as progress:
-        measure(found, progress.update)
-    benchmark_report.bench(found)
+    threads = sorted({1, get_num_threads()})
+    benchmark = Benchmark(arguments.dtype, arguments.rounds, threads, sizes, cells, {})
+    total = (benchmark.rounds + 1) * len(benchmark.jobs())
+    with MeasurementBar(total) as bar:
+        run_benchmark(benchmark, bar.update)
+    print_benchmark(benchmark)
     if arguments.json is not None:
-        text = json.dumps(_report(found), indent=1)
+        text = json.dumps(_to_json(benchmark), indent=1)
         try:
             arguments.json.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"cannot write {arguments.json}: {error.strerror}") from error
 
 
-def _report(found: Bench) -> dict[str, Any]:
-    """Return all that was found, fit for JSON."""
+def _to_json(benchmark: Benchmark) -> dict[str, Any]:
+    """Return settings and measurements for JSON."""
     return {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {**config(), "cores": available_cores()},
-        "dtype": found.dtype,
-        "rounds": found.rounds,
+        "dtype": benchmark.dtype,
+        "rounds": benchmark.rounds,
         "product_size": PRODUCT_SIZE,
         "results": [
             {
-                "mode": of.task.mode,
-                "cell": of.task.cell or None,
-                "size": of.task.size._asdict() if of.task.cell else None,
-                "threads": of.threads,
-                "median_seconds": of.median,
-                "quartiles_seconds": [of.quartiles[0], of.quartiles[2]],
-                "gflops": of.rate,
-                "share_of_product": found.share(of),
-                "seconds": of.samples,
+                "mode": m.task.mode,
+                "cell": m.task.cell or None,
+                "size": m.task.size._asdict() if m.task.cell else None,
+                "threads": m.threads,
+                "median_seconds": m.median,
+                "quartiles_seconds": [m.quartiles[0], m.quartiles[2]],
+                "gflops": m.rate,
+                "share_of_product": benchmark.relative_rate(m),
+                "seconds": m.samples,
             }
-            for of in found.measured.values()
+            for m in benchmark.measurements.values()
         ],
     }
 
 
 def _size(text: str) -> Size:
-    """Read T,B,I,H."""
+    """Parse T,B,I,H."""
     parts = text.split(",")
     try:
         if len(parts) != len(Size._fields):
@@ -129,8 +129,8 @@ def _size(text: str) -> Size:
     return size
 
 
-def _output(text: str) -> Path:
-    """Read the name of a file that can be written, so that nothing is measured in vain."""
+def _output_path(text: str) -> Path:
+    """Parse the name of a file, and check before the measurements that it can be written."""
     path = Path(text)
     reason = None
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Benchmark of the layers: what is measured, and how."""
+"""Benchmark of the layers against NumPy's matrix product: tasks, measurement, results."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import numpy as np
 
 from bptt._core.checks import FloatArray
 from bptt.cli.timing import interleave, seconds_per_call
-from bptt.cli.worker_process import WorkerProcess, answer
+from bptt.cli.worker_process import WorkerProcess, serve
 from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import make_recurrent
 
 PRODUCT, INFERENCE, TRAINING, STEP = "product", "inference", "training", "step"
 PRODUCT_SIZE = 2048  # rows and columns of the matrices that NumPy multiplies
-_MIN_SECONDS = 0.01  # seconds that the calls of one turn take
-_COOL_DOWN = (
-    0.2  # seconds after which threads of NumPy's product have stopped to wait for the next one
-)
+_SAMPLE_SECONDS = 0.01  # minimum duration of a sample
+_COOL_DOWN = 0.2  # seconds until the threads of NumPy's product stop spinning
 
 
 class Size(NamedTuple):
@@ -42,7 +40,7 @@ SIZES = (
 
 
 class Task(NamedTuple):
-    """What is measured: a mode of a cell, or NumPy's product, whose cell is ""."""
+    """A call to measure: a mode of a cell, or NumPy's product, with cell ""."""
 
     mode: str
     cell: str
@@ -50,12 +48,12 @@ class Task(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name of the cell, for people."""
+        """Title of the cell."""
         return CELLS[self.cell].title
 
     @property
     def operations(self) -> float:
-        """Multiplications and additions of the matrix products in one call."""
+        """Multiplications and additions in the matrix products of one call."""
         steps, batch, inputs, hidden = self.size
         if self.mode == PRODUCT:
             return 2.0 * batch * inputs * hidden
@@ -67,7 +65,15 @@ _PRODUCT = Task(PRODUCT, "", Size(1, PRODUCT_SIZE, PRODUCT_SIZE, PRODUCT_SIZE))
 
 
 class Measurement:
-    """The seconds that a task took on a number of threads."""
+    """Time of a task.
+
+    Parameters
+    ----------
+    task : Task
+    threads : int
+    samples : sequence of float
+        Seconds per call.
+    """
 
     def __init__(self, task: Task, threads: int, samples: Sequence[float]) -> None:
         self.task = task
@@ -82,12 +88,12 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """Seconds of one call."""
+        """Median seconds per call."""
         return self.quartiles[1]
 
     @property
     def spread(self) -> float:
-        """Half the distance between the quartiles, as a share of the median."""
+        """Half the interquartile range, relative to the median."""
         low, median, high = self.quartiles
         return (high - low) / 2 / median
 
@@ -97,82 +103,85 @@ class Measurement:
         return self.task.operations / self.median / 1e9
 
 
-class Bench(NamedTuple):
-    """All that `run` found."""
+class Benchmark(NamedTuple):
+    """Settings and measurements of a benchmark."""
 
     dtype: str
     rounds: int
     threads: list[int]
     sizes: list[Size]
     cells: list[str]
-    measured: dict[tuple[int, Task], Measurement]
+    measurements: dict[tuple[int, Task], Measurement]
 
     @property
     def step_sizes(self) -> list[Size]:
-        """Sizes of single steps: they are the same for all T, and streams have a batch of one."""
+        """Sizes of single steps, with T = B = 1."""
         return list(dict.fromkeys(size._replace(steps=1, batch=1) for size in self.sizes))
 
     def tasks(self) -> list[Task]:
-        """Return all that is measured, in order."""
-        found = [_PRODUCT]
+        """Return all tasks in order."""
+        tasks = [_PRODUCT]
         for size in self.sizes:
             for cell in self.cells:
-                found += [Task(mode, cell, size) for mode in (INFERENCE, TRAINING)]
-        return found + [Task(STEP, cell, size) for size in self.step_sizes for cell in self.cells]
+                tasks += [Task(mode, cell, size) for mode in (INFERENCE, TRAINING)]
+        return tasks + [Task(STEP, cell, size) for size in self.step_sizes for cell in self.cells]
 
     def jobs(self) -> list[tuple[int, Task]]:
-        """Return threads and task of all that is measured; steps on one thread only."""
+        """Return all pairs (threads, task); steps run on one thread only."""
         return [(n, t) for n in self.threads for t in self.tasks() if t.mode != STEP or n == 1]
 
     def find(self, mode: str, cell: str, size: Size, threads: int) -> Measurement:
-        """Return what was measured."""
-        return self.measured[threads, Task(mode, cell, size)]
+        """Return the measurement of a task."""
+        return self.measurements[threads, Task(mode, cell, size)]
 
     def product(self, threads: int) -> Measurement:
-        """Return what NumPy's matrix product took."""
-        return self.measured[threads, _PRODUCT]
+        """Return the measurement of NumPy's matrix product."""
+        return self.measurements[threads, _PRODUCT]
 
-    def share(self, of: Measurement) -> float:
-        """Return a rate as a share of that of the product on as many threads."""
-        return of.rate / self.product(of.threads).rate
+    def relative_rate(self, measurement: Measurement) -> float:
+        """Return a rate relative to that of NumPy's product on the same number of threads."""
+        return measurement.rate / self.product(measurement.threads).rate
 
 
-def measure(bench: Bench, on_turn: Callable[[], object]) -> None:
-    """Measure all tasks on every number of threads, in a process for each of these numbers."""
+def run_benchmark(benchmark: Benchmark, on_measure: Callable[[], object]) -> None:
+    """Measure all tasks, interleaved, in one worker process per number of threads.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        Receives the measurements.
+    on_measure : function
+        Called after every sample.
+    """
     with ExitStack() as stack:
-        children = {
-            n: stack.enter_context(WorkerProcess("bptt.cli.benchmark", n)) for n in bench.threads
+        workers = {
+            n: stack.enter_context(WorkerProcess("bptt.cli.benchmark", n))
+            for n in benchmark.threads
         }
 
-        def ask(threads: int, task: Task) -> float:
-            taken = float(children[threads].ask([*task, bench.dtype]))
+        def sample(threads: int, task: Task) -> float:
+            seconds = float(workers[threads].request([*task, benchmark.dtype]))
             if task.mode == PRODUCT and threads > 1:
                 time.sleep(_COOL_DOWN)
-            return taken
+            return seconds
 
-        measures = {key: partial(ask, *key) for key in bench.jobs()}
-        taken = interleave(measures, bench.rounds, on_turn=on_turn)
-    for (threads, task), samples in taken.items():
-        bench.measured[threads, task] = Measurement(task, threads, samples)
-
-
-def _handle(question: Any) -> float:
-    """Return the seconds of one call of a task, in the other process."""
-    mode, cell, size, dtype = question
-    key = (mode, cell, Size(*size), dtype)
-    try:
-        if key not in _calls:
-            _calls[key] = call(*key)
-        return seconds_per_call(_calls[key], _MIN_SECONDS)
-    except ValueError as error:  # all is valid, so that it can only be too large
-        raise MemoryError(str(error)) from error
+        measures = {job: partial(sample, *job) for job in benchmark.jobs()}
+        samples = interleave(measures, benchmark.rounds, on_measure=on_measure)
+    for (threads, task), seconds in samples.items():
+        benchmark.measurements[threads, task] = Measurement(task, threads, seconds)
 
 
-_calls: dict[tuple[str, str, Size, str], Callable[[], object]] = {}  # of _handle, kept for the next
+def make_call(mode: str, cell: str, size: Size, dtype: str) -> Callable[[], object]:
+    """Return a function that runs a task once.
 
-
-def call(mode: str, cell: str, size: Size, dtype: str) -> Callable[[], object]:
-    """Return a function that does a task once."""
+    Parameters
+    ----------
+    mode : str
+    cell : str
+        Name in `bptt.nn.cells.CELLS`.
+    size : Size
+    dtype : "float32" or "float64"
+    """
     steps, batch, inputs, hidden = size
     if mode == PRODUCT:
         a = _random((batch, inputs), dtype)
@@ -190,9 +199,24 @@ def call(mode: str, cell: str, size: Size, dtype: str) -> Callable[[], object]:
     return lambda: layer.forward(x).backward(d_output)
 
 
+_calls: dict[tuple[str, str, Size, str], Callable[[], object]] = {}  # of this worker
+
+
+def _handle_request(request: Any) -> float:
+    """Return the seconds per call of a task, in the worker process."""
+    mode, cell, size, dtype = request
+    key = (mode, cell, Size(*size), dtype)
+    try:
+        if key not in _calls:
+            _calls[key] = make_call(*key)
+        return seconds_per_call(_calls[key], _SAMPLE_SECONDS)
+    except ValueError as error:  # the arguments are valid, only too large
+        raise MemoryError(str(error)) from error
+
+
 def _random(shape: tuple[int, ...], dtype: str) -> FloatArray:
     return np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
 
 if __name__ == "__main__":
-    answer(_handle)
+    serve(_handle_request)

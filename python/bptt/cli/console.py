@@ -1,4 +1,4 @@
-"""What the commands say about files and models: for people, in 80 columns."""
+"""Console output: labelled lines, descriptions of files and models, bars, sizes."""
 
 from __future__ import annotations
 
@@ -11,62 +11,54 @@ from pathlib import Path
 from typing import Any
 
 from bptt._core.installation import config
+from bptt.cli.readers import FORMATS
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
 from bptt.cli.tables import Table, join_names
 from bptt.cli.worker_process import available_cores
 
 _WIDTH = 79
-_TITLE_WIDTH = 9  # columns of what a line is about
+_TITLE_WIDTH = 9
+_MAX_EXAMPLE = 40  # characters of a text in a suggested command
 _INSTRUCTION_SETS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
-_MAX_EXAMPLE = 40  # characters of a text in a command
+TASK_TITLES = {
+    CLASSIFICATION: "classification, one class per sequence",
+    REGRESSION: "regression, one number per sequence",
+    TAGGING: "tagging, one label per step",
+    LANGUAGE: "language modeling, prediction of the next token",
+}
 
 
-def print_section(head: str, text: str) -> None:
-    """Print some lines about one thing."""
+def print_section(title: str, text: str) -> None:
+    """Print lines behind a title, wrapped and indented."""
     for line in text.split("\n"):
+        first = title.ljust(_TITLE_WIDTH + title.startswith("\n"))
         indent = " " * _TITLE_WIDTH
-        first = head.ljust(_TITLE_WIDTH + head.startswith("\n"))
         print(textwrap.fill(line, _WIDTH, initial_indent=first, subsequent_indent=indent))
-        head = ""
+        title = ""
 
 
 def print_data_summary(
-    table: Table, task: str, why: str, said: Sequence[str], y: list[Any] | None
+    table: Table, task: str, reason: str, notes: Sequence[str], y: list[Any] | None
 ) -> None:
-    """Print what a file holds, and what there is to learn."""
-    lines = f"{table.name}: {table.lines[-1]:,} lines of {_FORMATS[table.format]}"
-    print_section("Data", "; ".join([lines, *said]))
-    what = f"{TASKS[task]} ({task}{', ' + why if why else ''})"
+    """Print the content of a file, the task and the distribution of the targets."""
+    lines = f"{table.name}: {table.lines[-1]:,} lines of {FORMATS[table.format].title}"
+    print_section("Data", "; ".join([lines, *notes]))
+    text = TASK_TITLES[task] + (f" ({reason})" if reason else "")
     if y is not None and task in (CLASSIFICATION, TAGGING):
         labels = y if task == CLASSIFICATION else [label for row in y for label in row]
         counts = Counter(labels).most_common()
         shown = join_names([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
-        what += f"\n{len(counts)} labels: {shown}"
+        text += f"\n{len(counts)} labels: {shown}"
     if y is not None and task == REGRESSION:
-        what += f"\nbetween {min(y):g} and {max(y):g}"
-    print_section("Task", what)
-
-
-_FORMATS = {
-    "csv": "CSV",
-    "tsv": "TSV",
-    "tagged": "tagged sentences",
-    "jsonl": "JSON",
-    "text": "plain text",
-}
-TASKS = {
-    CLASSIFICATION: "a class for every sequence",
-    REGRESSION: "a number for every sequence",
-    TAGGING: "a label for every step",
-    LANGUAGE: "what comes next",
-}
+        text += f"\ntargets from {min(y):g} to {max(y):g}"
+    print_section("Task", text)
 
 
 def describe_estimator(model: Any) -> str:
-    """Return what an estimator is, in one or two lines."""
-    layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
-    sides = ", in both directions" if model.bidirectional else ""
-    text = f"{model.cell.upper()}, {layers} of {model.hidden_size} units{sides}"
+    """Return the architecture and the main parameters of an estimator."""
+    direction = ", bidirectional" if model.bidirectional else ""
+    layers = pluralize(model.num_layers, "layer")
+    text = f"{model.cell.upper()}, {layers} of {model.hidden_size} units{direction}"
     options = [
         f"{name.replace('_', '-')} {getattr(model, name)}"
         for name in ("tokens", "embedding_size", "affixes", "pool", "dropout", "truncate")
@@ -76,44 +68,44 @@ def describe_estimator(model: Any) -> str:
 
 
 def format_file_size(path: Path) -> str:
-    """Return the size of a file."""
+    """Return the size of a file with its unit."""
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
-def print_next_commands(path: Path, task: str, form: Schema, file: str, example: Any) -> None:
-    """Print what to type next."""
+def print_next_commands(path: Path, task: str, schema: Schema, file: str, example: Any) -> None:
+    """Print commands that use a saved model."""
     program = f"{Path(sys.executable).name} -m bptt"
     model = shlex.quote(str(path))
     if task == LANGUAGE:
         words = example.split() if isinstance(example, str) else list(example)
         prompt = next((word for word in words if word.isalpha()), words[0])
-        if form.shape == "cell" and form.content == "texts" and len(words) == 1:
-            prompt = prompt[:2]  # a whole word leaves nothing to write
+        if schema.layout == "cell" and schema.content == "texts" and len(words) == 1:
+            prompt = prompt[:2]  # a whole word leaves nothing to generate
         lines = [f"generate {model} --prompt {shlex.quote(prompt)}"]
     else:
         lines = [f"predict {model} {shlex.quote(file)}"]
-        if form.content != "numbers":
+        if schema.content != "numbers":
             text = example if isinstance(example, str) else " ".join(example)
-            text = text.replace("'", "")  # so that no shell needs to be told
+            text = text.replace("'", "")  # needs no escaping in any shell
             text = textwrap.shorten(text, _MAX_EXAMPLE, placeholder="") or text[:_MAX_EXAMPLE]
             lines.append(f"predict {model} --text {shlex.quote(text)}")
     lines.append(f"inspect {model}")
     print("\nNext:\n" + "\n".join(f"  {program} {line}" for line in lines))
 
 
-def bar(share: float, width: int = 5) -> str:
-    """Draw `share` of `width` characters, in eighths where the terminal can show them."""
-    full, eighths = divmod(round(share * width * 8), 8)
+def text_bar(fraction: float, width: int = 5) -> str:
+    """Return a bar of `fraction` of `width` characters, in eighths if the terminal has them."""
+    full, eighths = divmod(round(fraction * width * 8), 8)
     bar = "█" * full + " ▏▎▍▌▋▊▉"[eighths] * (eighths > 0)
     try:
         bar.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        bar = "#" * round(share * width)
+        bar = "#" * round(fraction * width)
     return bar.ljust(width)
 
 
-def count(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -124,6 +116,6 @@ def instruction_set_name() -> str:
     return _INSTRUCTION_SETS.get(isa, isa)
 
 
-def machine() -> str:
-    """Return the name of the processor and the number of cores this process may use."""
-    return f"{config()['processor']}, {count(available_cores(), 'core')}"
+def machine_name() -> str:
+    """Return the name of the processor and the number of cores available to this process."""
+    return f"{config()['processor']}, {pluralize(available_cores(), 'core')}"

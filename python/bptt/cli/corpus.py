@@ -1,4 +1,4 @@
-"""Words of a text, and the default text: Python's documentation."""
+"""Words of a text, and the default text: the documentation of Python."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 import unicodedata
 
 MAX_WORD_LENGTH = 32
-"""Letters of the longest word that counts as one; beyond are data, not words."""
+"""Maximum number of letters; longer runs are data, not words."""
 
 
 def normalize(text: str) -> str:
-    """Return `text` in lower case, with every accented letter as one character (NFC)."""
+    """Return `text` in lower case and normalization form C, one character per accented letter."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def extract_words(text: str) -> list[str]:
-    """Return the words of `text` in their order, normalized.
+    """Return the normalized words of `text` in order.
 
     A word is a run of 2 to `MAX_WORD_LENGTH` letters. Identifiers such as ``x2`` and ``__init__``
     and contractions such as ``don't`` are dropped, not split.
@@ -25,12 +25,12 @@ def extract_words(text: str) -> list[str]:
 
 
 def python_documentation() -> str:
-    """Return the English prose that comes with every Python: what ``help("topics")`` shows.
+    """Return the English text of ``help("topics")``, which comes with Python.
 
     Raises
     ------
     ImportError
-        If this Python came without it.
+        If this Python installation does not have it.
     """
     from pydoc_data.topics import topics
 

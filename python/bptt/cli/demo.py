@@ -1,4 +1,8 @@
-"""Learn to complete the words of a text, character by character, and show how well it went."""
+"""Train a character-level language model on the words of a text, and complete words.
+
+Prints the loss in bits per character compared with n-gram counts, the completions of
+some prompts, and the time of a training step compared with NumPy.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bptt.cli import demo_report as display
+from bptt.cli import demo_report
 from bptt.cli.arguments import learning_rate, positive_integer, seed
 from bptt.cli.corpus import MAX_WORD_LENGTH, extract_words, normalize, python_documentation
 from bptt.cli.errors import CommandError, check_output_path, require_packages
@@ -26,129 +30,121 @@ if TYPE_CHECKING:
     from bptt.training.loop import Training
 
 NAME = "demo"
-SUMMARY = "learn to complete the words of a text"
+SUMMARY = "train a model that completes words"
 USAGE = "[options]"
 EXAMPLES = """\
 examples:
   python -m bptt demo
   python -m bptt demo --text book.txt --epochs 20 --prompt re"""
 PROMPTS = ("d", "re", "int")
-FEWEST = 20  # words: below, there is nothing to learn from
+MIN_WORDS = 20
 
 
-class Data(NamedTuple):
-    """The words of a text, in two parts."""
+class Words(NamedTuple):
+    """The words of a text."""
 
     source: str
-    learnt: list[str]
-    held_out: list[str]
+    train: list[str]
+    validation: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
+    """Add the arguments of the command.
+
+    Options of the estimator have its parameter as `dest`: ``arguments.estimator_options``.
+    """
     parser.add_argument(
         "--prompt",
         action="append",
         metavar="LETTERS",
-        help="complete the words that begin so; may be repeated (default: "
-        + ", ".join(PROMPTS)
-        + ")",
+        help=f"beginning of a word to complete; may be repeated (default: {', '.join(PROMPTS)})",
     )
     parser.add_argument(
-        "--load",
-        type=Path,
-        metavar="FILE",
-        help="complete with the model that an earlier run has saved; train none",
+        "--load", type=Path, metavar="MODEL", help="load a saved MODEL instead of training"
     )
-    training = parser.add_argument_group("training (not with --load)")
-    defaults: dict[str, object] = {}
+    group = parser.add_argument_group("training (not with --load)")
+    declared: list[argparse.Action] = []
+    passed: list[str] = []
 
-    def add(option: str, default: object, help: str, **kind: Any) -> None:
-        shown = "" if default in (None, False) else " (default: %(default)s)"
-        added = training.add_argument(option, default=default, help=help + shown, **kind)
-        defaults[added.dest] = default
+    def add(flag: str, default: object, help: str, parameter: str = "", **options: Any) -> None:
+        text = help if default in (None, False) else f"{help} (default: %(default)s)"
+        options |= {"dest": parameter} if parameter else {}
+        passed.extend([parameter] if parameter else [])
+        declared.append(group.add_argument(flag, default=default, help=text, **options))
 
-    count = {"type": positive_integer, "metavar": "N"}
-    add(
-        "--text",
-        None,
-        "learn the words of this UTF-8 text (default: the English prose that comes with Python)",
-        type=Path,
-        metavar="FILE",
-    )
-    add("--cell", "lstm", f"recurrent cell: {', '.join(CELLS)}", choices=CELLS, metavar="CELL")
-    add("--hidden-size", 128, "hidden units of a layer", **count)
-    add("--layers", 1, "recurrent layers, each on top of the one before", **count)
-    add("--epochs", 8, "passes over all words", **count)
-    add("--batch-size", 64, "words in one training step", **count)
+    count: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
+    text = "UTF-8 text to train on (default: documentation of Python)"
+    add("--text", None, text, type=Path, metavar="FILE")
+    cells = f"recurrent cell: {', '.join(CELLS)}"
+    add("--cell", "lstm", cells, "cell", choices=tuple(CELLS), metavar="CELL")
+    add("--hidden-size", 128, "hidden units per layer", "hidden_size", **count)
+    add("--layers", 1, "number of stacked layers", "num_layers", **count)
+    add("--epochs", 8, "number of epochs", "epochs", **count)
+    add("--batch-size", 64, "minibatch size, in words", "batch_size", **count)
     add(
         "--learning-rate",
         0.005,
-        "step size of Adam in the first epoch; it falls to 0",
+        "initial learning rate of Adam, with cosine decay to 0",
+        "learning_rate",
         type=learning_rate,
-        metavar="X",
+        metavar="RATE",
     )
-    add("--dtype", "float32", "float32 or float64", choices=("float32", "float64"), metavar="TYPE")
-    add("--seed", 0, "the same seed gives the same model", type=seed, metavar="N")
-    add("--no-compare", False, "do not time the NumPy reference", action="store_true")
-    add(
-        "--output",
-        Path("autocomplete.safetensors"),
-        "where to save the model",
-        type=Path,
-        metavar="FILE",
-    )
-    parser.set_defaults(training=defaults)
+    dtypes = ("float32", "float64")
+    add("--dtype", "float32", " or ".join(dtypes), "dtype", choices=dtypes, metavar="DTYPE")
+    add("--seed", 0, "random seed", "random_state", type=seed, metavar="N")
+    add("--no-compare", False, "skip the comparison with NumPy", action="store_true")
+    output = Path("autocomplete.safetensors")
+    add("--output", output, "write the model to MODEL", type=Path, metavar="MODEL")
+    parser.set_defaults(training_options=tuple(declared), estimator_options=tuple(passed))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if arguments.load is not None:
-        _show_loaded(arguments)
+        _run_loaded(arguments)
         return
     require_packages("tqdm", "safetensors.numpy", "sklearn.base")
     import_module("tqdm").tqdm.get_lock()  # imports what a bar needs
     import_module("bptt.estimators.language_model")
-    data = _read(arguments.text)
-    prompts = _prompts(
-        arguments.prompt, set().union(*data.learnt, *data.held_out), _default_prompts(data.learnt)
-    )
+    words = _read_words(arguments.text)
+    letters = set().union(*words.train, *words.validation)
+    prompts = _check_prompts(arguments.prompt, letters, _default_prompts(words.train))
     check_output_path(arguments.output, arguments.text, overwrite=True)
-    model, best = _train(data, arguments)
+    model, best = _train(words, arguments)
     try:
-        _show(model, data, best, prompts, arguments)
+        _report(model, words, best, prompts, arguments)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted, the model is saved in {arguments.output}") from None
 
 
-def _show(
+def _report(
     model: LanguageModel,
-    data: Data,
+    words: Words,
     best: int,
     prompts: Sequence[str],
     arguments: argparse.Namespace,
 ) -> None:
-    """Show what the trained model does, and what its training costs."""
-    display.losses(model, best, data.learnt, data.held_out)
+    """Print losses, completions, and the comparison with NumPy."""
+    demo_report.print_losses(model, best, words.train, words.validation)
     for prompt in prompts:
-        display.completion(model, prompt)
+        demo_report.print_completion(model, prompt)
     if not arguments.no_compare:
-        found = compare_in_worker(
+        comparison = compare_in_worker(
             arguments.output,
-            data.learnt,
+            words.train,
             batch_size=arguments.batch_size,
             learning_rate=arguments.learning_rate,
         )
-        display.comparison(found)
-    display.use_again(arguments.output, model.complete(prompts[0], beam=5)[:2])
+        demo_report.print_comparison(comparison)
+    demo_report.print_usage(arguments.output, model.complete(prompts[0], beam=5)[:2])
 
 
-def _show_loaded(arguments: argparse.Namespace) -> None:
-    """Show the completions of a model in a file."""
-    for name, default in arguments.training.items():
-        if getattr(arguments, name) != default:
-            option = "--" + name.replace("_", "-")
-            raise CommandError(f"{option} is for training, and --load trains nothing")
+def _run_loaded(arguments: argparse.Namespace) -> None:
+    """Print completions of a saved model."""
+    for action in arguments.training_options:
+        if getattr(arguments, action.dest) != action.default:
+            option = action.option_strings[0]
+            raise CommandError(f"{option} is an option for training, which --load skips")
     require_packages("safetensors", "sklearn.base")
     path = arguments.load
     if not path.is_file():
@@ -163,37 +159,37 @@ def _show_loaded(arguments: argparse.Namespace) -> None:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
     characters = [str(token) for token in model.tokens_ if len(str(token)) == 1]
     known = [prompt for prompt in PROMPTS if set(prompt) <= set(characters)]
-    prompts = _prompts(arguments.prompt, set(characters), known or characters[:1])
-    display.model(model.decoder_.modules)
+    prompts = _check_prompts(arguments.prompt, set(characters), known or characters[:1])
+    demo_report.print_model(model.decoder_.modules)
     for prompt in prompts:
-        display.completion(model, prompt)
+        demo_report.print_completion(model, prompt)
 
 
-def _read(path: Path | None) -> Data:
-    """Return the words of the text at `path`, the last tenth of them held out."""
+def _read_words(path: Path | None) -> Words:
+    """Return the words of a text, the last tenth of them for validation."""
     try:
         text = python_documentation() if path is None else read_text(path)
     except ImportError as error:
         raise CommandError("this Python has no pydoc_data.topics: use --text FILE") from error
     source = "Python's documentation" if path is None else path.name
     words = extract_words(text)
-    if len(words) < FEWEST:
+    if len(words) < MIN_WORDS:
         raise CommandError(
-            f"{source} must have at least {FEWEST} words of 2 to {MAX_WORD_LENGTH} letters, "
+            f"{source} must have at least {MIN_WORDS} words of 2 to {MAX_WORD_LENGTH} letters, "
             f"got {len(words)}"
         )
     split = len(words) - len(words) // 10
-    return Data(source, words[:split], words[split:])
+    return Words(source, words[:split], words[split:])
 
 
 def _default_prompts(words: Sequence[str]) -> list[str]:
-    """Return the usual prompts that some word begins with, or else the commonest first letter."""
-    usual = [prompt for prompt in PROMPTS if any(word.startswith(prompt) for word in words)]
-    return usual or [Counter(word[0] for word in words).most_common(1)[0][0]]
+    """Return the default prompts that begin some word, or else the most frequent first letter."""
+    found = [prompt for prompt in PROMPTS if any(word.startswith(prompt) for word in words)]
+    return found or [Counter(word[0] for word in words).most_common(1)[0][0]]
 
 
-def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str]) -> list[str]:
-    """Return the prompts to show, all of them made of letters that were learned."""
+def _check_prompts(given: Sequence[str] | None, letters: set[str], default: list[str]) -> list[str]:
+    """Return the normalized prompts of the user, or the default ones."""
     if given is None:
         return default
     prompts = [normalize(prompt) for prompt in given]
@@ -208,7 +204,7 @@ def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str])
             )
         if len(prompt) >= MAX_WORD_LENGTH:
             raise CommandError(
-                f"argument --prompt: must have less than {MAX_WORD_LENGTH} letters, "
+                f"argument --prompt: must have fewer than {MAX_WORD_LENGTH} letters, "
                 f"got {len(prompt)}"
             )
     return prompts
@@ -216,61 +212,59 @@ def _prompts(given: Sequence[str] | None, letters: set[str], default: list[str])
 
 @dataclass
 class _HeaderPrinter:
-    """A callback that says what learns, and from what."""
+    """Callback that prints the data and the model before training."""
 
-    data: Data
+    words: Words
 
     def on_train_begin(self, training: Training) -> None:
-        display.data(*self.data)
-        display.model(training.modules)
+        demo_report.print_data(*self.words)
+        demo_report.print_model(training.modules)
 
 
-def _train(data: Data, arguments: argparse.Namespace) -> tuple[LanguageModel, int]:
-    """Train and save the model, as far as it got; return it and the epoch that it is from."""
+def _train(words: Words, arguments: argparse.Namespace) -> tuple[LanguageModel, int]:
+    """Train and save a model, also if interrupted; return it and its epoch."""
     from bptt.cli.training_progress import EpochReporter
     from bptt.estimators.language_model import LanguageModel
 
     path, epochs = arguments.output, arguments.epochs
-    shown = EpochReporter(LANGUAGE)
+    reporter = EpochReporter(LANGUAGE)
     model = LanguageModel(
-        cell=arguments.cell,
-        hidden_size=arguments.hidden_size,
-        num_layers=arguments.layers,
-        epochs=epochs,
-        patience=epochs,  # never stops, and keeps the best
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
+        **{name: getattr(arguments, name) for name in arguments.estimator_options},
+        patience=epochs,  # never stops early, but keeps the best epoch
         schedule=CosineDecay(epochs),
-        dtype=arguments.dtype,
-        random_state=arguments.seed,
-        callbacks=[_HeaderPrinter(data), shown],
+        callbacks=[_HeaderPrinter(words), reporter],
     )
     try:
-        model.fit(data.learnt, validation=(data.held_out,))
-        return model, _save(model, data, path)
+        model.fit(words.train, validation=(words.validation,))
+        return model, _save(model, words, path)
     except FloatingPointError as error:
         raise CommandError(str(error).replace("learning_rate", "--learning-rate")) from error
-    except (MemoryError, ValueError) as error:  # all is valid, so that it can only be too large
-        raise CommandError(f"cannot make such a large model: {error}") from error
+    except (MemoryError, ValueError) as error:  # the options are valid, only too large
+        raise CommandError(f"cannot create such a large model: {error}") from error
     except KeyboardInterrupt:
-        shown.close()
+        reporter.close()
         if not getattr(model, "history_", ()):
-            raise KeyboardInterrupt("interrupted in the first epoch, nothing is saved") from None
-        best = _save(model, data, path)
+            raise KeyboardInterrupt("interrupted in the first epoch, no model saved") from None
+        best = _save(model, words, path)
         raise KeyboardInterrupt(
             f"interrupted, the model of epoch {best}, the best of {len(model.history_)}, "
             f"is saved in {path}"
         ) from None
     finally:
-        shown.close()
+        reporter.close()
 
 
-def _save(model: LanguageModel, data: Data, path: Path) -> int:
-    """Save a model so that other commands know how to use it; return the epoch it is from."""
-    form = Schema("texts", "cell", [TEXT])
-    about = {"task": LANGUAGE, "form": form.to_dict(), "file": data.source, "format": "text"}
+def _save(model: LanguageModel, words: Words, path: Path) -> int:
+    """Save a model with the metadata of `train`; return its epoch."""
+    schema = Schema("texts", "cell", [TEXT])
+    metadata = {
+        "task": LANGUAGE,
+        "schema": schema.to_dict(),
+        "file": words.source,
+        "format": "text",
+    }
     try:
-        model.save(path, about)
+        model.save(path, metadata)
     except OSError as error:
         raise CommandError(f"cannot save {path}: {error.strerror}") from error
     return len(model.history_) - model.history_.epochs_since_best()

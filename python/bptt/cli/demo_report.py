@@ -1,4 +1,4 @@
-"""Printed report of the demo."""
+"""Printed report of the demo: data, model, losses, completions, comparison with NumPy."""
 
 from __future__ import annotations
 
@@ -13,98 +13,98 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bptt.cli.baselines import count_bits
-from bptt.cli.console import bar, count, instruction_set_name, machine
+from bptt.cli.baselines import ngram_bits
+from bptt.cli.console import instruction_set_name, machine_name, pluralize, text_bar
 from bptt.cli.corpus import MAX_WORD_LENGTH
 from bptt.data.vocabulary import START, STOP, UNKNOWN
 
 if TYPE_CHECKING:
-    from bptt.cli.numpy_comparison import Comparison
+    from bptt.cli.numpy_comparison import StepComparison
     from bptt.estimators.language_model import LanguageModel
 
-_SHOWN = 5  # characters of a distribution, and completions
+_MAX_SHOWN = 5  # characters of a distribution, and completions
+_MAX_STEPS = 16  # of a completion
 _BEAM = 20
-_STEPS = 16  # of a completion
 
 
-def data(source: str, learnt: Sequence[str], held_out: Sequence[str]) -> None:
-    """Print what there is to learn."""
-    known = set(learnt)
-    new = sum(word not in known for word in held_out) / len(held_out)
-    letters = set().union(*learnt, *held_out)
+def print_data(source: str, train: Sequence[str], validation: Sequence[str]) -> None:
+    """Print the number of words and letters."""
+    known = set(train)
+    new = sum(word not in known for word in validation) / len(validation)
+    letters = set().union(*train, *validation)
     print(
-        f"Data   {source}: {len(learnt) + len(held_out):,} words, "
-        f"{len(known.union(held_out)):,} distinct, {len(letters)} letters\n"
-        f"       held out: the last {len(held_out):,} words, {new:.0%} of them not seen before"
+        f"Data   {source}: {len(train) + len(validation):,} words, "
+        f"{len(known.union(validation)):,} distinct, {len(letters)} letters\n"
+        f"       validation: the last {len(validation):,} words, {new:.0%} not in the training data"
     )
 
 
-def model(modules: Mapping[str, Any]) -> None:
-    """Print what learns."""
+def print_model(modules: Mapping[str, Any]) -> None:
+    """Print the architecture and the number of parameters."""
     layer = modules["recurrent"]
     parameters = sum(p.size for module in modules.values() for p in module.parameters.values())
     print(
-        f"Model  {type(layer).__name__}, {count(layer.num_layers, 'layer')} "
+        f"Model  {type(layer).__name__}, {pluralize(layer.num_layers, 'layer')} "
         f"of {layer.hidden_size} hidden units, "
         f"{parameters:,} parameters\n"
         f"       {layer.dtype}, {instruction_set_name()} kernels"
     )
 
 
-def losses(of: LanguageModel, epoch: int, learnt: Sequence[str], held_out: Sequence[str]) -> None:
-    """Print how well the words are predicted, and how well mere counts predict them."""
-    parts, encoder = (learnt, held_out), of.target_encoder_
+def print_losses(
+    model: LanguageModel, epoch: int, train: Sequence[str], validation: Sequence[str]
+) -> None:
+    """Print the cross-entropies of the network and of n-gram counts."""
+    parts, encoder = (train, validation), model.target_encoder_
     rows = {
-        "letter frequencies": [count_bits(encoder, learnt, p, pairs=False) for p in parts],
-        "letter pairs": [count_bits(encoder, learnt, p) for p in parts],
-        f"the network, epoch {epoch}": [-of.score(part) for part in parts],
+        "unigram counts": [ngram_bits(encoder, train, part, n=1) for part in parts],
+        "bigram counts": [ngram_bits(encoder, train, part, n=2) for part in parts],
+        f"network, epoch {epoch}": [-model.score(part) for part in parts],
     }
-    print(f"\n{'Bits per character':24}{'training':>10}{'held out':>10}")
-    for name, (training, unseen) in rows.items():
-        print(f"{name:24}{training:10.2f}{unseen:10.2f}")
+    print(f"\n{'Bits per character':24}{'training':>10}{'validation':>12}")
+    for name, (training_bits, validation_bits) in rows.items():
+        print(f"{name:24}{training_bits:10.2f}{validation_bits:12.2f}")
 
 
-def completion(of: LanguageModel, prompt: str) -> None:
-    """Print the next character's distribution, step by step along the likeliest, and words."""
-    print(f'\nPrompt {prompt}: the next character, step by step ("." ends the word)')
+def print_completion(model: LanguageModel, prompt: str) -> None:
+    """Print the distribution of every next character of the greedy completion, and words."""
+    print(f'\nPrompt {prompt}: distribution of the next character ("." ends the word)')
     word, probability, ended = prompt, 1.0, False
-    while not ended and len(word) < len(prompt) + _STEPS:
-        likely = of.next_token_probabilities(word)
-        print(f"{_abbreviate(word):11}{_distribution(likely)}")
-        symbol, p = next(iter(likely.items()))
+    while not ended and len(word) < len(prompt) + _MAX_STEPS:
+        distribution = model.next_token_probabilities(word)
+        print(f"{_abbreviate(word):11}{_format_distribution(distribution)}")
+        symbol, p = next(iter(distribution.items()))
         probability *= p
         ended = symbol == STOP
         word += "" if ended else str(symbol)
     ending = "" if ended else "..."
-    print(f'Always the likeliest character: "{word}{ending}", P = {_format_percent(probability)}')
+    print(f'Greedy completion: "{word}{ending}", P = {_format_percent(probability)}')
     max_length = MAX_WORD_LENGTH - len(prompt)
-    found = of.beam_search(prompt, beam=_BEAM, count=_SHOWN, max_length=max_length)
+    found = model.beam_search(prompt, beam=_BEAM, count=_MAX_SHOWN, max_length=max_length)
     words = ", ".join(f"{word} {_format_percent(math.exp(log_p))}" for word, log_p in found)
-    print(
-        textwrap.fill(
-            f"Likeliest words: {words}", 79, subsequent_indent=" " * 17, break_long_words=False
-        )
-    )
+    title = "Most likely words: "
+    indent = " " * len(title)
+    print(textwrap.fill(title + words, 79, subsequent_indent=indent, break_long_words=False))
 
 
-def comparison(of: Comparison) -> None:
-    """Print what a training step costs in C++ and in NumPy."""
-    ours, theirs = of.compiled * 1e3, of.numpy * 1e3
+def print_comparison(comparison: StepComparison) -> None:
+    """Print the times of a training step in C++ and in NumPy."""
+    cpp, numpy = comparison.cpp * 1e3, comparison.numpy * 1e3
     print(
         f"\nOne training step: forward, loss, backward, clipping, Adam\n"
-        f"C++    {ours:8.2f} ms\n"
-        f"NumPy  {theirs:8.2f} ms, {theirs / ours:.1f} times as long\n"
-        f"Same {of.words} words of {of.length} letters (one-hot), same weights, one thread each, "
-        f"in turn;\nmedians of {of.rounds} steps. "
-        f"Gradients differ by {of.difference:.0e} at most, the largest is {of.largest:.0e}.\n"
-        f"{machine()}; {instruction_set_name()} kernels, NumPy {np.__version__}"
+        f"C++    {cpp:8.2f} ms\n"
+        f"NumPy  {numpy:8.2f} ms, {numpy / cpp:.1f} times as long\n"
+        f"Both: {comparison.words} words of {comparison.length} letters (one-hot), same weights, "
+        f"one thread, interleaved;\nmedians of {comparison.rounds} steps. Gradients differ by at "
+        f"most {comparison.difference:.0e}, the largest is {comparison.largest:.0e}.\n"
+        f"{machine_name()}; {instruction_set_name()} kernels, NumPy {np.__version__}"
     )
 
 
-def use_again(path: Path, prompt: str) -> None:
+def print_usage(path: Path, prompt: str) -> None:
     """Print how to use the saved model."""
     print(f"""
-Saved in {path}. To use it again:
+Saved to {path}. To use the model:
 
   {Path(sys.executable).name} -m bptt demo --load {shlex.quote(str(path))} --prompt {prompt}
 
@@ -115,18 +115,18 @@ or in Python:
   print(model.complete({prompt!r}), model.beam_search({prompt!r}))""")
 
 
-def _distribution(likely: Mapping[str | int, float]) -> str:
-    """Write the likeliest characters with bars."""
-    letters = ((symbol, p) for symbol, p in likely.items() if symbol not in (START, UNKNOWN))
+def _format_distribution(probabilities: Mapping[str | int, float]) -> str:
+    """Return the most likely characters with bars."""
+    letters = (item for item in probabilities.items() if item[0] not in (START, UNKNOWN))
     columns = [
-        f"{'.' if symbol == STOP else symbol} {bar(p)} {_format_percent(p):>4}"
-        for symbol, p in islice(letters, _SHOWN)
+        f"{'.' if symbol == STOP else symbol} {text_bar(p)} {_format_percent(p):>4}"
+        for symbol, p in islice(letters, _MAX_SHOWN)
     ]
     return "  ".join(columns).rstrip()
 
 
-def _format_percent(share: float) -> str:
-    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+def _format_percent(fraction: float) -> str:
+    return f"{fraction:.1%}" if fraction < 0.0995 else f"{fraction:.0%}"
 
 
 def _abbreviate(word: str, width: int = 10) -> str:

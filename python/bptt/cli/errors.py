@@ -1,4 +1,4 @@
-"""Errors that the user can correct, and checks that find them before the work begins."""
+"""Errors of use, and checks that raise them before the work begins."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from pathlib import Path
 
 
 class CommandError(Exception):
-    """What the user can mend, in one sentence: it is printed, and the exit code is 2."""
+    """Error that the user can correct: its sentence is printed, and the exit code is 2."""
 
 
 def require_packages(*modules: str, extra: str = "train") -> None:
-    """Import now what is needed later: Ctrl-C must not come while Python caches a module."""
+    """Import modules that are needed later.
+
+    Imported early, so that Ctrl-C during the work does not hit an import.
+
+    Raises
+    ------
+    CommandError
+        If a package is not installed.
+    """
     packages = dict.fromkeys(name.partition(".")[0] for name in modules)
     missing = [name for name in packages if find_spec(name) is None]
     missing = ["scikit-learn" if name == "sklearn" else name for name in missing]
@@ -25,24 +33,24 @@ def require_packages(*modules: str, extra: str = "train") -> None:
 
 
 def check_output_path(path: Path, source: Path | None, *, overwrite: bool) -> None:
-    """Fail now, not after the work, if nothing can be written at `path`.
+    """Check that a file can be written at `path`.
 
     Raises
     ------
     CommandError
-        If it is a directory, the file `source` that is read, protected, in no directory, or there
-        already, unless it may be overwritten.
+        If `path` is a directory, the input file `source`, write-protected, in a missing directory,
+        or an existing file and `overwrite` is False.
     """
     try:
         if path.is_dir():
             raise CommandError(f"cannot save {path}: it is a directory")
         if source is not None and path.exists() and path.samefile(source):
-            raise CommandError(f"cannot save {path}: it is the file that is read")
+            raise CommandError(f"cannot save {path}: it is the input file")
         if path.exists() and not overwrite:
-            raise CommandError(f"{path} exists: add --overwrite, or another name with --output")
+            raise CommandError(f"{path} exists: use --overwrite, or another name with --output")
         if path.exists() and not os.access(path, os.W_OK):
             raise CommandError(f"cannot save {path}: it is write-protected")
-        # What saving will do: a new file beside it.
+        # Saving writes a temporary file into the same directory.
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent):
             pass
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which estimator learns a file, with settings that suit its size where the user says none."""
+"""Options of the estimator on the command line, and defaults that suit the data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from bptt.cli.arguments import fraction, learning_rate, positive_integer, seed
+from bptt.cli.errors import CommandError
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
 from bptt.nn.cells import CELLS
+from bptt.nn.pooling import POOLS
 
-_MIN_UPDATES = 2000  # of the parameters, at least, where the data are few
-_LARGE_VOCABULARY = 2000  # different ones: from here on each gets a vector
-_LONG_SEQUENCE = 100  # steps: further, the last state has mostly forgotten
-_WINDOW_LENGTH = 64  # steps of a running text between two updates
+_MIN_UPDATES = 2000  # of the parameters, for small data
+_LARGE_VOCABULARY = 2000  # tokens; from here on they are embedded
+_LONG_SEQUENCE = 100  # mean steps from which the last state has mostly forgotten the beginning
+_WINDOW_LENGTH = 64  # steps of a running text per update
 _ESTIMATORS = {
     CLASSIFICATION: "SequenceClassifier",
     REGRESSION: "SequenceRegressor",
@@ -26,125 +28,142 @@ _ESTIMATORS = {
 
 
 def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the model, none of which has to be given."""
-    model = parser.add_argument_group("model (all are chosen to suit the file)")
+    """Add the options of the estimator.
+
+    Every `dest` is a parameter of the estimators. All that are declared here, and no others, are
+    passed on by `make_estimator`: their names are ``arguments.estimator_options``.
+    """
+    declared: list[str] = []
+    group = parser.add_argument_group("model (defaults depend on the file)")
+
+    def add(flag: str, parameter: str, help: str, **options: Any) -> None:
+        group.add_argument(flag, dest=parameter, help=help, **options)
+        declared.append(parameter)
+
     count: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
-    model.add_argument("--cell", choices=tuple(CELLS), help="recurrent cell")
-    model.add_argument("--hidden-size", help="units of a layer and direction", **count)
-    model.add_argument("--layers", help="layers on top of each other", **count)
-    model.add_argument(
+    add("--cell", "cell", "recurrent cell", choices=tuple(CELLS))
+    add("--hidden-size", "hidden_size", "hidden units per layer and direction", **count)
+    add("--layers", "num_layers", "number of stacked layers", **count)
+    add(
         "--bidirectional",
+        "bidirectional",
+        "read sequences in both directions",
         action=argparse.BooleanOptionalAction,
-        help="whether sequences are read from both ends",
     )
-    model.add_argument(
+    add(
         "--pool",
-        choices=("last", "mean", "max"),
-        help="what stands for a whole sequence: the last state, or the mean or the largest of all",
+        "pool",
+        "pooling over the steps of a sequence: last state, mean or maximum",
+        choices=tuple(POOLS),
     )
-    model.add_argument("--tokens", choices=("characters", "words"), help="what texts are cut into")
-    model.add_argument(
-        "--min-count", help="how often a token must come to be known, not <unk>", **count
+    add("--tokens", "tokens", "unit of tokenization", choices=("characters", "words"))
+    add("--min-count", "min_count", "minimum token frequency; rarer tokens map to <unk>", **count)
+    add("--embedding-size", "embedding_size", "dimension of the token embeddings", **count)
+    add("--dropout", "dropout", "dropout probability, in [0, 1)", type=fraction, metavar="P")
+    group = parser.add_argument_group("training (defaults depend on the file)")
+    add("--epochs", "epochs", "maximum number of epochs", **count)
+    add("--batch-size", "batch_size", "minibatch size, in sequences", **count)
+    add(
+        "--learning-rate",
+        "learning_rate",
+        "learning rate of Adam (default: 0.01 for characters, else 0.003)",
+        type=learning_rate,
+        metavar="RATE",
     )
-    model.add_argument("--embedding-size", help="length of a token's vector", **count)
-    model.add_argument(
-        "--dropout",
-        type=fraction,
-        metavar="X",
-        help="part of the values dropped, in [0, 1)",
-    )
-    training = parser.add_argument_group("training (all are chosen to suit the file)")
-    training.add_argument("--epochs", help="most passes over the data", **count)
-    training.add_argument("--batch-size", help="sequences in one training step", **count)
-    training.add_argument(
-        "--learning-rate", type=learning_rate, metavar="X", help="step size of Adam (0.003 or 0.01)"
-    )
-    training.add_argument(
-        "--patience", help="stop after so many epochs that did not improve validation", **count
-    )
-    training.add_argument(
+    add("--patience", "patience", "epochs without improvement before early stopping", **count)
+    add(
         "--seed",
+        "random_state",
+        "random seed (default: %(default)s)",
         type=seed,
         default=0,
         metavar="N",
-        help="the same seed gives the same model (default: 0)",
     )
+    parser.set_defaults(estimator_options=tuple(declared))
 
 
-def make_estimator(task: str, form: Schema, X: Sequence[Any], arguments: argparse.Namespace) -> Any:
-    """Return an unfitted estimator for sequences X: what the user has said, and what suits them."""
+def make_estimator(
+    task: str, schema: Schema, X: Sequence[Any], arguments: argparse.Namespace
+) -> Any:
+    """Return an unfitted estimator with the options of the user, and defaults for all others.
+
+    Parameters
+    ----------
+    task : str
+    schema : Schema
+    X : sequence of sequences
+        Training data, to which the defaults are fitted.
+    arguments : Namespace
+        Parsed options of `add_estimator_arguments`.
+
+    Raises
+    ------
+    CommandError
+        If an option does not apply to the task or the data.
+    """
     import bptt
 
-    chosen = {
-        **_network_defaults(task, form, X, arguments.tokens, arguments.min_count),
-        **_training_defaults(task, form, X, arguments),
-    }
-    names = {"layers": "num_layers", "seed": "random_state"}
-    for option in (
-        *("cell", "hidden_size", "layers", "bidirectional", "pool", "tokens", "min_count"),
-        *("embedding_size", "dropout", "epochs", "batch_size", "learning_rate", "patience", "seed"),
-    ):
-        value = getattr(arguments, option)
-        if value is not None:
-            chosen[names.get(option, option)] = value
     kind = getattr(bptt, _ESTIMATORS[task])
-    if form.content != "texts":
-        chosen["tokens"] = None
-    if task in (TAGGING, LANGUAGE):
-        chosen.pop("pool", None)
-    return kind(**chosen)
+    given = {
+        name: value
+        for name in arguments.estimator_options
+        if (value := getattr(arguments, name)) is not None
+    }
+    if task == LANGUAGE and schema.content == "numbers":
+        raise CommandError("a language model needs texts or tokens, got sequences of numbers")
+    if "pool" in given and task in (TAGGING, LANGUAGE):
+        raise CommandError(f"argument --pool: does not apply to {task}")
+    if "tokens" in given and schema.content != "texts":
+        raise CommandError(f"argument --tokens: needs texts, got sequences of {schema.content}")
+    defaults = _network_defaults(task, schema, X, given) | _training_defaults(schema, X, given)
+    return kind(**{**defaults, **given})
 
 
 def _network_defaults(
-    task: str, form: Schema, X: Sequence[Any], tokens: str | None, min_count: int | None
+    task: str, schema: Schema, X: Sequence[Any], given: dict[str, Any]
 ) -> dict[str, Any]:
-    lengths = [len(x) for x in X]
+    tokens = given.get("tokens")
     if task == LANGUAGE:
-        if form.content == "texts" and tokens is None:
+        if schema.content == "texts" and tokens is None:
             tokens = "characters"
-        # Characters are few: with vectors of their own, and larger steps, they are learned sooner.
+        # Characters are few: with embeddings and a larger learning rate they are learned sooner.
         characters = {"embedding_size": 32, "learning_rate": 0.01}
-        known = (
-            characters
-            if tokens == "characters"
-            else _vocabulary_defaults(form, X, tokens, min_count)
-        )
-        return {"cell": "lstm", "hidden_size": 128, "tokens": tokens, "dropout": 0.1, **known}
-    chosen: dict[str, Any] = {"cell": "gru", "bidirectional": True, "hidden_size": 64}
-    if form.content == "numbers":
-        pool = "last" if np.mean(lengths) <= _LONG_SEQUENCE else "mean"
-        return {**chosen, "scale": True, "pool": pool}
-    if form.content == "texts" and tokens is None:
+        by_tokens = characters if tokens == "characters" else _vocabulary_defaults(schema, X, given)
+        return {"cell": "lstm", "hidden_size": 128, "tokens": tokens, "dropout": 0.1, **by_tokens}
+    defaults: dict[str, Any] = {"cell": "gru", "bidirectional": True, "hidden_size": 64}
+    pool = {} if task == TAGGING else {"pool": "mean"}
+    if schema.content == "numbers":
+        if pool and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:
+            pool = {"pool": "last"}
+        return {**defaults, **pool, "tokens": None, "scale": True}
+    if schema.content == "texts" and tokens is None:
         words = np.mean([len(x.split()) for x in X])
         tokens = "words" if words >= 2 else "characters"
+    defaults |= {**pool, "tokens": tokens, "dropout": 0.3}
     if tokens == "characters":
-        return {**chosen, "tokens": tokens, "pool": "mean", "dropout": 0.3}
-    known = _vocabulary_defaults(form, X, tokens, min_count)
-    if task == TAGGING:  # words are known by their looks, too
-        known |= {"embedding_size": 64, "affixes": 4}
-    return {**chosen, "tokens": tokens, "pool": "mean", "dropout": 0.3, **known}
+        return defaults
+    defaults |= _vocabulary_defaults(schema, X, given)
+    if task == TAGGING:  # affixes help with rare and unknown words
+        defaults |= {"embedding_size": 64, "affixes": 4}
+    return defaults
 
 
-def _vocabulary_defaults(
-    form: Schema, X: Sequence[Any], tokens: str | None, min_count: int | None
-) -> dict[str, Any]:
-    """Leave rare words out of large texts, and give each a vector where there are many."""
-    cut = X if form.content == "tokens" else [x.split() for x in X]
-    counts = Counter(word for x in cut for word in x)
-    least = min_count or (2 if sum(counts.values()) >= 1000 else 1)
-    many = sum(count >= least for count in counts.values()) > _LARGE_VOCABULARY
-    return {"min_count": least, "embedding_size": 64 if many else None}
+def _vocabulary_defaults(schema: Schema, X: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return a minimum frequency, and an embedding for large vocabularies."""
+    sequences = X if schema.content == "tokens" else [x.split() for x in X]
+    counts = Counter(word for x in sequences for word in x)
+    min_count = given.get("min_count", 2 if sum(counts.values()) >= 1000 else 1)
+    is_large = sum(count >= min_count for count in counts.values()) > _LARGE_VOCABULARY
+    return {"min_count": min_count, "embedding_size": 64 if is_large else None}
 
 
-def _training_defaults(
-    task: str, form: Schema, X: Sequence[Any], arguments: argparse.Namespace
-) -> dict[str, Any]:
-    if form.shape == "running":
+def _training_defaults(schema: Schema, X: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+    if schema.layout == "running":
         updates = max(1, len(X[0]) // _WINDOW_LENGTH)
-        chosen: dict[str, Any] = {"truncate": (_WINDOW_LENGTH, _WINDOW_LENGTH)}
+        defaults: dict[str, Any] = {"truncate": (_WINDOW_LENGTH, _WINDOW_LENGTH)}
     else:
-        batch_size = arguments.batch_size or min(32, max(4, len(X) // 20))
+        batch_size = given.get("batch_size", min(32, max(4, len(X) // 20)))
         updates = -(-len(X) // batch_size)
-        chosen = {"batch_size": batch_size}
-    epochs = arguments.epochs or min(200, max(10, _MIN_UPDATES // updates))
-    return {**chosen, "epochs": epochs, "patience": max(3, epochs // 5), "min_delta": 0.001}
+        defaults = {"batch_size": batch_size}
+    epochs = given.get("epochs", min(200, max(10, _MIN_UPDATES // updates)))
+    return {**defaults, "epochs": epochs, "patience": max(3, epochs // 5), "min_delta": 0.001}

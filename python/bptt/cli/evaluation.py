@@ -1,103 +1,123 @@
-"""How good a model is on sequences it has not learned from, beside a plain baseline."""
+"""Evaluation of a model on held-out sequences, compared with a baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bptt.cli.baselines import count_bits, fit_baseline, token_pairs
+from bptt.cli.baselines import fit_baseline, ngram_bits, token_pairs
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema
 
 
 class Evaluation(NamedTuple):
-    """One figure of a model, and the same of who knows nothing but the training data."""
+    """Metric of a model and of the baseline, which knows the training targets only."""
 
-    name: str
+    metric: str
     value: float
     baseline: float
     baseline_name: str
     size: int
-    """Of how many sequences, or steps."""
-    counted: str
+    """Number of sequences, steps or tokens."""
+    unit: str
     higher_is_better: bool = True
 
     @property
     def is_better(self) -> bool:
-        """Whether the model beats the baseline, or makes no error at all."""
+        """Whether the model beats the baseline, or makes no error."""
         if self.higher_is_better:
             return self.value > self.baseline or self.value == 1.0
         return self.value < self.baseline
 
     def __str__(self) -> str:
-        """Return a sentence of two lines."""
+        """Return two lines: the metric of the model and of the baseline."""
         write = "{:.1%}".format if self.higher_is_better else "{:.4g}".format
         return (
-            f"{self.name} on {self.size:,} {self.counted}: {write(self.value)}\n"
+            f"{self.metric} on {self.size:,} {self.unit}: {write(self.value)}\n"
             f"baseline, {self.baseline_name}: {write(self.baseline)}"
         )
 
 
-def judge(
+def evaluate(
     model: Any,
     task: str,
-    form: Schema,
-    learned: tuple[list[Any], list[Any] | None],
-    held_out: tuple[list[Any], list[Any] | None],
+    schema: Schema,
+    train: tuple[list[Any], list[Any] | None],
+    validation: tuple[list[Any], list[Any] | None],
 ) -> Evaluation:
-    """Return the figure of a task, on sequences and targets that were held out."""
-    X, y = held_out
+    """Return the evaluation of a model on held-out sequences and targets.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    task : str
+    schema : Schema
+    train, validation : (X, y)
+        Training data, for the baseline, and held-out data. y is None for language models.
+    """
+    X, y = validation
     if task == LANGUAGE:
-        return _evaluate_language_model(model, learned[0], X)
-    known = learned[1]
+        return _evaluate_language_model(model, train[0], X)
     assert y is not None
-    assert known is not None
-    baseline = fit_baseline(task, form, learned[0], known)
-    return compare(task, model.predict(X), y, X, baseline)
+    assert train[1] is not None
+    baseline = fit_baseline(task, schema, train[0], train[1])
+    return evaluate_predictions(task, model.predict(X), y, X, baseline)
 
 
-def compare(
-    task: str, found: Sequence[Any], y: Sequence[Any], X: Sequence[Any], baseline: dict[str, Any]
+def evaluate_predictions(
+    task: str,
+    predictions: Sequence[Any],
+    y: Sequence[Any],
+    X: Sequence[Any],
+    baseline: dict[str, Any],
 ) -> Evaluation:
-    """Return the figure of predictions for the targets y."""
-    always = baseline["always"]
+    """Return the evaluation of predictions for the targets y of the sequences X.
+
+    Parameters
+    ----------
+    task : str
+    predictions, y, X : sequences
+    baseline : dict
+        As of `bptt.cli.baselines.fit_baseline`.
+    """
+    constant = baseline["constant"]
     if task == REGRESSION:
         target = np.asarray(y)
-        error = float(np.abs(np.asarray(found) - target).mean())
-        guessed = float(np.abs(always - target).mean())
-        name = f"always the mean, {always:.4g}"
-        return Evaluation("mean absolute error", error, guessed, name, len(y), "sequences", False)
+        error = float(np.abs(np.asarray(predictions) - target).mean())
+        baseline_error = float(np.abs(constant - target).mean())
+        name = f"mean of the training targets, {constant:.4g}"
+        unit = "sequences"
+        return Evaluation("mean absolute error", error, baseline_error, name, len(y), unit, False)
     if task == CLASSIFICATION:
-        right = np.mean([label == wanted for label, wanted in zip(found, y, strict=True)])
-        guessed = np.mean([label == always for label in y])
-        name = f"always {always!r}"
-        return Evaluation("accuracy", float(right), float(guessed), name, len(y), "sequences")
-    of_token = baseline.get("of token", {})
-    steps = [
-        (label == wanted, of_token.get(token, always) == wanted)
-        for tokens, labels, row in zip(X, found, y, strict=True)
-        for token, label, wanted in zip(_keys(tokens, of_token), labels, row, strict=True)
-    ]
-    right, guessed = np.mean(steps, axis=0)
-    name = "every token's commonest label" if of_token else f"always {always!r}"
-    return Evaluation("accuracy", float(right), float(guessed), name, len(steps), "steps")
+        correct = np.mean([label == wanted for label, wanted in zip(predictions, y, strict=True)])
+        baseline_correct = np.mean([label == constant for label in y])
+        name, size, unit = f"always {constant!r}", len(y), "sequences"
+    else:
+        by_token = baseline.get("by_token", {})
+        steps = [
+            (label == wanted, by_token.get(token, constant) == wanted)
+            for sequence, labels, row in zip(X, predictions, y, strict=True)
+            for token, label, wanted in zip(
+                sequence if by_token else [None] * len(sequence), labels, row, strict=True
+            )
+        ]
+        correct, baseline_correct = np.mean(steps, axis=0)
+        name = "most frequent label of every token" if by_token else f"always {constant!r}"
+        size, unit = len(steps), "steps"
+    return Evaluation("accuracy", float(correct), float(baseline_correct), name, size, unit)
 
 
-def _keys(sequence: Any, of_token: dict[str, Any]) -> Iterable[Any]:
-    return sequence if of_token else [None] * len(sequence)
-
-
-def _evaluate_language_model(model: Any, learned: list[Any], X: list[Any]) -> Evaluation:
-    """Bits per token, beside counts of which token comes after which."""
+def _evaluate_language_model(model: Any, train: list[Any], X: list[Any]) -> Evaluation:
     token = "character" if model.tokens == "characters" else "token"
-    count = sum(1 for _ in token_pairs(model.target_encoder_, X))
+    encoder = model.target_encoder_
     return Evaluation(
         f"bits per {token}",
         -model.score(X),
-        count_bits(model.target_encoder_, learned, X),
-        f"counts of pairs of {token}s",
-        count,
+        ngram_bits(encoder, train, X),
+        f"{token} bigram counts",
+        sum(1 for _ in token_pairs(encoder, X)),
         f"{token}s",
         False,
     )

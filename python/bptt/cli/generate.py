@@ -1,4 +1,4 @@
-"""Write text with a saved language model: at random, or the likeliest, or what comes next."""
+"""Generate text with a saved language model: sample, search, or rank the next tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from bptt.cli.arguments import positive_integer, positive_number, seed
 from bptt.cli.errors import CommandError
-from bptt.cli.saved_models import load, warn_unknown_tokens
+from bptt.cli.saved_models import load_model, warn_unknown_tokens
 from bptt.data.vocabulary import START, UNKNOWN
 
 NAME = "generate"
-SUMMARY = "write text with a saved language model"
+SUMMARY = "generate text with a saved language model"
 USAGE = "MODEL [options]"
 EXAMPLES = """\
 examples:
@@ -22,51 +22,55 @@ examples:
   python -m bptt generate book.safetensors --prompt 'It was' --max-length 500
   python -m bptt generate names.safetensors --prompt Jo --best
   python -m bptt generate names.safetensors --prompt Jo --next"""
-_SHOWN = 10  # tokens
+_MAX_TOKENS = 10  # printed by --next
 _BEAM = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
+    """Add the arguments of the command."""
     count: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that train has saved")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins")
-    parser.add_argument("--count", default=1, help="how many to write (default: 1)", **count)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model file saved by train")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="beginning of the text")
+    parser.add_argument(
+        "--count", default=1, help="number of texts (default: %(default)s)", **count
+    )
     parser.add_argument(
         "--max-length",
         default=200,
-        help="most characters, or words, behind the prompt (default: %(default)s)",
+        help="maximum number of tokens after the prompt (default: %(default)s)",
         **count,
     )
     parser.add_argument(
         "--temperature",
         type=positive_number,
         default=0.8,
-        metavar="X",
-        help="1: as varied as what was learned; less: likelier (default: %(default)s)",
+        metavar="T",
+        help="sampling temperature; lower is less random (default: %(default)s)",
     )
-    parser.add_argument("--top-k", help="draw from the N likeliest only", **count)
-    parser.add_argument("--seed", type=seed, metavar="N", help="the same seed, the same text")
+    parser.add_argument("--top-k", help="sample from the N most likely tokens only", **count)
+    parser.add_argument("--seed", type=seed, metavar="N", help="random seed")
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
-        "--best", action="store_true", help="nothing random: the likeliest text, by beam search"
+        "--best",
+        action="store_true",
+        help="print the most likely text, by beam search, instead of sampling",
     )
     other.add_argument(
-        "--next", action="store_true", help="show how likely the next characters, or words, are"
+        "--next", action="store_true", help="print the probabilities of the next token"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     estimator = model.estimator
     if not hasattr(estimator, "next_token_probabilities"):
         raise CommandError(
-            f"{arguments.model} is a {type(estimator).__name__}, which writes no text: "
-            f"python -m bptt predict {arguments.model}"
+            f"{arguments.model} is a {type(estimator).__name__}, not a language model: "
+            f"use python -m bptt predict {arguments.model}"
         )
     prompt: Any = arguments.prompt
-    if model.form.content == "tokens":
+    if model.schema.content == "tokens":
         prompt = prompt.split()
     warn_unknown_tokens(model, [prompt])
     if arguments.next:
@@ -84,13 +88,13 @@ def run(arguments: argparse.Namespace) -> None:
             top_k=arguments.top_k,
             random_state=arguments.seed,
         )
-    between = "\n\n" if model.form.shape == "running" else "\n"
-    print(between.join(text if isinstance(text, str) else " ".join(text) for text in texts))
+    separator = "\n\n" if model.schema.layout == "running" else "\n"
+    print(separator.join(text if isinstance(text, str) else " ".join(text) for text in texts))
 
 
-def _print_next_tokens(likely: Mapping[Any, float]) -> None:
-    """Print the likeliest tokens among those that may be written."""
-    possible = {token: p for token, p in likely.items() if token not in (START, UNKNOWN)}
+def _print_next_tokens(probabilities: Mapping[Any, float]) -> None:
+    """Print the most likely tokens and their probabilities, without <start> and <unk>."""
+    possible = {token: p for token, p in probabilities.items() if token not in (START, UNKNOWN)}
     total = sum(possible.values())
-    for token, p in islice(possible.items(), _SHOWN):
+    for token, p in islice(possible.items(), _MAX_TOKENS):
         print(f"{p / total:6.1%}  {token if str(token).strip() else repr(token)}")

@@ -1,4 +1,4 @@
-"""The command line: ``python -m bptt COMMAND``."""
+"""Entry point ``python -m bptt COMMAND``: parser, dispatch, exit codes."""
 
 from __future__ import annotations
 
@@ -18,65 +18,77 @@ COMMANDS = (train, predict, generate, inspect, demo, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for an error of use, 130 for Ctrl-C."""
-    parser = _parser()
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        0 for success, 2 for an error of use, 130 for Ctrl-C, 1 if stdout was closed.
+    """
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         parser.print_help()
         return 0
-    _prepare_output()
+    _configure_streams()
     try:
         arguments.run(arguments)
         sys.stdout.flush()
     except CommandError as error:
-        return _fail(arguments.command, str(error))
+        return _print_error(arguments.command, str(error))
     except MemoryError as error:
-        return _fail(arguments.command, f"out of memory: {error}".rstrip(": "))
+        return _print_error(arguments.command, f"out of memory: {error}".rstrip(": "))
     except KeyboardInterrupt as interrupt:
-        said = interrupt.args[0] if interrupt.args else "interrupted"
-        print(f"\n{PROGRAM} {arguments.command}: {said}", file=sys.stderr)
+        message = interrupt.args[0] if interrupt.args else "interrupted"
+        print(f"\n{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has left, as `| head` does
+    except BrokenPipeError:  # the reader of stdout is gone, as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Recurrent networks on the CPU for people who work in NumPy.",
-        epilog=f"begin with: {PROGRAM} train --help",
+        description="Train, run and inspect recurrent networks on the CPU.",
+        epilog=f"start with: {PROGRAM} train --help",
     )
     parser.add_argument("--version", action="version", version=f"bptt {bptt.__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for command in COMMANDS:
-        added = commands.add_parser(
+        subparser = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
-            description=_filled(command.__doc__ or ""),
+            description=_fill(command.__doc__ or ""),
             epilog=command.EXAMPLES,
             usage=f"{PROGRAM} {command.NAME} {command.USAGE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        command.add_arguments(added)
-        added.set_defaults(run=command.run)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
     return parser
 
 
-def _filled(text: str) -> str:
-    """Break the lines of every paragraph anew."""
+def _fill(text: str) -> str:
+    """Rewrap every paragraph."""
     return "\n\n".join(textwrap.fill(part, 79) for part in text.strip().split("\n\n"))
 
 
-def _prepare_output() -> None:
-    """Show every line at once in a pipe too, and a "?" for what an old terminal cannot show."""
+def _configure_streams() -> None:
+    """Flush every line, and replace characters that the terminal cannot encode by "?"."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not under a test that captures it
+        if hasattr(stream, "reconfigure"):  # absent when tests capture the output
             stream.reconfigure(line_buffering=True, errors="replace")
 
 
-def _fail(command: str, message: str) -> int:
+def _print_error(command: str, message: str) -> int:
     print(f"{PROGRAM} {command}: error: {message}", file=sys.stderr)
     return 2

@@ -1,9 +1,9 @@
-"""One training step in C++ and in the NumPy reference, side by side.
+"""Comparison of a training step in C++ and in the NumPy reference.
 
-Both start from the same weights and take the same steps on the same batch: forward, loss, backward,
-clipping, Adam. The words of the batch are equally long, and their characters are one-hot vectors on
-both sides, so that neither saves work that the other has to do: padding, or products with zeros.
-Both have one thread, in a process of its own: ``python -m bptt.comparison``.
+Both start from the same weights and run the same steps on the same minibatch: forward, loss,
+backward, clipping, Adam. The words of the minibatch have the same length and their characters are
+one-hot vectors on both sides, so that neither skips padding or products with zeros. Both use one
+thread, in a worker process: ``python -m bptt.cli.numpy_comparison``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from bptt import reference
 from bptt._core.checks import FloatArray
-from bptt.cli import timing, worker_process
+from bptt.cli.timing import interleave, seconds_per_call
+from bptt.cli.worker_process import WorkerProcess, serve
 from bptt.losses import softmax_cross_entropy
 from bptt.nn.module import Gradients
 from bptt.nn.sequential import Sequential
@@ -29,44 +31,44 @@ from bptt.optim.optimizers import Adam
 if TYPE_CHECKING:
     from bptt.estimators.language_model import LanguageModel
 
-MAX_NORM = 1.0  # of the gradients of a step, to which they are clipped
+MAX_NORM = 1.0  # of the clipped gradients
 
 
-class Comparison(NamedTuple):
-    """What `compare` found."""
+class StepComparison(NamedTuple):
+    """Result of `compare_training_steps`."""
 
     words: int
     length: int
-    """Of each of the words: time steps."""
+    """Steps of every word."""
     rounds: int
-    compiled: float
+    cpp: float
     """Median seconds of a training step in C++."""
     numpy: float
-    """And in NumPy."""
+    """Median seconds of a training step in NumPy."""
     difference: float
-    """Largest difference of any element of the first gradients."""
+    """Largest difference between elements of the first gradients."""
     largest: float
     """Largest element of these gradients."""
 
 
 class WordBatch(NamedTuple):
-    """Words of one length, as arrays."""
+    """A minibatch of words of one length."""
 
     inputs: FloatArray
-    """One-hot vectors of what goes in, (B, T, V)."""
+    """One-hot vectors of the input characters, (B, T, V)."""
     targets: NDArray[np.integer[Any]]
-    """Ids of what is to come out, (B, T)."""
+    """Ids of the next characters, (B, T)."""
 
     @classmethod
     def of(cls, model: LanguageModel, words: Sequence[str]) -> WordBatch:
-        """Encode words of one length as a model does, but for the one-hot vectors."""
+        """Encode words of one length for a model, with one-hot vectors as input."""
         batch = model._token_dataset(words, None).batch(np.arange(len(words)))
         size = model.target_encoder_.size
         return cls(reference.one_hot(batch.tokens, size, model.dtype), batch.targets)
 
 
-class CompiledTrainer:
-    """The training step of a language model on the package's layers."""
+class CppTrainer:
+    """Training step of a language model with the layers of bptt."""
 
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
         self._chain = Sequential(*model.decoder_.modules.values())
@@ -74,20 +76,20 @@ class CompiledTrainer:
         self._optimizer = Adam(list(self.modules.values()), learning_rate=learning_rate)
 
     def gradients(self, words: WordBatch) -> list[Gradients]:
-        """Return the gradients of the mean loss of a character, one for each module."""
+        """Return the gradients of the mean loss per character, one for each module."""
         run = self._chain.forward(words.inputs)
         loss = softmax_cross_entropy(run.output, words.targets, reduction="mean")
         return run.backward(loss.gradient, input=False).modules
 
     def train_step(self, words: WordBatch) -> None:
-        """Learn from some words."""
+        """Update the parameters."""
         gradients = self.gradients(words)
         clip_by_global_norm(gradients, MAX_NORM)
         self._optimizer.step(gradients)
 
 
 class NumpyTrainer:
-    """The same model with the same training step in `bptt.reference`."""
+    """The same training step of the same model with `bptt.reference`."""
 
     def __init__(self, model: LanguageModel, learning_rate: float) -> None:
         layer = model.decoder_.recurrent
@@ -105,7 +107,7 @@ class NumpyTrainer:
         self.steps = 0
 
     def gradients(self, words: WordBatch) -> dict[str, FloatArray]:
-        """Gradients of the mean loss of a character, as `CompiledTrainer.gradients`."""
+        """Return the gradients of the mean loss per character, by name."""
         V, c = self.parameters["output/weight"], self.parameters["output/bias"]
         weights = {
             key.removeprefix("recurrent/"): p
@@ -122,7 +124,7 @@ class NumpyTrainer:
         return {**found, "output/weight": d_V, "output/bias": d_c}
 
     def train_step(self, words: WordBatch) -> None:
-        """Learn from some words, as `CompiledTrainer.train_step`."""
+        """Update the parameters."""
         gradients, _ = reference.clip_by_global_norm(self.gradients(words), MAX_NORM)
         self.steps += 1
         for key, p in self.parameters.items():
@@ -136,25 +138,40 @@ class NumpyTrainer:
             )
 
 
-def compare(
-    model: LanguageModel, words: Sequence[str], learning_rate: float, seconds: float
-) -> Comparison:
-    """Measure the training steps of a model, which learns, and of its twin, in turn."""
-    batch = WordBatch.of(model, words)
-    compiled, twin = CompiledTrainer(model, learning_rate), NumpyTrainer(model, learning_rate)
-    difference, largest = _gradient_difference(compiled, twin, batch)
+def compare_training_steps(
+    model: LanguageModel, words: Sequence[str], learning_rate: float, min_seconds: float
+) -> StepComparison:
+    """Time training steps of a model, whose parameters change, in C++ and in NumPy.
 
-    times = timing.interleave(
-        {
-            "compiled": lambda: timing.seconds_per_call(lambda: compiled.train_step(batch)),
-            "numpy": lambda: timing.seconds_per_call(lambda: twin.train_step(batch)),
-        },
-        rounds=5,
-        min_seconds=seconds,
-    )
-    ours, theirs = map(statistics.median, times.values())
+    Parameters
+    ----------
+    model : LanguageModel
+        Fitted, with characters as one-hot vectors.
+    words : sequence of str
+        Words of one length: the minibatch.
+    learning_rate : float
+    min_seconds : float
+        Minimum duration of the measurement.
+    """
+    batch = WordBatch.of(model, words)
+    cpp, numpy = CppTrainer(model, learning_rate), NumpyTrainer(model, learning_rate)
+    difference, largest = _gradient_difference(cpp, numpy, batch)
+    measures = {
+        "cpp": partial(seconds_per_call, partial(cpp.train_step, batch)),
+        "numpy": partial(seconds_per_call, partial(numpy.train_step, batch)),
+    }
+    samples = interleave(measures, rounds=5, min_seconds=min_seconds)
+    medians = {name: statistics.median(seconds) for name, seconds in samples.items()}
     count, length = batch.targets.shape
-    return Comparison(count, length, len(times["numpy"]), ours, theirs, difference, largest)
+    return StepComparison(
+        words=count,
+        length=length,
+        rounds=len(samples["numpy"]),
+        cpp=medians["cpp"],
+        numpy=medians["numpy"],
+        difference=difference,
+        largest=largest,
+    )
 
 
 def compare_in_worker(
@@ -163,16 +180,26 @@ def compare_in_worker(
     *,
     batch_size: int,
     learning_rate: float,
-    seconds: float = 2.0,
-) -> Comparison:
-    """Compare, in a process with one thread, how the model in a file learns some of `words`."""
-    with worker_process.WorkerProcess("bptt.cli.numpy_comparison", threads=1) as child:
-        task = [str(path), _equally_long(words, batch_size), learning_rate, seconds]
-        return Comparison(*child.ask(task))
+    min_seconds: float = 2.0,
+) -> StepComparison:
+    """Run `compare_training_steps` for a saved model in a process with one thread.
+
+    Parameters
+    ----------
+    path : Path
+        File of the model.
+    words : sequence of str
+        Words of any length, from which a minibatch of equally long ones is chosen.
+    batch_size : int
+    learning_rate, min_seconds : float
+    """
+    with WorkerProcess("bptt.cli.numpy_comparison", threads=1) as worker:
+        request = [str(path), _equally_long(words, batch_size), learning_rate, min_seconds]
+        return StepComparison(*worker.request(request))
 
 
 def _equally_long(words: Sequence[str], count: int) -> list[str]:
-    """Return `count` words of the length that most characters are in."""
+    """Return `count` words of the length that covers the most characters, repeated as needed."""
     characters: Counter[int] = Counter()
     for word in words:
         characters[len(word)] += len(word)
@@ -182,25 +209,26 @@ def _equally_long(words: Sequence[str], count: int) -> list[str]:
 
 
 def _gradient_difference(
-    compiled: CompiledTrainer, twin: NumpyTrainer, words: WordBatch
+    cpp: CppTrainer, numpy: NumpyTrainer, words: WordBatch
 ) -> tuple[float, float]:
-    """Return the largest difference of the two gradients, and their largest element."""
-    ours = dict(zip(compiled.modules, compiled.gradients(words), strict=True))
+    """Return the largest difference of the gradients, and their largest element."""
+    gradients = dict(zip(cpp.modules, cpp.gradients(words), strict=True))
     difference = largest = 0.0
-    for key, theirs in twin.gradients(words).items():
+    for key, expected in numpy.gradients(words).items():
         part, name = key.split("/")
-        difference = max(difference, float(np.abs(ours[part][name] - theirs).max()))
-        largest = max(largest, float(np.abs(theirs).max()))
+        difference = max(difference, float(np.abs(gradients[part][name] - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
     return difference, largest
 
 
-def _handle(task: Any) -> Comparison:
-    """Do the task of `compare_in_worker`, in the other process."""
+def _handle_request(request: Any) -> StepComparison:
+    """Run a comparison in the worker process."""
     from bptt.estimators.language_model import LanguageModel  # needs scikit-learn
 
-    path, words, learning_rate, seconds = task
-    return compare(LanguageModel.load(path), words, learning_rate, seconds)
+    path, words, learning_rate, min_seconds = request
+    model = LanguageModel.load(path)
+    return compare_training_steps(model, words, learning_rate, min_seconds)
 
 
 if __name__ == "__main__":
-    worker_process.answer(_handle)
+    serve(_handle_request)

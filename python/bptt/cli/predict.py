@@ -1,7 +1,8 @@
 """Predict with a saved model, for a file or for texts on the command line.
 
-The file may be of any format that train reads, and needs no target. What is written looks like it,
-with a column more: "prediction". If the targets are there, it is said how many are right.
+The file may have any format that train reads, with or without targets. The output
+has the format of the input and an additional column "prediction"; if the file has
+targets, the accuracy or error is printed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 
 from bptt.cli.errors import CommandError, check_output_path
 from bptt.cli.readers import FORMATS, read_table
-from bptt.cli.saved_models import Model, load, warn_unknown_tokens
+from bptt.cli.saved_models import SavedModel, load_model, warn_unknown_tokens
 from bptt.cli.schema import TAGGING, Schema, extract_sequences, extract_targets, group_rows
 from bptt.cli.tables import TEXT, Table
-from bptt.cli.writers import predictions
+from bptt.cli.writers import format_predictions
 
 NAME = "predict"
-SUMMARY = "predict with a saved model, for a file or a text"
+SUMMARY = "predict with a saved model for a file or a text"
 USAGE = "MODEL [FILE] [options]"
 EXAMPLES = """\
 examples:
@@ -31,60 +32,67 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that train has saved")
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help='"-" reads a pipe')
+    """Add the arguments of the command."""
+    add_input_arguments(parser, 'sequences to predict for; "-" reads stdin')
     parser.add_argument(
-        "--text", action="append", metavar="TEXT", help="instead of a file; may be repeated"
-    )
-    parser.add_argument("--format", choices=FORMATS, help="of the file, if its name does not say")
-    parser.add_argument(
-        "--probabilities", action="store_true", help="write the probability of every class, too"
+        "--probabilities", action="store_true", help="write the class probabilities as well"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write (default: standard output)"
+        "--output", type=Path, metavar="FILE", help="write predictions to FILE (default: stdout)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite an existing FILE")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser, file_help: str) -> None:
+    """Add the arguments of a model and of its input, a file or texts."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model file saved by train")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help=file_help)
+    parser.add_argument(
+        "--text", action="append", metavar="TEXT", help="input text, no FILE; may be repeated"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of FILE (default: inferred from its name)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if (arguments.file is None) == (arguments.text is None):
-        raise CommandError("needs either a FILE or --text TEXT")
+        raise CommandError("needs either FILE or --text TEXT")
     if arguments.output is not None:
         check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
-            f"{arguments.model} writes sequences and predicts no targets: "
-            f"python -m bptt generate {arguments.model}"
+            f"{arguments.model} generates sequences and predicts no targets: "
+            f"use python -m bptt generate {arguments.model}"
         )
     if arguments.probabilities and not hasattr(model.estimator, "predict_proba"):
-        raise CommandError(f"{arguments.model} predicts numbers: leave --probabilities out")
-    table = load_input(arguments, model.form)
-    groups = group_rows(table, model.form)
-    X = extract_sequences(table, model.form, groups)
+        raise CommandError(f"{arguments.model} predicts numbers: remove --probabilities")
+    table = read_input(arguments, model.schema)
+    groups = group_rows(table, model.schema)
+    X = extract_sequences(table, model.schema, groups)
     if arguments.text is not None:
         warn_unknown_tokens(model, X)
     try:
-        found = model.estimator.predict(X)
-        shares = model.estimator.predict_proba(X) if arguments.probabilities else None
+        predictions = model.estimator.predict(X)
+        probabilities = model.estimator.predict_proba(X) if arguments.probabilities else None
     except (TypeError, ValueError) as error:
         raise CommandError(f"{table.name}: {error}") from error
     classes = getattr(model.estimator, "classes_", ())
-    text = predictions(table, model.form, groups, X, found, shares, classes)
+    text = format_predictions(table, model.schema, groups, X, predictions, probabilities, classes)
     if arguments.output is None:
         sys.stdout.write(text)
     else:
         arguments.output.write_text(text, encoding="utf-8")
-        print(f"{len(X):,} predictions in {arguments.output}", file=sys.stderr)
-    _print_evaluation(table, model, groups, X, found)
+        print(f"{len(X):,} predictions written to {arguments.output}", file=sys.stderr)
+    _print_evaluation(table, model, groups, X, predictions)
 
 
-def load_input(arguments: argparse.Namespace, form: Schema) -> Table:
-    """Return the file, or the texts, that a command was given."""
+def read_input(arguments: argparse.Namespace, schema: Schema) -> Table:
+    """Return the input of a command as a table: its file or its texts."""
     if arguments.text is None:
-        return read_table(arguments.file, arguments.format, tagged=form.tagged)
+        return read_table(arguments.file, arguments.format, tagged=schema.is_tagged)
     rows = [[text] for text in arguments.text]
     if not all(text.strip() for text in arguments.text):
         raise CommandError("argument --text: must not be empty")
@@ -92,21 +100,21 @@ def load_input(arguments: argparse.Namespace, form: Schema) -> Table:
 
 
 def _print_evaluation(
-    table: Table, model: Model, groups: list[list[int]], X: list[Any], found: Any
+    table: Table, model: SavedModel, groups: list[list[int]], X: list[Any], predictions: Any
 ) -> None:
-    """Compare with the targets, if the table has them all."""
-    from bptt.cli.evaluation import compare
+    """Evaluate the predictions if the table has all targets."""
+    from bptt.cli.evaluation import evaluate_predictions
 
-    form: Schema = model.form
-    if form.target not in table.columns or model.task is None:
+    schema = model.schema
+    if schema.target not in table.columns or model.task is None:
         return
     try:
-        y = extract_targets(table, form, groups, model.task)
+        y = extract_targets(table, schema, groups, model.task)
     except CommandError:
         return
     if model.task == TAGGING and any(len(row) != len(x) for row, x in zip(y, X, strict=True)):
         return
-    figure = compare(model.task, found, y, X, {"always": model.metadata["always"]})
-    print(figure, file=sys.stderr)
+    baseline = {"constant": model.metadata["baseline"]}
+    print(evaluate_predictions(model.task, predictions, y, X, baseline), file=sys.stderr)
     if table.name == model.metadata["file"]:
-        print("but the model has learned from this file: that is no test", file=sys.stderr)
+        print("warning: the model was trained on this file", file=sys.stderr)

@@ -1,8 +1,7 @@
-"""Files of sequences: CSV, TSV, tagged sentences, JSON lines, plain text.
+"""Readers of CSV, TSV, tagged sentences (CoNLL), JSON lines and plain text.
 
-A table has named columns and rows that know their line, whatever the file looked like. Of plain
-text, every line is a row with the column "text"; of tagged sentences, every token is a row with
-the columns "1", "2", .., and blank lines separate the sentences.
+All formats become a `Table`. In plain text, every line is a row with the column "text"; in tagged
+sentences, every token is a row with the columns "1", "2", .., and blank lines separate sentences.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bptt.cli.errors import CommandError
 from bptt.cli.tables import TEXT, Table, is_number
 
-FORMATS = ("csv", "tsv", "tagged", "jsonl", "text")
 _FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -35,78 +33,85 @@ _DELIMITERS = ",;\t"
 
 
 def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -> Table:
-    """Read a file; "-" is standard input.
+    """Read a file.
 
     Parameters
     ----------
     path : Path
+        "-" for standard input.
     format : one of `FORMATS`, optional
-        By default what the name says, and of tab-separated files, whether there are blank lines.
+        By default inferred from the suffix, and for tab-separated files from blank lines.
     tagged : bool
-        Whether a tab-separated file has tagged sentences, whatever its lines are like.
+        Read a tab-separated file as tagged sentences even without blank lines.
+
+    Returns
+    -------
+    Table
 
     Raises
     ------
     CommandError
-        If it cannot be read, with its line and what to do.
+        If the file cannot be read or parsed.
     """
     text = read_text(path)
     if format is None:
         format = _detect_format(path, text)
         format = "tagged" if tagged and format == "tsv" else format
     name = "standard input" if str(path) == "-" else str(path)
-    reader = {
-        "csv": _parse_csv,
-        "tsv": _parse_tsv,
-        "tagged": _parse_tagged,
-        "jsonl": _parse_jsonl,
-        "text": _parse_text,
-    }[format]
-    table = reader(name, text)
+    table = FORMATS[format].parse(name, text)
     if not table.rows:
-        raise CommandError(f"{name} is empty: there must be one line of data at least")
+        raise CommandError(f"{name} is empty: it must have at least one line of data")
     return table
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, with every line ended by a mere newline.
+    """Return the text of a UTF-8 file, with newlines as line endings.
+
+    Parameters
+    ----------
+    path : Path
+        "-" for standard input.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     CommandError
-        If it cannot be read, is empty, or no UTF-8.
+        If the file cannot be read, is empty or not UTF-8.
     """
     name = "standard input" if str(path) == "-" else str(path)
     try:
         content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise CommandError(f"cannot read {name}: {error.strerror}") from error
-    for beginning, what in (
+    for signature, hint in (
         (b"\x1f\x8b", "it is compressed: unpack it with gunzip"),
         (b"PK\x03\x04", "it is a zip archive or a spreadsheet: unpack it, or export it as CSV"),
         (b"\xff\xfe", "it is UTF-16: convert it with iconv -f utf-16 -t utf-8"),
         (b"\xfe\xff", "it is UTF-16: convert it with iconv -f utf-16 -t utf-8"),
     ):
-        if content.startswith(beginning):
-            raise CommandError(f"cannot read {name}: {what}")
+        if content.startswith(signature):
+            raise CommandError(f"cannot read {name}: {hint}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CommandError(
             f"{name}, line {line}: must be UTF-8, got the byte 0x{content[error.start]:02x}: "
-            f"convert the file with iconv -f latin1 -t utf-8, if it is Latin-1"
+            f"if it is Latin-1, convert it with iconv -f latin1 -t utf-8"
         ) from None
     if not text.strip():
-        raise CommandError(f"{name} is empty: there must be one line of data at least")
+        raise CommandError(f"{name} is empty: it must have at least one line of data")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise CommandError(f"{name}, line {line}: must be text, got a zero byte")
+        raise CommandError(f"{name}, line {line}: must be text, got a null byte")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _detect_format(path: Path, text: str) -> str:
-    """Tell the format by the name, and of what is tab-separated by blank lines."""
+    """Return the format by the suffix; tab-separated text with blank lines is tagged sentences."""
     suffix = path.suffix.lower()
     found = _FORMAT_OF_SUFFIX.get(suffix, "text")
     lines = text.strip("\n").split("\n")
@@ -136,8 +141,8 @@ def _csv_rows(name: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         reason = str(error)
         if "unexpected end" in reason:
-            reason = "a quote is opened and never closed"
-        hint = 'within a quoted cell, a quote is written twice, ""'
+            reason = "a quoted cell is not closed"
+        hint = 'double a quote within a quoted cell, ""'
         raise CommandError(f"{name}, line {line}: {reason}: {hint}") from None
 
 
@@ -151,26 +156,26 @@ def _parse_tsv(name: str, text: str) -> Table:
 def _make_table(
     name: str, format: str, rows: Iterator[tuple[int, list[str]]], delimiter: str
 ) -> Table:
-    """Make a table whose first row has the names of the columns."""
+    """Return a table; its first row has the names of the columns."""
     first, header = next(rows)
     columns = [cell.strip() for cell in header]
-    measured = any(is_number(cell) and not cell.lstrip("-").isdigit() for cell in columns)
-    if measured or all(map(is_number, columns)):
+    has_numbers = any(is_number(cell) and not cell.lstrip("-").isdigit() for cell in columns)
+    if has_numbers or all(map(is_number, columns)):
         raise CommandError(
-            f"{name}, line {first}: must name the columns, got numbers: "
-            f"put a line before it, as {delimiter.join(_example_header(len(columns)))}"
+            f"{name}, line {first}: must have the names of the columns, got numbers: "
+            f"insert a header, such as {delimiter.join(_example_header(len(columns)))}"
         )
-    twice = [column for i, column in enumerate(columns) if column in columns[:i]]
-    if twice:
+    duplicates = [column for i, column in enumerate(columns) if column in columns[:i]]
+    if duplicates:
         raise CommandError(
-            f"{name}, line {first}: every column must have a name of its own, "
-            f"got {twice[0]!r} twice"
+            f"{name}, line {first}: the names of the columns must be unique, "
+            f"got {duplicates[0]!r} twice"
         )
     found, lines = [], []
     for line, row in rows:
         if len(row) != len(columns):
             raise CommandError(
-                f"{name}, line {line}: must have {len(columns)} cells, as line {first}, "
+                f"{name}, line {line}: must have {len(columns)} cells like line {first}, "
                 f"got {len(row)}: {_cell_count_hint(row, columns, delimiter)}"
             )
         found.append(row)
@@ -180,8 +185,8 @@ def _make_table(
 
 def _cell_count_hint(row: list[str], columns: list[str], delimiter: str) -> str:
     if len(row) < len(columns):
-        return "leave cells empty at the end of a shorter sequence"
-    return 'put a text that has a "," in quotes' if delimiter == "," else "remove what is too much"
+        return "pad a shorter sequence with empty cells"
+    return 'quote texts that contain ","' if delimiter == "," else "remove the extra cells"
 
 
 def _example_header(count: int) -> list[str]:
@@ -193,25 +198,25 @@ def _parse_tagged(name: str, text: str) -> Table:
     separator = "\t" if "\t" in text else None
     rows: list[list[Any]] = []
     lines: list[int] = []
-    sentences: list[int] = []
+    sentence_ids: list[int] = []
     sentence = 0
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
-            sentence += bool(sentences) and sentences[-1] == sentence
+            sentence += bool(sentence_ids) and sentence_ids[-1] == sentence
             continue
         if (line.startswith("#") and len(line.split(separator)) == 1) or line.startswith("# "):
             continue
         row = line.split(separator)
         if rows and len(row) != len(rows[0]):
             raise CommandError(
-                f"{name}, line {number}: must have {len(rows[0])} cells, as line {lines[0]}, "
-                f"got {len(row)}: every line is a token, a tab and its tag"
+                f"{name}, line {number}: must have {len(rows[0])} cells like line {lines[0]}, "
+                f"got {len(row)}: every line must be a token, a tab and a tag"
             )
         rows.append(row)
         lines.append(number)
-        sentences.append(sentence)
+        sentence_ids.append(sentence)
     columns = [str(i) for i in range(1, len(rows[0]) + 1)] if rows else []
-    return Table(name, "tagged", columns, rows, lines, "\t", sentences)
+    return Table(name, "tagged", columns, rows, lines, "\t", sentence_ids)
 
 
 def _parse_jsonl(name: str, text: str) -> Table:
@@ -222,11 +227,11 @@ def _parse_jsonl(name: str, text: str) -> Table:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            fix = "every line must be one whole JSON object"
+            fix = "every line must be a complete JSON object"
             raise CommandError(f"{name}, line {number}: {error.msg}: {fix}") from None
         if not isinstance(value, dict):
             raise CommandError(
-                f'{name}, line {number}: must be a JSON object, as {{"text": .., "label": ..}}, '
+                f'{name}, line {number}: must be an object such as {{"text": .., "label": ..}}, '
                 f"got {type(value).__name__}"
             )
         objects[number] = value
@@ -238,3 +243,20 @@ def _parse_jsonl(name: str, text: str) -> Table:
 def _parse_text(name: str, text: str) -> Table:
     kept = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     return Table(name, "text", [TEXT], [[line] for _, line in kept], [n for n, _ in kept])
+
+
+class Format(NamedTuple):
+    """A file format."""
+
+    title: str
+    parse: Callable[[str, str], Table]
+    """Maps the name and the text of a file to a table."""
+
+
+FORMATS = {
+    "csv": Format("CSV", _parse_csv),
+    "tsv": Format("TSV", _parse_tsv),
+    "tagged": Format("tagged sentences", _parse_tagged),
+    "jsonl": Format("JSON", _parse_jsonl),
+    "text": Format("plain text", _parse_text),
+}

@@ -1,4 +1,4 @@
-"""Saved models, and how they read files."""
+"""Saved models, with the schema by which they read files."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from bptt.cli.schema import Schema
 from bptt.cli.tables import TEXT, join_names
 
 
-class Model(NamedTuple):
-    """An estimator, and what `train` has saved with it."""
+class SavedModel(NamedTuple):
+    """A fitted estimator, and the metadata saved by `train`."""
 
     estimator: Any
-    form: Schema
+    schema: Schema
     task: str | None
+    """None if the model was saved in Python."""
     metadata: dict[str, Any]
 
 
-def load(path: Path) -> Model:
-    """Load a model that `train`, or `save` in Python, has written.
+def load_model(path: Path) -> SavedModel:
+    """Load a model saved by `train`, or in Python by ``save``.
 
     Raises
     ------
     CommandError
-        If there is none.
+        If the file is missing or is no model.
     """
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
@@ -37,32 +38,32 @@ def load(path: Path) -> Model:
     try:
         estimator = load_estimator(path)
         metadata = estimator.metadata_
-        form = (
-            Schema.from_dict(metadata["form"]) if "form" in metadata else _default_schema(estimator)
-        )
+        fields = metadata.get("schema")
+        schema = _default_schema(estimator) if fields is None else Schema.from_dict(fields)
     except (TypeError, ValueError) as error:
-        raise CommandError(f"{error}; MODEL is a file that train has saved") from error
+        raise CommandError(f"{error}; MODEL must be a file saved by train") from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
-    return Model(estimator, form, metadata.get("task"), metadata)
+    return SavedModel(estimator, schema, metadata.get("task"), metadata)
 
 
-def _default_schema(estimator: Any) -> Schema:
-    """Return how an estimator that was saved in Python reads files: what it learned says it."""
-    encoder = getattr(estimator, "encoder_", None)
-    if encoder is None or encoder.vocabulary is not None:
-        return Schema("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
-    return Schema("numbers", "cell", ["x"])
-
-
-def warn_unknown_tokens(model: Model, X: Iterable[Any]) -> None:
-    """Say which tokens of some sequences the model does not know, on standard error."""
+def warn_unknown_tokens(model: SavedModel, X: Iterable[Any]) -> None:
+    """Print the tokens of some sequences that are not in the vocabulary, on standard error."""
     estimator = model.estimator
-    writer = getattr(estimator, "target_encoder_", None)
-    encoder = getattr(estimator, "encoder_", None) if writer is None else writer._encoder
+    target_encoder = getattr(estimator, "target_encoder_", None)
+    encoder = getattr(estimator, "encoder_", None)
+    encoder = encoder if target_encoder is None else target_encoder._encoder
     if encoder is None or encoder.vocabulary is None:
         return
     tokens = dict.fromkeys(token for x in X for token in encoder.cut(x))
     unknown = [repr(token) for token in tokens if token not in encoder.vocabulary]
     if unknown:
-        print(f"not in what was learned: {join_names(unknown)}", file=sys.stderr)
+        print(f"unknown tokens: {join_names(unknown)}", file=sys.stderr)
+
+
+def _default_schema(estimator: Any) -> Schema:
+    """Return the schema of an estimator saved in Python, from what it was fitted to."""
+    encoder = getattr(estimator, "encoder_", None)
+    if encoder is None or encoder.vocabulary is not None:
+        return Schema("tokens" if estimator.tokens is None else "texts", "cell", [TEXT])
+    return Schema("numbers", "cell", ["x"])

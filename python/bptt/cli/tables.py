@@ -1,4 +1,4 @@
-"""Tables: named columns, rows, and the line of the file that each row stands in."""
+"""Tables: named columns and rows with their line numbers, whatever the format of the file."""
 
 from __future__ import annotations
 
@@ -18,46 +18,52 @@ TEXT = "text"  # the column of plain text
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a file."""
+    """Content of a file."""
 
     name: str
     format: str
     columns: list[str]
-    rows: list[list[Any]]  # strings, or of JSON lines any values
-    lines: list[int]  # of the rows
+    rows: list[list[Any]]  # strings; of JSON lines, any values
+    lines: list[int]  # line number of each row
     delimiter: str = ""
-    sentences: list[int] | None = None  # of tagged sentences: the number of each row's
+    sentence_ids: list[int] | None = None  # of each row, for tagged sentences
 
-    def index(self, column: str, option: str) -> int:
-        """Return the place of a column.
+    def column_index(self, column: str, source: str) -> int:
+        """Return the index of a column.
+
+        Parameters
+        ----------
+        column : str
+        source : str
+            Where the name comes from, for the error message.
 
         Raises
         ------
         CommandError
-            If there is none, as the user's `option`, or a model, says.
+            If there is no such column.
         """
         if column not in self.columns:
             close = get_close_matches(column, self.columns, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise CommandError(
-                f"{self.name}: there is no column {column!r} ({option}); "
-                f"{hint}it has {join_names(self.columns)}"
+                f"{self.name}: there is no column {column!r} ({source}); "
+                f"{hint}columns: {join_names(self.columns)}"
             )
         return self.columns.index(column)
 
-    def error(self, row: int, message: str) -> CommandError:
-        """Return an error about a row."""
+    def row_error(self, row: int, message: str) -> CommandError:
+        """Return an error with the file name and the line number of a row."""
         return CommandError(f"{self.name}, line {self.lines[row]}: {message}")
 
-    def numbers(self, row: int, places: Sequence[int]) -> NDArray[np.float64]:
-        """Return the numbers of a row, as many as there are before empty cells at its end.
+    def row_numbers(self, row: int, indices: Sequence[int]) -> NDArray[np.float64]:
+        """Return the numbers in some columns of a row, without empty cells at the end.
 
         Raises
         ------
         CommandError
-            If another cell is empty, or one is no finite number.
+            If another cell is empty, or one is not a finite number.
         """
-        cells = [self.rows[row][i] for i in places]
+        cells = [self.rows[row][i] for i in indices]
         while cells and cells[-1] in ("", None):
             cells.pop()
         try:
@@ -67,8 +73,25 @@ class Table:
         except (TypeError, ValueError):
             pass
         wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell))
-        column = self.columns[places[wrong]]
-        raise self.error(row, f"column {column!r} {_number_rule(cells[wrong])}")
+        column = self.columns[indices[wrong]]
+        raise self.row_error(row, f"column {column!r} {_number_rule(cells[wrong])}")
+
+
+def is_number(cell: Any) -> bool:
+    """Return whether a cell can be parsed as a number."""
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(cell, bool)
+
+
+def join_names(names: Sequence[object], limit: int = 8) -> str:
+    """Return names separated by commas, abbreviated if there are more than `limit`."""
+    if len(names) <= limit:
+        return ", ".join(map(str, names))
+    shown = ", ".join(map(str, names[: limit - 1]))
+    return f"{shown}, .., {names[-1]} ({len(names)} in total)"
 
 
 def _is_finite(cell: Any) -> bool:
@@ -77,25 +100,8 @@ def _is_finite(cell: Any) -> bool:
 
 def _number_rule(cell: Any) -> str:
     if cell in ("", None):
-        return "must be a number, got nothing: fill it in, or remove the line"
-    hint = "remove the line, or leave the column out with --ignore"
+        return "must be a number, got an empty cell: fill it in, or remove the line"
+    hint = "remove the line, or exclude the column with --ignore"
     if isinstance(cell, str) and cell.count(",") == 1:
-        hint = "write the decimal comma as a point"
+        hint = "replace the decimal comma by a point"
     return f"must be a finite number, got {cell!r}: {hint}"
-
-
-def join_names(names: Sequence[object], most: int = 8) -> str:
-    """Return names for a message, not too many of them."""
-    if len(names) <= most:
-        return ", ".join(map(str, names))
-    shown = ", ".join(map(str, names[: most - 1]))
-    return f"{shown}, .., {names[-1]} ({len(names)} in all)"
-
-
-def is_number(cell: Any) -> bool:
-    """Return whether a cell can be read as a number."""
-    try:
-        float(cell)
-    except (TypeError, ValueError):
-        return False
-    return not isinstance(cell, bool)

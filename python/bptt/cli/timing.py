@@ -1,4 +1,4 @@
-"""Timing of calls, interleaved so that disturbances affect all alike."""
+"""Timing of calls, interleaved so that disturbances of the machine affect all alike."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def seconds_per_call(task: Callable[[], object], min_seconds: float = 0.0) -> float:
-    """Return the seconds of one call, from as many calls as take `least` seconds together."""
-    once = _seconds(task, 1)
-    calls = int(min_seconds / once)
-    return once if calls <= 1 else _seconds(task, calls) / calls
+def seconds_per_call(call: Callable[[], object], min_seconds: float = 0.0) -> float:
+    """Return the mean seconds per call, over as many calls as take `min_seconds` together."""
+    once = _seconds(call, 1)
+    count = int(min_seconds / once)
+    return once if count <= 1 else _seconds(call, count) / count
 
 
 def interleave(
@@ -21,42 +21,41 @@ def interleave(
     rounds: int,
     *,
     min_seconds: float = 0.0,
-    on_turn: Callable[[], object] = lambda: None,
+    on_measure: Callable[[], object] = lambda: None,
 ) -> dict[_Key, list[float]]:
-    """Call every function in turn, `rounds` times and for at least `least` seconds.
+    """Call all functions in turn, round by round.
 
     Parameters
     ----------
-    measures : mapping of names to functions
-        Each returns how many seconds it has measured.
+    measures : mapping of keys to functions
+        Each returns the seconds that it has measured.
     rounds : int
-        At least so many turns, >= 1, after one more that does not count: there, caches and
-        allocators are cold.
-    least : float
-        Seconds; there are more turns until they have passed.
-    on_turn : function
-        Called after every single call.
+        Minimum number of rounds, >= 1, after a warm-up round that does not count.
+    min_seconds : float
+        Minimum duration; rounds are added until it has passed.
+    on_measure : function
+        Called after every measurement.
 
     Returns
     -------
     dict
-        The names with the seconds of every turn.
+        Key -> seconds of every round.
     """
-    found: dict[_Key, list[float]] = {key: [] for key in measures}
+    samples: dict[_Key, list[float]] = {key: [] for key in measures}
     start = time.perf_counter()
-    turn = 0
-    while turn <= rounds or time.perf_counter() - start < min_seconds:
+    completed = 0
+    while completed <= rounds or time.perf_counter() - start < min_seconds:
         for key, measure in measures.items():
             measured = measure()
-            if turn > 0:
-                found[key].append(measured)
-            on_turn()
-        turn += 1
-    return found
+            if completed > 0:
+                samples[key].append(measured)
+            on_measure()
+        completed += 1
+    return samples
 
 
-def _seconds(task: Callable[[], object], calls: int) -> float:
+def _seconds(call: Callable[[], object], count: int) -> float:
     start = time.perf_counter()
-    for _ in range(calls):
-        task()
+    for _ in range(count):
+        call()
     return time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""Learn from a file of sequences, and save the model.
+"""Train a model on a file of sequences, evaluate it and save it.
 
-What there is to learn is guessed from the file and said aloud; options say otherwise.
-A part of the file is held out, to say how good the model is on what it has not seen.
+The columns and the task are inferred from the file and printed; options override
+them. Part of the sequences are held out for validation.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bptt.cli.baselines import fit_baseline
 from bptt.cli.console import (
     describe_estimator,
     format_file_size,
@@ -36,19 +37,19 @@ from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
 from bptt.cli.tables import Table
 
 NAME = "train"
-SUMMARY = "learn from a file: classes, numbers, tags or text"
+SUMMARY = "train a model on a file of sequences"
 USAGE = "FILE [options]"
 EXAMPLES = """\
-files, and what is learned from them:
-  reviews.csv    columns text,label             a class for each text
-  reviews.jsonl  {"text": "..", "label": ".."}  the same
-  waves.csv      columns x1,x2,x3,target        a class or number for each row
-  walks.csv      columns sequence,x,y,label     the same for each sequence of
-                                                rows, or a label for each row
-  tagged.tsv     dog<TAB>NOUN, a blank line     a tag for each token
+files and tasks:
+  reviews.csv    columns text,label             one class per text
+  reviews.jsonl  {"text": "..", "label": ".."}  one class per text
+  waves.csv      columns x1,x2,x3,target        one class or number per row
+  walks.csv      columns sequence,x,y,label     one class or number per sequence
+                                                of rows, or one label per row
+  tagged.tsv     dog<TAB>NOUN, a blank line     one tag per token
                  between sentences
-  names.txt      a line is a sequence           what comes next: more such lines
-  book.txt       one running text               what comes next: more such text
+  names.txt      one sequence per line          language model of the lines
+  book.txt       one running text               language model of the text
 
 examples:
   python -m bptt train reviews.csv
@@ -56,63 +57,79 @@ examples:
   python -m bptt train walks.csv --sequence walk --target label --ignore time
   python -m bptt train tagged.tsv --validation more.tsv --epochs 20
   python -m bptt train book.txt --hidden-size 256"""
-_ROWS, _PART = 32, 2000  # a running text is read in so many parts side by side, if they are so long
+_MAX_CHUNKS = 32  # a running text is split into chunks, the rows of a minibatch
+_MIN_CHUNK = 2000  # characters
 
 
-class Data(NamedTuple):
-    """Sequences, with targets if the task has any."""
+class Dataset(NamedTuple):
+    """Sequences and their targets; y is None for language models."""
 
     X: list[Any]
     y: list[Any] | None
 
-    def take(self, indices: Any) -> Data:
-        """Return some of them."""
+    def take(self, indices: Any) -> Dataset:
+        """Return some of the sequences."""
         y = None if self.y is None else [self.y[i] for i in indices]
-        return Data([self.X[i] for i in indices], y)
+        return Dataset([self.X[i] for i in indices], y)
 
 
 class TrainingJob(NamedTuple):
-    """What is learned."""
+    """Input of a training."""
 
     table: Table
     task: str
-    form: Schema
-    learned: Data
-    held_out: Data
+    schema: Schema
+    train: Dataset
+    validation: Dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
-    parser.add_argument("file", type=Path, metavar="FILE", help='what to learn; "-" reads a pipe')
+    """Add the arguments of the command."""
+    parser.add_argument("file", type=Path, metavar="FILE", help='training data; "-" reads stdin')
     parser.add_argument(
-        "--output", type=Path, metavar="MODEL", help="where to save (default: FILE's name)"
+        "--output",
+        type=Path,
+        metavar="MODEL",
+        help="write the model to MODEL (default: FILE with the suffix .safetensors)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    data = parser.add_argument_group("file (all is guessed and said)")
-    data.add_argument("--format", choices=FORMATS, help="of the file, if its name does not say")
-    data.add_argument("--task", choices=TASKS, help="what to learn")
-    data.add_argument("--target", metavar="COLUMN", help="the column to predict")
-    data.add_argument("--text", metavar="COLUMN", help="the column of the texts, or tokens")
-    data.add_argument("--sequence", metavar="COLUMN", help="rows with the same are one sequence")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite an existing MODEL")
+    data = parser.add_argument_group("data (inferred from the file by default)")
+    data.add_argument("--format", choices=FORMATS, help="format of FILE")
+    data.add_argument("--task", choices=TASKS, help="task to train for")
+    data.add_argument("--target", metavar="COLUMN", help="column of the targets")
+    data.add_argument("--text", metavar="COLUMN", help="column of the texts or tokens")
     data.add_argument(
-        "--ignore", metavar="COLUMN", action="append", default=[], help="a column to leave out"
+        "--sequence",
+        metavar="COLUMN",
+        help="column of sequence ids; rows with the same id are one sequence",
+    )
+    data.add_argument(
+        "--ignore",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="column to ignore; may be repeated",
     )
     lines = data.add_mutually_exclusive_group()
     lines.add_argument(
-        "--lines", action="store_true", default=None, help="of plain text: a line is a sequence"
+        "--lines",
+        action="store_true",
+        default=None,
+        help="plain text: treat every line as a sequence",
     )
     lines.add_argument(
         "--running",
         action="store_false",
         dest="lines",
         default=None,
-        help="of plain text: all of it is one sequence",
+        help="plain text: treat the file as one running text",
     )
     data.add_argument(
         "--validation",
         default="0.1",
         metavar="X",
-        help="the part of the file that is held out, or another file (default: %(default)s)",
+        help="fraction of the sequences held out for validation, or a validation file "
+        "(default: %(default)s)",
     )
     add_estimator_arguments(parser)
 
@@ -123,176 +140,171 @@ def run(arguments: argparse.Namespace) -> None:
     path = arguments.output or Path(f"{name}.safetensors")
     check_output_path(path, arguments.file, overwrite=arguments.overwrite)
     table = read_table(arguments.file, arguments.format)
-    wanted = SchemaOptions(**{name: getattr(arguments, name) for name in SchemaOptions._fields})
-    form, said = infer_schema(table, wanted)
-    task, data, why = _make_dataset(table, form, arguments.task)
-    print_data_summary(table, task, why, said, data.y)
-    learned, held_out = _split_dataset(data, task, form, arguments)
+    options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
+    schema, notes = infer_schema(table, SchemaOptions(**options))
+    task, data, reason = _make_dataset(table, schema, arguments.task)
+    print_data_summary(table, task, reason, notes, data.y)
+    train, validation = _split_dataset(data, task, schema, arguments)
     require_packages("tqdm", "safetensors.numpy", "sklearn.base")
-    _fit(path, TrainingJob(table, task, form, learned, held_out), arguments)
+    _fit(path, TrainingJob(table, task, schema, train, validation), arguments)
 
 
-def _make_dataset(table: Table, form: Schema, task: str | None) -> tuple[str, Data, str]:
-    """Return the task, sequences and targets, and why it is this task."""
-    groups = group_rows(table, form)
-    why = ""
+def _make_dataset(table: Table, schema: Schema, task: str | None) -> tuple[str, Dataset, str]:
+    """Return the task, the dataset, and the reason for the task if it is inferred."""
+    groups = group_rows(table, schema)
+    reason = ""
     if task is None:
-        task, why = infer_task(table, form, groups)
-    X = extract_sequences(table, form, groups)
-    y = None if task == LANGUAGE else extract_targets(table, form, groups, task)
+        task, reason = infer_task(table, schema, groups)
+    X = extract_sequences(table, schema, groups)
+    y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
     if task == CLASSIFICATION:
-        _check_classes(table, form, y or [])
-    return task, Data(X, y), why
+        _check_classes(table, schema, y or [])
+    return task, Dataset(X, y), reason
 
 
-def _check_classes(table: Table, form: Schema, y: list[Any]) -> None:
+def _check_classes(table: Table, schema: Schema, y: list[Any]) -> None:
     classes = set(y)
-    fix = "name another column with --target"
+    hint = "use another column as --target"
     if len(classes) < 2:
         raise CommandError(
-            f"{table.name}: column {form.target!r} must have two classes at least, "
-            f"got {y[0]!r} alone: {fix}"
+            f"{table.name}: column {schema.target!r} must have at least two classes, "
+            f"got only {y[0]!r}: {hint}"
         )
     if len(classes) > len(y) // 2 and len(y) > 10:
         raise CommandError(
-            f"{table.name}: column {form.target!r} has {len(classes):,} different values in "
-            f"{len(y):,} sequences, which is no class: {fix}"
+            f"{table.name}: column {schema.target!r} has {len(classes):,} distinct values in "
+            f"{len(y):,} sequences, too many for classes: {hint}"
         )
 
 
 def _split_dataset(
-    data: Data, task: str, form: Schema, arguments: argparse.Namespace
-) -> tuple[Data, Data]:
-    """Return what is learned and what is held out: a part at random, the end, or another file."""
+    data: Dataset, task: str, schema: Schema, arguments: argparse.Namespace
+) -> tuple[Dataset, Dataset]:
+    """Return training and validation data: a random split, the end of a text, or another file."""
     try:
-        part = float(arguments.validation)
+        fraction = float(arguments.validation)
     except ValueError:
-        return _split_running_text(data, form), _read_validation_data(
-            Path(arguments.validation), data, task, form
-        )
-    if not 0.0 < part < 1.0:
-        raise CommandError(f"argument --validation: must be in (0, 1), or a file, got {part:g}")
-    if form.shape == "running":
+        validation = _read_validation_data(Path(arguments.validation), data, task, schema)
+        return _split_running_text(data, schema), validation
+    if not 0.0 < fraction < 1.0:
+        raise CommandError(f"argument --validation: must be in (0, 1), or a file, got {fraction:g}")
+    if schema.layout == "running":
         text = data.X[0]
-        end = len(text) - max(1, round(len(text) * part))
-        return _split_running_text(Data([text[:end]], None), form), Data([text[end:]], None)
+        end = len(text) - max(1, round(len(text) * fraction))
+        train = _split_running_text(Dataset([text[:end]], None), schema)
+        return train, Dataset([text[end:]], None)
     count = len(data.X)
-    held = max(1, round(count * part))
-    if held >= count:
+    held_out = max(1, round(count * fraction))
+    if held_out >= count:
         raise CommandError(
-            f"{arguments.file}: must have two sequences at least, one to learn and one to "
-            f"validate, got {count}"
+            f"{arguments.file}: must have at least two sequences, one for training and one for "
+            f"validation, got {count}"
         )
-    order = np.random.default_rng(arguments.seed).permutation(count)
-    learned, held_out = data.take(sorted(order[held:])), data.take(sorted(order[:held]))
-    known = _has_known_labels(learned, held_out, task)
-    back = held_out.take([i for i, is_known in enumerate(known) if not is_known])
-    held_out = held_out.take([i for i, is_known in enumerate(known) if is_known])
-    if not held_out.X:
-        raise CommandError(f"{arguments.file}: {count} sequences are too few to hold some out")
-    y = None if learned.y is None else learned.y + (back.y or [])
-    return Data(learned.X + back.X, y), held_out
+    order = np.random.default_rng(arguments.random_state).permutation(count)
+    train, validation = data.take(sorted(order[held_out:])), data.take(sorted(order[:held_out]))
+    known = _has_known_labels(train, validation, task)
+    moved = validation.take([i for i, is_known in enumerate(known) if not is_known])
+    validation = validation.take([i for i, is_known in enumerate(known) if is_known])
+    if not validation.X:
+        raise CommandError(f"{arguments.file}: {count} sequences are too few for validation")
+    y = None if train.y is None else train.y + (moved.y or [])
+    return Dataset(train.X + moved.X, y), validation
 
 
-def _read_validation_data(path: Path, data: Data, task: str, form: Schema) -> Data:
-    """Return the sequences of another file, without those whose labels were not learned."""
-    table = read_table(path, tagged=form.tagged)
-    groups = group_rows(table, form)
-    y = None if task == LANGUAGE else extract_targets(table, form, groups, task)
-    found = Data(extract_sequences(table, form, groups), y)
-    known = _has_known_labels(data, found, task)
+def _read_validation_data(path: Path, train: Dataset, task: str, schema: Schema) -> Dataset:
+    """Return the sequences of a validation file without labels unknown to the training data."""
+    table = read_table(path, tagged=schema.is_tagged)
+    groups = group_rows(table, schema)
+    y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
+    data = Dataset(extract_sequences(table, schema, groups), y)
+    known = _has_known_labels(train, data, task)
     if not any(known):
-        raise CommandError(f"{path}: holds no label that is in the file to learn from")
+        raise CommandError(f"{path}: has no sequence with labels of the training data")
     if not all(known):
-        print_section(
-            "Data", f"{path}: left out, as their labels are unknown: {known.count(False)}"
-        )
-    return found.take([i for i, is_known in enumerate(known) if is_known])
+        ignored = known.count(False)
+        print_section("Data", f"{path}: sequences with unknown labels, ignored: {ignored}")
+    return data.take([i for i, is_known in enumerate(known) if is_known])
 
 
-def _has_known_labels(learned: Data, held_out: Data, task: str) -> list[bool]:
-    """Return for each sequence held out whether all its labels can be learned."""
-    if task not in (CLASSIFICATION, TAGGING) or learned.y is None or held_out.y is None:
-        return [True] * len(held_out.X)
+def _has_known_labels(train: Dataset, validation: Dataset, task: str) -> list[bool]:
+    """Return for each validation sequence whether all its labels are in the training data."""
+    if task not in (CLASSIFICATION, TAGGING) or train.y is None or validation.y is None:
+        return [True] * len(validation.X)
     if task == CLASSIFICATION:
-        labels = set(learned.y)
-        return [label in labels for label in held_out.y]
-    labels = {label for row in learned.y for label in row}
-    return [labels.issuperset(row) for row in held_out.y]
+        labels = set(train.y)
+        return [label in labels for label in validation.y]
+    labels = {label for row in train.y for label in row}
+    return [labels.issuperset(row) for row in validation.y]
 
 
-def _split_running_text(data: Data, form: Schema) -> Data:
-    """Cut a running text into parts that are read side by side."""
-    if form.shape != "running":
+def _split_running_text(data: Dataset, schema: Schema) -> Dataset:
+    """Split a running text into chunks that are the rows of a minibatch."""
+    if schema.layout != "running":
         return data
     text = data.X[0]
-    size = -(-len(text) // max(1, min(_ROWS, len(text) // _PART)))
-    return Data([text[i : i + size] for i in range(0, len(text), size)], None)
+    size = -(-len(text) // max(1, min(_MAX_CHUNKS, len(text) // _MIN_CHUNK)))
+    return Dataset([text[i : i + size] for i in range(0, len(text), size)], None)
 
 
-def _fit(path: Path, lesson: TrainingJob, arguments: argparse.Namespace) -> None:
-    """Train, save what was reached, and say how good it is."""
+def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
+    """Train a model, then evaluate and save it, also if training is interrupted."""
     from bptt.cli.training_progress import EpochReporter
 
-    task, learned, held_out = lesson.task, lesson.learned, lesson.held_out
-    shown = EpochReporter(task)
+    task, validation = job.task, job.validation
+    reporter = EpochReporter(task)
     model = None
     try:
-        model = make_estimator(task, lesson.form, learned.X, arguments)
+        model = make_estimator(task, job.schema, job.train.X, arguments)
         print_section("Model", describe_estimator(model))
-        validation = (held_out.X,) if task == LANGUAGE else held_out
-        model.set_params(callbacks=[shown]).fit(*learned, validation=validation)
+        held_out = (validation.X,) if task == LANGUAGE else validation
+        model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     except FloatingPointError as error:
         raise CommandError(str(error).replace("learning_rate", "--learning-rate")) from error
     except KeyboardInterrupt:
-        shown.close()
+        reporter.close()
         if not getattr(model, "history_", ()):
-            raise KeyboardInterrupt("interrupted in the first epoch, nothing is saved") from None
-        _save_and_evaluate(path, lesson, model)
+            raise KeyboardInterrupt("interrupted in the first epoch, no model saved") from None
+        _save_and_evaluate(path, job, model)
         raise KeyboardInterrupt(f"interrupted, the best model so far is in {path}") from None
     finally:
-        shown.close()
+        reporter.close()
     try:
-        _save_and_evaluate(path, lesson, model)
+        _save_and_evaluate(path, job, model)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted, the model is in {path}") from None
 
 
-def _save_and_evaluate(path: Path, lesson: TrainingJob, model: Any) -> None:
-    """Save and judge a trained model."""
-    from bptt.cli.baselines import fit_baseline
-    from bptt.cli.evaluation import judge
+def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
+    """Save and evaluate a trained model."""
+    from bptt.cli.evaluation import evaluate
 
-    table, task, form, learned, held_out = lesson
-    always = {} if learned.y is None else fit_baseline(task, form, learned.X, learned.y)
-    about: dict[str, Any] = {
+    table, task, schema, train, validation = job
+    baseline = {} if train.y is None else fit_baseline(task, schema, train.X, train.y)
+    metadata: dict[str, Any] = {
         "task": task,
-        "form": form.to_dict(),
+        "schema": schema.to_dict(),
         "file": table.name,
         "format": table.format,
-        "always": always.get("always"),
+        "baseline": baseline.get("constant"),
     }
-    _save(model, path, about)  # before anything else can be interrupted
-    figure = judge(model, task, form, learned, held_out)
-    _save(model, path, {**about, "validation": figure._asdict()})
-    history = model.history_
-    best = len(history) - history.epochs_since_best(model.min_delta)
-    print_section("\nResult", str(figure))
-    if not figure.is_better:
+    _save(model, path, metadata)  # before anything else can be interrupted
+    evaluation = evaluate(model, task, schema, train, validation)
+    _save(model, path, {**metadata, "validation": evaluation._asdict()})
+    epochs = len(model.history_)
+    best = epochs - model.history_.epochs_since_best(model.min_delta)
+    print_section("\nResult", str(evaluation))
+    if not evaluation.is_better:
         print_section(
-            "", "That is no better than the baseline: more data, more --epochs, or another model."
+            "", "No better than the baseline: try more data, more --epochs or another model."
         )
-    print_section(
-        "Saved",
-        f"{path} ({format_file_size(path)}): the model of epoch {best}, the best of {len(history)}",
-    )
-    print_next_commands(path, task, form, table.name, held_out.X[0])
+    print_section("Saved", f"{path} ({format_file_size(path)}), epoch {best} of {epochs}, the best")
+    print_next_commands(path, task, schema, table.name, validation.X[0])
 
 
-def _save(model: Any, path: Path, about: dict[str, Any]) -> None:
+def _save(model: Any, path: Path, metadata: dict[str, Any]) -> None:
     try:
-        model.save(path, about)
+        model.save(path, metadata)
     except OSError as error:
         raise CommandError(f"cannot save {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What training shows of itself: a bar where it can be seen, and a line for some of the epochs."""
+"""Training progress on standard error: a bar in a terminal, and lines for up to 20 epochs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from bptt.training.history import Epoch
 from bptt.training.loop import Training
 from bptt.training.protocols import OrderedDataset
 
-_LINES = 20  # at most about so many epochs get one
+_MAX_LINES = 20
 
 
 class EpochReporter:
-    """A callback that shows how training goes, on standard error."""
+    """Callback that reports the progress of training.
+
+    Parameters
+    ----------
+    task : str
+        Losses of a language model are printed in bits.
+    """
 
     def __init__(self, task: str) -> None:
         self._task = task
         self._bar: Any = None
 
     def on_train_begin(self, training: Training) -> None:
-        """Open the bar, over all epochs."""
+        """Open the bar."""
         data = training.data
         size = 1 if isinstance(data, OrderedDataset) else training.options.batch_size
         self._steps = -(-len(data.lengths) // size)
@@ -36,34 +42,36 @@ class EpochReporter:
         )
 
     def on_batch_end(self, training: Training) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         epochs = training.options.epochs
         self._bar.set_description_str(f"epoch {training.epoch}/{epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {self._loss(training.totals.means()[0])}", refresh=False)
+        loss = self._format_loss(training.totals.means()[0])
+        self._bar.set_postfix_str(f"loss {loss}", refresh=False)
         done = len(training.history) * self._steps + training.batch
         self._bar.update(done - self._bar.n)
 
     def on_epoch_end(self, training: Training) -> None:
         """Print the line of the epoch."""
         epoch, epochs = training.history[-1], training.options.epochs
-        every = math.ceil(epochs / _LINES)
-        if epoch.number == 1 or epoch.number % every == 0 or epoch.number == epochs:
-            self._bar.write(f"epoch {epoch.number:3}/{epochs}  {self._line(epoch)}", sys.stderr)
+        interval = math.ceil(epochs / _MAX_LINES)
+        if epoch.number == 1 or epoch.number % interval == 0 or epoch.number == epochs:
+            line = f"epoch {epoch.number:3}/{epochs}  {self._format_epoch(epoch)}"
+            self._bar.write(line, sys.stderr)
 
     def close(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def _line(self, epoch: Epoch) -> str:
-        parts = [f"loss {self._loss(epoch.loss)}"]
+    def _format_epoch(self, epoch: Epoch) -> str:
+        parts = [f"loss {self._format_loss(epoch.loss)}"]
         if epoch.validation_loss is not None:
-            parts.append(f"validation loss {self._loss(epoch.validation_loss)}")
+            parts.append(f"validation loss {self._format_loss(epoch.validation_loss)}")
         metric = epoch.validation_metric
         if metric is not None and self._task != LANGUAGE:
-            said = f"error {metric:.4g}" if self._task == REGRESSION else f"accuracy {metric:.1%}"
-            parts.append(said)
+            is_error = self._task == REGRESSION
+            parts.append(f"error {metric:.4g}" if is_error else f"accuracy {metric:.1%}")
         return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
 
-    def _loss(self, loss: float) -> str:
+    def _format_loss(self, loss: float) -> str:
         return f"{loss / math.log(2.0):.2f} bits" if self._task == LANGUAGE else f"{loss:.3f}"

@@ -1,4 +1,8 @@
-"""Worker processes with a fixed number of threads."""
+"""Worker processes with a fixed number of threads.
+
+NumPy's matrix product reads its number of threads when NumPy is imported, so that each number needs
+a process. `WorkerProcess` starts a module of this package in one, and the module calls `serve`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-_THREADS = (
+_THREAD_VARIABLES = (
     "BPTT_NUM_THREADS",
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -23,21 +27,27 @@ _THREADS = (
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a process with so many threads, here and in NumPy's products."""
-    return {**os.environ, "PYTHONUTF8": "1", **dict.fromkeys(_THREADS, str(threads))}
+    """Return the environment of a process with `threads` threads, in bptt and in NumPy's BLAS."""
+    return {**os.environ, "PYTHONUTF8": "1", **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
 
 
 class WorkerProcess:
-    """A module that answers questions in a process of its own, with a fixed number of threads.
+    """A module that answers requests in a process with a fixed number of threads.
 
-    Use it in a ``with`` statement: the process ends with it, whatever it is doing.
+    A context manager: leaving it kills the process.
+
+    Parameters
+    ----------
+    module : str
+        Run with ``python -m``; calls `serve`.
+    threads : int
     """
 
     def __init__(self, module: str, threads: int) -> None:
@@ -45,8 +55,8 @@ class WorkerProcess:
         self._threads = threads
 
     def __enter__(self) -> WorkerProcess:
-        with _interruptible_afterwards() as interrupted:
-            self._child = subprocess.Popen(
+        with _deferred_interrupt() as interrupted:
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -60,56 +70,57 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.communicate()
+        self._process.kill()
+        self._process.communicate()
 
-    def ask(self, question: object) -> Any:
-        """Return the module's answer; both are values that fit JSON.
+    def request(self, value: object) -> Any:
+        """Return the response of the module to `value`; both are JSON values.
 
         Raises
         ------
         MemoryError
-            If there is not enough memory to find the answer.
+            If the process runs out of memory.
         RuntimeError
             If the module fails.
         """
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended: there will be no answer either
-            self._child.stdin.write(json.dumps(question) + "\n")
-            self._child.stdin.flush()
-        reply = self._child.stdout.readline()
-        if not reply:
-            self._explain()
-        answered, value = json.loads(reply)
-        if not answered:
-            raise MemoryError(value)
-        return value
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):  # the process has ended: there is no response
+            self._process.stdin.write(json.dumps(value) + "\n")
+            self._process.stdin.flush()
+        response = self._process.stdout.readline()
+        if not response:
+            self._raise_failure()
+        succeeded, result = json.loads(response)
+        if not succeeded:
+            raise MemoryError(result)
+        return result
 
-    def _explain(self) -> None:
-        """Raise the error that says why the process has ended."""
-        _, errors = self._child.communicate()
-        if self._child.returncode < 0 and not errors:  # as the system does when memory runs out
-            raise MemoryError(f"signal {-self._child.returncode} has ended {self._module}")
-        raise RuntimeError(f"{self._module} has failed:\n{errors}")
+    def _raise_failure(self) -> None:
+        """Raise the error that explains why the process has ended."""
+        _, errors = self._process.communicate()
+        signal_number = -self._process.returncode
+        if signal_number > 0 and not errors:  # killed by the system, which is out of memory
+            raise MemoryError(f"{self._module} was killed by signal {signal_number}")
+        raise RuntimeError(f"{self._module} failed:\n{errors}")
 
 
-def answer(function: Callable[[Any], object]) -> None:
+def serve(function: Callable[[Any], object]) -> None:
     """Answer requests on standard input with what `function` returns, until it is closed."""
-    for question in sys.stdin:
+    for line in sys.stdin:
         try:
-            reply = [True, function(json.loads(question))]
+            response = [True, function(json.loads(line))]
         except MemoryError as error:
-            reply = [False, str(error)]
-        print(json.dumps(reply), flush=True)
+            response = [False, str(error)]
+        print(json.dumps(response), flush=True)
 
 
 @contextmanager
-def _interruptible_afterwards() -> Iterator[list[bool]]:
-    """Only note Ctrl-C: within `Popen`, it would leave a process that nobody can end."""
+def _deferred_interrupt() -> Iterator[list[bool]]:
+    """Record Ctrl-C instead of raising it: within `Popen`, it would leave an orphan process."""
     interrupted: list[bool] = []
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_default or threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
     signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))

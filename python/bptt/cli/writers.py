@@ -1,4 +1,4 @@
-"""Predictions in the format of the file they are for."""
+"""Writers of predictions, in the format of the input file."""
 
 from __future__ import annotations
 
@@ -16,64 +16,66 @@ from bptt.cli.tables import Table
 COLUMN = "prediction"
 
 
-def predictions(
+def format_predictions(
     table: Table,
-    form: Schema,
+    schema: Schema,
     groups: Sequence[Sequence[int]],
     X: Sequence[Any],
-    found: Sequence[Any],
+    predictions: Sequence[Any],
     probabilities: Sequence[Any] | None,
     classes: Iterable[Any],
 ) -> str:
-    """Return the content of the file to write.
+    """Return the content of the output file.
 
     Parameters
     ----------
-    table, form, groups, X
-        What was read.
-    found : array (B,), or sequence of B arrays (T,)
-        The prediction for every sequence, or for each of its steps.
+    table : Table
+    schema : Schema
+    groups : sequence of B sequences of int
+        Rows of every sequence.
+    X : sequence of B sequences
+    predictions : array (B,), or sequence of B arrays (T,)
+        Prediction for every sequence, or for every step.
     probabilities : array (B, K), or sequence of B arrays (T, K), optional
-        Of the K `classes`.
+        Probabilities of the K classes.
     classes : array (K,)
     """
-    shares = [f"P({label})" for label in classes] if probabilities is not None else []
-    steps = np.ndim(found[0]) == 1 and not isinstance(found[0], str)
-    cells = [_cells(found[i], probabilities, i, steps) for i in range(len(found))]
+    names = [f"P({label})" for label in classes] if probabilities is not None else []
+    steps = np.ndim(predictions[0]) == 1 and not isinstance(predictions[0], str)
     if table.format == "jsonl":
-        return _format_jsonl(table, groups, found, probabilities, classes, steps)
-    head = "# behind the prediction: " + " ".join(shares) + "\n" if shares else ""
+        return _format_json_lines(table, groups, predictions, probabilities, classes, steps)
+    cells = [_format_cells(predictions[i], probabilities, i, steps) for i in range(len(X))]
+    comment = f"# after the prediction: {' '.join(names)}\n" if names else ""
     if table.format == "text":
         if steps:
-            return head + _format_sentences([[[t] for t in x] for x in X], cells)
+            return comment + _format_sentences([[[t] for t in x] for x in X], cells)
         rows = [[row[0].replace("\t", " "), *cells[i][0]] for i, row in enumerate(table.rows)]
-        return _format_table("\t", [[*table.columns, COLUMN, *shares], *rows])
+        return _format_rows("\t", [[*table.columns, COLUMN, *names], *rows])
     if table.format == "tagged":
-        return head + _format_sentences(
-            [[table.rows[row] for row in group] for group in groups], cells
-        )
-    if form.shape == "rows" and not steps:
-        place = table.columns.index(str(form.sequence))
-        rows = [[table.rows[g[0]][place], *cells[i][0]] for i, g in enumerate(groups)]
-        return _format_table(table.delimiter, [[str(form.sequence), COLUMN, *shares], *rows])
-    kept = [i for i, name in enumerate(table.columns) if name not in (COLUMN, *shares)]
+        sentences = [[table.rows[row] for row in group] for group in groups]
+        return comment + _format_sentences(sentences, cells)
+    if schema.layout == "rows" and not steps:
+        index = table.columns.index(str(schema.sequence))
+        rows = [[table.rows[g[0]][index], *cells[i][0]] for i, g in enumerate(groups)]
+        return _format_rows(table.delimiter, [[str(schema.sequence), COLUMN, *names], *rows])
+    kept = [i for i, name in enumerate(table.columns) if name not in (COLUMN, *names)]
     rows = [[row[i] for i in kept] for row in table.rows]
     for i, group in enumerate(groups):
         for t, row in enumerate(group):
             rows[row] += cells[i][t]
-    header = [*(table.columns[i] for i in kept), COLUMN, *shares]
-    return _format_table(table.delimiter, [header, *rows])
+    header = [*(table.columns[i] for i in kept), COLUMN, *names]
+    return _format_rows(table.delimiter, [header, *rows])
 
 
-def _cells(
+def _format_cells(
     prediction: Any, probabilities: Sequence[Any] | None, index: int, steps: bool
 ) -> list[list[str]]:
-    """Return what is written for a sequence: one list of cells, or one for every step."""
+    """Return the new cells of a sequence: one list, or one per step."""
     rows = [[_format_value(label)] for label in (prediction if steps else [prediction])]
     if probabilities is not None:
-        shares = probabilities[index] if steps else [probabilities[index]]
-        for row, values in zip(rows, shares, strict=True):
-            row += [f"{value:.4f}" for value in values]
+        values = probabilities[index] if steps else [probabilities[index]]
+        for row, probability in zip(rows, values, strict=True):
+            row += [f"{value:.4f}" for value in probability]
     return rows
 
 
@@ -81,7 +83,7 @@ def _format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, np.floating) else str(value)
 
 
-def _format_table(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
+def _format_rows(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
     if delimiter == "\t":
         return "".join("\t".join(row) + "\n" for row in rows)
     content = io.StringIO()
@@ -90,19 +92,19 @@ def _format_table(delimiter: str, rows: Iterable[Sequence[str]]) -> str:
 
 
 def _format_sentences(
-    tokens: Sequence[Sequence[list[str]]], cells: Sequence[list[list[str]]]
+    sentences: Sequence[Sequence[list[str]]], cells: Sequence[list[list[str]]]
 ) -> str:
     blocks = [
         "".join("\t".join([*row, *added]) + "\n" for row, added in zip(rows, more, strict=True))
-        for rows, more in zip(tokens, cells, strict=True)
+        for rows, more in zip(sentences, cells, strict=True)
     ]
     return "\n".join(blocks)
 
 
-def _format_jsonl(
+def _format_json_lines(
     table: Table,
     groups: Sequence[Sequence[int]],
-    found: Sequence[Any],
+    predictions: Sequence[Any],
     probabilities: Sequence[Any] | None,
     classes: Iterable[Any],
     steps: bool,
@@ -111,10 +113,11 @@ def _format_jsonl(
     lines = []
     for i, group in enumerate(groups):
         value = dict(zip(table.columns, table.rows[group[0]], strict=True))
-        value[COLUMN] = np.asarray(found[i]).tolist()
+        value[COLUMN] = np.asarray(predictions[i]).tolist()
         if probabilities is not None:
-            shares = np.round(np.asarray(probabilities[i], np.float64), 4).tolist()
-            rows = [dict(zip(names, row, strict=True)) for row in (shares if steps else [shares])]
-            value["probabilities"] = rows if steps else rows[0]
+            rounded = np.round(np.asarray(probabilities[i], np.float64), 4).tolist()
+            rows = rounded if steps else [rounded]
+            named = [dict(zip(names, row, strict=True)) for row in rows]
+            value["probabilities"] = named if steps else named[0]
         lines.append(json.dumps(value, ensure_ascii=False) + "\n")
     return "".join(lines)

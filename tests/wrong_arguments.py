@@ -370,13 +370,13 @@ def chains() -> dict[str, dict[str, Rows]]:
         (
             (layer, tokens),
             ValueError,
-            "modules may have an Embedding at the beginning, got it at place 1",
+            "modules may have an Embedding at the beginning only, got one at index 1",
         ),
         ((turned,), ValueError, f"modules must be batch-first, got {turned}"),
         (
             (layer, linear, layer),
             ValueError,
-            f"modules must not hold the same one twice, got [{layer}, {linear}, {layer}]",
+            f"modules must be distinct, got [{layer}, {linear}, {layer}]",
         ),
         ((layer, wide), TypeError, "modules must have one dtype, got float32 and float64"),
         ((tokens, layer), ValueError, f"modules[1] must take 4 features, got {layer}"),

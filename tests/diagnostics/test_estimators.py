@@ -92,7 +92,7 @@ def test_a_flow_is_that_of_central_differences_through_decoder_and_bridge():
     assert found.names == ("encoder layer 0", "decoder layer 0")
     task = model._task()
     batch = model._dataset(X, y).batch(np.arange(4))
-    state = task.network.read(batch.x, batch.lengths).state
+    state = task.network.encode(batch.x, batch.lengths).state
     targets = batch.targets
 
     def loss():

@@ -201,5 +201,5 @@ def test_a_memory_is_for_attention():
     tokens = np.ones((1, 2), np.int32)
     with pytest.raises(ValueError, match="memory needs a decoder with attention"):
         make().forward(tokens, memory=np.zeros((1, 2, M)))
-    with pytest.raises(ValueError, match="a decoder with attention needs a memory"):
+    with pytest.raises(ValueError, match="memory is required with attention, got None"):
         make(attention="dot").step(tokens[:, 0])

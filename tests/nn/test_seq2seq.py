@@ -108,10 +108,10 @@ def test_reading_and_writing_step_by_step_is_the_fused_pass(attention: str | Non
     net = network(attention, GRU, True, True)
     x, lengths, tokens, token_lengths = inputs()
     fused = net.forward(x, lengths, tokens, token_lengths).output
-    memory = net.read(x, lengths)
+    memory = net.encode(x, lengths)
     state = memory.state
     for s in range(4):
-        logits, state = net.decoder.step(tokens[:, s], state, **memory.of_decoder())
+        logits, state = net.decoder.step(tokens[:, s], state, **memory.decoder_arguments())
         alive = s < token_lengths
         np.testing.assert_allclose(fused[alive, s], logits[alive], rtol=0, atol=1e-14)
 
@@ -150,7 +150,7 @@ def test_a_network_is_its_modules(attention: str | None, bidirectional: bool) ->
 def test_attention_weights_are_those_of_the_training_pass() -> None:
     net = network("additive", LSTM, True, True)
     x, lengths, tokens, token_lengths = inputs()
-    weights = net.attention_weights(net.read(x, lengths), tokens, token_lengths)
+    weights = net.attention_weights(net.encode(x, lengths), tokens, token_lengths)
     run = net.forward(x, lengths, tokens, token_lengths)
     assert run._decoded.attention is not None
     np.testing.assert_allclose(weights, run._decoded.attention, rtol=0, atol=1e-14)

@@ -549,7 +549,7 @@ EMBEDDING, LAYER, LINEAR = bptt.Embedding(5, 2), bptt.GRU(2, 3), bptt.Linear(3, 
             (LAYER,),
             {"skip_input": True},
             ValueError,
-            f"skip_input needs a Linear at the end, got {LAYER}",
+            f"skip_input needs a Linear as the last module, got {LAYER}",
         ),
         (
             (LAYER, bptt.Linear(5, 4)),
@@ -571,9 +571,9 @@ def test_what_steps_need():
             bptt.Sequential(LAYER, pool=pool).step(np.ones((1, 2), np.float32))
     with pytest.raises(ValueError, match="step needs a layer with bidirectional=False"):
         small(bidirectional=True).step(np.ones((1, 2)))
-    with pytest.raises(TypeError, match="skip_input needs an Embedding before x_t of dtype int64"):
+    with pytest.raises(TypeError, match="skip_input needs an Embedding for x_t of dtype int64"):
         small(skip_input=True).step(np.array([0]))
-    with pytest.raises(TypeError, match="skip_input needs an Embedding before x of dtype int64"):
+    with pytest.raises(TypeError, match="skip_input needs an Embedding for x of dtype int64"):
         small(skip_input=True)(np.array([[0]]))
 
 

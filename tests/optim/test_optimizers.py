@@ -344,7 +344,7 @@ def test_bad_gradients_change_nothing(kind):
         ([linear, lstm], ValueError, "gradients for LSTM(input_size=3, hidden_size=17, num_layers"),
         ([lstm, single[1]], ValueError, "gradients for Linear(in_features=17, out_features=5, dt"),
         ([], ValueError, "gradients must not be empty"),
-        ([lstm, lstm], ValueError, "gradients must not hold the same one twice"),
+        ([lstm, lstm], ValueError, "gradients must be distinct"),
         (None, TypeError, "gradients must be Gradients or a list or tuple of them, got NoneType"),
         ([lstm, dict(linear)], TypeError, "gradients must be Gradients or a list or tuple of the"),
         (modules, TypeError, "gradients must be Gradients or a list or tuple of them, got list o"),
@@ -386,7 +386,7 @@ def test_constructor_errors(kind, arguments, error, message):
 
 def test_a_module_comes_once():
     module = make_modules()[0]
-    with pytest.raises(ValueError, match="modules must not hold the same one twice"):
+    with pytest.raises(ValueError, match="modules must be distinct"):
         bptt.SGD([module, module])
 
 

@@ -410,9 +410,9 @@ class EncoderDecoder(AutoregressiveEstimator):
     ) -> Iterator[tuple[NDArray[np.int64], dict[str, Any]]]:
         """Yield indices and inputs of the decoder, in minibatches of similar length."""
         for indices in sorted_batches(sources.lengths, PREDICTION_BATCH_SIZE):
-            memory = self.network_.read(*sources.pad(indices))
+            memory = self.network_.encode(*sources.pad(indices))
             start = np.full(len(memory), self.target_encoder_.start)
-            yield indices, {"start": start, "state": memory.state, **memory.of_decoder()}
+            yield indices, {"start": start, "state": memory.state, **memory.decoder_arguments()}
 
     # ---- hooks of `SequenceEstimator`
 

@@ -1,4 +1,4 @@
-"""Attention: what of a memory matters for a query, as a weighted mean of the memory.
+"""Attention: weighted means of a memory, by the similarity of queries and keys.
 
 Shapes: B batch, S queries, T keys of each sequence; Q query_size, K key_size, A attention_size.
 """
@@ -19,9 +19,9 @@ from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
 class Attention(Module):
-    """Softmax attention over the outputs of an encoder, which are both keys and values.
+    """Softmax attention over the outputs of an encoder, which are keys and values.
 
-    context_s = Σ_t a_st k_t with a_s = softmax over t of the score of (q_s, k_t), which is
+    context_s = Σ_t a_st k_t, where a_s is the softmax over t of score(q_s, k_t):
 
     - "dot": q·k, without parameters: M. Luong, H. Pham and C. Manning (2015), Effective approaches
       to attention-based neural machine translation;
@@ -30,25 +30,28 @@ class Attention(Module):
 
     Parameters
     ----------
-    query_size, key_size : int
-        Q and K; equal for "dot".
-    kind : "dot" or "additive"
+    query_size : int
+        Q, the number of features of a query.
+    key_size : int
+        K, the number of features of a key; Q for "dot".
+    kind : {"dot", "additive"}, default "dot"
+        Score function.
     attention_size : int, optional
-        A, for "additive"; `key_size` by default.
-    dtype : float32 or float64
-        Of parameters, input and output.
+        A, the hidden size of "additive". `key_size` by default.
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output.
     seed : int, optional
-        Seed of the initial weights, which are Glorot uniform.
-
-    Notes
-    -----
-    Parameters of "additive": W = ``weight_query`` (A, Q), U = ``weight_key`` (A, K) and
-    v = ``weight_score`` (A,).
+        Seed of the initial weights, which are Glorot uniform. Unpredictable by default.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
+
+    Notes
+    -----
+    Parameters of "additive": W = ``weight_query`` (A, Q), U = ``weight_key`` (A, K) and
+    v = ``weight_score`` (A,). "dot" has none.
     """
 
     query_size: int
@@ -111,28 +114,28 @@ class Attention(Module):
         *,
         lengths: Lengths | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the context of each query, and the weights of the keys in it.
+        """Return the context of each query and its attention weights.
 
         Parameters
         ----------
         queries : array (B, S, query_size)
-            States of a decoder; S is 1 if it goes step by step.
+            Outputs of a decoder; S = 1 step by step.
         keys : array (B, T, key_size)
             Outputs of an encoder. Padding is not read.
         lengths : integer array (B,), optional
-            Number of keys of each sequence, in [0, T]. All T by default.
+            Number of keys of each sequence, in [0, T]. T by default.
 
         Returns
         -------
         context : array (B, S, key_size)
             0 for a sequence without keys.
         weights : array (B, S, T)
-            0 beyond a sequence's length; the others add up to 1.
+            Attention weights: 0 in the padding, with a sum of 1 over the keys.
 
         Raises
         ------
         TypeError
-            If an argument is not an array, or not of a right dtype.
+            If an argument is not an array or has the wrong dtype.
         ValueError
             If a shape does not fit, or a length is out of its range.
         """
@@ -146,9 +149,27 @@ class Attention(Module):
         *,
         lengths: Lengths | None = None,
     ) -> AttentionRun:
-        """Return context and weights as an `AttentionRun`, which can go backward.
+        """Return contexts and attention weights, ready for `AttentionRun.backward`.
 
-        Arguments and errors are those of calling the module.
+        Parameters
+        ----------
+        queries : array (B, S, query_size)
+            Outputs of a decoder.
+        keys : array (B, T, key_size)
+            Outputs of an encoder. Padding is not read.
+        lengths : integer array (B,), optional
+            Number of keys of each sequence, in [0, T]. T by default.
+
+        Returns
+        -------
+        AttentionRun
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an array or has the wrong dtype.
+        ValueError
+            If a shape does not fit, or a length is out of its range.
         """
         for name, array, size in (
             ("queries", queries, self.query_size),
@@ -171,16 +192,17 @@ class Attention(Module):
 
 
 class AttentionRun:
-    """A forward pass of an `Attention`, ready to go backward.
+    """Forward pass of an `Attention`, as `Attention.forward` returns it.
 
-    It keeps a copy of the parameters, and queries and keys themselves, which must not be changed
+    It holds a copy of the parameters, and the queries and keys themselves, which must not change
     before `backward`.
 
     Attributes
     ----------
     output : array (B, S, key_size)
-        The contexts.
+        Contexts.
     weights : array (B, S, T), read-only
+        Attention weights.
     """
 
     output: FloatArray
@@ -197,17 +219,17 @@ class AttentionRun:
         self._keys = keys
 
     def backward(self, d_output: FloatArray) -> AttentionGradients:
-        """Return the gradients, from the gradient of the contexts.
+        """Return the gradients of parameters, queries and keys.
 
         Parameters
         ----------
         d_output : array (B, S, key_size)
-            Of the shape and dtype of `output`.
+            Gradient of the loss with respect to `output`.
 
         Returns
         -------
         AttentionGradients
-            Those of the parameters by name, and ``.input``, the pair of those of queries and keys.
+            Gradients of the parameters by name; ``.input`` is the pair (queries, keys).
 
         Raises
         ------
@@ -228,7 +250,7 @@ class AttentionRun:
 
 
 class AttentionGradients(Gradients):
-    """Gradients of an `Attention`: ``input`` is the pair of those of queries and keys."""
+    """Gradients of an `Attention`; ``input`` is the pair of the gradients of queries and keys."""
 
     input: Any  # a pair of arrays
 
@@ -240,7 +262,7 @@ class AttentionGradients(Gradients):
 
 
 class _Dot:
-    """Scores (B, S, T) that are q·k."""
+    """Scores (B, S, T): q·k."""
 
     def __init__(
         self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
@@ -256,7 +278,7 @@ class _Dot:
 
 
 class _Additive:
-    """Scores (B, S, T) that are v·tanh(W q + U k)."""
+    """Scores (B, S, T): v·tanh(W q + U k)."""
 
     def __init__(
         self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
@@ -270,7 +292,7 @@ class _Additive:
     def backward(
         self, d: FloatArray, d_parameters: Mapping[str, FloatArray]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the gradients of queries and keys; overwrite those of the parameters."""
+        """Return the gradients of queries and keys; write those of the parameters."""
         d_parameters["weight_score"][...] = np.tensordot(d, self._hidden, 3)
         d_sum = d[..., np.newaxis] * self._parameters["weight_score"] * (1 - self._hidden**2)
 

@@ -1,4 +1,4 @@
-"""Decoder: generates tokens one after the other, each given those before it.
+"""Decoder: generation of tokens, each conditioned on those before it.
 
 Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its features.
 """
@@ -27,19 +27,35 @@ from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State
 
 
-class Forced(NamedTuple):
-    """Sequences for teacher forcing: what goes into a decoder, and what is to come out."""
+class TeacherForcing(NamedTuple):
+    """Inputs and targets of a decoder that is trained with teacher forcing."""
 
     tokens: NDArray[np.int32]
     """(B, S): the start token and the sequence."""
     targets: NDArray[np.int32]
     """(B, S): the sequence and the stop token."""
     lengths: NDArray[np.int64]
-    """(B,): one more than the sequence has."""
+    """(B,): lengths of the sequences, plus 1."""
 
 
-def teacher_forcing(ids: Ids, lengths: Lengths, start: int, stop: int) -> Forced:
-    """Put the start token before, and the stop token behind, padded sequences (B, S-1)."""
+def teacher_forcing(ids: Ids, lengths: Lengths, start: int, stop: int) -> TeacherForcing:
+    """Return inputs with a start token first, and targets with a stop token last.
+
+    Parameters
+    ----------
+    ids : integer array (B, S-1)
+        Padded sequences.
+    lengths : integer array (B,)
+        Number of tokens of each sequence.
+    start : int
+        Id of the start token.
+    stop : int
+        Id of the stop token.
+
+    Returns
+    -------
+    TeacherForcing
+    """
     batch, steps = ids.shape
     tokens = np.zeros((batch, steps + 1), np.int32)
     tokens[:, 0] = start
@@ -47,37 +63,39 @@ def teacher_forcing(ids: Ids, lengths: Lengths, start: int, stop: int) -> Forced
     targets = np.zeros((batch, steps + 1), np.int32)
     targets[:, :-1] = ids
     targets[np.arange(batch), lengths] = stop
-    return Forced(tokens, targets, np.asarray(lengths, np.int64) + 1)
+    return TeacherForcing(tokens, targets, np.asarray(lengths, np.int64) + 1)
 
 
 class Decoder:
-    """Tokens -> [embedding] -> recurrent -> [attention] -> [dropout] -> scores of the next token.
+    """Tokens -> [embedding] -> recurrent -> [attention] -> [dropout] -> logits of the next token.
 
-    Without an embedding tokens are one-hot. With attention the output layer sees [h_t, context_t],
-    where the context is what h_t, as a query, gets from a memory: M. Luong, H. Pham and C. Manning
-    (2015), Effective approaches to attention-based neural machine translation.
+    Without an embedding, tokens are one-hot. With attention, the output layer reads
+    [h_t, context_t], where h_t is the query and the memory holds the keys: M. Luong, H. Pham and
+    C. Manning (2015), Effective approaches to attention-based neural machine translation.
 
     Parameters
     ----------
     embedding : Embedding, optional
+        Of the input tokens.
     recurrent : RNN, LSTM or GRU
-        In one direction, batch-first.
+        Unidirectional and batch-first.
     attention : Attention, optional
-        Of query_size H and key_size M.
+        With query_size H and key_size M.
     dropout : Dropout, optional
+        Before the output layer.
     output : Linear
-        Of H features, or with attention H + M, to V.
+        From H features, with attention H + M, to V.
 
     Attributes
     ----------
     modules : mapping
-        "embedding", "recurrent", "attention", "dropout", "output" -> module, without those that are
-        not there: ``Decoder(**decoder.modules)`` is the same decoder.
+        "embedding", "recurrent", "attention", "dropout", "output" -> module, for the modules that
+        are given: ``Decoder(**decoder.modules)`` is the same decoder.
 
     Raises
     ------
-    ValueError
-        If the modules do not fit together.
+    TypeError, ValueError
+        If dtypes or sizes of the modules do not fit together.
     """
 
     modules: Mapping[str, Module]
@@ -115,9 +133,32 @@ class Decoder:
         memory: FloatArray | None = None,
         memory_lengths: Lengths | None = None,
     ) -> tuple[FloatArray, State]:
-        """Return the logits (B, S, V) and the final state: inference, without dropout.
+        """Run over given sequences: inference, without dropout.
 
-        Arguments and errors are those of `forward`.
+        Parameters
+        ----------
+        tokens : integer array (B, S)
+            Input tokens, the start token first.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, S]. S by default.
+        state : array or LSTMState, (num_layers, B, H), optional
+            Initial state of the recurrent layers. Zero by default.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention, and only allowed then.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. T by default.
+
+        Returns
+        -------
+        logits : array (B, S, V)
+            Logits of the next token at every step.
+        state : array or LSTMState, (num_layers, B, H)
+            Final state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
         """
         self._check_memory(memory)
         x = tokens if self.embedding is None else self.embedding(tokens, lengths=lengths)
@@ -137,33 +178,32 @@ class Decoder:
         memory_lengths: Lengths | None = None,
         recompute_every: int | None = None,
     ) -> DecoderRun:
-        """Run over whole sequences that are known (teacher forcing), ready to go backward.
+        """Run over given sequences, ready for `DecoderRun.backward`: training (teacher forcing).
 
         Parameters
         ----------
         tokens : integer array (B, S)
-            What goes in: the start token first.
+            Input tokens, the start token first.
         lengths : integer array (B,), optional
-            Number of steps of each sequence, in [0, S]. All S by default.
-        state : array, or LSTMState, (num_layers, B, H), optional
+            Number of steps of each sequence, in [0, S]. S by default.
+        state : array or LSTMState, (num_layers, B, H), optional
             Initial state of the recurrent layers. Zero by default.
         memory : array (B, T, M), optional
-            What attention sees; needed with attention, and only then.
+            Memory of the attention; required with attention, and only allowed then.
         memory_lengths : integer array (B,), optional
-            Number of steps of each memory, in [0, T]. All T by default.
+            Number of steps of each memory, in [0, T]. T by default.
         recompute_every : int, optional
-            Keep the states of every so many steps only: see `RNN.forward`.
+            Save the state of every k-th step only: see `Recurrent.forward`.
 
         Returns
         -------
         DecoderRun
-            ``.output`` are the logits (B, S, V) of the tokens that come out, ``.state`` is the
-            final state.
+            With the logits (B, S, V) as ``.output`` and the final state as ``.state``.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind, or does not fit.
+            If an argument has the wrong type or an invalid value.
         """
         self._check_memory(memory)
         runs: dict[str, Any] = {}
@@ -192,9 +232,30 @@ class Decoder:
         memory: FloatArray | None = None,
         memory_lengths: Lengths | None = None,
     ) -> tuple[FloatArray, State]:
-        """Read one token (B,) a sequence; return the logits (B, V) of the next, and the state.
+        """Run one time step, without dropout.
 
-        Arguments and errors are otherwise those of `forward`.
+        Parameters
+        ----------
+        tokens : integer array (B,)
+            Input token of each sequence.
+        state : array or LSTMState, (num_layers, B, H), optional
+            State after the previous step. Zero by default.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention, and only allowed then.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. T by default.
+
+        Returns
+        -------
+        logits : array (B, V)
+            Logits of the next token.
+        state : array or LSTMState, (num_layers, B, H)
+            State after this step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
         """
         self._check_memory(memory)
         x = tokens if self.embedding is None else self.embedding(tokens)
@@ -221,7 +282,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array, or LSTMState, (num_layers, B, H), optional
+        state : array or LSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         stop : int
             Id of the stop token.
@@ -268,7 +329,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array, or LSTMState, (num_layers, B, H), optional
+        state : array or LSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         random : numpy.random.Generator
             Source of randomness.
@@ -324,7 +385,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array, or LSTMState, (num_layers, B, H), optional
+        state : array or LSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         stop : int
             Id of the stop token.
@@ -362,7 +423,7 @@ class Decoder:
 
         def step(tokens: Ids, state: State | None) -> tuple[FloatArray, State]:
             logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
-            return _log_softmax(_without(logits, forbidden)), state
+            return _log_softmax(_mask_forbidden(logits, forbidden)), state
 
         return beam_search(
             step,
@@ -392,12 +453,12 @@ class Decoder:
         alive = np.ones(len(tokens), np.bool_)
         for t in range(max_length):
             logits, state = self.step(tokens, state, **memory)
-            tokens = choose(_without(logits, forbidden))
+            tokens = choose(_mask_forbidden(logits, forbidden))
             alive &= tokens != stop
             if not alive.any():
                 break
             generated[alive, t] = tokens[alive]
-        return [row[: _ended(row, stop)] for row in generated]
+        return [row[: _length_before(row, stop)] for row in generated]
 
     def _check(self) -> None:
         recurrent, embedding, attention = self.recurrent, self.embedding, self.attention
@@ -421,13 +482,13 @@ class Decoder:
     def _check_memory(self, memory: FloatArray | None) -> None:
         if (memory is None) != (self.attention is None):
             raise ValueError(
-                "memory needs a decoder with attention"
+                "memory needs a decoder with attention, got one without"
                 if self.attention is None
-                else "a decoder with attention needs a memory"
+                else "memory is required with attention, got None"
             )
 
 
-def _without(logits: FloatArray, forbidden: Sequence[int]) -> FloatArray:
+def _mask_forbidden(logits: FloatArray, forbidden: Sequence[int]) -> FloatArray:
     if forbidden:
         logits[:, list(forbidden)] = -np.inf
     return logits
@@ -440,6 +501,6 @@ def _log_softmax(logits: FloatArray) -> NDArray[np.float64]:
     return log_p
 
 
-def _ended(tokens: NDArray[np.int64], stop: int) -> int:
-    """Where the stop token is, or the end."""
+def _length_before(tokens: NDArray[np.int64], stop: int) -> int:
+    """Return the number of tokens before the first stop token."""
     return int(np.append(tokens == stop, True).argmax())

@@ -1,4 +1,4 @@
-"""What a forward pass of a decoder leaves behind, and the way back.
+"""Forward pass of a decoder, and its backward pass.
 
 Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its features.
 """
@@ -19,24 +19,24 @@ from bptt.nn.state import State
 
 @dataclass(frozen=True)
 class DecoderGradients:
-    """Gradients of a loss with respect to everything that a `Decoder` reads."""
+    """Gradients of a loss with respect to parameters and inputs of a `Decoder`."""
 
     modules: list[Gradients]
-    """Of each module's parameters, in the order of `Decoder.modules`."""
+    """Gradients of each module, in the order of `Decoder.modules`."""
     state: State
-    """Of the initial state."""
+    """Gradient of the initial state."""
     memory: FloatArray | None
-    """Of the memory, (B, T, M); None without attention."""
+    """Gradient of the memory, (B, T, M); None without attention."""
 
 
 class DecoderRun:
-    """A forward pass of a `Decoder`, ready to go backward.
+    """Forward pass of a `Decoder`, as `Decoder.forward` returns it.
 
     Attributes
     ----------
     output : array (B, S, V)
-        The logits.
-    state : array, or LSTMState, (num_layers, B, H)
+        Logits.
+    state : array or LSTMState, (num_layers, B, H)
         Final state of the recurrent layers.
     """
 
@@ -52,7 +52,7 @@ class DecoderRun:
 
     @property
     def attention(self) -> FloatArray | None:
-        """Weights (B, S, T) of the memory at every step; None without attention."""
+        """Attention weights (B, S, T); None without attention."""
         run = self._runs.get("attention")
         return None if run is None else run.weights
 
@@ -64,12 +64,11 @@ class DecoderRun:
         Parameters
         ----------
         d_logits : array (B, S, V)
-            Gradient of the loss with respect to `output`. Beyond a sequence's length it is not
-            read.
-        d_state : array, or LSTMState, (num_layers, B, H), optional
-            Gradient with respect to the final state.
-        steps : bool
-            Whether the gradients of the recurrent layers are to have ``.steps``.
+            Gradient of the loss with respect to `output`. Padding is not read.
+        d_state : array or LSTMState, (num_layers, B, H), optional
+            Gradient of the loss with respect to the final state.
+        steps : bool, default False
+            Whether to return the gradients of the recurrent state at every step as well.
 
         Returns
         -------
@@ -78,9 +77,9 @@ class DecoderRun:
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind, or does not fit.
+            If an argument has the wrong type or shape.
         RuntimeError
-            If it has gone backward before.
+            If `backward` has been called before.
         """
         checks.same_shape("d_logits", d_logits, "the output", self.output.shape)
         found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Dropout: in training, some elements are 0, so that no unit can rely on a single other one."""
+"""Dropout: random zeros in training, a regularizer."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bptt.nn.module import Gradients, Layout, Module, Shapes
 class Dropout(Module):
     """Inverted dropout, a module without parameters.
 
-    `forward` sets each element to 0 with probability `rate` and scales the others by 1/(1-rate);
-    calling the module changes nothing. N. Srivastava et al. (2014), Dropout: a simple way to
+    `forward` zeroes each element with probability `rate` and scales the others by 1/(1 − rate);
+    calling the module is the identity. N. Srivastava et al. (2014), Dropout: a simple way to
     prevent neural networks from overfitting.
 
     Parameters
     ----------
     rate : float
-        In [0, 1).
-    dtype : float32 or float64
-        Of input and output.
+        Probability of zeroing an element, in [0, 1).
+    dtype : float32 or float64, default float32
+        Type of input and output.
     seed : int, optional
-        Seed of what is dropped. Different ones every time by default.
+        Seed of the masks. Unpredictable by default.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
 
     rate: float
@@ -54,23 +54,41 @@ class Dropout(Module):
         pass
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        """Return `x` itself: nothing is dropped at inference.
+        """Return `x` unchanged: inference.
 
         Parameters
         ----------
-        x : array, of any shape and of the module's dtype
+        x : array of any shape
+            Of the module's dtype.
+
+        Returns
+        -------
+        array
+            `x` itself.
 
         Raises
         ------
         TypeError
-            If `x` is something else.
+            If `x` is not an array of the module's dtype.
         """
         return checks.array("x", x, self.dtype)
 
     def forward(self, x: FloatArray) -> DropoutRun:
-        """Drop elements of `x`, others at every call, and return a `DropoutRun`.
+        """Apply a new random mask, ready for `DropoutRun.backward`: training.
 
-        Arguments and errors are those of calling the module.
+        Parameters
+        ----------
+        x : array of any shape
+            Of the module's dtype.
+
+        Returns
+        -------
+        DropoutRun
+
+        Raises
+        ------
+        TypeError
+            If `x` is not an array of the module's dtype.
         """
         checks.array("x", x, self.dtype)
         key = int(self._random.integers(1 << 63)) if self.rate else 0
@@ -78,11 +96,12 @@ class Dropout(Module):
 
 
 class DropoutRun:
-    """A forward pass of a `Dropout`, ready to go backward.
+    """Forward pass of a `Dropout`, as `Dropout.forward` returns it.
 
     Attributes
     ----------
-    output : array, of the shape of x; x itself if the rate is 0
+    output : array of the shape of x
+        Masked and scaled input; x itself if the rate is 0.
     """
 
     output: FloatArray
@@ -90,20 +109,21 @@ class DropoutRun:
     def __init__(self, layout: Layout, rate: float, key: int, x: FloatArray) -> None:
         self._layout = layout
         self._rate = rate
-        self._key = key  # with the position, it decides what is dropped
+        self._key = key  # of the counter-based generator: key and position decide an element
         self.output = self._drop(x)
 
     def backward(self, d_output: FloatArray) -> Gradients:
-        """Return the gradient, from the gradient of the output: what was dropped has none.
+        """Return the gradient of the input: `d_output` with the mask of the forward pass.
 
         Parameters
         ----------
-        d_output : array, of the shape and dtype of `output`
+        d_output : array of the shape of `output`
+            Gradient of the loss with respect to `output`.
 
         Returns
         -------
         Gradients
-            Of no parameters; ``.input`` has the shape of x.
+            ``.input``; there are no parameters.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The embedding: a vector for every token, learnt like any other parameter."""
+"""Embeddings: a learned vector for every token id."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
 class Embedding(Module):
-    """A table of vectors, one for each token id.
+    """Lookup table of vectors, one for each token id.
 
-    The same as a one-hot vector times ``weight``, without either: Y. Bengio et al. (2003), A neural
+    Equivalent to the product of one-hot vectors with ``weight``: Y. Bengio et al. (2003), A neural
     probabilistic language model.
 
     Parameters
@@ -27,20 +27,20 @@ class Embedding(Module):
         N, the number of ids.
     embedding_dim : int
         E, the size of each vector.
-    dtype : float32 or float64
-        Of parameter and output.
+    dtype : float32 or float64, default float32
+        Type of parameter and output.
     seed : int, optional
-        Seed of the initial weight, which is normal with standard deviation 1/√E: vectors of length
-        about 1.
-
-    Notes
-    -----
-    Parameter: ``weight`` (N, E).
+        Seed of the initial weight. Unpredictable by default.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
+
+    Notes
+    -----
+    Parameter: ``weight`` (N, E), initially normal with standard deviation 1/√E, so that the vectors
+    have norms of about 1.
     """
 
     num_embeddings: int
@@ -85,11 +85,11 @@ class Embedding(Module):
 
         Parameters
         ----------
-        ids : integer array, of any shape
-            In [0, num_embeddings).
+        ids : integer array of any shape
+            Ids in [0, num_embeddings).
         lengths : integer array (B,), optional
-            If `ids` are (B, T): the number of steps of each sequence, in [0, T]. Padding is not
-            read, and its vectors are 0.
+            Number of steps of each sequence, in [0, T], for `ids` (B, T). Padding is not read, and
+            its vectors are 0.
 
         Returns
         -------
@@ -98,9 +98,9 @@ class Embedding(Module):
         Raises
         ------
         TypeError
-            If `ids` are not an array of integers.
+            If `ids` is not an array of integers.
         ValueError
-            If an id or a length is out of its range, or there are `lengths` but no steps.
+            If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
         sequences = _as_sequences(ids, lengths)
         y: FloatArray = loader.kernels.embedding_forward(self["weight"], sequences, lengths)
@@ -112,21 +112,39 @@ class Embedding(Module):
         *,
         lengths: Lengths | None = None,
     ) -> EmbeddingRun:
-        """Return the vectors of `ids` as an `EmbeddingRun`, which can go backward.
+        """Return the vectors of `ids`, ready for `EmbeddingRun.backward`.
 
-        Arguments and errors are those of calling the module.
+        Parameters
+        ----------
+        ids : integer array of any shape
+            Ids in [0, num_embeddings). Kept, not copied.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T], for `ids` (B, T). Kept, not copied. Padding
+            is not read, and its vectors are 0.
+
+        Returns
+        -------
+        EmbeddingRun
+
+        Raises
+        ------
+        TypeError
+            If `ids` is not an array of integers.
+        ValueError
+            If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
         return EmbeddingRun(self._layout, ids, lengths, self(ids, lengths=lengths))
 
 
 class EmbeddingRun:
-    """A forward pass of an `Embedding`, ready to go backward.
+    """Forward pass of an `Embedding`, as `Embedding.forward` returns it.
 
-    It keeps `ids` and `lengths` themselves, which must not be changed before `backward`.
+    It holds `ids` and `lengths` themselves, which must not change before `backward`.
 
     Attributes
     ----------
     output : array (..., embedding_dim)
+        Vectors of the ids.
     """
 
     output: FloatArray
@@ -144,14 +162,14 @@ class EmbeddingRun:
         self._lengths = lengths
 
     def backward(self, d_output: FloatArray) -> Gradients:
-        """Return the gradient, from the gradient of the output.
+        """Return the gradient of the weight.
 
-        dL/dweight[n] = Σ dL/dy over all places where the id is n, added in one fixed order.
+        dL/dweight[n] = Σ dL/dy over all occurrences of id n, summed in a fixed order.
 
         Parameters
         ----------
         d_output : array (..., embedding_dim)
-            dL/dy, of the shape and dtype of `output`. What it says in the padding is not read.
+            dL/dy. Padding is not read.
 
         Returns
         -------
@@ -168,7 +186,7 @@ class EmbeddingRun:
         checks.array("d_output", d_output, self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
-        ids, lengths, d = self._in_steps(d_output)
+        ids, lengths, d = self._per_id(d_output)
         sequences = _as_sequences(ids, lengths)
         loader.kernels.embedding_backward(
             sequences,
@@ -178,8 +196,8 @@ class EmbeddingRun:
         )
         return Gradients(self._layout, flat, None)
 
-    def _in_steps(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
-        """Return ids, lengths, and the gradient of each id's vector."""
+    def _per_id(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
+        """Return ids, lengths and the gradient of the vector of each id."""
         return self._ids, self._lengths, d_output
 
 
@@ -195,12 +213,30 @@ def _as_sequences(ids: object, lengths: object) -> NDArray[Any]:
 
 
 class EmbeddingBag(Embedding):
-    """A table of vectors, of which every step adds up several: y = Σ_f weight[ids_f].
+    """Lookup table of vectors that are summed at every step: y = Σ_f weight[ids_f].
 
-    So a word can have a vector of its own and those of its parts, which unknown words share: P.
-    Bojanowski et al. (2017), Enriching word vectors with subword information.
+    For words with subwords, whose vectors unknown words share with known ones: P. Bojanowski et al.
+    (2017), Enriching word vectors with subword information.
 
-    Parameters, errors and ``weight`` (num_embeddings, embedding_dim) are those of `Embedding`.
+    Parameters
+    ----------
+    num_embeddings : int
+        N, the number of ids.
+    embedding_dim : int
+        E, the size of each vector.
+    dtype : float32 or float64, default float32
+        Type of parameter and output.
+    seed : int, optional
+        Seed of the initial weight. Unpredictable by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
+
+    Notes
+    -----
+    Parameter: ``weight`` (N, E), initially normal with standard deviation 1/√E.
     """
 
     def __call__(
@@ -214,10 +250,10 @@ class EmbeddingBag(Embedding):
         Parameters
         ----------
         ids : integer array (..., F)
-            In [0, num_embeddings): F at every step.
+            F ids in [0, num_embeddings) at every step.
         lengths : integer array (B,), optional
-            If `ids` are (B, T, F): the number of steps of each sequence, in [0, T]. Padding is not
-            read, and its vectors are 0.
+            Number of steps of each sequence, in [0, T], for `ids` (B, T, F). Padding is not read,
+            and its vectors are 0.
 
         Returns
         -------
@@ -226,11 +262,11 @@ class EmbeddingBag(Embedding):
         Raises
         ------
         TypeError
-            If `ids` are not an array of integers.
+            If `ids` is not an array of integers.
         ValueError
-            If an id or a length is out of its range, or `ids` lack an axis.
+            If an id or a length is out of its range, or `ids` has too few axes.
         """
-        flat, counts = _one_a_step(ids, lengths)
+        flat, counts = _flattened(ids, lengths)
         vectors = super().__call__(flat, lengths=counts)
         total: FloatArray = vectors.reshape(*ids.shape, self.embedding_dim).sum(axis=-2)
         return total
@@ -241,24 +277,49 @@ class EmbeddingBag(Embedding):
         *,
         lengths: Lengths | None = None,
     ) -> EmbeddingBagRun:
-        """Return the sums as an `EmbeddingBagRun`, which can go backward.
+        """Return the sums of the vectors of `ids`, ready for `EmbeddingBagRun.backward`.
 
-        Arguments and errors are those of calling the module.
+        Parameters
+        ----------
+        ids : integer array (..., F)
+            F ids in [0, num_embeddings) at every step. Kept, not copied.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T], for `ids` (B, T, F). Kept, not copied.
+            Padding is not read, and its vectors are 0.
+
+        Returns
+        -------
+        EmbeddingBagRun
+
+        Raises
+        ------
+        TypeError
+            If `ids` is not an array of integers.
+        ValueError
+            If an id or a length is out of its range, or `ids` has too few axes.
         """
         return EmbeddingBagRun(self._layout, ids, lengths, self(ids, lengths=lengths))
 
 
 class EmbeddingBagRun(EmbeddingRun):
-    """A forward pass of an `EmbeddingBag`, ready to go backward, as an `EmbeddingRun` is."""
+    """Forward pass of an `EmbeddingBag`, as `EmbeddingBag.forward` returns it.
 
-    def _in_steps(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
-        flat, counts = _one_a_step(self._ids, self._lengths)
+    It holds `ids` and `lengths` themselves, which must not change before `backward`.
+
+    Attributes
+    ----------
+    output : array (..., embedding_dim)
+        Sums of the vectors.
+    """
+
+    def _per_id(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
+        flat, counts = _flattened(self._ids, self._lengths)
         each = np.repeat(d_output[..., np.newaxis, :], self._ids.shape[-1], axis=-2)
         return flat, counts, each
 
 
-def _one_a_step(ids: Any, lengths: Any) -> tuple[Any, Any]:
-    """Return ids (B, T, F) as (B, T * F), and lengths that fit; without lengths as they are."""
+def _flattened(ids: Any, lengths: Any) -> tuple[Any, Any]:
+    """Return ids (B, T, F) as (B, T*F), with lengths times F; unchanged without lengths."""
     if not isinstance(ids, np.ndarray):
         raise TypeError(f"ids must be a NumPy array, got {type(ids).__name__}")
     if ids.ndim != 3 if lengths is not None else ids.ndim == 0:

@@ -1,4 +1,4 @@
-"""The output layer: y = V s + c, at every step alike."""
+"""Linear layer: y = V x + c, the same at every step."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 
 class Linear(Module):
-    """Affine output layer: y = V s + c, with V = ``weight`` and c = ``bias``.
+    """Affine layer: y = V x + c, with V = ``weight`` and c = ``bias``.
 
     Parameters
     ----------
-    in_features, out_features : int
-        D and K, the sizes of the last axis of the input and of the output.
-    bias : bool
+    in_features : int
+        D, the size of the last axis of the input.
+    out_features : int
+        K, the size of the last axis of the output.
+    bias : bool, default True
         Whether there is a c.
-    dtype : float32 or float64
-        Of parameters, input and output.
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output.
     seed : int, optional
-        Seed of the initial weight, which is Glorot uniform. The bias starts at 0.
-
-    Notes
-    -----
-    Parameters: ``weight`` (K, D) and ``bias`` (K,).
+        Seed of the initial weight. Unpredictable by default.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
+
+    Notes
+    -----
+    Parameters: ``weight`` (K, D), initially Glorot uniform, and ``bias`` (K,), initially 0.
     """
 
     in_features: int
@@ -76,7 +78,7 @@ class Linear(Module):
         Parameters
         ----------
         x : array (..., in_features)
-            Any number of leading axes, of the layer's dtype.
+            Any number of leading axes; of the layer's dtype.
 
         Returns
         -------
@@ -99,18 +101,36 @@ class Linear(Module):
         return y.reshape(*x.shape[:-1], self.out_features)
 
     def forward(self, x: FloatArray) -> LinearRun:
-        """Return y = V x + c as a `LinearRun`, which can go backward; see `__call__`."""
+        """Return y = V x + c, ready for `LinearRun.backward`.
+
+        Parameters
+        ----------
+        x : array (..., in_features)
+            Any number of leading axes; of the layer's dtype. It is kept, not copied.
+
+        Returns
+        -------
+        LinearRun
+
+        Raises
+        ------
+        TypeError
+            If `x` is not an array of the layer's dtype.
+        ValueError
+            If its last axis is not `in_features` long.
+        """
         return LinearRun(self._layout, x, self["weight"].copy(), self(x))
 
 
 class LinearRun:
-    """A forward pass of a `Linear`, ready to go backward.
+    """Forward pass of a `Linear`, as `Linear.forward` returns it.
 
-    It keeps a copy of the weight, and `x` itself, which must not be changed before `backward`.
+    It holds a copy of the weight, and the input itself, which must not change before `backward`.
 
     Attributes
     ----------
     output : array (..., out_features)
+        y.
     """
 
     output: FloatArray
@@ -124,21 +144,21 @@ class LinearRun:
         self._weight = weight
 
     def backward(self, d_output: FloatArray, *, input: bool = True) -> Gradients:
-        """Return the gradients, from the gradient of the output.
+        """Return the gradients of parameters and input.
 
         dL/dV = Σ dL/dy ⊗ x and dL/dc = Σ dL/dy over all leading axes; dL/dx = Vᵀ dL/dy.
 
         Parameters
         ----------
         d_output : array (..., out_features)
-            dL/dy, of the shape and dtype of `output`.
-        input : bool
+            dL/dy.
+        input : bool, default True
             Whether to compute the gradient of the input.
 
         Returns
         -------
         Gradients
-            ``["weight"]``, ``["bias"]`` and, on request, ``.input``, of the shape of x.
+            ``["weight"]``, ``["bias"]`` and, if requested, ``.input``, of the shape of x.
 
         Raises
         ------

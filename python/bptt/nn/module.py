@@ -299,5 +299,5 @@ def as_list(name: str, given: _Kind | Sequence[_Kind], kind: type[_Kind]) -> lis
     if not items:
         raise ValueError(f"{name} must not be empty")
     if len({id(item) for item in items}) < len(items):
-        raise ValueError(f"{name} must not hold the same one twice, got {list(items)}")
+        raise ValueError(f"{name} must be distinct, got {list(items)}")
     return list(items)

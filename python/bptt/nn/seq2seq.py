@@ -1,4 +1,4 @@
-"""The network of an encoder-decoder: what reads, a bridge, and what writes.
+"""Encoder-decoder networks: encoder, bridge and decoder.
 
 I. Sutskever, O. Vinyals and Q. Le (2014), Sequence to sequence learning with neural networks.
 
@@ -26,16 +26,17 @@ from bptt.nn.state import State, arrays_of, as_state
 
 
 class Bridge:
-    """A `Linear` for h, and one for c of an LSTM, from a state of all layers to all layers'.
+    """Linear maps from the final state of an encoder to the initial state of a decoder.
 
-    The parts of a state, of all layers and directions side by side, (B, N*H), become (B, N'*H').
+    Each array of a state, (N, B, H), is reshaped to (B, N*H), so that every layer and direction of
+    the encoder reaches every layer of the decoder, and mapped to (N', B, H').
 
     Parameters
     ----------
     linears : sequence of Linear
-        N*H -> N'*H'; one, or two for an LSTM.
+        N*H -> N'*H': one for each array of the state.
     num_layers : int
-        N'.
+        N', number of layers of the decoder.
     """
 
     def __init__(self, linears: Sequence[Linear], num_layers: int) -> None:
@@ -43,65 +44,102 @@ class Bridge:
         self.num_layers = num_layers
 
     def __call__(self, state: State) -> State:
-        """Return the state on the other side, without keeping anything."""
+        """Return the initial state of the decoder: inference.
+
+        Parameters
+        ----------
+        state : array or LSTMState, (N, B, H)
+            Final state of the encoder.
+
+        Returns
+        -------
+        array or LSTMState, (N', B, H')
+        """
         pairs = zip(self.linears, arrays_of(state), strict=True)
-        return as_state(*(_apart(linear(_beside(p)), self.num_layers) for linear, p in pairs))
+        return as_state(
+            *(_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs)
+        )
 
     def forward(self, state: State) -> BridgeRun:
-        """Return the state on the other side as a `BridgeRun`, which can go backward."""
+        """Return the initial state of the decoder, ready for `BridgeRun.backward`.
+
+        Parameters
+        ----------
+        state : array or LSTMState, (N, B, H)
+            Final state of the encoder.
+
+        Returns
+        -------
+        BridgeRun
+        """
         parts = arrays_of(state)
         runs = [
-            linear.forward(_beside(part)) for linear, part in zip(self.linears, parts, strict=True)
+            linear.forward(_merge_layers(part))
+            for linear, part in zip(self.linears, parts, strict=True)
         ]
         return BridgeRun(
-            as_state(*(_apart(run.output, self.num_layers) for run in runs)), runs, len(parts[0])
+            as_state(*(_split_layers(run.output, self.num_layers) for run in runs)),
+            runs,
+            len(parts[0]),
         )
 
 
 @dataclass(frozen=True)
 class BridgeRun:
-    """A pass over a `Bridge`, ready to go backward."""
+    """Forward pass of a `Bridge`, as `Bridge.forward` returns it."""
 
     state: State
-    """(N', B, H')"""
+    """Initial state of the decoder, (N', B, H')."""
     _runs: list[LinearRun]
     _rows: int  # N
 
     def backward(self, d_state: State) -> tuple[list[Gradients], State]:
-        """Return the gradients of the linear layers, and that of the state before the bridge."""
+        """Return the gradients of the linear layers and of the encoder's final state.
+
+        Parameters
+        ----------
+        d_state : array or LSTMState, (N', B, H')
+            Gradient of the loss with respect to `state`.
+
+        Returns
+        -------
+        gradients : list of Gradients
+            One for each linear layer.
+        d_state : array or LSTMState, (N, B, H)
+        """
         parts = zip(self._runs, arrays_of(d_state), strict=True)
-        gradients = [run.backward(_beside(part)) for run, part in parts]
+        gradients = [run.backward(_merge_layers(part)) for run, part in parts]
         d_inputs: list[Any] = [gradient.input for gradient in gradients]
-        return gradients, as_state(*(_apart(d, self._rows) for d in d_inputs))
+        return gradients, as_state(*(_split_layers(d, self._rows) for d in d_inputs))
 
 
-def _beside(part: FloatArray) -> FloatArray:
+def _merge_layers(part: FloatArray) -> FloatArray:
     """(N, B, H) -> (B, N*H)."""
     batch = part.shape[1]
     return np.ascontiguousarray(part.swapaxes(0, 1)).reshape(batch, -1)
 
 
-def _apart(rows: FloatArray, count: int) -> FloatArray:
+def _split_layers(rows: FloatArray, count: int) -> FloatArray:
     """(B, N*H) -> (N, B, H)."""
     return np.ascontiguousarray(rows.reshape(len(rows), count, -1).swapaxes(0, 1))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What has been read, as the decoder takes it."""
+    """Encoded sources: what a decoder is conditioned on."""
 
     state: State
     """Initial state of the decoder."""
     outputs: FloatArray | None
-    """(B, T, K), of the encoder; None without attention."""
+    """Outputs of the encoder, (B, T, K); None without attention."""
     lengths: Lengths | None
-    """(B,), of the sources."""
+    """Lengths of the sources, (B,); None without attention."""
 
     def __len__(self) -> int:
         return int(arrays_of(self.state)[0].shape[1])
 
-    def of_decoder(self) -> dict[str, Any]:
-        """What the decoder takes besides tokens and state."""
+    def decoder_arguments(self) -> dict[str, Any]:
+        """Return the decoder's arguments ``memory`` and ``memory_lengths``, if it has attention."""
         if self.outputs is None:
             return {}
         return {"memory": self.outputs, "memory_lengths": self.lengths}
@@ -109,19 +147,30 @@ class Memory:
 
 @dataclass(frozen=True)
 class EncoderDecoderNetwork:
-    """Encoder -> final state -> [bridge] -> initial state of the decoder, which writes tokens.
+    """Encoder -> final state -> [bridge] -> initial state of the decoder.
 
-    With attention the decoder also looks at all outputs of the encoder.
+    With attention the decoder also reads all outputs of the encoder.
     """
 
     encoder: Sequential
-    """[Embedding] -> recurrent layers."""
+    """[Embedding] -> recurrent layer."""
     bridge: Bridge | None
+    """None if the encoder's final state is the decoder's initial state."""
     decoder: Decoder
+    """Decoder of the target tokens."""
 
     @classmethod
     def of(cls, modules: Mapping[str, Module]) -> EncoderDecoderNetwork:
-        """Return the network whose `modules` these are."""
+        """Return the network with these `modules`, named as in the property of that name.
+
+        Parameters
+        ----------
+        modules : mapping of str to Module
+
+        Returns
+        -------
+        EncoderDecoderNetwork
+        """
         parts: dict[str, dict[str, Any]] = {"encoder": {}, "bridge": {}, "decoder": {}}
         for name, module in modules.items():
             part, _, of_part = name.partition("-")
@@ -136,7 +185,7 @@ class EncoderDecoderNetwork:
 
     @property
     def modules(self) -> Mapping[str, Module]:
-        """Name -> module, in the order of the gradients."""
+        """Name -> module, in the order of the gradients; the names are such as "encoder-lstm"."""
         encoder = {f"encoder-{type(m).__name__.lower()}": m for m in self.encoder.modules}
         linears = () if self.bridge is None else self.bridge.linears
         bridge = {f"bridge-{part}": m for part, m in zip("hc", linears, strict=False)}
@@ -150,15 +199,43 @@ class EncoderDecoderNetwork:
         tokens: Ids,
         token_lengths: Lengths,
     ) -> FloatArray:
-        """Return the logits (B, S, V) with teacher forcing, and keep nothing: see `forward`."""
-        memory = self.read(x, lengths)
+        """Return the logits with teacher forcing: inference, without dropout.
+
+        Parameters
+        ----------
+        x : array (B, T, I), or integer array (B, T)
+            Source sequences.
+        lengths : integer array (B,)
+            Number of steps of each source.
+        tokens : integer array (B, S)
+            Input tokens of the decoder, the start token first.
+        token_lengths : integer array (B,)
+            Number of steps of each target.
+
+        Returns
+        -------
+        array (B, S, V)
+        """
+        memory = self.encode(x, lengths)
         logits, _ = self.decoder(
-            tokens, lengths=token_lengths, state=memory.state, **memory.of_decoder()
+            tokens, lengths=token_lengths, state=memory.state, **memory.decoder_arguments()
         )
         return logits
 
-    def read(self, x: NDArray[Any], lengths: Lengths) -> Memory:
-        """Read the sources and keep nothing else: inference."""
+    def encode(self, x: NDArray[Any], lengths: Lengths) -> Memory:
+        """Run the encoder and the bridge: inference, without dropout.
+
+        Parameters
+        ----------
+        x : array (B, T, I), or integer array (B, T)
+            Source sequences.
+        lengths : integer array (B,)
+            Number of steps of each source.
+
+        Returns
+        -------
+        Memory
+        """
         outputs, (state,) = self.encoder(x, lengths=lengths)
         if self.bridge is not None:
             state = self.bridge(state)
@@ -174,21 +251,25 @@ class EncoderDecoderNetwork:
         *,
         recompute_every: int | None = None,
     ) -> EncoderDecoderRun:
-        """Read the sources and write every next token, given those before: training.
+        """Run encoder, bridge and decoder, ready for `EncoderDecoderRun.backward`: training.
 
         Parameters
         ----------
         x : array (B, T, I), or integer array (B, T)
+            Source sequences.
         lengths : integer array (B,)
+            Number of steps of each source.
         tokens : integer array (B, S)
-            What goes into the decoder, "<start>" first.
+            Input tokens of the decoder, the start token first.
         token_lengths : integer array (B,)
+            Number of steps of each target.
         forced : bool array (B, S), optional
-            Which of the tokens go in; the others are replaced by what the network itself finds the
-            likeliest there, given what went in before. The first always goes in. By default all
-            do: teacher forcing.
+            True for input tokens that are kept; the others are replaced by the network's own most
+            likely token at that step (scheduled sampling: S. Bengio et al., 2015, Scheduled
+            sampling for sequence prediction with recurrent neural networks). The first token is
+            always kept. By default all are: teacher forcing.
         recompute_every : int, optional
-            See `RNN.forward`.
+            Save the state of every k-th step only: see `Recurrent.forward`.
 
         Returns
         -------
@@ -196,30 +277,58 @@ class EncoderDecoderNetwork:
         """
         encoded = self.encoder.forward(x, lengths=lengths, recompute_every=recompute_every)
         (state,) = encoded.state
-        crossed = None if self.bridge is None else self.bridge.forward(state)
-        memory = self._memory(state if crossed is None else crossed.state, encoded.output, lengths)
+        bridged = None if self.bridge is None else self.bridge.forward(state)
+        memory = self._memory(state if bridged is None else bridged.state, encoded.output, lengths)
         if forced is not None:
-            tokens = self.mixed(memory, tokens, forced)
+            tokens = self.with_predictions(memory, tokens, forced)
         decoded = self.decoder.forward(
             tokens,
             lengths=token_lengths,
             state=memory.state,
             recompute_every=recompute_every,
-            **memory.of_decoder(),
+            **memory.decoder_arguments(),
         )
-        return EncoderDecoderRun(encoded, crossed, decoded, tokens)
+        return EncoderDecoderRun(encoded, bridged, decoded, tokens)
 
-    def mixed(self, memory: Memory, tokens: Ids, forced: NDArray[np.bool_]) -> Ids:
-        """Return the tokens, (B, S), with the network's own where they are not `forced`."""
+    def with_predictions(self, memory: Memory, tokens: Ids, forced: NDArray[np.bool_]) -> Ids:
+        """Return `tokens` with the network's own predictions where `forced` is False.
+
+        Parameters
+        ----------
+        memory : Memory
+            Encoded sources.
+        tokens : integer array (B, S)
+            Input tokens of the decoder, the start token first.
+        forced : bool array (B, S)
+            True for tokens that are kept; the first of each sequence always is.
+
+        Returns
+        -------
+        integer array (B, S)
+        """
         mixed: Ids = tokens.copy()
         state = memory.state
         for s in range(1, tokens.shape[1]):
-            logits, state = self.decoder.step(mixed[:, s - 1], state, **memory.of_decoder())
+            logits, state = self.decoder.step(mixed[:, s - 1], state, **memory.decoder_arguments())
             mixed[:, s] = np.where(forced[:, s], tokens[:, s], logits.argmax(1))
         return mixed
 
     def attention_weights(self, memory: Memory, tokens: Ids, lengths: Lengths) -> FloatArray:
-        """Return the weights of the sources' steps when each next token is written, (B, S, T)."""
+        """Return the attention weights of all steps of the sources for every target step.
+
+        Parameters
+        ----------
+        memory : Memory
+            Encoded sources.
+        tokens : integer array (B, S)
+            Input tokens of the decoder, the start token first.
+        lengths : integer array (B,)
+            Number of steps of each target.
+
+        Returns
+        -------
+        array (B, S, T)
+        """
         decoder = self.decoder
         assert decoder.attention is not None
         assert memory.outputs is not None
@@ -236,30 +345,40 @@ class EncoderDecoderNetwork:
 
 @dataclass(frozen=True)
 class EncoderDecoderRun:
-    """A forward pass of an `EncoderDecoderNetwork`, ready to go backward."""
+    """Forward pass of an `EncoderDecoderNetwork`, as its `forward` returns it."""
 
     _encoded: SequentialRun
-    _crossed: BridgeRun | None
+    _bridged: BridgeRun | None
     _decoded: DecoderRun
     tokens: Ids
-    """(B, S), what went into the decoder."""
+    """Input tokens of the decoder, (B, S)."""
 
     @property
     def output(self) -> FloatArray:
-        """Logits of every next token, (B, S, V)."""
+        """Logits of the next token at every step, (B, S, V)."""
         return self._decoded.output
 
     def backward(self, d_output: FloatArray, *, steps: bool = False) -> list[Gradients]:
-        """Return the gradients of all modules, in the order of the network's.
+        """Backpropagate through all modules and through time, exactly.
 
-        With `steps`, those of the recurrent layers have ``.steps``.
+        The network's own predictions among the input tokens are constants.
 
-        What the network chose itself has none: they are exact for the tokens that went in.
+        Parameters
+        ----------
+        d_output : array (B, S, V)
+            Gradient of the loss with respect to `output`.
+        steps : bool, default False
+            Whether to return the gradients of the recurrent states at every step as well.
+
+        Returns
+        -------
+        list of Gradients
+            In the order of `EncoderDecoderNetwork.modules`.
         """
         d = self._decoded.backward(d_output, steps=steps)
         bridge: list[Gradients] = []
         d_state = d.state
-        if self._crossed is not None:
-            bridge, d_state = self._crossed.backward(d_state)
+        if self._bridged is not None:
+            bridge, d_state = self._bridged.backward(d_state)
         encoder = self._encoded.backward(d.memory, (d_state,), steps=steps)
         return [*encoder.modules, *bridge, *d.modules]

@@ -1,4 +1,4 @@
-"""A chain of modules, each of which reads what the one before gives.
+"""Chains of modules.
 
 Shapes: B batch, T steps, K features of the output.
 """
@@ -30,32 +30,31 @@ _KINDS = (*LAYERS, Linear, Embedding, Dropout)
 
 
 class Sequential:
-    """Modules one after the other, such as `Embedding`, `LSTM`, `Dropout`, `Linear`.
+    """Chain of modules, such as `Embedding`, `LSTM`, `Dropout`, `Linear`.
 
     Parameters
     ----------
     *modules : Module
-        In the order in which they compute: recurrent layers, batch-first, `Linear` and `Dropout` in
-        any order, and at most one `Embedding`, at the beginning. Of one dtype, and each with as
-        many input features as the one before has output features.
-    pool : None, "last", "mean" or "max"
-        What goes on after the last recurrent layer: with None its output at every step. Otherwise
-        one vector a sequence: its final state, of both directions each at its own end, merged as
-        its output is; or the mean or the largest of its output over the steps that exist, 0 if
-        there are none.
-    skip_input : bool
-        Whether the last module, a `Linear`, also sees the x_t that the first recurrent layer reads,
-        behind its own input h_t: y_t = V [h_t, x_t] + c.
+        From input to output: batch-first recurrent layers, `Linear` and `Dropout` in any order,
+        after at most one `Embedding`. All have one dtype, and the output features of each are the
+        input features of the next.
+    pool : {None, "last", "mean", "max"}, default None
+        Pooling over time after the last recurrent layer. None: its output at every step. "last":
+        its final hidden state, with both directions merged as in its output. "mean", "max": mean or
+        maximum of its output over the steps of each sequence, 0 for an empty one.
+    skip_input : bool, default False
+        Whether the last module, a `Linear`, also reads the input x_t of the first recurrent layer:
+        y_t = V [h_t, x_t] + c.
 
     Attributes
     ----------
     modules : tuple of Module
-    pool, skip_input : as given
+    pool, skip_input : as above
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or the modules do not fit together.
+        If an argument has the wrong type or an invalid value, or the modules do not fit together.
 
     Examples
     --------
@@ -93,29 +92,29 @@ class Sequential:
         lengths: Lengths | None = None,
         state: Sequence[State | None] | None = None,
     ) -> tuple[FloatArray, States]:
-        """Run over whole sequences and keep nothing: inference, without dropout, thread-safe.
+        """Run over whole sequences: inference, without dropout, thread-safe.
 
         Parameters
         ----------
         x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
-            Input of the modules' dtype, or token ids. Without recurrent layers, of any shape that
-            the modules take.
+            Input in the modules' dtype, or token ids. Without recurrent layers, of any shape that
+            the modules accept.
         lengths : integer array (B,), optional
-            Number of steps of each sequence, in any order, in [0, T]. All T by default.
+            Number of steps of each sequence, in [0, T], in any order. T by default.
         state : tuple of states, optional
-            Initial state of each recurrent layer, in their order; None for zero, as by default.
+            Initial state of each recurrent layer; None for zero, the default.
 
         Returns
         -------
-        y : array (B, T, K); with a `pool` (B, K)
-            0 beyond a sequence's length.
+        y : array (B, T, K), or (B, K) with `pool`
+            Output; 0 in the padding.
         state : tuple of states
             Final state of each recurrent layer.
 
         Raises
         ------
         TypeError
-            If an argument is of the wrong kind or dtype.
+            If an argument has the wrong type or dtype.
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
@@ -125,7 +124,7 @@ class Sequential:
             result = module(value, **_arguments(module, lengths, initial))
             return result if isinstance(module, Recurrent) else (result, None)
 
-        y, final, _ = self._walk(infer, x, state, padding, self.pool)
+        y, final, _ = self._run_modules(infer, x, state, padding, self.pool)
         return y, final
 
     def forward(
@@ -136,16 +135,32 @@ class Sequential:
         state: Sequence[State | None] | None = None,
         recompute_every: int | None = None,
     ) -> SequentialRun:
-        """Run over whole sequences and keep what `SequentialRun.backward` needs: training.
-
-        The other arguments and errors are those of calling the model. `x` is kept, not copied: its
-        values must not change before `SequentialRun.backward`.
+        """Run over whole sequences, ready for `SequentialRun.backward`: training, with dropout.
 
         Parameters
         ----------
+        x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
+            Input in the modules' dtype, or token ids. It is kept, not copied: its values must not
+            change before `SequentialRun.backward`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T], in any order. T by default.
+        state : tuple of states, optional
+            Initial state of each recurrent layer; None for zero, the default.
         recompute_every : int, optional
-            k: recurrent layers keep the states of every k-th step only, and compute again what lies
-            between, as their `forward` says. Not with bidirectional layers.
+            Save the state of every k-th step only and recompute the steps between in the backward
+            pass: see `Recurrent.forward`. Not for bidirectional layers.
+
+        Returns
+        -------
+        SequentialRun
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If a shape does not fit, a length or an id is out of its range, or `recompute_every` is
+            given and a layer is bidirectional.
         """
         x, padding = self._checked(x, lengths)
         runs: list[Any] = []
@@ -158,35 +173,36 @@ class Sequential:
             runs.append(run)
             return run.output, getattr(run, "state", None)
 
-        y, final, pooled = self._walk(train, x, state, padding, self.pool)
+        y, final, pooled = self._run_modules(train, x, state, padding, self.pool)
         skip_size = self._read_size if self.skip_input else 0
         return SequentialRun(self.modules, runs, pooled, padding, y, final, skip_size)
 
     def step(
         self, x_t: NDArray[Any], state: Sequence[State | None] | None = None
     ) -> tuple[FloatArray, States]:
-        """Run one time step, without dropout: for streams.
+        """Run one time step, without dropout: streaming inference.
 
         Parameters
         ----------
         x_t : array (B, features), or integer array (B,)
             Input of the step, or token ids.
         state : tuple of states, optional
-            What the step before returned. Zero by default.
+            States after the previous step. Zero by default.
 
         Returns
         -------
         y_t : array (B, K)
-            With pool="last", that of the sequence so far.
+            Output; with pool="last", that of the sequence up to this step.
         state : tuple of states
+            States after this step.
 
         Raises
         ------
         TypeError
-            If an argument is of the wrong kind or dtype.
+            If an argument has the wrong type or dtype.
         ValueError
-            If a shape does not fit, an id is out of range, or the model needs whole sequences: a
-            layer is bidirectional, or the pool is "mean" or "max".
+            If a shape does not fit, an id is out of its range, or the model needs whole sequences:
+            a layer is bidirectional, or the pool is "mean" or "max".
         """
         if self.pool not in (None, "last"):
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
@@ -197,10 +213,10 @@ class Sequential:
             result: _Applied = module.step(value, before)
             return result
 
-        y_t, after, _ = self._walk(step, self._checked_input("x_t", x_t), state)
+        y_t, after, _ = self._run_modules(step, self._checked_input("x_t", x_t), state)
         return y_t, after
 
-    def _walk(
+    def _run_modules(
         self,
         apply: Callable[[Module, NDArray[Any], State | None], _Applied],
         x: NDArray[Any],
@@ -208,10 +224,10 @@ class Sequential:
         padding: Padding = None,
         pool: str | None = None,
     ) -> tuple[FloatArray, States, Pooled | None]:
-        """Take `x` through all modules; return output, final states and what pooling has made.
+        """Run `x` through all modules; return output, final states and the pooled output.
 
-        Between inference, training and single steps only `apply` differs, which makes of a module,
-        its input and its initial state its output and its final state. Padding is 0 throughout.
+        Inference, training and single steps differ in `apply` only: module, input and initial state
+        -> output and final state. Padding is 0 throughout.
         """
         initial = iter(as_states("state", state, len(self._layers)))
         final: list[State] = []
@@ -235,7 +251,7 @@ class Sequential:
         return value, tuple(final), pooled
 
     def _checked(self, x: NDArray[Any], lengths: object) -> tuple[NDArray[Any], Padding]:
-        """Return the input, 0 in the padding if a module reads it there, and what is padding."""
+        """Return the input, zeroed in the padding if a module reads it there, and the padding."""
         self._checked_input("x", x)
         if x.ndim == 1 and self._layers and x.dtype.kind in "iu":
             x = x[np.newaxis]
@@ -251,7 +267,7 @@ class Sequential:
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} must be a NumPy array, got {type(x).__name__}")
         if self.skip_input and x.dtype.kind in "iu" and not isinstance(self.modules[0], Embedding):
-            raise TypeError(f"skip_input needs an Embedding before {name} of dtype {x.dtype}")
+            raise TypeError(f"skip_input needs an Embedding for {name} of dtype {x.dtype}")
         return x
 
     def _check_options(self) -> None:
@@ -263,23 +279,25 @@ class Sequential:
         if self.pool:
             raise ValueError(f"skip_input needs pool=None, got pool={self.pool!r}")
         if not isinstance(self.modules[-1], Linear):
-            raise ValueError(f"skip_input needs a Linear at the end, got {self.modules[-1]}")
+            raise ValueError(
+                f"skip_input needs a Linear as the last module, got {self.modules[-1]}"
+            )
 
     def _check_sizes(self) -> None:
-        features = None  # of what comes to a module, if a module before it says so
+        features = None  # of the input of a module, if a module before it determines them
         for i, module in enumerate(self.modules):
-            taken, given = _sizes(module)
-            come = str(features)
+            inputs, outputs = _sizes(module)
+            expected = str(features)
             if features is not None and self.skip_input and i == len(self.modules) - 1:
                 features += self._read_size
-                come = f"{come} + {self._read_size} = {features}"
-            if features is not None and taken not in (features, None):
-                raise ValueError(f"modules[{i}] must take {come} features, got {module}")
-            features = given or features
+                expected = f"{expected} + {self._read_size} = {features}"
+            if features is not None and inputs not in (features, None):
+                raise ValueError(f"modules[{i}] must take {expected} features, got {module}")
+            features = outputs or features
 
 
 def check_sequences(rule: str, x: NDArray[Any]) -> None:
-    """Check that `x` is a batch of sequences; `rule` is how the sentence begins."""
+    """Check that `x` is a batch of sequences; `rule` begins the error message."""
     if x.ndim != (2 if x.dtype.kind in "iu" else 3):
         shape = "shape (batch, steps, features), or (batch, steps) of token ids"
         raise ValueError(f"{rule} {shape}, got {x.shape}")
@@ -293,18 +311,20 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
             names = ", ".join(kind.__name__ for kind in _KINDS)
             raise TypeError(f"modules must be {names}, got {type(module).__name__}")
         if isinstance(module, Embedding) and i:
-            raise ValueError(f"modules may have an Embedding at the beginning, got it at place {i}")
+            raise ValueError(
+                f"modules may have an Embedding at the beginning only, got one at index {i}"
+            )
         if getattr(module, "time_major", False):
             raise ValueError(f"modules must be batch-first, got {module}")
     if len({id(module) for module in modules}) < len(modules):
-        raise ValueError(f"modules must not hold the same one twice, got {list(modules)}")
+        raise ValueError(f"modules must be distinct, got {list(modules)}")
     dtypes = dict.fromkeys(module.dtype.name for module in modules)
     if len(dtypes) > 1:
         raise TypeError(f"modules must have one dtype, got {' and '.join(dtypes)}")
 
 
 def _sizes(module: Module) -> tuple[int | None, int | None]:
-    """Return the numbers of features of input and output, None for any."""
+    """Return the number of input and output features; None for any."""
     if isinstance(module, Recurrent):
         return module.input_size, module.output_size
     if isinstance(module, Linear):
@@ -313,7 +333,7 @@ def _sizes(module: Module) -> tuple[int | None, int | None]:
 
 
 def _arguments(module: Module, lengths: Lengths | None, state: State | None) -> dict[str, Any]:
-    """Return what a module takes besides its input."""
+    """Return the arguments of a module besides its input."""
     if isinstance(module, Recurrent):
         return {"lengths": lengths, "state": state}
     return {"lengths": lengths} if isinstance(module, Embedding) else {}

@@ -1,4 +1,4 @@
-"""What a forward pass through a chain of modules leaves behind, and the way back."""
+"""Forward pass of a chain of modules, and its backward pass."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_s
 
 @dataclass(frozen=True)
 class SequentialGradients:
-    """Gradients of a loss with respect to everything that a `Sequential` reads."""
+    """Gradients of a loss with respect to parameters and inputs of a `Sequential`."""
 
     modules: list[Gradients]
-    """Of each module's parameters, in the order of the modules: what an optimizer takes."""
+    """Gradients of each module, in the order of the modules, as `Optimizer.step` takes them."""
     input: FloatArray | None
-    """Of x, in its shape; None if it was token ids, or nobody asked for it."""
+    """Gradient of x, of its shape; None for token ids, or if not requested."""
     state: States
-    """Of the initial state of each recurrent layer."""
+    """Gradient of the initial state of each recurrent layer."""
 
 
 class SequentialRun:
-    """A forward pass of a `Sequential`, ready to go backward.
+    """Forward pass of a `Sequential`, as `Sequential.forward` returns it.
 
-    Everything in it belongs to the moment of `forward`: if parameters change before `backward`, the
-    gradients are still those at the parameters of the forward pass.
+    Gradients are taken at the parameters of the forward pass, even if parameters have changed
+    since.
 
     Attributes
     ----------
-    output : array (B, T, K); with a pool (B, K)
+    output : array (B, T, K), or (B, K) with a pool
+        Output; 0 in the padding.
     state : tuple of states
         Final state of each recurrent layer.
     """
@@ -79,17 +80,16 @@ class SequentialRun:
         Parameters
         ----------
         d_output : array of the shape of `output`, optional
-            Gradient of the loss with respect to the output. What it says beyond a sequence's
-            length is not read.
+            Gradient of the loss with respect to the output. Padding is not read.
         d_state : tuple of states, optional
-            Gradient with respect to the final state of each recurrent layer; None for zero.
-        steps : bool
-            Whether the gradients of the recurrent layers are to have ``.steps``: the total
-            gradients of every step's state.
-        input : bool
-            Whether to compute the gradient of the input: without it, training is faster.
-        retain : bool
-            Whether to keep what forward kept, so that `backward` can be called again.
+            Gradient of the loss with respect to the final state of each recurrent layer; None for
+            zero.
+        steps : bool, default False
+            Whether to return the gradients of the recurrent states at every step as well.
+        input : bool, default True
+            Whether to compute the gradient of the input; False is faster.
+        retain : bool, default False
+            Whether to keep the saved values, so that `backward` can be called again.
 
         Returns
         -------
@@ -98,21 +98,21 @@ class SequentialRun:
         Raises
         ------
         TypeError
-            If an argument is of the wrong kind or dtype.
+            If an argument has the wrong type or dtype.
         ValueError
-            If a shape does not fit, or there is neither `d_output` nor `d_state`.
+            If a shape does not fit, or neither `d_output` nor `d_state` is given.
         RuntimeError
-            If what forward kept has been released.
+            If the saved values have been released.
         """
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
         input = checks.flag("input", input)
         d, d_final = self._checked(d_output, d_state)
         gradients: list[Gradients] = []
         d_initial: list[State] = []
-        d_read: Any = None  # of what skip_input shows to the last module
+        d_read: Any = None  # of the input that skip_input passes to the last module
         lowest = next((i for i, module in enumerate(self._modules) if len(list(module))), 0)
         for i, run in reversed(list(enumerate(self._runs))):
-            wanted = input or i > lowest  # the gradient of what the module reads
+            wanted = input or i > lowest  # whether the gradient of the module's input is needed
             d_after = d_final.get(i)
             if self._pooled is not None and i == self._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
@@ -139,7 +139,7 @@ class SequentialRun:
     def _checked(
         self, d_output: FloatArray | None, d_state: Sequence[State | None] | None
     ) -> tuple[FloatArray | None, dict[int, State | None]]:
-        """Return the gradients of output and, by place in the chain, of the final states."""
+        """Return the gradients of the output and, by index in the chain, of the final states."""
         states = as_states("d_state", d_state, len(self._layers))
         for i, value in enumerate(states):
             check_state(f"d_state[{i}]", value, self.state[i])
@@ -160,7 +160,7 @@ def recurrent_places(modules: Sequence[Module]) -> list[int]:
 
 
 def _zero(module: Module, run: Any) -> Gradients:
-    """Return the gradients of a module that the loss does not depend on."""
+    """Return zero gradients, for a module that the loss does not depend on."""
     state: Any = getattr(run, "state", None)
     if state is not None:
         state = as_state(*map(np.zeros_like, arrays_of(state)))

@@ -1,8 +1,7 @@
-"""Save modules to a file and load them again.
+"""Serialization of modules to safetensors files.
 
-The file is a safetensors file: tensors ``module/parameter``, and in its metadata, as JSON under the
-key ``bptt``, the class and the constructor's arguments of every module. It holds no code, and none
-is run to load it.
+A file holds the tensors ``module/parameter`` and, in its metadata, as JSON under the key ``bptt``,
+class and constructor arguments of every module. It contains no code, and loading executes none.
 """
 
 from __future__ import annotations
@@ -31,25 +30,24 @@ def save_modules(
     modules: Mapping[str, Module],
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Write `modules` and `metadata` to one safetensors file.
+    """Write modules and metadata to a safetensors file.
 
-    The file appears whole or not at all: if writing fails or is interrupted, what was at `path`
-    before is still there.
+    Writing is atomic: if it fails or is interrupted, a file that was at `path` before is unchanged.
 
     Parameters
     ----------
-    path : path
-        The file; replaced if it exists.
+    path : str or path
+        File to write; replaced if it exists.
     modules : mapping of str to Module
-        Names to be found again by `load_modules`.
+        Modules of the library's classes, by name.
     metadata : mapping of str to object, optional
-        Anything else that belongs to the model, fit for JSON: a vocabulary, how it was trained.
+        JSON-serializable data that belong to the model, such as a vocabulary.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind, a module is of a class of your own, or `metadata` does
-        not fit JSON.
+        If an argument has the wrong type, a module is of another class, or `metadata` is not
+        JSON-serializable.
     ImportError
         If safetensors is not installed.
     """
@@ -63,17 +61,19 @@ def save_modules(
 
 
 def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[str, Any]]:
-    """Read what `save_modules` wrote.
+    """Read a file written by `save_modules`.
 
     Parameters
     ----------
-    path : path
-        The file.
+    path : str or path
+        File to read.
 
     Returns
     -------
     modules : dict of str to Module
+        Modules by name.
     metadata : dict
+        Metadata as given to `save_modules`.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a whole file of `save_modules`: broken, of other origin, of an unknown class,
-        with tensors missing, left over, or of wrong shape or dtype.
+        If the file is corrupt or was not written by `save_modules`, a class is unknown, or tensors
+        are missing, unexpected, or of the wrong shape or dtype.
     ImportError
         If safetensors is not installed.
     """
@@ -91,7 +91,7 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
     try:
         modules = unpack_modules(header["modules"], tensors)
         if tensors:
-            raise ValueError(f"it holds tensors of no module: {', '.join(tensors)}")
+            raise ValueError(f"tensors must belong to modules, got {', '.join(tensors)} besides")
         metadata: dict[str, Any] = header["metadata"]
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
@@ -101,13 +101,13 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
 def pack_modules(
     modules: Mapping[str, Module],
 ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
-    """Return the parameters as tensors "module/parameter", and what the modules are, for JSON."""
+    """Return the parameters as tensors "module/parameter", and a JSON-serializable description."""
     tensors: dict[str, NDArray[Any]] = {}
     description: dict[str, dict[str, Any]] = {}
     for name, module in modules.items():
         if not isinstance(name, str):
             raise TypeError(f"names of modules must be strings, got {type(name).__name__}")
-        if type(module) not in _CLASSES.values():  # of a subclass, only half would be saved
+        if type(module) not in _CLASSES.values():  # attributes of a subclass would be lost
             kinds, kind = ", ".join(_CLASSES), type(module).__name__
             raise TypeError(f"modules[{name!r}] must be one of {kinds}, got {kind}")
         description[name] = {"class": type(module).__name__, "config": module.config}
@@ -119,7 +119,7 @@ def pack_modules(
 def unpack_modules(
     description: Mapping[str, dict[str, Any]], tensors: dict[str, NDArray[Any]]
 ) -> dict[str, Module]:
-    """Make the modules that `pack_modules` has described, and take their tensors out."""
+    """Make the modules that `pack_modules` described; remove their tensors from `tensors`."""
     return {name: _rebuild(name, entry, tensors) for name, entry in description.items()}
 
 
@@ -129,13 +129,13 @@ def _check_mapping(name: str, value: object, rule: str) -> None:
 
 
 def _rebuild(name: str, entry: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Module:
-    """Make the module that `entry` describes, and take its parameters out of `tensors`."""
+    """Make the module that `entry` describes; remove its tensors from `tensors`."""
     if entry["class"] not in _CLASSES:
         raise ValueError(f"{name} must be one of {', '.join(_CLASSES)}, got {entry['class']}")
     module = _CLASSES[entry["class"]](**entry["config"])
     for parameter in module.parameters:
         key = f"{name}/{parameter}"
         if key not in tensors:
-            raise ValueError(f"the tensor {key} is missing")
+            raise ValueError(f"tensor {key} is missing")
         module[parameter] = tensors.pop(key)
     return module

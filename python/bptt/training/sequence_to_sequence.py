@@ -111,7 +111,7 @@ class SequenceToSequenceTask:
 
     def attention_weights(self, batch: PairBatch) -> FloatArray:
         """Return the attention weights of the source steps for every target, (B, S, T)."""
-        memory = self.network.read(batch.x, batch.lengths)
+        memory = self.network.encode(batch.x, batch.lengths)
         return self.network.attention_weights(memory, batch.targets.tokens, batch.targets.lengths)
 
     def _forced(self, targets: TokenBatch) -> NDArray[np.bool_] | None:

@@ -28,8 +28,8 @@ def parity(count=60, longest=7, seed=0):
     """Bits, ids 0 and 1; and at every step, whether the ones so far are odd in number."""
     random = np.random.default_rng(seed)
     rows = [random.integers(0, 2, n) for n in random.integers(1, longest + 1, count)]
-    targets = Sequences.of([np.cumsum(row) % 2 for row in rows])
-    return SequenceDataset(Sequences.of(rows), targets, random.uniform(0.5, 2.0, count))
+    targets = Sequences.from_arrays([np.cumsum(row) % 2 for row in rows])
+    return SequenceDataset(Sequences.from_arrays(rows), targets, random.uniform(0.5, 2.0, count))
 
 
 def targets_of(batch):

@@ -1,4 +1,4 @@
-"""Minibatches: every sequence once, little padding, and an order that can be had again."""
+"""Minibatches: a partition of the sequences, little padding, a reproducible order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def uniform(count, longest, seed=0):
 
 
 def padding(found, lengths):
-    """The share of what the batches hold that is no step of a sequence."""
+    """The fraction of padding in the batches."""
     whole = sum(len(batch) * lengths[batch].max() for batch in found)
     return 1 - lengths.sum() / whole
 
@@ -30,7 +30,7 @@ def padding(found, lengths):
     seed=st.integers(0, 2**63),
     epoch=st.integers(1, 100),
 )
-def test_every_sequence_comes_once(lengths, size, seed, epoch):
+def test_batches_are_a_partition(lengths, size, seed, epoch):
     lengths = np.array(lengths, np.int64)
     for found in (
         shuffled_batches(lengths, size, seed, epoch),
@@ -72,14 +72,14 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert not any(np.array_equal(flat(3, 7), other) for other in others)
 
 
-def test_neither_the_long_nor_the_short_ones_come_together():
+def test_lengths_of_consecutive_batches_are_uncorrelated():
     lengths = uniform(40_000, 1000)
     means = [lengths[batch].mean() for batch in shuffled_batches(lengths, SIZE, 0, 1)]
     correlation = np.corrcoef(means[:-1], means[1:])[0, 1]
     assert abs(correlation) < 5 / np.sqrt(len(means))
 
 
-def test_those_of_one_length_meet_others_in_every_epoch():
+def test_sequences_of_one_length_are_batched_differently_in_every_epoch():
     lengths = np.full(10 * SIZE, 5)
     one, other = (shuffled_batches(lengths, SIZE, 0, epoch) for epoch in (1, 2))
     for batch in one:

@@ -1,4 +1,4 @@
-"""Classes of any kind as ids."""
+"""Labels of any type as ids."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_classes_are_those_of_unique(y):
         objects([["N", "V"], [], ["D"]]),
     ],
 )
-def test_labels_of_steps(y):
+def test_labels_per_step(y):
     encoder = LabelEncoder(steps=True).fit(y)
     assert encoder.classes_.tolist() == ["D", "N", "V"]
     labels = encoder.transform(y, np.array([2, 0, 1]))
@@ -70,7 +70,7 @@ def test_labels_of_steps(y):
     np.testing.assert_array_equal(again.transform(y).values, labels.values)
 
 
-def test_padded_labels_of_steps():
+def test_padded_labels_per_step():
     y = np.array([[7, 5, 99], [5, -1, 7]])  # 99 and -1 are padding
     encoder = LabelEncoder(steps=True).fit(y, [2, 1])
     assert encoder.classes_.tolist() == [5, 7]
@@ -80,7 +80,7 @@ def test_padded_labels_of_steps():
         encoder.transform(y, [3, 1])
 
 
-def test_classes_can_be_given_before():
+def test_labels_are_encoded_by_classes_of_other_data():
     encoder = LabelEncoder(steps=True).fit([["a", "b", "c"]])
     assert encoder.transform(["ca"], [2])[0].tolist() == [2, 0]
 
@@ -100,7 +100,7 @@ def test_classes_can_be_given_before():
         ([1.0, float("inf")], ValueError, "Input y contains NaN or infinity"),
     ],
 )
-def test_labels_that_are_none(y, error, message):
+def test_fit_refuses_invalid_labels(y, error, message):
     with pytest.raises(error) as caught:
         LabelEncoder().fit(y)
     assert message in str(caught.value)
@@ -136,14 +136,14 @@ def test_labels_that_are_none(y, error, message):
         (np.ones((3, 2, 1)), ValueError, "y[0] must have shape (T,), got (2, 1)"),
     ],
 )
-def test_labels_that_do_not_fit(y, error, message):
+def test_transform_refuses_labels_that_do_not_match(y, error, message):
     encoder = LabelEncoder(steps=True).fit(["NV", "", "D"])
     with pytest.raises(error) as caught:
         encoder.transform(y, np.array([2, 0, 1]))
     assert message in str(caught.value)
 
 
-def test_unknown_classes():
+def test_unknown_labels():
     encoder = LabelEncoder().fit(np.arange(100))
     rule = r"^y must hold known labels \(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\), got 100$"
     with pytest.raises(ValueError, match=rule):
@@ -155,7 +155,7 @@ def test_unknown_classes():
 
 
 @pytest.mark.parametrize("change", [{"steps": 1}, {"classes": [[1], [2, 3]]}, {"dtype": "x"}])
-def test_what_a_file_says_is_checked(change):
-    about = {**LabelEncoder().fit([1, 2]).to_dict(), **change}
+def test_from_dict_checks_its_content(change):
+    content = {**LabelEncoder().fit([1, 2]).to_dict(), **change}
     with pytest.raises((TypeError, ValueError)):
-        LabelEncoder.from_dict(about)
+        LabelEncoder.from_dict(content)

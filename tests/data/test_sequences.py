@@ -1,4 +1,4 @@
-"""Everything that users pass as sequences, in one form."""
+"""Sequences in all forms that users pass, vocabularies and padding."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bptt
-from bptt.data._inputs import read
+from bptt.data._inputs import read_sequences
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
 
 class Columnar:
-    """What libraries of tables have in common."""
+    """An object with the array interface, as in libraries of tables."""
 
     def __init__(self, values):
         self.values = values
@@ -26,14 +26,14 @@ class Columnar:
 
 
 def objects(items):
-    """An array of objects, without looking into them."""
+    """An array of objects; the items stay as they are."""
     array = np.empty(len(items), object)
     array[:] = items
     return array
 
 
 def encoded(X, lengths=None, **options):
-    """The sequences of X, learnt and read, as lists."""
+    """Kind, size and the encoded sequences of X, as lists."""
     encoder = SequenceEncoder(**options).fit(X, lengths)
     sequences = encoder.transform(X, lengths)
     return encoder.kind, encoder.size, [values.tolist() for values in sequences]
@@ -57,7 +57,7 @@ def encoded(X, lengths=None, **options):
     ],
 )
 def test_forms_of_strings(X, options):
-    # b comes most often; the first id is that of unknown tokens
+    # b is the most frequent; id 0 is that of unknown tokens
     assert encoded(X, **options) == ("ids", 4, [[1, 2, 1], [2], [], [1, 3]])
 
 
@@ -76,7 +76,7 @@ def test_forms_of_ids(X):
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint64])
 def test_padded_ids(dtype):
-    X = np.array([[3, 0, 2], [1, 77, 88], [2, 2, 99]], dtype)  # what is padding is not read
+    X = np.array([[3, 0, 2], [1, 77, 88], [2, 2, 99]], dtype)  # padding is not read
     expected = ("ids", 4, [[3, 0, 2], [1], [2, 2]])
     assert encoded(X, [3, 1, 2]) == expected
     assert encoded(X.astype(object), np.array([3, 1, 2])) == expected
@@ -97,7 +97,7 @@ def test_forms_of_features(X):
     assert encoded(X) == ("features", 2, [[[1, 2.5]], [[3, 4], [5, 6]], []])
 
 
-def test_one_feature_a_step():
+def test_one_feature_per_step():
     expected = ("features", 1, [[[1], [0.5]], [[3]]])
     assert encoded([[1, 0.5], [3]]) == expected  # an integer among real numbers is one
     assert encoded([np.array([1, 0.5]), np.array([[3]])]) == expected
@@ -139,24 +139,24 @@ def test_tables():
     ]
 
 
-# ---- what is learnt --------------------------------------------------------------------------
+# ---- fitted attributes -----------------------------------------------------------------------
 
 
 def test_vocabulary_goes_by_frequency_then_alphabet():
     texts = [["b", "c", "b"], ["a", "é", "c"], [UNKNOWN] * 9]
-    vocabulary = Vocabulary.of(texts, special=(UNKNOWN, START))
+    vocabulary = Vocabulary.from_sequences(texts, special=(UNKNOWN, START))
     assert vocabulary.tokens == (UNKNOWN, START, "b", "c", "a", "é")
     assert len(vocabulary) == 6
     assert "a" in vocabulary
     assert "z" not in vocabulary
-    ids = vocabulary.ids(["é", "z", UNKNOWN, "b"])
+    ids = vocabulary.encode(["é", "z", UNKNOWN, "b"])
     assert ids.tolist() == [5, 0, 0, 2]
     assert ids.dtype == np.int32
-    assert vocabulary.text(ids) == ["é", UNKNOWN, UNKNOWN, "b"]
-    assert Vocabulary.of(["bcb", "ac"], min_count=2).tokens == ("b", "c")
-    with pytest.raises(ValueError, match="every token must be in the vocabulary, got 'z'"):
-        Vocabulary(["a", "b"]).ids("az")
-    with pytest.raises(ValueError, match="tokens must not come twice, got 'a'"):
+    assert vocabulary.decode(ids) == ["é", UNKNOWN, UNKNOWN, "b"]
+    assert Vocabulary.from_sequences(["bcb", "ac"], min_count=2).tokens == ("b", "c")
+    with pytest.raises(ValueError, match="tokens must be in the vocabulary, got 'z'"):
+        Vocabulary(["a", "b"]).encode("az")
+    with pytest.raises(ValueError, match="tokens must be distinct, got 'a' more than once"):
         Vocabulary("aba")
 
 
@@ -167,13 +167,15 @@ def test_unknown_tokens_are_one():
     assert encoder.transform(["c b new", "<unk>"])[0].tolist() == [0, 3, 0]
 
 
-def test_cutting_one_text():
+def test_tokenize():
     characters, words = SequenceEncoder(), SequenceEncoder(tokens="words")
-    assert characters.cut("a b") == ["a", " ", "b"]
-    assert words.cut("a b") == words.cut(("a", "b")) == ["a", "b"]
-    assert words.cut("") == words.cut([]) == SequenceEncoder(tokens=None).cut("") == []
+    assert characters.tokenize("a b") == ["a", " ", "b"]
+    assert words.tokenize("a b") == words.tokenize(("a", "b")) == ["a", "b"]
+    assert (
+        words.tokenize("") == words.tokenize([]) == SequenceEncoder(tokens=None).tokenize("") == []
+    )
     with pytest.raises(TypeError, match="text must be a string or a list of tokens, got integer"):
-        words.cut([1, 2])
+        words.tokenize([1, 2])
 
 
 @given(
@@ -181,20 +183,20 @@ def test_cutting_one_text():
     st.sampled_from(["characters", "words"]),
 )
 def test_ids_mean_the_tokens_that_were_read(texts, tokens):
-    cut = [text.split() if tokens == "words" else list(text) for text in texts]
-    if not any(cut):
+    split = [text.split() if tokens == "words" else list(text) for text in texts]
+    if not any(split):
         return
     encoder = SequenceEncoder(tokens=tokens).fit(texts)
-    assert [encoder.vocabulary.text(ids) for ids in encoder.transform(texts)] == cut
-    lists = SequenceEncoder(tokens=None).fit(cut)
+    assert [encoder.vocabulary.decode(ids) for ids in encoder.transform(texts)] == split
+    lists = SequenceEncoder(tokens=None).fit(split)
     assert lists.vocabulary.tokens == encoder.vocabulary.tokens
-    assert [ids.tolist() for ids in lists.transform(cut)] == [
+    assert [ids.tolist() for ids in lists.transform(split)] == [
         ids.tolist() for ids in encoder.transform(texts)
     ]
 
 
 @pytest.mark.parametrize("X", [["ä b", "b"], [["x", "yy"]], [[4, 2]], [np.ones((2, 3))]])
-def test_all_that_is_learnt_survives_json(X):
+def test_from_dict_is_the_inverse_of_to_dict(X):
     encoder = SequenceEncoder(tokens="words", special=(STOP,), dtype="float64").fit(X)
     again = SequenceEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     assert again.to_dict() == encoder.to_dict()
@@ -216,15 +218,15 @@ def test_all_that_is_learnt_survives_json(X):
         {"min_count": "1"},
     ],
 )
-def test_what_a_file_says_is_checked(change):
-    about = {**SequenceEncoder().fit(["ab"]).to_dict(), **change}
+def test_from_dict_checks_its_content(change):
+    content = {**SequenceEncoder().fit(["ab"]).to_dict(), **change}
     with pytest.raises((TypeError, ValueError)):
-        SequenceEncoder.from_dict(about)
+        SequenceEncoder.from_dict(content)
     with pytest.raises(KeyError):
         SequenceEncoder.from_dict({})
 
 
-def test_a_kind_once_learnt_stays():
+def test_transform_requires_the_type_of_fit():
     strings, ids = SequenceEncoder().fit(["ab"]), SequenceEncoder().fit([[0, 1]])
     numbers = SequenceEncoder().fit([[0.5]])
     with pytest.raises(TypeError, match=r"must hold strings, as in fit, got integer ids$"):
@@ -234,12 +236,12 @@ def test_a_kind_once_learnt_stays():
     with pytest.raises(TypeError, match=r"must hold numbers, as in fit, got strings$"):
         numbers.transform(["a"])
     assert numbers.transform([[1, 2]])[0].tolist() == [[1.0], [2.0]]
-    for encoder in (strings, ids, numbers):  # nothing says of what kind no steps are
+    for encoder in (strings, ids, numbers):  # an empty sequence has no type
         assert encoder.transform([[], np.array([]), ""]).lengths.tolist() == [0, 0, 0]
         assert encoder.transform([[]]).values.ndim == (1 if encoder.kind == "ids" else 2)
 
 
-# ---- what is wrong ---------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------
 
 NAN = np.zeros((12, 2))
 NAN[10, 0] = np.nan
@@ -260,45 +262,45 @@ NAN[10, 0] = np.nan
         (np.ones((1, 1, 1, 1)), ValueError, "(B, T, I), got (1, 1, 1, 1)"),
         (np.ones((2, 3, 0)), ValueError, "(B, T, I) with I >= 1, got (2, 3, 0)"),
         (np.ones((2, 3), complex), ValueError, "Complex data not supported: X has dtype complex"),
-        (np.ones((2, 3), "M8[s]"), TypeError, "real numbers alone, got dtype datetime64[s]"),
+        (np.ones((2, 3), "M8[s]"), TypeError, "all real numbers, got dtype datetime64[s]"),
         ([0.5, 1.5], TypeError, "X[0] must be a string, a list or an array, got float"),
         ([np.ones(2), np.float32(1)], ValueError, "X[1] must have shape (T,) or (T, I), got ()"),
         ([b"ab"], TypeError, "X[0] must be a string, a list or an array, got bytes"),
         (["ab", None], TypeError, "X[1] must be a string, a list or an array, got NoneType"),
         ([np.ones((2, 2, 2))], ValueError, "X[0] must have shape (T,) or (T, I), got (2, 2, 2)"),
         ([[[1, 2], [3]]], ValueError, "X[0] must have the same number of features at every step"),
-        ([["a", 1]], TypeError, "X[0] must hold strings alone, got int at step 1"),
+        ([["a", 1]], TypeError, "X[0] must hold only strings, got int at step 1"),
         (
             [[1, "a"]],
             TypeError,
-            "X[0]: an argument must be of strings alone or of real",
+            "X[0]: argument must be all strings or all real",
         ),
         (
             [[1], [{}]],
             TypeError,
-            "X[1]: an argument must be of strings alone or of real",
+            "X[1]: argument must be all strings or all real",
         ),
         ([[1.0], "ab"], TypeError, "got strings in X[1] and numbers in X[0]"),
         ([[1.0], [2j]], ValueError, "Complex data not supported: X[1] has dtype complex128"),
         ([np.ones((2, 5))] * 3 + [np.ones((7, 4))], ValueError, "(steps, 5), got (7, 4)"),
         ([np.ones((2, 5)), np.ones(3)], ValueError, "X[1] must have shape (steps, 5), got (3,)"),
-        ([NAN] * 3, ValueError, "X[0] holds a NaN at step 10, feature 0: it must be finite"),
+        ([NAN] * 3, ValueError, "X[0] must be finite in float32, got NaN at step 10, feature 0"),
         (
             [[1.0], [2.0, -np.inf]],
             ValueError,
-            "X[1] holds -inf at step 1, feature 0: it must be finite",
+            "got -inf at step 1, feature 0",
         ),
         (
             [[0.0, 1e300]],
             ValueError,
-            "X[0] holds 1e+300 at step 1, feature 0: it must be finite in",
+            "got 1e+300 at step 1, feature 0",
         ),
         ([[0], [1, 2, -1]], ValueError, "X[1]: id -1 at step 2 is not in [0, 3)"),
         (np.array([[-3]]), ValueError, "X[0]: id -3 at step 0 is not in [0, 1)"),
         ([[2**40]], ValueError, "X must hold ids in [0, 2147483647), got 1099511627776"),
     ],
 )
-def test_sentences(X, error, message):
+def test_wrong_sequences(X, error, message):
     with pytest.raises(error) as caught:
         encoded(X)
     assert message in str(caught.value)
@@ -309,7 +311,7 @@ def test_iterators_are_refused():
         encoded(text for text in "ab")
 
 
-def test_sentences_of_a_fitted_encoder():
+def test_wrong_sequences_for_a_fitted_encoder():
     numbers, ids = SequenceEncoder().fit([np.ones((2, 5))]), SequenceEncoder().fit([range(10)])
     with pytest.raises(ValueError, match=r"^X\[3\] must have shape \(steps, 5\), got \(7, 4\)$"):
         numbers.transform([np.ones((1, 5))] * 3 + [np.ones((7, 4))])
@@ -337,12 +339,12 @@ def test_sentences_of_a_fitted_encoder():
 )
 def test_wrong_lengths(X, lengths, error, message):
     with pytest.raises(error, match=f"^{message}$"):
-        read(X, lengths, tokens="characters")
+        read_sequences(X, lengths, tokens="characters")
 
 
-def test_a_string_without_a_way_to_cut_it():
+def test_strings_need_a_unit():
     with pytest.raises(
-        TypeError, match=r"X\[0\] must be a list of tokens, got a string: it is cut"
+        TypeError, match=r"X\[0\] must be a list of tokens, got a string: set tokens="
     ):
         SequenceEncoder(tokens=None).fit(["ab"])
 
@@ -369,7 +371,7 @@ def test_padding(lengths, data):
     random = np.random.default_rng(len(lengths))
     arrays = [random.normal(size=(n, 2)) for n in lengths]
     indices = np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=9)), int)
-    sequences = Sequences.of(arrays)
+    sequences = Sequences.from_arrays(arrays)
     assert len(sequences) == len(lengths)
     array, kept = sequences.pad(indices)
     np.testing.assert_array_equal(kept, np.array(lengths, int)[indices])

@@ -301,7 +301,7 @@ def test_wrong_parameters_are_told(parameters: dict[str, Any], message: str) -> 
 def test_wrong_data_are_told() -> None:
     with pytest.raises(ValueError, match="y must have 2 sequences, as X, got 1"):
         small().fit(["a", "b"], ["b"])
-    with pytest.raises(TypeError, match="must be of tokens or integer ids"):
+    with pytest.raises(TypeError, match="must hold tokens or integer ids"):
         small().fit(["a"], [np.ones((2, 3))])
     model = small(epochs=1).fit(["a"], ["b"])
     with pytest.raises(ValueError, match="attention_weights needs attention"):

@@ -276,7 +276,7 @@ def test_errors(words):
         by_heart(bidirectional=True).fit(WORDS)
     with pytest.raises(ValueError, match="label_smoothing must be in"):
         by_heart(label_smoothing=1.0).fit(WORDS)
-    with pytest.raises(TypeError, match="sequences to write must be of tokens or integer ids"):
+    with pytest.raises(TypeError, match="target sequences must hold tokens or integer ids"):
         by_heart().fit([np.zeros((3, 2))])
     with pytest.raises(TypeError, match="X must be a list of texts, got one str"):
         words.predict_proba("deep")

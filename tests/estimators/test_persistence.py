@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import bptt
-from bptt.data.scaling import Scaling
+from bptt.data.standardization import Standardizer
 
 TEXTS = ["ab", "ba", "abab", "b"]
 TAGS = [list(text.upper()) for text in TEXTS]
@@ -81,17 +81,19 @@ def test_no_file(tmp_path):
 
 def test_scaling_is_undone():
     values = np.random.default_rng(0).normal((3.0, -50.0), (0.01, 200.0), (500, 2))
-    scaling = Scaling.of(values)
-    scaled = scaling.apply(values)
+    scaling = Standardizer.from_values(values)
+    scaled = scaling.transform(values)
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(scaled.std(axis=0), 1.0)
-    np.testing.assert_allclose(Scaling.from_dict(scaling.to_dict()).undo(scaled), values)
+    np.testing.assert_allclose(
+        Standardizer.from_dict(scaling.to_dict()).inverse_transform(scaled), values
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_constant_becomes_0(dtype):
     values = np.full((1000, 1), 0.1, dtype)
-    assert np.abs(Scaling.of(values).apply(values)).max() < 1e-6
+    assert np.abs(Standardizer.from_values(values).transform(values)).max() < 1e-6
 
 
 def waves(offset, size, count=60):

@@ -7,7 +7,7 @@ import pytest
 
 import bptt
 from bptt import EmbeddingBag, SequenceClassifier, SequenceRegressor, SequenceTagger
-from bptt.data._word_features import affixes_of
+from bptt.data._word_features import word_features
 from bptt.data.sequences import SequenceEncoder
 from cases import DTYPES, dtype_id
 
@@ -16,14 +16,14 @@ WORDS = [["the", "Covid-19", "walked"], ["a"], ["walking", "the"]]
 
 
 def shape_of(word):
-    return affixes_of(word, 0)[0][1:]
+    return word_features(word, 0)[0][1:]
 
 
 def test_affixes():
-    parts = [part.translate({2: "<", 3: ">"}) for part in affixes_of("Ran", 4)]
+    parts = [part.translate({2: "<", 3: ">"}) for part in word_features("Ran", 4)]
     expected = [">Aa", "<ran>", "<r", "<ra", "<ran", "<ran>", "n>", "an>", "ran>", "<ran>"]
     assert parts == expected
-    assert len(affixes_of("", 3)) == len(affixes_of("unbelievable", 3)) == 2 + 2 * 3
+    assert len(word_features("", 3)) == len(word_features("unbelievable", 3)) == 2 + 2 * 3
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_encoder():
     sequences = encoder.transform([["the", "talked"], [], ["the"]])
     assert sequences.lengths.tolist() == [2, 0, 1]
     assert sequences.values.shape == (3, 1 + 2 + 2 * 2)
-    assert encoder.size == len(encoder.vocabulary) + len(encoder.parts)
+    assert encoder.size == len(encoder.vocabulary) + len(encoder.feature_vocabulary)
     the, talked = sequences[0]
     np.testing.assert_array_equal(the, sequences[2][0])
     (walked,) = encoder.transform([["walked"]]).values
@@ -139,16 +139,16 @@ def test_encoder():
     ("options", "X", "error", "message"),
     [
         ({"affixes": -1, "tokens": None}, WORDS, ValueError, "affixes must be an integer >= 0"),
-        ({"affixes": 2}, WORDS, ValueError, "affixes need words: tokens='words' or None"),
+        ({"affixes": 2}, WORDS, ValueError, "affixes needs tokens='words'"),
         (
             {"affixes": 2, "tokens": None},
             [[0, 1]],
             TypeError,
-            "X must hold strings, to have affixes, got integer ids",
+            "affixes needs X to hold strings, got integer ids",
         ),
     ],
 )
-def test_encoder_says_what_is_wrong(options, X, error, message):
+def test_wrong_options_of_the_encoder(options, X, error, message):
     with pytest.raises(error, match=message):
         SequenceEncoder(**options).fit(X)
 

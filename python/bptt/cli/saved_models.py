@@ -55,7 +55,7 @@ def warn_unknown_tokens(model: SavedModel, X: Iterable[Any]) -> None:
     encoder = encoder if target_encoder is None else target_encoder._encoder
     if encoder is None or encoder.vocabulary is None:
         return
-    tokens = dict.fromkeys(token for x in X for token in encoder.cut(x))
+    tokens = dict.fromkeys(token for x in X for token in encoder.tokenize(x))
     unknown = [repr(token) for token in tokens if token not in encoder.vocabulary]
     if unknown:
         print(f"unknown tokens: {join_names(unknown)}", file=sys.stderr)

@@ -2,8 +2,8 @@
 
 from bptt.data.batching import shuffled_batches, sorted_batches
 from bptt.data.labels import LabelEncoder
-from bptt.data.scaling import Scaling
 from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.standardization import Standardizer
 from bptt.data.target_encoder import TargetEncoder
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
@@ -12,9 +12,9 @@ __all__ = [
     "STOP",
     "UNKNOWN",
     "LabelEncoder",
-    "Scaling",
     "SequenceEncoder",
     "Sequences",
+    "Standardizer",
     "TargetEncoder",
     "Vocabulary",
     "shuffled_batches",

@@ -1,6 +1,6 @@
-"""What users pass as sequences: strings, tokens, ids or numbers, in lists or padded arrays.
+"""Users' sequences: strings, tokens, ids or numbers, in lists or padded arrays.
 
-Whether it fits what a model has learnt is not asked here; see `bptt.data.sequences`.
+Their types and shapes are checked here; `bptt.data.sequences` compares them with those in `fit`.
 """
 
 from __future__ import annotations
@@ -19,57 +19,61 @@ Item: TypeAlias = str | list[str] | NDArray[Any]  # of tokens, or (T,), or (T, I
 KINDS = {"tokens": "strings", "ids": "integer ids", "features": "numbers"}
 
 
-class Raw(NamedTuple):
-    """Sequences as they came, one way or the other, without their padding or with it."""
+class RawSequences(NamedTuple):
+    """Sequences of one type, before they are encoded."""
 
     kind: str | None
-    """One of `KINDS`; None if nothing tells, as no sequence has a step."""
+    """One of `KINDS`; None if no sequence has a step."""
     items: list[Any] | NDArray[Any]
-    """One a sequence; or a padded array (B, T) or (B, T, I) of numbers."""
+    """One item per sequence; or a padded array (B, T) or (B, T, I) of numbers."""
     lengths: NDArray[np.int64]
-    """Number of steps of each, (B,)."""
+    """Number of steps of each sequence, (B,)."""
 
 
-def read(X: Any, lengths: Any = None, *, tokens: str | None = None) -> Raw:
-    """Return what `X` holds.
+def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) -> RawSequences:
+    """Return users' sequences and their type.
 
     Parameters
     ----------
     X : list or array
-        See `SequenceEncoder`.
+        Sequences; see `SequenceEncoder`.
     lengths : integer array (B,), optional
-        Number of steps of each sequence; those behind them are not looked at.
-    tokens : "characters", "words" or None
-        What strings are cut into: characters, or what white space separates.
+        Number of steps of each sequence; later steps are not read. All by default.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split.
+
+    Returns
+    -------
+    RawSequences
 
     Raises
     ------
     TypeError, ValueError
-        If it is of no such kind, or there is none.
+        If X has another type or shape, or is empty.
     """
-    items = _all(X)
+    items = _items(X)
     if not len(items):
         raise ValueError("X must have at least one sequence, got none")
     if isinstance(items, np.ndarray):
         kind = "ids" if items.ndim == 2 and items.dtype.kind in "iu" else "features"
         batch, steps = items.shape[:2]
         live = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
-        return Raw(kind, items, live)
+        return RawSequences(kind, items, live)
     read_items = [_one(f"X[{i}]", item, tokens) for i, item in enumerate(items)]
     live = np.fromiter(map(len, read_items), np.int64, len(items))
     if lengths is not None:
         live = lengths_of(lengths, len(items), live)
         read_items = [item[:length] for item, length in zip(read_items, live, strict=True)]
-    return Raw(_kind(read_items), read_items, live)
+    return RawSequences(_kind(read_items), read_items, live)
 
 
-def _all(X: Any) -> list[Any] | NDArray[Any]:
-    """Return the sequences of `X` as a list, or, if they are numbers in an array, as this."""
+def _items(X: Any) -> list[Any] | NDArray[Any]:
+    """Return the sequences of `X` as a list, or as an array if they are a numeric array."""
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of texts, got one {type(X).__name__}")
     if hasattr(X, "toarray"):
         raise TypeError(f"X must be dense: sparse data are not supported, got {type(X).__name__}")
-    if hasattr(X, "__array__"):  # of pandas too
+    if hasattr(X, "__array__"):  # including pandas
         array = np.asarray(X)
         if array.dtype.kind in "biuf":
             return _shaped("X", array, "B", "T")
@@ -82,9 +86,9 @@ def _all(X: Any) -> list[Any] | NDArray[Any]:
 
 
 def _one(name: str, item: Any, tokens: str | None) -> Item:
-    """Return one sequence."""
+    """Return one sequence as a string, a token list or an array."""
     if isinstance(item, str):
-        return _cut(name, item, tokens)
+        return _tokenize(name, item, tokens)
     if hasattr(item, "__array__"):
         item = np.asarray(item)
         if item.dtype.kind in "OUT":
@@ -97,7 +101,7 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
         for t, token in enumerate(item):
             if not isinstance(token, str):
                 raise TypeError(
-                    f"{name} must hold strings alone, got {type(token).__name__} at step {t}"
+                    f"{name} must hold only strings, got {type(token).__name__} at step {t}"
                 )
         return list(item)
     else:
@@ -107,16 +111,16 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
     return _shaped(name, array, "T")
 
 
-def _cut(name: str, text: str, tokens: str | None) -> Item:
+def _tokenize(name: str, text: str, tokens: str | None) -> Item:
     if not text:
         return []
     if tokens == "characters":
-        return text  # is the sequence of them
+        return text  # a sequence of characters
     if tokens == "words":
         return text.split()
     raise TypeError(
         f"{name} must be a list of tokens, got a string: "
-        "it is cut with tokens='characters' or tokens='words'"
+        "set tokens='characters' or tokens='words' to split strings"
     )
 
 
@@ -124,18 +128,16 @@ def _as_array(name: str, item: Any) -> NDArray[Any]:
     try:
         return np.asarray(item)
     except ValueError:
-        raise ValueError(
-            f"{name} must have the same number of features at every step, got different ones"
-        ) from None
+        raise ValueError(f"{name} must have the same number of features at every step") from None
 
 
 def _shaped(name: str, array: NDArray[Any], *axes: str) -> NDArray[Any]:
-    """Check that `array` has these axes, or one more, of features."""
+    """Check that `array` has these axes, optionally followed by one of features."""
     symbols = ", ".join(axes)
-    comma = "," if len(axes) == 1 else ""  # as Python writes a tuple of one
+    comma = "," if len(axes) == 1 else ""  # of a one-element tuple
     rule = f"{name} must have shape ({symbols}{comma}) or ({symbols}, I)"
     if array.ndim not in (len(axes), len(axes) + 1):
-        # in the words of scikit-learn, whose checks of estimators look for them
+        # scikit-learn's estimator checks require the last sentence
         raise ValueError(f"{rule}, got {array.shape}. Reshape your data")
     if array.ndim > len(axes) and array.shape[-1] == 0:
         raise ValueError(f"{rule} with I >= 1, got {array.shape}")
@@ -146,15 +148,14 @@ def _no_numbers(name: str, array: NDArray[Any]) -> Exception:
     if array.dtype.kind == "c":
         return ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
     return TypeError(
-        f"{name}: an argument must be of strings alone or of real numbers alone, "
-        f"got dtype {array.dtype}"
+        f"{name}: argument must be all strings or all real numbers, got dtype {array.dtype}"
     )
 
 
 def _kind(items: list[Item]) -> str | None:
-    """Return the kind that all `items` are of; integers among real numbers are numbers.
+    """Return the common type of all `items`; integers among real numbers are features.
 
-    Of what an empty sequence is cannot be seen, but how many features it has.
+    An empty sequence has no type, unless it has an axis of features.
     """
     first: dict[str, int] = {}
     for i, item in enumerate(items):
@@ -169,42 +170,42 @@ def _kind(items: list[Item]) -> str | None:
     if "tokens" in first and len(first) > 1:
         tokens = first.pop("tokens")
         raise TypeError(
-            "X must hold strings alone or numbers alone, "
+            "X must hold only strings or only numbers, "
             f"got strings in X[{tokens}] and numbers in X[{min(first.values())}]"
         )
     return "features" if "features" in first else next(iter(first), None)
 
 
 Starts = NDArray[np.int64]
-"""Where each sequence begins, (B,)."""
+"""Index of the first step of each sequence, (B,)."""
 
-_MOST_IDS = 2**31 - 1
+_MAX_IDS = 2**31 - 1
 
 
-def count_ids(raw: Raw) -> int:
-    """Return how many ids there are, if the largest that comes is the last.
+def count_ids(raw: RawSequences) -> int:
+    """Return the number of ids, 1 + the largest.
 
     Raises
     ------
     ValueError
-        If they would be too many.
+        If an id is too large.
     """
     items = raw.items
     if isinstance(items, np.ndarray):
         items = [row[:length] for row, length in zip(items, raw.lengths, strict=True)]
     count = 1 + max((int(item.max()) for item in items if len(item)), default=0)
-    if count > _MOST_IDS:
-        raise ValueError(f"X must hold ids in [0, {_MOST_IDS}), got {count - 1}")
+    if count > _MAX_IDS:
+        raise ValueError(f"X must hold ids in [0, {_MAX_IDS}), got {count - 1}")
     return max(count, 1)
 
 
-def flat_ids(raw: Raw, size: int) -> tuple[NDArray[np.int32], Starts]:
-    """Return all ids, (N,), and where each sequence begins.
+def flat_ids(raw: RawSequences, size: int) -> tuple[NDArray[np.int32], Starts]:
+    """Return the ids of all sequences, (N,), and the index of the first step of each.
 
     Raises
     ------
     ValueError
-        If one is not in [0, size).
+        If an id is not in [0, size).
     """
     flat, starts = _flat(raw, np.int64)
     wrong = _first((flat < 0) | (flat >= size), starts, raw.lengths)
@@ -214,22 +215,22 @@ def flat_ids(raw: Raw, size: int) -> tuple[NDArray[np.int32], Starts]:
     return flat.astype(np.int32), starts
 
 
-def count_features(raw: Raw) -> int:
-    """Return the number of features, of the first sequence that tells it."""
+def count_features(raw: RawSequences) -> int:
+    """Return the number of features, from the first sequence that is not empty."""
     shapes = (np.shape(item) for item in raw.items)
-    shape = next(shape for shape in shapes if shape != (0,))  # (0,) has any number
+    shape = next(shape for shape in shapes if shape != (0,))  # (0,) fits any number
     return int(shape[1]) if len(shape) == 2 else 1
 
 
 def flat_features(
-    raw: Raw, size: int, dtype: np.dtype[np.floating[Any]]
+    raw: RawSequences, size: int, dtype: np.dtype[np.floating[Any]]
 ) -> tuple[FloatArray, Starts]:
-    """Return all features, (N, size), in this dtype, and where each sequence begins.
+    """Return the features of all sequences, (N, size), and the index of the first step of each.
 
     Raises
     ------
     ValueError
-        If a sequence has another number of features, or one is not finite.
+        If the number of features differs from `size`, or a feature is not finite.
     """
     raw = raw._replace(items=_with_features(raw.items, size))
     with np.errstate(over="ignore"):
@@ -240,15 +241,15 @@ def flat_features(
         i, t = wrong
         feature = int(np.flatnonzero(~finite[starts[i] + t])[0])
         value = raw.items[i][t, feature]
-        what = "a NaN" if np.isnan(value) else f"{value}"
+        shown = "NaN" if np.isnan(value) else value  # as scikit-learn's estimator checks require
         raise ValueError(
-            f"X[{i}] holds {what} at step {t}, feature {feature}: it must be finite in {dtype}"
+            f"X[{i}] must be finite in {dtype}, got {shown} at step {t}, feature {feature}"
         )
     return flat, starts
 
 
 def _with_features(items: Any, size: int) -> Any:
-    """Return `items` with an axis of features each."""
+    """Return `items` with an axis of features."""
     if isinstance(items, np.ndarray):
         array = items if items.ndim == 3 else items[..., np.newaxis]
         if array.shape[2] != size:
@@ -267,8 +268,8 @@ def _with_features(items: Any, size: int) -> Any:
     return arrays
 
 
-def _flat(raw: Raw, dtype: Any) -> tuple[NDArray[Any], Starts]:
-    if isinstance(raw.items, np.ndarray):  # stays as it is: padding lies between the sequences
+def _flat(raw: RawSequences, dtype: Any) -> tuple[NDArray[Any], Starts]:
+    if isinstance(raw.items, np.ndarray):  # a view: padding remains between the sequences
         batch, steps, *rest = raw.items.shape
         flat = raw.items.reshape(batch * steps, *rest).astype(dtype, copy=False)
         return flat, np.arange(batch) * steps
@@ -279,10 +280,10 @@ def _flat(raw: Raw, dtype: Any) -> tuple[NDArray[Any], Starts]:
 def _first(
     wrong: NDArray[np.bool_], starts: Starts, lengths: NDArray[np.int64]
 ) -> tuple[int, int] | None:
-    """Return the first sequence and its step where `wrong` (N,) holds; not of padding."""
-    at = np.flatnonzero(wrong)
-    sequence = np.searchsorted(starts, at, side="right") - 1
-    step = at - starts[sequence]
+    """Return the first sequence and step for which `wrong` (N,) is true, ignoring padding."""
+    positions = np.flatnonzero(wrong)
+    sequence = np.searchsorted(starts, positions, side="right") - 1
+    step = positions - starts[sequence]
     for k in np.flatnonzero(step < lengths[sequence]):
         return int(sequence[k]), int(step[k])
     return None

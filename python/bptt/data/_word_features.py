@@ -1,4 +1,4 @@
-"""What a word looks like: its beginnings, its ends and its shape, which unknown words have too."""
+"""Features of words: shape, lower-case form, prefixes and suffixes, which unknown words share."""
 
 from __future__ import annotations
 
@@ -6,33 +6,39 @@ import unicodedata
 from functools import lru_cache
 from itertools import groupby
 
-_START, _END = "\x02", "\x03"  # no characters of words
+_START, _END = "\x02", "\x03"  # not characters of words
 
 
-@lru_cache(maxsize=2**16)  # words come again
-def affixes_of(word: str, longest: int) -> tuple[str, ...]:
-    """Return shape, lower-case form, and the prefixes and suffixes of `longest` letters at most.
+@lru_cache(maxsize=2**16)  # words are repeated
+def word_features(word: str, affixes: int) -> tuple[str, ...]:
+    """Return the shape, the lower-case form, and the prefixes and suffixes of a word.
 
-    All words give the same number of strings, in the same order, 2 + 2 `longest`. A prefix is
-    longer than the word if it holds the end of it; so is a suffix. In the shape, upper-case letters
-    are A, lower-case ones a, digits 0, other letters the first word of their Unicode name (the
-    script), and what comes several times in a row is there once: "Aa-0" for "Covid-19".
+    Every word has the same number of features, 2 + 2 `affixes`, in the same order. Prefixes and
+    suffixes as long as the word include a mark of its end or beginning. In the shape, upper-case
+    letters are A, lower-case letters a, digits 0, and other letters the first word of their Unicode
+    name (the script); repetitions are collapsed: "Aa-0" for "Covid-19".
 
     Parameters
     ----------
     word : str
-    longest : int
-        >= 0.
+        The word.
+    affixes : int
+        Maximum length of prefixes and suffixes, >= 0.
+
+    Returns
+    -------
+    tuple of str
+        The features.
     """
     marked = f"{_START}{word.lower()}{_END}"
-    prefixes = [marked[: k + 1] for k in range(1, longest + 1)]
-    suffixes = [marked[-k - 1 :] for k in range(1, longest + 1)]
-    shape = "".join(sign for sign, _ in groupby(map(_sign, word)))
+    prefixes = [marked[: k + 1] for k in range(1, affixes + 1)]
+    suffixes = [marked[-k - 1 :] for k in range(1, affixes + 1)]
+    shape = "".join(kind for kind, _ in groupby(map(_character_class, word)))
     return (f"{_END}{shape}", marked, *prefixes, *suffixes)
 
 
-def _sign(character: str) -> str:
-    """Return the kind of a character in the shape of a word."""
+def _character_class(character: str) -> str:
+    """Return the symbol of a character in the shape of a word."""
     if character.isupper() or character.islower():
         return "A" if character.isupper() else "a"
     if character.isdigit():

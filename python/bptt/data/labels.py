@@ -1,4 +1,4 @@
-"""Classes of any kind, and their numbers."""
+"""Label encoder: classes of any type and their ids."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data.sequences import Sequences
 
-_SHOWN = 10  # classes, in a message
+_MAX_SHOWN = 10  # classes in an error message
 
 
 class LabelEncoder:
-    """Numbers for classes, in sorted order, one a sequence or one a step.
+    """Encodes labels, one per sequence or one per step, as ids in sorted order.
 
     Parameters
     ----------
     steps : bool
-        Whether there is a label at every step.
+        Labels are one per step.
 
     Attributes
     ----------
     classes_ : array (K,)
+        Classes, sorted.
     """
 
     classes_: NDArray[Any]
@@ -34,22 +35,25 @@ class LabelEncoder:
         self._steps = checks.flag("steps", steps)
 
     def fit(self, y: Any, lengths: Any = None) -> LabelEncoder:
-        """Learn the classes, of which there must be one at least.
+        """Learn the classes.
 
         Parameters
         ----------
-        y : array or list (B,), or with labels at every step a list of sequences of labels, or an
-            array (B, T)
-            Labels are strings, integers, or whatever else can be sorted.
+        y : array or list (B,); with labels per step a list of label sequences, or an array (B, T)
+            Labels: strings, integers, or any other values that can be sorted.
         lengths : integer array (B,), optional
-            With labels at every step: as for `transform`.
+            With labels per step: number of labels of each sequence; see `transform`.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         TypeError
-            If the labels cannot be sorted, or are no single values.
+            If the labels cannot be sorted, or are not single values.
         ValueError
-            If there is none, or they are no classes but measured numbers.
+            If there are no labels, or labels are real numbers with a fraction.
         """
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
@@ -59,66 +63,82 @@ class LabelEncoder:
             raise TypeError(f"y must hold labels that can be sorted: {error}") from None
         if not classes:
             raise ValueError("y must have at least one label, got none")
-        _check_no_measured_number(classes)
+        _check_no_fractions(classes)
         array = np.asarray(classes)
         if array.ndim > 1:
             raise TypeError(f"y must hold labels that are single values, got {classes[0]!r}")
         typed = isinstance(y, np.ndarray) and y.dtype != object
-        self._learn(array.astype(y.dtype) if typed else array)
+        self._set_classes(array.astype(y.dtype) if typed else array)
         return self
 
     def transform(self, y: Any, lengths: Any = None, *, name: str = "y") -> Any:
-        """Return the numbers of the classes: an array (B,), or `Sequences` of ids.
+        """Return the ids of labels.
 
         Parameters
         ----------
-        y : as for `fit`
+        y : array or list (B,); with labels per step a list of label sequences, or an array (B, T)
+            Labels.
         lengths : integer array (B,), optional
-            With labels at every step: how many each sequence must have. Rows of a padded array
-            may have more.
+            With labels per step: number of labels that each sequence must have. Rows of a padded
+            array may be longer.
         name : str
-            What error messages call y.
+            Name of `y` in error messages.
+
+        Returns
+        -------
+        int32 array (B,), or with labels per step `Sequences`
+            Ids in [0, K).
 
         Raises
         ------
         TypeError, ValueError
-            If a label is not among the classes, or there are more or fewer than steps.
+            If a label is not one of the classes, or the number of labels differs from `lengths`.
         """
         if not self._steps:
-            return self._numbers(_labels(name, y), name)
+            return self._encode(_labels(name, y), name)
         rows = _rows(y, lengths)
-        return Sequences.of(self._numbers(row, f"y[{i}]") for i, row in enumerate(rows))
+        return Sequences.from_arrays(self._encode(row, f"y[{i}]") for i, row in enumerate(rows))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that was given and learned, fit for JSON."""
+        """Return parameters and classes in JSON types."""
         classes = self.classes_
         return {"steps": self._steps, "dtype": classes.dtype.str, "classes": classes.tolist()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> LabelEncoder:
-        """Return what `to_dict` has described.
+        """Return the encoder that `to_dict` described.
+
+        Parameters
+        ----------
+        content : mapping
+            Result of `to_dict`.
+
+        Returns
+        -------
+        LabelEncoder
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If it has described no such thing.
+            If the content is incomplete or invalid.
         """
         encoder = cls(steps=content["steps"])
-        encoder._learn(np.array(content["classes"], content["dtype"]))
+        encoder._set_classes(np.array(content["classes"], content["dtype"]))
         return encoder
 
-    def _learn(self, classes: NDArray[Any]) -> None:
+    def _set_classes(self, classes: NDArray[Any]) -> None:
         self.classes_ = classes
-        self._ids = {label: number for number, label in enumerate(classes.tolist())}
+        self._ids = {label: i for i, label in enumerate(classes.tolist())}
 
-    def _numbers(self, labels: list[Any], name: str) -> NDArray[np.int32]:
+    def _encode(self, labels: list[Any], name: str) -> NDArray[np.int32]:
         try:
             return np.array([self._ids[label] for label in labels], np.int32)
-        except (KeyError, TypeError):  # TypeError: a list is no key
+        except (KeyError, TypeError):  # TypeError: an unhashable label
             pass
-        wrong = next(label for label in labels if not (label.__hash__ and label in self._ids))
-        known = ", ".join(map(repr, list(self._ids)[:_SHOWN])) + ", ..." * (len(self._ids) > _SHOWN)
-        raise ValueError(f"{name} must hold known labels ({known}), got {wrong!r}")
+        unknown = next(label for label in labels if not (label.__hash__ and label in self._ids))
+        more = ", ..." if len(self._ids) > _MAX_SHOWN else ""
+        known = ", ".join(map(repr, list(self._ids)[:_MAX_SHOWN])) + more
+        raise ValueError(f"{name} must hold known labels ({known}), got {unknown!r}")
 
 
 def _rows(y: Any, lengths: Any) -> list[list[Any]]:
@@ -142,7 +162,7 @@ def _rows(y: Any, lengths: Any) -> list[list[Any]]:
 
 
 def _labels(name: str, y: Any, *, steps: bool = False) -> list[Any]:
-    """Return labels as a list; with `steps`, those of one sequence, which a string may be."""
+    """Return labels as a list; with `steps`, those of one sequence, which may be a string."""
     if hasattr(y, "__array__"):
         array = np.asarray(y)
         if array.ndim == 2 and array.shape[1] == 1 and not steps:
@@ -157,8 +177,8 @@ def _labels(name: str, y: Any, *, steps: bool = False) -> list[Any]:
     return list(y)
 
 
-def _check_no_measured_number(classes: list[Any]) -> None:
-    """Check that no class is a float with a fraction; scikit-learn looks for these words."""
+def _check_no_fractions(classes: list[Any]) -> None:
+    """Check that no class has a fraction; scikit-learn's checks require these words."""
     for label in classes:
         if isinstance(label, (float, np.floating)) and not np.isfinite(label):
             raise ValueError("Input y contains NaN or infinity: labels must be finite")

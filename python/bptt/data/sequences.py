@@ -1,8 +1,7 @@
-"""Sequences of any kind that users have, in the one form that layers take.
+"""Sequences: users' input in the form that layers take.
 
-A list of strings, of token lists, of id arrays or of float arrays, or a padded array with lengths:
-`SequenceEncoder` learns what the training data are (which tokens, how many features) and makes
-`Sequences` of them and of everything that comes later.
+`SequenceEncoder` learns the type of the training data, a vocabulary or the number of features, and
+turns strings, token lists, id arrays, float arrays and padded arrays into `Sequences`.
 """
 
 from __future__ import annotations
@@ -16,26 +15,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data._inputs import KINDS, count_features, count_ids, flat_features, flat_ids, read
-from bptt.data._word_features import affixes_of
-from bptt.data.scaling import Scaling
+from bptt.data._inputs import (
+    KINDS,
+    count_features,
+    count_ids,
+    flat_features,
+    flat_ids,
+    read_sequences,
+)
+from bptt.data._word_features import word_features
+from bptt.data.standardization import Standardizer
 from bptt.data.vocabulary import UNKNOWN, Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences of ids or of feature vectors in one array, of which minibatches are cut."""
+    """Sequences of ids or feature vectors in one array.
+
+    Parameters
+    ----------
+    values : array (total steps,) or (total steps, I)
+        Ids or features of all sequences. Padding between them is never read.
+    starts : int64 array (B,)
+        Index of the first step of each sequence in `values`.
+    lengths : int64 array (B,)
+        Number of steps of each sequence.
+    """
 
     values: NDArray[Any]
-    """(steps of all,) ids, or (steps of all, I) features; padding between them is never read."""
     starts: NDArray[np.int64]
-    """(B,) where in `values` each begins."""
     lengths: NDArray[np.int64]
-    """(B,)"""
 
     @classmethod
-    def of(cls, rows: Iterable[NDArray[Any]]) -> Sequences:
-        """Join arrays (T, ..), at least one."""
+    def from_arrays(cls, rows: Iterable[NDArray[Any]]) -> Sequences:
+        """Concatenate arrays, one per sequence.
+
+        Parameters
+        ----------
+        rows : iterable of arrays (T,) or (T, I)
+            At least one array.
+
+        Returns
+        -------
+        Sequences
+        """
         arrays = list(rows)
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
         return cls(np.concatenate(arrays), np.cumsum(lengths) - lengths, lengths)
@@ -49,72 +72,96 @@ class Sequences:
         return self.values[first : first + self.lengths[index]]
 
     def take(self, indices: NDArray[np.int64]) -> Sequences:
-        """Return some of the sequences, in the given order, without a copy."""
+        """Return these sequences, in the given order, without copying their values.
+
+        Parameters
+        ----------
+        indices : integer array
+            Indices of sequences.
+
+        Returns
+        -------
+        Sequences
+        """
         return Sequences(self.values, self.starts[indices], self.lengths[indices])
 
     def pad(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return some of the sequences as one array (B, T) or (B, T, I), and their lengths.
+        """Return these sequences as one padded array.
 
-        T is the longest of these; beyond a length the array is 0.
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        padded : array (B, T) or (B, T, I)
+            Ids or features; T is the length of the longest of these sequences. Padding is 0.
+        lengths : int64 array (B,)
+            Number of steps of each sequence.
         """
         lengths = self.lengths[indices]
         steps = np.arange(lengths.max(initial=0))
-        at = self.starts[indices][:, np.newaxis] + steps
-        padded = self.values.take(at, axis=0, mode="clip")
+        positions = self.starts[indices][:, np.newaxis] + steps
+        padded = self.values.take(positions, axis=0, mode="clip")
         padded[steps >= lengths[:, np.newaxis]] = 0
         return padded, lengths
 
 
 class SequenceEncoder:
-    """Learns what a user's sequences are, and turns them into `Sequences`.
+    """Encodes users' sequences as ids or features.
 
-    They are a list, or a one-dimensional array of objects, of
+    Sequences are a list, or a one-dimensional array of objects, of
 
-    - strings, which are cut into `tokens`, or lists of strings, which are tokens;
-    - integer arrays or lists (T,): ids;
-    - other arrays or lists of numbers, (T, I), or (T,) for one feature a step;
+    - strings, which are split into `tokens`, or lists of strings, which are tokens;
+    - integer arrays or lists (T,), which are ids;
+    - other arrays or lists of numbers, (T, I), or (T,) for one feature per step;
 
-    or one array of strings (B,) or (B, T), of integers (B, T): ids, or of other numbers (B, T) or
-    (B, T, I), padded if there are `lengths`; or a table of one of these. So integers (T,) or (B, T)
-    are always ids: measured numbers must be floats.
+    or one array of strings (B,) or (B, T), of ids (B, T), or of other numbers (B, T) or (B, T, I),
+    padded if `lengths` are given; or a table of one of these. Integers (T,) or (B, T) are always
+    ids: measured numbers must be floats.
 
     Parameters
     ----------
-    tokens : "characters", "words" or None
-        What strings are cut into; words are what white space separates. None: sequences are
-        sequences of tokens already.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split; words are separated by white space. With None,
+        sequences are lists of tokens.
     min_count : int
-        How often a token must come to be known.
+        Minimum frequency; rarer tokens map to ``<unk>``.
     special : sequence of str
-        Tokens that are always known, as "<start>"; "<unk>" for all unknown ones always is.
-    dtype : float32 or float64
-        Of features.
+        Further special tokens, such as "<start>"; "<unk>" always is one.
+    dtype : {"float32", "float64"}
+        Precision of features.
     scale : bool
-        Whether every feature is brought to mean 0 and deviation 1, as those of the sequences to
-        `fit` are.
+        Standardize features: zero mean and unit variance over the sequences in `fit`.
     affixes : int, optional
-        If given, tokens must be words, and every step has several ids: the word's, and those of
-        what `affixes_of` finds in it, in a vocabulary of their own whose ids come behind.
+        Maximum length of prefixes and suffixes. Tokens must be words; every step then has several
+        ids, that of the word and those of its shape, lower-case form, prefixes and suffixes, which
+        have a vocabulary of their own, with the ids after those of words.
 
     Attributes
     ----------
-    kind : "ids" or "features"
+    kind : {"ids", "features"}
+        Type of the encoded sequences.
     size : int
-        Number of different ids, or of features.
+        Number of ids, or of features.
     vocabulary : Vocabulary or None
-        None if the sequences are not text.
-    scaling : Scaling or None
-        None if features stay as they are.
-    parts : Vocabulary or None
-        That of affixes and shapes.
-    tokens, affixes : as given
+        Vocabulary of text; None for ids and features.
+    standardizer : Standardizer or None
+        Mean and standard deviation of features; None without `scale`.
+    feature_vocabulary : Vocabulary or None
+        Vocabulary of shapes, lower-case forms, prefixes and suffixes; None without `affixes`.
+    tokens : str or None
+        The parameter.
+    affixes : int or None
+        The parameter.
     """
 
     kind: str
     size: int
     vocabulary: Vocabulary | None
-    scaling: Scaling | None
-    parts: Vocabulary | None
+    standardizer: Standardizer | None
+    feature_vocabulary: Vocabulary | None
 
     def __init__(
         self,
@@ -135,106 +182,137 @@ class SequenceEncoder:
         self._scale = checks.flag("scale", scale)
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if affixes is not None and tokens == "characters":
-            raise ValueError("affixes need words: tokens='words' or None, got 'characters'")
+            raise ValueError("affixes needs tokens='words' or tokens=None, got tokens='characters'")
 
     def fit(self, X: Any, lengths: Any = None) -> SequenceEncoder:
-        """Learn the kind of the sequences, and their tokens or the number of their features.
+        """Learn the type of the sequences, and their vocabulary or number of features.
 
         Parameters
         ----------
         X : list or array
             Sequences, at least one with a step.
         lengths : integer array (B,), optional
-            Number of steps of each sequence that count, in [0, T]; what is behind is not read.
+            Number of steps of each sequence, in [0, T]; later steps are not read. All by default.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         TypeError, ValueError
-            If X is something else, or its sequences are of different kinds. Single ids and
-            features are not looked at before `transform`.
+            If X has another type, or its sequences are of different types. The values of ids and
+            features are checked in `transform`.
         """
-        raw = read(X, lengths, tokens=self.tokens)
+        raw = read_sequences(X, lengths, tokens=self.tokens)
         if raw.kind is None or not raw.lengths.any():
-            # scikit-learn's checks of estimators look for these words
+            # scikit-learn's estimator checks require these words
             raise ValueError(
                 "X must have at least one step, got none: "
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
-        vocabulary = parts = None
+        vocabulary = feature_vocabulary = None
         if self.affixes is not None and raw.kind != "tokens":
-            raise TypeError(f"X must hold strings, to have affixes, got {KINDS[raw.kind]}")
+            raise TypeError(f"affixes needs X to hold strings, got {KINDS[raw.kind]}")
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)
-            vocabulary = Vocabulary.of(raw.items, special=special, min_count=self._min_count)
+            vocabulary = Vocabulary.from_sequences(
+                raw.items, special=special, min_count=self._min_count
+            )
             size = len(vocabulary)
             if self.affixes is not None:
-                found = (part for item in raw.items for part in self._parts_of(item))
-                parts = Vocabulary.of(found, special=(UNKNOWN,), min_count=self._min_count)
-                size += len(parts)
+                features = self._word_features(chain.from_iterable(raw.items))
+                feature_vocabulary = Vocabulary.from_sequences(
+                    features, special=(UNKNOWN,), min_count=self._min_count
+                )
+                size += len(feature_vocabulary)
         else:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
-        self.vocabulary, self.parts = vocabulary, parts
-        self.scaling = None
+        self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
+        self.standardizer = None
         if self._scale and self.kind == "features":
             sequences = self.transform(X, lengths)
             steps = [sequences[i] for i in range(len(sequences))]
-            self.scaling = Scaling.of(np.concatenate(steps))
+            self.standardizer = Standardizer.from_values(np.concatenate(steps))
         return self
 
     def transform(self, X: Any, lengths: Any = None) -> Sequences:
-        """Return the sequences, which may share memory with X; see `fit`.
+        """Return the sequences as ids or features; they may share memory with X.
+
+        Parameters
+        ----------
+        X : list or array
+            Sequences of the type in `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T]; later steps are not read. All by default.
+
+        Returns
+        -------
+        Sequences
 
         Raises
         ------
         TypeError, ValueError
-            If they are not of the kind and size that was learned, an id is not in [0, size), or a
+            If the sequences are not of the type and size in `fit`, an id is not in [0, size), or a
             feature is not finite.
         """
-        raw = read(X, lengths, tokens=self.tokens)
+        raw = read_sequences(X, lengths, tokens=self.tokens)
         learned = "tokens" if self.vocabulary is not None else self.kind
-        integers = raw.kind == "ids" and learned == "features"  # are numbers too
+        integers = raw.kind == "ids" and learned == "features"  # integers are valid features
         if raw.kind not in (learned, None) and not integers:
             raise TypeError(f"X must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
         if self.vocabulary is not None:
-            return Sequences.of(map(self._ids, raw.items))
+            return Sequences.from_arrays(map(self._ids, raw.items))
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
         flat, starts = flat_features(raw, self.size, self._dtype)
-        if self.scaling is not None:
-            flat = self.scaling.apply(flat)
+        if self.standardizer is not None:
+            flat = self.standardizer.transform(flat)
         return Sequences(flat, starts, raw.lengths)
 
     def _ids(self, words: list[str]) -> NDArray[np.int32]:
-        """Return the ids of one text, (T,), or with affixes (T, 1 + number of parts)."""
+        """Return the ids of one token sequence, (T,), or with affixes (T, 1 + word features)."""
         assert self.vocabulary is not None
-        ids = self.vocabulary.ids(words)
-        if self.parts is None or self.affixes is None:
+        ids = self.vocabulary.encode(words)
+        if self.feature_vocabulary is None or self.affixes is None:
             return ids
-        count = len(affixes_of("", self.affixes))
-        flat = chain.from_iterable(self._parts_of(words))
-        parts = self.parts.ids(flat).reshape(len(ids), count) + np.int32(len(self.vocabulary))
-        return np.concatenate([ids[:, np.newaxis], parts], axis=1)
+        count = len(word_features("", self.affixes))
+        features = chain.from_iterable(self._word_features(words))
+        feature_ids = self.feature_vocabulary.encode(features).reshape(len(ids), count)
+        feature_ids += np.int32(len(self.vocabulary))
+        return np.concatenate([ids[:, np.newaxis], feature_ids], axis=1)
 
-    def _parts_of(self, words: list[str]) -> Iterator[tuple[str, ...]]:
+    def _word_features(self, words: Iterable[str]) -> Iterator[tuple[str, ...]]:
         assert self.affixes is not None
-        return (affixes_of(word, self.affixes) for word in words)
+        return (word_features(word, self.affixes) for word in words)
 
-    def cut(self, text: Any) -> list[str]:
-        """Return the tokens of one text, or of what has been cut already.
+    def tokenize(self, text: Any) -> list[str]:
+        """Return the tokens of a string or a token list.
+
+        Parameters
+        ----------
+        text : string or token list
+            One sequence.
+
+        Returns
+        -------
+        list of str
+            Its tokens.
 
         Raises
         ------
         TypeError
-            If it is no text.
+            If it is neither.
         """
-        raw = read([text], tokens=self.tokens)
+        raw = read_sequences([text], tokens=self.tokens)
         if raw.kind not in ("tokens", None):
             raise TypeError(f"text must be a string or a list of tokens, got {KINDS[raw.kind]}")
         return list(raw.items[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that was given and learned, fit for JSON."""
+        """Return parameters and fitted attributes in JSON types."""
+        standardizer, features = self.standardizer, self.feature_vocabulary
         return {
             "tokens": self.tokens,
             "min_count": self._min_count,
@@ -244,30 +322,41 @@ class SequenceEncoder:
             "kind": self.kind,
             "size": self.size,
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
-            "scaling": None if self.scaling is None else self.scaling.to_dict(),
+            "standardizer": None if standardizer is None else standardizer.to_dict(),
             "affixes": self.affixes,
-            "parts": None if self.parts is None else list(self.parts.tokens),
+            "feature_vocabulary": None if features is None else list(features.tokens),
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SequenceEncoder:
-        """Return what `to_dict` has described.
+        """Return the encoder that `to_dict` described.
+
+        Parameters
+        ----------
+        content : mapping
+            Result of `to_dict`.
+
+        Returns
+        -------
+        SequenceEncoder
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If it has described no such thing.
+            If the content is incomplete or invalid.
         """
         names = ("tokens", "min_count", "special", "dtype", "scale", "affixes")
         encoder = cls(**{name: content[name] for name in names})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
-        scaling = content["scaling"]
-        encoder.scaling = None if scaling is None else Scaling.from_dict(scaling)
-        tokens, parts = content["vocabulary"], content["parts"]
+        standardizer = content["standardizer"]
+        encoder.standardizer = (
+            None if standardizer is None else Standardizer.from_dict(standardizer)
+        )
+        tokens, features = content["vocabulary"], content["feature_vocabulary"]
         encoder.vocabulary = None if tokens is None else Vocabulary(tokens)
-        encoder.parts = None if parts is None else Vocabulary(parts)
-        count = len(tokens or ()) + len(parts or ())
+        encoder.feature_vocabulary = None if features is None else Vocabulary(features)
+        count = len(tokens or ()) + len(features or ())
         if tokens is not None and encoder.size != count:
             raise ValueError(f"size must be the number of tokens, {count}, got {encoder.size}")
         return encoder

@@ -1,4 +1,4 @@
-"""Sequences of tokens as a decoder reads and writes them: ids, a start token and a stop token."""
+"""Encoder of generated sequences: ids with a start token and a stop token."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from numpy.typing import NDArray
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN
 
-Text: TypeAlias = Any  # a string, a list of tokens, or an array of ids: as it was learned
+Text: TypeAlias = Any  # a string, a token list or an id array, as in `TargetEncoder.fit`
 
 
 class TargetEncoder:
-    """Turns texts, token lists or id arrays into ids, and what a decoder has written back.
+    """Encodes strings, token lists or id arrays as ids, and decodes generated ids.
 
     Parameters
     ----------
-    tokens : "characters", "words" or None
-        What strings are cut into.
+    tokens : {"characters", "words"}, optional
+        Unit into which strings are split. With None, sequences are lists of tokens.
     min_count : int
-        How often a token must come to be known.
+        Minimum frequency; rarer tokens map to ``<unk>``.
 
     Attributes
     ----------
     size : int
-        Number of different ids, with those of "<start>", "<stop>" and, for text, "<unk>".
-    start, stop : int
+        Number of ids, including "<start>", "<stop>" and for text "<unk>".
+    start : int
+        Id of "<start>".
+    stop : int
+        Id of "<stop>".
     forbidden : tuple of int
-        What must never be written: "<start>" and "<unk>".
+        Ids that are never generated: "<start>" and "<unk>".
     """
 
     size: int
@@ -42,34 +45,39 @@ class TargetEncoder:
         self._encoder = SequenceEncoder(tokens=tokens, min_count=min_count, special=(START, STOP))
 
     def fit(self, X: Any, lengths: Any = None) -> TargetEncoder:
-        """Learn the tokens, and whether there are texts, token lists or id arrays.
+        """Learn the vocabulary, and the type of the sequences.
 
         Parameters
         ----------
-        X : list of strings, of token lists or of id arrays, or a padded array of ids (B, T)
+        X : list of strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences.
         lengths : integer array (B,), optional
-            Number of tokens of each row of a padded array.
+            Number of tokens of each row of a padded array. All T by default.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         TypeError, ValueError
-            If X is something else.
+            If X has another type or an invalid value.
         """
         self._encoder.fit(X, lengths)
         self._strings = isinstance(next(iter(X)), str)
-        self._finish()
+        self._set_special_ids()
         return self
 
-    def _finish(self) -> None:
+    def _set_special_ids(self) -> None:
         encoder = self._encoder
         if encoder.kind != "ids":
-            raise TypeError("sequences to write must be of tokens or integer ids, got numbers")
+            raise TypeError("target sequences must hold tokens or integer ids, got numbers")
         vocabulary = encoder.vocabulary
         if vocabulary is None:
             self.start, self.stop = encoder.size, encoder.size + 1
             self.size, self.forbidden = encoder.size + 2, (self.start,)
             return
-        unknown, self.start, self.stop = map(int, vocabulary.ids((UNKNOWN, START, STOP)))
+        unknown, self.start, self.stop = map(int, vocabulary.encode((UNKNOWN, START, STOP)))
         self.size, self.forbidden = encoder.size, (unknown, self.start)
 
     @property
@@ -80,36 +88,79 @@ class TargetEncoder:
             return [*range(self._encoder.size), START, STOP]
         return list(vocabulary.tokens)
 
+    def tokenize(self, text: Text) -> list[str]:
+        """Return the tokens of a string or a token list.
+
+        Parameters
+        ----------
+        text : string or token list
+            One sequence.
+
+        Returns
+        -------
+        list of str
+            Its tokens.
+
+        Raises
+        ------
+        TypeError
+            If it is neither.
+        """
+        return self._encoder.tokenize(text)
+
     def transform(self, X: Any, lengths: Any = None) -> Sequences:
-        """Return the ids, without start and stop tokens; see `fit`.
+        """Return the sequences as ids, without start and stop tokens.
+
+        Parameters
+        ----------
+        X : list of strings, token lists or id arrays, or a padded array of ids (B, T)
+            Sequences of the type in `fit`.
+        lengths : integer array (B,), optional
+            Number of tokens of each row of a padded array. All T by default.
+
+        Returns
+        -------
+        Sequences
+            The ids.
 
         Raises
         ------
         TypeError, ValueError
-            If X is not of the kind that was learned.
+            If X has another type than in `fit`, or an invalid value.
         """
         return self._encoder.transform(X, lengths)
 
     def decode(self, ids: NDArray[np.integer[Any]], prefix: Text = ()) -> Text:
-        """Return ids as a string, a token list or an id array, appended to `prefix`."""
+        """Return ids as a sequence of the type in `fit`.
+
+        Parameters
+        ----------
+        ids : integer array (T,)
+            Ids without start and stop tokens.
+        prefix : string, token list or id array
+            Beginning of the sequence, to which the tokens are appended.
+
+        Returns
+        -------
+        string, token list or id array
+        """
         vocabulary = self._encoder.vocabulary
         if vocabulary is None:
             return np.concatenate([np.asarray(prefix, np.int64), ids]) if len(prefix) else ids
-        begun = self._encoder.cut(prefix)
-        tokens = [*begun, *vocabulary.text(ids)]
+        tokens = [*self._encoder.tokenize(prefix), *vocabulary.decode(ids)]
         if not self._strings:
             return tokens
         return ("" if self._encoder.tokens == "characters" else " ").join(tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that was given and learned, fit for JSON."""
+        """Return parameters and vocabulary in JSON types."""
         return {"encoder": self._encoder.to_dict(), "strings": self._strings}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TargetEncoder:
-        """Return what `to_dict` has described."""
+        """Return the encoder that `to_dict` described."""
         encoder = cls()
         encoder._encoder = SequenceEncoder.from_dict(content["encoder"])
         encoder._strings = content["strings"]
-        encoder._finish()
+        encoder._set_special_ids()
         return encoder

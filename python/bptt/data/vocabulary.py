@@ -1,4 +1,4 @@
-"""Which tokens there are, and their numbers."""
+"""Vocabulary: tokens and their ids."""
 
 from __future__ import annotations
 
@@ -15,46 +15,61 @@ UNKNOWN, START, STOP = "<unk>", "<start>", "<stop>"
 
 
 class Vocabulary:
-    """Numbers for tokens, the commonest first, and the special ones before them.
+    """Mapping between tokens and ids.
 
     Parameters
     ----------
     tokens : sequence of str
-        All tokens, none twice, in the order of their ids.
+        All tokens, without duplicates, in the order of their ids.
 
     Attributes
     ----------
     tokens : tuple of str
+        All tokens, in the order of their ids.
+
+    Raises
+    ------
+    ValueError
+        If a token is repeated.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = tuple(tokens)
         self._ids = {token: i for i, token in enumerate(self.tokens)}
         if len(self._ids) < len(self.tokens):
-            twice = next(t for t, count in Counter(self.tokens).items() if count > 1)
-            raise ValueError(f"tokens must not come twice, got {twice!r}")
+            repeated = next(t for t, count in Counter(self.tokens).items() if count > 1)
+            raise ValueError(f"tokens must be distinct, got {repeated!r} more than once")
 
     @classmethod
-    def of(
-        cls, texts: Iterable[Iterable[str]], *, special: Sequence[str] = (), min_count: int = 1
+    def from_sequences(
+        cls, sequences: Iterable[Iterable[str]], *, special: Sequence[str] = (), min_count: int = 1
     ) -> Vocabulary:
-        """Learn the tokens of texts: `special` first, then by how often they come.
+        """Return the vocabulary of token sequences.
 
         Parameters
         ----------
-        texts : iterable of iterables of str
-            Sequences of tokens.
+        sequences : iterable of iterables of str
+            Token sequences.
         special : sequence of str
-            Tokens that come first, whether the texts have them or not.
+            Tokens with the first ids, whether they occur or not.
         min_count : int
-            How often a token must come.
+            Minimum frequency of all other tokens, which follow in descending order of frequency.
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `min_count` is not an integer >= 1.
         """
         checks.integer("min_count", min_count)
-        counts = Counter(token for text in texts for token in text)
+        counts = Counter(token for sequence in sequences for token in sequence)
         for token in special:
             counts.pop(token, None)
-        learned = [token for token, count in counts.items() if count >= min_count]
-        return cls([*special, *sorted(learned, key=lambda token: (-counts[token], token))])
+        frequent = [token for token, count in counts.items() if count >= min_count]
+        return cls([*special, *sorted(frequent, key=lambda token: (-counts[token], token))])
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -62,21 +77,42 @@ class Vocabulary:
     def __contains__(self, token: Hashable) -> bool:
         return token in self._ids
 
-    def ids(self, text: Iterable[str]) -> NDArray[np.int32]:
-        """Return the numbers of tokens; unknown ones get that of "<unk>".
+    def encode(self, tokens: Iterable[str]) -> NDArray[np.int32]:
+        """Return the ids of tokens.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+            Tokens; unknown ones get the id of "<unk>".
+
+        Returns
+        -------
+        int32 array (T,)
+            Their ids.
 
         Raises
         ------
         ValueError
-            If a token is unknown, and there is no "<unk>".
+            If a token is unknown and the vocabulary has no "<unk>".
         """
         unknown = self._ids.get(UNKNOWN, -1)
-        found = [self._ids.get(token, unknown) for token in text]
-        if -1 in found:
-            token = list(text)[found.index(-1)]
-            raise ValueError(f"every token must be in the vocabulary, got {token!r}")
-        return np.array(found, np.int32)
+        ids = [self._ids.get(token, unknown) for token in tokens]
+        if -1 in ids:
+            token = list(tokens)[ids.index(-1)]
+            raise ValueError(f"tokens must be in the vocabulary, got {token!r}")
+        return np.array(ids, np.int32)
 
-    def text(self, ids: Iterable[Any]) -> list[str]:
-        """Return the tokens with these numbers."""
+    def decode(self, ids: Iterable[Any]) -> list[str]:
+        """Return the tokens of ids.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Ids in [0, V).
+
+        Returns
+        -------
+        list of str
+            Their tokens.
+        """
         return [self.tokens[i] for i in ids]

@@ -121,5 +121,5 @@ def _prepare_estimator(estimator: Any, sequence: Any) -> PreparedModel:
 def _step_tokens(encoder: SequenceEncoder, sequence: Any, values: NDArray[Any]) -> tuple[Any, ...]:
     """Return the tokens or ids of a sequence; () for vectors."""
     if encoder.vocabulary is not None:
-        return tuple(encoder.cut(sequence))
+        return tuple(encoder.tokenize(sequence))
     return tuple(values.tolist()) if encoder.kind == "ids" else ()

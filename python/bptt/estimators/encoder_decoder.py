@@ -332,7 +332,7 @@ class EncoderDecoder(AutoregressiveEstimator):
             raise ValueError("attention_weights needs attention='dot' or 'additive', got None")
         sources = self._encode(X, lengths)
         if y is None:
-            targets = Sequences.of(self._predict_ids(sources))
+            targets = Sequences.from_arrays(self._predict_ids(sources))
         else:
             targets = self._encode_targets(y, len(sources))
         data, task = self._pair_dataset(sources, targets), self._task()

@@ -12,7 +12,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from bptt._core.checks import FloatArray
-from bptt.data.scaling import Scaling
+from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.losses import Loss, mean_squared_error
 from bptt.nn.module import Module
@@ -154,8 +154,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             If the estimator is not fitted.
         """
         output = self._predict_outputs(X, lengths)
-        if self._scaling is not None:
-            output = self._scaling.undo(output)
+        if self._standardizer is not None:
+            output = self._standardizer.inverse_transform(output)
         return output[:, 0] if self._one_output else output
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
@@ -197,21 +197,21 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         targets = self._check_numbers(y)
         self._one_output = targets.ndim == 1
         columns = targets.reshape(len(targets), -1)
-        self._scaling = Scaling.of(columns) if self.scale else None
+        self._standardizer = Standardizer.from_values(columns) if self.scale else None
         return int(columns.shape[1])
 
     def _fitted_state(self) -> dict[str, Any]:
         return {
             "encoder": self.encoder_.to_dict(),
             "one_output": self._one_output,
-            "scaling": None if self._scaling is None else self._scaling.to_dict(),
+            "standardizer": None if self._standardizer is None else self._standardizer.to_dict(),
         }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         super()._restore(state, modules)
         self._one_output = state["one_output"]
-        scaling = state["scaling"]
-        self._scaling = None if scaling is None else Scaling.from_dict(scaling)
+        standardizer = state["standardizer"]
+        self._standardizer = None if standardizer is None else Standardizer.from_dict(standardizer)
 
     def _check_numbers(self, y: Any) -> FloatArray:
         targets = np.asarray(y)
@@ -233,13 +233,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         count = self._output_layer.out_features
         if targets.shape[1] != count:
             raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
-        return targets if self._scaling is None else self._scaling.apply(targets)
+        return targets if self._standardizer is None else self._standardizer.transform(targets)
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
         error = np.abs(output - batch.y)
-        if self._scaling is not None:
-            error = error * self._scaling.deviation
+        if self._standardizer is not None:
+            error = error * self._standardizer.std
         return float(np.average(error.mean(axis=1), weights=batch.weights))

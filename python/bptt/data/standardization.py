@@ -1,0 +1,87 @@
+"""Standardization of features: zero mean and unit variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core.checks import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """Mean and standard deviation of every column of an array.
+
+    Parameters
+    ----------
+    mean : float64 array (columns,)
+        Mean of every column.
+    std : float64 array (columns,)
+        Standard deviation of every column; 1 for a constant column, which becomes 0.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    @classmethod
+    def from_values(cls, values: FloatArray) -> Standardizer:
+        """Return the standardizer of these values.
+
+        Parameters
+        ----------
+        values : array (N, columns)
+            Values, at least one row.
+
+        Returns
+        -------
+        Standardizer
+        """
+        mean = values.mean(axis=0, dtype=np.float64)
+        std = values.std(axis=0, dtype=np.float64)
+        # The deviation of a constant column is a rounding error, not a scale.
+        constant = std <= np.finfo(values.dtype).eps * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, std))
+
+    def transform(self, values: FloatArray) -> FloatArray:
+        """Return (values - mean) / std.
+
+        Parameters
+        ----------
+        values : array (.., columns)
+            Values in the original unit.
+
+        Returns
+        -------
+        array (.., columns)
+            Standardized values, of the same dtype.
+        """
+        standardized: FloatArray = ((values - self.mean) / self.std).astype(values.dtype)
+        return standardized
+
+    def inverse_transform(self, standardized: FloatArray) -> FloatArray:
+        """Return standardized * std + mean.
+
+        Parameters
+        ----------
+        standardized : array (.., columns)
+            Standardized values.
+
+        Returns
+        -------
+        array (.., columns)
+            Values in the original unit, of the same dtype.
+        """
+        values: FloatArray = (standardized * self.std + self.mean).astype(standardized.dtype)
+        return values
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return mean and std in JSON types."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Sequence[float]]) -> Standardizer:
+        """Return the standardizer that `to_dict` described."""
+        return cls(np.array(content["mean"]), np.array(content["std"]))

@@ -38,10 +38,8 @@ def words(options: Options) -> list[str]:
 def run(options: Options) -> Report:
     all_words = words(options)
     tenth = len(all_words) // 10
-    test, train = (
-        all_words[:tenth],
-        all_words[2 * tenth :],
-    )  # the tenth between was for model selection
+    # The tenth between the two was used for model selection.
+    test, train = all_words[:tenth], all_words[2 * tenth :]
     size = {"hidden_size": 256, "epochs": 8, "batch_size": 64}
     if options.quick:
         train, test = train[:15_000], test[:2000]

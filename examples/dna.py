@@ -10,9 +10,9 @@ Sequences)", from Debian's r-cran-mlbench (GPL-2). Without duplicates 3,001 are 
 training, 400 for early stopping, 601 for the test.
 Time: 4 seconds.
 Result: 96.7 % of the test windows (RNN 96.3 %, GRU 97.7 %). Most frequent class for the middle four
-letters: 89.2 %. Logistic regression on all letters by position is as good: 96.5 %. Tried, on the
-splits used to choose the settings: one direction had 94 %; so had both without the mark, where the
-network must count to find the middle.
+letters: 89.2 %. Logistic regression on all letters by position is as good: 96.5 %.
+Tried, on the splits used to choose the settings: one direction had 94 %; so had both without the
+mark, where the network must count to find the middle.
 """
 
 from __future__ import annotations

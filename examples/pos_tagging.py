@@ -90,7 +90,7 @@ def run(options: Options) -> Report:
 
 
 def describe(both: bool) -> str:
-    """Name the network by its describe."""
+    """Name the network by its directions."""
     return "bidirectional" if both else "unidirectional"
 
 

@@ -65,10 +65,10 @@ def test_norms_are_those_of_the_reference(cell, time_major):
     layer = make_layer(case, p, time_major=time_major)
     x, targets = (np.swapaxes(a, 0, 1) if time_major else a for a in (p.x, p.d_output))
 
-    def loss_of(y):
+    def loss_fn(y):
         return bptt.mean_squared_error(y, targets, lengths=p.lengths, time_major=time_major)
 
-    found = diagnostics.gradient_flow(layer, x, loss_of, lengths=p.lengths, state=p.state)
+    found = diagnostics.gradient_flow(layer, x, loss_fn, lengths=p.lengths, state=p.state)
     result = forward_reference(case, p)
     d_output = bptt.mean_squared_error(result.output, p.d_output, lengths=p.lengths).gradient
     hidden = reference.backward(result, d_output).hidden_steps
@@ -185,11 +185,11 @@ def test_diagnostics_leave_parameters_and_generators_unchanged():
     model = chain(dtype=np.float32)
     before = [(m._flat.copy(), m._random.bit_generator.state) for m in model.modules]
 
-    def loss_of(output):
+    def loss_fn(output):
         assert output.dtype == np.float32
         return step_loss(output)
 
-    one, other = (diagnostics.gradient_flow(model, IDS, loss_of, lengths=LENGTHS) for _ in range(2))
+    one, other = (diagnostics.gradient_flow(model, IDS, loss_fn, lengths=LENGTHS) for _ in range(2))
     assert one.norms[0].dtype == np.float64
     np.testing.assert_array_equal(one.norms, other.norms)
     for module, (flat, state) in zip(model.modules, before, strict=True):
@@ -319,7 +319,7 @@ def test_errors_of_wrong_arguments():
     )
     types = {
         "an RNN, LSTM, GRU or Sequential, got Dropout": lambda: flow(head.modules[0], x, loss),
-        "loss_of must be a function, got float": lambda: flow(lstm, x[None], 1.0),
+        "loss_fn must be a function, got float": lambda: flow(lstm, x[None], 1.0),
         "state must be a tuple of states, .* got int": lambda: flow(chain(), IDS, loss, state=1),
         r"pair \(loss, gradient\), got float": lambda: flow(lstm, x[None], lambda y: 1.0),
         "Sequential or an estimator, got dict": lambda: gates({}, x),

@@ -250,7 +250,7 @@ def test_errors_of_wrong_arguments():
             found.product(t, k)
     with pytest.raises(ValueError, match="contributions needs a layer with num_layers=1"):
         diagnostics.contributions(bptt.RNN(3, 4, num_layers=2), x, lambda y: (0.0, y))
-    with pytest.raises(TypeError, match="loss_of must return a pair"):
+    with pytest.raises(TypeError, match="loss_fn must return a pair"):
         diagnostics.contributions(rnn, x, lambda y: y)
-    with pytest.raises(TypeError, match="loss_of must be a function, got int"):
+    with pytest.raises(TypeError, match="loss_fn must be a function, got int"):
         diagnostics.contributions(rnn, x, 3)

@@ -72,15 +72,15 @@ def check_recurrent(name: str, layer: Any) -> Recurrent[Any]:
     return result
 
 
-def loss_gradient(loss_of: LossFunction, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+def loss_gradient(loss_fn: LossFunction, output: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     """Return the gradient of a loss in float64; the loss gets the output in `dtype`."""
-    if not callable(loss_of):
-        raise TypeError(f"loss_of must be a function, got {type(loss_of).__name__}")
-    result: Any = loss_of(output.astype(dtype))
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function, got {type(loss_fn).__name__}")
+    result: Any = loss_fn(output.astype(dtype))
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
-        raise TypeError(f"loss_of must return a pair (loss, gradient), got {kind}")
-    name = "the gradient returned by loss_of"
+        raise TypeError(f"loss_fn must return a pair (loss, gradient), got {kind}")
+    name = "the gradient returned by loss_fn"
     gradient = checks.array(name, result[1], dtype)
     checks.same_shape(name, gradient, "the output", output.shape)
     return gradient.astype(np.float64)

@@ -90,7 +90,7 @@ class Contributions:
 
 
 def contributions(
-    layer: Recurrent[Any], x: NDArray[np.generic], loss_of: LossFunction, *, state: State = None
+    layer: Recurrent[Any], x: NDArray[np.generic], loss_fn: LossFunction, *, state: State = None
 ) -> Contributions:
     """Return the contribution of every pair of loss step and earlier state to the gradient of W.
 
@@ -103,7 +103,7 @@ def contributions(
         A single unidirectional layer.
     x : float array (T, input_size), or integer array (T,)
         One sequence.
-    loss_of : function
+    loss_fn : function
         Maps the output (1, T, H), in the layer's dtype, to a pair (loss, gradient), as the losses
         of this package do. Row t of the gradient belongs to L_t.
     state : array, or LSTMState, (1, 1, H), optional
@@ -120,11 +120,11 @@ def contributions(
 
     Examples
     --------
-    >>> def loss_of(h):
+    >>> def loss_fn(h):
     ...     scores = head.forward(h)  # a Linear
     ...     loss = softmax_cross_entropy(scores.output, targets)
     ...     return loss.value, scores.backward(loss.gradient).input
-    >>> contributions(layer, x, loss_of).plot()
+    >>> contributions(layer, x, loss_fn).plot()
     """
     check_recurrent("layer", layer)
     if layer.num_layers > 1 or layer.bidirectional:
@@ -134,7 +134,7 @@ def contributions(
     count, size = len(trajectory), trajectory.states.shape[1]
     d_states = np.zeros((count, size))
     output = trajectory.states[np.newaxis, 1:, : layer.hidden_size]
-    d_states[:, : layer.hidden_size] = loss_gradient(loss_of, output, layer.dtype)[0]
+    d_states[:, : layer.hidden_size] = loss_gradient(loss_fn, output, layer.dtype)[0]
     jacobians = step_jacobians(trajectory)
     states, weights = np.zeros((count, count)), np.zeros((count, count))
     total = np.zeros(trajectory.layer["weight_hh_l0"].shape)

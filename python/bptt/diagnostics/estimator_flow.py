@@ -71,16 +71,16 @@ def estimator_flow(
     if isinstance(task, SequenceToSequenceTask):
         return _encoder_decoder_flow(task, batch)
     if isinstance(task, DecoderTask):
-        loss_of: Callable[[FloatArray], Loss] = partial(task.loss, batch=batch)
+        loss_fn: Callable[[FloatArray], Loss] = partial(task.loss, batch=batch)
         state = task.initial_state(batch.condition)
         initial = None if state is None else (state,)
         model = decoder_chain(task.decoder)
-        return gradient_flow(model, batch.tokens, loss_of, lengths=batch.lengths, state=initial)
-    loss_of = partial(_loss, task, batch)
+        return gradient_flow(model, batch.tokens, loss_fn, lengths=batch.lengths, state=initial)
+    loss_fn = partial(_loss, task, batch)
     if isinstance(task, LabelFeedbackTask):
         x = task.append_labels(task.embed(batch.x), batch.y)
-        return gradient_flow(task.chain, x, loss_of, lengths=batch.lengths)
-    return gradient_flow(task.model, batch.x, loss_of, lengths=batch.lengths)
+        return gradient_flow(task.chain, x, loss_fn, lengths=batch.lengths)
+    return gradient_flow(task.model, batch.x, loss_fn, lengths=batch.lengths)
 
 
 @dataclass(eq=False)

@@ -72,7 +72,7 @@ class GradientFlow:
 def gradient_flow(
     model: Recurrent[Any] | Sequential,
     x: NDArray[Any],
-    loss_of: LossFunction,
+    loss_fn: LossFunction,
     *,
     lengths: Lengths | None = None,
     state: State = None,
@@ -88,7 +88,7 @@ def gradient_flow(
     model : RNN, LSTM, GRU or Sequential
     x : array
         A batch in the form that the model takes.
-    loss_of : function
+    loss_fn : function
         Maps the output, in the model's dtype, to a pair (loss, gradient), as the losses of this
         package do.
     lengths : integer array (B,), optional
@@ -126,7 +126,7 @@ def gradient_flow(
         x = np.swapaxes(x, 0, 1)
     run = chain.forward(as_float64(x), lengths=lengths, state=initial)
     d_output = _swap_axes(
-        loss_gradient(loss_of, _swap_axes(run.output, time_major), dtype), time_major
+        loss_gradient(loss_fn, _swap_axes(run.output, time_major), dtype), time_major
     )
 
     def gradients_of(d: FloatArray) -> list[Gradients]:

@@ -1,9 +1,9 @@
-"""Compare bptt with every other library that is installed, side by side on this machine.
+"""Compare bptt with the other installed libraries on this machine.
 
     python benchmarks/compare.py            # all rows, about 25 minutes
-    python benchmarks/compare.py --quick    # a few of every kind, under 2 minutes
+    python benchmarks/compare.py --quick    # a few rows of every kind, under 2 minutes
 
-benchmarks/README.md says what is measured and how.
+benchmarks/README.md describes what is measured and how.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tqdm import tqdm
 import bptt
 import peers
 import report
-from grid import CELLS, DTYPES, MODES, Row, all_rows, quick_rows
+from grid import CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows
 
 HERE = Path(__file__).parent
 BUDGET, QUICK_BUDGET = 2.5, 0.8  # seconds for the samples of a row
-ASSUMED_RATE = 5e10  # FLOP/s a thread, for the first guess of the time left
+ASSUMED_RATE = 5e10  # FLOP/s per thread, for the first estimate of the remaining time
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -44,11 +44,11 @@ THREAD_VARIABLES = (
 
 
 class ComparisonError(Exception):
-    """The comparison cannot go on."""
+    """Error that ends the comparison."""
 
 
 def cores() -> list[int]:
-    """The cores that this process may use."""
+    """Return the cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -59,29 +59,34 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--quick", action="store_true", help="a few rows of every kind, under two minutes")
-    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="default: all")
-    add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: all")
-    add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
-    add("--groups", nargs="+", help="of rows: grid, step, ragged, lecture, sweep; default: all")
-    add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="rows of this size instead")
-    add("--peers", nargs="*", choices=installed, help="default: all installed; see README.md")
+    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells (default: all)")
+    add("--modes", nargs="+", choices=MODES, default=list(MODES), help="modes (default: all)")
+    add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="dtypes (default: both)")
+    add("--groups", nargs="+", choices=GROUPS, help="groups of rows (default: all)")
+    add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="only rows of this size")
+    add("--peers", nargs="*", choices=installed, help="libraries (default: all installed)")
     add(
         "--threads",
         nargs="+",
         type=int,
         default=sorted({1, count}),
-        help=f"one run for each number, in [1, {count}]; default: 1 and all cores",
+        help=f"numbers of threads, in [1, {count}], one worker each (default: 1 and all cores)",
     )
-    add("--rounds", type=int, help="samples of each call; default: 9, with --quick 5")
-    add("--output", type=Path, metavar="DIR", help="default: benchmarks/results for all rows")
-    add("--resume", action="store_true", help="keep the rows that DIR already has")
-    add("--no-plots", action="store_true", help="write the tables only")
+    add("--rounds", type=int, help="samples per call (default: 9, with --quick 5)")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write results to DIR (default: benchmarks/results)",
+    )
+    add("--resume", action="store_true", help="skip the rows already in DIR")
+    add("--no-plots", action="store_true", help="write tables only")
     arguments = parser.parse_args(argv)
     if not all(1 <= n <= count for n in arguments.threads):
         parser.error(f"--threads must be in [1, cores] = [1, {count}], got {arguments.threads}")
-    if arguments.peers is None:  # TensorFlow alone takes longer to trace than a quick run may
-        spared = {"tensorflow"} if arguments.quick else set()
-        arguments.peers = [name for name in installed if name not in spared]
+    if arguments.peers is None:  # tracing TensorFlow takes longer than a quick run
+        skipped = {"tensorflow"} if arguments.quick else set()
+        arguments.peers = [name for name in installed if name not in skipped]
     if arguments.rounds is None:
         arguments.rounds = 5 if arguments.quick else 9
     elif arguments.rounds < 1:
@@ -90,7 +95,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose(arguments: argparse.Namespace) -> list[Row]:
-    """The rows that were asked for."""
+    """Return the selected rows."""
     rows = quick_rows() if arguments.quick else all_rows()
     if arguments.size:
         T, B, inputs, H = arguments.size
@@ -110,29 +115,29 @@ def choose(arguments: argparse.Namespace) -> list[Row]:
         and (not arguments.groups or row.group in arguments.groups)
     ]
     if not rows:
-        raise ComparisonError("no row is left: the cells, modes, dtypes and groups exclude all")
+        raise ComparisonError("the selected cells, modes, dtypes and groups have no row")
     return rows
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a worker."""
+    """Return the environment of a worker."""
     variables = {name: str(threads) for name in THREAD_VARIABLES}
     variables["TF_NUM_INTEROP_THREADS"] = "1"
     variables["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    # OpenBLAS spins for 0.1 s after a product, through the turn of the next peer: 2**22 clocks.
+    # By default OpenBLAS spins for 0.1 s after a product, into the next measurement: 2**22 clocks.
     variables["OPENBLAS_THREAD_TIMEOUT"] = "22"
     return {**os.environ, **variables}
 
 
 def pin(threads: int) -> None:
-    """Keep this process, which becomes the worker, to as many cores as it has threads."""
+    """Pin this process, which becomes the worker, to as many cores as it has threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
 
 
-def messages(orders: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Run a worker and hand out what it says."""
-    threads = orders["threads"]
+def run_worker(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Run a worker and yield its messages."""
+    threads = settings["threads"]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         worker = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py")],
@@ -147,7 +152,7 @@ def messages(orders: dict[str, Any]) -> Iterator[dict[str, Any]]:
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            json.dump(orders, worker.stdin)
+            json.dump(settings, worker.stdin)
             worker.stdin.close()
             for line in worker.stdout:
                 message = json.loads(line)
@@ -156,7 +161,7 @@ def messages(orders: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield message
             if worker.wait() != 0:
                 log.seek(0)
-                raise ComparisonError(f"the worker ended with an error:\n{log.read()[-4000:]}")
+                raise ComparisonError(f"the worker failed:\n{log.read()[-4000:]}")
         finally:
             worker.kill()
             worker.wait()
@@ -175,7 +180,7 @@ def machine() -> dict[str, Any]:
 
 
 def expected_seconds(row: Row, threads: int, budget: float) -> float:
-    """A guess of what a row takes: building it, which JAX compiles for, comparing, its rounds."""
+    """Return the estimated time of a row: compilation, comparison of the results, samples."""
     once = 4 * row.flops / (ASSUMED_RATE * threads)
     build = 0.3
     if row.group in ("grid", "ragged"):
@@ -184,7 +189,7 @@ def expected_seconds(row: Row, threads: int, budget: float) -> float:
 
 
 class Results:
-    """The file with everything measured: written again after every row."""
+    """The file of all measurements, rewritten after every row."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.path: Path = arguments.output / "results.json"
@@ -219,15 +224,15 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps(self.content, indent=1) + "\n")
-        part.replace(self.path)  # whoever reads finds the file as it was, or as it is
+        part.replace(self.path)  # atomic
 
 
 def warn_if_busy() -> None:
-    """Peers that spin at barriers slow down a hundredfold where cores are taken."""
+    """Warn of other processes: peers that spin at barriers slow down a hundredfold."""
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.4 * (os.cpu_count() or 1):
         print(
-            f"compare.py: this machine is busy (load {load:.1f}): what else runs will disturb the "
-            "figures, those of two or more threads most",
+            f"compare.py: warning: this machine is busy (load {load:.1f}), which disturbs the "
+            "measurements, those of several threads most",
             file=sys.stderr,
         )
 
@@ -246,7 +251,7 @@ def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) ->
             if not todo:
                 continue
             progress.set_description(f"threads {threads}: loading {', '.join(arguments.peers)}")
-            orders = {
+            settings = {
                 "threads": threads,
                 "rounds": arguments.rounds,
                 "budget": budget,
@@ -254,7 +259,7 @@ def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) ->
                 "rows": [row.to_json() for row in todo],
             }
             waiting = iter([*todo, None])
-            for message in messages(orders):
+            for message in run_worker(settings):
                 results.add(message, threads)
                 if "row" in message:
                     row = Row(**message["row"])
@@ -264,7 +269,7 @@ def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) ->
 
 
 def default_output(arguments: argparse.Namespace, rows: list[Row]) -> Path:
-    """Part of the rows never takes the place of all of them."""
+    """Return the directory of the results: a selection of rows does not overwrite the full set."""
     return HERE / "results" if rows == all_rows() else HERE / "results" / "part"
 
 
@@ -294,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"compare.py: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ncompare.py: interrupted; the same command with --resume goes on", file=sys.stderr)
+        print("\ncompare.py: interrupted; use --resume to continue", file=sys.stderr)
         return 130
     print((arguments.output / "results.md").read_text(encoding="utf-8"))
     return 0

@@ -1,8 +1,7 @@
-"""Where the time of `fit` goes: into the kernels, and into what is around them.
+"""Profile of `fit`: share of the time in the kernels, and the slowest functions outside.
 
-Every function of the kernels is timed while a tagger is fitted. The same fit under cProfile, which
-sees functions of Python and of C alike, is the second opinion: it costs time itself, in Python, so
-that its share is a lower bound.
+Times every kernel while a tagger is fitted. A second fit under cProfile checks the share: profiling
+slows down the Python code, so that it is a lower bound.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ import bptt
 from bptt._core import loader
 
 STEPS, FEATURES, HIDDEN, BATCH, LABELS = 50, 32, 128, 32, 8
-SHOWN = 8  # functions outside the kernels
+MAX_SHOWN = 8  # functions outside the kernels
 
 
 def data(count: int) -> tuple[list[Any], list[Any]]:
-    """Sequences of features, and which of the first is the largest at every step."""
+    """Return sequences of features, labelled by the largest of the first ones at every step."""
     random = np.random.default_rng(0)
     X = list(random.standard_normal((count, STEPS, FEATURES)).astype(np.float32))
     return X, [x[:, :LABELS].argmax(axis=1) for x in X]
 
 
 def tagger(epochs: int) -> bptt.SequenceTagger:
-    """The model that is fitted."""
+    """Return the model to fit."""
     return bptt.SequenceTagger(hidden_size=HIDDEN, batch_size=BATCH, epochs=epochs, random_state=0)
 
 
 @contextmanager
 def timed_kernels() -> Iterator[dict[str, float]]:
-    """Add up the seconds in each function of the kernels."""
+    """Sum the seconds in each kernel."""
     kernels, seconds = loader.kernels, defaultdict[str, float](float)
     originals = {
         name: function
@@ -69,7 +68,7 @@ def timed_kernels() -> Iterator[dict[str, float]]:
 
 
 def profile(threads: int, count: int, epochs: int) -> None:
-    """Print the shares of one fit."""
+    """Print the profile of a fit."""
     X, y = data(count)
     with bptt.threads(threads):
         tagger(1).fit(X[:BATCH], y[:BATCH])
@@ -88,24 +87,24 @@ def profile(threads: int, count: int, epochs: int) -> None:
 
 
 def show_profile(profiler: cProfile.Profile) -> None:
-    """Print the share of the kernels according to cProfile, and what else takes long."""
+    """Print the share of the kernels according to cProfile, and the slowest other functions."""
     own: dict[str, float] = {}
     for (file, line, name), (_, _, spent, _, _) in pstats.Stats(profiler).stats.items():
         own[name if file == "~" else f"{'/'.join(file.split('/')[-2:])}:{line} {name}"] = spent
     total = sum(own.values())
     inside = sum(spent for name, spent in own.items() if "bptt._core._kernels" in name)
-    print(f"cProfile: {total:.3f} s, {inside / total:.1%} in the kernels; of the rest")
+    print(f"cProfile: {total:.3f} s, {inside / total:.1%} in the kernels; other functions:")
     rest = {name: spent for name, spent in own.items() if "bptt._core._kernels" not in name}
-    for name, spent in sorted(rest.items(), key=lambda item: -item[1])[:SHOWN]:
+    for name, spent in sorted(rest.items(), key=lambda item: -item[1])[:MAX_SHOWN]:
         print(f"  {spent / total:6.1%}  {name}")
 
 
 def main() -> None:
-    """Profile with each number of threads."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--sequences", type=int, default=320)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads")
+    parser.add_argument("--sequences", type=int, default=320, help="number of sequences")
+    parser.add_argument("--epochs", type=int, default=5, help="number of epochs")
     arguments = parser.parse_args()
     size = f"T={STEPS} B={BATCH} I={FEATURES} H={HIDDEN}"
     print(f"LSTM tagger, {size}, float32, {loader.kernels.__name__}")

@@ -1,6 +1,6 @@
-"""The rows of the comparison: what is computed, at which sizes, and with which numbers.
+"""Rows of the comparison: computations, sizes and data.
 
-T steps, B batch, I inputs, H hidden units. All sequences are time-major, (T, B, ..).
+T steps, B batch size, I input size, H hidden units. All sequences are time-major, (T, B, ..).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from bptt.nn import cells
 Array: TypeAlias = npt.NDArray[Any]
 Size: TypeAlias = tuple[int, int, int, int]
 
-# By the names of bptt; the GRU is the one with the reset after the product: all peers have it.
+# Names in bptt. The GRU has the reset gate after the product, as in all peers.
 BPTT_CELLS = {"rnn": "rnn", "lstm": "lstm", "gru": "gru_reset_after", "bilstm": "lstm"}
 CELLS = tuple(BPTT_CELLS)
 MODES = ("inference", "training", "step")
 DTYPES = ("float32", "float64")
+GROUPS = ("grid", "step", "ragged", "lecture", "sweep")
 
 # (T, B, I, H)
 SIZES: tuple[Size, ...] = (
@@ -43,7 +44,7 @@ RAGGED_SIZES = (SIZES[5], SIZES[7], SIZES[8])
 STEP_SIZES = (16, 32, 64, 128, 256, 512)  # I = H
 LECTURE_SIZE = SIZES[0]
 SWEEP_BASE: Size = (100, 16, 128, 128)
-SWEEPS = {  # what changes, and the values it takes
+SWEEPS = {  # varied size -> values
     "T": (10, 30, 100, 300, 1000),
     "B": (1, 2, 4, 8, 16, 32, 64, 128),
     "H": (16, 32, 64, 128, 256, 512),
@@ -52,9 +53,9 @@ SWEEPS = {  # what changes, and the values it takes
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """A row of the table."""
 
-    group: str  # "grid", "step", "ragged", "lecture" or "sweep": which peers, which figures
+    group: str  # one of GROUPS: determines peers and figures
     cell: str
     mode: str
     steps: int
@@ -67,7 +68,7 @@ class Row:
 
     @property
     def bptt_cell(self) -> cells.Cell:
-        """The cell, as bptt declares it."""
+        """Declaration of the cell in bptt."""
         return cells.CELLS[BPTT_CELLS[self.cell]]
 
     @property
@@ -76,7 +77,7 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """The equations, whatever the directions."""
+        """The cell without its directions."""
         return self.cell.removeprefix("bi")
 
     @property
@@ -85,7 +86,7 @@ class Row:
 
     @property
     def lengths(self) -> Array | None:
-        """(B,) uniform in [1, T], in any order, with mean (T+1)/2; None if all are T."""
+        """(B,), a permutation of values evenly spaced in [1, T]; None if all are T."""
         if not self.ragged:
             return None
         lengths = np.linspace(1, self.steps, self.batch).round().astype(np.int64)
@@ -93,7 +94,7 @@ class Row:
 
     @property
     def sequence_steps(self) -> int:
-        """Number of steps of all sequences together."""
+        """Total number of steps of all sequences."""
         return self.steps * self.batch if self.lengths is None else int(self.lengths.sum())
 
     @property
@@ -109,21 +110,21 @@ class Row:
 
     @property
     def inputs(self) -> list[int]:
-        """The input size of every layer."""
+        """Input size of every layer."""
         return [self.input_size] + [self.directions * self.hidden_size] * (self.num_layers - 1)
 
     @property
     def flops(self) -> float:
-        """Operations of the products alone: 2·G·H·(I+H) a step, three times that for training."""
+        """Operations of the matrix products: 2·G·H·(I+H) per step, times 3 for training."""
         rows = len(self.bptt_cell.gates) * self.hidden_size * self.directions
         a_step = sum(2.0 * rows * (inputs + self.hidden_size) for inputs in self.inputs)
         return a_step * self.sequence_steps * (3 if self.mode == "training" else 1)
 
     @property
     def bytes(self) -> float:
-        """Least traffic if nothing but the state stays near: W once a step, all else once.
+        """Minimum memory traffic with only the state in cache: W once per step, all else once.
 
-        Training reads W twice a step, and writes and reads the gates.
+        Training reads W twice per step, and writes and reads the gates.
         """
         training, steps = self.mode == "training", self.sequence_steps
         rows = len(self.bptt_cell.gates) * self.hidden_size * self.directions
@@ -141,16 +142,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Problem:
-    """The numbers of a row, the same for everybody."""
+    """Data of a row, the same for all peers."""
 
-    parameters: dict[str, Array]  # by bptt's names
+    parameters: dict[str, Array]  # by their names in bptt
     x: Array  # (T, B, I)
     d_output: Array  # (T, B, directions*H): G in loss = sum(output*G); 0 in padding
     lengths: Array | None  # (B,)
 
 
 def parameter_shapes(row: Row) -> dict[str, tuple[int, ...]]:
-    """bptt's names and shapes: gates i f g o, or r z n; one bias, and `bias_hn` of the GRU."""
+    """Return names and shapes in bptt; gates are i f g o, or r z n."""
     rows, size = len(row.bptt_cell.gates) * row.hidden_size, row.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, inputs in enumerate(row.inputs):
@@ -164,7 +165,7 @@ def parameter_shapes(row: Row) -> dict[str, tuple[int, ...]]:
 
 
 def make_problem(row: Row, seed: int = 0) -> Problem:
-    """Weights uniform within ±1/√H, as PyTorch initializes them; x and G normal."""
+    """Return the data: weights uniform within ±1/√H, as in PyTorch; x and d_output normal."""
     rng = np.random.default_rng(seed)
     bound = 1 / np.sqrt(row.hidden_size)
     parameters = {
@@ -187,7 +188,7 @@ def step_rows(sizes: Iterable[int] = STEP_SIZES) -> list[Row]:
 
 
 def sweep_rows() -> list[Row]:
-    """The LSTM while one of T, B and H changes (I = H), for the plots of cost."""
+    """Return rows of the LSTM with one of T, B and H varied (I = H), for the plots of cost."""
     T, B, _, H = SWEEP_BASE
     sizes = [(steps, B, H, H) for steps in SWEEPS["T"]]
     sizes += [(T, batch, H, H) for batch in SWEEPS["B"]]
@@ -197,7 +198,7 @@ def sweep_rows() -> list[Row]:
 
 
 def all_rows() -> list[Row]:
-    """The full comparison."""
+    """Return the rows of the full comparison."""
     rows = step_rows()
     for mode in ("inference", "training"):
         rows += [Row("grid", cell, mode, *size) for cell in CELLS for size in SIZES]
@@ -210,7 +211,7 @@ def all_rows() -> list[Row]:
 
 
 def quick_rows() -> list[Row]:
-    """A few of every kind, none of them large."""
+    """Return a few small rows of every kind."""
     rows = [Row("step", cell, "step", 1, 1, 64, 64) for cell in ("rnn", "lstm", "gru")]
     for mode in ("inference", "training"):
         rows += [Row("grid", cell, mode, *SIZES[0]) for cell in ("rnn", "lstm", "gru")]
@@ -225,5 +226,5 @@ def quick_rows() -> list[Row]:
 
 
 def by_cost(rows: list[Row]) -> list[Row]:
-    """The short ones first: an interrupted run has most of the table."""
+    """Sort rows by cost: an interrupted run has most of the table."""
     return sorted(rows, key=lambda row: row.flops)

@@ -1,10 +1,9 @@
-"""Fail if the kernels have become slower than guard.json says they were.
+"""Check that the kernels are not slower than recorded in guard.json.
 
-Where valgrind is installed, it counts the instructions that the kernels execute in a fixed set of
-calls, on one thread, with AVX2: the same number on every machine as long as the compiler is the
-same. Without valgrind, or for a compiler without stored figures, the guard compares the time of
-some calls with the time of NumPy's matrix product instead. That depends on the machine, so that the
-bound is wide.
+With valgrind, the check counts the instructions of the kernels in a fixed set of calls, on one
+thread, with AVX2: the counts are the same on every machine with the same compiler. Without
+valgrind, or without counts for the compiler, it measures the time of some calls relative to NumPy's
+matrix product; that ratio depends on the machine, so the tolerance is wide.
 """
 
 from __future__ import annotations
@@ -35,15 +34,13 @@ UPDATE = "python benchmarks/guard.py --update"
 
 COUNTED_ISA = "v3"  # valgrind knows AVX2, but not AVX-512
 COUNTED_SIZES = (Size(100, 1, 32, 64), Size(20, 16, 64, 64))
-MORE_INSTRUCTIONS = 1.10  # are allowed where the compiler is the same
-MARK = (
-    "getloadavg"  # a function of the C library that only we call: there valgrind cuts its profile
-)
+MAX_INSTRUCTION_RATIO = 1.10  # to the recorded count
+MARK = "getloadavg"  # C library function, called here only, at which valgrind splits its profile
 
 TIMED_SIZE = Size(50, 32, 128, 128)
 TIMED_PRODUCT = Task(PRODUCT, "", Size(1, 1024, 1024, 1024))
-MORE_TIME = 1.6  # is allowed, in units of NumPy's product
-ATTEMPTS = 3  # a busy machine may spoil one
+MAX_TIME_RATIO = 1.6  # to the recorded time, in units of NumPy's product
+ATTEMPTS = 3  # other processes may disturb one
 
 
 def tasks(sizes: Iterable[Size]) -> list[Task]:
@@ -58,7 +55,7 @@ def title(task: Task, dtype: str = "float32") -> str:
 
 
 def counted_cases() -> list[tuple[Task, str]]:
-    """What is called, and its dtype."""
+    """Return the tasks whose instructions are counted, with their dtypes."""
     of_double = [Task(mode, "lstm", COUNTED_SIZES[0]) for mode in (INFERENCE, TRAINING)]
     return [
         *((task, "float32") for task in tasks(COUNTED_SIZES)),
@@ -68,9 +65,9 @@ def counted_cases() -> list[tuple[Task, str]]:
 
 
 def make_counted_calls() -> None:
-    """Make every call once between two marks; valgrind runs this."""
+    """Run every call once between two marks, under valgrind."""
     counted = [make_call(*task, dtype) for task, dtype in counted_cases()]
-    for make in counted:  # packs weights, brings workspace
+    for make in counted:  # packs weights, allocates workspace
         make()
     os.getloadavg()
     for make in counted:
@@ -79,7 +76,7 @@ def make_counted_calls() -> None:
 
 
 def count_instructions() -> Figures:
-    """Instructions in the compiled module, for every call."""
+    """Return the number of instructions in the kernels for every call."""
     names = [title(task, dtype) for task, dtype in counted_cases()]
     with tempfile.TemporaryDirectory() as directory:
         profile = Path(directory, "profile")
@@ -95,21 +92,21 @@ def count_instructions() -> Figures:
             encoding="utf-8",
             errors="replace",
         )
-        # The first part is what happened before the first mark.
+        # The first part precedes the first mark.
         parts = [Path(f"{profile}.{2 + i}") for i in range(len(names))]
         counts = [instructions(p.read_text("utf-8", "replace").splitlines()) for p in parts]
     return dict(zip(names, counts, strict=True))
 
 
 def instructions(profile: Iterable[str]) -> int:
-    """Sum the costs in the compiled module, without those of functions that it calls elsewhere."""
+    """Return the costs of the kernels, without functions called in other modules."""
     total = 0
     inside = of_callee = False
     for line in profile:
         if line.startswith("ob="):
             inside = f"_kernels_{COUNTED_ISA}." in line
         elif line.startswith("calls="):
-            of_callee = True  # the next line has the costs of what is called
+            of_callee = True  # the next line has the costs of the callee
         elif cost := re.fullmatch(r"(?:\*|[+-]?\d+) (\d+)", line):
             if inside and not of_callee:
                 total += int(cost[1])
@@ -117,11 +114,11 @@ def instructions(profile: Iterable[str]) -> int:
     return total
 
 
-# ---- time in units of NumPy's product
+# ---- time relative to NumPy's product
 
 
 def time_ratios() -> Figures:
-    """Time of each call over the time in which NumPy's product does as many operations."""
+    """Return the time of each call relative to that of NumPy's product per operation."""
     measured = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
     with WorkerProcess("bptt.cli.benchmark", threads=1) as worker:
         measures = {task: partial(worker.request, [*task, "float32"]) for task in measured}
@@ -136,21 +133,23 @@ def time_ratios() -> Figures:
 
 
 def compare(measured: Mapping[str, float], stored: Mapping[str, float], allowed: float) -> bool:
-    """Print both; return whether nothing is more than `allowed` times what is stored."""
+    """Print a table; return whether no value exceeds `allowed` times the recorded one."""
     slower = [name for name in measured if measured[name] > allowed * stored.get(name, 0)]
     faster = [name for name in measured if allowed * measured[name] < stored.get(name, 0)]
     for name, value in measured.items():
         before = stored.get(name)
-        change = "not stored" if before is None else f"{value / before - 1:+.1%}"
+        change = "not recorded" if before is None else f"{value / before - 1:+.1%}"
         mark = "  <-- slower" if name in slower else ""
         print(f"{name:52} {value:>12,} {change:>10}{mark}")
     if faster:
-        print(f"\n{len(faster)} of {len(measured)} are much faster. Let the guard know: {UPDATE}")
+        print(
+            f"\n{len(faster)} of {len(measured)} are much faster. Record the new figures: {UPDATE}"
+        )
     if slower:
         print(
-            f"\n{len(slower)} of {len(measured)} take more than {allowed:.2f} times what is stored "
-            f"in {STORED.name}.\nIf that is a mistake, mend it. If it is worth it, store the new "
-            f"figures and commit them:\n  {UPDATE}"
+            f"\n{len(slower)} of {len(measured)} exceed {allowed:.2f} times the figure recorded "
+            f"in {STORED.name}.\nIf this is intended, record the new figures and commit them:\n"
+            f"  {UPDATE}"
         )
     return not slower
 
@@ -160,37 +159,37 @@ def can_count() -> bool:
 
 
 def counted_key() -> str:
-    """Name the compiler by its major version, and the instruction set."""
+    """Return the compiler with its major version, and the instruction set."""
     return re.match(r"\S+ \d+", str(bptt.config()["compiler"]))[0] + ", " + COUNTED_ISA
 
 
 def check_instructions(stored: Mapping[str, Figures]) -> bool | None:
-    """Return whether all is well, or None if that cannot be said."""
+    """Return whether no count is too large, or None if instructions cannot be counted."""
     key = counted_key()
-    missing = f"no figures are stored for {key}" if can_count() else "that needs valgrind and AVX2"
+    reason = f"no counts are recorded for {key}" if can_count() else "needs valgrind and AVX2"
     if not can_count() or key not in stored:
-        print(f"No instructions are counted: {missing}.")
+        print(f"Instructions not counted: {reason}.")
         return None
     try:
         measured = count_instructions()
     except subprocess.CalledProcessError as error:
-        print(f"No instructions are counted: valgrind has failed.\n{error.stderr[-2000:]}")
+        print(f"Instructions not counted: valgrind failed.\n{error.stderr[-2000:]}")
         return None
-    print(f"Instructions of one call, {key}, next to those stored")
-    return compare(measured, stored[key], MORE_INSTRUCTIONS)
+    print(f"Instructions per call, {key}, compared with the recorded ones")
+    return compare(measured, stored[key], MAX_INSTRUCTION_RATIO)
 
 
 def check_ratios(stored: Mapping[str, Figures]) -> bool:
     isa = str(bptt.config()["isa"])
     if isa not in stored:
-        print(f"No times are compared: none are stored for {isa}. {UPDATE} stores them.")
+        print(f"Times not compared: none are recorded for {isa}. Record them: {UPDATE}")
         return True
     for attempt in range(1, ATTEMPTS + 1):
-        print(f"Time in units of NumPy's product, {isa}, next to that stored")
-        if compare(time_ratios(), stored[isa], MORE_TIME):
+        print(f"Time relative to NumPy's product, {isa}, compared with the recorded one")
+        if compare(time_ratios(), stored[isa], MAX_TIME_RATIO):
             return True
         if attempt < ATTEMPTS:
-            print("\nOnce more: something else may have kept the machine busy.")
+            print("\nRetrying: other processes may have disturbed the measurement.")
     return False
 
 
@@ -202,12 +201,14 @@ def update(stored: dict[str, dict[str, Figures]]) -> None:
         name: statistics.median(found[name] for found in ratios) for name in ratios[0]
     }
     STORED.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"Stored in {STORED}.")
+    print(f"Recorded in {STORED}.")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--update", action="store_true", help="store what is measured now")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--update", action="store_true", help="record the current figures")
     parser.add_argument("--make-counted-calls", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make_counted_calls:
@@ -217,8 +218,10 @@ def main() -> int:
     if arguments.update:
         update(stored)
         return 0
-    well = check_instructions(stored["instructions"])
-    return int(not (check_ratios(stored["ratios"]) if well is None else well))
+    passed = check_instructions(stored["instructions"])
+    if passed is None:
+        passed = check_ratios(stored["ratios"])
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots from results.json: python benchmarks/plots.py DIR."""
+"""Plots of results.json: python benchmarks/plots.py DIR."""
 
 from __future__ import annotations
 
@@ -18,17 +18,26 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from data import REGIMES, Entry, geometric_mean, main_of_writer, pairs, read, regime, select
 from grid import SWEEP_BASE, SWEEPS
+from measurements import (
+    REGIMES,
+    Measurement,
+    geometric_mean,
+    pairs,
+    read,
+    regime,
+    run_report_script,
+    select,
+)
 
-# Okabe and Ito: told apart by the color-blind too; markers tell them apart in grey.
+# Colors of Okabe and Ito, distinguishable with color vision deficiency; markers for grayscale.
 LOOK = {
     "inference": {"color": "#0072B2", "marker": "o"},
     "training": {"color": "#D55E00", "marker": "s"},
     "step": {"color": "#009E73", "marker": "D"},
 }
 GREY = "#6E6E6E"
-WIDTH = 7.5  # inches: text of 9 points stays legible in a column
+WIDTH = 7.5  # inches; text of 9 points is legible in a column
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -43,7 +52,7 @@ COMPARED = ("grid", "step", "ragged")
 
 
 def plain(axis: Any, values: Sequence[float] | None = None) -> None:
-    """Write 0.5 and 1,000 on a logarithmic axis, not powers."""
+    """Label a logarithmic axis with decimal numbers instead of powers."""
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
     if values is not None:
@@ -52,13 +61,13 @@ def plain(axis: Any, values: Sequence[float] | None = None) -> None:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, .. within [low, high], fewer of them where there would be many."""
+    """Return 1, 2, 5, 10, .. within [low, high]; only powers of 10 over a wide range."""
     steps = (1, 2, 5) if high / low < 200 else (1,)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     return [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
 
 
-def thread_words(threads: int) -> str:
+def thread_label(threads: int) -> str:
     return f"{threads} thread{'s' * (threads > 1)}"
 
 
@@ -66,12 +75,12 @@ def marks(modes: Sequence[str]) -> list[Line2D]:
     return [Line2D([], [], linestyle="", markersize=5, label=m, **LOOK[m]) for m in modes]
 
 
-def category(entry: Entry) -> str:
+def category(entry: Measurement) -> str:
     return "float64" if entry.row.dtype == "float64" else regime(entry.row)
 
 
-def ratios(entries: Sequence[Entry]) -> Figure | None:
-    """Every row's ratio to the best peer, by regime."""
+def ratios(entries: Sequence[Measurement]) -> Figure | None:
+    """Plot the ratio of every row to the best peer, by regime."""
     entries = [e for e in entries if e.row.group in COMPARED and e.ratio is not None]
     names = [n for n in [*REGIMES, "float64"] if any(category(e) == n for e in entries)]
     if not entries:
@@ -89,7 +98,7 @@ def ratios(entries: Sequence[Entry]) -> Figure | None:
     )
     for ax, threads in zip(axes[0], counts, strict=True):
         draw_ratios(ax, [e for e in entries if e.threads == threads], names)
-        ax.set_title(thread_words(threads), fontsize=10)
+        ax.set_title(thread_label(threads), fontsize=10)
     found = [e.ratio for e in entries if e.ratio is not None]
     low, high = min(0.8, 0.9 * min(found)), 1.15 * max(found)
     axes[0][0].set_xlim(low, high)
@@ -116,7 +125,7 @@ def ratios(entries: Sequence[Entry]) -> Figure | None:
     return figure
 
 
-def draw_ratios(ax: Axes, entries: Sequence[Entry], names: Sequence[str]) -> None:
+def draw_ratios(ax: Axes, entries: Sequence[Measurement], names: Sequence[str]) -> None:
     ax.set_xscale("log")
     ax.axvline(1, color="black", linewidth=1)
     ax.grid(axis="y", visible=False)
@@ -134,8 +143,8 @@ def draw_ratios(ax: Axes, entries: Sequence[Entry], names: Sequence[str]) -> Non
             ax.plot(mean, height[0], marker="|", markersize=11, mew=2.2, color="black", zorder=1)
 
 
-def cost(entries: Sequence[Entry]) -> Figure | None:
-    """Time against T, B and H, and what threads bring."""
+def cost(entries: Sequence[Measurement]) -> Figure | None:
+    """Plot the time against T, B and H, and the speedup by threads."""
     sweeps = select(entries, group="sweep", threads=1) or select(entries, group="sweep")
     if not sweeps:
         return None
@@ -163,7 +172,9 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
     return figure
 
 
-def draw_sweep(ax: Axes, entries: Sequence[Entry], letter: str, values: Sequence[int]) -> None:
+def draw_sweep(
+    ax: Axes, entries: Sequence[Measurement], letter: str, values: Sequence[int]
+) -> None:
     T, B, _, H = SWEEP_BASE
     base = {"T": T, "B": B, "H": H}
     index = {"T": 0, "B": 1, "H": 3}
@@ -181,13 +192,13 @@ def draw_sweep(ax: Axes, entries: Sequence[Entry], letter: str, values: Sequence
     fixed = ", ".join(f"{name} = {value}" for name, value in base.items() if name != letter)
     names = {"T": "steps T", "B": "batch B", "H": "hidden units H = inputs I"}
     ax.set(xscale="log", yscale="log", xlabel=names[letter], ylabel="time of a call (ms)")
-    ax.set_title(f"LSTM, {fixed}, {thread_words(entries[0].threads)}", fontsize=9)
+    ax.set_title(f"LSTM, {fixed}, {thread_label(entries[0].threads)}", fontsize=9)
     plain(ax.xaxis, values)
     plain(ax.yaxis)
 
 
-def draw_scaling(ax: Axes, entries: Sequence[Entry]) -> None:
-    """Speed-up by all threads against the work of a call, of float32."""
+def draw_scaling(ax: Axes, entries: Sequence[Measurement]) -> None:
+    """Plot the speedup by all threads against the work of a call, in float32."""
     threads = max(e.threads for e in entries)
     matched = [
         (one, many)
@@ -206,12 +217,12 @@ def draw_scaling(ax: Axes, entries: Sequence[Entry]) -> None:
     for value, style in ((1, "-"), (threads, ":")):
         ax.axhline(value, color="black", linewidth=1, linestyle=style)
     ax.set_ylabel("time on 1 thread ÷ time")
-    ax.set_title(f"bptt on {thread_words(threads)}, all rows (green: step)", fontsize=9)
+    ax.set_title(f"bptt on {thread_label(threads)}, all rows (green: step)", fontsize=9)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,g}"))
 
 
-def roofline(entries: Sequence[Entry], content: Mapping[str, Any]) -> Figure | None:
-    """Reached FLOP/s against operations a byte, under what the machine allows."""
+def roofline(entries: Sequence[Measurement], content: Mapping[str, Any]) -> Figure | None:
+    """Plot FLOP/s against operations per byte, with the limits of the machine."""
     entries = [e for e in entries if e.row.group in COMPARED and e.row.dtype == "float32"]
     if not entries:
         return None
@@ -241,7 +252,7 @@ def roofline(entries: Sequence[Entry], content: Mapping[str, Any]) -> Figure | N
                 alpha=0.75,
                 **LOOK[e.row.mode],
             )
-        ax.set_title(thread_words(threads), fontsize=10)
+        ax.set_title(thread_label(threads), fontsize=10)
     axes[0][0].set_ylabel("GFLOP/s of the products")
     rates = [e.rate / 1e9 for e in entries]
     slowest = min([*rates, *(e.flops / e.best[1] / 1e9 for e in entries if e.best)])
@@ -254,8 +265,8 @@ def roofline(entries: Sequence[Entry], content: Mapping[str, Any]) -> Figure | N
     return figure
 
 
-def draw_roof(ax: Axes, entries: Sequence[Entry], bandwidth: Mapping[str, float]) -> None:
-    """The product's rate, and what each level of memory could feed."""
+def draw_roof(ax: Axes, entries: Sequence[Measurement], bandwidth: Mapping[str, float]) -> None:
+    """Plot the rate of the matrix product and the bandwidth limit of every level of memory."""
     peak = float(np.median([e.gemm for e in entries])) / 1e9
     intensities = [e.flops / e.bytes for e in entries]
     x = np.geomspace(0.8 * min(intensities), 1.3 * max(intensities), 200)
@@ -281,7 +292,7 @@ def draw_roof(ax: Axes, entries: Sequence[Entry], bandwidth: Mapping[str, float]
 
 
 def write(content: Mapping[str, Any], output: Path) -> None:
-    """Write the plots that the rows allow as PNG into `output`."""
+    """Write the plots for the available rows as PNG to `output`."""
     entries = read(content)
     with plt.rc_context(STYLE):
         figures = {
@@ -296,4 +307,4 @@ def write(content: Mapping[str, Any], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main_of_writer("plots.py", write))
+    sys.exit(run_report_script("plots.py", write))

@@ -1,4 +1,4 @@
-"""Tables in Markdown from results.json: python benchmarks/report.py DIR."""
+"""Markdown tables of results.json: python benchmarks/report.py DIR."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data import (
+from measurements import (
     REGIMES,
-    Entry,
+    Measurement,
     geometric_mean,
-    main_of_writer,
     pairs,
     ragged_pairs,
     read,
     regime,
+    run_report_script,
     select,
 )
 
-GROUPS = {  # group -> what its rows are called
+GROUPS = {  # group -> suffix of the title
     "grid": "",
     "step": "",
     "ragged": ", ragged",
@@ -30,7 +30,7 @@ MODES = ("inference", "training", "step")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """At least `digits` significant ones, without exponents."""
+    """Format with at least `digits` significant digits, without exponents."""
     if value is None:
         return "–"
     if value >= 10 ** (digits - 1):
@@ -47,7 +47,7 @@ def microseconds(seconds: float | None) -> str:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; all columns but those of words are aligned to the right."""
+    """Return a Markdown table; numeric columns are right-aligned."""
     lines = list(lines)
     if not lines:
         return []
@@ -57,7 +57,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
-    """Machine, versions and command."""
+    """Return machine, versions and command."""
     machine, versions = content["machine"], content["versions"]
     own = versions.get("bptt", "")
     others = ", ".join(f"{name} {v}" for name, v in sorted(versions.items()) if name != "bptt")
@@ -72,8 +72,8 @@ def about(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def sections(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """The parts that have a mean of their own, by number of threads."""
+def sections(entries: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """Return the groups of measurements that are averaged, with their titles."""
     found = []
     for threads in sorted({e.threads for e in entries}):
         for group, name in GROUPS.items():
@@ -87,7 +87,7 @@ def sections(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
     return found
 
 
-def summary(entries: Sequence[Entry]) -> list[str]:
+def summary(entries: Sequence[Measurement]) -> list[str]:
     lines = []
     for name, part in sections(entries):
         ratios = [(e.ratio, e.row.label) for e in part if e.ratio is not None]
@@ -106,17 +106,17 @@ def summary(entries: Sequence[Entry]) -> list[str]:
             )
         )
     head = ("rows", "number", "× best peer", "× torch", "below 1.0", "worst", "worst row")
-    return ["## In short", "", SUMMARY, "", *table(head, lines)] if lines else []
+    return ["## Summary", "", SUMMARY, "", *table(head, lines)] if lines else []
 
 
 SUMMARY = (
-    "How many times as long the fastest of the others takes, row by row, and how many times as "
-    "long PyTorch takes: geometric means. Above 1, bptt is faster."
+    "Geometric means of the time of the fastest peer per row, and of PyTorch, relative to the time "
+    "of bptt. Above 1, bptt is faster."
 )
 
 
-def scaling(entries: Sequence[Entry]) -> list[str]:
-    """All threads against one, by regime."""
+def scaling(entries: Sequence[Measurement]) -> list[str]:
+    """Compare all threads with one, by regime."""
     threads = max((e.threads for e in entries), default=1)
     matched = [p for p in pairs(entries, threads) if p[0].row.group != "sweep"]
     if threads == 1 or not matched:
@@ -139,8 +139,8 @@ def scaling(entries: Sequence[Entry]) -> list[str]:
     return [f"## {threads} threads against one", "", *table(head, lines)]
 
 
-def ragged(entries: Sequence[Entry]) -> list[str]:
-    """Ragged batches against full ones of the same shape."""
+def ragged(entries: Sequence[Measurement]) -> list[str]:
+    """Compare ragged batches with full ones of the same shape."""
     lines = []
     for full, part in ragged_pairs(entries):
         torch: float | None = None
@@ -155,21 +155,21 @@ def ragged(entries: Sequence[Entry]) -> list[str]:
             )
         )
     head = ("row", "steps", "time", "time of torch")
-    what = "Steps and time as a share of those of a batch whose sequences all have T steps."
+    what = "Steps and time relative to a batch of sequences of T steps."
     return ["## Ragged against full", "", what, "", *table(head, lines)] if lines else []
 
 
-def wins(entries: Sequence[Entry]) -> list[str]:
+def wins(entries: Sequence[Measurement]) -> list[str]:
     counted = [e for e in entries if e.row.group in ("grid", "step", "ragged") and e.best]
     best = Counter(e.best[0] for e in counted if e.best)
     if not best:
         return []
     words = ", ".join(f"{name} {count}" for name, count in best.most_common())
-    return [f"The best peer was, of {len(counted)} rows: {words}.", ""]
+    return [f"Fastest peer, number of {len(counted)} rows: {words}.", ""]
 
 
-def details(entries: Sequence[Entry]) -> list[str]:
-    """Every row, and the rows of the plots of cost last."""
+def details(entries: Sequence[Measurement]) -> list[str]:
+    """Return the tables of all rows, those of the plots of cost last."""
     text = ["## All rows", "", DETAILS, ""]
     parts = sections(entries)
     sweeps = select(entries, group="sweep")
@@ -185,14 +185,14 @@ def details(entries: Sequence[Entry]) -> list[str]:
 
 
 DETAILS = (
-    "Rows are cell (T, B, I, H). Medians; ± is half the distance of the quartiles. GFLOP/s count "
-    "the operations of the matrix products alone, and % is their share of the rate of one product "
-    "of two 1024 × 1024 matrices, measured in between."
+    "Rows are cell (T, B, I, H). Medians; ± is half the interquartile range. GFLOP/s count the "
+    "operations of the matrix products; % is relative to the rate of one product of two "
+    "1024 × 1024 matrices, measured in between."
 )
-HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "its µs", "× best peer", "× torch")
+HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "µs", "× best peer", "× torch")
 
 
-def line(entry: Entry) -> tuple[str, ...]:
+def line(entry: Measurement) -> tuple[str, ...]:
     name, best = entry.best or ("–", None)
     return (
         entry.row.label,
@@ -208,7 +208,7 @@ def line(entry: Entry) -> tuple[str, ...]:
 
 
 def failures(content: Mapping[str, Any]) -> list[str]:
-    """Peers that could not compute a row that they should have."""
+    """Return the peers that failed on a row that they support."""
     found = {
         name: (message.strip().splitlines()[-1], entry)
         for entry in content["rows"]
@@ -216,7 +216,7 @@ def failures(content: Mapping[str, Any]) -> list[str]:
     }
     if not found:
         return []
-    text = ["## Failed", "", "Left out where they failed, first of all:", ""]
+    text = ["## Failed", "", "Left out where they failed; the last error of each:", ""]
     return [*text, *(f"- {name}: {words}" for name, (words, _) in found.items()), ""]
 
 
@@ -236,9 +236,9 @@ def render(content: Mapping[str, Any]) -> str:
 
 
 def write(content: Mapping[str, Any], output: Path) -> None:
-    """Write results.md into `output`."""
+    """Write results.md to `output`."""
     (output / "results.md").write_text(render(content), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main_of_writer("report.py", write))
+    sys.exit(run_report_script("report.py", write))

@@ -1,4 +1,4 @@
-"""How the time of a call is taken when several libraries take turns in one process."""
+"""Timing of calls of several libraries, interleaved in one process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE = 0.008  # seconds: a sample is as many calls as take this long
-WARM_UP = 0.02  # a call longer than this warms itself up
-QUIET = 0.005  # seconds: as long as this a process is watched, which counts CPU time in ticks
-PATIENCE = 0.25  # seconds until a thread that still spins is left to spin
+SAMPLE = 0.008  # seconds; minimum duration of a sample
+WARM_UP = 0.02  # seconds; longer calls need no warm-up
+QUIET = 0.005  # seconds over which the CPU time of the process, counted in ticks, is observed
+PATIENCE = 0.25  # seconds to wait for spinning threads
 GEMM_SIZE = 1024
 
 
 @dataclass
-class Timed:
-    """A function and its samples."""
+class TimedCall:
+    """A call and its samples."""
 
     call: Callable[[], Any]
-    first: float  # seconds of a call, roughly
-    samples: list[float] = field(default_factory=list)  # seconds a call
+    first: float  # seconds of the first call
+    samples: list[float] = field(default_factory=list)  # seconds per call
 
     @property
     def calls(self) -> int:
@@ -32,7 +32,7 @@ class Timed:
 
     def sample(self) -> None:
         if self.first < WARM_UP:
-            self.call()  # its memory is back in the caches, its threads awake
+            self.call()  # fills the caches, wakes the threads
         calls, call = range(self.calls), self.call
         start = time.perf_counter()
         for _ in calls:
@@ -58,7 +58,7 @@ def quartiles(samples: list[float]) -> tuple[float, float, float]:
 
 
 def run(call: Callable[[], Any]) -> tuple[Any, float]:
-    """The result and the seconds of one call."""
+    """Return the result and the seconds of one call."""
     start = time.perf_counter()
     result = call()
     return result, time.perf_counter() - start
@@ -69,7 +69,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def settle(threads: int) -> None:
-    """Wait until no thread of this process spins for work: pools do, after their last call."""
+    """Wait until the thread pools of this process stop spinning after their last call."""
     if threads == 1:
         return
     give_up = time.perf_counter() + PATIENCE
@@ -80,8 +80,8 @@ def settle(threads: int) -> None:
             return
 
 
-def interleave(timed: Iterable[Timed], threads: int, rounds: int, budget: float) -> None:
-    """Let all take turns: `rounds` times, or as often as `budget` seconds allow, but once."""
+def interleave(timed: Iterable[TimedCall], threads: int, rounds: int, budget: float) -> None:
+    """Sample all calls in turn, `rounds` times or within `budget` seconds, at least once."""
     turns = list(timed)
     collecting = gc.isenabled()
     gc.disable()
@@ -100,7 +100,7 @@ def interleave(timed: Iterable[Timed], threads: int, rounds: int, budget: float)
 
 
 def gemm(dtype: str, library: str) -> Callable[[], Any]:
-    """The product whose rate is the machine's: two 1024 × 1024 matrices, by NumPy or PyTorch."""
+    """Return the product of two 1024 × 1024 matrices, whose rate is that of the machine."""
     shape = (GEMM_SIZE, GEMM_SIZE)
     a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     out = np.empty_like(a)
@@ -112,13 +112,13 @@ def gemm(dtype: str, library: str) -> Callable[[], Any]:
     return lambda: torch.mm(tensor, tensor, out=product)
 
 
-def gemm_rate(seconds_a_call: float) -> float:
-    """FLOP/s."""
-    return 2.0 * GEMM_SIZE**3 / seconds_a_call
+def gemm_rate(seconds_per_call: float) -> float:
+    """Return FLOP/s."""
+    return 2.0 * GEMM_SIZE**3 / seconds_per_call
 
 
 def bandwidths(sizes: Iterable[int] = (1 << 18, 1 << 23, 1 << 28)) -> dict[str, float]:
-    """Bytes/s that a dot product reads, by the number of bytes that it goes over."""
+    """Return bytes/s read by a dot product, by the size of its operands."""
     found = {}
     for size in sizes:
         a = np.ones(size // 4, np.float32)

@@ -1,7 +1,7 @@
-"""Measures rows with one number of threads: started by compare.py, which sets the environment.
+"""Worker that measures rows with a number of threads; started by compare.py.
 
-Reads its orders, one JSON object, from standard input, and writes one JSON object a line: first
-who is there, then one for every row.
+Reads its settings, a JSON object, from standard input, and writes one JSON object per line: first
+the versions of the peers, then the measurements of every row.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ import timing
 from bptt import reference
 from grid import Array, Problem, Row, make_problem
 
-REFERENCE_LIMIT = 3e7  # operations: larger rows are not compared with bptt.reference
-LONG = 1e10  # operations: a call takes a tenth of a second or more
+REFERENCE_LIMIT = 3e7  # operations; larger rows are not compared with bptt.reference
+LONG = 1e10  # operations of a call that takes 0.1 s or more
 BPTT = "bptt"
 
 
 class MismatchError(Exception):
-    """A result is not what it should be."""
+    """Results of a peer differ from those expected."""
 
 
 def tolerance(row: Row) -> float:
-    """How far results may differ, relative to the largest of their array."""
+    """Return the tolerance relative to the largest element of an array."""
     if row.dtype == "float64":
         return 1e-10
     return 2e-5 * float(np.sqrt(max(row.steps, 25)))
 
 
 def compare(row: Row, name: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-    """Refuse results that differ from those expected."""
+    """Raise an error if results differ from those expected."""
     if set(found) != set(expected):
         raise MismatchError(f"{row}: {name} returned {sorted(found)}, not {sorted(expected)}")
     for key, right in expected.items():
@@ -53,13 +53,13 @@ def compare(row: Row, name: str, found: Mapping[str, Array], expected: Mapping[s
         error = float(np.abs(value - right).max()) / (scale or 1.0)
         if not error <= tolerance(row):
             raise MismatchError(
-                f"{row}: {key} of {name} is off by {error:.1e} relative to the largest value, "
-                f"{tolerance(row):.1e} is allowed"
+                f"{row}: {key} of {name} has a relative error of {error:.1e}, "
+                f"must be at most {tolerance(row):.1e}"
             )
 
 
 def expected_results(row: Row, problem: Problem) -> dict[str, Array]:
-    """The output, and for training the gradients, of bptt.reference in float64."""
+    """Return the output, and for training the gradients, of bptt.reference in float64."""
     result = reference.forward(
         row.bptt_cell.name,
         problem.x.swapaxes(0, 1).astype(np.float64),
@@ -78,26 +78,26 @@ def expected_results(row: Row, problem: Problem) -> dict[str, Array]:
 
 
 class Worker:
-    def __init__(self, orders: Mapping[str, Any], out: TextIO) -> None:
-        self.threads: int = orders["threads"]
-        self.rounds: int = orders["rounds"]
-        self.budget: float = orders["budget"]
-        self.rows = [Row(**row) for row in orders["rows"]]
-        self.peers = peers.create(orders["peers"], self.threads)
-        self.gemm = ["numpy"] + ["torch"] * ("torch" in orders["peers"])
+    def __init__(self, settings: Mapping[str, Any], out: TextIO) -> None:
+        self.threads: int = settings["threads"]
+        self.rounds: int = settings["rounds"]
+        self.budget: float = settings["budget"]
+        self.rows = [Row(**row) for row in settings["rows"]]
+        self.peers = peers.create(settings["peers"], self.threads)
+        self.gemm = ["numpy"] + ["torch"] * ("torch" in settings["peers"])
         self.out = out
 
     def run(self) -> None:
         versions = {peer.family: peer.version for peer in self.peers}
-        self.say(versions=versions, bandwidth=timing.bandwidths())
+        self.send(versions=versions, bandwidth=timing.bandwidths())
         for row in self.rows:
-            self.say(**self.measure(row))
+            self.send(**self.measure(row))
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         print(json.dumps(message), file=self.out, flush=True)
 
     def measure(self, row: Row) -> dict[str, Any]:
-        """Build, compare, then time."""
+        """Build the calls, compare their results, then time them."""
         start = time.perf_counter()
         problem = make_problem(row)
         failed: dict[str, str] = {}
@@ -121,9 +121,9 @@ class Worker:
 
     def _prepare(
         self, row: Row, problem: Problem, failed: dict[str, str]
-    ) -> dict[str, timing.Timed]:
-        """Everybody's calls; their results are those of bptt, and those of the reference."""
-        timed: dict[str, timing.Timed] = {}
+    ) -> dict[str, timing.TimedCall]:
+        """Return the calls of all peers, after a check against bptt and the reference."""
+        timed: dict[str, timing.TimedCall] = {}
         expected: Mapping[str, Array] = {}
         if row.flops <= REFERENCE_LIMIT and row.mode != "step":
             expected = expected_results(row, problem)
@@ -133,9 +133,9 @@ class Worker:
             try:
                 task = peer.build(row, problem)
                 result, first = timing.run(task.call)
-                if row.mode == "step":  # it carries its state over: the third is checked
+                if row.mode == "step":  # carries its state over: the third call is checked
                     task.call()
-                if row.flops < LONG:  # else the first call has warmed up for long enough
+                if row.flops < LONG:  # otherwise the first call was warm-up enough
                     result, first = timing.run(task.call)
                 found = dict(task.arrays(result))
             except Exception:
@@ -148,18 +148,18 @@ class Worker:
             if peer.name == BPTT:
                 expected = {name: value.copy() for name, value in found.items()}
             del result, found
-            timed[peer.name] = timing.Timed(task.call, first)
+            timed[peer.name] = timing.TimedCall(task.call, first)
             gc.collect()
         return timed
 
-    def _product(self, row: Row, library: str) -> timing.Timed:
+    def _product(self, row: Row, library: str) -> timing.TimedCall:
         product = timing.gemm(row.dtype, library)
         product()
-        return timing.Timed(product, timing.seconds(product))
+        return timing.TimedCall(product, timing.seconds(product))
 
 
 def main() -> int:
-    # Libraries that print must not disturb the messages: they get standard error.
+    # Libraries print to standard error, so that they do not disturb the messages.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:

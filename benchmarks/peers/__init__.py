@@ -1,4 +1,4 @@
-"""Everybody in the comparison. A peer whose library is not installed is left out."""
+"""Libraries of the comparison; those that are not installed are left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from peers.base import Peer, Task
 
 __all__ = ["LIBRARIES", "Peer", "Task", "create", "installed"]
 
-LIBRARIES = {  # the name on the command line: the modules it needs, the module here
+LIBRARIES = {  # name on the command line -> required modules, module of this package
     "torch": (("torch",), "torch_layers"),
     "jax": (("jax",), "jax_layers"),
     "tensorflow": (("tensorflow",), "tensorflow_layers"),
@@ -20,7 +20,7 @@ LIBRARIES = {  # the name on the command line: the modules it needs, the module 
 
 
 def installed() -> list[str]:
-    """The names of the libraries that are there."""
+    """Return the names of the installed libraries."""
     return [
         name
         for name, (modules, _) in LIBRARIES.items()
@@ -29,7 +29,7 @@ def installed() -> list[str]:
 
 
 def create(names: list[str], threads: int) -> list[Peer]:
-    """bptt first, then all variants of the named libraries."""
+    """Return bptt, then all variants of the named libraries."""
     modules = ["bptt_layers", *(LIBRARIES[name][1] for name in LIBRARIES if name in names)]
     found: list[Peer] = []
     for module in modules:

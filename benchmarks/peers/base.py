@@ -1,4 +1,4 @@
-"""What every peer is: a name, a version, and a way to build what a row asks for."""
+"""Base class of the peers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from grid import Array, Problem, Row
 
 @dataclass(frozen=True)
 class Task:
-    """What is timed, and how its result reads.
+    """A call to time, and the conversion of its result.
 
-    `call` returns what the peer returns, in the peer's own types. Training returns the output and
-    all gradients; a step carries the state over from the call before, first from 0.
-    `arrays` makes NumPy arrays of it, for the check before the timing: "output" (T, B, D), and for
-    training "input" and the gradients by bptt's names of the parameters.
+    `call` returns the types of the peer. Training returns the output and all gradients; a step
+    starts from the state of the previous call, the first one from 0. `arrays` converts the result
+    to NumPy arrays for the check before the timing: "output" (T, B, D), and for training "input"
+    and the gradients by the names of the parameters in bptt.
     """
 
     call: Callable[[], Any]
@@ -26,10 +26,10 @@ class Task:
 
 
 class Peer:
-    """One way to compute the rows."""
+    """A library, or a variant of one, that computes the rows."""
 
     name: str
-    family: str  # variants of one library, of which only the faster counts
+    family: str  # library; only the fastest variant counts
     version: str
 
     def __init__(self, threads: int) -> None:
@@ -42,25 +42,25 @@ class Peer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Free what is kept between rows."""
+        """Free what is cached for a row."""
 
 
-def places(row: Row) -> list[tuple[int, str]]:
-    """Layer and suffix, "" or "_reverse", of every direction of every layer, in order."""
+def layer_directions(row: Row) -> list[tuple[int, str]]:
+    """Return layer and suffix, "" or "_reverse", of every direction of every layer."""
     return [(n, s) for n in range(row.num_layers) for s in ("", "_reverse")[: row.directions]]
 
 
 def reorder(array: Array, order: str, given: str, axis: int = 0) -> Array:
-    """Put blocks of gates into another order: `given` and `order` have one letter a gate."""
+    """Reorder blocks of gates; `given` and `order` have one letter per gate."""
     blocks = dict(zip(given, np.split(array, len(given), axis), strict=True))
     return np.concatenate([blocks[gate] for gate in order], axis)
 
 
 def small(row: Row) -> bool:
-    """Whether a step is so short that the loop around it counts: unrolling it may pay."""
+    """Return whether a step is so short that unrolling the loop may pay."""
     return row.batch * row.hidden_size <= 1024
 
 
 def huge(row: Row) -> bool:
-    """Whether a call takes seconds: peers far from the best there are spared, and so is time."""
+    """Return whether a call takes seconds; slow peers are skipped there."""
     return row.flops > 5e10

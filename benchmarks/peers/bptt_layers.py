@@ -1,4 +1,4 @@
-"""bptt itself."""
+"""bptt."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from grid import Array, Problem, Row
-from peers.base import Peer, Task, huge, places, small
+from peers.base import Peer, Task, huge, layer_directions, small
 
 jax.config.update("jax_enable_x64", True)  # float32 stays float32
 jax.config.update("jax_platforms", "cpu")
@@ -103,7 +103,7 @@ class Jax(Peer):
 
 
 class JaxUnrolled(Jax):
-    """Four steps in one turn of the loop, where a step is short enough that this may pay."""
+    """Loop unrolled by four, for short steps."""
 
     name = "jax unroll 4"
     unroll = 4
@@ -136,11 +136,11 @@ STEPS = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_step}
 
 
 def make_parameters(row: Row, problem: Problem) -> dict[str, dict[str, Any]]:
-    """By place; the weights transposed, so that no product has to."""
+    """Return the parameters by layer and direction, with transposed weights."""
     names = ["weight_ih", "weight_hh", "bias"] + (["bias_hn"] if row.kind == "gru" else [])
     return {
         place: {name: jnp.asarray(problem.parameters[name + place].T) for name in names}
-        for place in (f"_l{n}{suffix}" for n, suffix in places(row))
+        for place in (f"_l{n}{suffix}" for n, suffix in layer_directions(row))
     }
 
 

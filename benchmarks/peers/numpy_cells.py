@@ -18,7 +18,7 @@ from grid import Array
 
 
 class Saved(NamedTuple):
-    """What backward needs."""
+    """Values saved for the backward pass."""
 
     gates: Array  # (T, B, G·H)
     h: Array  # (T+1, B, H), from the initial state on
@@ -28,7 +28,7 @@ class Saved(NamedTuple):
 
 
 def zeros(z: Array, W_T: Array) -> Array:
-    """Room for the states (T+1, B, H), of which only the first must be 0."""
+    """Return an array for the states (T+1, B, H), the first one 0."""
     states = np.empty((len(z) + 1, z.shape[1], len(W_T)), z.dtype)
     states[0] = 0
     return states
@@ -54,7 +54,7 @@ def rnn_backward(saved: Saved, W: Array, d_output: Array) -> tuple[Array, Array]
 
 
 def lstm_factor(H: int, dtype: npt.DTypeLike) -> Array:
-    """What to multiply the rows of i, f, g and o with: 1/2 for a σ, 1 for a tanh."""
+    """Return the factors of the rows of i, f, g and o: 1/2 for σ, 1 for tanh."""
     return np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
 
 
@@ -82,7 +82,7 @@ def lstm_backward(saved: Saved, W: Array, d_output: Array) -> tuple[Array, Array
     assert saved.c is not None
     assert tanh_c is not None
     i, f, g, o = np.split(gates, 4, axis=2)
-    dz = np.empty_like(gates)  # first: what d_c, or d_h for the last gate, is multiplied with
+    dz = np.empty_like(gates)  # at first the factors of d_c, or of d_h for the last gate
     d_i, d_f, d_g, d_o = np.split(dz, 4, axis=2)
     d_i[...] = i * (1 - i) * g
     d_f[...] = f * (1 - f) * saved.c[:-1]
@@ -125,11 +125,11 @@ def gru_forward(z: Array, W_T: Array, b_hn: Array) -> Saved:
 
 
 def gru_backward(saved: Saved, W: Array, d_output: Array) -> tuple[Array, Array]:
-    """The second gradient is that of W h + b_hn: for n it has the reset gate in it."""
+    """Return the gradients of z and of W h + b_hn; the latter includes the reset gate for n."""
     gates, n_h = saved.gates, saved.n_h
     assert n_h is not None
     r, z, n = np.split(gates, 3, axis=2)
-    # By d_h: the n gate, then z; the reset gate is the gradient of n times its own factor.
+    # Factors of d_h: of n, of z, and of the reset gate by way of n.
     by_n = (1 - z) * (1 - n * n)
     by_reset = by_n * n_h * r * (1 - r)
     by_update = (saved.h[:-1] - n) * z * (1 - z)

@@ -1,4 +1,4 @@
-"""NumPy: written as fast as it goes, and as a lecture writes it."""
+"""NumPy, optimized and as in a lecture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from grid import Array, Problem, Row
 from peers import numpy_cells as cells
 from peers import numpy_loop
-from peers.base import Peer, Task, places
+from peers.base import Peer, Task, layer_directions
 
 
 class NumPy(Peer):
@@ -38,9 +38,9 @@ class NumPy(Peer):
 
 
 def prepare(row: Row, p: Mapping[str, Array]) -> dict[str, list[Array]]:
-    """For every place U_T, b, W_T, and b_hn of the GRU: laid out as forward reads them."""
+    """Return U_T, b, W_T, and b_hn of the GRU for every layer and direction, in memory order."""
     ready = {}
-    for place in (f"_l{n}{suffix}" for n, suffix in places(row)):
+    for place in (f"_l{n}{suffix}" for n, suffix in layer_directions(row)):
         values = [p[f"{name}{place}"].T for name in ("weight_ih", "bias", "weight_hh")]
         if row.kind == "lstm":
             values = [value * cells.lstm_factor(row.hidden_size, row.dtype) for value in values]
@@ -52,7 +52,7 @@ def prepare(row: Row, p: Mapping[str, Array]) -> dict[str, list[Array]]:
 def forward(
     row: Row, ready: Mapping[str, list[Array]], x: Array
 ) -> tuple[Array, list[tuple[Array, list[cells.Saved]]]]:
-    """Output, and for every layer its input and what each direction saved."""
+    """Return the output, and for every layer its input and the saved values of each direction."""
     kept = []
     for n in range(row.num_layers):
         saved = []
@@ -94,7 +94,7 @@ def backward(
 
 
 def flat(array: Array) -> Array:
-    """(T, B, N) as (T·B, N)."""
+    """Reshape (T, B, N) to (T·B, N)."""
     return array.reshape(-1, array.shape[2])
 
 
@@ -111,14 +111,14 @@ BACKWARD: dict[str, Any] = {
 
 
 def step_task(row: Row, problem: Problem) -> Task:
-    """A step on vectors, in place."""
+    """Return a step on vectors, in place."""
     p, H, inputs = problem.parameters, row.hidden_size, row.input_size
     U, W, b = (p[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias"))
     factor = cells.lstm_factor(H, row.dtype)
     if row.kind == "lstm":
         U, W, b = factor[:, None] * U, factor[:, None] * W, factor * b
     shift, UW, b_hn = 1 - factor, np.hstack([U, W]), p.get("bias_hn_l0")
-    xh = np.zeros(inputs + H, row.dtype)  # x and h side by side: one product does
+    xh = np.zeros(inputs + H, row.dtype)  # x and h concatenated, for a single product
     x, h, c = problem.x[0, 0], xh[inputs:], np.zeros(H, row.dtype)
 
     def rnn() -> Array:
@@ -152,7 +152,7 @@ def step_task(row: Row, problem: Problem) -> Task:
 
 
 class NumPyLoop(Peer):
-    """The loop of a lecture: a product for every gate, gradients summed step by step."""
+    """Loop as in a lecture: one product per gate, gradients summed step by step."""
 
     name = family = "numpy loop"
     version = np.__version__
@@ -161,7 +161,7 @@ class NumPyLoop(Peer):
         return row.group == "lecture"
 
     def build(self, row: Row, problem: Problem) -> Task:
-        assert places(row) == [(0, "")]
+        assert layer_directions(row) == [(0, "")]
         assert row.batch == 1
         run, back = numpy_loop.CELLS[row.kind]
         p, x, G = problem.parameters, problem.x[:, 0], problem.d_output[:, 0]

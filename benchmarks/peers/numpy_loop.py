@@ -1,7 +1,4 @@
-"""Backpropagation through time as a lecture writes it down: one sequence, one step after another.
-
-Nothing here is made faster than the equations are: it is what many begin with.
-"""
+"""Backpropagation through time as in a lecture: one sequence, step by step, not optimized."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class OnnxRuntime(Peer):
         return Task(infer, lambda y: {"output": onnx_models.output(y.numpy(), row)})
 
     def _step(self, row: Row, session: Any, x: Any) -> Task:
-        """Two sets of buffers take turns: the state out of one call is the state into the next."""
+        """Alternate two sets of buffers: the output state of a call is the next input state."""
         names = ["y", "c"] if row.kind == "lstm" else ["y"]
         shape = (1, row.batch, row.hidden_size)
         states = [{n: value(np.zeros(shape, row.dtype)) for n in names} for _ in range(2)]

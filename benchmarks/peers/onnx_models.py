@@ -18,11 +18,11 @@ from peers.base import reorder
 OPERATORS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 # bptt's order of gates, ONNX's order
 ORDERS = {"rnn": ("h", "h"), "lstm": ("ifgo", "iofg"), "gru": ("rzn", "zrn")}
-OPSET, IR = 17, 9  # old enough for every reader
+OPSET, IR = 17, 9  # supported by all runtimes
 
 
 def weights(row: Row, problem: Problem, layer: int) -> dict[str, Array]:
-    """W (directions, G·H, I), R (directions, G·H, H), B (directions, 2·G·H) of one layer."""
+    """Return W (directions, G·H, I), R (directions, G·H, H), B (directions, 2·G·H) of one layer."""
     given, order = ORDERS[row.kind]
     W, R, B = [], [], []
     for suffix in ("", "_reverse")[: row.directions]:
@@ -38,7 +38,7 @@ def weights(row: Row, problem: Problem, layer: int) -> dict[str, Array]:
 
 
 def model(row: Row, problem: Problem) -> bytes:
-    """The model of a row, serialized."""
+    """Return the serialized model of a row."""
     graph = Graph(row, problem)
     made = helper.make_model(
         graph.build(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR
@@ -80,7 +80,7 @@ class Graph:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     def _layer(self, n: int, x: str, state: list[str]) -> str:
-        """Add one layer; return the name of the sequence that the next one reads."""
+        """Add a layer; return the name of its output sequence."""
         row, last = self.row, n == self.row.num_layers - 1
         self.constants.update(weights(row, self.problem, n))
         lengths = "lengths" if row.ragged else ""
@@ -107,5 +107,5 @@ class Graph:
 
 
 def output(y: Array, row: Row) -> Array:
-    """(T, directions, B, H) as (T, B, directions·H)."""
+    """Reshape (T, directions, B, H) to (T, B, directions·H)."""
     return y.swapaxes(1, 2).reshape(row.steps, row.batch, -1)

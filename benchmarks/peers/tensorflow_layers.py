@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from grid import Array, Problem, Row
-from peers.base import Peer, Task, huge, places, reorder, small
+from peers.base import Peer, Task, huge, layer_directions, reorder, small
 
 # bptt's order of gates, Keras' order
 ORDERS = {"rnn": ("h", "h"), "lstm": ("ifgo", "ifgo"), "gru": ("rzn", "zrn")}
@@ -128,7 +128,7 @@ def training_arrays(row: Row, result: Any) -> Mapping[str, Array]:
     given, order = ORDERS[row.kind]
     y, (d_input, *gradients) = result
     found = {"output": y.swapaxes(0, 1), "input": d_input.swapaxes(0, 1)}
-    for k, (n, suffix) in enumerate(places(row)):
+    for k, (n, suffix) in enumerate(layer_directions(row)):
         U, W, b = gradients[3 * k : 3 * k + 3]
         place = f"_l{n}{suffix}"
         found[f"weight_ih{place}"] = reorder(U.T, given, order)

@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from grid import Array, Problem, Row
-from peers.base import Peer, Task, places
+from peers.base import Peer, Task, layer_directions
 
 
 class Torch(Peer):
@@ -73,7 +73,7 @@ class Torch(Peer):
 
 
 class TorchCell(Torch):
-    """A step of one layer has a class of its own."""
+    """Single step of one layer, with the cell classes."""
 
     name = "torch cell"
 
@@ -101,7 +101,7 @@ class TorchCell(Torch):
 
 
 def make_layer(row: Row, problem: Problem) -> Any:
-    """PyTorch has two biases, of which bptt keeps the sum, but for the n of the GRU."""
+    """Return the layer; its two biases are the sum in bptt and 0, except for n of the GRU."""
     kinds = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
     layer: Any = kinds[row.kind](
         row.input_size,
@@ -111,7 +111,7 @@ def make_layer(row: Row, problem: Problem) -> Any:
         dtype=getattr(torch, row.dtype),
     )
     values = {}
-    for n, suffix in places(row):
+    for n, suffix in layer_directions(row):
         place = f"_l{n}{suffix}"
         for name in (f"weight_ih{place}", f"weight_hh{place}"):
             values[name] = torch.tensor(problem.parameters[name])
@@ -125,9 +125,9 @@ def make_layer(row: Row, problem: Problem) -> Any:
 
 
 def parameter_gradients(row: Row, gradients: Mapping[str, Array]) -> dict[str, Array]:
-    """PyTorch's gradients by bptt's names."""
+    """Return the gradients of PyTorch by their names in bptt."""
     found = {}
-    for n, suffix in places(row):
+    for n, suffix in layer_directions(row):
         place = f"_l{n}{suffix}"
         for name in (f"weight_ih{place}", f"weight_hh{place}"):
             found[name] = gradients[name]
@@ -138,7 +138,7 @@ def parameter_gradients(row: Row, gradients: Mapping[str, Array]) -> dict[str, A
 
 
 def pack(array: Array, problem: Problem) -> torch.Tensor | PackedSequence:
-    """Ragged sequences are packed before the timing, as a data loader would."""
+    """Pack ragged sequences before the timing, as a data loader does."""
     tensor = torch.tensor(array)
     if problem.lengths is None:
         return tensor

@@ -1,4 +1,4 @@
-"""benchmarks/compare.py on tiny sizes, with NumPy as the only peer."""
+"""benchmarks/compare.py at tiny sizes, with NumPy as the only peer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare(output, *more):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Every cell, mode and dtype at one size, and again to see that nothing is measured twice."""
+    """Results of every cell, mode and dtype at one size, after a second run with --resume."""
     output = tmp_path_factory.mktemp("results")
     for more in ((), ("--resume",)):
         done = compare(output, "--size", "4", "1", "3", "5", *more)
@@ -35,7 +35,7 @@ def results(tmp_path_factory):
     return output
 
 
-def test_rows(results):
+def test_every_row_is_measured_once(results):
     content = json.loads((results / "results.json").read_text())
     rows = {tuple(map(entry["row"].get, ("cell", "mode", "dtype"))) for entry in content["rows"]}
     assert len(rows) == len(content["rows"])  # none twice
@@ -53,7 +53,7 @@ def test_rows(results):
             assert times["samples"] == 2
 
 
-def test_tables(results):
+def test_tables_have_means_rows_and_the_command(results):
     text = (results / "results.md").read_text(encoding="utf-8")
     assert "| training, float64, 1 thread | 4 |" in text
     assert "| bilstm (4, 1, 3, 5) |" in text
@@ -62,7 +62,7 @@ def test_tables(results):
 
 @pytest.fixture
 def modules(monkeypatch):
-    """grid and worker of the comparison, which is no package; forgotten afterwards."""
+    """The modules grid and worker, which are no package; removed afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     before = set(sys.modules)
     yield importlib.import_module("grid"), importlib.import_module("worker")
@@ -71,11 +71,10 @@ def modules(monkeypatch):
             del sys.modules[name]
 
 
-def test_two_layers_and_the_loop(modules):
-    """Rows that --size does not have agree with bptt.reference too."""
+def test_stacks_ragged_batches_and_the_lecture_loop_agree_with_the_reference(modules):
     grid, worker = modules
-    orders = {"threads": 1, "rounds": 1, "budget": 0, "peers": ["numpy"], "rows": []}
-    measure = worker.Worker(orders, sys.stderr)._prepare
+    settings = {"threads": 1, "rounds": 1, "budget": 0, "peers": ["numpy"], "rows": []}
+    measure = worker.Worker(settings, sys.stderr)._prepare
     rows = [
         grid.Row("grid", "bilstm", "training", 4, 2, 3, 5, num_layers=2),
         grid.Row("ragged", "gru", "training", 4, 3, 3, 5, ragged=True),
@@ -89,7 +88,7 @@ def test_two_layers_and_the_loop(modules):
     assert names == [{"bptt", "numpy"}, {"bptt"}, *[{"bptt", "numpy loop"}] * 2]
 
 
-def test_mismatch(modules):
+def test_wrong_results_are_an_error(modules):
     grid, worker = modules
     row = grid.Row("grid", "lstm", "inference", 4, 2, 3, 5)
     right = {"output": np.ones((4, 2, 5), np.float32)}
@@ -98,8 +97,7 @@ def test_mismatch(modules):
         worker.compare(row, "somebody", {"output": right["output"] * np.float32(1.01)}, right)
 
 
-def test_the_full_list(modules):
-    """Every cell at every size the comparison promises, in all modes, each row once."""
+def test_the_full_comparison_has_every_cell_and_size_once(modules):
     grid, _ = modules
     rows = grid.all_rows()
     assert len(set(rows)) == len(rows)
@@ -114,7 +112,7 @@ def test_the_full_list(modules):
     }
 
 
-def test_threads_that_are_not_there(tmp_path):
+def test_numbers_of_threads_are_checked(tmp_path):
     done = compare(tmp_path, "--threads", "0")
     assert done.returncode == 2
     assert "--threads must be in [1, cores]" in done.stderr

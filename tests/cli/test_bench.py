@@ -1,4 +1,4 @@
-"""`python -m bptt bench` as its user meets it, how it measures, and the guard of the speed."""
+"""The command `bench`, its timing and worker processes, and benchmarks/guard.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.py"
 
 @pytest.fixture(autouse=True)
 def _small_product(tmp_path, monkeypatch):
-    """Multiply small matrices, also in other processes, and leave no file behind."""
+    """Multiply small matrices in all processes, in a temporary directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         benchmark, "_PRODUCT", benchmark.Task(benchmark.PRODUCT, "", benchmark.Size(1, 64, 64, 64))
@@ -44,7 +44,7 @@ def command(*arguments):
 # ---- the command
 
 
-def test_table(capsys):
+def test_tables_have_all_sizes_cells_and_modes(capsys):
     arguments = (*SMALL, "--size", "2,1,4,5", "--cell", "lstm", "--cell", "gru_reset_after")
     assert main(list(arguments)) == 0
     shown, errors = capsys.readouterr()
@@ -63,7 +63,7 @@ def test_table(capsys):
     assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nMedians of 2 rounds", shown, re.MULTILINE)
 
 
-def test_json(tmp_path):
+def test_json_has_all_measurements(tmp_path):
     arguments = (*SMALL, "--cell", "rnn", "--dtype", "float64", "--json", "found.json")
     assert main(list(arguments)) == 0
     found = json.loads((tmp_path / "found.json").read_text())
@@ -87,7 +87,7 @@ def test_json(tmp_path):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_operations(cell):
+def test_operations_are_those_of_the_matrix_products(cell):
     size = benchmark.Size(7, 3, 4, 5)
     layer = make_recurrent(cell, 4, 5)
     weights = layer["weight_ih_l0"].size + layer["weight_hh_l0"].size
@@ -152,21 +152,21 @@ def test_interrupted(delay):
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
-        # A module that is being cached when the signal comes says so, whoever imports it.
+        # Interrupted while it caches a module, Python prints a traceback.
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        # A test that runs in the background may have been told to ignore the signal.
+        # Background jobs may ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(delay)
-    os.killpg(child.pid, signal.SIGINT)  # as the terminal does: its own processes hear it too
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does, to the workers as well
     shown, errors = child.communicate()
     assert (child.returncode, shown) == (130, "")
     assert errors == "\npython -m bptt bench: interrupted\n"
-    with pytest.raises(ProcessLookupError):  # none of them is left
+    with pytest.raises(ProcessLookupError):  # all processes have ended
         os.killpg(child.pid, 0)
 
 
-# ---- what it measures with
+# ---- timing and worker processes
 
 
 def test_interleaving_skips_the_warm_up_round():
@@ -216,14 +216,14 @@ def test_seconds_per_call(min_seconds, calls, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_environment(threads):
+def test_worker_environment_sets_the_number_of_threads(threads):
     names = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     assert [worker_process.worker_environment(threads)[name] for name in names] == [
         str(threads)
     ] * 3
 
 
-def test_a_module_that_fails_says_why():
+def test_an_error_in_the_worker_has_its_traceback():
     with (
         worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker,
         pytest.raises(
@@ -233,7 +233,7 @@ def test_a_module_that_fails_says_why():
         worker.request(["inference", "no such cell", [1, 1, 1, 1], "float32"])
 
 
-def test_a_module_that_is_missing():
+def test_a_missing_worker_module_is_an_error():
     with (
         worker_process.WorkerProcess("bptt.missing", 1) as worker,
         pytest.raises(RuntimeError, match=r"No module named bptt\.missing"),
@@ -242,7 +242,7 @@ def test_a_module_that_is_missing():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
-def test_a_module_that_is_killed():
+def test_a_killed_worker_is_a_memory_error():
     with worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(MemoryError, match=r"bptt\.cli\.benchmark was killed by signal 9"):
@@ -278,7 +278,7 @@ def guard():
     return module
 
 
-def test_guard_counts_what_the_kernels_do_themselves(guard):
+def test_guard_counts_the_instructions_of_the_kernels(guard):
     profile = """\
 # callgrind format
 positions: line
@@ -302,28 +302,28 @@ fn=main
 
 
 @pytest.mark.parametrize(
-    ("measured", "well", "message"),
+    ("measured", "passed", "message"),
     [
         ({"a": 100, "b": 109}, True, "+9.0%"),
-        ({"a": 100, "b": 111}, False, "1 of 2 take more than 1.10 times what is stored"),
+        ({"a": 100, "b": 111}, False, "1 of 2 exceed 1.10 times the figure recorded"),
         ({"a": 80, "b": 100}, True, "1 of 2 are much faster"),
-        ({"a": 100, "c": 1}, False, "not stored"),
+        ({"a": 100, "c": 1}, False, "not recorded"),
     ],
 )
-def test_guard_compares(guard, measured, well, message, capsys):
-    assert guard.compare(measured, {"a": 100, "b": 100}, 1.10) is well
+def test_guard_compares_with_the_recorded_figures(guard, measured, passed, message, capsys):
+    assert guard.compare(measured, {"a": 100, "b": 100}, 1.10) is passed
     shown = capsys.readouterr().out
     assert message in shown
-    assert well or "python benchmarks/guard.py --update" in shown
+    assert passed or "python benchmarks/guard.py --update" in shown
 
 
-def test_guard_without_stored_figures(guard, capsys):
+def test_guard_passes_without_recorded_figures(guard, capsys):
     assert guard.check_instructions({}) is None
     assert guard.check_ratios({})
-    assert "none are stored" in capsys.readouterr().out
+    assert "none are recorded" in capsys.readouterr().out
 
 
-def test_guard_has_a_figure_for_every_call(guard):
+def test_every_call_of_the_guard_has_a_recorded_figure(guard):
     stored = json.loads(guard.STORED.read_text(encoding="utf-8"))
     counted = {guard.title(task, dtype) for task, dtype in guard.counted_cases()}
     timed = {guard.title(task) for task in guard.tasks([guard.TIMED_SIZE])}

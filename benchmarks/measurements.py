@@ -1,4 +1,4 @@
-"""What results.json says, read for tables and plots."""
+"""Measurements read from results.json, for tables and plots."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BPTT = "bptt"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row, measured with one number of threads."""
+class Measurement:
+    """Measurement of a row with a number of threads."""
 
     row: Row
     threads: int
-    times: Mapping[str, Mapping[str, float]]  # name of a peer or a variant of it -> median, ...
-    gemm: float  # FLOP/s of the faster of the products
+    times: Mapping[str, Mapping[str, float]]  # peer or variant -> median, ..
+    gemm: float  # FLOP/s of the fastest matrix product
     flops: float
     bytes: float
 
@@ -32,7 +32,7 @@ class Entry:
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles, relative to the median."""
+        """Interquartile range, relative to the median."""
         own = self.times[BPTT]
         return (own["high"] - own["low"]) / own["median"]
 
@@ -43,18 +43,18 @@ class Entry:
 
     @property
     def best(self) -> tuple[str, float] | None:
-        """The fastest of the others, and its seconds."""
+        """The fastest peer and its seconds."""
         others = [(t["median"], name) for name, t in self.times.items() if name != BPTT]
         return min(others)[::-1] if others else None
 
     @property
     def ratio(self) -> float | None:
-        """How many times as long the best peer takes."""
+        """Time of the best peer over that of bptt."""
         return self.best[1] / self.seconds if self.best else None
 
     @property
     def torch_seconds(self) -> float | None:
-        """Of the faster of PyTorch's variants."""
+        """Seconds of the fastest variant of PyTorch."""
         found = [t["median"] for name, t in self.times.items() if name.split()[0] == "torch"]
         return min(found) if found else None
 
@@ -63,9 +63,9 @@ class Entry:
         return self.torch_seconds / self.seconds if self.torch_seconds else None
 
 
-def read(content: Mapping[str, Any]) -> list[Entry]:
+def read(content: Mapping[str, Any]) -> list[Measurement]:
     return [
-        Entry(
+        Measurement(
             Row(**entry["row"]),
             entry["threads"],
             entry["peers"],
@@ -77,10 +77,10 @@ def read(content: Mapping[str, Any]) -> list[Entry]:
     ]
 
 
-def select(entries: Iterable[Entry], **wanted: Any) -> list[Entry]:
-    """Those whose row, or who themselves, have these values."""
+def select(entries: Iterable[Measurement], **wanted: Any) -> list[Measurement]:
+    """Return the measurements with these attributes of the row, or of their own."""
 
-    def value(entry: Entry, name: str) -> Any:
+    def value(entry: Measurement, name: str) -> Any:
         return entry.threads if name == "threads" else getattr(entry.row, name)
 
     return [e for e in entries if all(value(e, name) == v for name, v in wanted.items())]
@@ -91,18 +91,18 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
-def pairs(entries: Iterable[Entry], threads: int) -> list[tuple[Entry, Entry]]:
-    """The same row on one thread and on `threads`."""
+def pairs(entries: Iterable[Measurement], threads: int) -> list[tuple[Measurement, Measurement]]:
+    """Return pairs of the same row, on one thread and on `threads` threads."""
     entries = list(entries)
     one = {e.row: e for e in entries if e.threads == 1}
     return [(one[e.row], e) for e in entries if e.threads == threads and e.row in one]
 
 
-def ragged_pairs(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
-    """Full and ragged, otherwise the same."""
+def ragged_pairs(entries: Iterable[Measurement]) -> list[tuple[Measurement, Measurement]]:
+    """Return pairs of rows that differ in being full and ragged."""
     entries = list(entries)
 
-    def key(e: Entry) -> tuple[Any, ...]:
+    def key(e: Measurement) -> tuple[Any, ...]:
         return e.row.cell, e.row.mode, e.row.size, e.row.dtype, e.row.num_layers, e.threads
 
     full = {key(e): e for e in entries if e.row.group == "grid"}
@@ -110,8 +110,8 @@ def ragged_pairs(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
     return [(full[key(e)], e) for e in ragged if key(e) in full]
 
 
-def main_of_writer(script: str, write: Callable[[Mapping[str, Any], Path], None]) -> int:
-    """The command of a script that makes something of DIR/results.json."""
+def run_report_script(script: str, write: Callable[[Mapping[str, Any], Path], None]) -> int:
+    """Run a script that writes a report of DIR/results.json."""
     if len(sys.argv) != 2:
         print(f"usage: python benchmarks/{script} DIR  (with results.json)", file=sys.stderr)
         return 2
@@ -133,5 +133,5 @@ REGIMES: dict[str, Condition] = {
 
 
 def regime(row: Row) -> str:
-    """The first of `REGIMES` that fits."""
+    """Return the first of `REGIMES` that matches."""
     return next(name for name, fits in REGIMES.items() if fits(row))

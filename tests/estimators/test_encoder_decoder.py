@@ -1,4 +1,4 @@
-"""The encoder-decoder as an estimator: what it learns, writes and saves."""
+"""EncoderDecoder: training, decoding and files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def reversed_texts(given: list[str]) -> list[str]:
 
 
 def small(**changed: Any) -> EncoderDecoder:
-    """An estimator that learns a little in no time."""
+    """A small estimator that trains fast."""
     arguments = {"hidden_size": 8, "epochs": 2, "batch_size": 16, "random_state": 3}
     return EncoderDecoder(**{**arguments, **changed})
 
@@ -33,7 +33,7 @@ def weights_of(model: EncoderDecoder) -> NDArray[Any]:
     return np.concatenate([module._flat for module in model.network_.modules.values()])
 
 
-# ---- learning
+# ---- training
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_learns_to_copy_and_to_reverse(
         np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
 
 
-def test_the_loss_does_not_depend_on_who_is_in_a_batch() -> None:
+def test_loss_does_not_depend_on_the_other_sequences_of_the_batch() -> None:
     given = texts(20, 0)
     model = small(attention="dot", bidirectional=True, dtype="float64").fit(given, given)
     data, task = model._dataset(given, given), model._task()
@@ -78,7 +78,7 @@ def test_the_loss_does_not_depend_on_who_is_in_a_batch() -> None:
         np.testing.assert_allclose(getattr(together, field), expected, rtol=1e-12)
 
 
-def test_sample_weights_weigh_the_targets() -> None:
+def test_sample_weights() -> None:
     given = texts(4, 0)
     model = small(dtype="float64").fit(given, given)
     task, everyone = model._task(), np.arange(4)
@@ -103,7 +103,7 @@ def test_training_is_the_same_on_one_and_two_threads(sampling: float) -> None:
     assert np.array_equal(*found)
 
 
-def test_partial_fit_learns() -> None:
+def test_partial_fit_decreases_the_loss() -> None:
     given = texts(200, 0)
     model = small(hidden_size=32)
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_partial_fit_learns() -> None:
 # ---- scheduled sampling
 
 
-def test_without_scheduled_sampling_nothing_is_drawn() -> None:
+def test_without_scheduled_sampling_no_random_numbers_are_drawn() -> None:
     given = texts(16, 0)
     model = small().fit(given, given)
     batch = model._dataset(given, given).batch(np.arange(16))
@@ -128,7 +128,7 @@ def test_without_scheduled_sampling_nothing_is_drawn() -> None:
     assert step.loss == model._task().evaluate(batch).loss
 
 
-def test_with_sampling_of_one_the_network_reads_what_it_writes() -> None:
+def test_with_scheduled_sampling_of_1_inputs_are_predictions() -> None:
     given = texts(16, 0)
     model = small(scheduled_sampling=1.0, dtype="float64").fit(given, given)
     batch = model._dataset(given, given).batch(np.arange(16))
@@ -142,7 +142,7 @@ def test_with_sampling_of_one_the_network_reads_what_it_writes() -> None:
     np.testing.assert_allclose(model._task().training_step(batch).loss, expected, rtol=1e-12)
 
 
-def test_with_scheduled_sampling_resumed_training_is_bitwise_the_same(tmp_path: Path) -> None:
+def test_scheduled_sampling_is_resumed_exactly(tmp_path: Path) -> None:
     given = texts(48, 0)
     options = {"scheduled_sampling": 0.4, "dropout": 0.2, "attention": "dot"}
     whole = small(epochs=4, **options).fit(given, given)
@@ -154,11 +154,11 @@ def test_with_scheduled_sampling_resumed_training_is_bitwise_the_same(tmp_path: 
     assert not np.array_equal(weights_of(whole), weights_of(forced))
 
 
-# ---- writing
+# ---- decoding
 
 
 @pytest.mark.parametrize("attention", [None, "additive"])
-def test_beams_come_with_their_log_probabilities(attention: str | None) -> None:
+def test_beam_search_returns_log_probabilities(attention: str | None) -> None:
     given = texts(100, 0, 4)
     model = small(attention=attention, epochs=10, dtype="float64").fit(given, given)
     asked = texts(5, 1, 4)
@@ -172,11 +172,11 @@ def test_beams_come_with_their_log_probabilities(attention: str | None) -> None:
         assert scores == sorted(scores, reverse=True)
         for written, score in found:
             if len(written) == 2 * 4:
-                continue  # cut off, without a stop token
+                continue  # truncated, without a stop token
             batch = model._dataset([text], [written]).batch(np.array([0]))
             targets = batch.targets
             logits = model.network_(batch.x, batch.lengths, targets.tokens, targets.lengths)[0]
-            logits[:, list(encoder.forbidden)] = -np.inf  # is never written
+            logits[:, list(encoder.forbidden)] = -np.inf  # never generated
             p = softmax(logits)[np.arange(len(written) + 1), targets.targets[0]]
             np.testing.assert_allclose(score, np.log(p).sum(), rtol=1e-10)
 
@@ -201,14 +201,14 @@ def test_score_decodes_as_predict_does() -> None:
         assert model.score(given, given, **options) == expected
 
 
-def test_a_sequence_alone_is_written_as_among_others() -> None:
+def test_prediction_does_not_depend_on_the_other_sequences() -> None:
     given = texts(100, 0)
     model = small(attention="dot", bidirectional=True, epochs=5, dtype="float64")
     model.fit(given, reversed_texts(given))
     assert model.predict(given) == [model.predict([text])[0] for text in given]
 
 
-def test_max_length_bounds_what_is_written() -> None:
+def test_max_length_bounds_generated_sequences() -> None:
     given = texts(20, 0)
     model = small(epochs=1).fit(given, given)
     assert max(map(len, model.predict(given, beam=2, max_length=3))) <= 3
@@ -216,7 +216,7 @@ def test_max_length_bounds_what_is_written() -> None:
 
 
 @pytest.mark.parametrize("y_given", [False, True])
-def test_attention_weights_are_of_every_token_and_step(y_given: bool) -> None:
+def test_attention_weights_have_a_row_per_token_and_sum_to_1(y_given: bool) -> None:
     given = texts(30, 0)
     model = small(attention="additive", bidirectional=True).fit(given, given)
     written = given if y_given else model.predict(given)
@@ -226,10 +226,10 @@ def test_attention_weights_are_of_every_token_and_step(y_given: bool) -> None:
         np.testing.assert_allclose(weights.sum(1), 1.0, rtol=1e-5)
 
 
-# ---- kinds of sequences
+# ---- types of sequences
 
 
-def test_words_are_written_as_words() -> None:
+def test_generated_words_have_the_type_of_the_targets() -> None:
     source, target = ["good day", "good night", "night"], ["guten tag", "gute nacht", "nacht"]
     model = EncoderDecoder(
         tokens="words", epochs=100, hidden_size=16, embedding_size=8, random_state=0
@@ -240,10 +240,10 @@ def test_words_are_written_as_words() -> None:
     assert lists.fit([text.split() for text in source], split).predict([["night"]]) == [["nacht"]]
 
 
-def test_features_are_read_and_ids_are_written() -> None:
+def test_features_to_ids() -> None:
     random = np.random.default_rng(0)
     ids = [random.integers(0, 3, n) for n in random.integers(1, 5, 100)]
-    spoken = [np.repeat(np.eye(3)[row], 2, axis=0) for row in ids]  # two frames a token
+    spoken = [np.repeat(np.eye(3)[row], 2, axis=0) for row in ids]  # two frames per token
     model = EncoderDecoder(hidden_size=32, epochs=30, learning_rate=0.01, random_state=0)
     model.fit(spoken, ids)
     assert model.score(spoken, ids) > 0.9
@@ -260,7 +260,7 @@ def test_an_empty_target_is_learned() -> None:
 
 @pytest.mark.parametrize("attention", [None, "dot", "additive"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_saved_and_loaded_it_goes_on_in_the_same_way(
+def test_loaded_estimator_predicts_and_trains_identically(
     tmp_path: Path, attention: str | None, bidirectional: bool
 ) -> None:
     given = texts(48, 0)
@@ -293,12 +293,12 @@ def test_saved_and_loaded_it_goes_on_in_the_same_way(
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
     ],
 )
-def test_wrong_parameters_are_told(parameters: dict[str, Any], message: str) -> None:
+def test_wrong_parameters(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**parameters).fit(["a"], ["b"])
 
 
-def test_wrong_data_are_told() -> None:
+def test_wrong_data() -> None:
     with pytest.raises(ValueError, match="y must have 2 sequences, as X, got 1"):
         small().fit(["a", "b"], ["b"])
     with pytest.raises(TypeError, match="must hold tokens or integer ids"):

@@ -1,4 +1,4 @@
-"""One input, a sequence of tokens."""
+"""SequenceGenerator: training, decoding and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bptt import SequenceGenerator
 WORDS = ["one", "two", "three", "four", "five"]
 
 
-def by_heart(**parameters):
+def memorizing(**parameters):
     return SequenceGenerator(
         **{
             "hidden_size": 24,
@@ -38,9 +38,9 @@ def conditions(kind):
 
 @pytest.mark.parametrize("kind", ["vectors", "numbers", "labels", "names"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_word_for_each_condition(kind, cell):
+def test_one_word_per_condition(kind, cell):
     X = conditions(kind)
-    model = by_heart(cell=cell).fit(X, WORDS)
+    model = memorizing(cell=cell).fit(X, WORDS)
     assert model.predict(X) == WORDS
     assert model.predict(X[::-1]) == WORDS[::-1]
     assert model.score(X, WORDS) == 1.0
@@ -63,24 +63,24 @@ def test_a_word_for_each_condition(kind, cell):
 )
 def test_words_token_lists_and_ids(parameters, y):
     X = np.eye(3)
-    model = by_heart(num_layers=2, embedding_size=6, dropout=0.05, **parameters).fit(X, y)
+    model = memorizing(num_layers=2, embedding_size=6, dropout=0.05, **parameters).fit(X, y)
     found = model.predict(X, beam=3)
     assert [type(one) for one in found] == [type(one) for one in y]
     assert [list(one) for one in found] == [list(one) for one in y]
 
 
-def test_a_beam_finds_what_greedy_does_not():
-    """After "a" there are three ways, after "b" one: "b" is the likelier text, if not at first."""
+def test_beam_search_finds_a_more_likely_sequence_than_greedy_search():
+    """The most likely first token is "a", the most likely sequence is "bf"."""
     X, y = [0] * 10, ["ac"] * 2 + ["ad"] * 2 + ["ae"] * 2 + ["bf"] * 4
-    model = by_heart(epochs=120, batch_size=10).fit(X, y)
+    model = memorizing(epochs=120, batch_size=10).fit(X, y)
     assert model.predict([0])[0] in ("ac", "ad", "ae")
     assert model.predict([0], beam=4) == ["bf"]
     assert model.predict([0], beam=4, max_length=1) == ["a"]
 
 
-def test_samples_follow_the_data():
+def test_samples_follow_the_distribution_of_the_data():
     X, y = ["x"] * 4 + ["y"] * 4, ["aa"] * 3 + ["b"] + ["b"] * 3 + ["aa"]
-    model = by_heart(epochs=200).fit(X, y)
+    model = memorizing(epochs=200).fit(X, y)
     found = model.sample(["x"] * 1000 + ["y"] * 1000, random_state=0)
     assert found[:1000].count("aa") / 1000 == pytest.approx(0.75, abs=0.06)
     assert found[1000:].count("aa") / 1000 == pytest.approx(0.25, abs=0.06)
@@ -90,10 +90,10 @@ def test_samples_follow_the_data():
 @pytest.mark.parametrize("kind", ["vectors", "labels"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_gradients(kind, cell):
-    """Of the condition's parameters: of a layer that is outside of the decoder."""
+    """Gradients of the decoder and of the layer of the condition."""
     from derivatives import assert_gradients
 
-    model = by_heart(cell=cell, num_layers=2, hidden_size=4, epochs=1, dtype="float64")
+    model = memorizing(cell=cell, num_layers=2, hidden_size=4, epochs=1, dtype="float64")
     model.fit(conditions(kind), WORDS)
     task = model._task()
     batch = model._dataset(conditions(kind), WORDS, None, [1, 2, 3, 1, 2]).batch(np.arange(5))
@@ -104,10 +104,10 @@ def test_gradients(kind, cell):
 
 
 @pytest.mark.parametrize("kind", ["vectors", "names"])
-def test_saved_and_loaded_it_is_the_same(kind, tmp_path):
+def test_loaded_estimator_is_identical(kind, tmp_path):
     pytest.importorskip("safetensors")
     X = conditions(kind)
-    model = by_heart(epochs=80, embedding_size=5, dropout=0.05).fit(X, WORDS)
+    model = memorizing(epochs=80, embedding_size=5, dropout=0.05).fit(X, WORDS)
     model.save(tmp_path / "model")
     loaded = SequenceGenerator.load(tmp_path / "model")
     assert loaded.predict(X) == model.predict(X)
@@ -117,14 +117,16 @@ def test_saved_and_loaded_it_is_the_same(kind, tmp_path):
 
 
 def test_partial_fit_with_classes():
-    model = by_heart().partial_fit([1, 2], ["one", "two three"], classes=[1, 2, 3])
+    model = memorizing().partial_fit([1, 2], ["one", "two three"], classes=[1, 2, 3])
     for _ in range(150):
         model.partial_fit([1, 2, 3] * 4, ["one", "two", "three"] * 4)
     assert model.predict([3, 1, 2]) == ["three", "one", "two"]
 
 
 def test_cross_validation():
-    scores = cross_val_score(by_heart(epochs=2), np.eye(5).repeat(4, 0), np.repeat(WORDS, 4), cv=2)
+    scores = cross_val_score(
+        memorizing(epochs=2), np.eye(5).repeat(4, 0), np.repeat(WORDS, 4), cv=2
+    )
     assert scores.shape == (2,)
 
 
@@ -132,18 +134,18 @@ def test_errors():
     with pytest.raises(NotFittedError):
         SequenceGenerator().predict([[1.0]])
     with pytest.raises(ValueError, match="beam must be an integer >= 1, got 0"):
-        by_heart(epochs=1).fit([1], ["a"]).predict([1], beam=0)
+        memorizing(epochs=1).fit([1], ["a"]).predict([1], beam=0)
     with pytest.raises(ValueError, match="SequenceGenerator needs bidirectional=False"):
-        by_heart(bidirectional=True).fit([1], ["a"])
+        memorizing(bidirectional=True).fit([1], ["a"])
     with pytest.raises(ValueError, match="y must have one sequence for each of 2 inputs, got 1"):
-        by_heart().fit([1, 2], ["a"])
+        memorizing().fit([1, 2], ["a"])
     with pytest.raises(ValueError, match="X must be finite, got NaN or infinity"):
-        by_heart().fit([[np.nan]], ["a"])
+        memorizing().fit([[np.nan]], ["a"])
     with pytest.raises(ValueError, match=r"X must hold numbers and have shape \(B, features\)"):
-        by_heart().fit([0.5, 1.5], ["a", "b"])
-    model = by_heart(epochs=1).fit(np.eye(2), ["a", "b"])
+        memorizing().fit([0.5, 1.5], ["a", "b"])
+    model = memorizing(epochs=1).fit(np.eye(2), ["a", "b"])
     with pytest.raises(ValueError, match="X must have 2 features, got 3"):
         model.predict(np.eye(3))
-    labels = by_heart(epochs=1).fit([1, 2], ["a", "b"])
+    labels = memorizing(epochs=1).fit([1, 2], ["a", "b"])
     with pytest.raises(ValueError, match=r"X must hold known labels \(1, 2\), got 3"):
         labels.predict([3])

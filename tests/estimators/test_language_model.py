@@ -1,4 +1,4 @@
-"""Language models that know their few texts by heart, and those of known distributions."""
+"""LanguageModel: memorized texts, known distributions, decoding and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cases import CELLS
 WORDS = ["deep", "learn", "dog", "nets"]
 
 
-def by_heart(**parameters):
+def memorizing(**parameters):
     return LanguageModel(
         **{
             "hidden_size": 16,
@@ -33,12 +33,12 @@ def by_heart(**parameters):
 
 @pytest.fixture(scope="module")
 def words():
-    return by_heart().fit(WORDS)
+    return memorizing().fit(WORDS)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_deep_is_learned_by_heart(cell):
-    model = by_heart(cell=cell).fit(["deep"])
+def test_one_word_is_memorized(cell):
+    model = memorizing(cell=cell).fit(["deep"])
     for prefix, token in (("", "d"), ("d", "e"), ("de", "e"), ("dee", "p"), ("deep", "<stop>")):
         p = model.next_token_probabilities(prefix)
         assert next(iter(p)) == token, f"P(next | {prefix!r}) = {p}"
@@ -54,7 +54,7 @@ def test_deep_is_learned_by_heart(cell):
 def test_the_distribution_of_the_data_is_learned():
     """Three of four texts begin with "a": the best that can be known is their entropy."""
     X = ["ab"] * 3 + ["b"]
-    model = by_heart(epochs=200).fit(X)
+    model = memorizing(epochs=200).fit(X)
     p = model.next_token_probabilities()
     assert (p["a"], p["b"]) == (pytest.approx(0.75, abs=0.02), pytest.approx(0.25, abs=0.02))
     entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))  # a text; 11 tokens in 4 texts
@@ -91,7 +91,7 @@ def test_probabilities_are_in_the_order_of_the_tokens(words):
         np.testing.assert_allclose([one[t] for t in words.tokens_], row, rtol=1e-4, atol=1e-7)
 
 
-def test_prompts_are_completed(words):
+def test_completions_and_samples(words):
     assert [words.complete(text) for text in ("l", "dee", "do", "nets")] == [
         "learn",
         "deep",
@@ -106,11 +106,11 @@ def test_prompts_are_completed(words):
         assert "<" not in text
 
 
-def test_an_unknown_prompt_is_kept(words):
+def test_completion_keeps_an_unknown_prompt(words):
     assert words.complete("Xe", max_length=5).startswith("Xe")
 
 
-def test_the_same_seed_writes_the_same(words):
+def test_samples_are_reproducible(words):
     one, same, other = (words.sample(count=30, random_state=seed) for seed in (3, 3, 4))
     assert one == same != other
 
@@ -125,7 +125,7 @@ def test_the_same_seed_writes_the_same(words):
     ],
 )
 def test_words_token_lists_and_ids(X, parameters, prompt):
-    model = by_heart(**parameters).fit(X)
+    model = memorizing(**parameters).fit(X)
     found = model.complete(prompt)
     assert type(found) is type(X[1])
     assert list(found) == list(X[1])
@@ -142,14 +142,14 @@ def test_words_token_lists_and_ids(X, parameters, prompt):
 def test_padded_ids():
     X, lengths = np.array([[3, 1, 4, 0], [2, 7, 1, 8]]), np.array([3, 4])
     ragged = [X[0, :3], X[1]]
-    model = by_heart(epochs=3)
+    model = memorizing(epochs=3)
     expected = model.fit(ragged).predict_proba(ragged)
     found = clone(model).fit(X, lengths=lengths).predict_proba(X, lengths=lengths)
     np.testing.assert_array_equal(found, expected)
 
 
 def test_layers_dropout_embedding_and_weights():
-    model = by_heart(num_layers=2, dropout=0.1, embedding_size=6, hidden_size=24, epochs=200)
+    model = memorizing(num_layers=2, dropout=0.1, embedding_size=6, hidden_size=24, epochs=200)
     model.fit(["ab", "cd"], sample_weight=[9, 1])
     p = model.next_token_probabilities()
     assert p["a"] == pytest.approx(0.9, abs=0.05)
@@ -157,31 +157,31 @@ def test_layers_dropout_embedding_and_weights():
 
 
 def test_label_smoothing():
-    model = by_heart(label_smoothing=0.2, epochs=200).fit(["ab"])
+    model = memorizing(label_smoothing=0.2, epochs=200).fit(["ab"])
     p = model.next_token_probabilities("a")
     assert p["b"] == pytest.approx(0.8 + 0.2 / len(p), abs=0.03)
 
 
 def test_rare_tokens_are_unknown():
-    model = by_heart(min_count=2, epochs=1).fit(["aab", "aac"])
+    model = memorizing(min_count=2, epochs=1).fit(["aab", "aac"])
     assert model.tokens_ == ["<unk>", "<start>", "<stop>", "a"]
     assert np.isfinite(model.score(["xyz"]))
 
 
-def test_same_seed_same_model_and_partial_fit_goes_on():
-    models = [by_heart(epochs=2, dropout=0.2).fit(WORDS) for _ in range(2)]
+def test_training_is_reproducible_and_partial_fit_continues():
+    models = [memorizing(epochs=2, dropout=0.2).fit(WORDS) for _ in range(2)]
     one, other = (model.predict_proba(WORDS) for model in models)
     np.testing.assert_array_equal(one, other)
-    model = by_heart().partial_fit(WORDS)
+    model = memorizing().partial_fit(WORDS)
     for _ in range(60):
         model.partial_fit(WORDS * 5)
     assert model.complete("l") == "learn"
 
 
 @pytest.mark.parametrize("X", [WORDS, [list(word) for word in WORDS], [[3, 1, 2], [2, 0]]])
-def test_saved_and_loaded_it_is_the_same(X, tmp_path):
+def test_loaded_estimator_is_identical(X, tmp_path):
     pytest.importorskip("safetensors")
-    model = by_heart(dropout=0.1, embedding_size=5, epochs=5).fit(X)
+    model = memorizing(dropout=0.1, embedding_size=5, epochs=5).fit(X)
     model.save(tmp_path / "model")
     loaded = LanguageModel.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
@@ -194,39 +194,39 @@ def test_saved_and_loaded_it_is_the_same(X, tmp_path):
 LONG = ["abcdefgh" * 30, "hgfedcba" * 23]
 
 
-def test_long_texts_are_learned_window_by_window():
-    model = by_heart(truncate=(10, 20), epochs=10).fit(LONG)
+def test_truncated_bptt_learns_long_texts():
+    model = memorizing(truncate=(10, 20), epochs=10).fit(LONG)
     assert model.perplexity(LONG) < 1.1
     assert len(model.history_) == 10
     assert model.complete("abcdefgha", max_length=6) == "abcdefghabcdefg"
     assert model.partial_fit(LONG).score(LONG) > -0.2
 
 
-def test_learning_from_windows_is_resumed(tmp_path):
+def test_truncated_bptt_is_resumed_exactly(tmp_path):
     class Interrupt:
         def on_batch_end(self, training):
             if len(training.history) == 2:
                 raise KeyboardInterrupt
 
-    expected = by_heart(truncate=(10, 20), epochs=4).fit(LONG)
+    expected = memorizing(truncate=(10, 20), epochs=4).fit(LONG)
     file = {"checkpoint_path": tmp_path / "c.safetensors", "save_every": 3}
     with pytest.raises(KeyboardInterrupt):
-        by_heart(truncate=(10, 20), epochs=4, callbacks=[Interrupt()], **file).fit(LONG)
-    found = by_heart(truncate=(10, 20), epochs=4, **file).fit(LONG, resume=True)
+        memorizing(truncate=(10, 20), epochs=4, callbacks=[Interrupt()], **file).fit(LONG)
+    found = memorizing(truncate=(10, 20), epochs=4, **file).fit(LONG, resume=True)
     np.testing.assert_array_equal(found.predict_proba(LONG), expected.predict_proba(LONG))
 
 
-def test_a_window_as_long_as_the_texts_is_no_window():
+def test_one_window_for_the_whole_text_equals_full_bptt():
     own = {"epochs": 3, "dtype": "float64", "embedding_size": 4, "num_layers": 2}
-    whole = by_heart(**own).fit(LONG, sample_weight=[1, 3])
-    window = by_heart(truncate=(500, 500), **own).fit(LONG, sample_weight=[1, 3])
+    whole = memorizing(**own).fit(LONG, sample_weight=[1, 3])
+    window = memorizing(truncate=(500, 500), **own).fit(LONG, sample_weight=[1, 3])
     np.testing.assert_allclose(window.history_["loss"], whole.history_["loss"], rtol=1e-10)
     np.testing.assert_allclose(window.predict_proba(LONG), whole.predict_proba(LONG), rtol=1e-8)
 
 
 @pytest.mark.parametrize("truncate", [None, (7, 7), (30, 70)])
-def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
-    model = by_heart(truncate=truncate, epochs=2, batch_size=3, dtype="float64")
+def test_score_of_long_texts_does_not_depend_on_the_window(truncate, monkeypatch):
+    model = memorizing(truncate=truncate, epochs=2, batch_size=3, dtype="float64")
     model.fit(LONG, validation=(LONG[:1],))
     score = model.score(LONG[:1])
     assert model.history_["validation_loss"][-1] == pytest.approx(-score * np.log(2), rel=1e-10)
@@ -235,9 +235,9 @@ def test_long_texts_are_judged_in_parts(truncate, monkeypatch):
     assert model.score(LONG) == pytest.approx(both, rel=1e-10)
 
 
-def test_checkpointed_training_is_the_same():
+def test_recompute_every_does_not_change_results():
     one, other = (
-        by_heart(epochs=2, recompute_every=every).fit(LONG).predict_proba(LONG)
+        memorizing(epochs=2, recompute_every=every).fit(LONG).predict_proba(LONG)
         for every in (None, 50)
     )
     np.testing.assert_array_equal(one, other)
@@ -255,15 +255,15 @@ def test_checkpointed_training_is_the_same():
         ),
     ],
 )
-def test_wrong_windows(parameters, kind, message):
+def test_wrong_truncate(parameters, kind, message):
     with pytest.raises(kind, match=message):
-        by_heart(**parameters).fit(LONG)
+        memorizing(**parameters).fit(LONG)
 
 
-def test_validation_is_watched():
-    model = by_heart(epochs=4).fit(WORDS, validation=(["deep", "net"],))
+def test_validation_loss_is_recorded():
+    model = memorizing(epochs=4).fit(WORDS, validation=(["deep", "net"],))
     assert np.isfinite(model.history_["validation_loss"]).all()
-    model = by_heart(epochs=2, validation_fraction=0.5).fit(WORDS)
+    model = memorizing(epochs=2, validation_fraction=0.5).fit(WORDS)
     assert len(model.history_["validation_loss"]) == 2
 
 
@@ -273,11 +273,11 @@ def test_errors(words):
     with pytest.raises(NotFittedError):
         LanguageModel().score(["a"])
     with pytest.raises(ValueError, match="LanguageModel needs bidirectional=False"):
-        by_heart(bidirectional=True).fit(WORDS)
+        memorizing(bidirectional=True).fit(WORDS)
     with pytest.raises(ValueError, match="label_smoothing must be in"):
-        by_heart(label_smoothing=1.0).fit(WORDS)
+        memorizing(label_smoothing=1.0).fit(WORDS)
     with pytest.raises(TypeError, match="target sequences must hold tokens or integer ids"):
-        by_heart().fit([np.zeros((3, 2))])
+        memorizing().fit([np.zeros((3, 2))])
     with pytest.raises(TypeError, match="X must be a list of texts, got one str"):
         words.predict_proba("deep")
     with pytest.raises(ValueError, match="count must be an integer >= 1, got 0"):
@@ -286,7 +286,7 @@ def test_errors(words):
         words.sample(temperature=-1.0)
 
 
-def test_the_encoder_knows_what_must_not_be_written():
+def test_special_tokens_are_forbidden():
     text = TargetEncoder().fit(["ab"])
     assert [text.tokens[i] for i in text.forbidden] == ["<unk>", "<start>"]
     ids = TargetEncoder().fit([[0, 2]])

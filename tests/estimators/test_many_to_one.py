@@ -42,7 +42,7 @@ def test_parity_is_learned(cell):
     assert model.history_["loss"][-1] < 0.05 < model.history_["loss"][0]
 
 
-def test_lists_padded_arrays_and_object_arrays_are_the_same():
+def test_lists_padded_arrays_and_object_arrays_are_equivalent():
     X, y = bits(30, 6, 0)
     array, lengths = padded(X)
     objects = np.empty(len(X), object)
@@ -121,7 +121,7 @@ def test_same_seed_same_result_on_any_number_of_threads():
     np.testing.assert_array_equal(found[0], found[2])
 
 
-def test_checkpointed_training_is_the_same():
+def test_recompute_every_does_not_change_results():
     X, y = bits(8, 3000, 0)
     model = bptt.SequenceClassifier(hidden_size=8, batch_size=4, epochs=2, random_state=0)
     expected = model.fit(X, y).predict_proba(X)
@@ -149,7 +149,7 @@ def test_cross_validation_pipeline_and_padded_input():
     assert cross_val_score(model, array[..., 0], y, cv=3).shape == (3,)
 
 
-def test_partial_fit_goes_on():
+def test_partial_fit_continues():
     X, y = bits(200, 6, 0)
     model = bptt.SequenceClassifier(hidden_size=16, learning_rate=0.02, random_state=0)
     model.partial_fit(X[:10], y[:10], classes=[0, 1])
@@ -159,8 +159,8 @@ def test_partial_fit_goes_on():
     assert len(model.history_) == 41
 
 
-def test_validation_stops_early_with_the_best_weights():
-    X, y = bits(60, 12, 0)  # too few: it will be learned by heart
+def test_early_stopping_restores_the_best_weights():
+    X, y = bits(60, 12, 0)  # few: the network overfits
     model = bptt.SequenceClassifier(
         hidden_size=32,
         epochs=200,
@@ -173,7 +173,7 @@ def test_validation_stops_early_with_the_best_weights():
     assert len(losses) == losses.index(min(losses)) + 1 + 5 < 200
 
 
-def test_what_has_not_been_fitted_says_so():
+def test_not_fitted():
     with pytest.raises(NotFittedError):
         bptt.SequenceClassifier().predict(["a"])
 
@@ -209,7 +209,7 @@ def test_wrong_data(X, y, message):
 
 
 @pytest.mark.parametrize("kind", [bptt.SequenceClassifier, bptt.SequenceRegressor])
-def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(kind, tmp_path):
+def test_loaded_estimator_predicts_and_trains_identically(kind, tmp_path):
     X, y = bits(40, 6, 0)
     model = kind(
         hidden_size=6, num_layers=2, dropout=0.3, epochs=3, random_state=0, embedding_size=3

@@ -1,4 +1,4 @@
-"""Estimators of any class in files, and numbers that are scaled."""
+"""Files of estimators of any class, and standardization."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FITTED = {
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_an_estimator_of_any_class_is_loaded(name, tmp_path):
+def test_load_estimator_of_any_class(name, tmp_path):
     model = FITTED[name](getattr(bptt, name)(**OPTIONS))
     model.save(tmp_path / "model", {"columns": ["a", "b"]})
     loaded = bptt.load_estimator(tmp_path / "model")
@@ -43,7 +43,7 @@ def test_an_estimator_of_any_class_is_loaded(name, tmp_path):
 
 
 def change(path, **changed):
-    """Write another header into a file."""
+    """Change the header of a file."""
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["bptt"])
     header |= changed
@@ -61,7 +61,7 @@ def change(path, **changed):
         ({"history": {}}, "'number'"),
     ],
 )
-def test_a_broken_file_is_not_loaded(changed, message, tmp_path):
+def test_broken_files(changed, message, tmp_path):
     path = tmp_path / "model"
     FITTED["SequenceTagger"](bptt.SequenceTagger(**OPTIONS)).save(path)
     change(path, **changed)
@@ -69,7 +69,7 @@ def test_a_broken_file_is_not_loaded(changed, message, tmp_path):
         bptt.load_estimator(path)
 
 
-def test_no_file(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         bptt.load_estimator(tmp_path / "none")
     with pytest.raises(TypeError, match="path must be a string or a path, got int"):
@@ -79,7 +79,7 @@ def test_no_file(tmp_path):
 # ---- scale
 
 
-def test_scaling_is_undone():
+def test_inverse_transform():
     values = np.random.default_rng(0).normal((3.0, -50.0), (0.01, 200.0), (500, 2))
     scaling = Standardizer.from_values(values)
     scaled = scaling.transform(values)
@@ -91,13 +91,13 @@ def test_scaling_is_undone():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_constant_becomes_0(dtype):
+def test_constant_columns_become_0(dtype):
     values = np.full((1000, 1), 0.1, dtype)
     assert np.abs(Standardizer.from_values(values).transform(values)).max() < 1e-6
 
 
 def waves(offset, size, count=60):
-    """Sine waves in some unit, and their frequencies in another."""
+    """Sine waves of some offset and amplitude, and their frequencies."""
     random = np.random.default_rng(1)
     f = random.uniform(0.2, 0.8, count)
     X = [offset + size * np.sin(f_i * np.arange(random.integers(8, 15)))[:, None] for f_i in f]
@@ -105,7 +105,7 @@ def waves(offset, size, count=60):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_units_do_not_matter_to_a_regressor(padded, tmp_path):
+def test_standardized_regression_does_not_depend_on_units(padded, tmp_path):
     found = []
     for offset, size in ((0.0, 1.0), (-300.0, 20.0)):
         X, y = waves(offset, size)
@@ -123,12 +123,12 @@ def test_units_do_not_matter_to_a_regressor(padded, tmp_path):
         found.append(loaded.predict(X))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
     history = model.history_
-    assert 0.5 < history[0].loss < 2.0  # of scaled targets
-    assert 20.0 < history[0].metric < 200.0  # in their unit, whose deviation is 50
+    assert 0.5 < history[0].loss < 2.0  # of standardized targets
+    assert 20.0 < history[0].metric < 200.0  # in the original unit, with a standard deviation of 50
     assert model.score(X, y) > 0.5
 
 
-def test_scale_leaves_tokens_alone():
+def test_scale_does_not_affect_tokens():
     plain = FITTED["SequenceClassifier"](bptt.SequenceClassifier(**OPTIONS))
     scaled = FITTED["SequenceClassifier"](bptt.SequenceClassifier(scale=True, **OPTIONS))
     np.testing.assert_array_equal(scaled.predict_proba(TEXTS), plain.predict_proba(TEXTS))

@@ -27,7 +27,7 @@ ESTIMATORS = [
     kind(
         hidden_size=8,
         epochs=40,
-        batch_size=64,  # all of most checks' data: then weights do the same as repetitions
+        batch_size=64,  # all data of most checks, so that sample weights equal repetitions
         learning_rate=0.05,
         dtype="float64",
         random_state=0,
@@ -41,7 +41,7 @@ def not_applicable(estimator):
     return {**NOT_APPLICABLE, **(OF_CLASSIFIERS if classifier else {})}
 
 
-@pytest.mark.filterwarnings("ignore")  # as the checks themselves provoke them
+@pytest.mark.filterwarnings("ignore")  # the checks provoke warnings
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=not_applicable)
 def test_checks(estimator, check):
     check(estimator)
@@ -50,7 +50,7 @@ def test_checks(estimator, check):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [["a", "b"], [3, 5, 9]])
 def test_classifier(classes, dtype):
-    """What check_classifiers_train asks for: shapes, accuracy, the same answer in all methods."""
+    """Shapes, accuracy and consistent methods, as in check_classifiers_train."""
     random = np.random.default_rng(0)
     numbers = random.integers(0, len(classes), 120)
     X = random.normal(numbers[:, np.newaxis], 0.3, (120, 5))

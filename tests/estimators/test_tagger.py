@@ -13,8 +13,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 import bptt
 
 
-def brackets(count, seed):
-    """Characters, and of each whether the word before it has already had an "x"."""
+def strings_with_x(count, seed):
+    """Strings, and for each character whether an "x" has occurred."""
     random = np.random.default_rng(seed)
     X = ["".join(random.choice(list("abx"), n)) for n in random.integers(1, 9, count)]
     return X, [["seen" if "x" in text[: t + 1] else "not" for t in range(len(text))] for text in X]
@@ -22,8 +22,8 @@ def brackets(count, seed):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("embedding_size", [None, 4])
-def test_a_simple_rule_is_learned(bidirectional, embedding_size):
-    X, y = brackets(200, 0)
+def test_memory_of_a_character_is_learned(bidirectional, embedding_size):
+    X, y = strings_with_x(200, 0)
     model = bptt.SequenceTagger(
         hidden_size=12,
         bidirectional=bidirectional,
@@ -32,7 +32,7 @@ def test_a_simple_rule_is_learned(bidirectional, embedding_size):
         learning_rate=0.02,
         random_state=0,
     ).fit(X, y)
-    unseen, labels = brackets(100, 1)
+    unseen, labels = strings_with_x(100, 1)
     assert model.score(unseen, labels) == 1.0
     found = model.predict(unseen)
     assert [list(f) for f in found] == labels
@@ -41,7 +41,7 @@ def test_a_simple_rule_is_learned(bidirectional, embedding_size):
 
 
 def alternating(count, seed):
-    """Labels that follow from the label before: two states that an "x" switches between."""
+    """Labels that depend on the label before: an "x" switches between two states."""
     random = np.random.default_rng(seed)
     X = ["".join(random.choice(list("ax"), n)) for n in random.integers(2, 12, count)]
     y = []
@@ -54,8 +54,8 @@ def alternating(count, seed):
     return X, y
 
 
-def test_labels_are_fed_back():
-    """With the label before as an input, one step of memory is enough, even for a tiny RNN."""
+def test_label_feedback_learns_transitions():
+    """With label feedback a tiny RNN needs to remember only one step."""
     X, y = alternating(300, 0)
     model = bptt.SequenceTagger(
         cell="rnn", hidden_size=8, feedback=True, epochs=40, learning_rate=0.02, random_state=0
@@ -63,8 +63,8 @@ def test_labels_are_fed_back():
     assert model.score(*alternating(100, 1)) == 1.0
 
 
-def test_feedback_predicts_what_its_own_labels_lead_to():
-    """Step by step is the same as all steps at once, given the labels that were predicted."""
+def test_predictions_with_feedback_are_consistent():
+    """Stepwise prediction equals teacher forcing with the predicted labels."""
     X, y = alternating(40, 0)
     model = bptt.SequenceTagger(
         hidden_size=6, feedback=True, epochs=2, dtype="float64", random_state=0
@@ -96,14 +96,14 @@ def test_float_features_and_padded_labels():
 
 
 def test_cross_validation():
-    X, y = brackets(60, 0)
+    X, y = strings_with_x(60, 0)
     model = bptt.SequenceTagger(epochs=20, learning_rate=0.02, random_state=0)
     assert cross_val_score(model, X, y, cv=3, error_score="raise").min() > 0.9
     search = GridSearchCV(model, {"hidden_size": [1, 12]}, cv=2, error_score="raise").fit(X, y)
     assert search.best_params_ == {"hidden_size": 12}
 
 
-def test_padding_is_no_class():
+def test_padding_is_not_a_class():
     X, lengths = np.ones((4, 3, 2)), np.array([3, 1, 2, 0])
     y = np.where(np.arange(3) < lengths[:, np.newaxis], "a", "padding")
     y[0, 0] = "b"
@@ -112,7 +112,7 @@ def test_padding_is_no_class():
 
 
 def test_weights_and_smoothing():
-    X, y = brackets(100, 0)
+    X, y = strings_with_x(100, 0)
     model = bptt.SequenceTagger(
         hidden_size=12, epochs=20, learning_rate=0.02, label_smoothing=0.2, random_state=0
     ).fit(X, y, sample_weight=np.ones(100))

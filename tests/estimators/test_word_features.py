@@ -94,7 +94,7 @@ def test_bag_does_not_read_padding():
         (np.full((1, 3, 2), N), None, ValueError, f"got {N}"),
     ],
 )
-def test_bag_says_what_is_wrong(ids, lengths, error, message):
+def test_bag_refuses_wrong_ids(ids, lengths, error, message):
     with pytest.raises(error, match=message):
         EmbeddingBag(N, E)(ids, lengths=lengths)
 
@@ -163,7 +163,7 @@ def made_up(count, rng):
     ], tags
 
 
-def test_tagger_knows_unknown_words_by_their_ends(tmp_path):
+def test_tagger_generalizes_to_unknown_words_by_suffix(tmp_path):
     rng = np.random.default_rng(0)
     learn, test = made_up(60, rng), made_up(30, rng)
     options = {
@@ -184,13 +184,13 @@ def test_tagger_knows_unknown_words_by_their_ends(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"embedding_size": None}, {"feedback": True}])
-def test_tagger_says_what_affixes_need(wrong):
+def test_affixes_of_a_tagger_need_an_embedding(wrong):
     model = SequenceTagger(**{"affixes": 3, "tokens": None, "embedding_size": 4, **wrong})
     with pytest.raises(ValueError, match="affixes needs an embedding_size, and feedback=False"):
         model.fit(WORDS, WORDS)
 
 
-def test_classifier_knows_unknown_words_by_their_ends(tmp_path):
+def test_classifier_generalizes_to_unknown_words_by_suffix(tmp_path):
     sentences, tags = made_up(200, np.random.default_rng(0))
     X, y = [row[:1] for row in sentences], [row[0] for row in tags]
     options = {
@@ -209,6 +209,6 @@ def test_classifier_knows_unknown_words_by_their_ends(tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-def test_regressor_says_what_affixes_need():
+def test_affixes_of_a_regressor_need_an_embedding():
     with pytest.raises(ValueError, match="affixes needs an embedding_size"):
         SequenceRegressor(affixes=3, tokens=None).fit(WORDS, [0.0, 1.0, 2.0])

@@ -1,4 +1,4 @@
-"""The training loop: what it computes, when it stops, what it leaves behind, what it shows."""
+"""Training loop: gradients, early stopping, interruptions, progress and history."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bptt.optim import schedules
 from bptt.training import Training, TrainingOptions, make_optimizer
 from bptt.training import _progress as progress
 from bptt.training.history import Epoch, History
-from learners import (
-    Rows,
-    Scripted,
+from training_tasks import (
+    IndexDataset,
+    ScriptedTask,
     accuracy,
     count_updates,
     loss_fn,
@@ -30,10 +30,10 @@ from learners import (
     without_seconds,
 )
 
-# ---- learning ------------------------------------------------------------------------------------
+# ---- updates -------------------------------------------------------------------------------------
 
 
-def test_it_learns():
+def test_loss_decreases():
     task = tagger(dropout=0.0)
     history = run(task, parity(), epochs=40, learning_rate=0.03)
     assert history[-1].loss < 0.1 < history[0].loss
@@ -42,8 +42,8 @@ def test_it_learns():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_accumulated_minibatches_are_one_large_one(dtype):
-    """Of unequal numbers of targets with unequal weights; SGD's one step shows the gradient."""
+def test_accumulated_minibatches_equal_one_large_minibatch(dtype):
+    """Minibatches of different weights; one SGD step shows the gradient."""
     data = parity(50)
 
     def gradient(batch_size, accumulate):
@@ -64,8 +64,8 @@ def test_accumulated_minibatches_are_one_large_one(dtype):
     assert abs(separate.gradient_norm - epoch.gradient_norm) > 1e-3
 
 
-def test_a_history_tells_what_happened():
-    """Without learning, every epoch's numbers are those of all data at once."""
+def test_history_holds_the_means_over_all_targets():
+    """With a learning rate of 0, every epoch equals one evaluation of all data."""
     data, held_out = parity(50), parity(30, seed=1)
     task = tagger(dropout=0.0)
     history = run(task, data, learning_rate=0.0, epochs=2, batch_size=8, validation=held_out)
@@ -108,7 +108,7 @@ def test_dropout_is_off_in_validation_and_on_in_training():
 
 def test_gradients_are_clipped_by_value_and_then_by_norm():
     def moved(gradient, **options):
-        task = Scripted(gradients=[gradient])
+        task = ScriptedTask(gradients=[gradient])
         history = count_updates(task, epochs=1, **options)
         assert history[0].gradient_norm == abs(gradient)  # before clipping
         return task.updates
@@ -127,26 +127,26 @@ def test_schedules_see_updates_and_monitored_losses():
         seen.append((update, updates_per_epoch, list(losses)))
         return 1 / (1 + update)
 
-    task = Scripted(validation=[0.5, 0.25])
+    task = ScriptedTask(validation=[0.5, 0.25])
     optimizer = make_optimizer("sgd", task.modules, 2.0)
     history = run(
         task,
-        Rows(3),
+        IndexDataset(3),
         lambda _: optimizer,
         epochs=2,
         batch_size=1,
         accumulate=2,
-        validation=Rows(1),
+        validation=IndexDataset(1),
         schedule=schedule,
     )
     assert seen == [(0, 2, []), (1, 2, []), (2, 2, [0.5]), (3, 2, [0.5])]
     assert history["learning_rate"] == [2 / 2, 2 / 4]
     np.testing.assert_allclose(task.updates, 2 * (1 + 1 / 2 + 1 / 3 + 1 / 4))
-    assert optimizer.learning_rate == 2.0  # as it was given
+    assert optimizer.learning_rate == 2.0  # restored
 
 
-def test_a_schedule_of_the_package():
-    task = Scripted(losses=[3.0, 2.0, 2.0, 2.0, 2.0])
+def test_plateau_schedule():
+    task = ScriptedTask(losses=[3.0, 2.0, 2.0, 2.0, 2.0])
     plateau = schedules.Plateau(patience=1, factor=0.5)
     history = count_updates(task, epochs=5, schedule=plateau)
     assert history["learning_rate"] == [1.0, 1.0, 1.0, 0.5, 0.25]
@@ -173,23 +173,23 @@ def test_optimizers_by_name_and_by_function():
         make_optimizer(list, modules, 0.25)
 
 
-# ---- stopping ------------------------------------------------------------------------------------
+# ---- early stopping and callbacks ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("monitored", ["losses", "validation"])
 @pytest.mark.parametrize(
     ("script", "patience", "min_delta", "epochs", "best"),
     [
-        ([3, 2, 1, 2, 1, 1, 0], 3, 0.0, 6, 3),  # as low is not lower
+        ([3, 2, 1, 2, 1, 1, 0], 3, 0.0, 6, 3),  # an equal loss is not an improvement
         ([3, 2, 1, 2, 1, 0.5, 2, 3, 4], 3, 0.0, 9, 6),
-        ([1.0, 0.95, 0.9, 0.85, 0.8], 2, 0.08, 5, 5),  # each time counted from the last best
+        ([1.0, 0.95, 0.9, 0.85, 0.8], 2, 0.08, 5, 5),  # counted from the last improvement
         ([1.0, 0.95, 0.91, 0.5], 2, 0.25, 3, 1),
         ([1, 2, 3], 1, 0.0, 2, 1),
     ],
 )
 def test_early_stopping(monitored, script, patience, min_delta, epochs, best):
-    task = Scripted(**{monitored: script})
-    validation = Rows(1) if monitored == "validation" else None
+    task = ScriptedTask(**{monitored: script})
+    validation = IndexDataset(1) if monitored == "validation" else None
     options = {"patience": patience, "min_delta": min_delta, "epochs": max(epochs, len(script))}
     history = count_updates(task, **options, validation=validation)
     assert len(history) == epochs
@@ -197,12 +197,12 @@ def test_early_stopping(monitored, script, patience, min_delta, epochs, best):
 
 
 def test_without_patience_the_last_weights_stay():
-    task = Scripted(losses=[1, 2, 3])
+    task = ScriptedTask(losses=[1, 2, 3])
     assert len(count_updates(task, epochs=3)) == 3
     assert task.updates == 3
 
 
-def test_best_weights_are_those_that_were_judged():
+def test_restored_weights_have_the_best_validation_loss():
     data, held_out = parity(5), parity(30, seed=1)
     task = tagger()
     history = run(task, data, learning_rate=0.1, epochs=30, patience=30, validation=held_out)
@@ -213,27 +213,27 @@ def test_best_weights_are_those_that_were_judged():
 
 
 class Callback:
-    """Remembers what it is told, and does something when."""
+    """Records events; runs an action at one of them."""
 
     def __init__(self, event=None, when=None, action=None):
-        self.heard = []
-        self._does = event, when, action
+        self.events = []
+        self._action = event, when, action
 
-    def _hear(self, event, training):
-        self.heard.append((event, len(training.history), training.updates))
-        if self._does[:2] == (event, training.updates):
-            self._does[2](training)
+    def _record(self, event, training):
+        self.events.append((event, len(training.history), training.updates))
+        if self._action[:2] == (event, training.updates):
+            self._action[2](training)
 
     def __getattr__(self, name):
         if not name.startswith("on_"):
             raise AttributeError(name)
-        return partial(self._hear, name[3:])
+        return partial(self._record, name[3:])
 
 
-def test_callbacks_are_told():
+def test_callbacks_are_called_in_order():
     callback = Callback()
-    count_updates(Scripted(), epochs=2, callbacks=[object(), callback])
-    assert callback.heard == [
+    count_updates(ScriptedTask(), epochs=2, callbacks=[object(), callback])
+    assert callback.events == [
         ("train_begin", 0, 0),
         ("batch_end", 0, 1),
         ("epoch_end", 1, 1),
@@ -251,17 +251,17 @@ def test_callbacks_see_the_last_update():
             seen.append((training.loss, training.metric, training.gradient_norm, training.batch))
             assert training.epoch == 1
 
-    task = Scripted(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
-    run(task, Rows(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
+    task = ScriptedTask(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
+    run(task, IndexDataset(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
     assert seen == [(1.5, None, 3.0, 2), (3.5, None, 5.0, 4), (5.0, None, 2.0, 5)]
 
 
 @pytest.mark.parametrize(("event", "epochs"), [("batch_end", 3), ("epoch_end", 3)])
-def test_a_callback_can_stop(event, epochs):
+def test_a_callback_stops_training_after_the_epoch(event, epochs):
     callback = Callback(event, 3, Training.stop)
-    history = count_updates(Scripted(), epochs=9, callbacks=[callback])
+    history = count_updates(ScriptedTask(), epochs=9, callbacks=[callback])
     assert len(history) == epochs
-    assert callback.heard[-1] == ("train_end", epochs, epochs)
+    assert callback.events[-1] == ("train_end", epochs, epochs)
 
 
 # ---- interruptions -------------------------------------------------------------------------------
@@ -279,21 +279,21 @@ def fail(error):
     ("event", "when", "left"),
     [
         ("train_begin", 0, 0),
-        ("batch_end", 1, 0),  # no epoch was whole: as in the beginning
+        ("batch_end", 1, 0),  # no complete epoch: the initial weights
         ("epoch_end", 1, 1),
         ("batch_end", 2, 1),
         ("batch_end", 4, 2),  # the best epoch, not the last
         ("epoch_end", 4, 4),
     ],
 )
-def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, left):
-    task = Scripted(losses=[3, 1, 2, 0.5])
+def test_interrupted_training_restores_the_best_complete_epoch(error, event, when, left):
+    task = ScriptedTask(losses=[3, 1, 2, 0.5])
     callback = Callback(event, when, fail(error))
     optimizer = make_optimizer("sgd", task.modules, 1.0)
     with pytest.raises(error):
         run(
             task,
-            Rows(1),
+            IndexDataset(1),
             lambda _: optimizer,
             epochs=9,
             clip_norm=None,
@@ -301,7 +301,7 @@ def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, le
             schedule=lambda *_: 1.0,
         )
     assert task.updates == left
-    assert callback.heard[-1][0] == event
+    assert callback.events[-1][0] == event
     assert optimizer.learning_rate == 1.0
 
 
@@ -314,18 +314,18 @@ def test_interrupted_training_leaves_the_best_whole_epoch(error, event, when, le
         ("validation loss", {"validation": [3, 2, 4]}),
     ],
 )
-def test_what_is_not_finite_ends_training(value, what, script):
+def test_training_stops_if_a_value_is_not_finite(value, what, script):
     name, before = next(iter(script.items()))
-    task = Scripted(**{"losses": [3, 2, 4, 5], name: [*before, value]})
+    task = ScriptedTask(**{"losses": [3, 2, 4, 5], name: [*before, value]})
     shown = abs(value) if name == "gradients" else value
     done = 1 if name == "validation" else 0
     message = rf"the {what} is {shown} in epoch 4, after {done} minibatches: try a smaller"
     with pytest.raises(FloatingPointError, match=message):
-        count_updates(task, epochs=9, validation=Rows(1) if name == "validation" else None)
+        count_updates(task, epochs=9, validation=IndexDataset(1) if name == "validation" else None)
     assert task.updates == 2
 
 
-# ---- what is shown -------------------------------------------------------------------------------
+# ---- progress ------------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):
@@ -333,12 +333,12 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_nothing_is_shown_unless_wanted(capfd):
+def test_no_progress_by_default(capfd):
     run(tagger(), parity(), epochs=2)
     assert capfd.readouterr() == ("", "")
 
 
-def test_where_there_is_no_terminal_there_is_a_line_an_epoch(capfd):
+def test_without_a_terminal_there_is_one_line_per_epoch(capfd):
     run(tagger(), parity(), epochs=2, validation=parity(), verbose=True)
     out, err = capfd.readouterr()
     assert out == ""
@@ -350,25 +350,25 @@ def test_where_there_is_no_terminal_there_is_a_line_an_epoch(capfd):
     assert number == 2
 
 
-def test_in_a_terminal_there_is_a_bar_and_a_line_stays(monkeypatch):
+def test_in_a_terminal_a_bar_is_replaced_by_a_line(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "bar_class", lambda: partial(tqdm, mininterval=0))
     run(tagger(), parity(), epochs=2, batch_size=20, verbose=True)
     *shown, end = terminal.getvalue().split("\n")
     assert end == ""
-    assert len(shown) == 2  # lines that stay
+    assert len(shown) == 2  # final lines
     for number, line in enumerate(shown, start=1):
         *bars, last = line.split("\r")
         assert last.startswith(f"epoch {number}/2: loss 0.")
         assert any("33%|" in bar and "loss 0." in bar and "gradient " in bar for bar in bars)
         assert any("sequences/s" in bar for bar in bars)
-        assert not bars[-1].strip()  # the bar is gone
+        assert not bars[-1].strip()  # the bar is erased
 
 
 def test_in_a_notebook_there_is_a_bar(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
-    count_updates(Scripted(), epochs=1, verbose=True)
+    count_updates(ScriptedTask(), epochs=1, verbose=True)
     err = capfd.readouterr().err
     assert "%|" in err
     assert "epoch 1/1: loss 1, gradient 1, " in err
@@ -379,15 +379,15 @@ def test_an_interrupted_bar_is_closed(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     callback = Callback("batch_end", 2, fail(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        count_updates(Scripted(), epochs=3, verbose=True, callbacks=[callback])
+        count_updates(ScriptedTask(), epochs=3, verbose=True, callbacks=[callback])
     assert not terminal.getvalue().split("\r")[-1].strip()
 
 
-def test_without_tqdm(monkeypatch):
+def test_verbose_needs_tqdm(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r"needs tqdm: pip install 'bptt\[train\]'"):
         TrainingOptions(verbose=True)
-    assert len(count_updates(Scripted(), epochs=1)) == 1
+    assert len(count_updates(ScriptedTask(), epochs=1)) == 1
 
 
 # ---- history -------------------------------------------------------------------------------------
@@ -409,11 +409,11 @@ def test_history_is_a_sequence_of_epochs_and_a_table():
     assert (history + history)["number"] == [1, 2, 3, 4, 5, 6]
     assert len(history) == 3
     assert repr(history) == "History of 3 epochs"
-    with pytest.raises(KeyError, match=r"an epoch has number, loss, .*, got 'losses'"):
+    with pytest.raises(KeyError, match=r"key must be one of number, loss, .*, got 'losses'"):
         history["losses"]
 
 
-def test_history_in_json():
+def test_history_is_stored_in_json():
     history = make_history(3)
     text = json.dumps(history.to_dict(), allow_nan=False)
     again = History.from_dict(json.loads(text))
@@ -435,7 +435,7 @@ def test_history_prints_a_small_table():
     assert str(History()) == ""
 
 
-# ---- what is wrong -------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_history_prints_a_small_table():
         ("min_delta", -0.5, ValueError, r"min_delta must be in \[0, inf\), got -0.5"),
         ("clip_norm", 0.0, ValueError, "clip_norm must be > 0, got 0.0"),
         ("clip_value", "1", TypeError, "clip_value must be a real number, got str"),
-        ("schedule", 3, TypeError, "schedule must be a schedule of bptt.schedules, got int"),
+        ("schedule", 3, TypeError, "schedule must be callable, .*got int"),
         ("verbose", 1, TypeError, "verbose must be True or False, got int"),
     ],
 )
@@ -460,8 +460,8 @@ def test_wrong_options(option, value, kind, message):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"data": Rows(0)}, ValueError, "data must have at least one sequence, got none"),
-        ({"validation": Rows(0)}, ValueError, "validation must have at least one sequence"),
+        ({"data": IndexDataset(0)}, ValueError, "data must have at least one sequence, got none"),
+        ({"validation": IndexDataset(0)}, ValueError, "validation must have at least one sequence"),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
         ({"seed": None}, TypeError, "seed must be an integer, got NoneType"),
         ({"resume": True}, ValueError, "resume=True needs checkpoint_path, got"),
@@ -491,8 +491,8 @@ def test_wrong_options(option, value, kind, message):
 )
 def test_wrong_arguments(arguments, kind, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    task = Scripted()
+    task = ScriptedTask()
     with pytest.raises(kind, match=message):
-        run(task, **{"data": Rows(1), "epochs": 1, **arguments})
+        run(task, **{"data": IndexDataset(1), "epochs": 1, **arguments})
     assert task.updates == 0
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Training that is interrupted anywhere and resumed is the training that never was interrupted."""
+"""Training interrupted anywhere and resumed equals uninterrupted training, bit for bit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from safetensors.numpy import load_file, save_file
 import bptt
 from bptt.optim import schedules
 from bptt.training.loop import Training
-from learners import (
+from training_tasks import (
     SEED,
-    Rows,
-    Scripted,
+    IndexDataset,
+    ScriptedTask,
     count_updates,
     parity,
     run,
@@ -114,29 +114,29 @@ def test_interrupted_again_and_again(tmp_path):
     assert trained(path, data, resume=True) == expected
 
 
-def test_without_a_metric(tmp_path):
-    """What is not there is not in the file either: NaN is no JSON."""
+def test_checkpoint_of_a_task_without_a_metric_is_valid_json(tmp_path):
+    """NaN is not valid JSON: a missing metric is stored as null."""
     path = tmp_path / "t"
     with pytest.raises(StopError):
         count_updates(
-            Scripted(losses=[3.0, 2.0]),
+            ScriptedTask(losses=[3.0, 2.0]),
             epochs=2,
             checkpoint_path=path,
             callbacks=[Interrupt("epoch", 1)],
             save_every=1,
         )
-    count_updates(Scripted(losses=[3.0]), epochs=1, checkpoint_path=path, save_every=1)
+    count_updates(ScriptedTask(losses=[3.0]), epochs=1, checkpoint_path=path, save_every=1)
     header, _ = content(path)
     json.dumps(header, allow_nan=False)
-    task = Scripted(losses=[2.0])
+    task = ScriptedTask(losses=[2.0])
     history = count_updates(task, epochs=2, checkpoint_path=path, save_every=1, resume=True)
     assert history["loss"] == [3.0, 2.0]
     assert history["metric"] == [None, None]
     assert task.updates == 2
 
 
-class Stream(Rows):
-    """Five batches in their order."""
+class OrderedIndexDataset(IndexDataset):
+    """Five minibatches in a fixed order."""
 
     def __init__(self):
         super().__init__(5)
@@ -145,8 +145,8 @@ class Stream(Rows):
         return list(np.arange(5)[:, np.newaxis])
 
 
-class Carrying(Scripted):
-    """A task whose gradient is the state that it carries through the stream."""
+class StatefulTask(ScriptedTask):
+    """A task whose gradient is the state carried from one minibatch to the next."""
 
     def training_step(self, batch):
         self.state = 0.0 if batch[0] == 0 else self.state
@@ -156,12 +156,12 @@ class Carrying(Scripted):
         return step
 
 
-def test_a_stream_is_resumed_from_its_beginning(tmp_path):
+def test_ordered_dataset_is_resumed_at_the_beginning_of_the_epoch(tmp_path):
     def trained(path, **arguments):
-        task = Carrying()
+        task = StatefulTask()
         history = run(
             task,
-            Stream(),
+            OrderedIndexDataset(),
             "sgd",
             epochs=3,
             checkpoint_path=tmp_path / path,
@@ -179,7 +179,7 @@ def test_a_stream_is_resumed_from_its_beginning(tmp_path):
     assert trained("t", resume=True) == expected
 
 
-def test_other_threads_after_resuming(tmp_path):
+def test_resumed_on_another_number_of_threads(tmp_path):
     data = parity(60)
     expected = trained(tmp_path / "whole", data)
     path = tmp_path / "interrupted"
@@ -189,50 +189,50 @@ def test_other_threads_after_resuming(tmp_path):
         assert trained(path, data, resume=True) == expected
 
 
-def test_a_finished_training_can_be_prolonged(tmp_path):
+def test_completed_training_continues_with_more_epochs(tmp_path):
     data = parity(60)
     expected = trained(tmp_path / "whole", data, epochs=6, patience=None)
     path = tmp_path / "t"
     trained(path, data, epochs=3, patience=None)
     before = path.read_bytes()
-    trained(path, data, epochs=3, patience=None, resume=True)  # nothing is left to do
+    trained(path, data, epochs=3, patience=None, resume=True)  # no epochs remain
     assert path.read_bytes() == before
     assert trained(path, data, epochs=6, patience=None, resume=True) == expected
 
 
-def test_a_training_that_stopped_early_has_ended(tmp_path):
+def test_resumed_training_that_stopped_early_does_nothing(tmp_path):
     path = tmp_path / "t"
     script, options = [3, 1, 2, 2], {"epochs": 9, "patience": 2, "checkpoint_path": path}
-    count_updates(Scripted(losses=script), **options)
-    task = Scripted()
+    count_updates(ScriptedTask(losses=script), **options)
+    task = ScriptedTask()
     history = count_updates(task, resume=True, **options)
     assert history["loss"] == script
     assert task.updates == 2
 
 
-def test_without_resume_training_begins_anew(tmp_path):
+def test_without_resume_training_restarts(tmp_path):
     path = tmp_path / "t"
-    count_updates(Scripted(), epochs=3, checkpoint_path=path)
-    task = Scripted()
+    count_updates(ScriptedTask(), epochs=3, checkpoint_path=path)
+    task = ScriptedTask()
     assert len(count_updates(task, epochs=2, checkpoint_path=path)) == 2
     assert task.updates == 2
-    task = Scripted()
+    task = ScriptedTask()
     assert len(count_updates(task, epochs=4, checkpoint_path=path, resume=True)) == 4
     assert task.updates == 4
 
 
-def test_what_was_left_by_a_kill_is_removed(tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
     path = tmp_path / "t[1]"
     ours, others = tmp_path / ".t[1].0badcafe.tmp", tmp_path / ".t1.0badcafe.tmp"
     for left in (ours, others):
         left.write_bytes(b"half")
-    count_updates(Scripted(), epochs=1, checkpoint_path=path)
+    count_updates(ScriptedTask(), epochs=1, checkpoint_path=path)
     assert sorted(tmp_path.iterdir()) == sorted([path, others])
 
 
-def test_without_safetensors(tmp_path, monkeypatch):
+def test_checkpoints_need_safetensors(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    task = Scripted()
+    task = ScriptedTask()
     with pytest.raises(
         ImportError, match=r"checkpoint_path needs safetensors: pip install 'bptt\["
     ):
@@ -240,7 +240,7 @@ def test_without_safetensors(tmp_path, monkeypatch):
     assert task.updates == 0
 
 
-# ---- other trainings, broken files ---------------------------------------------------------------
+# ---- other arguments, invalid files --------------------------------------------------------------
 
 
 def plain(update, updates_per_epoch, losses):
@@ -248,7 +248,7 @@ def plain(update, updates_per_epoch, losses):
 
 
 def unchanged(path, message, task=None, **arguments):
-    """Resuming must fail, and change nothing."""
+    """Check that resuming fails and changes nothing."""
     task = task or tagger(np.float32)
     before = weights(task), path.read_bytes()
     states = [module._random.bit_generator.state for module in task.modules.values()]
@@ -287,33 +287,37 @@ def unchanged(path, message, task=None, **arguments):
         ({"task": tagger(np.float32, hidden_size=9)}, "modules must be unchanged"),
     ],
 )
-def test_other_trainings_are_not_resumed(tmp_path, arguments, message):
+def test_training_with_other_arguments_is_not_resumed(tmp_path, arguments, message):
     path = tmp_path / "t"
     trained(path, parity(20), epochs=1)
     unchanged(path, rf"^cannot resume .*t: {message}", **arguments)
 
 
-def test_what_else_must_be_the_same(tmp_path):
+def test_training_with_other_settings_is_not_resumed(tmp_path):
     path = tmp_path / "t"
     settings = {"vocabulary": "abc"}
-    count_updates(Scripted(), epochs=1, checkpoint_path=path, settings=settings)
+    count_updates(ScriptedTask(), epochs=1, checkpoint_path=path, settings=settings)
     with pytest.raises(ValueError, match="vocabulary must be unchanged, abc, got ab"):
         count_updates(
-            Scripted(), epochs=1, checkpoint_path=path, settings={"vocabulary": "ab"}, resume=True
+            ScriptedTask(),
+            epochs=1,
+            checkpoint_path=path,
+            settings={"vocabulary": "ab"},
+            resume=True,
         )
-    count_updates(Scripted(), epochs=1, checkpoint_path=path, settings=settings, resume=True)
+    count_updates(ScriptedTask(), epochs=1, checkpoint_path=path, settings=settings, resume=True)
 
 
-def test_options_that_are_functions_can_be_had_again(tmp_path):
+def test_schedules_that_are_functions_are_compared_by_name(tmp_path):
     class Falling:
         def __call__(self, update, updates_per_epoch, losses):
             return 1 / (1 + update)
 
     for make in (lambda: plain, Falling):
         path = tmp_path / "t"
-        count_updates(Scripted(), epochs=1, checkpoint_path=path, schedule=make())
+        count_updates(ScriptedTask(), epochs=1, checkpoint_path=path, schedule=make())
         history = count_updates(
-            Scripted(), epochs=2, checkpoint_path=path, schedule=make(), resume=True
+            ScriptedTask(), epochs=2, checkpoint_path=path, schedule=make(), resume=True
         )
         assert len(history) == 2
 
@@ -327,7 +331,7 @@ def other(name, array):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (without("modules/2-linear/bias"), "the tensor modules/2-linear/bias is missing"),
         (without("best/2-linear/bias"), "the tensor best/2-linear/bias is missing"),
@@ -345,18 +349,18 @@ def other(name, array):
         (lambda h, t: h["generators"]["0-lstm"].update(bit_generator="MT"), "PCG64"),
     ],
 )
-def test_spoilt_checkpoints(tmp_path, spoil, message):
+def test_invalid_checkpoints(tmp_path, corrupt, message):
     path = tmp_path / "t"
     trained(path, parity(20), epochs=1)
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["bptt"])
     tensors = load_file(path)
-    spoil(header, tensors)
+    corrupt(header, tensors)
     save_file(tensors, path, {"bptt": json.dumps(header)})
     unchanged(path, rf"^cannot resume .*t: .*{message}")
 
 
-def test_files_that_are_no_checkpoints(tmp_path):
+def test_files_that_are_not_checkpoints(tmp_path):
     path = tmp_path / "t"
     trained(path, parity(20), epochs=1)
     path.write_bytes(path.read_bytes()[:-10])
@@ -365,15 +369,15 @@ def test_files_that_are_no_checkpoints(tmp_path):
     unchanged(path, "cannot load .*t: it is no file of a training")
 
 
-# ---- killed --------------------------------------------------------------------------------------
+# ---- killed processes ----------------------------------------------------------------------------
 
-UPDATES = 20 * 20  # an epoch has 20
-ENOUGH = UPDATES // 20  # for one life: ten of at most so many come to half of it
+UPDATES = 20 * 20  # 20 per epoch
+MAX_UPDATES = UPDATES // 20  # of one process: ten processes do at most half of all updates
 CHILD = f"""
 import sys
 sys.path[:0] = {[str(Path(__file__).parents[i]) for i in (0, 1)]!r}
-from test_resume import Heartbeat, lives
-lives(sys.argv[1], Heartbeat())
+from test_resume import Heartbeat, train_or_resume
+train_or_resume(sys.argv[1], Heartbeat())
 """
 
 
@@ -382,8 +386,8 @@ class Heartbeat:
         os.write(1, b".")
 
 
-def lives(path, *callbacks):
-    """Train, or go on training."""
+def train_or_resume(path, *callbacks):
+    """Train, from the checkpoint if there is one."""
     task = tagger(np.float32, hidden_size=24)
     history = run(
         task,
@@ -398,7 +402,7 @@ def lives(path, *callbacks):
 
 
 def test_killed_ten_times_at_random_moments(tmp_path):
-    expected = lives(tmp_path / "whole")
+    expected = train_or_resume(tmp_path / "whole")
     assert len(expected[1]) == UPDATES // 20
     path = tmp_path / "killed" / "t"
     path.parent.mkdir()
@@ -408,15 +412,15 @@ def test_killed_ten_times_at_random_moments(tmp_path):
         with subprocess.Popen(
             [sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE, env=environment, bufsize=0
         ) as child:
-            left = chance.randint(1, ENOUGH)
+            left = chance.randint(1, MAX_UPDATES)
             while left:
                 beats = child.stdout.read(left)
                 assert beats, "training ended before it was killed"
                 left -= len(beats)
-            time.sleep(chance.uniform(0, 0.01))  # in an update, or while the file is written
+            time.sleep(chance.uniform(0, 0.01))  # during an update, or while the file is written
             child.send_signal(signal.SIGKILL)
             assert child.wait() == -signal.SIGKILL
     updates = content(path)[0]["updates"]
     assert 0 < updates < UPDATES
-    assert lives(path) == expected
+    assert train_or_resume(path) == expected
     assert [file.name for file in path.parent.iterdir()] == ["t"]

@@ -32,7 +32,7 @@ def one_thread():
 
 
 class Recorder:
-    """Initial weights, minibatches and losses of a training."""
+    """Callback that records initial weights, minibatches and losses."""
 
     def on_train_begin(self, training):
         self.training, self.losses = training, []
@@ -67,7 +67,7 @@ def tensor(array):
 
 
 def recurrent(kind, weights):
-    """PyTorch's layer with our weights, and its second bias held at 0 but for that of n."""
+    """PyTorch's layer with our weights; its second bias is fixed at 0, except that of n."""
     columns = weights["weight_ih_l0"].shape[1]
     units = weights["weight_hh_l0"].shape[1]
     layer = kind(
@@ -118,7 +118,7 @@ def assert_same_curve(recorder, layers, loss_fn, optimizer, dtype):
         loss.backward()
         steps.step()
         expected.append(loss.item())
-    assert np.mean(expected[-10:]) < 0.8 * np.mean(expected[:10])  # there was something to learn
+    assert np.mean(expected[-10:]) < 0.8 * np.mean(expected[:10])  # the loss decreases
     np.testing.assert_allclose(recorder.losses, expected, rtol=TOLERANCE[dtype])
 
 

@@ -66,7 +66,7 @@ def assert_all_close(actual, expected):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * np.abs(b).max(initial=1))
 
 
-# ---- against the whole ---------------------------------------------------------------------------
+# ---- against full BPTT ---------------------------------------------------------------------------
 
 
 def chains():
@@ -89,7 +89,7 @@ def chains():
 @pytest.mark.parametrize(("k1", "k2"), [(1, T), (3, T), (4, T), (5, 12), (T, T), (20, 30)])
 @pytest.mark.parametrize("lengths", [None, np.array([11, 0, 6], "u1")], ids=["full", "ragged"])
 @pytest.mark.parametrize("name", chains())
-def test_without_truncation_it_is_the_whole(name, lengths, k1, k2, rng):
+def test_without_truncation_gradients_sum_to_full_bptt(name, lengths, k1, k2, rng):
     model = chains()[name]
     ids = name in ("ids", "embedded")
     x = rng.integers(0, 7, (B, T)) if ids else rng.standard_normal((B, T, I))
@@ -117,7 +117,7 @@ def test_without_truncation_it_is_the_whole(name, lengths, k1, k2, rng):
 
 
 def by_definition(model, x, targets, k1, k2, change=lambda gradients: None):
-    """Losses and gradients of each window, from the states that earlier windows came by."""
+    """Losses and gradients of each window, by the reference and the definition."""
     layer, head = model.modules
     cell = layer.cell.name
     options = {"num_layers": layer.num_layers}
@@ -127,7 +127,7 @@ def by_definition(model, x, targets, k1, k2, change=lambda gradients: None):
             cell, x[:, first:last], dict(layer.parameters), state=state, **options
         )
 
-    states = {0: None}  # at every step, as it was when the step was new
+    states = {0: None}  # by step, as computed when the step was new
     for new in range(0, T, k1):
         end = min(new + k1, T)
         begin = max(0, end - k2)
@@ -149,7 +149,7 @@ def by_definition(model, x, targets, k1, k2, change=lambda gradients: None):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize(("k1", "k2"), WINDOWS)
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_truncated_sum(kind, k1, k2, rng):
+def test_truncated_gradients_match_the_definition(kind, k1, k2, rng):
     model = make(kind)
     x, targets = rng.standard_normal((B, T, I)), rng.standard_normal((B, T, K))
     windows = bptt.truncated_bptt(model, x, Squares(targets), k1, k2)
@@ -161,19 +161,21 @@ def test_truncated_sum(kind, k1, k2, rng):
 
 
 @pytest.mark.parametrize(("k1", "k2"), WINDOWS)
-def test_truncation_cuts(k1, k2, rng):
+def test_gradients_end_after_k2_steps(k1, k2, rng):
     """The gradient of a window's loss ends k2 steps before the window's end."""
     model = make("LSTM")
     x, targets = rng.standard_normal((B, T, I)), rng.standard_normal((B, T, K))
     _, whole = total(bptt.truncated_bptt(model, x, Squares(targets), k1, T))
     _, found = total(bptt.truncated_bptt(model, x, Squares(targets), k1, k2))
     assert np.allclose(found[0], whole[0]) == (k2 >= T)
-    np.testing.assert_allclose(found[1], whole[1], rtol=1e-9)  # the head sees each step alone
+    np.testing.assert_allclose(
+        found[1], whole[1], rtol=1e-9
+    )  # the output layer depends on single steps
 
 
 @pytest.mark.parametrize(("k1", "k2"), WINDOWS)
-def test_online(k1, k2, rng):
-    """Parameters change between windows; the states stay those that came by."""
+def test_parameters_updated_between_windows(k1, k2, rng):
+    """Parameters change between windows; states are kept."""
     model, twin = make("LSTM"), make("LSTM")
     x, targets = rng.standard_normal((B, T, I)), rng.standard_normal((B, T, K))
     optimizer = bptt.SGD(model.modules, learning_rate=0.01)
@@ -189,11 +191,11 @@ def test_online(k1, k2, rng):
         assert_all_close([module._flat], [other._flat])
 
 
-# ---- what goes in and comes out ------------------------------------------------------------------
+# ---- input and output ----------------------------------------------------------------------------
 
 
-def test_goes_on_from_a_state(rng):
-    """A stream in two pieces, when no gradient crosses the cut anyway."""
+def test_continued_from_a_state(rng):
+    """A sequence in two parts, with no gradient across the border in either case."""
     model = make("LSTM")
     x, targets = rng.standard_normal((B, 8, I)), rng.standard_normal((B, 8, K))
 
@@ -208,7 +210,7 @@ def test_goes_on_from_a_state(rng):
             np.testing.assert_array_equal(found._flat, expected._flat)
 
 
-def test_one_stream_of_ids_and_a_loss_of_the_package(rng):
+def test_one_sequence_of_ids_with_softmax_cross_entropy(rng):
     model = bptt.Sequential(
         bptt.Embedding(7, I, seed=0), bptt.LSTM(I, H, seed=0), bptt.Linear(H, 7)
     )
@@ -228,8 +230,8 @@ def test_one_stream_of_ids_and_a_loss_of_the_package(rng):
     assert np.mean(losses[-20:]) < 0.05 < np.mean(losses[:20])
 
 
-def test_only_windows_are_read(tmp_path, rng):
-    """A stream on disk, of which nothing but a window is ever in memory."""
+def test_only_windows_of_a_memory_map_are_read(tmp_path, rng):
+    """A sequence on disk, of which only one window is in memory."""
     x = rng.standard_normal((1, T, I))
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -240,12 +242,12 @@ def test_only_windows_are_read(tmp_path, rng):
         np.testing.assert_array_equal(a, b)
 
 
-def test_empty_stream():
+def test_empty_sequence():
     assert list(bptt.truncated_bptt(make(), np.zeros((B, 0, I)), Squares(None), 3, 5)) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_does_not_grow_with_the_stream():
+def test_memory_does_not_grow_with_the_sequence():
     script = """
 import sys
 import numpy as np, bptt
@@ -264,7 +266,7 @@ with open("/proc/self/status") as status:
         command = [sys.executable, "-c", script, str(steps)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) * 1024)
-    whole = 8 * 7600 * 64 * 4 * 6  # the gates of the steps that one has more
+    whole = 8 * 7600 * 64 * 4 * 6  # the gates of the additional steps
     assert peaks[1] - peaks[0] < 0.05 * whole
 
 
@@ -285,7 +287,7 @@ with open("/proc/self/status") as status:
         ),
     ],
 )
-def test_model_must_be_able_to_stream(model, sentence):
+def test_wrong_models(model, sentence):
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         bptt.truncated_bptt(model, np.zeros((B, T, I), np.float32), Squares(None), 1, 1)
     assert str(raised.value).startswith(sentence)
@@ -314,7 +316,7 @@ def test_model_must_be_able_to_stream(model, sentence):
         ),
     ],
 )
-def test_what_loss_of_returns(result, error, sentence):
+def test_wrong_results_of_loss_fn(result, error, sentence):
     windows = bptt.truncated_bptt(make(), np.zeros((B, T, I)), lambda *_: result, 2, 4)
     with pytest.raises(error) as raised:
         next(windows)

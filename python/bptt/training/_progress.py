@@ -1,4 +1,4 @@
-"""What training shows of itself, on standard error: a bar for an epoch, and then one line."""
+"""Progress on standard error: a bar during an epoch, one line after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bptt.training.history import Epoch
 
 
 def bar_class() -> Any:
-    """Return tqdm's class of bars.
+    """Return the class tqdm.
 
     Raises
     ------
@@ -25,26 +25,28 @@ def bar_class() -> Any:
 
 
 class Progress:
-    """The progress of one epoch; shows nothing if that is not `wanted`.
+    """Progress of one epoch.
 
-    The bar is there while the epoch goes on, in a terminal or a notebook; in the end there is one
-    line, wherever standard error goes.
+    The bar is shown during the epoch, in a terminal or notebook; the line after it always.
 
     Parameters
     ----------
-    wanted : bool
+    enabled : bool
+        Show progress.
     title : str
-        As "epoch 3/20".
-    sequences, done : int
-        How many sequences the epoch has, and how many of them were done before.
+        Title, such as "epoch 3/20".
+    sequences : int
+        Number of sequences of the epoch.
+    done : int
+        Number of sequences done before, when training is resumed.
     """
 
-    def __init__(self, wanted: bool, title: str, sequences: int, done: int = 0) -> None:
+    def __init__(self, enabled: bool, title: str, sequences: int, done: int = 0) -> None:
         self._title = title
-        self._wanted = wanted
+        self._enabled = enabled
         self._sequences = sequences
         self._bar: Any = None
-        if wanted and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        if enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             self._bar = bar_class()(
                 desc=title,
                 total=sequences,
@@ -68,18 +70,30 @@ class Progress:
             self._bar.close()
 
     def update(self, sequences: int, loss: float, metric: float | None, norm: float) -> None:
-        """Show that some more sequences are done, and how it goes."""
+        """Advance the bar by a number of sequences, and show current values.
+
+        Parameters
+        ----------
+        sequences : int
+            Number of sequences of the update.
+        loss : float
+            Mean loss of the epoch so far.
+        metric : float or None
+            Mean metric of the epoch so far.
+        norm : float
+            Norm of the gradients.
+        """
         if self._bar is not None:
-            numbers = _numbers({"loss": loss, "metric": metric, "gradient": norm})
-            self._bar.set_postfix_str(numbers, refresh=False)
+            values = _format({"loss": loss, "metric": metric, "gradient": norm})
+            self._bar.set_postfix_str(values, refresh=False)
             self._bar.update(sequences)
 
     def end(self, epoch: Epoch) -> None:
-        """Replace the bar by the line that stays."""
+        """Replace the bar by the line of the epoch."""
         if self._bar is not None:
             self._bar.close()
-        if self._wanted:
-            numbers = _numbers(
+        if self._enabled:
+            values = _format(
                 {
                     "loss": epoch.loss,
                     "metric": epoch.metric,
@@ -89,8 +103,8 @@ class Progress:
                 }
             )
             rate = self._sequences / max(epoch.seconds, 1e-9)
-            print(f"{self._title}: {numbers}, {rate:,.0f} sequences/s", file=sys.stderr)
+            print(f"{self._title}: {values}, {rate:,.0f} sequences/s", file=sys.stderr)
 
 
-def _numbers(named: dict[str, float | None]) -> str:
+def _format(named: dict[str, float | None]) -> str:
     return ", ".join(f"{name} {v:.4g}" for name, v in named.items() if v is not None)

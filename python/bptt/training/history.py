@@ -1,4 +1,4 @@
-"""What training went through, epoch by epoch."""
+"""Training history: loss, metric, gradient norm and time of every epoch."""
 
 from __future__ import annotations
 
@@ -6,48 +6,55 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
-_MOST_ROWS = 20  # of a printed table
+_MAX_ROWS = 20  # of a printed table
 
 
 class Epoch(NamedTuple):
-    """One pass over the data."""
+    """Results of one epoch."""
 
     number: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     loss: float
-    """Mean over all targets, each at the moment when it was learnt from."""
+    """Mean training loss over all targets, each before its update."""
     metric: float | None
-    """The same of the metric; None if there is none."""
+    """Mean training metric; None if the task has none."""
     validation_loss: float | None
-    """Of the validation data, after the epoch and without dropout; None if there are none."""
+    """Mean loss over the validation data after the epoch, without dropout; None without them."""
     validation_metric: float | None
-    """The same of the metric."""
+    """Mean metric over the validation data; None without data or metric."""
     gradient_norm: float
-    """Mean over the updates, before clipping."""
+    """Mean global norm of the gradients over the updates, before clipping."""
     learning_rate: float
-    """Of the last update."""
+    """Learning rate of the last update."""
     seconds: float
-    """Of work: what was lost by a kill, or passed before training was resumed, does not count."""
+    """Training and validation time, without time lost by interruptions."""
 
     @property
     def monitored(self) -> float:
-        """The validation loss if there is one, else the training loss."""
+        """Validation loss if there is one, else training loss."""
         return self.loss if self.validation_loss is None else self.validation_loss
 
 
 class History(Sequence[Epoch]):
-    """The epochs of a training: ``history[-1].loss`` is a number, ``history["loss"]`` a list.
+    """Sequence of epochs: ``history[-1].loss`` is a number, ``history["loss"]`` a list.
 
     Parameters
     ----------
     epochs : iterable of Epoch
+        The epochs. None by default.
     """
 
     def __init__(self, epochs: Iterable[Epoch] = ()) -> None:
         self._epochs = list(epochs)
 
     def append(self, epoch: Epoch) -> None:
-        """Add the next epoch."""
+        """Append an epoch.
+
+        Parameters
+        ----------
+        epoch : Epoch
+            The epoch.
+        """
         self._epochs.append(epoch)
 
     def __len__(self) -> int:
@@ -60,31 +67,50 @@ class History(Sequence[Epoch]):
     @overload
     def __getitem__(self, key: str) -> list[Any]: ...
     def __getitem__(self, key: int | slice | str) -> Epoch | History | list[Any]:
-        """Return one epoch, some epochs, or one item of all epochs.
+        """Return one epoch, a slice of epochs, or one field of all epochs.
+
+        Parameters
+        ----------
+        key : int, slice or str
+            Index, slice, or name of a field of `Epoch`.
+
+        Returns
+        -------
+        Epoch, History or list
 
         Raises
         ------
         IndexError, KeyError
-            If there is no such epoch, or no such item.
+            If there is no such epoch or field.
         """
         if isinstance(key, slice):
             return History(self._epochs[key])
         if not isinstance(key, str):
             return self._epochs[key]
         if key not in Epoch._fields:
-            raise KeyError(f"an epoch has {', '.join(Epoch._fields)}, got {key!r}")
+            raise KeyError(f"key must be one of {', '.join(Epoch._fields)}, got {key!r}")
         return [getattr(epoch, key) for epoch in self]
 
     def __add__(self, later: History) -> History:
-        """Return the epochs of both, those of `later` numbered on."""
+        """Return the epochs of both; those of `later` are renumbered."""
         numbered = (epoch._replace(number=len(self) + epoch.number) for epoch in later)
         return History([*self, *numbered])
 
     def epochs_since_best(self, min_delta: float = 0.0) -> int:
-        """Return for how many epochs the monitored loss has not improved.
+        """Return the number of epochs since the last improvement of the monitored loss.
 
-        An epoch improves if its loss is lower, by more than `min_delta`, than that of the last one
-        that did; the first one does. Without an epoch, it is 0.
+        An epoch is an improvement if its loss is lower by more than `min_delta` than that of the
+        last improvement; the first epoch is one.
+
+        Parameters
+        ----------
+        min_delta : float
+            Minimum decrease that counts as an improvement.
+
+        Returns
+        -------
+        int
+            0 without epochs.
         """
         best, since = math.inf, 0
         for epoch in self:
@@ -93,17 +119,26 @@ class History(Sequence[Epoch]):
         return since
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return name -> values of all epochs, fit for JSON and for a table of pandas."""
+        """Return field -> values of all epochs, in JSON types; also a pandas.DataFrame's input."""
         return {name: self[name] for name in Epoch._fields}
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Sequence[Any]]) -> History:
-        """Return what `to_dict` described.
+        """Return the history that `to_dict` described.
+
+        Parameters
+        ----------
+        columns : mapping of str to sequence
+            Field -> values of all epochs.
+
+        Returns
+        -------
+        History
 
         Raises
         ------
         KeyError, ValueError
-            If a column is missing, or shorter than another.
+            If a field is missing, or the lengths differ.
         """
         rows = zip(*(columns[name] for name in Epoch._fields), strict=True)
         return cls(Epoch(*row) for row in rows)
@@ -112,11 +147,11 @@ class History(Sequence[Epoch]):
         return f"History of {len(self)} epochs"
 
     def __str__(self) -> str:
-        """Return a table with a line an epoch; of many, the first and the last ones."""
+        """Return a table with one line per epoch; of more than 20, the first and last 10."""
         names = [name for name in Epoch._fields if any(v is not None for v in self[name])]
-        rows = [[_written(getattr(epoch, name)) for name in names] for epoch in self]
-        if len(rows) > _MOST_ROWS:
-            half = _MOST_ROWS // 2
+        rows = [[_format(getattr(epoch, name)) for name in names] for epoch in self]
+        if len(rows) > _MAX_ROWS:
+            half = _MAX_ROWS // 2
             rows[half:-half] = [["..."] * len(names)]
         table = [[name.replace("_", " ") for name in names], *rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -126,7 +161,7 @@ class History(Sequence[Epoch]):
         )
 
 
-def _written(value: float | None) -> str:
+def _format(value: float | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4g}"

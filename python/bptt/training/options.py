@@ -1,4 +1,4 @@
-"""How to train: options and optimizers by name."""
+"""Training options, and optimizers by name."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ OptimizerSpec: TypeAlias = str | Callable[[list[Module]], Optimizer]
 def make_optimizer(
     kind: OptimizerSpec, modules: Mapping[str, Module], learning_rate: float
 ) -> Optimizer:
-    """Make an optimizer of all `modules`.
+    """Return an optimizer of all `modules`.
 
     Parameters
     ----------
-    kind : str or function
-        Name of an optimizer of `bptt.optim` in lower case, as "adam".
-        A function takes the list of the modules; what it returns has a learning rate of its own.
+    kind : {"adam", "adamw", "rmsprop", "sgd"} or function
+        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
     modules : mapping of str to Module
+        Modules to optimize.
     learning_rate : float
+        Learning rate of an optimizer given by name.
+
+    Returns
+    -------
+    Optimizer
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such optimizer, or the function returns something else.
+        If the name is unknown, or the function returns another type.
     """
     chosen = list(modules.values())
     if not callable(kind):
@@ -46,34 +51,36 @@ def make_optimizer(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How to train.
+    """Options of the training loop.
 
     Parameters
     ----------
     epochs : int
-        Passes over the data.
+        Number of epochs.
     batch_size : int
-        Sequences of a minibatch.
+        Minibatch size, in sequences.
     schedule : Schedule, optional
-        What the optimizer's learning rate is multiplied with, see `bptt.schedules`.
+        Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
     clip_norm : float, optional
-        To which the common norm of all gradients is clipped.
+        Maximum global norm of the gradients. None disables clipping by norm.
     clip_value : float, optional
-        To which every element of the gradients is clipped, before the norm is.
+        Maximum absolute value of every element of the gradients, applied before `clip_norm`.
     accumulate : int
-        Minibatches whose gradients make one update: that of the mean loss over all their targets.
+        Number of minibatches whose gradients are accumulated for one update, which follows the
+        gradient of the mean loss over all their targets.
     patience : int, optional
-        After so many epochs without improvement training stops. The loss that is monitored is that
-        of the validation data if there are any, else that of training.
+        Number of epochs without improvement after which training stops and the best weights are
+        restored. The monitored loss is the validation loss if there are validation data, else the
+        training loss.
     min_delta : float
-        By how much more than this a loss must be lower to be an improvement.
+        Minimum decrease of the loss that counts as an improvement.
     verbose : bool
-        Whether to show progress, with tqdm.
+        Show progress, with tqdm.
 
     Raises
     ------
     TypeError, ValueError
-        If one is of the wrong kind, or has a value out of its range.
+        If an option has the wrong type or an invalid value.
     ImportError
         If ``verbose=True`` and tqdm is not installed.
     """
@@ -99,6 +106,8 @@ class TrainingOptions:
         checks.number("min_delta", self.min_delta, 0.0)
         if self.schedule is not None and not callable(self.schedule):
             kind = type(self.schedule).__name__
-            raise TypeError(f"schedule must be a schedule of bptt.schedules, got {kind}")
+            raise TypeError(
+                f"schedule must be callable, as those of bptt.optim.schedules, got {kind}"
+            )
         if checks.flag("verbose", self.verbose):
             bar_class()

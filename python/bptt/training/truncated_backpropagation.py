@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: learning from streams of any length in little memory."""
+"""Truncated backpropagation through time: gradients of long sequences in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bptt.nn.state import State, States, as_states
 
 @dataclass(frozen=True)
 class Window:
-    """Some new steps of a stream, and the gradients of their loss."""
+    """A window of new steps, with the gradients of their loss."""
 
     steps: slice
-    """The new steps: `targets[:, window.steps]` are theirs."""
+    """New steps: `targets[:, window.steps]` are their targets."""
     loss: float
-    """Of the new steps, as `loss_fn` says."""
+    """Loss of the new steps, as returned by `loss_fn`."""
     output: FloatArray
-    """Of the new steps, (B, steps, K)."""
+    """Output at the new steps, (B, steps, K)."""
     gradients: list[Gradients]
-    """Of each module: what an optimizer takes."""
+    """Gradients of every module, the argument of `Optimizer.step`."""
     state: States
-    """After the last step: to go on with."""
+    """State after the last step, with which the sequence can be continued."""
 
 
 def truncated_bptt(
@@ -45,46 +45,47 @@ def truncated_bptt(
     lengths: Lengths | None = None,
     state: Sequence[State | None] | None = None,
 ) -> Iterator[Window]:
-    """Go through a long stream; every k1 steps, backpropagate their loss through the last k2 steps.
+    """Iterate over windows of a long sequence, and yield the gradients of each.
 
-    A window of k2 steps is computed at a time: its last k1 steps are new, and the gradients of
-    their loss flow through all of it, but no further. The state at its beginning is the one that
-    was computed when that step was new. With k2 >= T nothing is cut off: the gradients of all
-    windows together are those of the whole stream. Memory grows with k2, never with T.
+    A window consists of k2 steps, the last k1 of which are new. The gradients of the loss at the
+    new steps flow through the whole window but no further; its initial state is the one computed
+    when that step was new. With k2 >= T nothing is truncated: the gradients of all windows sum to
+    those of the whole sequence. Memory grows with k2, not with T.
 
-    The parameters may be changed between windows: each window is computed with those of its time,
-    from a state that may be of older ones. Dropout drops anew in every window.
+    Parameters may be updated between windows: every window is computed with the current ones, from
+    a state that may depend on earlier ones. Dropout masks are drawn anew for every window.
 
     R. Williams and J. Peng (1990), An efficient gradient-based algorithm for on-line training of
-    recurrent network trajectories, where it is BPTT(k2; k1).
+    recurrent network trajectories, where the algorithm is called BPTT(k2; k1).
 
     Parameters
     ----------
     model : Sequential
-        In one direction and without a pool.
+        Network without pooling and without bidirectional layers.
     x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
-        The stream; B of them side by side. May be a memory-mapped array: only windows are read.
+        Input: B long sequences. May be a memory-mapped array: only windows are read.
     loss_fn : function
-        From the output (B, n, K) of n new steps and their place, a slice of [0, T), to their loss
-        and its gradient: what the losses of this package return.
+        Output (B, n, K) at n new steps and their slice of [0, T) -> loss and gradient, a pair as
+        returned by the losses of this package.
     k1 : int
-        New steps of a window, >= 1; the last window has those that are left.
+        Number of new steps of a window, >= 1; the last window may have fewer.
     k2 : int
-        Steps of a window, >= k1; the first windows have those that there are.
+        Number of steps of a window, >= k1; the first windows have fewer.
     lengths : integer array (B,), optional
-        Number of steps of each stream, in [0, T]; all T by default. The losses need those of the
-        new steps, ``np.clip(lengths - steps.start, 0, steps.stop - steps.start)``.
+        Number of steps of each sequence, in [0, T]. All T by default. The lengths for a loss over
+        the new steps are ``np.clip(lengths - steps.start, 0, steps.stop - steps.start)``.
     state : tuple of states, optional
-        The initial state of each recurrent layer. Zero by default.
+        Initial state of each recurrent layer. Zero by default.
 
     Yields
     ------
     Window
+        Steps, loss, output, gradients and final state of a window.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
 
     Examples
     --------
@@ -100,7 +101,9 @@ def truncated_bptt(
         raise ValueError(f"model must have a recurrent layer, got {model}")
     if model.pool:
         raise ValueError(f"model must have pool=None, got pool={model.pool!r}")
-    body = Sequential(*model.modules[: model._layers[-1] + 1])  # all that has a state
+    body = Sequential(
+        *model.modules[: model._layers[-1] + 1]
+    )  # without the layers after the last state
     if any(getattr(module, "bidirectional", False) for module in body.modules):
         raise ValueError(f"model must have layers with bidirectional=False, got {model}")
     x, _ = model._checked(x, None)
@@ -110,17 +113,17 @@ def truncated_bptt(
         raise TypeError(f"loss_fn must be a function, got {type(loss_fn).__name__}")
     k1 = checks.integer("k1", k1)
     k2 = checks.integer("k2", k2)
-    if k2 < k1:  # some new steps would have a loss that nobody learns from
+    if k2 < k1:  # some new steps would have no gradient
         raise ValueError(f"k2 must be an integer >= k1 = {k1}, got {k2}")
     initial = tuple(as_states("state", state, len(model._layers)))
     lengths = None if lengths is None else np.asarray(lengths).astype(np.int64)
-    stream = _Stream(model, body, x, lengths)
-    return _windows(stream, loss_fn, k1, k2, initial)
+    sequences = _Sequences(model, body, x, lengths)
+    return _windows(sequences, loss_fn, k1, k2, initial)
 
 
 @dataclass(frozen=True)
-class _Stream:
-    """What is the same for all windows."""
+class _Sequences:
+    """Arguments common to all windows."""
 
     model: Sequential
     body: Sequential
@@ -128,7 +131,7 @@ class _Stream:
     lengths: Lengths | None
 
     def forward(self, part: Sequential, first: int, last: int, state: States) -> SequentialRun:
-        """Run a part of the model over the steps [first, last)."""
+        """Run a part of the model on the steps [first, last)."""
         lengths = self.lengths
         if lengths is not None:
             lengths = np.clip(lengths, first, last) - first
@@ -136,27 +139,27 @@ class _Stream:
 
 
 def _windows(
-    stream: _Stream,
+    sequences: _Sequences,
     loss_fn: Callable[[FloatArray, slice], tuple[float, FloatArray]],
     k1: int,
     k2: int,
     initial: States,
 ) -> Iterator[Window]:
-    steps = stream.x.shape[1]
-    states = {0: initial}  # at the steps where the windows to come begin
+    steps = sequences.x.shape[1]
+    states = {0: initial}  # initial states of later windows, by step
     for new in range(0, steps, k1):
         end = min(new + k1, steps)
         begin = max(0, end - k2)
-        # Later windows begin in the midst of these new steps, if k1 does not divide k2 or T.
+        # Later windows begin inside these new steps if k1 does not divide k2 or T.
         starts = {new + k1 - k2 % k1, steps - k2}
         cuts = sorted({begin, new, end} | {start for start in starts if new < start < end})
         states = {step: state for step, state in states.items() if step >= begin}
         state = states[begin]
         runs: dict[int, SequentialRun] = {}  # by first step
         for first, last in pairwise(cuts):
-            # Of the old steps, nothing above the last state is seen again.
-            part = stream.body if first < new else stream.model
-            runs[first] = stream.forward(part, first, last, state)
+            # Old steps have no loss: layers after the last state are not needed.
+            part = sequences.body if first < new else sequences.model
+            runs[first] = sequences.forward(part, first, last, state)
             state = runs[first].state
             if first >= new and last in starts:
                 states[last] = state
@@ -187,14 +190,14 @@ def _loss(
 def _backward(
     old: list[SequentialRun], new: list[SequentialRun], d_output: FloatArray
 ) -> list[Gradients]:
-    """Backpropagate through runs that follow each other; only the `new` ones have a loss."""
-    places = np.cumsum([run.output.shape[1] for run in new])[:-1]
-    *d_outputs, d_last = np.split(d_output, places, axis=1)
+    """Backpropagate through consecutive runs, of which only the `new` ones have a loss."""
+    borders = np.cumsum([run.output.shape[1] for run in new])[:-1]
+    *d_outputs, d_last = np.split(d_output, borders, axis=1)
     *runs, last = *old, *new
-    found = last.backward(d_last, input=False)
-    gradients = found.modules
+    result = last.backward(d_last, input=False)
+    gradients = result.modules
     for run, d in zip(reversed(runs), reversed([*(None for _ in old), *d_outputs]), strict=True):
-        found = run.backward(d, found.state, input=False)
-        for total, part in zip(gradients, found.modules, strict=False):  # old ones have no head
+        result = run.backward(d, result.state, input=False)
+        for total, part in zip(gradients, result.modules, strict=False):  # old runs: no head
             total._flat += part._flat
     return gradients

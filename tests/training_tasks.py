@@ -1,4 +1,4 @@
-"""Learners for the tests of the training loop: a real one, and one that follows a script."""
+"""Tasks for the tests of the training loop: a tagger, and one with scripted losses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS = TrainingOptions.__dataclass_fields__
 
 
 def parity(count=60, longest=7, seed=0):
-    """Bits, ids 0 and 1; and at every step, whether the ones so far are odd in number."""
+    """Bits, and at every step the parity of the bits so far."""
     random = np.random.default_rng(seed)
     rows = [random.integers(0, 2, n) for n in random.integers(1, longest + 1, count)]
     targets = Sequences.from_arrays([np.cumsum(row) % 2 for row in rows])
@@ -58,7 +58,7 @@ def tagger(dtype=np.float64, dropout=0.2, hidden_size=8, metric_fn=accuracy):
     return SupervisedTask(model, loss_fn, metric_fn, lambda batch: float(targets_of(batch).sum()))
 
 
-class Scripted:
+class ScriptedTask:
     """A task with one parameter, which is the number of updates, if the learning rate is 1.
 
     Its training and validation losses are given, one a call; a gradient can be given, too.
@@ -88,8 +88,8 @@ class Scripted:
         return Evaluation(next(self._validation), math.nan, float(len(batch)))
 
 
-class Rows:
-    """Data that are nothing but indices."""
+class IndexDataset:
+    """A dataset whose minibatches are the indices themselves."""
 
     def __init__(self, count):
         self.lengths = np.ones(count, np.int64)
@@ -99,7 +99,7 @@ class Rows:
 
 
 def run(task, data, optimizer="adam", learning_rate=0.01, **arguments):
-    """Train; options and arguments of `train` together."""
+    """Train with the given options and arguments of `train`."""
     options = {name: arguments.pop(name) for name in list(arguments) if name in _OPTIONS}
     return train(
         task,
@@ -111,8 +111,8 @@ def run(task, data, optimizer="adam", learning_rate=0.01, **arguments):
 
 
 def count_updates(task, **arguments):
-    """Train a scripted task, one minibatch of one sequence an epoch."""
-    return run(task, Rows(1), "sgd", 1.0, **{"clip_norm": None, **arguments})
+    """Train a scripted task, with one minibatch per epoch and a learning rate of 1."""
+    return run(task, IndexDataset(1), "sgd", 1.0, **{"clip_norm": None, **arguments})
 
 
 def weights(task):

@@ -165,7 +165,7 @@ def wins(entries: Sequence[Measurement]) -> list[str]:
     if not best:
         return []
     words = ", ".join(f"{name} {count}" for name, count in best.most_common())
-    return [f"Fastest peer, number of {len(counted)} rows: {words}.", ""]
+    return [f"Number of rows, of {len(counted)}, on which a peer is the fastest: {words}.", ""]
 
 
 def details(entries: Sequence[Measurement]) -> list[str]:
@@ -189,7 +189,7 @@ DETAILS = (
     "operations of the matrix products; % is relative to the rate of one product of two "
     "1024 × 1024 matrices, measured in between."
 )
-HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "µs", "× best peer", "× torch")
+HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "peer µs", "× best peer", "× torch")
 
 
 def line(entry: Measurement) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def test_operations_are_those_of_the_matrix_products(cell):
         (["--json", "no/file"], "argument --json: cannot write no/file: there is no directory no"),
     ],
 )
-def test_errors(options, message, capsys):
+def test_errors_of_use(options, message, capsys):
     try:
         code = main(["bench", *options])
     except SystemExit as stop:
@@ -118,7 +118,7 @@ def test_errors(options, message, capsys):
     assert message in errors
 
 
-def test_help(capsys):
+def test_help_shows_the_usage(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", "--help"])
     assert stop.value.code == 0
@@ -145,7 +145,7 @@ def test_progress_bar_on_a_terminal():
 @pytest.mark.timing  # the signal must come after Python has started
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 @pytest.mark.parametrize("delay", [1.0, 2.0])
-def test_interrupted(delay):
+def test_interrupt_ends_all_processes(delay):
     child = subprocess.Popen(
         command("bench", "--rounds", 1000),
         stdout=subprocess.PIPE,
@@ -250,7 +250,7 @@ def test_a_killed_worker_is_a_memory_error():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
-def test_interrupted_while_a_process_starts(monkeypatch):
+def test_interrupt_while_a_worker_starts_leaves_no_process(monkeypatch):
     started = []
 
     def start(*arguments, **options):

@@ -158,7 +158,7 @@ def fails(capsys, *arguments):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_train_guesses_says_and_saves(name, here, capsys):
+def test_train_infers_prints_and_saves(name, here, capsys):
     write, kind, figure = FILES[name]
     write(here / name)
     shown, progress = run(capsys, "train", name, *SMALL, *MORE.get(name, ()))
@@ -175,7 +175,7 @@ def test_train_guesses_says_and_saves(name, here, capsys):
     assert len(again) >= 2
 
 
-def test_what_it_learned_is_better_than_the_baseline(trained):
+def test_trained_models_beat_the_baseline(trained):
     for name in FILES:
         found = bptt.load_estimator(trained / f"{name}.model").metadata_["validation"]
         better = found["value"] > found["baseline"]
@@ -199,7 +199,7 @@ def parameters(path):
     return [module._flat for module in modules.values()]
 
 
-def test_options_reach_the_model(here, capsys):
+def test_options_are_parameters_of_the_model(here, capsys):
     write_reviews_csv(here / "a.csv")
     options = ("--cell", "rnn", "--layers", 2, "--no-bidirectional", "--pool", "max", "--tokens",
                "characters", "--embedding-size", 5, "--dropout", 0.25, "--batch-size", 7,
@@ -256,7 +256,7 @@ def test_a_model_is_overwritten_with_an_option_only(here, capsys):
 
 
 @pytest.mark.parametrize("name", ["reviews.csv", "waves.csv", "walks.csv", "steps.csv"])
-def test_predictions_look_like_the_table(name, trained, here, capsys):
+def test_predictions_have_the_format_of_the_input(name, trained, here, capsys):
     shown, how_good = run(capsys, "predict", trained / f"{name}.model", trained / name)
     delimiter = ";" if name in ("walks.csv", "steps.csv") else ","
     rows = list(csv.DictReader(io.StringIO(shown), delimiter=delimiter))
@@ -313,7 +313,7 @@ def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
     assert run(capsys, "predict", model, "-")[0] == "text\tprediction\nwas great\tgood\n"
 
 
-def test_predictions_to_a_file(trained, here, capsys):
+def test_predictions_written_to_a_file(trained, here, capsys):
     model = trained / "reviews.csv.model"
     arguments = ("predict", model, trained / "reviews.csv", "--output", "p.csv")
     shown, said = run(capsys, *arguments)
@@ -326,7 +326,7 @@ def test_predictions_to_a_file(trained, here, capsys):
     assert (here / "q.csv").read_bytes() == (here / "p.csv").read_bytes()
 
 
-def test_a_model_saved_in_python(here, capsys):
+def test_predictions_of_a_model_saved_in_python(here, capsys):
     texts = ["good", "bad"] * 10
     model = bptt.SequenceClassifier(hidden_size=8, epochs=20, learning_rate=0.03, random_state=0)
     model.fit(texts, texts).save("m")
@@ -336,7 +336,7 @@ def test_a_model_saved_in_python(here, capsys):
 # ---- generate
 
 
-def test_generate_lines(trained, here, capsys):
+def test_generate_samples_searches_and_ranks(trained, here, capsys):
     model = trained / "names.txt.model"
     shown, _ = run(capsys, "generate", model, "--count", 4, "--seed", 1, "--prompt", "b")
     assert len(shown.splitlines()) == 4
@@ -349,7 +349,7 @@ def test_generate_lines(trained, here, capsys):
     assert {line.split()[1] for line in shares.splitlines()[:3]} == set("nrs")
 
 
-def test_generate_running_text(trained, here, capsys):
+def test_generate_warns_of_unknown_tokens(trained, here, capsys):
     shown, said = run(capsys, "generate", trained / "book.txt.model", "--prompt", "the café",
                       "--max-length", 20, "--seed", 0)  # fmt: skip
     assert shown.startswith("the café")
@@ -381,7 +381,7 @@ def test_inspect_analyzes_a_file(name, trained, here, capsys):
     assert re.search(verdict, " ".join(shown.split()))
 
 
-def test_sessions_of_the_page_run(here, capsys):
+def test_sessions_of_the_page_print_what_it_shows(here, capsys):
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
     names = {}
     for kind, block in re.findall(r"^```(python|text)\n(.*?)^```", page, re.M | re.S):
@@ -397,7 +397,7 @@ def test_sessions_of_the_page_run(here, capsys):
                 assert all(sentence in shown for sentence in said)
 
 
-def test_inspect_names_the_tokens(trained, here, capsys):
+def test_inspect_prints_the_mean_gates_of_every_token(trained, here, capsys):
     model = trained / "tagged.tsv.model"
     shown, _ = run(capsys, "inspect", model, "--text", "the light cat")
     trace = bptt.diagnostics.gate_trace(bptt.load_estimator(model), ["the", "light", "cat"])
@@ -406,7 +406,7 @@ def test_inspect_names_the_tokens(trained, here, capsys):
         assert re.search(rf"^ +{t + 1}  {token} +{reset:.2f} +{update:.2f}", shown, re.M)
 
 
-def test_inspect_draws_pictures(trained, here, capsys):
+def test_inspect_writes_plots(trained, here, capsys):
     pytest.importorskip("matplotlib")
     model = trained / "reviews.csv.model"
     shown, _ = run(capsys, "inspect", model, "--text", "was great", "--plot", "a/b")
@@ -457,7 +457,7 @@ def test_inspect_models_saved_in_python(kind, here, capsys):
         (["train", "tagged.tsv", "--validation", "x.tsv"], "x.tsv: has no sequence with labels"),
     ],
 )  # fmt: skip
-def test_errors(arguments, message, trained, monkeypatch, capsys):
+def test_errors_of_use(arguments, message, trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     (trained / "x.tsv").write_text("the\tX\n")
     assert fails(capsys, *arguments, *(SMALL if arguments[0] == "train" else ())).startswith(
@@ -465,7 +465,7 @@ def test_errors(arguments, message, trained, monkeypatch, capsys):
     )
 
 
-def test_divergence_is_an_error(here, capsys):
+def test_numbers_beyond_float32_are_an_error(here, capsys):
     write_waves(here / "a.csv")
     text = (here / "a.csv").read_text().replace("20.0", "9e38", 1)
     (here / "a.csv").write_text(text)
@@ -493,7 +493,7 @@ def test_interrupted_training_leaves_its_best_model(here):
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "generate", "inspect"])
-def test_help_is_narrow_and_has_examples(command, capsys, monkeypatch):
+def test_help_fits_80_columns_and_has_examples(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

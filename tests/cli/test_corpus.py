@@ -20,7 +20,7 @@ from bptt.cli.corpus import MAX_WORD_LENGTH, extract_words, normalize, python_do
         ("1 2 3 ...", []),
     ],
 )
-def test_words(text, words):
+def test_words_are_runs_of_letters(text, words):
     assert extract_words(text) == words
 
 
@@ -29,7 +29,7 @@ def test_normalized_letters_are_single_characters():
     assert all(len(normalize(letter)) == 1 for letter in "ÀÉÎÕÜ")
 
 
-def test_python_brings_enough_prose():
+def test_documentation_of_python_has_enough_words():
     words = extract_words(python_documentation())
     assert len(words) > 20_000
     assert {"default", "dictionary", "return"} <= set(words)

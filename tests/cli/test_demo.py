@@ -49,7 +49,7 @@ def environment(**variables):
     return {**os.environ, "PYTHONUTF8": "1", **variables}
 
 
-def test_from_text_to_completions(text):
+def test_report_has_losses_completions_and_comparison(text):
     shown, progress = demo("--text", text, *SMALL, "--epochs", 3, "--prompt", "d")
     assert re.search(r"Data +text.txt: [\d,]+ words, 14 distinct, \d+ letters", shown)
     assert re.search(r"validation: the last \d+ words, 0% not in the training data", shown)
@@ -86,7 +86,7 @@ def check_usage(shown):
     assert done.stdout.startswith(model.complete(re.search(r"complete\('(\w+)'\)", code)[1]))
 
 
-def test_default_text(text):
+def test_documentation_of_python_is_the_default_text(text):
     shown, _ = demo(*SMALL, "--cell", "rnn", "--epochs", 1, "--batch-size", 256, "--no-compare")
     assert "Python's documentation" in shown
     assert [line for line in shown.splitlines() if line.startswith("Prompt")] == [
@@ -180,7 +180,7 @@ def test_a_closed_pipe_ends_the_command_quietly(text):
         pytest.param(2, "stdout", b"Most likely words", 0.7, True, marks=pytest.mark.timing),
     ],
 )
-def test_interrupted(text, epochs, stream, line, delay, saved):
+def test_interrupt_saves_the_best_whole_epoch(text, epochs, stream, line, delay, saved):
     if not saved:
         text.write_text(WORDS * 4000)  # an epoch takes long enough
     child = subprocess.Popen(
@@ -206,7 +206,7 @@ def test_interrupted(text, epochs, stream, line, delay, saved):
         assert LanguageModel.load("autocomplete.safetensors").complete("d").startswith("d")
 
 
-def test_interrupted_while_saving(text, monkeypatch, capsys):
+def test_interrupt_while_saving_keeps_the_old_file(text, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -259,7 +259,7 @@ def test_interrupted_while_saving(text, monkeypatch, capsys):
         (["--load", "none", "--no-compare"], "--no-compare is an option for training"),
     ],
 )
-def test_errors(text, options, message, capsys):
+def test_errors_of_use(text, options, message, capsys):
     (text.parent / "few").write_text("only three words")
     (text.parent / "bytes").write_bytes(b"\xff")
     before = sorted(text.parent.iterdir())
@@ -284,7 +284,7 @@ def test_errors(text, options, message, capsys):
         (["pydoc_data.topics"], [], "this Python has no pydoc_data.topics: use --text FILE"),
     ],
 )
-def test_missing_packages(missing, options, message, monkeypatch, capsys):
+def test_missing_packages_are_errors(missing, options, message, monkeypatch, capsys):
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["demo", *options]) == 2
@@ -292,7 +292,7 @@ def test_missing_packages(missing, options, message, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["--version"]])
-def test_help(arguments, capsys):
+def test_help_and_version(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0
@@ -300,7 +300,7 @@ def test_help(arguments, capsys):
     assert re.match(start, capsys.readouterr().out)
 
 
-def test_without_a_command():
+def test_help_without_a_command():
     done = subprocess.run(command(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search("demo +train a model that completes words", done.stdout)

@@ -87,7 +87,7 @@ def evaluate_predictions(
         target = np.asarray(y)
         error = float(np.abs(np.asarray(predictions) - target).mean())
         baseline_error = float(np.abs(constant - target).mean())
-        name = f"mean of the training targets, {constant:.4g}"
+        name = f"training mean {constant:.4g}"
         unit = "sequences"
         return Evaluation("mean absolute error", error, baseline_error, name, len(y), unit, False)
     if task == CLASSIFICATION:

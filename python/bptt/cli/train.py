@@ -299,7 +299,7 @@ def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
         print_section(
             "", "No better than the baseline: try more data, more --epochs or another model."
         )
-    print_section("Saved", f"{path} ({format_file_size(path)}), epoch {best} of {epochs}, the best")
+    print_section("Saved", f"{path} ({format_file_size(path)}), best epoch {best} of {epochs}")
     print_next_commands(path, task, schema, table.name, validation.X[0])
 
 

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import SequenceTagger
-from bptt.metrics import Span, likeliest_labels, span_f1, spans
+from bptt.decoding import viterbi_decode
+from bptt.metrics import Span, span_f1, spans
 from bptt.optim.schedules import CosineDecay
 from examples._common import Example, Options, Report
 from examples._data import package_file, user_file
@@ -81,7 +82,7 @@ def names(
 ) -> list[set[Span]]:
     """Return the names of the most probable labels, with the probability of O weighted."""
     weights = np.where(classes == "O", weight, 1.0)
-    return [spans(likeliest_labels(p * weights, classes)) for p in probabilities]
+    return [spans(viterbi_decode(p * weights, classes)) for p in probabilities]
 
 
 def run(options: Options) -> Report:

@@ -1,4 +1,4 @@
-"""Edit distances: examples from the literature, and the rules of any distance."""
+"""Metrics: examples from the literature, the axioms of a distance, spans by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bptt.metrics import edit_distance, error_rate
+from bptt.metrics import edit_distance, error_rate, span_f1, spans
 
 words = st.text("abc", max_size=7)
 
@@ -22,12 +22,12 @@ words = st.text("abc", max_size=7)
         (["the", "cat"], ["the", "black", "cat"], 1),
     ],
 )
-def test_known_distances(a, b, distance):
+def test_known_edit_distances(a, b, distance):
     assert edit_distance(a, b) == distance
 
 
 @given(words, words, words)
-def test_it_is_a_distance(a, b, c):
+def test_edit_distance_is_a_metric(a, b, c):
     assert (edit_distance(a, b) == 0) == (a == b)
     assert edit_distance(a, b) == edit_distance(b, a)
     assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
@@ -35,9 +35,7 @@ def test_it_is_a_distance(a, b, c):
 
 
 @given(words, words)
-def test_first_tokens(a, b):
-    """The distance by its definition, from the first tokens on."""
-
+def test_edit_distance_by_its_recursive_definition(a, b):
     def distance(a, b):
         if not a or not b:
             return len(a) + len(b)
@@ -51,7 +49,38 @@ def test_first_tokens(a, b):
 def test_error_rate():
     assert error_rate(["abc", "xx"], ["abd", "xxxxx"]) == 4 / 8
     assert error_rate([["a", "b"]], [["a", "b"]]) == 0
-    with pytest.raises(ValueError, match="found must have 2 sequences, as wanted, got 1"):
+    with pytest.raises(ValueError, match="predicted must have 2 sequences, as expected, got 1"):
         error_rate(["a"], ["a", "b"])
-    with pytest.raises(ValueError, match=r"tokens in wanted must be an integer >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"tokens in expected must be an integer >= 1, got 0"):
         error_rate(["a"], [""])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("", set()),
+        ("O O", set()),
+        ("B-loc I-loc O B-per", {(0, 2, "loc"), (3, 4, "per")}),
+        ("B-loc B-loc I-loc", {(0, 1, "loc"), (1, 3, "loc")}),
+        ("O I-per I-per", {(1, 3, "per")}),
+        ("B-loc I-per", {(0, 1, "loc"), (1, 2, "per")}),
+    ],
+)
+def test_spans(labels, expected):
+    assert spans(labels.split()) == expected
+
+
+def test_span_f1():
+    expected = [spans(["B-loc", "I-loc", "O", "B-per"]), spans(["O", "B-per"])]
+    predicted = [spans(["B-loc", "I-loc", "O", "O"]), spans(["B-per", "I-per"])]
+    assert span_f1(predicted, expected) == pytest.approx(2 * 1 / (2 + 3))
+    assert span_f1(predicted, expected, "loc") == 1
+    assert span_f1(predicted, expected, "per") == 0
+    assert span_f1([set()], [set()]) == 0
+    with pytest.raises(ValueError, match="predicted must have 2 sets, as expected, got 1"):
+        span_f1(predicted[:1], expected)
+
+
+def test_labels_that_are_not_iob():
+    with pytest.raises(ValueError, match="labels must be 'O', 'B-kind' or 'I-kind', got 'NOUN'"):
+        spans(["O", "NOUN"])

@@ -53,7 +53,7 @@ def change(path, **changed):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": 1}, "it is no file of an estimator"),
+        ({"format": 1}, "it is not a file of an estimator"),
         ({"estimator": "Path"}, "it must be one of EncoderDecoder, .*SequenceTagger, got Path"),
         ({"parameters": {"schedule": None, "size": 3}}, ".*'size'"),
         ({"modules": {}}, ""),

@@ -366,7 +366,7 @@ def test_files_that_are_not_checkpoints(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     unchanged(path, "cannot load .*t: ")
     bptt.save_modules(path, {"a": bptt.Linear(1, 1)})
-    unchanged(path, "cannot load .*t: it is no file of a training")
+    unchanged(path, "cannot load .*t: it is not a file of a training")
 
 
 # ---- killed processes ----------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The compiled kernels, and what every layer of the package needs around them."""
+"""Compiled kernels and what all packages need: argument checks, threads, files."""

@@ -1,4 +1,4 @@
-"""The compiled kernels: free functions on arrays. `network` and `saved` are opaque capsules."""
+"""Compiled kernels: functions of arrays. `network` and `saved` are opaque capsules."""
 
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ def parameter_count(
     merge: str,
 ) -> int: ...
 
-# Recurrent layers: a state is an array, or (h, c) for an LSTM.
+# Recurrent layers. A state is an array, or (h, c) with a cell state.
 def pack(
     cell: str,
     activation: str,
@@ -70,7 +70,7 @@ def gates(network: object, saved: object, x: NDArray[Any], layer: int, reverse: 
 def cells(network: object, saved: object, x: NDArray[Any], layer: int, reverse: bool) -> _Float: ...
 def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
 
-# Token vectors and dropout.
+# Embeddings and dropout.
 def embedding_forward(
     weight: NDArray[_F], ids: _Integer, lengths: _Integer | None
 ) -> NDArray[_F]: ...
@@ -79,7 +79,7 @@ def embedding_backward(
 ) -> None: ...
 def dropout(x: NDArray[_F], rate: float, key: int) -> NDArray[_F]: ...
 
-# Head.
+# Linear layer and loss.
 def linear_forward(
     x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F] | None
 ) -> NDArray[_F]: ...
@@ -99,7 +99,7 @@ def softmax_cross_entropy(
     divisor: float,
 ) -> tuple[float, NDArray[_F]]: ...
 
-# Learning, in place on flat arrays.
+# Optimizers and gradient clipping, in place on flat arrays.
 def sgd_step(
     parameters: NDArray[_F],
     gradients: NDArray[_F],
@@ -135,5 +135,5 @@ def sum_of_squares(a: _Float) -> float: ...
 def clip(a: _Float, limit: float) -> None: ...
 def scale(a: _Float, factor: float) -> None: ...
 
-# For tests.
+# Activation functions, for tests.
 def activate(name: str, x: NDArray[_F]) -> NDArray[_F]: ...

@@ -1,8 +1,8 @@
-"""Checks of constructor arguments and assigned arrays.
+"""Checks of arguments.
 
-Each takes the argument's name and value, and returns the value in its plain type or raises:
-TypeError for the wrong kind or dtype, ValueError for the wrong value or shape, one sentence with
-the rule first and what came last. What a kernel reads (x, state, lengths, ..) is checked there.
+Each takes the name and the value of an argument and returns the value in its plain type. It raises
+TypeError for a wrong type or dtype and ValueError for a wrong value or shape, with one sentence:
+the rule, then the value given. Arguments of kernels (x, state, lengths, ..) are checked there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Dimension: TypeAlias = tuple[str, int]  # symbol and size, as ("4*hidden_size", 
 
 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
-    """Check that `value` is an integer, of any type but bool, from `minimum` on."""
+    """Check that `value` is an integer >= `minimum`, of any type but bool."""
     is_integer = hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
     if not is_integer or isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
@@ -36,13 +36,13 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     result = float(value)
-    if not low <= result < high:  # so that NaN fails
+    if not low <= result < high:  # false for NaN
         raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {result}")
     return result
 
 
 def positive(name: str, value: Any) -> float:
-    """Check that `value` is a real number > 0; infinity is one."""
+    """Check that `value` is a real number > 0; infinity is accepted."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     result = float(value)
@@ -57,14 +57,14 @@ def fraction(name: str, value: Any) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Check that `value` is True or False: nothing else passes for them."""
+    """Check that `value` is a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
     return bool(value)
 
 
 def one_of(*choices: str) -> Callable[[str, Any], str]:
-    """Make the check that a value is one of the strings `choices`."""
+    """Return a check that a value is one of the strings `choices`."""
 
     def choice(name: str, value: Any) -> str:
         if not isinstance(value, str):
@@ -78,9 +78,9 @@ def one_of(*choices: str) -> Callable[[str, Any], str]:
 
 
 def dtype(name: str, value: Any) -> np.dtype[np.floating[Any]]:
-    """Check that `value` means one of the two dtypes that the kernels compute in."""
+    """Check that `value` denotes float32 or float64."""
     try:
-        # NumPy reads None as float64; here the user has to say so.
+        # NumPy takes None for float64; here it must be explicit.
         given = None if value is None else np.dtype(value)
     except (TypeError, ValueError):
         given = None
@@ -91,12 +91,12 @@ def dtype(name: str, value: Any) -> np.dtype[np.floating[Any]]:
 
 
 def seed(name: str, value: Any) -> int | None:
-    """Check that `value` is None or a seed that can be written into a file."""
+    """Check that `value` is None or an integer >= 0."""
     return None if value is None else integer(name, value, 0)
 
 
 def floats(name: str, value: Any) -> FloatArray:
-    """Check that `value` is an array of one of the two dtypes."""
+    """Check that `value` is an array of float32 or float64."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
     if value.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -105,7 +105,7 @@ def floats(name: str, value: Any) -> FloatArray:
 
 
 def array(name: str, value: Any, expected: np.dtype[Any]) -> FloatArray:
-    """Check that `value` is an array of exactly the `expected` dtype: it is never cast."""
+    """Check that `value` is an array of exactly the `expected` dtype; nothing is cast."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
     if value.dtype != expected:
@@ -114,15 +114,21 @@ def array(name: str, value: Any, expected: np.dtype[Any]) -> FloatArray:
 
 
 def shape(name: str, value: NDArray[Any], dimensions: Sequence[Dimension]) -> None:
-    """Check that `value` has the shape given in symbols and in numbers."""
+    """Check that `value` has the shape `dimensions`, given in symbols and numbers."""
     expected = tuple(size for _, size in dimensions)
     if value.shape != expected:
-        comma = "," if len(dimensions) == 1 else ""  # as Python writes a tuple of one
+        comma = "," if len(dimensions) == 1 else ""  # as in a tuple of one element
         rule = f"({', '.join(symbol for symbol, _ in dimensions)}{comma})"
         raise ValueError(f"{name} must have shape {rule} = {expected}, got {value.shape}")
 
 
 def same_shape(name: str, value: NDArray[Any], of: str, expected: tuple[int, ...]) -> None:
-    """Check that `value` has the shape of something else."""
+    """Check that `value` has the shape `expected` of the array called `of`."""
     if value.shape != expected:
         raise ValueError(f"{name} must have the shape of {of}, {expected}, got {value.shape}")
+
+
+def iob_label(name: str, value: str) -> None:
+    """Check that `value` is "O", "B-kind" or "I-kind"."""
+    if value != "O" and (value[:2] not in ("B-", "I-") or len(value) == 2):
+        raise ValueError(f"{name} must be 'O', 'B-kind' or 'I-kind', got {value!r}")

@@ -1,4 +1,4 @@
-"""What becomes of numbers below the smallest normal one."""
+"""Denormal numbers: flush to zero, or IEEE 754 arithmetic."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from bptt._core import checks, loader
 
 
 def set_flush_denormals(flush: bool) -> None:
-    """Set whether layers, heads and losses count denormal numbers as 0, in the whole process.
+    """Set whether layers and losses flush denormal numbers to zero, in the whole process.
 
-    A denormal number is smaller in magnitude than ``numpy.finfo(dtype).tiny``: 1.2e-38 for
-    float32, 2.2e-308 for float64. A processor may take a hundred times longer for it, and states
-    that decay towards 0 are full of them. The processor counts them as 0 only while a call of this
-    package runs; NumPy's arithmetic is never affected.
+    Denormal numbers are smaller in magnitude than ``numpy.finfo(dtype).tiny``: 1.2e-38 for float32,
+    2.2e-308 for float64. Arithmetic with them can be a hundred times slower, and they abound in
+    states that decay to 0. The mode of the processor is set only during calls of this package;
+    NumPy's arithmetic is not affected.
 
     Parameters
     ----------
     flush : bool
-        True, the default, for 0; False for arithmetic as IEEE 754 has it.
+        True (the state at import) to flush to zero; False for IEEE 754 arithmetic.
 
     Raises
     ------
@@ -27,5 +27,10 @@ def set_flush_denormals(flush: bool) -> None:
 
 
 def get_flush_denormals() -> bool:
-    """Return whether denormal numbers count as 0 inside calls of this package."""
+    """Return whether calls of this package flush denormal numbers to zero.
+
+    Returns
+    -------
+    bool
+    """
     return loader.kernels.flushes_denormals()

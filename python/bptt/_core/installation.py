@@ -1,4 +1,4 @@
-"""How the package was built and what it runs on."""
+"""Installation: versions, compiler, instruction sets and processor."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bptt._core.threads import get_num_threads
 
 
 def config() -> dict[str, str | int | list[str]]:
-    """Return how the package was built and what it runs on.
+    """Return the versions, build and hardware that the package runs with.
 
     Returns
     -------
     dict
-        ``version``, ``python``, ``numpy``, ``eigen``, ``compiler`` and ``processor`` (strings),
-        ``isa`` (the instruction set in use), ``isas_built`` and ``isas_supported`` (lists: what
-        this installation has and what the CPU can run), ``threads`` (int: how many a call may use).
+        ``version``, ``python``, ``numpy``, ``eigen``, ``compiler`` and ``processor`` (str);
+        ``isa``, the instruction set in use (str); ``isas_built`` and ``isas_supported``, the
+        instruction sets of this installation and of the CPU (lists of str); ``threads``, the
+        maximum number of threads of a call (int).
     """
     kernel_config = loader.kernels.config()
     return {
@@ -38,16 +39,16 @@ def config() -> dict[str, str | int | list[str]]:
 
 
 def _processor() -> str:
-    """Return the name of the processor, as good as the system knows it."""
+    """Return the name of the processor, as the operating system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(s.partition(":")[2].strip() for s in lines if s.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or a processor that does not say
+    except (OSError, StopIteration):  # not Linux, or no model name
         return platform.processor() or platform.machine()
 
 
 def show_config() -> None:
-    """Print how the package was built and what it runs on, one line an item."""
+    """Print `config`, one item per line."""
     items = config()
     width = max(map(len, items))
     for name, value in items.items():

@@ -1,4 +1,4 @@
-"""Which steps of a padded batch exist, for what is computed in NumPy."""
+"""Lengths and padding of batches, for computations in NumPy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ Padding: TypeAlias = NDArray[np.bool_] | None  # (batch, steps); None if there i
 
 
 def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `lengths` as an array (batch,).
+    """Check lengths of sequences; return them as an int64 array (batch,).
 
     Parameters
     ----------
     lengths : integer array (batch,)
         Number of steps of each sequence, in [0, steps].
     batch : int
+        Number of sequences.
     steps : int, or integer array (batch,)
-        How many there could be: in all sequences, or in each.
+        Maximum number of steps, of all sequences or of each.
 
     Raises
     ------
     TypeError, ValueError
-        If `lengths` is something else.
+        If `lengths` has the wrong type, shape or values.
     """
     try:
         array = np.asarray(lengths)
@@ -47,17 +48,19 @@ def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDAr
 
 
 def padding_of(lengths: Any, batch: int, steps: int) -> Padding:
-    """Return what is padding of a batch, (batch, steps), or None if nothing is.
+    """Return the mask (batch, steps) of the padding, or None if there is none.
 
     Parameters
     ----------
     lengths : integer array (batch,), or None
-        Number of steps of each sequence, in [0, steps]; None if all have all.
+        Number of steps of each sequence, in [0, steps]; None for `steps` each.
+    batch, steps : int
+        Shape of the batch.
 
     Raises
     ------
     TypeError, ValueError
-        If `lengths` is something else.
+        If `lengths` has the wrong type, shape or values.
     """
     if lengths is None:
         return None
@@ -66,7 +69,7 @@ def padding_of(lengths: Any, batch: int, steps: int) -> Padding:
 
 
 def without_padding(values: FloatArray, padding: Padding) -> FloatArray:
-    """Return `values` (batch, steps, ..) with 0 in the padding, copied only if need be."""
+    """Return `values` (batch, steps, ..) with 0 in the padding; copied only if necessary."""
     if padding is None or not values[padding].any():
         return values
     values = values.copy()

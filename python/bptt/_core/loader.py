@@ -1,8 +1,8 @@
-"""Chooses the compiled kernels for this CPU when the package is imported.
+"""Loader of the compiled kernels: selects an instruction set at import.
 
-The same sources are built into one module for every instruction set: ``_kernels_base`` (what every
-CPU of the architecture has) and, on x86-64, ``_kernels_v3`` (AVX2) and ``_kernels_v4`` (AVX-512).
-The best one that the CPU can run is `kernels`; the environment variable ``BPTT_ISA`` overrides.
+The same sources are compiled to one module per instruction set: ``_kernels_base`` (the baseline of
+the architecture) and, on x86-64, ``_kernels_v3`` (AVX2) and ``_kernels_v4`` (AVX-512). `kernels` is
+the best module that the CPU can run, unless the environment variable ``BPTT_ISA`` names another.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["ISAS", "available", "built", "kernels", "load"]
 
 ISAS = ("base", "v3", "v4")
-"""All instruction sets, the best last."""
+"""All instruction sets, in ascending order."""
 
 
 def built() -> tuple[str, ...]:
-    """Return the instruction sets this installation was built for, the best last."""
+    """Return the instruction sets of this installation, in ascending order."""
     return tuple(isa for isa in ISAS if importlib.util.find_spec(f"bptt._core._kernels_{isa}"))
 
 
 def available() -> tuple[str, ...]:
-    """Return the instruction sets that are built and that this CPU can run, the best last."""
+    """Return the instruction sets that are built and that the CPU can run, in ascending order."""
     supported = _cpu.supported()
     return tuple(isa for isa in built() if isa in supported)
 
 
 def load(isa: str) -> ModuleType:
-    """Return the kernel module for an instruction set.
+    """Return the kernel module of an instruction set.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def load(isa: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the name is unknown, the CPU cannot run it or it was not built.
+        If the name is unknown, or the instruction set is not built or not supported by the CPU.
     """
-    # Checked first: to import a module that the CPU cannot run ends the process.
+    # Checked first: importing a module that the CPU cannot run would crash the process.
     if isa not in ISAS:
         raise ImportError(f"BPTT_ISA must be one of {', '.join(ISAS)}, got {isa!r}")
     if isa not in _cpu.supported():
@@ -62,7 +62,7 @@ def load(isa: str) -> ModuleType:
     return importlib.import_module(f"bptt._core._kernels_{isa}")
 
 
-if TYPE_CHECKING:  # every kernel module has the same functions
+if TYPE_CHECKING:  # all kernel modules have the same functions
     from bptt._core import _kernels_base as kernels
 else:
     kernels = load(os.environ.get("BPTT_ISA") or available()[-1])

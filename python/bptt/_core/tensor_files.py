@@ -1,6 +1,6 @@
-"""Files of tensors with a header: safetensors, with all else as JSON in its metadata.
+"""Tensor files: safetensors with a JSON header in the metadata.
 
-No code is in such a file, and none is run to read it.
+They contain no code, and reading executes none.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 
 def as_path(path: object, name: str = "path") -> Path:
-    """Check that something is a path."""
+    """Check that `path` is a string or a path; return it as a Path."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{name} must be a string or a path, got {type(path).__name__}")
     return Path(path)
 
 
 def need_safetensors(what: str) -> None:
-    """Raise an ImportError that says what to install, if safetensors is not."""
+    """Raise ImportError if safetensors is not installed; `what` begins the message."""
     if find_spec("safetensors") is None:
         raise ImportError(f"{what} needs safetensors: pip install 'bptt[train]'")
 
@@ -33,19 +33,28 @@ def need_safetensors(what: str) -> None:
 def write_file(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
 ) -> None:
-    """Write tensors and header, whole or not at all.
+    """Write tensors and header to a file, atomically.
+
+    Parameters
+    ----------
+    path : str or path
+        File to write; replaced if it exists.
+    tensors : mapping of str to array
+        Tensors by name.
+    header : mapping
+        JSON-serializable data.
 
     Raises
     ------
     TypeError
-        If `path` is no path, or the header does not fit JSON.
+        If `path` is not a path, or the header is not JSON-serializable.
     ImportError
         If safetensors is not installed.
     """
     need_safetensors("saving")
     from safetensors.numpy import save
 
-    # One key only: safetensors writes several in any order, and equal models should be equal files.
+    # One key only: the order of several is not defined, and equal models should give equal files.
     metadata = {"bptt": json.dumps(header)}
     _write_atomically(as_path(path), save(dict(tensors), metadata))
 
@@ -53,16 +62,30 @@ def write_file(
 def read_file(
     path: str | os.PathLike[str], expected: Any, what: str
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return tensors and header of a file whose header has the `expected` "format".
+    """Read tensors and header of a file.
+
+    Parameters
+    ----------
+    path : str or path
+        File to read.
+    expected : object
+        Value of "format" in the header.
+    what : str
+        Kind of file, for the error message.
+
+    Returns
+    -------
+    tensors : dict of str to array
+    header : dict
 
     Raises
     ------
     TypeError
-        If `path` is no path.
+        If `path` is not a path.
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is broken, or something else than `what`.
+        If the file is corrupt or has another format.
     ImportError
         If safetensors is not installed.
     """
@@ -74,7 +97,7 @@ def read_file(
         with safe_open(file_path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("bptt", "{}"))
             if header.get("format") != expected:
-                raise ValueError(f"it is no file of {what}")
+                raise ValueError(f"it is not a file of {what}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
@@ -82,20 +105,20 @@ def read_file(
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes left behind that were killed while they wrote `path`."""
+    """Remove temporary files of processes that were killed while writing `path`."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a new file beside `path` and rename it, which is one step for every reader."""
+    """Write a temporary file in the same directory and rename it, which is atomic."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the content
+            os.fsync(file.fileno())  # otherwise the name could reach the disk before the content
         os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
+    except BaseException:  # KeyboardInterrupt as well
         temporary.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""How many threads the layers may use. It changes how long they take, never a bit of the result."""
+"""Number of threads; it affects running times, never results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from bptt._core import checks, loader
 
 
 def set_num_threads(n: int | None) -> None:
-    """Set how many threads a call may use, in the whole process.
+    """Set the maximum number of threads of a call, in the whole process.
 
-    A call that is too small to gain from them uses fewer. Of several calls at the same time, one
-    uses the threads, and each of the others only its own.
+    Small calls use fewer. Of concurrent calls, one uses the thread pool and the others run on their
+    calling threads.
 
     Parameters
     ----------
     n : int or None
-        From 1 on. None restores the default: the environment variable ``BPTT_NUM_THREADS``, else
-        ``OMP_NUM_THREADS``, else the number of cores that this process may run on.
+        Maximum number of threads, in [1, 1024]. None restores the default: the environment variable
+        ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of cores available to the
+        process.
 
     Raises
     ------
@@ -30,12 +31,26 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads a call of this thread may use."""
+    """Return the maximum number of threads of a call from the current thread.
+
+    Returns
+    -------
+    int
+    """
     return loader.kernels.thread_limit()
 
 
 def threads(n: int) -> AbstractContextManager[None]:
-    """Set how many threads a call may use, inside a with block and in this thread only.
+    """Set the maximum number of threads within a with statement, for the current thread only.
+
+    Parameters
+    ----------
+    n : int
+        Maximum number of threads, in [1, 1024].
+
+    Returns
+    -------
+    context manager
 
     Raises
     ------
@@ -62,23 +77,25 @@ def _limited(n: int) -> Iterator[None]:
 def _checked(n: int) -> int:
     """Check a number of threads."""
     n = checks.integer("n", n)
-    if n > _MOST:
-        raise ValueError(f"n must be an integer <= {_MOST}, got {n}")
+    if n > _MAX_THREADS:
+        raise ValueError(f"n must be an integer <= {_MAX_THREADS}, got {n}")
     return n
 
 
 def _from_environment(environment: Mapping[str, str]) -> int:
-    """Return the number that the environment asks for, 0 for none."""
+    """Return the number of threads that the environment variables set; 0 if none does."""
     own = environment.get("BPTT_NUM_THREADS", "")
     if own:
-        if not own.isdecimal() or not 1 <= int(own) <= _MOST:
-            raise ImportError(f"BPTT_NUM_THREADS must be an integer in [1, {_MOST}], got {own!r}")
+        if not own.isdecimal() or not 1 <= int(own) <= _MAX_THREADS:
+            raise ImportError(
+                f"BPTT_NUM_THREADS must be an integer in [1, {_MAX_THREADS}], got {own!r}"
+            )
         return int(own)
-    # OpenMP's may be a list, one number for each level of nesting; if it is wrong, others complain.
+    # OMP_NUM_THREADS may be a list, one number per nesting level; invalid values are ignored.
     shared = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(int(shared), _MOST) if shared.isdecimal() else 0
+    return min(int(shared), _MAX_THREADS) if shared.isdecimal() else 0
 
 
-_MOST = 1024
+_MAX_THREADS = 1024
 _DEFAULT = _from_environment(os.environ)  # 0: as many as there are cores
 set_num_threads(None)

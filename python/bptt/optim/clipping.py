@@ -15,14 +15,14 @@ def clip_by_value(gradients: Gradients | Sequence[Gradients], limit: float) -> N
     Parameters
     ----------
     gradients : Gradients or sequence of Gradients
-        NaN stays NaN.
+        Changed in place; NaN stays NaN.
     limit : float
-        Greater than 0; may be infinite.
+        Largest absolute value, > 0; may be infinite.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or `limit` is not positive.
+        If an argument has the wrong type or an invalid value.
     """
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("limit", limit)
@@ -31,28 +31,28 @@ def clip_by_value(gradients: Gradients | Sequence[Gradients], limit: float) -> N
 
 
 def clip_by_global_norm(gradients: Gradients | Sequence[Gradients], max_norm: float) -> float:
-    """Scale the parameters' gradients so that their common norm is at most `max_norm`, in place.
+    """Scale the parameters' gradients so that their global norm is at most `max_norm`, in place.
 
-    The norm is √Σg² over all parameters of all modules together, so that the direction of the step
-    stays: R. Pascanu, T. Mikolov and Y. Bengio (2013), On the difficulty of training recurrent
-    neural networks, algorithm 1.
+    The global norm is √Σg² over all parameters of all modules, so that scaling keeps the direction
+    of the step: R. Pascanu, T. Mikolov and Y. Bengio (2013), On the difficulty of training
+    recurrent neural networks, algorithm 1.
 
     Parameters
     ----------
     gradients : Gradients or sequence of Gradients
-        Of all modules that are trained together.
+        Gradients of all modules that are trained together; changed in place.
     max_norm : float
-        Greater than 0; with infinity the gradients are only measured.
+        Largest global norm, > 0; infinity only computes the norm.
 
     Returns
     -------
     float
-        The norm before clipping. If it is NaN or infinite, the gradients have not been changed.
+        Global norm before clipping. If it is NaN or infinite, the gradients are unchanged.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or `max_norm` is not positive.
+        If an argument has the wrong type or an invalid value.
     """
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("max_norm", max_norm)

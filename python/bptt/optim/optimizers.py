@@ -1,6 +1,6 @@
-"""Optimizers: thin, because a module's parameters are one flat array.
+"""Optimizers: SGD, RMSProp, Adam and AdamW.
 
-Each walks parameters, gradients and its own state side by side, in one kernel call a module.
+Parameters, gradients and state of a module are flat arrays, updated by one kernel call per module.
 """
 
 from __future__ import annotations
@@ -21,9 +21,21 @@ _NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
 
 
 class Optimizer:
-    """What the optimizers share: modules, learning rate, state and all checks.
+    """Base class of the optimizers: modules, learning rate, state and checks.
 
-    The state is a flat array a module in every slot, and the number of updates.
+    Parameters
+    ----------
+    modules : Module or sequence of Module
+        Modules whose parameters `step` updates.
+    learning_rate : float
+        Step size, finite and >= 0.
+    slots : sequence of str
+        Names of the state's arrays, of which every module has one of each, initially 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
     """
 
     def __init__(
@@ -48,7 +60,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The step size. May be set between steps; finite and >= 0."""
+        """Step size, finite and >= 0; may be set between steps."""
         return self._learning_rate
 
     @learning_rate.setter
@@ -56,7 +68,7 @@ class Optimizer:
         self._learning_rate = checks.number("learning_rate", value, low=0.0)
 
     def step(self, gradients: Gradients | Sequence[Gradients]) -> None:
-        """Change the parameters of all modules, once.
+        """Update the parameters of all modules once.
 
         Parameters
         ----------
@@ -66,10 +78,10 @@ class Optimizer:
         Raises
         ------
         TypeError
-            If something else than `Gradients` comes.
+            If `gradients` is not `Gradients` or a sequence of them.
         ValueError
-            If there are more or fewer of them than modules, or one is of another kind of module
-            than its place says. No parameter has changed then.
+            If the number of gradients is not that of the modules, or gradients do not fit their
+            module. No parameter has changed then.
         """
         matching = as_list("gradients", gradients, Gradients)
         count = len(self._modules)
@@ -89,15 +101,14 @@ class Optimizer:
                 self._update(flat, gradient._flat, *slots[i::count])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return all that the next steps depend on, but for parameters and constructor arguments.
+        """Return the optimizer's state, which later steps depend on.
 
         Returns
         -------
-        dict
-            Copies of the state's arrays: ``"updates"``, int64 of shape (1,), the number of steps
-            so far; ``"learning_rate"``, float64 of shape (1,); and ``"slot/i"``, of the dtype and
-            the number of parameters of module number i, for every slot that the optimizer has, as
-            ``"velocity/0"``.
+        dict of str to array
+            Copies: ``"updates"``, int64 (1,), the number of steps so far; ``"learning_rate"``,
+            float64 (1,); and ``"slot/i"``, such as ``"velocity/0"``, of the size and dtype of the
+            parameters of module i.
         """
         return {
             "updates": np.array([self._updates], np.int64),
@@ -106,17 +117,17 @@ class Optimizer:
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go back to what `state` returned: the next steps are the same, bit by bit.
+        """Restore a state returned by `state`: the next steps are the same, bit for bit.
 
         Parameters
         ----------
-        state : mapping
-            From an optimizer of the same kind, of modules of the same sizes. Copied.
+        state : mapping of str to array
+            State of an optimizer of the same class, for modules of the same sizes. Copied.
 
         Raises
         ------
         TypeError
-            If it is not a mapping of arrays of the right dtypes.
+            If `state` is not a mapping of arrays of the right dtypes.
         ValueError
             If a name is missing or unknown, a shape does not fit, or a number is out of its range.
             Nothing has changed then.
@@ -142,28 +153,28 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent: v ← μ v + g; p ← p − η v.
 
-    The momentum has the form of PyTorch, where the learning rate η is outside v. Without momentum,
-    p ← p − η g. With weight decay λ, g is g + λ p in all of it. Nesterov's momentum looks ahead,
-    p ← p − η (g + μ v): I. Sutskever, J. Martens, G. Dahl and G. Hinton (2013), On the importance
-    of initialization and momentum in deep learning.
+    As in PyTorch, the velocity v does not contain the learning rate η. Without momentum,
+    p ← p − η g. Weight decay λ adds λ p to g. Nesterov momentum is p ← p − η (g + μ v):
+    I. Sutskever, J. Martens, G. Dahl and G. Hinton (2013), On the importance of initialization and
+    momentum in deep learning.
 
     Parameters
     ----------
     modules : Module or sequence of Module
-        Whose parameters `step` changes.
-    learning_rate : float
-        η, finite and >= 0.
-    momentum : float
+        Modules whose parameters `step` updates.
+    learning_rate : float, default 0.01
+        η, the step size, finite and >= 0.
+    momentum : float, default 0
         μ, in [0, 1).
-    nesterov : bool
-        Whether the momentum is Nesterov's; it must be > 0 then.
-    weight_decay : float
-        λ, finite and >= 0: of all parameters, biases too.
+    nesterov : bool, default False
+        Whether to use Nesterov momentum; `momentum` must be > 0 then.
+    weight_decay : float, default 0
+        λ, finite and >= 0, for all parameters including biases.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
 
     def __init__(
@@ -180,12 +191,12 @@ class SGD(Optimizer):
         self._weight_decay = checks.number("weight_decay", weight_decay, low=0.0)
         if self._nesterov and not self._momentum:
             raise ValueError(f"momentum must be > 0 for nesterov=True, got {self._momentum}")
-        # Without momentum the velocity is the gradient: nothing to remember.
+        # Without momentum the velocity is the gradient, and there is no state.
         super().__init__(modules, learning_rate, ["velocity"] if self._momentum else [])
 
     @property
     def momentum(self) -> float:
-        """The factor μ that the velocity keeps from step to step."""
+        """Decay μ of the velocity."""
         return self._momentum
 
     def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
@@ -203,26 +214,26 @@ class SGD(Optimizer):
 class RMSProp(Optimizer):
     """RMSProp: s ← ρ s + (1−ρ) g²; p ← p − η g / (√s + ε).
 
-    T. Tieleman and G. Hinton (2012), Neural networks for machine learning, lecture 6.5, in the form
-    of PyTorch: ε is outside the root, and with momentum μ, v ← μ v + g / (√s + ε); p ← p − η v.
+    T. Tieleman and G. Hinton (2012), Neural networks for machine learning, lecture 6.5. As in
+    PyTorch, ε is outside the root; with momentum μ, v ← μ v + g / (√s + ε) and p ← p − η v.
 
     Parameters
     ----------
     modules : Module or sequence of Module
-        Whose parameters `step` changes.
-    learning_rate : float
-        η, finite and >= 0.
-    decay : float
-        ρ, of the running mean of the squared gradient, in [0, 1).
-    epsilon : float
-        ε, greater than 0.
-    momentum : float
+        Modules whose parameters `step` updates.
+    learning_rate : float, default 0.01
+        η, the step size, finite and >= 0.
+    decay : float, default 0.99
+        ρ, the decay of the running mean of the squared gradient, in [0, 1).
+    epsilon : float, default 1e-8
+        ε, > 0.
+    momentum : float, default 0
         μ, in [0, 1).
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
 
     def __init__(
@@ -263,18 +274,20 @@ class Adam(Optimizer):
     Parameters
     ----------
     modules : Module or sequence of Module
-        Whose parameters `step` changes.
-    learning_rate : float
-        η, finite and >= 0.
-    beta1, beta2 : float
-        Decay of the running means of gradient and squared gradient, in [0, 1).
-    epsilon : float
-        ε, greater than 0.
+        Modules whose parameters `step` updates.
+    learning_rate : float, default 0.001
+        η, the step size, finite and >= 0.
+    beta1 : float, default 0.9
+        β₁, the decay of the running mean of the gradient, in [0, 1).
+    beta2 : float, default 0.999
+        β₂, the decay of the running mean of the squared gradient, in [0, 1).
+    epsilon : float, default 1e-8
+        ε, > 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
 
     def __init__(
@@ -309,20 +322,28 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: p ← p − η λ p, then Adam's step.
 
-    I. Loshchilov and F. Hutter (2019), Decoupled weight decay regularization, algorithm 2, in the
-    form of PyTorch.
+    I. Loshchilov and F. Hutter (2019), Decoupled weight decay regularization, algorithm 2. As in
+    PyTorch, the decay is scaled by the learning rate η.
 
     Parameters
     ----------
-    modules, learning_rate, beta1, beta2, epsilon
-        As for `Adam`.
-    weight_decay : float
-        λ, finite and >= 0: of all parameters, biases too.
+    modules : Module or sequence of Module
+        Modules whose parameters `step` updates.
+    learning_rate : float, default 0.001
+        η, the step size, finite and >= 0.
+    beta1 : float, default 0.9
+        β₁, the decay of the running mean of the gradient, in [0, 1).
+    beta2 : float, default 0.999
+        β₂, the decay of the running mean of the squared gradient, in [0, 1).
+    epsilon : float, default 1e-8
+        ε, > 0.
+    weight_decay : float, default 0.01
+        λ, finite and >= 0, for all parameters including biases.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or has a value out of its range.
+        If an argument has the wrong type or an invalid value.
     """
 
     def __init__(
@@ -344,4 +365,4 @@ class AdamW(Adam):
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     kind.__name__.lower(): kind for kind in (Adam, AdamW, RMSProp, SGD)
 }
-"""Name, as estimators and commands take it -> class."""
+"""Name, as in the parameter ``optimizer`` of estimators -> class."""

@@ -1,8 +1,8 @@
-"""Schedules: what the learning rate is multiplied with as training goes on.
+"""Learning-rate schedules: factors of the optimizer's learning rate.
 
-A schedule is called as ``schedule(update, updates_per_epoch, losses)``: the number of updates so
-far, how many an epoch has, and the loss that is watched, of every epoch so far. It remembers
-nothing, so that a training that is resumed needs nothing from it.
+A schedule is called as ``schedule(update, updates_per_epoch, losses)``, with the number of updates
+so far, the number of updates per epoch, and the monitored loss of every epoch so far. Schedules
+have no state, so that resumed training needs nothing from them.
 """
 
 from __future__ import annotations
@@ -16,21 +16,36 @@ from bptt._core import checks
 
 
 class Schedule(Protocol):
-    """Anything that is called like a schedule."""
+    """Protocol of schedules: a function of updates and losses."""
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
-        """Return the factor for the next update."""
+        """Return the factor of the learning rate for the next update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates so far.
+        updates_per_epoch : int
+            Number of updates in an epoch.
+        losses : sequence of float
+            Monitored loss of every epoch so far.
+
+        Returns
+        -------
+        float
+        """
 
 
 @dataclass(frozen=True)
 class StepDecay:
-    """Multiplies the rate with `factor` every `every` epochs.
+    """Step decay: multiplies the learning rate by `factor` every `every` epochs.
 
     Parameters
     ----------
     every : int
-    factor : float
-        Greater than 0.
+        Number of epochs between two decays.
+    factor : float, default 0.1
+        Factor of each decay, > 0.
     """
 
     every: int
@@ -41,13 +56,27 @@ class StepDecay:
         checks.positive("factor", self.factor)
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
-        """Return the factor for the next update."""
+        """Return the factor of the learning rate for the next update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates so far.
+        updates_per_epoch : int
+            Number of updates in an epoch.
+        losses : sequence of float
+            Monitored loss of every epoch so far.
+
+        Returns
+        -------
+        float
+        """
         return self.factor ** (update // (self.every * updates_per_epoch))
 
 
 @dataclass(frozen=True)
 class CosineDecay:
-    """Falls from 1 to `floor` along half a cosine, in `epochs`, update by update.
+    """Cosine decay: from 1 to `floor` along half a cosine, update by update.
 
     I. Loshchilov and F. Hutter (2017), SGDR: stochastic gradient descent with warm restarts,
     equation 5, without restarts.
@@ -55,8 +84,9 @@ class CosineDecay:
     Parameters
     ----------
     epochs : int
-    floor : float
-        In [0, 1).
+        Number of epochs of the decay.
+    floor : float, default 0
+        Final factor, in [0, 1).
     """
 
     epochs: int
@@ -67,22 +97,37 @@ class CosineDecay:
         checks.fraction("floor", self.floor)
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
-        """Return the factor for the next update."""
+        """Return the factor of the learning rate for the next update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates so far.
+        updates_per_epoch : int
+            Number of updates in an epoch.
+        losses : sequence of float
+            Monitored loss of every epoch so far.
+
+        Returns
+        -------
+        float
+        """
         part = min(update / (self.epochs * updates_per_epoch), 1.0)
         return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Multiplies the rate with `factor` whenever the loss has not fallen for `patience` epochs.
+    """Reduction on plateau: multiplies by `factor` after `patience` epochs without improvement.
 
     Parameters
     ----------
-    patience : int
-    factor : float
-        In [0, 1).
-    floor : float
-        In [0, 1): the rate falls no lower.
+    patience : int, default 3
+        Number of epochs without a lower loss before each reduction.
+    factor : float, default 0.5
+        Factor of each reduction, in [0, 1).
+    floor : float, default 0
+        Smallest factor of the learning rate, in [0, 1).
     """
 
     patience: int = 3
@@ -95,7 +140,21 @@ class Plateau:
         checks.fraction("floor", self.floor)
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
-        """Return the factor for the next update."""
+        """Return the factor of the learning rate for the next update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates so far.
+        updates_per_epoch : int
+            Number of updates in an epoch.
+        losses : sequence of float
+            Monitored loss of every epoch so far.
+
+        Returns
+        -------
+        float
+        """
         factor, best, waited = 1.0, math.inf, 0
         for loss in losses:
             best, waited = (loss, 0) if loss < best else (best, waited + 1)
@@ -106,13 +165,14 @@ class Plateau:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Rises from 0 to 1 in `updates` updates, and goes on as another schedule says, if any.
+    """Linear warm-up from 0 to 1, multiplied by another schedule if given.
 
     Parameters
     ----------
     updates : int
+        Number of updates of the warm-up.
     then : Schedule, optional
-        It counts all updates, those of the warm-up too.
+        Schedule to multiply by; it counts the updates of the warm-up as well.
     """
 
     updates: int
@@ -124,29 +184,52 @@ class WarmUp:
             raise TypeError(f"then must be None or a schedule, got {type(self.then).__name__}")
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
-        """Return the factor for the next update."""
+        """Return the factor of the learning rate for the next update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates so far.
+        updates_per_epoch : int
+            Number of updates in an epoch.
+        losses : sequence of float
+            Monitored loss of every epoch so far.
+
+        Returns
+        -------
+        float
+        """
         rising = min((update + 1) / self.updates, 1.0)
         if self.then is None:
             return rising
         return rising * self.then(update, updates_per_epoch, losses)
 
 
-_KINDS: Mapping[str, Callable[..., Schedule]] = {
+_SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
     kind.__name__: kind for kind in (StepDecay, CosineDecay, Plateau, WarmUp)
 }
 
 
 def to_dict(schedule: Schedule) -> dict[str, Any]:
-    """Describe a schedule in plain data, fit for JSON: `from_dict` makes a twin of it.
+    """Return a JSON-serializable description of a schedule, for `from_dict`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        One of this module's.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
     TypeError
-        If it is not one of this file.
+        If the schedule is of another class.
     """
     kind = type(schedule).__name__
-    if type(schedule) is not _KINDS.get(kind):
-        raise TypeError(f"schedule must be one of {', '.join(_KINDS)}, got {kind}")
+    if type(schedule) is not _SCHEDULES.get(kind):
+        raise TypeError(f"schedule must be one of {', '.join(_SCHEDULES)}, got {kind}")
     fields = {
         n: to_dict(value) if callable(value) else value for n, value in vars(schedule).items()
     }
@@ -154,10 +237,20 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
 
 
 def from_dict(description: Mapping[str, Any]) -> Schedule:
-    """Make the schedule that `to_dict` has described."""
+    """Return the schedule that `to_dict` described.
+
+    Parameters
+    ----------
+    description : mapping
+        Result of `to_dict`.
+
+    Returns
+    -------
+    Schedule
+    """
     fields = {
         name: from_dict(value) if isinstance(value, Mapping) else value
         for name, value in description.items()
         if name != "kind"
     }
-    return _KINDS[description["kind"]](**fields)
+    return _SCHEDULES[description["kind"]](**fields)

@@ -305,8 +305,8 @@ def test_predictions_of_tags(trained, here, capsys):
 
 def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
     model = trained / "reviews.csv.model"
-    shown, said = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull it")
-    assert said == "unknown tokens: 'it'\n"
+    shown, messages = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull it")
+    assert messages == "unknown tokens: 'it'\n"
     shown, _ = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull")
     assert shown == "text\tprediction\nwas great\tgood\nwas dull\tbad\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"was great\n")))
@@ -316,9 +316,9 @@ def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
 def test_predictions_written_to_a_file(trained, here, capsys):
     model = trained / "reviews.csv.model"
     arguments = ("predict", model, trained / "reviews.csv", "--output", "p.csv")
-    shown, said = run(capsys, *arguments)
+    shown, messages = run(capsys, *arguments)
     assert shown == ""
-    assert said.startswith("60 predictions written to p.csv\naccuracy on 60 sequences: ")
+    assert messages.startswith("60 predictions written to p.csv\naccuracy on 60 sequences: ")
     assert (here / "p.csv").read_text().startswith("text,label,prediction\n")
     assert fails(capsys, *arguments).startswith("p.csv exists: use --overwrite")
     # what was predicted can be predicted anew
@@ -350,10 +350,10 @@ def test_generate_samples_searches_and_ranks(trained, here, capsys):
 
 
 def test_generate_warns_of_unknown_tokens(trained, here, capsys):
-    shown, said = run(capsys, "generate", trained / "book.txt.model", "--prompt", "the café",
+    shown, messages = run(capsys, "generate", trained / "book.txt.model", "--prompt", "the café",
                       "--max-length", 20, "--seed", 0)  # fmt: skip
     assert shown.startswith("the café")
-    assert said == "unknown tokens: 'f', 'é'\n"
+    assert messages == "unknown tokens: 'f', 'é'\n"
 
 
 # ---- inspect
@@ -393,8 +393,8 @@ def test_sessions_of_the_page_print_what_it_shows(here, capsys):
             arguments = re.sub(r"--epochs \d+", "--epochs 1", line)
             shown = "".join(run(capsys, *shlex.split(arguments)))
             for what in ("Data ", "Task ", "Model "):  # weights differ between machines
-                said = [said for said in expected.splitlines() if said.startswith(what)]
-                assert all(sentence in shown for sentence in said)
+                lines = [line for line in expected.splitlines() if line.startswith(what)]
+                assert all(line in shown for line in lines)
 
 
 def test_inspect_prints_the_mean_gates_of_every_token(trained, here, capsys):
@@ -485,9 +485,9 @@ def test_interrupted_training_leaves_its_best_model(here):
     assert process.stderr.readline().startswith("epoch   1/100000 ")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    shown, said = process.communicate()
+    shown, messages = process.communicate()
     assert process.returncode == 130
-    assert said.endswith("train: interrupted, the best model so far is in a.safetensors\n")
+    assert messages.endswith("train: interrupted, the best model so far is in a.safetensors\n")
     assert "Saved    a.safetensors" in shown
     assert bptt.load_estimator("a.safetensors").sample(count=2, random_state=0)
 

@@ -16,7 +16,7 @@ from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
 def read_dataset(path, **wanted):
     """Return the inferred task, the sequences as lists, the targets, and the notes."""
     table = read_table(path)
-    schema, said = infer_schema(table, SchemaOptions(**wanted))
+    schema, notes = infer_schema(table, SchemaOptions(**wanted))
     groups = group_rows(table, schema)
     task = wanted.get("task") or infer_task(table, schema, groups)[0]
     X = [
@@ -24,7 +24,7 @@ def read_dataset(path, **wanted):
         for x in extract_sequences(table, schema, groups)
     ]
     y = None if task == "language" else extract_targets(table, schema, groups, task)
-    return task, X, y, said
+    return task, X, y, notes
 
 
 def write(folder, name, content):
@@ -141,9 +141,9 @@ def test_the_only_other_column_is_the_target_if_its_values_repeat(tmp_path):
 
 def test_the_last_column_has_the_tags(tmp_path):
     path = write(tmp_path, "a.tsv", "the\tDET\tDT\n\ncat\tNOUN\tNN\n")
-    task, _, y, said = read_dataset(path)
+    task, _, y, notes = read_dataset(path)
     assert (task, y) == ("tagging", [["DT"], ["NN"]])
-    assert said[-1] == "the last of 3 columns (else use --target)"
+    assert notes[-1] == "the last of 3 columns (else use --target)"
     assert read_dataset(path, target="2")[2] == [["DET"], ["NOUN"]]
 
 

@@ -13,7 +13,7 @@ import bptt
 from bptt import diagnostics
 from bptt.diagnostics import plots
 from bptt.training.history import Epoch, History
-from pictures import assert_texts_are_clear
+from figures import assert_texts_are_legible
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -117,7 +117,7 @@ PICTURES = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_texts_neither_overlap_nor_are_cut_off(name, size):
     with plt.rc_context({"figure.figsize": size, "figure.dpi": 100}):
-        assert_texts_are_clear(PICTURES[name]().figure)
+        assert_texts_are_legible(PICTURES[name]().figure)
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pictures import assert_texts_are_clear
+from figures import assert_texts_are_legible
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
@@ -44,7 +44,7 @@ def run(code: str, names: dict[str, Any]) -> list[tuple[str, str]]:
 def check_pictures(plt: Any) -> None:
     """Check that no text of a page's figures is cut off or overlaps another."""
     for number in plt.get_fignums():
-        assert_texts_are_clear(plt.figure(number))
+        assert_texts_are_legible(plt.figure(number))
     plt.close("all")
     plt.rcdefaults()
 

@@ -26,7 +26,7 @@ def boxes(figure):
     return [(text.get_text(), text.get_window_extent()) for text in shown]
 
 
-def assert_texts_are_clear(figure):
+def assert_texts_are_legible(figure):
     """Assert that no text is cut off or overlaps another."""
     found = boxes(figure)
     for (text, box), (other, its) in combinations(found, 2):

@@ -83,5 +83,15 @@ class Standardizer:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Sequence[float]]) -> Standardizer:
-        """Return the standardizer that `to_dict` described."""
+        """Return the standardizer that `to_dict` described.
+
+        Parameters
+        ----------
+        content : mapping
+            Result of `to_dict`.
+
+        Returns
+        -------
+        Standardizer
+        """
         return cls(np.array(content["mean"]), np.array(content["std"]))

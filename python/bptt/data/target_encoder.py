@@ -158,7 +158,17 @@ class TargetEncoder:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TargetEncoder:
-        """Return the encoder that `to_dict` described."""
+        """Return the encoder that `to_dict` described.
+
+        Parameters
+        ----------
+        content : mapping
+            Result of `to_dict`.
+
+        Returns
+        -------
+        TargetEncoder
+        """
         encoder = cls()
         encoder._encoder = SequenceEncoder.from_dict(content["encoder"])
         encoder._strings = content["strings"]

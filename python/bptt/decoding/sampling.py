@@ -106,7 +106,23 @@ def sample(
 
 
 def most_likely(logits: FloatArray) -> NDArray[np.int64]:
-    """Return the most likely token of each row of `logits`, (B,); of equals, the first."""
+    """Return the most likely token of each row.
+
+    Parameters
+    ----------
+    logits : array (B, K)
+        Logits of K tokens; -inf for forbidden tokens.
+
+    Returns
+    -------
+    int64 array (B,)
+        Token ids; of equal logits, the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the logits have the wrong type or an invalid value.
+    """
     best: NDArray[np.int64] = _checked(logits).argmax(axis=1)
     return best
 

@@ -441,15 +441,19 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return {"dtype": self.dtype, "seed": int(seeds.integers(_MOST_SEED))}
 
     def _fit_encoder(self, X: Any, lengths: Any, **options: Any) -> None:
-        self.encoder_ = SequenceEncoder(
+        encoder = SequenceEncoder(
             tokens=self.tokens,
             min_count=self.min_count,
             dtype=self.dtype,
             scale=self.scale,
             **options,
-        ).fit(X, lengths)
-        if self.encoder_.kind == "features":
-            self.n_features_in_ = self.encoder_.size
+        )
+        self._set_encoder(encoder.fit(X, lengths))
+
+    def _set_encoder(self, encoder: SequenceEncoder) -> None:
+        self.encoder_ = encoder
+        if encoder.kind == "features":
+            self.n_features_in_ = encoder.size
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         """Return the input as sequences of ids or features; the estimator must be fitted."""

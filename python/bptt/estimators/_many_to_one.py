@@ -59,7 +59,7 @@ class ManyToOneEstimator(SequenceEstimator):
         self.model_ = self._build_model(outputs, seeds, pool=self.pool)
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self.model_ = Sequential(*modules.values(), pool=self.pool)
 
     def _task(self) -> SupervisedTask:

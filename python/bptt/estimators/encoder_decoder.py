@@ -449,7 +449,7 @@ class EncoderDecoder(AutoregressiveEstimator):
         }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
         self._max_length = state["max_length"]
         self.network_ = EncoderDecoderNetwork.of(modules)

@@ -295,7 +295,7 @@ class SequenceTagger(SequenceEstimator):
         return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        self.encoder_ = SequenceEncoder.from_dict(state["encoder"])
+        self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self._label_encoder = LabelEncoder.from_dict(state["labels"])
         self.classes_ = self._label_encoder.classes_
         chain = list(modules.values())

@@ -56,7 +56,17 @@ class LabelFeedbackTask:
         return int(self.chain.modules[-1].out_features)  # type: ignore[attr-defined]
 
     def training_step(self, batch: SequenceBatch) -> TrainingStep:
-        """Return mean loss, metric and gradients of a minibatch, with teacher forcing."""
+        """Return mean loss, metric and gradients of a minibatch, with teacher forcing.
+
+        Parameters
+        ----------
+        batch : SequenceBatch
+            Minibatch.
+
+        Returns
+        -------
+        TrainingStep
+        """
         embedded = None if self.embedding is None else self.embedding.forward(batch.x)
         x = batch.x if embedded is None else embedded.output
         run = self.chain.forward(
@@ -74,7 +84,17 @@ class LabelFeedbackTask:
         return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients)
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:
-        """Return the mean loss with teacher forcing, and the metric of the predicted labels."""
+        """Return the mean loss with teacher forcing, and the metric of the predicted labels.
+
+        Parameters
+        ----------
+        batch : SequenceBatch
+            Minibatch.
+
+        Returns
+        -------
+        Evaluation
+        """
         x = self.embed(batch.x)
         forced, _ = self.chain(self.append_labels(x, batch.y), lengths=batch.lengths)
         return Evaluation(
@@ -84,7 +104,20 @@ class LabelFeedbackTask:
         )
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
-        """Return the logits of every step, (B, T, K), each given the most likely labels before."""
+        """Return the logits of every step, (B, T, K), each given the most likely labels before.
+
+        Parameters
+        ----------
+        x : integer array (B, T), or array (B, T, I)
+            Padded ids or features.
+        lengths : int64 array (B,)
+            Number of steps of each sequence.
+
+        Returns
+        -------
+        array (B, T, K)
+            Logits.
+        """
         x = self.embed(x)
         batch, steps, size = x.shape
         logits = np.empty((batch, steps, self.num_labels), x.dtype)
@@ -98,11 +131,35 @@ class LabelFeedbackTask:
         return logits
 
     def embed(self, x: NDArray[Any]) -> FloatArray:
-        """Return the features (B, T, I) of the input, embedded if it is ids (B, T)."""
+        """Return the features (B, T, I) of the input, embedded if it is ids (B, T).
+
+        Parameters
+        ----------
+        x : integer array (B, T), or array (B, T, I)
+            Padded ids or features.
+
+        Returns
+        -------
+        array (B, T, I)
+            Features.
+        """
         return x if self.embedding is None else self.embedding(x)
 
     def append_labels(self, x: FloatArray, y: NDArray[Any]) -> FloatArray:
-        """Append the one-hot label of the previous step to features: (B, T, I + K)."""
+        """Append the one-hot label of the previous step to features: (B, T, I + K).
+
+        Parameters
+        ----------
+        x : array (B, T, I)
+            Features.
+        y : integer array (B, T)
+            Ids of labels.
+
+        Returns
+        -------
+        array (B, T, I + K)
+            Input of the chain.
+        """
         batch, steps, size = x.shape
         z = np.zeros((batch, steps, size + self.num_labels), x.dtype)
         z[..., :size] = x

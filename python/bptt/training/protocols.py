@@ -46,10 +46,30 @@ class TrainingTask(Protocol):
         """Name -> module; the same modules at every call."""
 
     def training_step(self, batch: Any) -> TrainingStep:
-        """Return loss and gradients of a minibatch."""
+        """Return loss and gradients of a minibatch.
+
+        Parameters
+        ----------
+        batch : object
+            Minibatch, from `Dataset.batch`.
+
+        Returns
+        -------
+        TrainingStep
+        """
 
     def evaluate(self, batch: Any) -> Evaluation:
-        """Return the loss of a minibatch at inference, without dropout."""
+        """Return the loss of a minibatch at inference, without dropout.
+
+        Parameters
+        ----------
+        batch : object
+            Minibatch, from `Dataset.batch`.
+
+        Returns
+        -------
+        Evaluation
+        """
 
 
 class Dataset(Protocol):
@@ -60,7 +80,18 @@ class Dataset(Protocol):
         """Number of steps of each sequence, an integer array (N,)."""
 
     def batch(self, indices: NDArray[Any]) -> Any:
-        """Return a minibatch of these sequences, padded to the longest, as the task expects it."""
+        """Return a minibatch of these sequences, padded to the longest, as the task expects it.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        object
+            Minibatch, the argument of the task.
+        """
 
 
 @runtime_checkable

@@ -45,13 +45,40 @@ class PairDataset:
         return self.sources.lengths
 
     def batch(self, indices: NDArray[np.int64]) -> PairBatch:
-        """Return these pairs as a padded minibatch."""
+        """Return these pairs as a padded minibatch.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        PairBatch
+        """
         return PairBatch(*self.sources.pad(indices), self.targets.batch(indices))
 
     def split(
         self, fraction: float, random: np.random.Generator
     ) -> tuple[PairDataset, PairDataset]:
-        """Split at random into training data and a fraction for validation."""
+        """Split at random into training data and a fraction for validation.
+
+        Parameters
+        ----------
+        fraction : float
+            Fraction held out for validation, in (0, 1).
+        random : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple of two PairDataset
+
+        Raises
+        ------
+        ValueError
+            If either part would be empty.
+        """
         training, validation = split_indices(len(self.sources), fraction, random)
         return self._take(training), self._take(validation)
 
@@ -87,7 +114,17 @@ class SequenceToSequenceTask:
         return DecoderTask(self.network.decoder, label_smoothing=self.label_smoothing)
 
     def training_step(self, batch: PairBatch) -> TrainingStep:
-        """Return mean loss, accuracy and gradients of a minibatch."""
+        """Return mean loss, accuracy and gradients of a minibatch.
+
+        Parameters
+        ----------
+        batch : PairBatch
+            Minibatch.
+
+        Returns
+        -------
+        TrainingStep
+        """
         targets = batch.targets
         run = self.network.forward(
             batch.x,
@@ -103,14 +140,35 @@ class SequenceToSequenceTask:
         return TrainingStep(loss.value, accuracy, targets.weight, gradients)
 
     def evaluate(self, batch: PairBatch) -> Evaluation:
-        """Return mean loss and accuracy of a minibatch, with teacher forcing, without dropout."""
+        """Return mean loss and accuracy of a minibatch, with teacher forcing, without dropout.
+
+        Parameters
+        ----------
+        batch : PairBatch
+            Minibatch.
+
+        Returns
+        -------
+        Evaluation
+        """
         targets = batch.targets
         logits = self.network(batch.x, batch.lengths, targets.tokens, targets.lengths)
         loss = self.decoder_task.loss(logits, targets)
         return Evaluation(loss.value, token_accuracy(logits, targets), targets.weight)
 
     def attention_weights(self, batch: PairBatch) -> FloatArray:
-        """Return the attention weights of the source steps for every target, (B, S, T)."""
+        """Return the attention weights of the source steps for every target, (B, S, T).
+
+        Parameters
+        ----------
+        batch : PairBatch
+            Minibatch.
+
+        Returns
+        -------
+        array (B, S, T)
+            Weights; rows sum to 1.
+        """
         memory = self.network.encode(batch.x, batch.lengths)
         return self.network.attention_weights(memory, batch.targets.tokens, batch.targets.lengths)
 

@@ -51,14 +51,34 @@ class SequenceDataset:
         return self.sequences.lengths
 
     def batch(self, indices: NDArray[np.int64]) -> SequenceBatch:
-        """Return these sequences as a padded minibatch."""
+        """Return these sequences as a padded minibatch.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        SequenceBatch
+        """
         x, lengths = self.sequences.pad(indices)
         targets = self.targets
         y = targets.pad(indices)[0] if isinstance(targets, Sequences) else targets[indices]
         return SequenceBatch(x, lengths, y, None if self.weights is None else self.weights[indices])
 
     def take(self, indices: NDArray[np.int64]) -> SequenceDataset:
-        """Return the dataset of these sequences."""
+        """Return the dataset of these sequences.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        SequenceDataset
+        """
         targets = self.targets
         return SequenceDataset(
             self.sequences.take(indices),
@@ -69,7 +89,24 @@ class SequenceDataset:
     def split(
         self, fraction: float, random: np.random.Generator
     ) -> tuple[SequenceDataset, SequenceDataset]:
-        """Split at random into training data and a fraction for validation."""
+        """Split at random into training data and a fraction for validation.
+
+        Parameters
+        ----------
+        fraction : float
+            Fraction held out for validation, in (0, 1).
+        random : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple of two SequenceDataset
+
+        Raises
+        ------
+        ValueError
+            If either part would be empty.
+        """
         training, validation = split_indices(len(self.lengths), fraction, random)
         return self.take(training), self.take(validation)
 
@@ -135,7 +172,17 @@ class SupervisedTask:
         return named_modules(self.model.modules)
 
     def training_step(self, batch: SequenceBatch) -> TrainingStep:
-        """Return mean loss, metric and gradients of a minibatch."""
+        """Return mean loss, metric and gradients of a minibatch.
+
+        Parameters
+        ----------
+        batch : SequenceBatch
+            Minibatch.
+
+        Returns
+        -------
+        TrainingStep
+        """
         run = self.model.forward(
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
@@ -148,7 +195,17 @@ class SupervisedTask:
         )
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:
-        """Return mean loss and metric of a minibatch, without dropout."""
+        """Return mean loss and metric of a minibatch, without dropout.
+
+        Parameters
+        ----------
+        batch : SequenceBatch
+            Minibatch.
+
+        Returns
+        -------
+        Evaluation
+        """
         output = self.predict(batch.x, batch.lengths)
         return Evaluation(
             self.loss_fn(output, batch).value,
@@ -157,7 +214,20 @@ class SupervisedTask:
         )
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
-        """Return the output for padded sequences, without dropout."""
+        """Return the output for padded sequences, without dropout.
+
+        Parameters
+        ----------
+        x : integer array (B, T), or array (B, T, I)
+            Padded ids or features.
+        lengths : int64 array (B,)
+            Number of steps of each sequence.
+
+        Returns
+        -------
+        array (B, K), or (B, T, K)
+            Output once per sequence or at every step.
+        """
         return self.model(x, lengths=lengths)[0]
 
 

@@ -46,7 +46,17 @@ class TokenBatch:
         return float(lengths.sum() if self.weights is None else lengths @ self.weights)
 
     def window(self, steps: slice) -> TokenBatch:
-        """Return a window of steps; a sequence that ends before it has length 0."""
+        """Return a window of steps; a sequence that ends before it has length 0.
+
+        Parameters
+        ----------
+        steps : slice
+            Steps of the window.
+
+        Returns
+        -------
+        TokenBatch
+        """
         tokens, targets = self.tokens[:, steps], self.targets[:, steps]
         lengths = np.clip(self.lengths - steps.start, 0, tokens.shape[1])
         return TokenBatch(self.condition, tokens, targets, lengths, self.weights)
@@ -73,12 +83,32 @@ class TokenDataset:
         return self.sequences.lengths + 1
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
-        """Return these sequences as a padded minibatch."""
+        """Return these sequences as a padded minibatch.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        TokenBatch
+        """
         forced = teacher_forcing(*self.sequences.pad(indices), self.start, self.stop)
         return TokenBatch(self._condition(indices), *forced, self._weights(indices))
 
     def take(self, indices: NDArray[np.int64]) -> TokenDataset:
-        """Return the dataset of these sequences."""
+        """Return the dataset of these sequences.
+
+        Parameters
+        ----------
+        indices : integer array (B,)
+            Indices of sequences.
+
+        Returns
+        -------
+        TokenDataset
+        """
         sequences = self.sequences.take(indices)
         condition, weights = self._condition(indices), self._weights(indices)
         return TokenDataset(sequences, self.start, self.stop, condition, weights)
@@ -86,7 +116,24 @@ class TokenDataset:
     def split(
         self, fraction: float, random: np.random.Generator
     ) -> tuple[TokenDataset, TokenDataset]:
-        """Split at random into training data and a fraction for validation."""
+        """Split at random into training data and a fraction for validation.
+
+        Parameters
+        ----------
+        fraction : float
+            Fraction held out for validation, in (0, 1).
+        random : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple of two TokenDataset
+
+        Raises
+        ------
+        ValueError
+            If either part would be empty.
+        """
         training, validation = split_indices(len(self.sequences), fraction, random)
         return self.take(training), self.take(validation)
 
@@ -121,7 +168,17 @@ class DecoderTask:
         return {**first, **self.decoder.modules}
 
     def training_step(self, batch: TokenBatch) -> TrainingStep:
-        """Return mean loss, accuracy and gradients of a minibatch."""
+        """Return mean loss, accuracy and gradients of a minibatch.
+
+        Parameters
+        ----------
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        TrainingStep
+        """
         projected: Any = None
         if self.condition is not None:
             projected = self.condition.forward(batch.condition)  # type: ignore[arg-type]
@@ -140,13 +197,34 @@ class DecoderTask:
         return TrainingStep(loss.value, token_accuracy(run.output, batch), batch.weight, gradients)
 
     def evaluate(self, batch: TokenBatch) -> Evaluation:
-        """Return mean loss and accuracy of a minibatch, without dropout."""
+        """Return mean loss and accuracy of a minibatch, without dropout.
+
+        Parameters
+        ----------
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        Evaluation
+        """
         logits = self.logits(batch)
         loss = self.loss(logits, batch)
         return Evaluation(loss.value, token_accuracy(logits, batch), batch.weight)
 
     def logits(self, batch: TokenBatch) -> FloatArray:
-        """Return the logits of all targets, (B, S, V)."""
+        """Return the logits of all targets, (B, S, V).
+
+        Parameters
+        ----------
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        array (B, S, V)
+            Logits.
+        """
         state = self.initial_state(batch.condition)
         return self.decoder(batch.tokens, lengths=batch.lengths, state=state)[0]
 
@@ -154,6 +232,16 @@ class DecoderTask:
         """Return -log2 of the probability of every target, (B, S).
 
         The memory for logits is bounded by a fixed number of steps.
+
+        Parameters
+        ----------
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        float64 array (B, S)
+            Bits.
         """
         state = self.initial_state(batch.condition)
         bits: NDArray[np.float64] = np.empty(batch.tokens.shape)
@@ -167,7 +255,18 @@ class DecoderTask:
         return bits / math.log(2.0)
 
     def initial_state(self, condition: NDArray[Any] | None) -> State | None:
-        """Return the initial state of the decoder for these conditions; None for zeros."""
+        """Return the initial state of the decoder for these conditions; None for zeros.
+
+        Parameters
+        ----------
+        condition : float array (B, I), or integer array (B,), or None
+            Features or ids.
+
+        Returns
+        -------
+        array, or LSTMState, (num_layers, B, H), or None
+            Initial state; None for zeros.
+        """
         if self.condition is None or condition is None:
             return None
         return self._as_state(self.condition(condition))
@@ -179,7 +278,20 @@ class DecoderTask:
         return as_state(layers, np.zeros_like(layers) if recurrent.cell.has_cell_state else None)
 
     def loss(self, logits: FloatArray, batch: TokenBatch) -> Loss:
-        """Return the cross-entropy, its mean over all targets of the minibatch."""
+        """Return the cross-entropy, its mean over all targets of the minibatch.
+
+        Parameters
+        ----------
+        logits : array (B, S, V)
+            Logits of the targets.
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        Loss
+            Value and gradient.
+        """
         return softmax_cross_entropy(
             logits,
             batch.targets,

@@ -53,7 +53,17 @@ class WindowDataset:
         return list(np.arange(len(self.lengths))[:, np.newaxis])
 
     def batch(self, indices: NDArray[np.int64]) -> WindowBatch:
-        """Return consecutive windows as one."""
+        """Return consecutive windows as one.
+
+        Parameters
+        ----------
+        indices : integer array
+            Indices of consecutive windows.
+
+        Returns
+        -------
+        WindowBatch
+        """
         first, last = int(indices[0]) * self._k1, (int(indices[-1]) + 1) * self._k1
         end = min(last, self._sequences.tokens.shape[1])
         return WindowBatch(self._sequences, slice(first, end))
@@ -84,7 +94,17 @@ class TruncatedBPTTTask:
         return self.decoder_task.modules
 
     def training_step(self, batch: WindowBatch) -> TrainingStep:
-        """Return mean loss, accuracy and gradients of the next window."""
+        """Return mean loss, accuracy and gradients of the next window.
+
+        Parameters
+        ----------
+        batch : WindowBatch
+            The window after that of the last call, or the first.
+
+        Returns
+        -------
+        TrainingStep
+        """
         sequences, steps = batch
 
         def loss_fn(logits: FloatArray, steps: slice) -> Loss:
@@ -101,7 +121,17 @@ class TruncatedBPTTTask:
         return TrainingStep(window.loss, accuracy, targets.weight, window.gradients)
 
     def evaluate(self, batch: WindowBatch) -> Evaluation:
-        """Return mean loss and accuracy of the next window, without dropout."""
+        """Return mean loss and accuracy of the next window, without dropout.
+
+        Parameters
+        ----------
+        batch : WindowBatch
+            The window after that of the last call, or the first.
+
+        Returns
+        -------
+        Evaluation
+        """
         task, window = self.decoder_task, batch.sequences.window(batch.steps)
         state = self._evaluation_state if batch.steps.start else None
         logits, self._evaluation_state = task.decoder(

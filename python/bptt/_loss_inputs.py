@@ -1,4 +1,4 @@
-"""What all losses take: an output in any layout, and which of its steps count how much."""
+"""Arguments of the losses: outputs in any layout, and weights of their steps."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from bptt._core.lengths import Ids, Lengths, padding_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-# Something of the N steps that count: (N, K), or (N,).
+# Values of the N steps that are not ignored: (N, K) or (N,).
 Rows: TypeAlias = NDArray[np.float64]
 
 
 class Layout(NamedTuple):
-    """The caller's axes: (B, ..) if `once`, (T, B, ..) if `time_major`, else (B, T, ..)."""
+    """Axes of the caller: (B, ..) if `once`, (T, B, ..) if `time_major`, else (B, T, ..)."""
 
     once: bool
     time_major: bool
 
     def arrange(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Bring the caller's axes into the order (B, T, ..)."""
+        """Return the caller's array with axes (B, T, ..)."""
         if self.once:
             return array[:, np.newaxis]
         return array.swapaxes(0, 1) if self.time_major else array
 
     def restore(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Bring (B, T, ..) into the caller's axes."""
+        """Return an array (B, T, ..) with the caller's axes."""
         if self.once:
             return array[:, 0]
         return array.swapaxes(0, 1) if self.time_major else array
 
     def dimensions(self, batch: int, steps: int) -> list[Dimension]:
-        """Return symbols and sizes of one value a step, in the caller's axes."""
+        """Return symbols and sizes of an array with one value per step, in the caller's axes."""
         symbols = [("batch", batch)] if self.once else [("batch", batch), ("steps", steps)]
         return symbols[::-1] if self.time_major else symbols
 
 
 class LossArguments(NamedTuple):
-    """All but the targets, checked, and arranged as (B, T, ..)."""
+    """Checked arguments except the targets, with axes (B, T, ..)."""
 
-    name: str  # what the caller calls `output`
+    name: str  # of the argument `output`
     output: FloatArray  # (B, T, K)
-    weights: NDArray[np.float64] | None  # (B, T), 0 for what does not count; None: all are 1
+    weights: NDArray[np.float64] | None  # (B, T), 0 for ignored steps; None for ones
     divisor: float  # of value and gradient
     layout: Layout
 
     @classmethod
-    def read(
+    def check(
         cls,
         names: tuple[str, str],
         output: FloatArray,
@@ -62,7 +62,7 @@ class LossArguments(NamedTuple):
         time_major: bool,
         reduction: str,
     ) -> LossArguments:
-        """Check what the caller gave; `names` are those of `output` and of its last axis."""
+        """Check the arguments; `names` are those of `output` and of its last axis."""
         checks.one_of("sum", "mean")("reduction", reduction)
         swapped = checks.flag("time_major", time_major)
         name, last = names
@@ -86,7 +86,7 @@ class LossArguments(NamedTuple):
         return cls(name, arranged, each, divisor, layout)
 
     def ids(self, targets: object) -> Ids:
-        """Check class ids; return them as (B, T), 0 where they do not count."""
+        """Check class ids; return them as (B, T), 0 for ignored steps."""
         if not isinstance(targets, np.ndarray):
             raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
         if targets.dtype.kind not in "iu":
@@ -98,7 +98,7 @@ class LossArguments(NamedTuple):
         return ids if self.weights is None else np.where(self.weights > 0.0, ids, 0)
 
     def values(self, targets: object) -> Rows:
-        """Check targets of the output's shape, or without its last axis if that is 1."""
+        """Check targets of the output's shape, or without the last axis if K = 1; return rows."""
         array = checks.array("targets", targets, self.output.dtype)
         shape = self.layout.restore(self.output).shape
         if shape[-1] == 1 and array.shape == shape[:-1]:
@@ -111,9 +111,10 @@ class LossArguments(NamedTuple):
     def loss(
         self, formula: Callable[[Rows, Rows], tuple[Rows, Rows]], targets: Rows
     ) -> tuple[float, FloatArray]:
-        """Add up `formula`, which returns losses (N,) and gradients (N, K) of outputs and targets.
+        """Return value and gradient of the loss with this formula.
 
-        NaN and infinity come through without a warning, as from the kernels.
+        `formula` maps outputs and targets (N, K) to losses (N,) and gradients (N, K). NaN and
+        infinity are propagated without a warning, as by the kernels.
         """
         counted = self._counted
         weights = np.ones(counted.shape) if self.weights is None else self.weights
@@ -126,11 +127,11 @@ class LossArguments(NamedTuple):
 
     @property
     def _counted(self) -> NDArray[np.bool_]:
-        """Which steps count, (B, T)."""
+        """Mask (B, T) of the steps that are not ignored."""
         return np.ones(self.output.shape[:2], bool) if self.weights is None else self.weights > 0.0
 
     def _rows(self, array: FloatArray) -> Rows:
-        """Pick the steps that count out of (B, T, K)."""
+        """Return the steps of (B, T, K) that are not ignored."""
         return array[self._counted].astype(np.float64)
 
 
@@ -142,7 +143,7 @@ def _weights(
     mask: NDArray[np.bool_] | None,
     weights: FloatArray | None,
 ) -> NDArray[np.float64]:
-    """Make one weight (B, T) of the three: what any of them leaves out has 0."""
+    """Combine lengths, mask and weights to one weight per step, (B, T)."""
     each = np.ones((batch, steps))
     dimensions = layout.dimensions(batch, steps)
     padding = padding_of(lengths, batch, steps)

@@ -1,7 +1,7 @@
-"""Layers with the weights that another library has trained: PyTorch, Keras, ONNX.
+"""Importers of trained weights: PyTorch, Keras, ONNX.
 
-The equations are ours; the order of the gates, which way matrices lie, and how many biases there
-are, differ. Shapes: I input_size, H hidden_size, D directions, G gates (RNN 1, LSTM 4, GRU 3).
+The equations are the same; the order of the gates, the orientation of matrices and the number of
+biases differ. Shapes: I input_size, H hidden_size, D directions, G gates (RNN 1, LSTM 4, GRU 3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 _Layer = TypeVar("_Layer", bound=Recurrent[Any])
 
-# The gates, by our names, in the order of the other library's blocks.
+# Gates, by the names of `bptt.nn.cells`, in the order of the other library's blocks.
 _Gates = Mapping[type[Recurrent[Any]], tuple[str, ...]]
 _TORCH: _Gates = {
     RNN: ("hidden",),
@@ -37,7 +37,7 @@ _ONNX: _Gates = {**_KERAS, LSTM: ("input", "output", "forget", "cell")}
 
 
 class _Weights(NamedTuple):
-    """Of one layer in one direction, as PyTorch has them, in any order of the gates."""
+    """Weights of one layer and direction, as in PyTorch, with any order of the gates."""
 
     ih: NDArray[Any]  # (G*H, I)
     hh: NDArray[Any]  # (G*H, H)
@@ -48,32 +48,34 @@ class _Weights(NamedTuple):
 def from_torch(
     kind: type[_Layer], tensors: Mapping[str, ArrayLike], prefix: str = "", **options: Any
 ) -> _Layer:
-    """Make the layer of a PyTorch module's state_dict.
+    """Return a layer with the weights of a PyTorch module.
 
     Parameters
     ----------
-    kind : RNN, LSTM or GRU
-    tensors : mapping of str to arrays
-        What ``state_dict()`` gives, or a file of safetensors: ``weight_ih_l0`` (G*H, I),
-        ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G*H,), the same of the layers
-        above and with ``_reverse``. Biases may be missing. The names of a single cell (LSTMCell)
-        have no ``_l0``. Others are not looked at.
-    prefix : str
-        What all the names begin with, as ``"encoder."``.
+    kind : type
+        `RNN`, `LSTM` or `GRU`.
+    tensors : mapping of str to array
+        The module's ``state_dict()``, or tensors of a safetensors file: ``weight_ih_l0`` (G*H, I),
+        ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G*H,), likewise ``_l1``, … for
+        stacked layers and the suffix ``_reverse``; without ``_l0`` for a single cell (LSTMCell).
+        Biases are optional. Other names are ignored.
+    prefix : str, default ""
+        Prefix of all names, such as ``"encoder."``.
     **options
-        The layer's other arguments, as `activation` or `time_major`.
+        Further arguments of the layer, such as `activation` or `time_major`.
 
     Returns
     -------
     RNN, LSTM or GRU
-        With sizes, number of layers, directions and dtype of the tensors.
+        With the sizes, number of layers, directions and dtype of the tensors.
 
     Raises
     ------
     KeyError
         If a weight is missing.
     TypeError, ValueError
-        If a dtype is not float32 or float64, or a shape does not fit.
+        If the library has no such layer, a dtype is not float32 or float64, or a shape does not
+        fit.
     """
     order = _order(_TORCH, kind)
     names = ["" if f"{prefix}weight_ih" in tensors else "_l0"]
@@ -90,30 +92,34 @@ def from_torch(
 def from_keras(
     kind: type[_Layer], weights: Sequence[ArrayLike], *, cudnn: bool = False, **options: Any
 ) -> _Layer:
-    """Make the layer of what a Keras layer's get_weights() returns.
+    """Return a layer with the weights of a Keras layer.
 
     Parameters
     ----------
-    kind : RNN, LSTM or GRU
-    weights : sequence of arrays
-        kernel (I, G*H), recurrent_kernel (H, G*H) and bias (G*H,), or (2, G*H) for a GRU with
-        ``reset_after=True``; of a ``Bidirectional`` layer these three and again these three.
-    cudnn : bool
-        Whether they come from a CuDNNLSTM or CuDNNGRU of Keras before 3: each gate's part of the
-        kernels is laid out as its transpose would be, and the bias is (2*G*H,).
+    kind : type
+        `RNN`, `LSTM` or `GRU`.
+    weights : sequence of 3 or 6 arrays
+        The layer's ``get_weights()``: kernel (I, G*H), recurrent_kernel (H, G*H) and bias (G*H,),
+        or (2, G*H) for a GRU with ``reset_after=True``; for a ``Bidirectional`` layer these three
+        of each direction.
+    cudnn : bool, default False
+        Whether the weights are those of a CuDNNLSTM or CuDNNGRU of Keras before 3, in which the
+        block of each gate is stored as its transpose and the bias is (2*G*H,).
     **options
-        The layer's other arguments: `gate_activation` is "hard_sigmoid_keras2" for the hard_sigmoid
-        of Keras before 3, and the default there before 2.3; `merge` for a ``Bidirectional`` layer.
+        Further arguments of the layer: `gate_activation` is "hard_sigmoid_keras2" for the
+        hard_sigmoid of Keras before 3, the default there before 2.3; `merge` for a
+        ``Bidirectional`` layer.
 
     Returns
     -------
     RNN, LSTM or GRU
+        With the sizes, directions and dtype of the weights.
 
     Raises
     ------
     TypeError, ValueError
-        If there are not three or six arrays, a dtype is not float32 or float64, or a shape does not
-        fit.
+        If the library has no such layer, there are not three or six arrays, a dtype is not float32
+        or float64, or a shape does not fit.
     """
     order = _order(_KERAS, kind)
     if len(weights) not in (3, 6):
@@ -138,25 +144,31 @@ def from_keras(
 def from_onnx(
     kind: type[_Layer], W: ArrayLike, R: ArrayLike, B: ArrayLike | None = None, **options: Any
 ) -> _Layer:
-    """Make the layer of an ONNX node's inputs.
+    """Return a layer with the weights of an ONNX node.
 
     Parameters
     ----------
-    kind : RNN, LSTM or GRU
-    W, R : arrays (D, G*H, I) and (D, G*H, H)
+    kind : type
+        `RNN`, `LSTM` or `GRU`.
+    W : array (D, G*H, I)
+        Input weights.
+    R : array (D, G*H, H)
+        Recurrent weights.
     B : array (D, 2*G*H), optional
+        Biases of the input and of the recurrent product. Zero by default.
     **options
-        The layer's other arguments: `reset_after` is a GRU's ``linear_before_reset``;
-        ``time_major=True`` goes with its ``layout`` 0.
+        Further arguments of the layer: `reset_after` is the node's ``linear_before_reset``;
+        ``time_major=True`` corresponds to ``layout`` 0.
 
     Returns
     -------
     RNN, LSTM or GRU
+        With the sizes, directions and dtype of the weights.
 
     Raises
     ------
     TypeError, ValueError
-        If a dtype is not float32 or float64, or a shape does not fit.
+        If ONNX has no such layer, a dtype is not float32 or float64, or a shape does not fit.
     """
     order = _order(_ONNX, kind)
     W, R = _array("W", W, 3), _array("R", R, 3)
@@ -190,7 +202,7 @@ def _build(
     order: tuple[int, ...],
     options: Mapping[str, Any],
 ) -> _Layer:
-    """Make a layer of the weights of every layer in every direction, whose gates have an order."""
+    """Return a layer with the weights of each layer and direction; `order` sorts their gates."""
     first = layers[0][0]
     layer = kind(
         input_size=first.ih.shape[1],
@@ -205,7 +217,7 @@ def _build(
             suffix = f"_l{index}{reverse}"
             ih, hh, bias_ih, bias_hh = (_reorder(array, order) for array in weights)
             layer[f"weight_ih{suffix}"], layer[f"weight_hh{suffix}"] = ih, hh
-            if f"bias_hn{suffix}" in layer:  # it is inside the product with r
+            if f"bias_hn{suffix}" in layer:  # r multiplies it
                 size = layer.hidden_size
                 layer[f"bias_hn{suffix}"] = bias_hh[-size:]
                 bias_hh[-size:] = 0
@@ -214,7 +226,7 @@ def _build(
 
 
 def _reorder(array: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
-    """Return a copy with the blocks of rows in our order."""
+    """Return a copy with the blocks of rows in the order of the layer."""
     if len(array) % len(order):
         rule = f"weights must have {len(order)}*hidden_size rows, {len(order)} gates"
         raise ValueError(f"{rule}, got {len(array)}")

@@ -1,4 +1,4 @@
-"""Losses: what training makes small, and the output functions that go with them."""
+"""Losses with their gradients, and the output functions softmax and sigmoid."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 
 
 class Loss(NamedTuple):
-    """A loss and its gradient."""
+    """Value and gradient of a loss."""
 
     value: float
-    """The loss, accumulated in float64."""
+    """Loss, accumulated in float64."""
     gradient: FloatArray
-    """Its gradient with respect to what came first (logits, output), of its shape and dtype."""
+    """Gradient with respect to the first argument (logits, output), of its shape and dtype."""
 
 
 def softmax_cross_entropy(
@@ -42,48 +42,48 @@ def softmax_cross_entropy(
     time_major: bool = False,
     reduction: str = "sum",
 ) -> Loss:
-    """Return the cross-entropy of softmax(logits), summed over batch and time, and its gradient.
+    """Return the softmax cross-entropy, summed over batch and time, and its gradient.
 
-    L = −Σ_t w_t Σ_k q_tk log y_tk with y_t = softmax(logits_t), q_t the target distribution and
-    w_t its weight, and dL/dlogits_t = w_t (y_t − q_t). Softmax and logarithm are one function here,
-    which is exact where the two after each other would overflow or lose all digits.
+    L = −Σ_t w_t Σ_k q_tk log y_tk with y_t = softmax(logits_t), target distribution q_t and weight
+    w_t; dL/dlogits_t = w_t (y_t − q_t). Softmax and logarithm are computed together, without the
+    overflow and cancellation of the two in turn.
 
     Parameters
     ----------
     logits : array (B, T, K), or (B, K), float32 or float64
-        Scores of the K classes, at every step or once a sequence.
-    targets : integer array (B, T), or (B,); or float array of the logits' shape and dtype
-        The right class of each, in [0, K); or the probabilities of all classes (>= 0, sum 1).
+        Logits of the K classes, at every step or once per sequence.
+    targets : integer array (B, T) or (B,), or float array of the logits' shape and dtype
+        Class of each step, in [0, K); or the probabilities of all classes (>= 0, with sum 1).
     lengths : integer array (B,), optional
-        Number of steps of each sequence, in [0, T]; only with (B, T, K). Steps beyond it do not
-        count: they add 0 to the value, have gradient 0, and their targets are not read.
-    mask : bool array (B, T), or (B,), optional
-        False for targets that do not count.
+        Number of steps of each sequence, in [0, T]; only with (B, T, K). Steps beyond it are
+        ignored: they add 0 to the value, their gradients are 0, and their targets are not read.
+    mask : bool array (B, T) or (B,), optional
+        False for steps that are ignored.
     weights : float array (B, T), or (B,) for whole sequences, optional
-        Factor of each target, finite and >= 0. Targets of weight 0 do not count.
-    label_smoothing : float
-        ε in [0, 1): q = (1−ε) target + ε/K, the target being one-hot for a class. C. Szegedy et al.
+        Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+    label_smoothing : float, default 0
+        ε in [0, 1): q = (1−ε) target + ε/K, with one-hot targets for classes. C. Szegedy et al.
         (2016), Rethinking the inception architecture for computer vision, section 7.
-    time_major : bool
-        Whether logits, targets, mask and weights of targets are (T, B, ..).
-    reduction : "sum" or "mean"
-        "mean" divides value and gradient by the sum of the weights (without weights: the number)
-        of the targets that count; if none does, both are 0.
+    time_major : bool, default False
+        Whether logits, targets, mask and weights per step are (T, B, ..).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradient by the sum of the weights (without weights: the number) of
+        the steps that are not ignored; both are 0 if there are none.
 
     Returns
     -------
     Loss
-        The named tuple ``(value, gradient)``.
+        Named tuple ``(value, gradient)``.
 
     Raises
     ------
     TypeError
-        If an argument is not an array of a right dtype.
+        If an argument is not an array or has the wrong dtype.
     ValueError
         If a shape does not fit, or a target, a length, a weight or an option is out of its range.
     """
     smoothing = checks.fraction("label_smoothing", label_smoothing)
-    given = LossArguments.read(
+    given = LossArguments.check(
         ("logits", "classes"), logits, lengths, mask, weights, time_major, reduction
     )
     if _are_floats(targets):
@@ -106,32 +106,44 @@ def binary_cross_entropy(
     time_major: bool = False,
     reduction: str = "sum",
 ) -> Loss:
-    """Return the cross-entropy of sigmoid(logits), each a yes or no of its own, and its gradient.
+    """Return the sigmoid cross-entropy of K binary outputs and its gradient.
 
-    L = −Σ_t w_t Σ_k z_tk log σ(x_tk) + (1−z_tk) log(1 − σ(x_tk)) for logits x and targets z, and
-    dL/dx_t = w_t (σ(x_t) − z_t): the sum over the K outputs. Sigmoid and logarithm are one function
-    here, exact for logits of any size.
+    L = −Σ_t w_t Σ_k [z_tk log σ(x_tk) + (1−z_tk) log(1 − σ(x_tk))] for logits x and targets z;
+    dL/dx_t = w_t (σ(x_t) − z_t). Sigmoid and logarithm are computed together, without overflow or
+    cancellation.
 
     Parameters
     ----------
     logits : array (B, T, K), or (B, K), float32 or float64
-        Scores of the K outputs, at every step or once a sequence.
-    targets : array of the logits' shape and dtype, or without its last axis if K is 1
-        Probabilities of yes, in [0, 1].
-    lengths, mask, weights, time_major, reduction
-        As in `softmax_cross_entropy`; mask and weights are of steps, with all their K outputs.
+        Logits of the K outputs, at every step or once per sequence.
+    targets : array of the logits' shape and dtype, or without the last axis if K = 1
+        Probabilities of the positive class, in [0, 1].
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]; only with (B, T, K). Steps beyond it are
+        ignored: they add 0 to the value, their gradients are 0, and their targets are not read.
+    mask : bool array (B, T) or (B,), optional
+        False for steps that are ignored.
+    weights : float array (B, T), or (B,) for whole sequences, optional
+        Weight of each step with all its K outputs, finite and >= 0; steps of weight 0 are ignored.
+    time_major : bool, default False
+        Whether logits, targets, mask and weights per step are (T, B, ..).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradient by the sum of the weights (without weights: the number) of
+        the steps that are not ignored; both are 0 if there are none.
 
     Returns
     -------
     Loss
-        The named tuple ``(value, gradient)``.
+        Named tuple ``(value, gradient)``.
 
     Raises
     ------
-    TypeError, ValueError
-        As `softmax_cross_entropy`.
+    TypeError
+        If an argument is not an array or has the wrong dtype.
+    ValueError
+        If a shape does not fit, or a target, a length, a weight or an option is out of its range.
     """
-    given = LossArguments.read(
+    given = LossArguments.check(
         ("logits", "outputs"), logits, lengths, mask, weights, time_major, reduction
     )
     z = given.values(targets)
@@ -153,52 +165,63 @@ def mean_squared_error(
 ) -> Loss:
     """Return the squared error, averaged over the K outputs of a step, and its gradient.
 
-    L = Σ_t w_t/K Σ_k (y_tk − z_tk)² for outputs y and targets z, and dL/dy_t = 2 w_t/K (y_t − z_t):
-    the mean over the outputs as in scikit-learn, the sum or the mean over the steps as `reduction`
-    says.
+    L = Σ_t w_t/K Σ_k (y_tk − z_tk)² for outputs y and targets z; dL/dy_t = 2 w_t/K (y_t − z_t).
+    Outputs are averaged as in scikit-learn; `reduction` concerns the steps.
 
     Parameters
     ----------
     output : array (B, T, K), or (B, K), float32 or float64
-        K numbers, at every step or once a sequence.
-    targets : array of the output's shape and dtype, or without its last axis if K is 1
-        What the output should be.
-    lengths, mask, weights, time_major, reduction
-        As in `softmax_cross_entropy`; mask and weights are of steps, with all their K outputs.
+        K outputs, at every step or once per sequence.
+    targets : array of the output's shape and dtype, or without the last axis if K = 1
+        Target values.
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]; only with (B, T, K). Steps beyond it are
+        ignored: they add 0 to the value, their gradients are 0, and their targets are not read.
+    mask : bool array (B, T) or (B,), optional
+        False for steps that are ignored.
+    weights : float array (B, T), or (B,) for whole sequences, optional
+        Weight of each step with all its K outputs, finite and >= 0; steps of weight 0 are ignored.
+    time_major : bool, default False
+        Whether output, targets, mask and weights per step are (T, B, ..).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradient by the sum of the weights (without weights: the number) of
+        the steps that are not ignored; both are 0 if there are none.
 
     Returns
     -------
     Loss
-        The named tuple ``(value, gradient)``.
+        Named tuple ``(value, gradient)``.
 
     Raises
     ------
-    TypeError, ValueError
-        As `softmax_cross_entropy`.
+    TypeError
+        If an argument is not an array or has the wrong dtype.
+    ValueError
+        If a shape does not fit, or a target, a length, a weight or an option is out of its range.
     """
-    given = LossArguments.read(
+    given = LossArguments.check(
         ("output", "outputs"), output, lengths, mask, weights, time_major, reduction
     )
     return Loss(*given.loss(_squared_error, given.values(targets)))
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Return the probabilities exp(x_k) / Σ_j exp(x_j) along the last axis.
+    """Return the softmax exp(x_k) / Σ_j exp(x_j) along the last axis.
 
     Parameters
     ----------
     logits : array (.., K), float32 or float64
-        Of any size: the largest is taken away first. −∞ has probability 0.
+        Logits of any size; −∞ has probability 0.
 
     Returns
     -------
     array (.., K)
-        Of the same dtype.
+        Probabilities, of the same dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If `logits` is not an array of a right dtype, or has no classes.
+        If `logits` is not an array of float32 or float64, or has no classes.
     """
     x = checks.floats("logits", logits)
     if x.ndim == 0 or x.shape[-1] == 0:
@@ -211,22 +234,22 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """Return the probabilities σ(x) = 1 / (1 + exp(−x)), element by element.
+    """Return the sigmoid σ(x) = 1 / (1 + exp(−x)) of every element.
 
     Parameters
     ----------
     logits : array of any shape, float32 or float64
-        Of any size: nothing overflows, and small probabilities keep their digits.
+        Logits of any size, without overflow; small probabilities are accurate.
 
     Returns
     -------
     array
-        Of the same shape and dtype.
+        Probabilities, of the same shape and dtype.
 
     Raises
     ------
     TypeError
-        If `logits` is not an array of a right dtype.
+        If `logits` is not an array of float32 or float64.
     """
     x = checks.floats("logits", logits)
     with np.errstate(all="ignore"):
@@ -240,7 +263,7 @@ def _are_floats(targets: object) -> bool:
 
 
 def _check_probabilities(q: Rows) -> None:
-    """Check rows of probabilities; a sum that is off by rounding, of float16 even, will do."""
+    """Check rows of probabilities; sums may be off by the rounding of float16."""
     rule = "targets must be probabilities, >= 0 with a sum of 1 over the classes"
     outside = q[~(q >= 0.0)]
     if outside.size:
@@ -258,7 +281,7 @@ def _cross_entropy(x: Rows, q: Rows) -> tuple[Rows, Rows]:
     x = x - x.max(axis=-1, keepdims=True)
     e = np.exp(x)
     total = e.sum(axis=-1, keepdims=True)
-    # log y is -inf where the logit is: it costs nothing if the target is 0, too.
+    # log y is -inf where the logit is: no contribution where the target is 0.
     each = np.multiply(q, x - np.log(total), where=q > 0.0, out=np.zeros_like(q))
     return -each.sum(axis=-1), q.sum(axis=-1, keepdims=True) * (e / total) - q
 

@@ -282,7 +282,7 @@ def test_errors_of_backward() -> None:
     with pytest.raises(ValueError, match="reverse needs a bidirectional layer"):
         result.gates(0, reverse=True)
     rnn = reference.forward("rnn", X, {name: p[:2] for name, p in PARAMETERS.items()})
-    with pytest.raises(ValueError, match="cells are what an LSTM has"):
+    with pytest.raises(ValueError, match="cells needs an LSTM"):
         rnn.cells()
 
 

@@ -1,26 +1,26 @@
-"""Recurrent networks and back-propagation through time (BPTT) in plain NumPy, from the equations.
+"""Recurrent networks and backpropagation through time (BPTT) in plain NumPy.
 
-The compiled layers are tested against this package, and this package against central differences.
-It needs nothing but NumPy, and no layer or kernel uses it. Where to read:
+The code follows the equations. The compiled layers are tested against this package, and this
+package against central differences. It needs nothing but NumPy, and no layer or kernel uses it.
 
-====================  ======================================================================
-`activations`         φ, σ and their derivatives
-`rnn`, `lstm`, `gru`  one step of a cell, forward and backward side by side
-`unroll`              the time loop and BPTT, written once for all cells
-`merges`              how the two directions of a layer become one output
-`layers`              directions, dropout, stacked layers: `forward` and `backward`
-`head`                output layer and softmax cross-entropy
-`optimizers`          SGD, Adam, gradient clipping
-====================  ======================================================================
+======================  ====================================================================
+`activations`           φ, σ and their derivatives
+`cells`                 one step of each cell, forward and backward side by side
+`unroll`                the time loop and BPTT, for all cells
+`merges`                combination of the two directions of a layer
+`layers`                directions, dropout, stacked layers: `forward` and `backward`
+`head`                  output layer and softmax cross-entropy
+`optimizers`            SGD, RMSProp, Adam, AdamW, gradient clipping
+======================  ====================================================================
 
-Lecture names are used throughout. B batch, T steps, I inputs, H hidden units, G gates:
-U = ``weight_ih`` (G*H, I), W = ``weight_hh`` (G*H, H), b = ``bias`` (G*H,), and
-b_hn = ``bias_hn`` (H,) of the GRU with the reset gate after the product; output layer
-V = ``weight`` (K, D), c = ``bias`` (K,). φ is ``activation``, σ is ``gate_activation``, ⊙ the
-product of elements. The state s is h, or (h, c) for the LSTM.
+Notation: B batch, T steps, I inputs, H hidden units, G gates; U = ``weight_ih`` (G*H, I),
+W = ``weight_hh`` (G*H, H), b = ``bias`` (G*H,), and b_hn = ``bias_hn`` (H,) of the GRU with the
+reset gate after the product; output layer V = ``weight`` (K, D), c = ``bias`` (K,). φ is
+``activation``, σ is ``gate_activation``, ⊙ the elementwise product. The state s is h, or (h, c) for
+the LSTM.
 
-Public functions take the batch first, (B, T, ...). Inside, steps come first, (T, B, ...), so that
-step t is one block of memory.
+Arguments and results have the batch first, (B, T, ...). Internally the steps come first,
+(T, B, ...), so that each step is contiguous in memory.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""φ and σ with their derivatives."""
+"""Activation functions φ and σ, with their derivatives."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class Activation(NamedTuple):
-    """y = function(x). The derivative is written in y, because y is what the forward keeps."""
+    """y = function(x), and the derivative as a function of y, which the forward pass saves."""
 
     function: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2: in the second form nothing overflows."""
+    """σ(x) = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2; the second form cannot overflow."""
     y: Array = 0.5 * np.tanh(0.5 * x) + 0.5
     return y
 
 
 def hard_sigmoid(slope: float) -> Activation:
-    """clip(slope x + 1/2, 0, 1); the derivative is 0 where it is clipped."""
+    """Y = clip(slope x + 1/2, 0, 1); the derivative is 0 where y is clipped."""
     return Activation(
         lambda x: np.clip(slope * x + 0.5, 0, 1),
         lambda y: slope * ((y > 0) & (y < 1)).astype(y.dtype),

@@ -1,4 +1,4 @@
-"""Shapes of the parameters, and checks of what the caller gives."""
+"""Parameter shapes and argument checks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .merges import MERGES
 
 
 def require(condition: bool, rule: str, got: object, error: type[Exception] = ValueError) -> None:
-    """Raise one sentence: the rule, then what came."""
+    """Raise `error` unless `condition` holds: the rule, then the value given."""
     if not condition:
         raise error(f"{rule}, got {got}")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """`value` must be one of the names in `choices`."""
+    """Check that `value` is one of `choices`."""
     require(value in choices, f"{name} must be one of {', '.join(choices)}", repr(value))
 
 
 def check_array(
     name: str, array: object, symbols: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> None:
-    """`array` must be an array of this shape and dtype."""
+    """Check that `array` is an array of this shape and dtype."""
     rule = f"{name} must be a NumPy array of {dtype}"
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{rule}, got {type(array).__name__}")
@@ -44,12 +44,36 @@ def parameter_shapes(
     bidirectional: bool = False,
     merge: str = "concat",
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all parameters, in the order of the compiled layers.
+    """Return names and shapes of all parameters, in the order of the compiled layers.
 
-    A layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,)
-    and, for ``"gru_reset_after"``, ``bias_hn_l{l}`` (H,); the reverse direction follows with the
-    suffix ``_reverse``. I_l is `input_size` at the first layer and the width of the merged
-    directions above it.
+    Layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,),
+    and ``bias_hn_l{l}`` (H,) for "gru_reset_after"; those of the reverse direction follow, with the
+    suffix ``_reverse``. I_l is `input_size` for the first layer and the size of the merged
+    directions for the others.
+
+    Parameters
+    ----------
+    cell : str
+        A key of `CELLS`.
+    input_size : int
+        I.
+    hidden_size : int
+        H.
+    num_layers : int, default 1
+        Number of stacked layers.
+    bidirectional : bool, default False
+        Whether every layer has a reverse direction.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        Combination of the two directions.
+
+    Returns
+    -------
+    dict of str to tuple of int
+
+    Raises
+    ------
+    ValueError
+        If there is no such cell or merge.
     """
     check_choice("cell", cell, CELLS)
     check_choice("merge", merge, MERGES)
@@ -69,7 +93,7 @@ def parameter_shapes(
 def check_parameters(
     cell: str, parameters: Mapping[str, Array], num_layers: int, bidirectional: bool, merge: str
 ) -> tuple[int, int, np.dtype[Any]]:
-    """Input size, hidden size and dtype of parameters that fit together."""
+    """Check that the parameters fit together; return input size, hidden size and dtype."""
     for name in ("weight_ih_l0", "weight_hh_l0"):
         matrix = parameters.get(name)
         require(
@@ -103,7 +127,7 @@ def check_parameters(
 
 
 def check_lengths(lengths: object, batch: int, steps: int) -> Array:
-    """`lengths` as an array (B,) of integers in [0, T]."""
+    """Check lengths (B,), integers in [0, T]; return them as an array."""
     array = np.asarray(lengths)
     rule = "lengths must be integers"
     require(np.issubdtype(array.dtype, np.integer), rule, array.dtype, TypeError)
@@ -116,7 +140,7 @@ def check_lengths(lengths: object, batch: int, steps: int) -> Array:
 def check_state(
     name: str, state: object, cell: Cell, shape: tuple[int, int, int], dtype: np.dtype[Any]
 ) -> State:
-    """h, or (h, c) for the LSTM, as a tuple of arrays (L*directions, B, H); zeros for None."""
+    """Check a state (L*directions, B, H); return it as a tuple (h,) or (h, c), zeros for None."""
     if state is None:
         return tuple(np.zeros(shape, dtype) for _ in range(cell.states))
     parts: tuple[object, ...] = (state,)
@@ -134,7 +158,7 @@ def check_state(
 def check_dropout_masks(
     masks: Sequence[object], num_layers: int, shape: tuple[int, int, int], dtype: np.dtype[Any]
 ) -> None:
-    """One array (B, T, D) for each layer but the last."""
+    """Check that there is one array (B, T, D) for each layer but the last."""
     rule = f"dropout_masks must be num_layers - 1 = {num_layers - 1} arrays"
     require(len(masks) == num_layers - 1, rule, len(masks))
     for mask in masks:

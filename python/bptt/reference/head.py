@@ -1,4 +1,4 @@
-"""The output layer y_t = V s_t + c and the loss -Σ_t log softmax(y_t)[target_t]."""
+"""Output layer y_t = V h_t + c and loss -Σ_t log softmax(y_t)[target_t]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,28 @@ from .arguments import check_lengths, require
 
 
 def one_hot(ids: Array, size: int, dtype: npt.DTypeLike = np.float64) -> Array:
-    """Integer ids (...) in [0, size) as vectors (..., size)."""
+    """Return one-hot vectors.
+
+    Parameters
+    ----------
+    ids : integer array (...)
+        Ids in [0, size).
+    size : int
+        Number of ids.
+    dtype : dtype, default float64
+        Type of the vectors.
+
+    Returns
+    -------
+    array (..., size)
+
+    Raises
+    ------
+    TypeError
+        If the ids are not integers.
+    ValueError
+        If an id is out of its range.
+    """
     rule = "ids must be integers"
     require(np.issubdtype(ids.dtype, np.integer), rule, ids.dtype, TypeError)
     outside = ids[(ids < 0) | (ids >= size)]
@@ -21,13 +42,38 @@ def one_hot(ids: Array, size: int, dtype: npt.DTypeLike = np.float64) -> Array:
 
 
 def linear(x: Array, V: Array, c: Array | None = None) -> Array:
-    """V x + c: (..., D) -> (..., K), with V (K, D) and c (K,)."""
+    """Return V x + c.
+
+    Parameters
+    ----------
+    x : array (..., D)
+    V : array (K, D)
+    c : array (K,), optional
+
+    Returns
+    -------
+    array (..., K)
+    """
     y: Array = x @ V.T
     return y if c is None else y + c
 
 
 def linear_backward(x: Array, V: Array, d_y: Array) -> tuple[Array, Array, Array]:
-    """∂L/∂x (..., D), ∂L/∂V (K, D) and ∂L/∂c (K,) from ∂L/∂y (..., K)."""
+    """Return the gradients of `linear`.
+
+    Parameters
+    ----------
+    x : array (..., D)
+    V : array (K, D)
+    d_y : array (..., K)
+        ∂L/∂y.
+
+    Returns
+    -------
+    d_x : array (..., D)
+    d_V : array (K, D)
+    d_c : array (K,)
+    """
     rows = d_y.reshape(-1, d_y.shape[-1])
     return d_y @ V, rows.T @ x.reshape(-1, x.shape[-1]), rows.sum(axis=0)
 
@@ -39,15 +85,24 @@ def softmax_cross_entropy(
 
     Parameters
     ----------
-    logits : y, (B, T, K), or (B, K) without `lengths`
-    targets : integer ids in [0, K), shaped as the logits without their last axis
-    lengths : (B,) integers in [0, T]; the steps behind them are not read, count 0 in L and have
-        gradient 0
+    logits : array (B, T, K), or (B, K) without `lengths`
+        y.
+    targets : integer array (B, T), or (B,)
+        Classes in [0, K).
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]. Padding is ignored. T by default.
 
     Returns
     -------
-    value, d_logits
-        The sum, added up in float64, and its gradient in the shape and dtype of the logits.
+    value : float
+        L, summed in float64.
+    d_logits : array of the shape and dtype of the logits
+        ∂L/∂y; 0 in the padding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape is wrong, or a target or length is out of its range.
     """
     K = logits.shape[-1]
     rule = f"targets must have shape {logits.shape[:-1]}"
@@ -60,7 +115,7 @@ def softmax_cross_entropy(
     else:
         counted = np.ones(targets.shape, bool)
     target = one_hot(targets, K, logits.dtype)
-    # exp cannot overflow: the largest value of each row is taken away on top and below
+    # Subtracting the maximum of each row changes nothing, and exp cannot overflow.
     y = logits - logits.max(axis=-1, keepdims=True)
     total = np.exp(y).sum(axis=-1, keepdims=True)
     log_p = np.take_along_axis(y - np.log(total), targets[..., None], axis=-1)[..., 0]

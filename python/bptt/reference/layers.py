@@ -1,4 +1,4 @@
-"""Layers: directions and their merge, dropout, stacking. `forward` and `backward` of a network."""
+"""Layers: directions and their merge, dropout, stacking; `forward` and `backward`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,28 @@ PublicState: TypeAlias = Array | tuple[Array, Array]  # h, or (h, c) for the LST
 
 @dataclass(frozen=True)
 class Result:
-    """What `forward` found, and what `backward` needs of it.
+    """Result of `forward`, with the values that `backward` needs.
 
-    The arrays given to `forward` are kept, not copied: leave them as they are until `backward`.
+    The arguments of `forward` are kept, not copied: they must not change before `backward`.
 
     Attributes
     ----------
-    output : (B, T, D), D = 2*H if bidirectional and merged by "concat", else H; 0 in the padding
-    state : (num_layers*directions, B, H), each row's own last state; a tuple (h, c) for the LSTM
+    output : array (B, T, D)
+        D = 2*H if bidirectional with merge "concat", else H; 0 in the padding.
+    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+        State after the last step of each sequence.
+    runs : list of Unrolled
+        Forward pass of each layer and direction, at index layer*directions + direction.
+    hidden : list of arrays (T, B, H)
+        h_t of each of them.
+    directions : int
+        1 or 2.
+    merge : str
+        Combination of the two directions.
+    dropout_masks : sequence of arrays (B, T, D), or None
+        As given to `forward`.
+    from_ids : bool
+        Whether x was integer ids.
     """
 
     output: Array
@@ -50,9 +64,25 @@ class Result:
     from_ids: bool
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, Array]:
-        """Every gate at every step, name -> (B, T, H); 0 in the padding.
+        """Return the gates of one layer and direction at every step.
 
-        LSTM: input, forget, cell, output. GRU: reset, update, candidate. RNN: none.
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer.
+        reverse : bool, default False
+            Whether to return those of the reverse direction.
+
+        Returns
+        -------
+        dict of str to array (B, T, H)
+            LSTM: input, forget, cell, output. GRU: reset, update, candidate. RNN: none. 0 in the
+            padding.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer or direction.
         """
         run = self._run(layer, reverse)
 
@@ -62,9 +92,27 @@ class Result:
         return {name: steps(name) for name in run.cell.gate_names}
 
     def cells(self, layer: int = 0, reverse: bool = False) -> Array:
-        """c_t of the LSTM at every step, (B, T, H); 0 in the padding."""
+        """Return the cell state of one layer and direction at every step.
+
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer.
+        reverse : bool, default False
+            Whether to return that of the reverse direction.
+
+        Returns
+        -------
+        array (B, T, H)
+            c_t; 0 in the padding.
+
+        Raises
+        ------
+        ValueError
+            If the cell is not an LSTM, or there is no such layer or direction.
+        """
         run = self._run(layer, reverse)
-        require(run.cell.states == 2, "cells are what an LSTM has", "another cell")
+        require(run.cell.states == 2, "cells needs an LSTM", "another cell")
         return batch_first(run.in_time_order(c for _, c in run.states[1:]))
 
     def _run(self, layer: int, reverse: bool) -> Unrolled:
@@ -76,16 +124,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Gradients:
-    """What `backward` found.
+    """Gradients of a loss L, as `backward` returns them.
 
     Attributes
     ----------
-    parameters : names and shapes as the parameters of `forward`
-    input : as x, 0 in the padding; None for ids
-    state : of the initial state, in its form
-    hidden_steps : dL/dh_t, (num_layers*directions, B, T, H): of everything that h_t acts on, the
-        output of its layer at step t as well as the steps after it; 0 in the padding
-    cell_steps : the same for c_t, which includes what it does through h_t; None but for the LSTM
+    parameters : dict of str to array
+        Gradients of the parameters, by name.
+    input : array (B, T, I), or None for ids
+        Gradient of x; 0 in the padding.
+    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+        Gradient of the initial state.
+    hidden_steps : array (num_layers*directions, B, T, H)
+        Total gradients dL/dh_t: through the output of step t and through the later steps; 0 in the
+        padding.
+    cell_steps : array (num_layers*directions, B, T, H), or None
+        Total gradients dL/dc_t, those through h_t included; None for cells other than the LSTM.
     """
 
     parameters: dict[str, Array]
@@ -96,30 +149,30 @@ class Gradients:
 
 
 def batch_first(steps: Array) -> Array:
-    """(T, B, ...) -> (B, T, ...), and the same back."""
+    """Swap the first two axes: (T, B, ...) -> (B, T, ...)."""
     return np.ascontiguousarray(np.swapaxes(steps, 0, 1))
 
 
 def without_padding(steps: Array, lengths: Array | None) -> Array:
-    """(T, B, ...) with 0 in the padding, so that nothing there (NaN, say) can act on anything."""
+    """Return (T, B, ...) with 0 in the padding, so that values there (NaN) have no effect."""
     if lengths is None:
         return steps
     return np.where((np.arange(len(steps))[:, None] < lengths)[..., None], steps, 0)
 
 
 def weights_of(parameters: Mapping[str, Array], name: str) -> Weights:
-    """The parameters whose names end with `name`."""
+    """Return the parameters of one layer and direction, whose names end with `name`."""
     U, W, b = (parameters[f"{kind}_{name}"] for kind in ("weight_ih", "weight_hh", "bias"))
     return Weights(U, W, b, parameters.get(f"bias_hn_{name}"))
 
 
 def suffix(layer: int, direction: int) -> str:
-    """How the names of the parameters end: "l0", "l0_reverse", "l1", ..."""
+    """Return the end of the names of parameters: "l0", "l0_reverse", "l1", ..."""
     return f"l{layer}" + ("", "_reverse")[direction]
 
 
 def public_state(states: Sequence[State]) -> PublicState:
-    """One state a layer and direction -> (num_layers*directions, B, H), or a tuple of them."""
+    """Stack the states of all layers and directions: (num_layers*directions, B, H), or a pair."""
     parts = [np.stack(part) for part in zip(*states, strict=True)]
     return parts[0] if len(parts) == 1 else (parts[0], parts[1])
 
@@ -142,22 +195,38 @@ def forward(
 
     Parameters
     ----------
-    cell : "rnn", "lstm", "gru" (reset before the product) or "gru_reset_after"
-    x : (B, T, I) in the dtype of the parameters, or integer ids (B, T) for one-hot vectors
-    parameters : name -> array, float32 or float64, as `parameter_shapes` says
-    merge : "concat", "sum", "mean" or "mul" of the two directions, at every layer
-    activation : φ, "tanh", "sigmoid", "relu" or "identity"
-    gate_activation : σ, "sigmoid", "hard_sigmoid" or "hard_sigmoid_keras2"; RNN has none
-    lengths : (B,) integers in [0, T], in any order. Padding is not read, outputs are 0 there, and
-        the reverse direction starts at each row's own end
-    state : (num_layers*directions, B, H), a tuple (h, c) of them for the LSTM; None is zeros
-    dropout_masks : one array (B, T, D) for each layer but the last: what its output is
-        multiplied with, 0 or 1/(1 - p)
+    cell : {"rnn", "lstm", "gru", "gru_reset_after"}
+        "gru" has the reset gate before the product, "gru_reset_after" after it.
+    x : array (B, T, I), or integer array (B, T)
+        Input in the dtype of the parameters, or ids of one-hot vectors.
+    parameters : mapping of str to array
+        float32 or float64, with the names and shapes of `parameter_shapes`.
+    num_layers : int, default 1
+        Number of stacked layers.
+    bidirectional : bool, default False
+        Whether every layer has a reverse direction.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        Combination of the two directions of every layer.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
+        φ.
+    gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
+        σ; ignored by "rnn".
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T], in any order. Padding is not read, outputs are
+        0 there, and the reverse direction starts at the last step of each sequence. T by default.
+    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+        Initial state. Zero by default.
+    dropout_masks : sequence of arrays (B, T, D), optional
+        One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
+
+    Returns
+    -------
+    Result
 
     Raises
     ------
-    ValueError, TypeError
-        If a shape or value, or a dtype or kind, is not as above.
+    TypeError, ValueError
+        If an argument has the wrong type, shape or value.
     """
     check_choice("cell", cell, CELLS)
     check_choice("merge", merge, MERGES)
@@ -198,18 +267,25 @@ def forward(
 def backward(
     result: Result, d_output: Array | None = None, d_state: PublicState | None = None
 ) -> Gradients:
-    """Exact gradients of a loss L, by back-propagation through time (see `unroll_backward`).
+    """Return the exact gradients of a loss L, by backpropagation through time.
 
     Parameters
     ----------
-    result : what `forward` returned
-    d_output : dL/d output, (B, T, D); None is zeros. Not read in the padding
-    d_state : dL/d final state, in its form; None is zeros
+    result : Result
+        Result of `forward`.
+    d_output : array (B, T, D), optional
+        dL/d output. Padding is not read. Zero by default.
+    d_state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+        dL/d final state. Zero by default.
+
+    Returns
+    -------
+    Gradients
 
     Raises
     ------
-    ValueError, TypeError
-        If a shape, or a dtype or kind, is not that of the output or state.
+    TypeError, ValueError
+        If an argument has the wrong type or shape.
     """
     output, runs, directions = result.output, result.runs, result.directions
     if d_output is None:

@@ -1,4 +1,4 @@
-"""How the two directions of a layer become one output."""
+"""Merges: combinations of the two directions of a layer to one output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .activations import Array
 
 
 class Merge(NamedTuple):
-    """y = function(there, back), and backward(∂L/∂y, there, back) -> ∂L/∂there, ∂L/∂back."""
+    """y = function(a, b) of the outputs a, forward, and b, reverse, and its backward pass.
+
+    backward(∂L/∂y, a, b) -> ∂L/∂a, ∂L/∂b.
+    """
 
     function: Callable[[Array, Array], Array]
     backward: Callable[[Array, Array, Array], Sequence[Array]]
@@ -19,10 +22,10 @@ class Merge(NamedTuple):
 
 MERGES = {
     "concat": Merge(
-        lambda there, back: np.concatenate([there, back], axis=-1),
-        lambda d, there, back: np.split(d, 2, axis=-1),
+        lambda a, b: np.concatenate([a, b], axis=-1),
+        lambda d, a, b: np.split(d, 2, axis=-1),
     ),
-    "sum": Merge(lambda there, back: there + back, lambda d, there, back: (d, d)),
-    "mean": Merge(lambda there, back: (there + back) / 2, lambda d, there, back: (d / 2, d / 2)),
-    "mul": Merge(lambda there, back: there * back, lambda d, there, back: (d * back, d * there)),
+    "sum": Merge(lambda a, b: a + b, lambda d, a, b: (d, d)),
+    "mean": Merge(lambda a, b: (a + b) / 2, lambda d, a, b: (d / 2, d / 2)),
+    "mul": Merge(lambda a, b: a * b, lambda d, a, b: (d * b, d * a)),
 }

@@ -1,4 +1,4 @@
-"""Updates of one parameter array, and gradient clipping. Nothing is changed in place."""
+"""Optimizer steps for one parameter array, and gradient clipping; nothing changes in place."""
 
 from __future__ import annotations
 
@@ -19,10 +19,30 @@ def sgd_step(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Gradient descent: v ← momentum v + g, p ← p - learning_rate v.
+    """Stochastic gradient descent: v ← μ v + g; p ← p − η v.
 
-    With Nesterov's momentum, p ← p - learning_rate (g + momentum v); with weight decay, g is
-    g + weight_decay p throughout.
+    Nesterov momentum: p ← p − η (g + μ v). Weight decay λ adds λ p to g.
+
+    Parameters
+    ----------
+    p : array
+        Parameters.
+    g : array
+        Gradient of the loss.
+    v : array
+        Velocity, initially 0.
+    learning_rate : float, default 0.01
+        η.
+    momentum : float, default 0
+        μ.
+    nesterov : bool, default False
+        Whether to use Nesterov momentum.
+    weight_decay : float, default 0
+        λ.
+
+    Returns
+    -------
+    p, v : arrays
     """
     g = g + weight_decay * p
     v = momentum * v + g
@@ -40,9 +60,32 @@ def rmsprop_step(
     epsilon: float = 1e-8,
     momentum: float = 0.0,
 ) -> tuple[Array, Array, Array]:
-    """RMSProp (Tieleman & Hinton 2012): p ← p - learning_rate v with v ← momentum v + g / (√s + ε).
+    """RMSProp: s ← ρ s + (1−ρ) g²; v ← μ v + g / (√s + ε); p ← p − η v.
 
-    s ← decay s + (1 - decay) g² is the running mean of the squared gradient.
+    T. Tieleman and G. Hinton (2012), Neural networks for machine learning, lecture 6.5.
+
+    Parameters
+    ----------
+    p : array
+        Parameters.
+    g : array
+        Gradient of the loss.
+    s : array
+        Running mean of the squared gradient, initially 0.
+    v : array
+        Velocity, initially 0.
+    learning_rate : float, default 0.01
+        η.
+    decay : float, default 0.99
+        ρ.
+    epsilon : float, default 1e-8
+        ε.
+    momentum : float, default 0
+        μ.
+
+    Returns
+    -------
+    p, s, v : arrays
     """
     s = decay * s + (1 - decay) * g * g
     v = momentum * v + g / (np.sqrt(s) + epsilon)
@@ -61,7 +104,36 @@ def adam_step(
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> tuple[Array, Array, Array]:
-    """Adam (Kingma & Ba 2015, algorithm 1), step t = 1, 2, ...; m and v start as zeros."""
+    """Adam: m ← β₁ m + (1−β₁) g; v ← β₂ v + (1−β₂) g²; p ← p − η m̂ / (√v̂ + ε).
+
+    m̂ = m / (1−β₁ᵗ) and v̂ = v / (1−β₂ᵗ): D. Kingma and J. Ba (2015), Adam: a method for stochastic
+    optimization, algorithm 1.
+
+    Parameters
+    ----------
+    p : array
+        Parameters.
+    g : array
+        Gradient of the loss.
+    m : array
+        Running mean of the gradient, initially 0.
+    v : array
+        Running mean of the squared gradient, initially 0.
+    t : int
+        Number of this step: 1, 2, …
+    learning_rate : float, default 0.001
+        η.
+    beta1 : float, default 0.9
+        β₁.
+    beta2 : float, default 0.999
+        β₂.
+    epsilon : float, default 1e-8
+        ε.
+
+    Returns
+    -------
+    p, m, v : arrays
+    """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / (1 - beta1**t)
@@ -82,23 +154,75 @@ def adamw_step(
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> tuple[Array, Array, Array]:
-    """AdamW (Loshchilov & Hutter 2019): p ← p - learning_rate weight_decay p, then Adam."""
+    """AdamW: p ← p − η λ p, then a step of Adam.
+
+    I. Loshchilov and F. Hutter (2019), Decoupled weight decay regularization, algorithm 2.
+
+    Parameters
+    ----------
+    p : array
+        Parameters.
+    g : array
+        Gradient of the loss.
+    m : array
+        Running mean of the gradient, initially 0.
+    v : array
+        Running mean of the squared gradient, initially 0.
+    t : int
+        Number of this step: 1, 2, …
+    learning_rate : float, default 0.001
+        η.
+    beta1 : float, default 0.9
+        β₁.
+    beta2 : float, default 0.999
+        β₂.
+    epsilon : float, default 1e-8
+        ε.
+    weight_decay : float, default 0.01
+        λ.
+
+    Returns
+    -------
+    p, m, v : arrays
+    """
     p = p - learning_rate * weight_decay * p
     options = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
     return adam_step(p, g, m, v, t, **options)
 
 
 def clip_by_value(gradients: Mapping[str, Array], limit: float) -> dict[str, Array]:
-    """Every value into [-limit, limit]."""
+    """Clip every element of the gradients to [-limit, limit].
+
+    Parameters
+    ----------
+    gradients : mapping of str to array
+    limit : float
+        Largest absolute value.
+
+    Returns
+    -------
+    dict of str to array
+    """
     return {name: np.clip(g, -limit, limit) for name, g in gradients.items()}
 
 
 def clip_by_global_norm(
     gradients: Mapping[str, Array], max_norm: float
 ) -> tuple[dict[str, Array], float]:
-    """All gradients by one factor, so that their common norm is at most `max_norm`.
+    """Scale the gradients by one factor, so that their global norm is at most `max_norm`.
 
-    Returns them with the norm before. A norm that is NaN or infinite changes nothing.
+    Parameters
+    ----------
+    gradients : mapping of str to array
+    max_norm : float
+        Largest global norm √Σg².
+
+    Returns
+    -------
+    gradients : dict of str to array
+        Unchanged if their norm is NaN or infinite.
+    norm : float
+        Global norm before clipping.
     """
     norm = float(np.sqrt(sum(float(np.sum(g * g, dtype=np.float64)) for g in gradients.values())))
     factor = max_norm / norm if max_norm < norm < np.inf else 1.0

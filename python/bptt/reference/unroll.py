@@ -1,7 +1,7 @@
-"""The time loop and back-propagation through time, once for all cells.
+"""Unrolling over time and backpropagation through time, for all cells.
 
-Everything here has its steps first. A layer in the reverse direction walks from each row's own
-last step to its first; "in the order of the walk" then means backwards in time.
+All arrays have the steps first. The reverse direction processes each sequence from its last step to
+its first: its processing order is backwards in time.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from .cells.cell import Cell, Functions, State, Weights, sum_over_steps
 
 @dataclass(frozen=True)
 class Unrolled:
-    """One layer in one direction after its forward; lists are in the order of the walk."""
+    """Forward pass of one layer and direction; lists are in processing order."""
 
     cell: Cell
     weights: Weights
     functions: Functions
     lengths: Array | None  # (B,)
     reverse: bool
-    x: Array  # (T, B, I), in the order of the walk
-    states: list[State]  # T + 1 of them: step t goes from states[t] to states[t + 1]
+    x: Array  # (T, B, I), in processing order
+    states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
     saved: list[Any]  # T
 
-    def in_time_order(self, walk: Iterable[Array]) -> Array:
-        """(B, H) of every step as (T, B, H) in the order of time, 0 in the padding."""
+    def in_time_order(self, values: Iterable[Array]) -> Array:
+        """Stack values (B, H) of each step to (T, B, H) in time order, with 0 in the padding."""
         steps = np.zeros((*self.x.shape[:2], self.weights.W.shape[1]), self.x.dtype)
-        for t, value in enumerate(walk):
+        for t, value in enumerate(values):
             steps[t] = select(t, self.lengths, value, steps[t])
         return flip(steps, self.lengths) if self.reverse else steps
 
 
 class UnrolledGradients(NamedTuple):
-    """What `unroll_backward` returns; steps are in the order of time."""
+    """Gradients of one layer and direction; steps are in time order."""
 
     parameters: dict[str, Array]
     x: Array  # (T, B, I)
@@ -47,12 +47,12 @@ class UnrolledGradients(NamedTuple):
 
 
 def select(t: int, lengths: Array | None, running: Array, ended: Array) -> Array:
-    """`running` in the rows that have a step t, `ended` in the rows that are past their end."""
+    """Return `running` for sequences with a step t, and `ended` for those past their end."""
     return running if lengths is None else np.where((t < lengths)[:, None], running, ended)
 
 
 def flip(steps: Array, lengths: Array | None) -> Array:
-    """Reverse the order of each row's own steps, (T, B, ...). Its own inverse."""
+    """Reverse the steps of each sequence, (T, B, ...); its own inverse."""
     if lengths is None:
         return steps[::-1]
     t = np.arange(len(steps))[:, None]
@@ -69,7 +69,7 @@ def unroll(
     lengths: Array | None,
     reverse: bool,
 ) -> Unrolled:
-    """s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step."""
+    """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step."""
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = (x.reshape(-1, x.shape[2]) @ weights.U.T + weights.b).reshape(*x.shape[:2], len(weights.b))
     states, saved = [initial], []
@@ -81,21 +81,21 @@ def unroll(
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
-    """Back-propagation through time: the ordered derivative.
+    """Backpropagation through time.
 
-    The parameters are shared over time, so W acts on the loss L = Σ_t L_t at every step:
+    The steps share their parameters, so the loss L = Σ_t L_t depends on W through every step:
 
         ∂L/∂W = Σ_t Σ_k ∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W        (k ≤ t)
 
-    where ∂⁺ is the immediate derivative: W moves in step k only, and s_{k-1} is held fixed.
-    The sum over t is what one walk from the last step to the first carries along,
+    where ∂⁺ is the immediate derivative: with respect to W in step k, with s_{k-1} fixed.
+    The sum over t is accumulated in one pass from the last step to the first,
 
         ∂L/∂s_k = ∂L_k/∂s_k + ∂L/∂s_{k+1} · ∂s_{k+1}/∂s_k
 
-    and what then remains, Σ_k ∂L/∂s_k · ∂⁺s_k/∂W, is one product over all steps.
+    and the sum over k, Σ_k ∂L/∂s_k · ∂⁺s_k/∂W, is one matrix product over all steps.
 
-    `d_output` is ∂L_t/∂h_t (T, B, H) in the order of time, 0 in the padding; `d_last` is what
-    comes from outside for the final state.
+    `d_output` is ∂L_t/∂h_t (T, B, H) in time order, 0 in the padding; `d_last` is the gradient of
+    the final state.
     """
     cell, (U, W, b, _) = run.cell, run.weights
     d_output = flip(d_output, run.lengths) if run.reverse else d_output

@@ -1,7 +1,6 @@
 """Cells: one step of each, forward and backward.
 
-Every module of this package but `cell` holds the equations of a cell and lists them in its
-``CELLS``; another module that does so is another cell.
+Each module but `cell` contains a cell and its table ``CELLS``; a new module adds a cell.
 """
 
 from importlib import import_module

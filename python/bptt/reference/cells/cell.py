@@ -1,14 +1,14 @@
-"""What a cell is.
+"""Interface of a cell: three functions.
 
-With a_t the values that the activations of step t are applied to, a cell is three functions:
+With a_t the pre-activations of step t (the arguments of φ and σ):
 
 =================  ===========================  ==============================================
-step               U x_t + b and s_{t-1}        s_t, and what backward needs of this step
-step_backward      ∂L/∂s_t from later steps     ∂L/∂a_t, ∂L/∂s_{t-1}, and ∂L/∂s_t in full
-weight_gradients   ∂L/∂a_t of all steps         ∂L/∂W and, where there is one, ∂L/∂b_hn
+step               U x_t + b and s_{t-1}        s_t, and the values that backward needs
+step_backward      ∂L/∂s_t from later steps     ∂L/∂a_t, ∂L/∂s_{t-1}, and the total ∂L/∂s_t
+weight_gradients   ∂L/∂a_t of all steps         ∂L/∂W and, if there is a b_hn, ∂L/∂b_hn
 =================  ===========================  ==============================================
 
-U x_t + b comes ready made, because it is one product for all steps.
+U x_t + b is computed beforehand, with one product for all steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H)
 
 
 class Weights(NamedTuple):
-    """The parameters of one layer in one direction."""
+    """Parameters of one layer and direction."""
 
     U: Array
     W: Array
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
 
 
 class Functions(NamedTuple):
-    """φ and σ of a cell."""
+    """Activation functions of a cell."""
 
     phi: Activation
     sigma: Activation
@@ -40,10 +40,10 @@ class Functions(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell as the time loop sees it."""
+    """A cell: its functions, and what the time loop needs to know of it."""
 
     gates: int  # G
-    gate_names: tuple[str, ...]  # which of the saved values are gates
+    gate_names: tuple[str, ...]  # the saved values that are gates
     states: int  # 1: h; 2: h and c
     step: Callable[..., tuple[State, Any]]
     step_backward: Callable[..., tuple[Array, State, State]]
@@ -52,12 +52,12 @@ class Cell:
 
 
 def split(a: Array, gates: int) -> Array:
-    """(B, G*H) as (G, B, H), without a copy."""
+    """View of (B, G*H) as (G, B, H)."""
     views: Array = a.reshape(len(a), gates, a.shape[1] // gates).swapaxes(0, 1)
     return views
 
 
 def sum_over_steps(d_a: Array, s: Array) -> Array:
-    """Σ_t d_a_tᵀ s_t over steps and rows as one product: (T, B, M), (T, B, N) -> (M, N)."""
+    """Σ_t d_a_tᵀ s_t over steps and batch, in one product: (T, B, M), (T, B, N) -> (M, N)."""
     product: Array = d_a.reshape(-1, d_a.shape[-1]).T @ s.reshape(-1, s.shape[-1])
     return product

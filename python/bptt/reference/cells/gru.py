@@ -1,11 +1,11 @@
-"""The gated recurrent unit, in two forms. The parameters hold the rows of r, z, n in this order.
+"""Gated recurrent unit (GRU), in two forms; the blocks of rows of the parameters are r, z, n.
 
 r, z = σ(U x_t + W h_{t-1} + b)
 n    = φ(U_n x_t + W_n (r ⊙ h_{t-1}) + b_n)             reset before the product
 n    = φ(U_n x_t + b_n + r ⊙ (W_n h_{t-1} + b_hn))      reset after the product
 h_t  = (1 - z) ⊙ n + z ⊙ h_{t-1}
 
-The lecture writes the update gate the other way round, Γu = 1 - z.
+Some texts define the update gate as Γu = 1 - z instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .cell import Cell, Functions, State, Weights, split, sum_over_steps
 
 
 class Saved(NamedTuple):
-    """What backward needs of a step; each (B, H)."""
+    """Values of a step that backward needs; each (B, H)."""
 
     reset: Array
     update: Array
@@ -32,7 +32,7 @@ class Saved(NamedTuple):
 
 
 def step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Saved]:
-    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    """Return s_t, from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
     (h,) = state
     rz = 2 * h.shape[1]  # rows of r and z; those of n follow
     r, z = split(f.sigma.function(ux[:, :rz] + h @ p.W[:rz].T), 2)
@@ -44,7 +44,7 @@ def step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Save
 def step_backward(
     d_state: State, previous: State, saved: Saved, p: Weights, f: Functions
 ) -> tuple[Array, State, State]:
-    """∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
+    """Return ∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
     (d_h,), (h,) = d_state, previous
     r, z, n, _ = saved
     rz = 2 * h.shape[1]
@@ -57,7 +57,7 @@ def step_backward(
 
 
 def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
-    """a_r and a_z hold W h_{t-1}, a_n holds W_n (r ⊙ h_{t-1}); `h` is h_{t-1} of all steps."""
+    """Return ∂L/∂W: a_r and a_z contain W h_{t-1}, a_n contains W_n (r ⊙ h_{t-1})."""
     rz = 2 * h.shape[2]
     rh = np.reshape([s.product for s in saved], h.shape)
     d_W_rz, d_W_n = sum_over_steps(d_a[..., :rz], h), sum_over_steps(d_a[..., rz:], rh)
@@ -68,7 +68,7 @@ def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, 
 
 
 def reset_after_step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Saved]:
-    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    """Return s_t, from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
     (h,) = state
     u_r, u_z, u_n = split(ux, 3)
     w_r, w_z, w_n = split(h @ p.W.T, 3)
@@ -81,7 +81,7 @@ def reset_after_step(ux: Array, state: State, p: Weights, f: Functions) -> tuple
 def reset_after_step_backward(
     d_state: State, previous: State, saved: Saved, p: Weights, f: Functions
 ) -> tuple[Array, State, State]:
-    """∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
+    """Return ∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
     (d_h,), (h,) = d_state, previous
     r, z, n, q = saved
     d_a_n = d_h * (1 - z) * f.phi.derivative(n)
@@ -94,7 +94,7 @@ def reset_after_step_backward(
 
 
 def reset_after_weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
-    """a_r and a_z hold W h_{t-1}, a_n holds r ⊙ (W_n h_{t-1} + b_hn)."""
+    """Return ∂L/∂W and ∂L/∂b_hn: a_n contains r ⊙ (W_n h_{t-1} + b_hn)."""
     rz = 2 * h.shape[2]
     r = np.reshape([s.reset for s in saved], h.shape)
     d_q = d_a[..., rz:] * r

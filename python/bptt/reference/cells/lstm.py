@@ -1,4 +1,4 @@
-"""The long short-term memory. The parameters hold the rows of i, f, g, o in this order.
+"""Long short-term memory (LSTM); the blocks of rows of the parameters are i, f, g, o.
 
 i, f, o = σ(U x_t + W h_{t-1} + b)
 g       = φ(U x_t + W h_{t-1} + b)
@@ -18,7 +18,7 @@ from .cell import Cell, Functions, State, Weights, split, sum_over_steps
 
 
 class Saved(NamedTuple):
-    """What backward needs of a step; each (B, H)."""
+    """Values of a step that backward needs; each (B, H)."""
 
     input: Array
     forget: Array
@@ -28,7 +28,7 @@ class Saved(NamedTuple):
 
 
 def step(ux: Array, state: State, p: Weights, functions: Functions) -> tuple[State, Saved]:
-    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    """Return s_t, from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
     phi, sigma = functions.phi.function, functions.sigma.function
     h, c = state
     a_i, a_f, a_g, a_o = split(ux + h @ p.W.T, 4)
@@ -41,7 +41,10 @@ def step(ux: Array, state: State, p: Weights, functions: Functions) -> tuple[Sta
 def step_backward(
     d_state: State, previous: State, saved: Saved, p: Weights, functions: Functions
 ) -> tuple[Array, State, State]:
-    """c_t acts on the loss twice: through c_{t+1}, and through h_t = o ⊙ φ(c_t)."""
+    """Return ∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t.
+
+    The loss depends on c_t through c_{t+1} and through h_t = o ⊙ φ(c_t).
+    """
     d_phi, d_sigma = functions.phi.derivative, functions.sigma.derivative
     d_h, d_c = d_state
     _, c = previous
@@ -56,7 +59,7 @@ def step_backward(
 
 
 def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
-    """a_t holds W h_{t-1}, so ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
+    """Return ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 

@@ -1,4 +1,4 @@
-"""The simple recurrent cell: h_t = φ(U x_t + W h_{t-1} + b)."""
+"""Simple recurrent cell: h_t = φ(U x_t + W h_{t-1} + b)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .cell import Cell, Functions, State, Weights, sum_over_steps
 
 
 class Saved(NamedTuple):
-    """What backward needs of a step; each (B, H)."""
+    """Values of a step that backward needs; each (B, H)."""
 
     h: Array
 
 
 def step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Saved]:
-    """s_t from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
+    """Return s_t, from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
     (h,) = state
     h = f.phi.function(ux + h @ p.W.T)
     return (h,), Saved(h)
@@ -25,14 +25,14 @@ def step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, Save
 def step_backward(
     d_state: State, previous: State, saved: Saved, p: Weights, f: Functions
 ) -> tuple[Array, State, State]:
-    """∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
+    """Return ∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
     (d_h,) = d_state
     d_a = d_h * f.phi.derivative(saved.h)
     return d_a, (d_a @ p.W,), d_state
 
 
 def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
-    """a_t holds W h_{t-1}, so ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
+    """Return ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 

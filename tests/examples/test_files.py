@@ -1,4 +1,4 @@
-"""Files of other libraries: their tensors are read, and nothing else happens."""
+"""Tensors from files of PyTorch and ONNX, read without executing code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from examples.pretrained._files import onnx_tensors, torch_tensors
 
 
 class Code:
-    """Pickles as a call."""
+    """An object that pickles as a call."""
 
     def __reduce__(self):
-        return os.system, ("echo it was run",)
+        return os.system, ("echo executed",)
 
 
 def archive(path, index):
@@ -26,7 +26,7 @@ def archive(path, index):
 
 
 def state_dict(stride=(b"K\x03", b"K\x01")):
-    """A pickle of {"weight": tensor (2, 3)}, as torch.save writes it."""
+    """Return a pickle of {"weight": tensor (2, 3)} in the form of torch.save."""
     storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nK\x06tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00(K\x02K\x03t("
     tensor += b"".join(stride) + b"t\x89}tR"
@@ -39,20 +39,20 @@ def test_state_dict(tmp_path):
     np.testing.assert_array_equal(tensors["weight"], [[0, 1, 2], [3, 4, 5]])
 
 
-def test_strides(tmp_path):
+def test_strided_tensors_are_rejected(tmp_path):
     archive(tmp_path / "model.pth", state_dict((b"K\x01", b"K\x02")))
     with pytest.raises(ValueError, match=r"must be contiguous, got strides \(1, 2\) of \(2, 3\)"):
         torch_tensors(tmp_path / "model.pth")
 
 
-def test_code_in_a_state_dict_is_not_run(tmp_path, capfd):
+def test_code_in_a_state_dict_is_not_executed(tmp_path, capfd):
     archive(tmp_path / "model.pth", pickle.dumps({"weight": Code()}))
     with pytest.raises(ValueError, match=r"a state_dict must be of .*, got \w+\.system"):
         torch_tensors(tmp_path / "model.pth")
     assert capfd.readouterr().out == ""
 
 
-def test_torch_itself(tmp_path):
+def test_file_written_by_torch(tmp_path):
     torch = pytest.importorskip("torch")
     layer = torch.nn.LSTM(3, 4, bidirectional=True)
     torch.save(layer.state_dict(), tmp_path / "model.pth")
@@ -63,7 +63,7 @@ def test_torch_itself(tmp_path):
 
 
 def field(number, value):
-    """A field of protocol buffers: an integer, or bytes."""
+    """Return a protocol buffers field: an integer, or bytes."""
     if isinstance(value, int):
         return bytes([8 * number, value])
     size = bytes([len(value) & 127 | 128, len(value) >> 7])

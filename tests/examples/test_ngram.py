@@ -1,4 +1,4 @@
-"""The baseline of the examples that write: n-gram models with Kneser and Ney's smoothing."""
+"""n-gram models with Kneser-Ney smoothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_probabilities_sum_to_one(order, context):
     assert np.sum(2.0 ** -np.array([*after, stop])) == pytest.approx(1, abs=1e-12)
 
 
-def test_the_source_is_found():
-    """Of a Markov chain a model of two tokens learns the entropy; one of one token cannot."""
+def test_entropy_of_a_markov_chain():
+    """A bigram model attains the entropy of a first-order Markov chain; a unigram model cannot."""
     random = np.random.default_rng(0)
     text = "".join("ab"[i] for i in np.cumsum(random.random(20_000) < 0.1) % 2)
     entropy = -(0.1 * np.log2(0.1) + 0.9 * np.log2(0.9))

@@ -144,5 +144,5 @@ if not TYPE_CHECKING:  # a type checker would take the module to have every name
         if name in _LAZY_MODULES:
             return import_module(f"bptt.{name}")
         if name in _ESTIMATORS:
-            return getattr(import_module(_ESTIMATORS[name]), name)
+            return getattr(import_module("bptt.estimators"), name)
         raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bptt.estimators.loading import ESTIMATORS as _ESTIMATORS
+from bptt.estimators.loading import import_estimator as _import_estimator
 from bptt.estimators.loading import load_estimator
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if not TYPE_CHECKING:  # a type checker would take the module to have every name
         ImportError
             If scikit-learn is not installed.
         """
-        from importlib import import_module
-
-        modules = {**_ESTIMATORS, "SequenceEstimator": "bptt.estimators._base"}
-        if name in modules:
-            return getattr(import_module(modules[name]), name)
+        if name in __all__:
+            return _import_estimator(name)
         raise AttributeError(f"module 'bptt.estimators' has no attribute {name!r}")

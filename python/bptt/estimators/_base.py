@@ -13,6 +13,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
@@ -30,13 +33,6 @@ from bptt.optim.schedules import Schedule
 from bptt.training.history import History
 from bptt.training.loop import Training, train
 from bptt.training.options import TrainingOptions, make_optimizer
-
-try:
-    from sklearn.base import BaseEstimator
-    from sklearn.utils import get_tags
-    from sklearn.utils.validation import check_is_fitted, check_random_state
-except ImportError as error:
-    raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
 
 _MOST_SEED = 2**31 - 1
 # Parameters that may differ when training is resumed. `train` itself compares the optimizer.

@@ -1,4 +1,4 @@
-"""Loading of estimators of any class."""
+"""Lazy import of the estimators, and loading of an estimator of any class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bptt.estimators._persistence import read_estimator
 if TYPE_CHECKING:
     from bptt.estimators._base import SequenceEstimator
 
-ESTIMATORS = {  # class -> its module, imported on first use: it needs scikit-learn
+ESTIMATORS = {  # class -> its module
     "EncoderDecoder": "bptt.estimators.encoder_decoder",
     "LanguageModel": "bptt.estimators.language_model",
     "SequenceClassifier": "bptt.estimators.classifier",
@@ -45,11 +45,37 @@ def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
     ImportError
         If safetensors or scikit-learn is not installed.
     """
-    return read_estimator(path, _class_of)
+
+    def class_of(name: str) -> type[SequenceEstimator]:
+        if name not in ESTIMATORS:
+            raise ValueError(f"it must be one of {', '.join(ESTIMATORS)}, got {name}")
+        return import_estimator(name)
+
+    return read_estimator(path, class_of)
 
 
-def _class_of(name: str) -> type[SequenceEstimator]:
-    if name not in ESTIMATORS:
-        raise ValueError(f"it must be one of {', '.join(ESTIMATORS)}, got {name}")
-    found: type[SequenceEstimator] = getattr(import_module(ESTIMATORS[name]), name)
-    return found
+def import_estimator(name: str) -> type[SequenceEstimator]:
+    """Import an estimator on first use.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class, a key of `ESTIMATORS`, or "SequenceEstimator".
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
+    module = import_module(ESTIMATORS.get(name, "bptt.estimators._base"))
+    estimator: type[SequenceEstimator] = getattr(module, name)
+    return estimator

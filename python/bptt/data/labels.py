@@ -100,7 +100,12 @@ class LabelEncoder:
         return Sequences.from_arrays(self._encode(row, f"y[{i}]") for i, row in enumerate(rows))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return parameters and classes in JSON types."""
+        """Return parameters and classes in JSON types.
+
+        Returns
+        -------
+        dict
+        """
         classes = self.classes_
         return {"steps": self._steps, "dtype": classes.dtype.str, "classes": classes.tolist()}
 

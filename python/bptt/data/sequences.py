@@ -311,7 +311,12 @@ class SequenceEncoder:
         return list(raw.items[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return parameters and fitted attributes in JSON types."""
+        """Return parameters and fitted attributes in JSON types.
+
+        Returns
+        -------
+        dict
+        """
         standardizer, features = self.standardizer, self.feature_vocabulary
         return {
             "tokens": self.tokens,

@@ -78,7 +78,12 @@ class Standardizer:
         return values
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return mean and std in JSON types."""
+        """Return mean and std in JSON types.
+
+        Returns
+        -------
+        dict of str to list of float
+        """
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     @classmethod

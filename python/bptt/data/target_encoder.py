@@ -153,7 +153,12 @@ class TargetEncoder:
         return ("" if self._encoder.tokens == "characters" else " ").join(tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return parameters and vocabulary in JSON types."""
+        """Return parameters and vocabulary in JSON types.
+
+        Returns
+        -------
+        dict
+        """
         return {"encoder": self._encoder.to_dict(), "strings": self._strings}
 
     @classmethod

@@ -40,7 +40,7 @@ def estimator_flow(
         Fitted. The flow of a `LanguageModel` with truncated BPTT is that of the first k2 steps. The
         decoder of an `EncoderDecoder` is run with teacher forcing, and the flow through its encoder
         includes the gradient from the decoder.
-    X, y, lengths
+    X, y, lengths : as for `fit`
         A few sequences, as for `fit`; together they are one batch.
 
     Returns
@@ -89,7 +89,7 @@ class GradientFlowRecorder:
 
     Parameters
     ----------
-    X, y, lengths
+    X, y, lengths : as for `fit`
         A few sequences on which the flow is computed, as for `fit`.
 
     Attributes
@@ -107,14 +107,31 @@ class GradientFlowRecorder:
     X: Any = field(repr=False)
     y: Any = field(default=None, repr=False)
     lengths: Any = field(default=None, repr=False)
-    flows: list[GradientFlow] = field(default_factory=list, repr=False)
+    flows: list[GradientFlow] = field(default_factory=list, repr=False, init=False)
 
     def on_train_begin(self, training: Training) -> None:
-        """Discard the flows of an earlier training."""
+        """Discard the flows of an earlier training.
+
+        Parameters
+        ----------
+        training : Training
+            State of the training loop.
+        """
         self.flows = []
 
     def on_epoch_end(self, training: Training) -> None:
-        """Record the gradient flow of the current parameters."""
+        """Record the gradient flow of the current parameters.
+
+        Parameters
+        ----------
+        training : Training
+            State of the training loop.
+
+        Raises
+        ------
+        TypeError
+            If it is not a callback of an estimator's `fit`.
+        """
         estimator = next((c.estimator for c in training.callbacks if hasattr(c, "estimator")), None)
         if estimator is None:
             raise TypeError("GradientFlowRecorder must be a callback of an estimator's fit")

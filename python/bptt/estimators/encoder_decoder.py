@@ -368,7 +368,7 @@ class EncoderDecoder(AutoregressiveEstimator):
             Number of steps of each source of a padded array. All T by default.
         sample_weight : array (B,), optional
             Weight of each pair. All 1 by default.
-        beam, max_length, length_penalty
+        beam, max_length, length_penalty : int, int or None, float
             Decoding options, as for `predict`.
 
         Returns

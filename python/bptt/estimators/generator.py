@@ -291,7 +291,7 @@ class SequenceGenerator(DecoderEstimator):
             Number of tokens of each row of a padded array. All T by default.
         sample_weight : array (B,), optional
             Weight of each input. All 1 by default.
-        beam, max_length, length_penalty
+        beam, max_length, length_penalty : int, int or None, float
             Decoding options, as for `predict`.
 
         Returns

@@ -14,6 +14,16 @@ from typing import Any, Protocol
 
 from bptt._core import checks
 
+__all__ = [
+    "CosineDecay",
+    "Plateau",
+    "Schedule",
+    "StepDecay",
+    "WarmUp",
+    "from_dict",
+    "to_dict",
+]
+
 
 class Schedule(Protocol):
     """Protocol of schedules: a function of updates and losses."""

@@ -12,14 +12,25 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class Activation(NamedTuple):
-    """y = function(x), and the derivative as a function of y, which the forward pass saves."""
+    """Activation function y = function(x) and its derivative."""
 
     function: Callable[[Array], Array]
+    """x -> y."""
     derivative: Callable[[Array], Array]
+    """y -> dy/dx: a function of y, which the forward pass saves."""
 
 
 def sigmoid(x: Array) -> Array:
-    """σ(x) = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2; the second form cannot overflow."""
+    """Return σ(x) = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2; the second form cannot overflow.
+
+    Parameters
+    ----------
+    x : array
+
+    Returns
+    -------
+    array
+    """
     y: Array = 0.5 * np.tanh(0.5 * x) + 0.5
     return y
 

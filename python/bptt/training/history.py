@@ -119,7 +119,12 @@ class History(Sequence[Epoch]):
         return since
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return field -> values of all epochs, in JSON types; also a pandas.DataFrame's input."""
+        """Return field -> values of all epochs, in JSON types; also a pandas.DataFrame's input.
+
+        Returns
+        -------
+        dict of str to list
+        """
         return {name: self[name] for name in Epoch._fields}
 
     @classmethod

@@ -110,7 +110,7 @@ class Training(TrainingState):
 
     Parameters
     ----------
-    task, data, options, optimizer, seed, validation, callbacks, settings
+    task, data, options, optimizer, seed, validation, callbacks, settings : as for `train`
         Arguments of `train`.
 
     Attributes

@@ -103,4 +103,9 @@ class OrderedDataset(Dataset, Protocol):
     """
 
     def batches(self) -> list[NDArray[Any]]:
-        """Return the minibatches of an epoch, in order, as arrays of indices."""
+        """Return the minibatches of an epoch, in order, as arrays of indices.
+
+        Returns
+        -------
+        list of integer arrays
+        """

@@ -49,7 +49,12 @@ class WindowDataset:
         return np.full(count, self._k1, np.int64)
 
     def batches(self) -> list[NDArray[np.int64]]:
-        """Return the windows in order, one per minibatch."""
+        """Return the windows in order, one per minibatch.
+
+        Returns
+        -------
+        list of integer arrays
+        """
         return list(np.arange(len(self.lengths))[:, np.newaxis])
 
     def batch(self, indices: NDArray[np.int64]) -> WindowBatch:

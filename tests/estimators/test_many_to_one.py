@@ -1,4 +1,4 @@
-"""One answer a sequence: classifier and regressor."""
+"""Many-to-one estimators: classifier and regressor."""
 
 from __future__ import annotations
 
@@ -159,6 +159,11 @@ def test_partial_fit_continues():
     assert len(model.history_) == 41
 
 
+def test_only_estimators_with_classes_take_them():
+    with pytest.raises(TypeError, match="classes must be None for a SequenceRegressor"):
+        bptt.SequenceRegressor().partial_fit(["a"], [0.5], classes=[0.5])
+
+
 def test_early_stopping_restores_the_best_weights():
     X, y = bits(60, 12, 0)  # few: the network overfits
     model = bptt.SequenceClassifier(
@@ -235,7 +240,7 @@ def test_a_file_of_another_estimator_is_not_loaded(tmp_path):
         bptt.SequenceRegressor.load(path)
 
 
-def test_killed_training_is_resumed_by_fit(tmp_path):
+def test_interrupted_training_is_resumed_by_fit(tmp_path):
     X, y = bits(40, 6, 0)
 
     class Interrupt:

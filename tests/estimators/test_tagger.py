@@ -1,4 +1,4 @@
-"""One label a step."""
+"""SequenceTagger: training, label feedback and cross-validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words known by their looks: affixes, the bag of their vectors, and estimators that use them."""
+"""Word features: affixes and shapes, EmbeddingBag, and the estimators that use them."""
 
 from __future__ import annotations
 

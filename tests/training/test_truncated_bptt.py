@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time against the whole, and against its definition."""
+"""Truncated backpropagation through time against full BPTT and its definition."""
 
 from __future__ import annotations
 

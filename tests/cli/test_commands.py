@@ -342,8 +342,9 @@ def test_generate_samples_searches_and_ranks(trained, here, capsys):
     assert len(shown.splitlines()) == 4
     assert all(line.startswith("b") for line in shown.splitlines())
     assert run(capsys, "generate", model, "--count", 4, "--seed", 1, "--prompt", "b")[0] == shown
-    best, _ = run(capsys, "generate", model, "--best", "--prompt", "ka")
+    best, _ = run(capsys, "generate", model, "--beam", 10, "--prompt", "ka")
     assert re.fullmatch("ka[nrs]\n", best)
+    assert run(capsys, "generate", model, "--top-p", 1e-9, "--prompt", "ka")[0] == best
     shares, _ = run(capsys, "generate", model, "--next", "--prompt", "ka")
     assert re.fullmatch(r"( *[\d.]+%  \S+\n){1,10}", shares)
     assert {line.split()[1] for line in shares.splitlines()[:3]} == set("nrs")

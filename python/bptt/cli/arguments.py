@@ -32,6 +32,11 @@ def fraction(text: str) -> float:
     return _number(text, lambda value: 0.0 <= value < 1.0, "in [0, 1)")
 
 
+def probability(text: str) -> float:
+    """Parse a number in (0, 1]."""
+    return _number(text, lambda value: 0.0 < value <= 1.0, "in (0, 1]")
+
+
 def _number(text: str, is_valid: Callable[[float], bool], rule: str) -> float:
     try:
         value = float(text)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bptt.cli.arguments import positive_integer, positive_number, seed
+from bptt.cli.arguments import positive_integer, positive_number, probability, seed
 from bptt.cli.errors import CommandError
 from bptt.cli.saved_models import load_model, warn_unknown_tokens
 from bptt.data.vocabulary import START, UNKNOWN
@@ -20,10 +20,9 @@ EXAMPLES = """\
 examples:
   python -m bptt generate names.safetensors --count 10
   python -m bptt generate book.safetensors --prompt 'It was' --max-length 500
-  python -m bptt generate names.safetensors --prompt Jo --best
+  python -m bptt generate names.safetensors --prompt Jo --beam 5
   python -m bptt generate names.safetensors --prompt Jo --next"""
 _MAX_TOKENS = 10  # printed by --next
-_BEAM = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-length",
-        default=200,
-        help="maximum number of tokens after the prompt (default: %(default)s)",
+        help="maximum number of tokens after the prompt (default: 100)",
         **count,
     )
     parser.add_argument(
         "--temperature",
         type=positive_number,
-        default=0.8,
+        default=1.0,
         metavar="T",
         help="sampling temperature; lower is less random (default: %(default)s)",
     )
     parser.add_argument("--top-k", help="sample from the N most likely tokens only", **count)
+    parser.add_argument(
+        "--top-p",
+        type=probability,
+        metavar="P",
+        help="sample from the smallest set of most likely tokens with probability P only",
+    )
     parser.add_argument("--seed", type=seed, metavar="N", help="random seed")
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
-        "--best",
-        action="store_true",
-        help="print the most likely text, by beam search, instead of sampling",
+        "--beam",
+        help="print the most likely text, by beam search with N hypotheses, instead of sampling",
+        **count,
     )
     other.add_argument(
         "--next", action="store_true", help="print the probabilities of the next token"
@@ -76,20 +80,26 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.next:
         _print_next_tokens(estimator.next_token_probabilities(prompt))
         return
-    if arguments.best:
-        options = {"beam": _BEAM, "max_length": arguments.max_length}
-        texts = [estimator.complete(prompt, **options)]
-    else:
-        texts = estimator.sample(
-            prompt,
-            count=arguments.count,
-            max_length=arguments.max_length,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            random_state=arguments.seed,
-        )
+    texts = _generate(estimator, prompt, arguments)
     separator = "\n\n" if model.schema.layout == "running" else "\n"
     print(separator.join(text if isinstance(text, str) else " ".join(text) for text in texts))
+
+
+def _generate(estimator: Any, prompt: Any, arguments: argparse.Namespace) -> list[Any]:
+    """Return the most likely text, or sampled ones."""
+    if arguments.beam is not None:
+        options = {"beam": arguments.beam, "max_length": arguments.max_length}
+        return [estimator.complete(prompt, **options)]
+    samples: list[Any] = estimator.sample(
+        prompt,
+        count=arguments.count,
+        max_length=arguments.max_length,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        random_state=arguments.seed,
+    )
+    return samples
 
 
 def _print_next_tokens(probabilities: Mapping[Any, float]) -> None:

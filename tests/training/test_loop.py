@@ -439,21 +439,21 @@ def test_history_prints_a_small_table():
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "kind", "message"),
+    ("option", "value", "kind"),
     [
-        ("epochs", 0, ValueError, "epochs must be an integer >= 1, got 0"),
-        ("batch_size", 2.5, TypeError, "batch_size must be an integer, got float"),
-        ("accumulate", 0, ValueError, "accumulate must be an integer >= 1, got 0"),
-        ("patience", 0, ValueError, "patience must be an integer >= 1, got 0"),
-        ("min_delta", -0.5, ValueError, r"min_delta must be in \[0, inf\), got -0.5"),
-        ("clip_norm", 0.0, ValueError, "clip_norm must be > 0, got 0.0"),
-        ("clip_value", "1", TypeError, "clip_value must be a real number, got str"),
-        ("schedule", 3, TypeError, "schedule must be callable, .*got int"),
-        ("verbose", 1, TypeError, "verbose must be True or False, got int"),
+        ("epochs", 0, ValueError),
+        ("batch_size", 2.5, TypeError),
+        ("accumulate", 0, ValueError),
+        ("patience", 0, ValueError),
+        ("min_delta", -0.5, ValueError),
+        ("clip_norm", 0.0, ValueError),
+        ("clip_value", "1", TypeError),
+        ("schedule", 3, TypeError),
+        ("verbose", 1, TypeError),
     ],
 )
-def test_wrong_options(option, value, kind, message):
-    with pytest.raises(kind, match=message):
+def test_wrong_options(option, value, kind):
+    with pytest.raises(kind, match=f"^{option} must be .*got "):
         TrainingOptions(**{option: value})
 
 
@@ -461,38 +461,30 @@ def test_wrong_options(option, value, kind, message):
     ("arguments", "kind", "message"),
     [
         ({"data": IndexDataset(0)}, ValueError, "data must have at least one sequence, got none"),
-        ({"validation": IndexDataset(0)}, ValueError, "validation must have at least one sequence"),
-        ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
-        ({"seed": None}, TypeError, "seed must be an integer, got NoneType"),
-        ({"resume": True}, ValueError, "resume=True needs checkpoint_path, got"),
+        ({"validation": IndexDataset(0)}, ValueError, "validation must have "),
+        ({"seed": -1}, ValueError, "seed must be "),
+        ({"seed": None}, TypeError, "seed must be "),
+        ({"resume": True}, ValueError, "resume=True needs checkpoint_path, got checkpoint_path=N"),
         ({"save_every": 3}, ValueError, "save_every needs checkpoint_path"),
-        ({"checkpoint_path": 3}, TypeError, "checkpoint_path must be a string or a path, got int"),
+        ({"checkpoint_path": 3}, TypeError, "checkpoint_path must be "),
         (
             {"checkpoint_path": "no/such/file"},
             FileNotFoundError,
-            "in a directory that exists, got no/s",
+            "checkpoint_path must be in a directory that exists, got no/such/file",
         ),
-        (
-            {"checkpoint_path": "file", "save_every": 0},
-            ValueError,
-            "save_every must be an integer >= 1, got 0",
-        ),
-        (
-            {"checkpoint_path": "file", "resume": 1},
-            TypeError,
-            "resume must be True or False, got int",
-        ),
+        ({"checkpoint_path": "file", "save_every": 0}, ValueError, "save_every must be "),
+        ({"checkpoint_path": "file", "resume": 1}, TypeError, "resume must be "),
         (
             {"optimizer": lambda _: bptt.SGD(bptt.Linear(3, 2))},
             ValueError,
-            r"optimizer must be an optimizer of the task.s modules, .*got one of \[Linear",
+            r"optimizer must be an optimizer of the task's modules, .*got one of \[Linear",
         ),
     ],
 )
 def test_wrong_arguments(arguments, kind, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     task = ScriptedTask()
-    with pytest.raises(kind, match=message):
+    with pytest.raises(kind, match=f"^{message}"):
         run(task, **{"data": IndexDataset(1), "epochs": 1, **arguments})
     assert task.updates == 0
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ every_layer = pytest.mark.parametrize("layer_type", LAYERS)
 
 
 def gate_activations(cell: str) -> tuple[str, ...]:
-    """The gate activations that a cell can have: one, which it ignores, for one without gates."""
+    """Gate activations of a cell; one, which is ignored, for a cell without gates."""
     return GATE_ACTIVATIONS if cells.CELLS[cell].has_gate_activation else GATE_ACTIVATIONS[:1]
 
 
@@ -86,7 +86,7 @@ class Case:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What to construct the layer with, besides dtype, seed and time_major."""
+        """Constructor arguments of the layer, except dtype, seed and time_major."""
         arguments = {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
@@ -102,7 +102,7 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What to call `reference.forward` with, besides the problem."""
+        """Arguments of `reference.forward`, except those of the problem."""
         return {
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
@@ -136,7 +136,7 @@ EVERYTHING = Case(
     lengths="ragged",
     state=True,
 )
-"""All that a layer can do at once, except dropout and ids."""
+"""All options of a layer at once, except dropout and ids."""
 
 
 def all_cells() -> list[Case]:
@@ -149,7 +149,7 @@ def all_cells() -> list[Case]:
     ]
 
 
-# (T, B, I, H): each of them 1; H below, at, and one off the width of any register; I ≠ H; long T.
+# (T, B, I, H): each of them 1; H below, at and next to any register width; I ≠ H; long T.
 SHAPES = (
     (1, 1, 1, 1),
     (1, 3, 4, 5),
@@ -204,7 +204,7 @@ def stacked_cells() -> list[Case]:
 
 
 def large() -> list[Case]:
-    """Every cell beyond one block of each loop: of rows, of units, of inputs, of steps."""
+    """Every cell, with more than one block of rows, units, inputs and steps."""
     sizes: dict[str, Any] = {"steps": 60, "batch": 16, "input_size": 300, "hidden_size": 70}
     ids: dict[str, Any] = {"ids": True, "num_layers": 2, "bidirectional": True}
     ids["lengths"] = "ragged"
@@ -233,7 +233,7 @@ class Problem:
 
 
 def make_lengths(kind: str, batch: int, steps: int, seed: int = 0) -> Array | None:
-    """(B,) integers: "ragged" has 0 and T among them where there is room, in any order."""
+    """Lengths (B,), in any order; "ragged" includes 0 and T if B allows it."""
     rng = np.random.default_rng(seed)
     if kind == "full":
         return None
@@ -286,7 +286,7 @@ def make_layer(case: Case, problem: Problem, **more: Any) -> Any:
 
 
 def in_float64(problem: Problem) -> Problem:
-    """The same numbers in float64, for a reference whose own rounding does not count."""
+    """The same numbers in float64, for a reference with negligible rounding errors."""
 
     def cast(value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.dtype == np.float32:
@@ -318,7 +318,7 @@ def run_reference(case: Case, problem: Problem) -> tuple[reference.Result, refer
 
 
 def tolerance(dtype: npt.DTypeLike, steps: int, gradient: bool = False) -> float:
-    """How far from the reference a value may be, relative to the largest of its array."""
+    """Largest error of a value, relative to the largest value of its array."""
     if np.dtype(dtype) == np.float64:
         return 1e-10 if gradient else 1e-12
     return float(1e-5 * np.sqrt(steps))

@@ -1,4 +1,4 @@
-"""What every test run says about itself, and how a test runs on every instruction set."""
+"""Configuration of the tests: report header, Hypothesis profile, instruction sets."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from bptt.nn.module import Module
 from bptt.nn.state import arrays_of
 from cases import Array
 
-EPSILON = 1e-5  # the differences' own error is about 1e-10: ε² of the curve, 1e-16/ε of rounding
+EPSILON = 1e-5  # errors of about 1e-10: ε² from truncation, 1e-16/ε from rounding
 
 
 def differences(loss: Callable[[], float], array: Array) -> Array:
-    """dL/d array, by moving one element after the other, both ways."""
+    """dL/d array by central differences, element by element."""
     found = np.empty_like(array)
     for index in np.ndindex(array.shape):
         kept = array[index]
@@ -68,7 +68,7 @@ def check_chain(
 
     def forward() -> bptt.SequentialRun:
         for generator, state in zip(generators, before, strict=True):
-            generator.bit_generator.state = state  # drops the same
+            generator.bit_generator.state = state  # the same dropout masks
         return model.forward(x, **arguments)
 
     def loss() -> float:

@@ -1,4 +1,4 @@
-"""Run a layer on the kernels of one's choice, and compare all that it returns."""
+"""Selection of kernels, and comparison of all results of a layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cases import Array, State
 
 
 def use_kernels(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the package use the kernels of an instruction set.
+    """Use the kernels of an instruction set.
 
     Layers must be made afterwards: packed weights belong to the kernels that packed them.
     """
@@ -28,7 +28,7 @@ def results(
     d_state: State | None = None,
     **arguments: Any,
 ) -> dict[str, Array]:
-    """Everything that inference, forward and backward return, by name.
+    """All results of inference, forward and backward, by name.
 
     The gradient of the output is the output itself if none is given.
     """

@@ -1,4 +1,4 @@
-"""Weights of other libraries: layers that compute what their documentation says, step by step."""
+"""Importers against the documented equations of the other libraries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import bptt
 from bptt.importers import from_keras, from_onnx, from_torch
 
-B, T, I, H = 3, 7, 5, 4  # noqa: E741 the symbols of the documentation
+B, T, I, H = 3, 7, 5, 4  # noqa: E741 - symbols of the documentation
 GATES = {bptt.RNN: 1, bptt.LSTM: 4, bptt.GRU: 3}  # the cells that the other libraries have
 every_kind = pytest.mark.parametrize("kind", GATES)
 rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_torch_stack_in_both_directions(kind):
 
 
 @every_kind
-def test_torch_itself(kind):
+def test_torch_module(kind):
     torch = pytest.importorskip("torch")
     theirs = getattr(torch.nn, kind.__name__)(I, H, num_layers=2, bidirectional=True)
     ours = from_torch(kind, theirs.state_dict(), time_major=True)
@@ -148,7 +148,7 @@ def test_keras_bidirectional(kind):
 
 @pytest.mark.parametrize("kind", [bptt.LSTM, bptt.GRU])
 def test_keras_cudnn(kind):
-    """CuDNN has a matrix (H, I), and one (H, H), for each gate, which Keras' shapes are to hide."""
+    """CuDNN has matrices (H, I) and (H, H) for each gate, stored in arrays of Keras' shapes."""
     kernel, recurrent, bias = keras_weights(kind, "cudnn")
     gates = GATES[kind]
     order = [1, 0, 2] if kind is bptt.GRU else [0, 1, 2, 3]  # z r h
@@ -204,7 +204,7 @@ def test_onnx(kind, after):
 
 
 @every_kind
-def test_onnx_runtime(kind):
+def test_onnx_reference_evaluator(kind):
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     weights = [a.astype(np.float32) for a in onnx_weights(kind, 1)]
@@ -250,7 +250,7 @@ def test_errors():
         from_onnx(bptt.LSTM, weights["weight_ih_l0"], weights["weight_hh_l0"])
 
 
-def test_cells_that_the_libraries_do_not_have():
+def test_layers_that_the_libraries_do_not_have():
     for read, weights in ((from_torch, ({},)), (from_keras, ([],)), (from_onnx, ([], []))):
         with pytest.raises(ValueError, match=r"kind must be one of RNN, LSTM, GRU, .*got Linear"):
             read(bptt.Linear, *weights)

@@ -1,4 +1,4 @@
-"""Losses and output functions against their formulas, number by number in plain Python."""
+"""Losses and output functions against their formulas in plain Python."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def squared_error(y, z):
 
 @dataclass
 class Problem:
-    """Arguments of a loss, batch-first; what does not count is poisoned by `poison`."""
+    """Arguments of a loss, batch-first; `poison` overwrites ignored values."""
 
     kind: str
     output: np.ndarray  # (B, T, K)
@@ -96,13 +96,13 @@ class Problem:
         return math.fsum(losses) / divisor, gradient
 
     def poison(self):
-        """Put what must not be read where nothing counts."""
+        """Overwrite the values of ignored steps, which must not be read."""
         self.output[self.counts == 0] = np.nan
         self.targets[self.counts == 0] = -1 if self.kind == "ids" else np.nan
 
 
 def make(kind, shape, dtype=np.float64, seed=0, **wanted):
-    """A random problem; `wanted` says which options it has."""
+    """A random problem with the options `wanted`."""
     rng = np.random.default_rng(seed)
     B, T, K = shape
     output = (3 * rng.standard_normal(shape)).astype(dtype)
@@ -159,7 +159,7 @@ EVERYTHING = {"lengths": True, "mask": True, "weights": "targets", "smoothing": 
         }
     ),
 )
-def test_formula(isa, kind, shape, dtype, seed, time_major, reduction, wanted):
+def test_loss_matches_its_formula(isa, kind, shape, dtype, seed, time_major, reduction, wanted):
     problem = make(kind, shape, dtype, seed, **wanted)
     value, gradient = problem.expected(reduction)
     problem.poison()
@@ -177,7 +177,7 @@ def test_formula(isa, kind, shape, dtype, seed, time_major, reduction, wanted):
 @every_loss
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.usefixtures("isa")
-def test_central_differences(kind, reduction):
+def test_gradient_matches_central_differences(kind, reduction):
     problem = make(kind, (3, 4, 5), seed=1, **EVERYTHING)
     problem.poison()
     _, gradient = problem(reduction=reduction)
@@ -196,7 +196,7 @@ def test_central_differences(kind, reduction):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("lengths", [None, (5, 0, 2, 4)])
-def test_same_as_the_reference(dtype, lengths):
+def test_softmax_cross_entropy_matches_the_reference(dtype, lengths):
     rng = np.random.default_rng(0)
     logits = (3 * rng.standard_normal((4, 5, 7))).astype(dtype)
     targets = rng.integers(0, 7, (4, 5))
@@ -207,11 +207,11 @@ def test_same_as_the_reference(dtype, lengths):
     np.testing.assert_allclose(loss.gradient, gradient, **rounding(dtype))
 
 
-# ---- forms ---------------------------------------------------------------------------------------
+# ---- layouts -------------------------------------------------------------------------------------
 
 
 @every_loss
-def test_once_a_sequence(kind):
+def test_loss_once_per_sequence(kind):
     problem = make(kind, (6, 1, 7), mask=True, weights="targets", smoothing=True)
     value, gradient = problem(reduction="mean")
     options = problem.options
@@ -224,7 +224,7 @@ def test_once_a_sequence(kind):
 
 @pytest.mark.parametrize("function", [bptt.binary_cross_entropy, bptt.mean_squared_error])
 @pytest.mark.parametrize("shape", [(4, 1), (4, 5, 1)])
-def test_one_output_needs_no_axis(function, shape):
+def test_single_output_without_last_axis(function, shape):
     rng = np.random.default_rng(0)
     output, targets = rng.standard_normal(shape), rng.random(shape)
     expected, loss = function(output, targets), function(output, targets[..., 0])
@@ -234,7 +234,7 @@ def test_one_output_needs_no_axis(function, shape):
 
 
 @every_loss
-def test_any_strides(kind):
+def test_results_do_not_depend_on_strides(kind):
     problem = make(kind, (4, 5, 6), **EVERYTHING)
     value, gradient = problem()
     problem.output = np.asfortranarray(problem.output)
@@ -259,7 +259,7 @@ def test_ids_of_any_integer_dtype(dtype):
 
 
 @every_loss
-def test_arguments_are_left_alone(kind):
+def test_arguments_are_not_changed(kind):
     problem = make(kind, (4, 5, 6), **EVERYTHING)
     arrays = [problem.output, problem.targets, *problem.options.values()]
     before = [np.copy(array) for array in arrays]
@@ -271,11 +271,11 @@ def test_arguments_are_left_alone(kind):
         np.testing.assert_array_equal(old, new)
 
 
-# ---- what must be the same -----------------------------------------------------------------------
+# ---- equivalent arguments ------------------------------------------------------------------------
 
 
 @every_loss
-def test_a_weight_is_a_number_of_copies(kind):
+def test_integer_weight_is_a_number_of_copies(kind):
     problem = make(kind, (3, 4, 5), smoothing=True)
     counts = np.array([[2, 0, 1, 3], [0, 0, 0, 0], [1, 1, 0, 1]])
     value, gradient = problem(weights=counts.astype(np.float64), reduction="mean")
@@ -290,7 +290,7 @@ def test_a_weight_is_a_number_of_copies(kind):
 
 
 @every_loss
-def test_three_ways_to_leave_out(kind):
+def test_lengths_mask_and_weights_ignore_alike(kind):
     problem = make(kind, (3, 4, 5), smoothing=True)
     lengths = np.array([4, 0, 2])
     mask = np.arange(4) < lengths[:, np.newaxis]
@@ -313,7 +313,7 @@ def test_ids_are_one_hot_probabilities(smoothing, dtype):
     np.testing.assert_allclose(loss.gradient, expected.gradient, **rounding(dtype))
 
 
-def test_two_classes_are_one_yes_or_no():
+def test_binary_is_softmax_of_two_classes():
     rng = np.random.default_rng(0)
     x, z = rng.standard_normal((50, 1)), rng.random((50, 1))
     one = bptt.binary_cross_entropy(x, z)
@@ -324,7 +324,7 @@ def test_two_classes_are_one_yes_or_no():
 
 @every_loss
 @pytest.mark.parametrize("option", ["lengths", "mask", "weights"])
-def test_mean_of_nothing_is_nothing(kind, option):
+def test_mean_over_no_steps_is_zero(kind, option):
     nothing = {"lengths": np.zeros(2, int), "mask": np.zeros((2, 3), bool), "weights": np.zeros(2)}
     value, gradient = make(kind, (2, 3, 4))(reduction="mean", **{option: nothing[option]})
     assert value == 0
@@ -353,7 +353,7 @@ def test_large_logits(size, dtype, soft):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_large_logits_of_yes_and_no(dtype):
+def test_large_binary_logits(dtype):
     logits = np.array([[1e4, -1e4, 1e4, -1e4, 1e4]], dtype)
     targets = np.array([[1, 0, 0, 1, 0.25]], dtype)
     loss = bptt.binary_cross_entropy(logits, targets)
@@ -361,8 +361,8 @@ def test_large_logits_of_yes_and_no(dtype):
     np.testing.assert_array_equal(loss.gradient, [[0, 0, 1, -1, 0.75]])
 
 
-def test_sums_are_in_float64():
-    """2^24 + 1 is no float32."""
+def test_sums_are_accumulated_in_float64():
+    """2^24 + 1 is not representable in float32."""
     output = np.full((1, 2**12 + 1, 1), 2.0**6, np.float32)
     output[0, -1] = 1
     loss = bptt.mean_squared_error(output, np.zeros_like(output))
@@ -373,7 +373,7 @@ def test_sums_are_in_float64():
 
 
 @pytest.mark.usefixtures("isa")
-def test_a_class_may_be_impossible():
+def test_logits_of_minus_infinity():
     x = np.array([[1.0, -np.inf, 2.0]])
     expected = bptt.softmax_cross_entropy(x[:, [0, 2]], np.array([1]))
     for targets in (np.array([2]), np.array([[0.0, 0.0, 1.0]])):
@@ -388,7 +388,7 @@ def test_a_class_may_be_impossible():
 @every_loss
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("place", [0, 1, 17, 39])
-def test_nan_comes_through_and_stays_in_its_step(kind, place):
+def test_nan_stays_in_its_step(kind, place):
     problem = make(kind, (2, 3, 40))
     _, expected = problem()
     problem.output[1, 2, place] = np.nan
@@ -502,14 +502,14 @@ PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the cl
         ),
     ],
 )
-def test_arguments_that_do_not_fit_each_other(arguments, error, message):
+def test_inconsistent_arguments(arguments, error, message):
     with pytest.raises(error) as raised:
         bptt.softmax_cross_entropy(**{"logits": LOGITS, "targets": TARGETS, **arguments})
     assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("value", [-1, 4, 2**40])
-def test_only_targets_that_count_are_checked(value):
+def test_ignored_targets_are_not_checked(value):
     targets = TARGETS.copy()
     targets[1, 2] = value
     mask = np.ones((2, 3), bool)

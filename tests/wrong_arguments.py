@@ -1,4 +1,4 @@
-"""The table of `test_errors`: callable -> argument -> wrong values, each with error and sentence.
+"""Table of `test_errors`: callable -> argument -> wrong values with exception and message.
 
 The right values are in `test_errors.World`: x (2, 5, 3) in float64, two layers of hidden size 4,
 an output layer from 4 to 6.
@@ -28,7 +28,7 @@ IDS = np.array([[0, 1, 2, 1, 0], [2, 2, 0, 0, 1]])
 H = np.full((2, 2, 4), 0.5)
 
 
-# ---- what is wrong with any argument of a kind ---------------------------------------------------
+# ---- wrong values by type of argument ------------------------------------------------------------
 
 
 def no_array(name: str, rule: str, *, none: bool = True, integers: bool = True) -> Rows:
@@ -226,7 +226,7 @@ REVERSE_ROWS: Rows = [
 
 
 def of_signature(function: Any, table: Mapping[str, T]) -> dict[str, T]:
-    """The part of a table that is of a function's arguments."""
+    """The entries of a table for the arguments of a function."""
     return {name: table[name] for name in inspect.signature(function).parameters if name in table}
 
 

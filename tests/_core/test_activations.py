@@ -1,7 +1,7 @@
-"""The kernels' own tanh and sigmoid: within 4 ulp everywhere, on every instruction set.
+"""Accuracy of the kernels' activation functions on every instruction set: within 4 ulp.
 
-float32 is compared with float64, float64 with the long double of the CPU where it is longer, and
-both of these with mpmath. An ulp is the distance of the neighbors of the exact value.
+float32 is compared with float64, float64 with long double where that is longer, and both with
+mpmath. An ulp is the spacing of the floating-point numbers at the exact value.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def activate(request):
 
 
 def exact(name, x):
-    """The function in a higher precision than that of x."""
+    """Function values in a higher precision than that of x."""
     wide = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
     with np.errstate(over="ignore", under="ignore"):
         if name == "tanh":
             return np.tanh(wide)
-        # where exp(-x) overflows, the value is exp(x) to all digits
+        # where exp(-x) overflows, the value is exp(x) to full precision
         return np.where(wide < -80, np.exp(wide), 1 / (1 + np.exp(-wide)))
 
 
 def assert_within_ulps(actual, expected, x, ulps=ULPS):
-    """|actual - expected| ≤ 4 ulp; below the smallest normal number 0 will do as well."""
+    """|actual - expected| ≤ 4 ulp; below the smallest normal number, 0 is accepted."""
     dtype = actual.dtype
     tiny = np.finfo(dtype).tiny
     rounded = expected.astype(dtype)
@@ -55,7 +55,7 @@ def assert_within_ulps(actual, expected, x, ulps=ULPS):
 
 
 def sweep(dtype, stride, low=0.0, high=np.inf):
-    """Numbers of both signs in [low, high), each `stride` patterns of bits after the last."""
+    """Numbers of both signs in [low, high), `stride` bit patterns apart."""
     first, end = np.array([low, high], dtype).view(BITS[dtype]).tolist()
     x = np.arange(first, end, stride, dtype=BITS[dtype]).view(dtype)
     return np.concatenate([x, -x])
@@ -69,15 +69,15 @@ def from_exponents(dtype, low, high, count, seed=0):
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_float32_sweep(name, activate):
-    # All exponents alike, and again those where the functions are neither linear nor constant.
+def test_float32_within_ulps_of_float64(name, activate):
+    # All exponents, and densely those where the functions are neither linear nor constant.
     for x in (sweep(np.float32, 991), sweep(np.float32, 61, 2.0**-14, 128)):
         assert_within_ulps(activate(name, x), exact(name, x), x)
 
 
 @pytest.mark.skipif(not LONG, reason="long double is no longer than float64 here")
 @pytest.mark.parametrize("name", SMOOTH)
-def test_float64_sweep(name, activate):
+def test_float64_within_ulps_of_long_double(name, activate):
     for x in (
         from_exponents(np.float64, -1074, 1024, 150),
         from_exponents(np.float64, -30, 11, 15_000, seed=1),
@@ -87,7 +87,7 @@ def test_float64_sweep(name, activate):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("name", SMOOTH)
-def test_against_mpmath(name, dtype, activate):
+def test_within_ulps_of_mpmath(name, dtype, activate):
     low, high = {np.float32: (-30, 8), np.float64: (-60, 11)}[dtype]
     x = from_exponents(dtype, low, high, 60, seed=2)
     function = {"tanh": mpmath.tanh, "sigmoid": lambda v: 1 / (1 + mpmath.exp(-v))}[name]
@@ -104,8 +104,8 @@ def test_against_mpmath(name, dtype, activate):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("name", SMOOTH)
-def test_boundaries(name, dtype, activate):
-    """Around every multiple of ln(2)/2, where reductions change, and every power of two."""
+def test_within_ulps_at_range_reduction_boundaries(name, dtype, activate):
+    """Around multiples of ln(2)/2, the boundaries of the range reduction, and powers of two."""
     if dtype is np.float64 and not LONG:
         pytest.skip("long double is no longer than float64 here")
     middle = np.concatenate([np.arange(1, 2200) * np.log(2) / 2, 2.0 ** np.arange(-60, 10)])
@@ -117,13 +117,13 @@ def test_boundaries(name, dtype, activate):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("name", SMOOTH)
-def test_saturation(name, dtype, activate):
+def test_saturation_at_the_limits(name, dtype, activate):
     x = np.concatenate([from_exponents(dtype, -5, 11, 20_000), [np.inf, -np.inf]]).astype(dtype)
     y = activate(name, x)
-    assert np.abs(y).max() == 1  # nothing beyond the limits
+    assert np.abs(y).max() == 1  # never beyond the limits
     low = {"tanh": -1, "sigmoid": 0}[name]
     assert y.min() == low
-    # and nothing short of them where they are closer than any other number
+    # and the limits themselves wherever they are the nearest number
     info = np.finfo(dtype)
     end = -np.log(info.eps) + 3
     np.testing.assert_array_equal(y[x >= (end / 2 if name == "tanh" else end)], 1)
@@ -159,7 +159,7 @@ def test_special_values(dtype, activate):
         np.testing.assert_array_equal(y, np.array(expected, dtype), err_msg=name)
         if name in ("tanh", "identity"):
             np.testing.assert_array_equal(np.signbit(y[:2]), [False, True], err_msg=name)
-    for name in NAMES:  # NaN in any lane stays there
+    for name in NAMES:  # NaN stays in its lane
         for lane in range(33):
             x = np.zeros(33, dtype)
             x[lane] = np.nan
@@ -175,7 +175,7 @@ def test_subnormals(dtype, activate):
     y = activate("tanh", x)
     assert ((y == x) | (y == 0)).all()
     np.testing.assert_array_equal(activate("sigmoid", x), dtype(0.5))
-    # and those that come out of ordinary numbers
+    # subnormal results of normal arguments
     x = np.linspace(np.log(smallest) - 1, np.log(np.finfo(dtype).tiny), 1000).astype(dtype)
     y = activate("sigmoid", x)
     assert ((y >= 0) & (y <= np.finfo(dtype).tiny * 1.001)).all()
@@ -195,7 +195,7 @@ def test_piecewise_linear(dtype, activate):
     for name, slope in HARD_SIGMOIDS.items():
         y = activate(name, x)
         expected = np.clip(slope * x.astype(np.longdouble) + 0.5, 0, 1)
-        # where they cross zero, what counts is the last place of the 1/2
+        # near zero, the error is relative to the 1/2
         assert np.abs(y - expected).max() <= np.finfo(dtype).eps
         clipped = np.abs(x) > 1.001 * 0.5 / slope
         np.testing.assert_array_equal(y[clipped], x[clipped] > 0)
@@ -203,7 +203,7 @@ def test_piecewise_linear(dtype, activate):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_a_lane_does_not_know_its_neighbors(name, dtype, activate):
+def test_lanes_are_independent(name, dtype, activate):
     x = np.random.default_rng(0).normal(size=67).astype(dtype)
     whole = activate(name, x)
     for count in range(1, 67, 5):
@@ -212,7 +212,7 @@ def test_a_lane_does_not_know_its_neighbors(name, dtype, activate):
     assert activate(name, x[:0]).shape == (0,)
 
 
-def test_unknown_names_and_other_arrays(activate):
+def test_errors(activate):
     x = np.zeros(3)
     with pytest.raises(ValueError, match=r"name must be one of 'tanh', 'sigmoid', .*, got 'gelu'"):
         activate("gelu", x)

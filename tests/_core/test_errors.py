@@ -1,4 +1,4 @@
-"""Every argument of every public callable, given wrongly: the sentence says the rule and what came.
+"""Error messages: wrong values for every argument of every public callable.
 
 The table is complete: a public callable or an argument that is not in it fails a test. After every
 error the same call works as before, and nothing has changed. More of the same for constructors,
@@ -24,7 +24,7 @@ from wrong_arguments import IDS, KEYS, TABLE, H, X, of_signature
 
 
 class World:
-    """One of everything, and right arguments for every public callable."""
+    """An instance of every class, and valid arguments of every public callable."""
 
     def __init__(self, folder):
         options = {"num_layers": 2, "dropout": 0.5, "dtype": "float64", "seed": 0}
@@ -211,7 +211,7 @@ class World:
         return function(**{**right, **wrong})
 
     def contents(self):
-        """All that must not change, bit by bit."""
+        """Everything that must not change, for comparison bit by bit."""
         files = [np.fromfile(self.calls["load_modules"][1]["path"], np.uint8)]
         return files + [module._flat.copy() for module in self.modules.values()]
 
@@ -222,7 +222,7 @@ def world(tmp_path_factory):
 
 
 def all_arrays(result):
-    """Every array in what a call returns."""
+    """All arrays in the result of a call."""
     if isinstance(result, np.ndarray):
         return [result]
     if isinstance(result, bptt.Gradients):
@@ -260,7 +260,7 @@ def test_error(world, name, argument, value, error, sentence):
     assert_still_right(world, name, before, expected)
 
 
-# ---- the table has everything --------------------------------------------------------------------
+# ---- completeness of the table -------------------------------------------------------------------
 
 RUNS = {
     run.__name__: run for run in (LinearRun, EmbeddingRun, DropoutRun, AttentionRun)
@@ -268,8 +268,8 @@ RUNS = {
 
 
 def public_callables():
-    """Name -> names of the arguments, of what `bptt` exports and of its methods."""
-    # Estimators check what they are given when they are fitted: their own tests have it.
+    """Name -> argument names, of the exports of `bptt` and their methods."""
+    # Estimators check their parameters in fit: see their own tests.
     elsewhere = {"load_estimator", *bptt._ESTIMATORS}  # need scikit-learn
     elsewhere |= {"EmbeddingBag"}  # test_affixes.py
     exported = {name: getattr(bptt, name) for name in set(bptt.__all__) - elsewhere}
@@ -286,13 +286,13 @@ def public_callables():
     for name in ("Run", "Gradients", "SequentialRun", "SequentialGradients", "Window", *RUNS):
         # made by modules only
         del found[name]
-    for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # no name is right
+    for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # they have no parameters
         del found[name]
     arguments = {
         name: tuple(a for a in inspect.signature(function).parameters if a != "self")
         for name, function in found.items()
     }
-    # of a mapping, and of a tuple
+    # methods of Mapping and tuple
     for mapping in ("Gradients.keys", "Gradients.items", "Gradients.values", "Gradients.get"):
         del arguments[mapping]
     return {name: names for name, names in arguments.items() if names}
@@ -309,7 +309,7 @@ def test_table_is_complete(world):
     assert set(world.calls) == set(TABLE)
 
 
-# ---- whatever comes ------------------------------------------------------------------------------
+# ---- arbitrary values ----------------------------------------------------------------------------
 
 GARBAGE = [
     None,
@@ -341,8 +341,8 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_anything_else_is_an_error_or_right(world, name):
-    """Nothing crashes, no error of a library below comes through, and nothing is changed."""
+def test_arbitrary_values_raise_or_change_nothing(world, name):
+    """No crash, no error of another library, and no change of state."""
     expected, before = all_arrays(world.call(name)), world.contents()
     for argument in set(world.calls[name][1]) - {"path"}:
         for value in GARBAGE:
@@ -352,14 +352,14 @@ def test_anything_else_is_an_error_or_right(world, name):
             except (TypeError, ValueError, KeyError) as error:
                 sentence = str(error)
             assert "incompatible function arguments" not in sentence
-    world.call("save_modules")  # no modules and no metadata were right, too
+    world.call("save_modules")  # empty modules and metadata are valid as well
     assert_still_right(world, name, before, expected)
 
 
 # ---- more than one argument ----------------------------------------------------------------------
 
 
-def test_time_major_says_so():
+def test_errors_name_time_major_shapes():
     layer = bptt.GRU(3, 4, bidirectional=True, time_major=True, dtype="float64")
     run = layer.forward(X)  # T = 2, B = 5
     for call, sentence in [
@@ -391,7 +391,7 @@ def test_time_major_says_so():
     assert run.backward(run.output).input.shape == X.shape
 
 
-def test_a_failed_backward_releases_nothing(world):
+def test_failed_backward_keeps_saved_values(world):
     run = world.modules["GRU"].forward(X)
     with pytest.raises(ValueError, match="d_output must have shape"):
         run.backward(np.zeros((2, 5, 3)))

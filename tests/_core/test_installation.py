@@ -1,4 +1,4 @@
-"""The installed package: kernel modules, their choice at import, configuration, notices."""
+"""Installation: kernel modules, selection at import, configuration, license files."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_cpu_supports_base_first() -> None:
 
 
 @pytest.mark.parametrize("isa", loader.available())
-def test_every_module_says_its_instruction_set(isa: str) -> None:
+def test_kernel_modules_report_their_instruction_set(isa: str) -> None:
     assert loader.load(isa).config()["isa"] == isa
     assert public_functions(isa) == public_functions("base")
 
 
 @pytest.mark.parametrize("isa", ["", *loader.available()])
-def test_environment_chooses(isa: str) -> None:
+def test_environment_variable_selects_the_instruction_set(isa: str) -> None:
     run = run_python(
         "from bptt._core.loader import kernels; print(kernels.config()['isa'])", BPTT_ISA=isa
     )
@@ -60,7 +60,7 @@ def test_unknown_instruction_set() -> None:
     )
 
 
-def test_instruction_set_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cpu, "supported", lambda: ["base", "v3"])
     assert "v4" not in loader.available()
     sentence = "BPTT_ISA=v4 asks for instructions this CPU does not have; it supports base, v3"
@@ -68,7 +68,7 @@ def test_instruction_set_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch) 
         loader.load("v4")
 
 
-def test_instruction_set_that_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cpu, "supported", lambda: list(loader.ISAS))
     monkeypatch.setattr(loader, "built", lambda: ("base",))
     assert loader.available() == ("base",)

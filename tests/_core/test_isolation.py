@@ -1,4 +1,4 @@
-"""What a call must leave alone: other rows, the CPU's mode, other threads, memory."""
+"""Isolation of calls: other rows, the floating-point mode, other threads, memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from results import assert_identical, results
 
 
 def of_rows(found, rows):
-    """The results that belong to some rows of the batch only."""
+    """The results of some rows of the batch."""
     rowwise = {name: found[name][rows] for name in ("output", "inference", "input")}
     states = [name for name in found if name[-1] in "01" and name[:-1].endswith(("state", "ed"))]
     steps = [name for name in found if name.endswith("_steps")]
@@ -48,7 +48,7 @@ def of_rows(found, rows):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["x", "state", "d_output", "d_state"])
 @every_cell
-def test_other_rows_do_not_notice(cell, where, value, dtype):
+def test_nan_and_infinity_stay_in_their_row(cell, where, value, dtype):
     for merge in MERGES:
         case = replace(EVERYTHING, cell=cell, merge=merge, lengths="full")
         p = make(case, dtype)
@@ -79,8 +79,8 @@ def test_other_rows_do_not_notice(cell, where, value, dtype):
     ],
     ids=str,
 )
-def test_nan_goes_through(case, dtype):
-    """From the step and row in which it comes in, and in all units; not back in time."""
+def test_nan_propagates_forward_in_time(case, dtype):
+    """From its step and row on, to all units, but not to earlier steps."""
     p = make(case, dtype)
     p.x[1, 3, 0] = np.nan
     y, _ = make_layer(case, p)(p.x, state=p.state)
@@ -94,8 +94,8 @@ def test_nan_goes_through(case, dtype):
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("hidden_size", [8, 16, 19])
 @every_cell
-def test_infinite_input_saturates(cell, hidden_size, sign, dtype):
-    """As IEEE says: gates go to their ends, and what is finite in the reference is finite here."""
+def test_infinite_input_saturates_the_gates(cell, hidden_size, sign, dtype):
+    """IEEE semantics: gates saturate, and values that are finite in the reference are finite."""
     case = Case(cell, num_layers=2, bidirectional=True, hidden_size=hidden_size, state=True)
     p = make(case, dtype)
     p.x[1, 3, 0] = sign * np.inf
@@ -121,7 +121,7 @@ def denormals_live():
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_calls_leave_denormals_as_they_were(cell, dtype):
+def test_calls_restore_the_denormal_mode(cell, dtype):
     case = Case(cell, num_layers=2, batch=2, state=True)
     p = make(case, dtype)
     layer, head = make_layer(case, p), bptt.Linear(case.output_size, 4, dtype=dtype)
@@ -151,7 +151,7 @@ def test_calls_leave_denormals_as_they_were(cell, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_denormal_numbers_are_as_good_as_zero(cell, dtype):
+def test_denormal_numbers_are_flushed_to_zero(cell, dtype):
     case = Case(cell, num_layers=2)
     p = make(case, dtype)
     layer = make_layer(case, p)
@@ -164,7 +164,7 @@ def test_denormal_numbers_are_as_good_as_zero(cell, dtype):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_denormal_numbers_are_kept_on_request(dtype):
+def test_denormal_numbers_are_kept_without_flushing(dtype):
     tiny = np.full((1, 1, 1), np.finfo(dtype).tiny / 4, dtype)
     layer = bptt.RNN(1, 1, activation="identity", dtype=dtype)
     layer["weight_ih_l0"] = np.ones((1, 1), dtype)
@@ -185,8 +185,8 @@ def test_denormal_numbers_are_kept_on_request(dtype):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_many_threads_use_one_layer(cell, dtype):
-    """All of them inference, training, and single steps, of different shapes."""
+def test_concurrent_calls_of_one_layer(cell, dtype):
+    """Inference, training and single steps in every thread, with different shapes."""
     cases = [
         replace(EVERYTHING, cell=cell, batch=2 + i, steps=3 + 2 * i, hidden_size=40)
         for i in range(4)
@@ -206,7 +206,7 @@ def test_many_threads_use_one_layer(cell, dtype):
             assert_identical(found, expected[i % len(problems)])
 
 
-def test_a_run_may_go_backward_in_another_thread():
+def test_backward_in_another_thread():
     p = make(EVERYTHING)
     layer = make_layer(EVERYTHING, p)
     runs = [layer.forward(p.x, lengths=p.lengths) for _ in range(9)]
@@ -217,8 +217,8 @@ def test_a_run_may_go_backward_in_another_thread():
 
 
 @every_cell
-def test_parameters_that_change_meanwhile(cell):
-    """Whatever a thread sees while another assigns, afterwards everyone sees the last values."""
+def test_calls_during_assignments_of_parameters(cell):
+    """After concurrent assignments every thread sees the last values."""
     case = Case(cell, num_layers=2, steps=3, hidden_size=48, input_size=48)
     first, second = make(case), make(case, seed=1)
     layer, x = make_layer(case, first), first.x
@@ -236,7 +236,7 @@ def test_parameters_that_change_meanwhile(cell):
             for i in range(40):
                 for name, value in (first, second)[i % 2].parameters.items():
                     layer[name] = value
-                for _ in range(2):  # and no reader puts an older pack in its place
+                for _ in range(2):  # and no thread restores older packed weights
                     np.testing.assert_array_equal(layer(x)[0], expected[i % 2])
         finally:
             stop.set()
@@ -253,7 +253,7 @@ LEAK = """
 import resource, sys
 import numpy as np, bptt
 layer = getattr(bptt, sys.argv[1])(16, 32, num_layers=2, bidirectional=True, dropout=0.1, seed=0)
-x = np.ones((16, 50, 16), np.float32)  # one run keeps about 3 MB
+x = np.ones((16, 50, 16), np.float32)  # one run saves about 3 MB
 unit = 1 if sys.platform == "darwin" else 1024
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
@@ -279,8 +279,8 @@ print(peak() - before)
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_nothing_leaks(kind):
-    """The peak of 160 rounds is that of 10: even 100 kB lost a round would show."""
+def test_memory_does_not_leak(kind):
+    """The peak of 160 rounds is that of 10; leaks of 100 kB per round would be detected."""
     pytest.importorskip("resource")
     run = subprocess.run(
         [sys.executable, "-c", LEAK, kind], capture_output=True, text=True, check=True

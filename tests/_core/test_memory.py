@@ -1,4 +1,4 @@
-"""How much memory a call takes, beside what it must keep or return."""
+"""Peak memory of calls, relative to the memory that they must save or return."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 MOST = 1.2  # times the unavoidable: input, output, saved gates and cells, gradients
 
-# Prints the bytes by which the resident memory has grown at its peak since the call's input was
-# made, and the unavoidable part of them.
+# Prints the growth of the peak resident memory since the input was made, and its unavoidable part.
 SCRIPT = """
 import json, sys
 import numpy as np
@@ -29,7 +28,7 @@ def resident(peak):
 make = lambda size: np.ones((batch, steps, size), np.float32)
 layer = getattr(bptt, cell)(inputs, hidden, seed=0, **options)
 small = layer.forward(np.ones((batch, 2, inputs), np.float32))
-small.backward(np.ones_like(small.output))  # packs the weights, and imports what is imported late
+small.backward(np.ones_like(small.output))  # packs the weights, and triggers lazy imports
 x, d_output = make(inputs), make(layer.output_size)
 before = resident(False)
 if training:
@@ -41,7 +40,7 @@ if training:
     weights = sum(p.nbytes for p in layer.parameters.values())
     between = run.output.nbytes * (layer.num_layers > 1)  # gradient of a layer's input
     kept = batch * (every or steps) * hidden * saved * 4
-    if every:  # the output of a segment comes again, and each has the states in which it begins
+    if every:  # the output of one segment, and the initial states of all
         kept += batch * hidden * 4 * (every + 2 * steps // every)
     needed = output + kept + x.nbytes + between + weights
     given = x.nbytes + d_output.nbytes
@@ -53,7 +52,7 @@ print(json.dumps([resident(True) - before, needed, given]))
 
 
 def measure(*case: object, every: int | None = None) -> tuple[int, int, int]:
-    """Return the growth of memory, the part of it that is unavoidable, and the input's size."""
+    """Return the growth of memory, its unavoidable part, and the size of the input."""
     command = [sys.executable, "-c", SCRIPT, json.dumps([*case, every])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     grown, needed, given = json.loads(done.stdout)
@@ -72,13 +71,13 @@ def measure(*case: object, every: int | None = None) -> tuple[int, int, int]:
     ],
     ids=str,
 )
-def test_training_needs_little_more_than_it_must(cell, options):
+def test_peak_memory_of_training(cell, options):
     grown, needed, given = measure(cell, options, (600, 32, 64, 128), True)
     assert grown + given <= MOST * (needed + given)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_inference_needs_its_output_however_long_the_sequence(layers):
+def test_peak_memory_of_inference_is_that_of_its_output(layers):
     more = []
     for steps in (600, 2400):
         grown, needed, _ = measure("LSTM", {"num_layers": layers}, (steps, 32, 64, 128), False)
@@ -88,8 +87,8 @@ def test_inference_needs_its_output_however_long_the_sequence(layers):
 
 @pytest.mark.parametrize("every", [70, 140, 1000])
 @pytest.mark.parametrize("steps", [5000, 20000])
-def test_checkpoints_need_the_memory_of_one_segment(steps, every):
-    """Without them it would be 10 kB a step: 50 or 200 MB."""
+def test_peak_memory_of_activation_checkpointing(steps, every):
+    """Without recomputation it would be 10 kB per step: 50 or 200 MB."""
     grown, needed, _ = measure("LSTM", {}, (steps, 8, 64, 64), True, every=every)
     segment = 8 * 64 * 6 * 4 * every
     assert grown <= needed + segment + (2 << 20)

@@ -1,4 +1,4 @@
-"""Threads change how long a call takes, and no bit of its result."""
+"""Threads: their number, their settings, and results that do not depend on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
 from results import results
 
 COUNTS = (1, 2, 3, 8)
-# Large enough for threads to be worth their while in every cell.
+# Large enough to use threads with every cell.
 ROWS = Case("lstm", steps=9, batch=21, input_size=19, hidden_size=67, state=True)
 UNITS = Case("lstm", steps=30, batch=3, input_size=19, hidden_size=199, state=True)
 CASES = {
@@ -45,7 +45,7 @@ def assert_same_bits(actual, expected):
 
 def run(case, dtype, count):
     problem = make(case, dtype)
-    layer = make_layer(case, problem)  # anew: its generator draws the dropout
+    layer = make_layer(case, problem)  # a new layer, with the same dropout masks
     arguments = {"lengths": problem.lengths, "state": problem.state}
     with bptt.threads(count):
         return results(layer, problem.x, problem.d_output, problem.d_state, **arguments)
@@ -55,7 +55,7 @@ def run(case, dtype, count):
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @every_cell
-def test_same_bits(cell, case, dtype):
+def test_results_do_not_depend_on_threads(cell, case, dtype):
     case = replace(case, cell=cell)
     expected = run(case, dtype, 1)
     for count in COUNTS[1:]:
@@ -63,7 +63,7 @@ def test_same_bits(cell, case, dtype):
 
 
 def started(code):
-    """How many threads a new process has in the end, on a machine of any size."""
+    """Number of threads of a new process after a call, on a machine with any number of cores."""
     code = f"import numpy as np, bptt, os\n{code}\nprint(len(os.listdir('/proc/self/task')))"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "BPTT_NUM_THREADS": "3"}
     child = subprocess.run(
@@ -73,7 +73,7 @@ def started(code):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
-def test_threads_are_used_where_they_pay():
+def test_only_large_calls_start_threads():
     layer = "layer = bptt.LSTM(8, 256, seed=0)\n"
     alone = started(layer)
     assert started(layer + "layer(np.zeros((1, 50, 8), 'f'))") == alone + 2
@@ -87,13 +87,13 @@ def test_threads_are_used_where_they_pay():
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs Linux and two cores",
 )
-def test_threads_keep_off_the_core_of_the_caller():
-    """Linux would wake them there; and their cores are cores of the caller's."""
+def test_threads_run_on_other_cores_than_the_caller():
+    """Linux would wake them on the caller's core; they run on other cores of its affinity mask."""
     own = os.sched_getaffinity(0)
     core = min(own)
     try:
         os.sched_setaffinity(0, {core, max(own)})
-        os.sched_setaffinity(0, {core})  # moves the caller there, and now
+        os.sched_setaffinity(0, {core})  # moves the caller there at once
         os.sched_setaffinity(0, {core, max(own)})
         layer = bptt.LSTM(64, 256, seed=0)
         x = np.zeros((16, 200, 64), np.float32)
@@ -121,7 +121,7 @@ def test_set_num_threads():
     assert bptt.get_num_threads() == before
 
 
-def test_threads_nest_and_are_of_one_thread():
+def test_threads_context_nests_and_is_per_thread():
     before = bptt.get_num_threads()
     with bptt.threads(7):
         with bptt.threads(np.int64(3)):
@@ -147,18 +147,18 @@ def test_threads_nest_and_are_of_one_thread():
         ({"OMP_NUM_THREADS": "0"}, 0),
     ],
 )
-def test_environment(environment, expected):
+def test_environment_variables_set_the_default(environment, expected):
     assert threads._from_environment(environment) == expected
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025"])
-def test_wrong_environment(value):
+def test_invalid_environment_variable(value):
     with pytest.raises(ImportError, match=rf"^BPTT_NUM_THREADS must be .*, got '{value}'$"):
         threads._from_environment({"BPTT_NUM_THREADS": value})
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_affinity():
+def test_default_is_the_number_of_available_cores():
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import bptt; "
     code += "print(bptt.get_num_threads())"
     names = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS")
@@ -169,10 +169,10 @@ def test_affinity():
     assert child.stdout == "1\n"
 
 
-# ---- neighbors
+# ---- concurrency
 
 
-def test_calls_side_by_side():
+def test_concurrent_calls():
     expected = [run(case, np.float32, 1) for case in (ROWS, UNITS)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
@@ -183,8 +183,8 @@ def test_calls_side_by_side():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_after_fork():
-    """A child has none of its parent's threads, and starts its own."""
+def test_calls_after_fork():
+    """A forked child has no threads of its parent, and starts its own."""
     expected = run(ROWS, np.float32, 2)["output"].tobytes()
     child = os.fork()
     if child == 0:
@@ -200,8 +200,8 @@ def test_after_fork():
     pytest.fail("the child did not end")
 
 
-def test_busy_cores():
-    """With every core taken by others a call still gives the same, in about the time of one."""
+def test_results_on_busy_cores():
+    """More threads than free cores: the results are the same bits."""
     expected = run(UNITS, np.float32, 1)
     code = "while True: pass"
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(os.cpu_count() or 1)]

@@ -1,4 +1,4 @@
-"""Beam search against all sequences that there are."""
+"""Beam search against an exhaustive search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOP, TOKENS, BATCH = 0, 3, 2
 
 
 def language(seed):
-    """P(next | sequence so far), which the state carries as a number: nothing is forgotten."""
+    """P(next | sequence so far); the state encodes the whole sequence as a number."""
     tables = np.random.default_rng(seed).dirichlet(np.ones(TOKENS), (BATCH, 500))
 
     def log_p(i, read):
@@ -31,7 +31,7 @@ def language(seed):
 
 
 def all_sequences(log_p, i, start, max_length, penalty):
-    """Every sequence with its score, the best first."""
+    """All sequences with their scores, the best first."""
     found = []
     for length in range(1, max_length + 1):
         for tokens in itertools.product(range(TOKENS), repeat=length):
@@ -48,7 +48,7 @@ def all_sequences(log_p, i, start, max_length, penalty):
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 2.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_wide_beam_finds_the_best_of_all(seed, penalty):
+def test_wide_beam_finds_the_optimum(seed, penalty):
     step, state, log_p = language(seed)
     start = np.array([1, 2])
     found = beam_search(
@@ -76,7 +76,7 @@ def test_a_wide_beam_finds_the_best_of_all(seed, penalty):
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_stopping_early_loses_nothing(seed, penalty):
+def test_early_stopping_is_exact(seed, penalty):
     step, state, log_p = language(seed)
     start = np.array([1, 2])
     options = {"stop": STOP, "max_length": 4, "length_penalty": penalty}
@@ -87,7 +87,7 @@ def test_stopping_early_loses_nothing(seed, penalty):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_of_one_is_greedy(seed):
+def test_beam_of_one_is_greedy(seed):
     step, state, log_p = language(seed)
     found = beam_search(step, state, np.array([1, 2]), beam=1, stop=STOP, max_length=4)
     for i, read in enumerate([1, 2]):
@@ -101,7 +101,7 @@ def test_a_beam_of_one_is_greedy(seed):
         assert list(found[i][0].tokens) == text
 
 
-def test_tokens_that_must_not_come_do_not():
+def test_forbidden_tokens_are_not_generated():
     def step(tokens, state):
         return np.log(np.array([[0.1, 0.9, 0.0]] * len(tokens)) + 0.0), state
 
@@ -110,7 +110,7 @@ def test_tokens_that_must_not_come_do_not():
     assert [list(hypothesis.tokens) for hypothesis in found[0]] == [[1, 1, 1], [], [1], [1, 1]]
 
 
-def test_states_are_reordered_as_they_are():
+def test_reordering_keeps_the_structure_of_states():
     h = np.arange(6.0).reshape(1, 3, 2)
     state = (LSTMState(h, -h), None)
     found = reordered(state, np.array([2, 2, 0]))

@@ -1,4 +1,4 @@
-"""Choosing among tokens."""
+"""Sampling of tokens against plain Python."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_temperature_one_is_softmax(dtype):
         ({"top_k": 2, "top_p": 0.5}, [0, 1, 0, 0]),  # 4/7 of what top_k has left
     ],
 )
-def test_options(options, expected):
+def test_top_k_and_top_p_by_hand(options, expected):
     np.testing.assert_allclose(sampling_distribution(LOGITS, **options)[0], expected, atol=1e-12)
 
 
@@ -57,7 +57,7 @@ def test_extreme_temperatures_and_logits(temperature):
     assert (found[np.isinf(logits)] == 0.0).all()
 
 
-def test_samples_come_as_often_as_they_should():
+def test_frequencies_of_samples():
     count = 40_000
     random = np.random.default_rng(0)
     ids = sample(np.repeat(LOGITS, count, axis=0), random, top_k=3)
@@ -68,7 +68,7 @@ def test_samples_come_as_often_as_they_should():
     np.testing.assert_array_equal(ids, again)
 
 
-def test_each_row_is_drawn_by_its_own_probabilities():
+def test_rows_are_sampled_independently():
     logits = np.where(np.eye(6, dtype=bool), 0.0, -np.inf)
     np.testing.assert_array_equal(sample(logits, np.random.default_rng(1)), np.arange(6))
 
@@ -118,7 +118,7 @@ def plain(logits, temperature, top_k, top_p):
     return [kept.get(k, 0.0) / sum(kept.values()) for k in range(len(p))]
 
 
-HALVES = st.integers(-18, 18).map(lambda i: i / 2)  # equal, or not even nearly
+HALVES = st.integers(-18, 18).map(lambda i: i / 2)  # equal or clearly different
 
 
 @given(
@@ -127,13 +127,13 @@ HALVES = st.integers(-18, 18).map(lambda i: i / 2)  # equal, or not even nearly
     st.none() | st.integers(1, 9),
     st.none() | st.floats(0.01, 0.99),
 )
-def test_distributions_are_those_of_plain_python(logits, temperature, top_k, top_p):
+def test_distribution_matches_plain_python(logits, temperature, top_k, top_p):
     p = sampling_distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     for row, others in zip(p, logits.tolist(), strict=True):
         expected = np.array(plain(others, temperature, top_k, top_p))
         if (row > 0).sum() == (expected > 0).sum():
             np.testing.assert_allclose(row, expected, rtol=1e-13)
-        else:  # those kept sum to `top_p` but for rounding
+        else:  # the nucleus sums to `top_p` up to rounding
             whole = np.array(plain(others, temperature, top_k, None))
             fewer = min(row, expected, key=np.count_nonzero) > 0
             np.testing.assert_allclose(whole[fewer].sum(), top_p, rtol=1e-13)
@@ -143,7 +143,7 @@ def test_distributions_are_those_of_plain_python(logits, temperature, top_k, top
     arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 9)), elements=st.integers(0, 4)),
     st.integers(1, 10),
 )
-def test_the_largest_are_the_first_of_a_stable_order(values, count):
+def test_largest_matches_a_stable_sort(values, count):
     expected = np.zeros(values.shape, np.bool_)
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
     np.put_along_axis(expected, order, True, axis=1)
@@ -151,7 +151,7 @@ def test_the_largest_are_the_first_of_a_stable_order(values, count):
 
 
 class Always(np.random.Generator):
-    """Draws one number only."""
+    """Random generator that returns one number only."""
 
     def __init__(self, value):
         super().__init__(np.random.PCG64(0))
@@ -162,7 +162,7 @@ class Always(np.random.Generator):
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32), st.sampled_from([0.0, 1 - 2**-53]))
-def test_what_is_drawn_is_possible_at_both_ends(size, seed, drawn):
+def test_samples_have_positive_probability_at_both_ends(size, seed, drawn):
     random = np.random.default_rng(seed)
     logits = random.normal(size=(1, size)) * 3
     logits[0, random.random(size) < 0.5] = -np.inf

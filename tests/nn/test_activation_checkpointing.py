@@ -1,4 +1,4 @@
-"""`recompute_every` changes how much memory a run takes, and no bit of its results.
+"""Activation checkpointing: `recompute_every` saves memory and changes no bit of the results.
 
 What a run has kept shows when its input becomes NaN after forward: what is computed again is NaN
 from there on, up to the end of the segment, since the next one begins with a state that was kept.
@@ -35,7 +35,7 @@ EVERY = (1, 30, 1000)
 
 
 def all_of(run, d_output, d_state=None, *, retain=False):
-    """Everything that a run and its backward return, by name."""
+    """All results of a run and its backward pass, by name."""
     layer, d = run._layer, run.backward(d_output, d_state, steps=True, retain=True)
     found = {"output": run.output, "input": d.input, **d}
     states = {"state": run.state, "d_state": d.state, "steps": d.steps}
@@ -64,7 +64,9 @@ def swapped(a, time_major):
 
 
 def train(case, problem, every, time_major=False):
-    layer = make_layer(case, problem, time_major=time_major)  # anew: its generator draws dropout
+    layer = make_layer(
+        case, problem, time_major=time_major
+    )  # a new layer, with the same dropout masks
     x, d_output = (swapped(a, time_major) for a in (problem.x, problem.d_output))
     given = {"lengths": problem.lengths, "state": problem.state, "recompute_every": every}
     return all_of(layer.forward(x, **given), d_output, problem.d_state)
@@ -74,7 +76,7 @@ def train(case, problem, every, time_major=False):
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @every_cell
-def test_same_bits(cell, case, dtype):
+def test_results_do_not_depend_on_recomputation(cell, case, dtype):
     case = replace(case, cell=cell)
     problem = make(case, dtype)
     for time_major in (False, True):
@@ -85,8 +87,8 @@ def test_same_bits(cell, case, dtype):
 
 @pytest.mark.parametrize("case", [CASES["ragged"], CASES["layers"], CASES["one row"]], ids=str)
 @every_cell
-def test_same_bits_on_any_number_of_threads(cell, case):
-    case = replace(case, cell=cell, hidden_size=120)  # enough to wake them
+def test_results_do_not_depend_on_threads(cell, case):
+    case = replace(case, cell=cell, hidden_size=120)  # large enough to use them
     problem = make(case, np.float32)
     with bptt.threads(1):
         expected = train(case, problem, None)
@@ -120,7 +122,7 @@ def problems(draw):
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(problems(), st.integers(1, 3))
-def test_same_bits_whatever_comes(given, threads):
+def test_results_of_random_cases_do_not_depend_on_recomputation(given, threads):
     case, problem, every, isa = given
     with pytest.MonkeyPatch.context() as patch:
         use_kernels(isa, patch)
@@ -138,7 +140,7 @@ def lost(run, x):
 
 
 @pytest.mark.usefixtures("isa")
-def test_segments_are_at_least_as_long_as_asked():
+def test_segments_have_at_least_k_steps():
     p = make(LONG, np.float32)
     layer = make_layer(LONG, p)
 
@@ -150,11 +152,11 @@ def test_segments_are_at_least_as_long_as_asked():
     assert 256 // LONG.batch <= chunk < 20
     assert first_segment(chunk) == chunk
     assert first_segment(chunk + 1) == first_segment(2 * chunk) == 2 * chunk
-    assert first_segment(10**30) == first_segment(LONG.steps) == 0  # nothing is computed again
+    assert first_segment(10**30) == first_segment(LONG.steps) == 0  # nothing is recomputed
 
 
-def test_run_lasts_as_any_other():
-    """It may go backward twice, in other threads, and after parameters and state have changed."""
+def test_backward_twice_in_other_threads_after_changes():
+    """Twice, in other threads, and after parameters and state have changed."""
     case = CASES["layers"]
     p = make(case)
     layer = make_layer(case, p)
@@ -174,7 +176,7 @@ def test_run_lasts_as_any_other():
 
 
 @every_cell
-def test_one_direction_only(cell):
+def test_bidirectional_layers_are_refused(cell):
     case = Case(cell, bidirectional=True)
     p = make(case)
     with pytest.raises(ValueError, match=r"^recompute_every needs a layer with bidirectional=Fals"):

@@ -1,4 +1,4 @@
-"""Attention against its equations one by one, and against central differences."""
+"""Attention against its equations and central differences."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_gradients(kind, sizes, lengths, rng):
         return float(np.sum(module.forward(queries, keys, lengths=lengths).output * d_output))
 
     run = module.forward(queries, keys, lengths=lengths)
-    for _ in range(2):  # nothing to release: as often as you like
+    for _ in range(2):  # repeatable: nothing is released
         gradients = run.backward(d_output)
     assert_gradients(gradients, loss, module)
     d_queries, d_keys = gradients.input
@@ -95,8 +95,8 @@ def test_gradients(kind, sizes, lengths, rng):
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_each_sequence_alone(data):
-    """Padding is not read, and sequences do not see each other."""
+def test_sequences_are_independent(data):
+    """Padding is not read, and sequences do not affect each other."""
     batch, steps, count = (data.draw(st.integers(low, 4)) for low in (1, 0, 0))
     lengths = np.array(data.draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch)))
     module = make(data.draw(st.sampled_from(["dot", "additive"])))
@@ -127,7 +127,7 @@ def test_each_sequence_alone(data):
 
 
 @kinds
-def test_run_belongs_to_its_forward(kind, rng):
+def test_backward_uses_the_parameters_of_forward(kind, rng):
     module, (queries, keys, d) = make(kind), rng.standard_normal((3, 2, 4, 3))
     expected = copy.deepcopy(module).forward(queries, keys).backward(d)
     run = module.forward(queries, keys)
@@ -140,7 +140,7 @@ def test_run_belongs_to_its_forward(kind, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 def test_large_scores(dtype):
-    """The largest takes all, without overflow."""
+    """The largest score has all the weight, without overflow."""
     keys = np.array([[[1e4, 0], [0, 1e4], [-1e4, 0]]], dtype)
     context, weights = bptt.Attention(2, 2, dtype=dtype)(keys, keys)
     np.testing.assert_array_equal(weights[0], np.eye(3))
@@ -160,8 +160,8 @@ def test_parameters():
         bptt.Attention(3, 4)
 
 
-def test_learns_to_look_up(rng):
-    """The query names the key whose value is wanted: found by gradient descent."""
+def test_gradient_descent_learns_a_lookup(rng):
+    """Gradient descent learns queries that select one key."""
     module = bptt.Attention(4, 8, kind="additive", attention_size=16, dtype="float64", seed=0)
     adam = bptt.Adam(module, learning_rate=0.02)
     for _ in range(300):

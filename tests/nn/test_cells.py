@@ -32,7 +32,7 @@ def test_declaration_agrees_with_the_reference(cell):
 
 
 @every_cell
-def test_layer_knows_its_cell(cell):
+def test_layer_has_the_declared_cell(cell):
     layer = make_recurrent(cell, 3, 4)
     assert layer.cell is CELLS[cell]
     assert ("gate_activation" in layer.config) == layer.cell.has_gate_activation
@@ -40,7 +40,7 @@ def test_layer_knows_its_cell(cell):
     assert isinstance(state, tuple) == layer.cell.has_cell_state
 
 
-# ---- what the compiled module says of itself: its own description of the cells belongs here ------
+# ---- kernels; once they describe their cells, the comparison belongs here ------------------------
 
 
 def test_kernels_have_the_declared_cells():

@@ -1,4 +1,4 @@
-"""The decoder: its gradients, and its ways of writing."""
+"""Decoder: gradients, greedy search, sampling and beam search."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_gradients(cell, embedding, attention, rate):
 
     def forward():
         if rate:
-            decoder.dropout._random = np.random.default_rng(3)  # drops the same
+            decoder.dropout._random = np.random.default_rng(3)  # the same masks
         return decoder.forward(tokens, lengths=lengths, **given)
 
     def loss():
@@ -84,7 +84,7 @@ def test_gradients(cell, embedding, attention, rate):
 
 @pytest.mark.parametrize("attention", [None, "dot", "additive"])
 @pytest.mark.parametrize("embedding", [True, False])
-def test_inference_and_steps_are_the_forward_pass(attention, embedding):
+def test_inference_and_steps_match_the_forward_pass(attention, embedding):
     random = np.random.default_rng(1)
     decoder = make("lstm", embedding, attention)
     tokens, given = inputs(decoder, random)
@@ -103,11 +103,11 @@ def test_inference_and_steps_are_the_forward_pass(attention, embedding):
         assert run.attention is None
 
 
-def test_attention_sees_the_memory():
+def test_attention_reads_the_memory():
     decoder = make(attention="dot")
     tokens, given = inputs(decoder, np.random.default_rng(2))
     before = decoder(tokens, **given)[0]
-    given["memory"][1, 2:] = 99.0  # beyond its length
+    given["memory"][1, 2:] = 99.0  # padding
     np.testing.assert_array_equal(decoder(tokens, **given)[0], before)
     given["memory"][1, 1] += 1.0
     changed = (decoder(tokens, **given)[0] != before).any(axis=(1, 2))
@@ -115,7 +115,7 @@ def test_attention_sees_the_memory():
 
 
 def likelihood(decoder, start, text, stop, given, max_length):
-    """Log-probability of a text, with the forward pass over all of it."""
+    """Log-probability of a sequence, from one forward pass."""
     ids = np.array([[start, *text]], np.int32)
     logits, _ = decoder(ids, **given)
     log_p = logits[0] - np.log(np.exp(logits[0]).sum(axis=1, keepdims=True))
@@ -124,7 +124,7 @@ def likelihood(decoder, start, text, stop, given, max_length):
 
 
 @pytest.mark.parametrize("attention", [None, "additive"])
-def test_beam_search_finds_the_most_likely_and_greedy_search_goes_step_by_step(attention):
+def test_beam_search_and_greedy_search(attention):
     decoder = make("lstm", True, attention, seed=5)
     _, given = inputs(decoder, np.random.default_rng(3), batch=2)
     start, stop, most = np.array([1, 1]), 0, 3
@@ -142,7 +142,7 @@ def test_beam_search_finds_the_most_likely_and_greedy_search_goes_step_by_step(a
         np.testing.assert_array_equal(one[i][0].tokens, greedy[i])
 
 
-def test_drawing_depends_on_the_generator_and_avoids_what_is_forbidden():
+def test_sampling_depends_on_the_generator_and_avoids_forbidden_tokens():
     decoder = make(seed=2)
     start = np.ones(50, np.int64)
 
@@ -170,7 +170,7 @@ def test_teacher_forcing():
         assert list(forced.targets[row, :length]) == targets
 
 
-def test_the_modules_make_the_same_decoder():
+def test_decoder_from_its_modules():
     decoder = make(attention="additive", rate=0.1)
     assert list(decoder.modules) == ["embedding", "recurrent", "attention", "dropout", "output"]
     tokens, given = inputs(decoder, np.random.default_rng(0))
@@ -197,7 +197,7 @@ def test_modules_that_do_not_fit():
     check(TypeError, "modules must have one dtype", output=bptt.Linear(H, V, dtype="float64"))
 
 
-def test_a_memory_is_for_attention():
+def test_memory_is_required_with_attention_only():
     tokens = np.ones((1, 2), np.int32)
     with pytest.raises(ValueError, match="memory needs a decoder with attention"):
         make().forward(tokens, memory=np.zeros((1, 2, M)))

@@ -1,4 +1,4 @@
-"""Dropout: how often, where, and that forward and backward drop the same."""
+"""Dropout: rate, independence and reproducibility of the masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mask(module, shape):
     return module.forward(np.ones(shape, module.dtype)).output
 
 
-def test_inference_changes_nothing():
+def test_inference_is_the_identity():
     module, x = bptt.Dropout(0.5, seed=0), np.ones((2, 3), np.float32)
     assert module(x) is x
     assert bptt.Dropout(0.0).forward(x).output is x
@@ -25,7 +25,7 @@ def test_inference_changes_nothing():
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 0), (3, 5, 33), (4, 1023), (2, 1025)])
-def test_forward_and_backward_drop_the_same(shape, dtype):
+def test_backward_uses_the_mask_of_forward(shape, dtype):
     module = bptt.Dropout(0.4, dtype=dtype, seed=0)
     rng = np.random.default_rng(0)
     x, d = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
@@ -47,18 +47,18 @@ def test_same_mask_for_every_instruction_set_dtype_and_stride():
     np.testing.assert_array_equal(double, single)
     wide = bptt.Dropout(0.5, seed=3).forward(np.ones((90, 70), np.float32).T)
     np.testing.assert_array_equal(wide.output, single)
-    # Written down once: a run that is resumed on another machine counts on it.
+    # Fixed values: training resumed on another machine relies on them.
     assert np.flatnonzero(single == 0)[:12].tolist() == [0, 1, 2, 4, 5, 10, 13, 17, 20, 23, 24, 25]
 
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
-def test_drops_as_often_as_asked(rate):
+def test_fraction_of_zeros_is_the_rate(rate):
     masks = np.stack([mask(bptt.Dropout(rate, seed=seed), 40_000) for seed in range(10)])
     dropped = masks == 0
     error = math.sqrt(rate * (1 - rate) / dropped.size)
     assert abs(dropped.mean() - rate) < 4 * error
-    # neither neighbors, nor the same place in other masks or blocks know of each other
+    # neighbors, and the same positions of other masks and blocks, are uncorrelated
     for a, b in [
         (dropped[:, 1:], dropped[:, :-1]),
         (dropped[1:], dropped[:-1]),
@@ -69,7 +69,7 @@ def test_drops_as_often_as_asked(rate):
 
 
 @pytest.mark.usefixtures("isa")
-def test_keys_next_to_each_other_drop_differently():
+def test_masks_of_consecutive_keys_are_independent():
     x = np.ones(50_000, np.float32)
     keys = (0, 1, 2, 1 << 32, (1 << 63) - 1)
     masks = np.stack([bptt._core.loader.kernels.dropout(x, 0.5, key) == 0 for key in keys])
@@ -77,7 +77,7 @@ def test_keys_next_to_each_other_drop_differently():
     assert np.abs(together).max() < 5 / math.sqrt(x.size)
 
 
-def test_seed_decides():
+def test_seed_determines_the_masks():
     first, second = mask(bptt.Dropout(0.5, seed=1), 100), mask(bptt.Dropout(0.5, seed=2), 100)
     assert (first != second).any()
     module = bptt.Dropout(0.5, seed=1)
@@ -89,7 +89,7 @@ def test_seed_decides():
 
 
 def test_without_parameters():
-    """Everything that takes modules takes one that has nothing to learn."""
+    """Functions of modules accept one without parameters."""
     dropout, linear = bptt.Dropout(0.5, seed=0), bptt.Linear(3, 2, seed=0)
     assert dict(dropout.parameters) == {}
     assert list(dropout) == []
@@ -110,6 +110,6 @@ def test_without_parameters():
         dropout["weight"]
 
 
-def test_nan_comes_through():
+def test_nan_propagates():
     x = np.full(64, np.nan, np.float32)
     assert np.isnan(bptt.Dropout(0.5, seed=0).forward(x).output).all()

@@ -1,4 +1,4 @@
-"""The embedding against NumPy's indexing, and its gradient against one-hot vectors."""
+"""Embedding against NumPy indexing, and its gradient against one-hot vectors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def one_hot(ids, dtype):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (2, 0), (0, 3), (2, 3, 4), (30, 40)])
-def test_embedding(shape, dtype, rng):
+def test_lookup_and_gradient(shape, dtype, rng):
     module = bptt.Embedding(N, E, dtype=dtype, seed=0)
     ids = rng.integers(0, N, shape)
     d_output = rng.standard_normal((*shape, E)).astype(dtype)
@@ -33,7 +33,7 @@ def test_embedding(shape, dtype, rng):
     for y in (module(ids), run.output):
         assert y.dtype == dtype
         np.testing.assert_array_equal(y, module["weight"][ids])
-    for _ in range(2):  # nothing to release: as often as you like
+    for _ in range(2):  # repeatable: nothing is released
         gradients = run.backward(d_output)
     assert list(gradients) == ["weight"]
     assert gradients.input is None
@@ -45,7 +45,7 @@ def test_embedding(shape, dtype, rng):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_gradient_is_added_in_order(dtype, rng):
+def test_gradient_is_summed_in_order(dtype, rng):
     module = bptt.Embedding(N, 33, dtype=dtype, seed=0)
     ids = rng.integers(0, N, (9, 50))
     d_output = rng.standard_normal((9, 50, 33)).astype(dtype)
@@ -88,8 +88,8 @@ def test_padding_is_not_read(data):
     np.testing.assert_allclose(found, clean, rtol=1e-12, atol=1e-13)
 
 
-def test_is_a_one_hot_product(rng):
-    """The same as token ids into a layer whose input weights are the product of the two."""
+def test_same_as_a_product_with_one_hot_vectors(rng):
+    """A layer after an embedding is a layer of one-hot ids with the product of both weights."""
     module = bptt.Embedding(N, E, dtype="float64", seed=0)
     inner = bptt.GRU(E, 4, dtype="float64", seed=0)
     outer = bptt.GRU(N, 4, dtype="float64", seed=0)
@@ -105,14 +105,14 @@ def test_is_a_one_hot_product(rng):
     np.testing.assert_allclose(d["weight"], expected, rtol=1e-10, atol=1e-13)
 
 
-def test_first_weights():
+def test_initial_weights():
     weight = bptt.Embedding(400, 50, dtype="float64", seed=0)["weight"]
     assert np.std(weight) == pytest.approx(1 / np.sqrt(50), rel=0.02)
     assert np.mean(weight) == pytest.approx(0, abs=0.005)
 
 
-def test_learns(rng):
-    """Adam moves only the vectors of ids that came."""
+def test_training_changes_only_the_vectors_of_occurring_ids(rng):
+    """Adam changes the vectors of occurring ids only."""
     module = bptt.Embedding(N, E, dtype="float64", seed=0)
     before = module["weight"].copy()
     run = module.forward(np.array([1, 4, 4]))

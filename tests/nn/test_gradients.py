@@ -1,4 +1,4 @@
-"""Exact gradients, shown without the reference: by central differences, and by taking runs apart.
+"""Exact gradients without the reference: central differences, and decomposition of runs.
 
 All in float64, on every instruction set, for layers as a user calls them.
 """
@@ -35,7 +35,7 @@ SMALL = replace(EVERYTHING, steps=5, batch=4, input_size=3, hidden_size=3)
 
 
 class Problem:
-    """A layer, its arguments, and a loss of everything it returns that is not linear in them."""
+    """A layer, its arguments, and a nonlinear loss of all its results."""
 
     def __init__(self, case, **more):
         self.given = make(case)
@@ -45,7 +45,7 @@ class Problem:
                 setattr(self.given, name, getattr(self.given, name).swapaxes(0, 1).copy())
 
     def run(self):
-        # Every copy of a layer draws the same dropout masks.
+        # All copies of a layer have the same dropout masks.
         layer = copy.deepcopy(self.layer) if self.layer.dropout else self.layer
         return layer.forward(self.given.x, lengths=self.given.lengths, state=self.given.state)
 
@@ -65,7 +65,7 @@ class Problem:
         return run.backward(np.cos(run.output) * given.d_output, d_state)
 
     def differences(self, array, changed=lambda array: None):
-        """dL/d array, element by element; `changed` is told after every change."""
+        """dL/d array, element by element; `changed` is called after every change."""
 
         def moved():
             changed(array)
@@ -136,7 +136,7 @@ def test_activations(case):
 
 
 @every_cell
-def test_no_gradient_comes_out_of_the_padding(cell):
+def test_gradient_of_the_padding_is_zero(cell):
     case = replace(SMALL, cell=cell, lengths="ragged", batch=7)
     problem = Problem(case)
     gradients = problem.gradients()
@@ -147,8 +147,8 @@ def test_no_gradient_comes_out_of_the_padding(cell):
 
 
 @every_cell
-def test_gradients_of_every_step(cell):
-    """dL/ds_t is what a run of the later steps alone says about the state it begins with."""
+def test_gradients_of_the_state_at_every_step(cell):
+    """dL/ds_t is the gradient of the initial state of a run of the later steps."""
     case = Case(cell, steps=7, hidden_size=10, state=True)
     given = make(case)
     layer = make_layer(case, given)
@@ -172,8 +172,7 @@ def test_gradients_of_every_step(cell):
 
 
 @every_cell
-def test_sum_over_a_batch(cell):
-    """The gradient of a batch is the sum of those of its rows."""
+def test_gradient_of_a_batch_is_the_sum_over_its_rows(cell):
     case = replace(SMALL, cell=cell, batch=6)
     given = make(case)
     layer = make_layer(case, given)
@@ -193,8 +192,8 @@ def test_sum_over_a_batch(cell):
     np.testing.assert_array_equal(whole.input, np.concatenate([row.input for row in rows]))
 
 
-def test_backpropagation_through_a_whole_network():
-    """Ids to layer to output layer to loss, as in training, ragged and time-major."""
+def test_gradients_of_a_network_with_loss():
+    """Ids, recurrent layer, output layer and loss, as in training; ragged and time-major."""
     rng = np.random.default_rng(0)
     gru = bptt.GRU(5, 6, num_layers=2, dtype="float64", seed=0, time_major=True)
     head = bptt.Linear(6, 5, dtype="float64", seed=1)

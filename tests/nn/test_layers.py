@@ -65,10 +65,10 @@ def assert_gradients_close(gradients, expected, dtype, steps):
 
 
 @pytest.mark.parametrize("case", [*all_cases(), *large()], ids=str)
-def test_training(case, dtype):
+def test_training_matches_the_reference(case, dtype):
     problem = make(case, dtype)
     run = forward(make_layer(case, problem), problem)
-    if case.dropout:  # the layer draws its own masks
+    if case.dropout:  # the layer has its own masks
         problem.dropout_masks = [run.dropout_mask(i) for i in range(case.num_layers - 1)]
     result, expected = run_reference(case, in_float64(problem))
     assert_close(run.output, result.output, dtype, case.steps)
@@ -84,7 +84,7 @@ def test_training(case, dtype):
 
 
 @pytest.mark.parametrize("case", [*all_cases(), *large()], ids=str)
-def test_inference(case, dtype):
+def test_inference_matches_the_reference(case, dtype):
     case = replace(case, dropout=0.3 if case.num_layers > 1 else 0.0)
     problem = make(case, dtype)
     problem.dropout_masks = None  # none at inference
@@ -97,7 +97,7 @@ def test_inference(case, dtype):
 
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
 @every_cell
-def test_step(cell, ids, dtype):
+def test_step_matches_the_reference(cell, ids, dtype):
     case = Case(cell, num_layers=3, hidden_size=19, state=True, ids=ids)
     problem = make(case, dtype)
     layer, state = make_layer(case, problem), problem.state
@@ -116,7 +116,7 @@ def test_step(cell, ids, dtype):
         *((cell, d) for cell in CELLS if has_cell_state(cell) for d in ("d_h", "d_c")),
     ],
 )
-def test_gradient_of_one_result_alone(cell, merge, which, dtype):
+def test_gradient_of_output_or_state_alone(cell, merge, which, dtype):
     case = Case(cell, num_layers=2, bidirectional=True, merge=merge, batch=5, state=True)
     case = replace(case, lengths="ragged")
     problem = make(case, dtype)
@@ -138,31 +138,31 @@ def test_gradient_of_one_result_alone(cell, merge, which, dtype):
 
 @every_cell
 def test_saturated_gates(cell, dtype):
-    """Weights so large that most units sit at the ends of their activations."""
+    """Weights so large that most activations are saturated."""
     case = Case(cell, num_layers=2, hidden_size=12, steps=20, state=True)
     problem = make(case, dtype, scale=30)
     run = forward(make_layer(case, problem), problem)
     result = forward_reference(case, in_float64(problem))
-    # chaotic by now: what is left to compare is one step
+    # chaotic: only one step can be compared
     assert_close(run.output[:, :1], result.output[:, :1], dtype, case.steps)
     assert np.isfinite(run.backward(problem.d_output)._flat).all()
 
 
-def test_dropout_drops_as_often_as_asked(dtype):
+def test_fraction_of_zeros_is_the_dropout(dtype):
     case = Case("gru", num_layers=3, dropout=0.2, steps=20, batch=50, hidden_size=40)
     run = forward(make_layer(case, problem := make(case, dtype)), problem)
     masks = np.stack([run.dropout_mask(0), run.dropout_mask(1)])
     assert set(np.unique(masks)) == {dtype(0), dtype(1 / (1 - 0.2))}
     dropped = masks == 0
-    # 40000 draws each: five standard deviations are 0.01; and so for pairs, which must not agree
+    # 40000 elements: five standard deviations are 0.01, for elements and for pairs
     assert dropped.mean((1, 2, 3)) == pytest.approx([0.2, 0.2], abs=0.01)
     for axis in range(4):
         pairs = dropped & np.roll(dropped, 1, axis)
         assert pairs.mean() == pytest.approx(0.04, abs=0.01)
 
 
-def test_loss_and_output_layer(dtype):
-    """The head of a network, over many more classes than a register holds."""
+def test_output_layer_and_loss_match_the_reference(dtype):
+    """An output layer with many more classes than a register holds."""
     rng = np.random.default_rng(0)
     head = bptt.Linear(70, 301, dtype=dtype, seed=0)
     x = rng.standard_normal((7, 9, 70)).astype(dtype)

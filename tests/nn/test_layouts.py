@@ -1,4 +1,4 @@
-"""What a call reads: any strides, orders and kinds of input give the same results, bit for bit."""
+"""Memory layouts and types of arguments: they change no bit of the results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_only(x):
 
 
 def one_field(x):
-    """Elements 12 (or 9) bytes apart: strides that are no multiple of their size."""
+    """Strides of 12 (or 9) bytes, which are no multiples of the item size."""
     y = np.zeros(x.shape, [("value", x.dtype), ("other", "u1")])
     y["value"] = x
     return y["value"]
@@ -70,7 +70,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @every_cell
-def test_any_memory_layout(cell, layout, dtype):
+def test_results_do_not_depend_on_memory_layout(cell, layout, dtype):
     case = replace(EVERYTHING, cell=cell)
     p, change = make(case, dtype), LAYOUTS[layout]
     layer = make_layer(case, p)
@@ -115,7 +115,7 @@ def test_broadcast_input(cell):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @every_cell
-def test_any_memory_layout_of_a_step(cell, layout):
+def test_step_does_not_depend_on_memory_layout(cell, layout):
     case = Case(cell, batch=6, input_size=7, hidden_size=11, state=True)
     p = make(case)
     layer, x = make_layer(case, p), p.x[:, :1]
@@ -124,7 +124,7 @@ def test_any_memory_layout_of_a_step(cell, layout):
     np.testing.assert_array_equal(y, expected)
 
 
-def test_other_byte_order_is_no_float_but_an_integer():
+def test_foreign_byte_order_is_accepted_for_integers_only():
     layer = bptt.GRU(3, 4, dtype="float64", seed=0)
     x, ids, lengths = np.ones((2, 5, 3)), np.ones((2, 5), int), np.array([3, 5])
     with pytest.raises(TypeError, match=r"x must have dtype float64 as the layer .*, got >f8"):
@@ -135,8 +135,7 @@ def test_other_byte_order_is_no_float_but_an_integer():
         np.testing.assert_array_equal(y, expected)
 
 
-def test_memory_of_results_is_the_callers_own():
-    """Nothing that a call returned changes with the next call."""
+def test_results_are_not_overwritten_by_later_calls():
     case = replace(EVERYTHING, cell="lstm")
     p = make(case)
     layer = make_layer(case, p)
@@ -152,13 +151,13 @@ def test_memory_of_results_is_the_callers_own():
         assert array.flags.owndata
 
 
-# ---- two ways to say the same --------------------------------------------------------------------
+# ---- equivalent arguments ------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("merge", MERGES)
 @every_cell
-def test_time_major(cell, merge):
+def test_time_major_gives_the_same_results(cell, merge):
     case = replace(EVERYTHING, cell=cell, merge=merge)
     p = make(case)
     arguments = {"lengths": p.lengths, "state": p.state}
@@ -182,7 +181,7 @@ def test_time_major(cell, merge):
 @pytest.mark.parametrize("time_major", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_ids_are_one_hot(cell, dtype, time_major):
+def test_ids_are_one_hot_vectors(cell, dtype, time_major):
     case = replace(EVERYTHING, cell=cell, ids=True)
     p = make(case, dtype)
     layer = make_layer(case, p, time_major=time_major)
@@ -197,7 +196,7 @@ def test_ids_are_one_hot(cell, dtype, time_major):
 
 
 @every_cell
-def test_one_dimension_of_ids_is_one_sequence(cell):
+def test_one_dimensional_ids_are_one_sequence(cell):
     for time_major in (False, True):
         case = Case(cell, num_layers=2, bidirectional=True, ids=True, batch=1)
         p = make(case)
@@ -210,7 +209,7 @@ def test_one_dimension_of_ids_is_one_sequence(cell):
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_step_by_step_is_the_sequence(cell, dtype, ids):
+def test_steps_give_the_results_of_the_sequence(cell, dtype, ids):
     case = Case(cell, num_layers=2, steps=12, batch=5, hidden_size=21, state=True, ids=ids)
     p = make(case, dtype)
     layer, state = make_layer(case, p), p.state
@@ -223,8 +222,8 @@ def test_step_by_step_is_the_sequence(cell, dtype, ids):
 
 @pytest.mark.parametrize("lengths", ["full", "ragged", "short"])
 @every_cell
-def test_long_sequences_through_a_stack(cell, lengths):
-    """Inference takes them in stretches."""
+def test_long_sequences_in_stacked_layers(cell, lengths):
+    """Inference processes them in chunks."""
     case = Case(cell, num_layers=3, steps=1500, batch=4, hidden_size=67, lengths=lengths)
     for ids in (False, True):
         p = make(replace(case, ids=ids))
@@ -238,7 +237,7 @@ def test_long_sequences_through_a_stack(cell, lengths):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_step_in_place(cell, dtype):
+def test_step_with_out_gives_the_same_results(cell, dtype):
     case = Case(cell, num_layers=2, steps=12, batch=5, hidden_size=21)
     p = make(case, dtype)
     layer = make_layer(case, p)
@@ -251,7 +250,7 @@ def test_step_in_place(cell, dtype):
     assert isinstance(out[1], bptt.LSTMState) == has_cell_state(cell)
 
 
-def test_step_in_place_allocates_nothing():
+def test_step_with_out_allocates_nothing():
     layer, x = bptt.LSTM(8, 16, seed=0), np.zeros((1, 8), np.float32)
     out = layer.step(x)
     tracemalloc.start()
@@ -264,13 +263,13 @@ def test_step_in_place_allocates_nothing():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - before < 200  # the call itself: less than the smallest NumPy array takes
+    assert peak - before < 200  # of the call itself: less than the smallest NumPy array
 
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_training_computes_what_inference_does(cell, dtype):
+def test_training_and_inference_have_the_same_output(cell, dtype):
     for merge in MERGES:
         case = replace(EVERYTHING, cell=cell, merge=merge, hidden_size=21)
         p = make(case, dtype)
@@ -280,7 +279,7 @@ def test_training_computes_what_inference_does(cell, dtype):
 
 
 @every_cell
-def test_no_state_is_a_state_of_zeros(cell):
+def test_default_state_is_zero(cell):
     case = replace(EVERYTHING, cell=cell)
     p = make(case)
     layer = make_layer(case, p)
@@ -292,7 +291,7 @@ def test_no_state_is_a_state_of_zeros(cell):
         assert_identical(results(layer, p.x, p.d_output, state=[zero, zero]), expected)
 
 
-def test_lengths_of_any_kind():
+def test_lengths_of_any_integer_type():
     layer = bptt.RNN(3, 4, dtype="float64", seed=0)
     x = np.random.default_rng(0).normal(size=(3, 5, 3))
     expected, _ = layer(x, lengths=np.array([5, 0, 2]))

@@ -1,4 +1,4 @@
-"""Batches of sequences of any length: rows on their own, padding, nothing at all."""
+"""Ragged batches: independence of rows, padding, empty batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def part(state, rows):
 @pytest.mark.parametrize("lengths", [None, "ragged"])
 @pytest.mark.parametrize(("steps", "batch"), [(0, 3), (4, 0), (0, 0)])
 @every_cell
-def test_nothing(cell, steps, batch, lengths):
+def test_empty_batches_and_sequences(cell, steps, batch, lengths):
     for merge in MERGES:
         case = Case(cell, num_layers=2, bidirectional=True, merge=merge, state=True)
         case = replace(case, steps=steps, batch=batch)
@@ -57,8 +57,8 @@ def test_nothing(cell, steps, batch, lengths):
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_a_row_does_not_know_its_batch(cell, dtype, merge):
-    """Every row of a ragged batch is that row run alone, cut to its length."""
+def test_rows_do_not_depend_on_their_batch(cell, dtype, merge):
+    """Every row of a ragged batch gives the results of that row alone, cut to its length."""
     case = replace(EVERYTHING, cell=cell, merge=merge, batch=15)
     p = make(case, dtype)
     layer = make_layer(case, p)
@@ -121,7 +121,7 @@ def ragged_problems(draw):
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(ragged_problems())
-def test_any_shape_and_lengths(problem):
+def test_random_shapes_and_lengths(problem):
     case, lengths, dtype, isa = problem
     p = make(case, dtype)
     p.lengths = None if lengths is None else np.array(lengths, np.int64)

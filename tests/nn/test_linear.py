@@ -1,4 +1,4 @@
-"""The output layer against its formula, in every form that a user may call it."""
+"""Linear layer against its formula."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_linear(leading, bias, dtype, rng):
     for y in (layer(x), run.output):
         assert y.dtype == dtype
         np.testing.assert_allclose(y, expected, **rounding(dtype))
-    for _ in range(2):  # nothing to release: as often as you like
+    for _ in range(2):  # repeatable: nothing is released
         gradients = run.backward(d_output)
     rows, d_rows = x.reshape(-1, 6), d_output.reshape(-1, 5)
     assert list(gradients) == list(layer.parameters)
@@ -54,7 +54,7 @@ def test_linear_reads_any_strides(rng):
     np.testing.assert_array_equal(gradients.input, expected.input)
 
 
-def test_linear_run_belongs_to_its_forward(rng):
+def test_backward_uses_the_weight_of_forward(rng):
     layer = bptt.Linear(6, 5, dtype=np.float64, seed=0)
     weight = layer["weight"].copy()
     run = layer.forward(rng.standard_normal((2, 6)))

@@ -1,4 +1,4 @@
-"""What all modules share: parameters, versions, copies, first weights, argument checks."""
+"""Modules: parameters, versions, copies, initial weights, argument checks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def x(rng):
 
 
 def output(module, x):
-    """The output of any module, for inputs of its kind and dtype."""
+    """Output of any module, for inputs of its type and dtype."""
     if isinstance(module, bptt.Embedding):
         return module((x > 0).astype(int))
     x = x.astype(module.dtype)
@@ -136,18 +136,18 @@ def test_arguments_are_fixed(lstm):
     lstm.note = "anything else may be added"
 
 
-def test_reference_is_imported_when_first_asked_for():
+def test_reference_is_imported_lazily():
     code = "import bptt, sys; assert 'bptt.reference' not in sys.modules; bptt.reference.forward"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="module 'bptt' has no attribute 'nothing'"):
         _ = bptt.nothing
 
 
-# ---- packed weights can not be stale -------------------------------------------------------------
+# ---- packed weights are never stale --------------------------------------------------------------
 
 
 @every_layer
-def test_every_change_reaches_every_call(layer_type, rng):
+def test_calls_use_changed_parameters(layer_type, rng):
     layer = layer_type(3, 4, dtype="float64", seed=0)
     optimizer = bptt.SGD(layer, learning_rate=0.1)
     x = rng.standard_normal((2, 1, 3))
@@ -179,7 +179,7 @@ def test_parameters_changed_while_being_packed_are_packed_again(lstm, x, monkeyp
     def slow_pack(*arguments):
         network = pack(*arguments)
         monkeypatch.setattr(loader.kernels, "pack", pack)
-        lstm["bias_l0"] = np.ones(16)  # as another thread might do
+        lstm["bias_l0"] = np.ones(16)  # as another thread could
         return network
 
     monkeypatch.setattr(loader.kernels, "pack", slow_pack)
@@ -187,24 +187,24 @@ def test_parameters_changed_while_being_packed_are_packed_again(lstm, x, monkeyp
     np.testing.assert_array_equal(lstm(x)[0], copy.deepcopy(lstm)(x)[0])
 
 
-def test_packs_once_a_version(lstm, x, monkeypatch):
+def test_weights_are_packed_once_per_version(lstm, x, monkeypatch):
     packs = []
     pack = loader.kernels.pack
     monkeypatch.setattr(loader.kernels, "pack", lambda *a: packs.append(a[-1]) or pack(*a))
     lstm(x)
     lstm(x)
     lstm.forward(x)
-    lstm(x)  # served by the pack for training
+    lstm(x)  # uses the weights packed for training
     lstm.forward(x)
     assert packs == [False, True]
 
 
-def test_one_layer_in_many_threads(rng):
+def test_concurrent_calls_of_one_layer(rng):
     layer = bptt.GRU(8, 16, num_layers=2, seed=0)
     x = rng.standard_normal((4, 20, 8), dtype=np.float32)
     expected, _ = layer(x)
     for _ in range(5):
-        layer["bias_l0"] = layer["bias_l0"].copy()  # so that all threads want to pack
+        layer["bias_l0"] = layer["bias_l0"].copy()  # so that all threads pack
         with ThreadPoolExecutor(8) as pool:
             for y, _ in pool.map(layer, [x] * 16):
                 np.testing.assert_array_equal(y, expected)
@@ -221,7 +221,7 @@ def pickled(value):
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)
 def test_copies_are_equal_and_independent(kind, arguments, duplicate, x):
     module = kind(*arguments, seed=1)
-    expected = output(module, x)  # packed by now
+    expected = output(module, x)  # packs the weights
     twin = duplicate(module)
     assert repr(twin) == repr(module)
     assert twin.config == module.config
@@ -233,14 +233,14 @@ def test_copies_are_equal_and_independent(kind, arguments, duplicate, x):
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)
-def test_config_rebuilds(kind, arguments, x):
+def test_config_makes_an_equal_module(kind, arguments, x):
     module = kind(*arguments, seed=1, dtype=np.float64)
     twin = kind(**json.loads(json.dumps(module.config)))
     assert twin.config == module.config
     np.testing.assert_array_equal(twin._flat, module._flat)
 
 
-def test_copies_drop_the_same(lstm, x):
+def test_copies_have_the_same_dropout_masks(lstm, x):
     twin = pickled(lstm)
     for _ in range(2):
         np.testing.assert_array_equal(lstm.forward(x).output, twin.forward(x).output)
@@ -261,11 +261,11 @@ def test_gradients_are_a_mapping(lstm, x):
         assert gradients["bias_l0"].any()
 
 
-# ---- first weights -------------------------------------------------------------------------------
+# ---- initial weights -----------------------------------------------------------------------------
 
 
 @every_cell
-def test_first_weights(cell):
+def test_initial_weights(cell):
     options = {"bidirectional": True, "num_layers": 2, "dtype": "float64", "seed": 0}
     layer = make_recurrent(cell, 60, 40, **options)
     for name, parameter in layer.parameters.items():
@@ -283,7 +283,7 @@ def test_first_weights(cell):
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)
-def test_seed_decides(kind, arguments):
+def test_seed_determines_the_weights(kind, arguments):
     double, single = (kind(*arguments, seed=5, dtype=dtype) for dtype in ("float64", "float32"))
     np.testing.assert_array_equal(single._flat, double._flat.astype(np.float32))
     assert not np.array_equal(single._flat, kind(*arguments, seed=6)._flat)
@@ -338,7 +338,7 @@ def test_constructor_errors(name, value, error, message):
             bptt.Linear(**{"in_features": 3, "out_features": 4, names[name]: value})
 
 
-def test_constructor_takes_numpy_scalars():
+def test_constructor_accepts_numpy_scalars():
     layer = bptt.RNN(np.int64(3), np.uint8(4), dropout=np.float32(0.5), time_major=np.bool_(False))
     assert json.loads(json.dumps(layer.config)) == layer.config
     assert repr(layer) == "RNN(input_size=3, hidden_size=4, dropout=0.5)"

@@ -1,4 +1,4 @@
-"""What `forward` returns: how long it lasts, what it shows, and single steps beside it."""
+"""Runs of a layer: saved values, gates, dropout masks, and single steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def x():
     return np.random.default_rng(0).standard_normal((2, 5, 3))
 
 
-def test_run_gives_the_gradients_of_its_own_forward(lstm, x):
+def test_backward_uses_the_parameters_of_forward(lstm, x):
     d_output = np.ones((2, 5, 8))
     twin = copy.deepcopy(lstm)
     run, expected = lstm.forward(x), twin.forward(x).backward(d_output)
@@ -31,7 +31,7 @@ def test_run_gives_the_gradients_of_its_own_forward(lstm, x):
         np.testing.assert_array_equal(gradients[name], expected[name])
 
 
-def test_run_keeps_what_it_needs_once(lstm, x):
+def test_saved_values_are_kept_until_backward(lstm, x):
     run = lstm.forward(x)
     with pytest.raises(ValueError, match="read-only"):
         run.output[...] = 0
@@ -43,7 +43,7 @@ def test_run_keeps_what_it_needs_once(lstm, x):
     assert {gate.shape for gate in gates.values()} == {cells.shape} == {(2, 5, 4)}
     assert mask.shape == (2, 5, 8)
     assert set(np.unique(mask)) == {0.0, 2.0}
-    second = run.backward(run.output)  # still there, and the last time
+    second = run.backward(run.output)  # retained, then released
     np.testing.assert_array_equal(first._flat, second._flat)
     for use in (lambda: run.backward(run.output), run.gates, run.cells, run.dropout_mask):
         with pytest.raises(RuntimeError, match=r"released: call backward.*retain=True"):
@@ -52,7 +52,7 @@ def test_run_keeps_what_it_needs_once(lstm, x):
     assert isinstance(run.state, bptt.LSTMState)
 
 
-def test_released_memory_goes(lstm, x):
+def test_release_frees_memory(lstm, x):
     x = x.copy()
     references = sys.getrefcount(x)
     run = lstm.forward(x)
@@ -78,7 +78,7 @@ def test_gates_by_name(x):
         (lambda run: run.dropout_mask(0), ValueError, "dropout_mask needs dropout after layer 0"),
     ],
 )
-def test_what_a_run_has_not(x, ask, error, message):
+def test_errors(x, ask, error, message):
     run = bptt.GRU(3, 4, dtype="float64").forward(x)
     with pytest.raises(error) as raised:
         ask(run)
@@ -97,19 +97,19 @@ def test_gradients_of_every_step(x):
     assert gru.forward(x).backward(np.ones((2, 5, 4))).steps is None
 
 
-def test_dropout_is_drawn_anew_and_only_in_training(lstm, x):
+def test_dropout_masks_are_new_in_each_training_pass(lstm, x):
     assert not np.array_equal(lstm.forward(x).output, lstm.forward(x).output)
     np.testing.assert_array_equal(lstm(x)[0], lstm(x)[0])
-    single = bptt.LSTM(3, 4, dropout=0.5, dtype="float64")  # nothing above the only layer
+    single = bptt.LSTM(3, 4, dropout=0.5, dtype="float64")  # there is only one layer
     np.testing.assert_array_equal(single.forward(x).output, single(x)[0])
 
 
-def test_step_needs_one_direction(lstm, x):
+def test_step_of_a_bidirectional_layer(lstm, x):
     with pytest.raises(ValueError, match="step needs a layer with bidirectional=False"):
         lstm.step(x[:, 0])
 
 
-def test_steps_make_the_sequence(x):
+def test_steps_give_the_results_of_the_sequence(x):
     layer = bptt.LSTM(3, 4, num_layers=2, dtype="float64", seed=0)
     y, last = layer(x)
     state = None

@@ -1,4 +1,4 @@
-"""The network of an encoder-decoder: gradients, batches, scheduled sampling."""
+"""Encoder-decoder networks: gradients, batches, scheduled sampling."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_logits_do_not_depend_on_the_batch(attention: str | None) -> None:
 
 
 @pytest.mark.parametrize("attention", [None, "dot", "additive"])
-def test_reading_and_writing_step_by_step_is_the_fused_pass(attention: str | None) -> None:
+def test_encoding_and_steps_match_the_training_pass(attention: str | None) -> None:
     net = network(attention, GRU, True, True)
     x, lengths, tokens, token_lengths = inputs()
     fused = net.forward(x, lengths, tokens, token_lengths).output
@@ -116,7 +116,7 @@ def test_reading_and_writing_step_by_step_is_the_fused_pass(attention: str | Non
         np.testing.assert_allclose(fused[alive, s], logits[alive], rtol=0, atol=1e-14)
 
 
-def test_with_all_tokens_forced_the_pass_is_bitwise_the_same() -> None:
+def test_forcing_all_tokens_is_teacher_forcing() -> None:
     net = network("additive", LSTM, True, True)
     arguments = inputs()
     forced = net.forward(*arguments, np.ones((3, 4), np.bool_))
@@ -125,7 +125,7 @@ def test_with_all_tokens_forced_the_pass_is_bitwise_the_same() -> None:
     assert np.array_equal(forced.output, free.output)
 
 
-def test_tokens_that_are_not_forced_are_the_likeliest_after_those_before() -> None:
+def test_unforced_tokens_are_greedy_predictions() -> None:
     net = network("dot", LSTM, True, True)
     x, lengths, tokens, _ = inputs()
     full = np.full(3, 4)
@@ -140,7 +140,7 @@ def test_tokens_that_are_not_forced_are_the_likeliest_after_those_before() -> No
 
 @pytest.mark.parametrize("attention", [None, "additive"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_network_is_its_modules(attention: str | None, bidirectional: bool) -> None:
+def test_network_from_its_modules(attention: str | None, bidirectional: bool) -> None:
     net = network(attention, GRU, bidirectional, True)
     same = EncoderDecoderNetwork.of(net.modules)
     assert list(same.modules) == list(net.modules)
@@ -157,7 +157,7 @@ def test_attention_weights_are_those_of_the_training_pass() -> None:
     assert not weights[1, :, 2:].any()
 
 
-def test_checkpoints_change_no_bit() -> None:
+def test_results_do_not_depend_on_recomputation() -> None:
     net = network("dot", LSTM, False, True)
     whole, sparse = net.forward(*inputs()), net.forward(*inputs(), recompute_every=2)
     d = np.random.default_rng(7).normal(size=whole.output.shape)

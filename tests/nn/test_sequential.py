@@ -1,4 +1,4 @@
-"""A chain of modules against composing them by hand, and against central differences."""
+"""Chains of modules against composition by hand and central differences."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def rng():
 
 
 def small(kind="GRU", bidirectional=False, merge="concat", **options):
-    """Dense input of 2 features -> 3 outputs."""
+    """Model from 2 real features to 3 outputs."""
     layer = getattr(bptt, kind)(2, 3, bidirectional=bidirectional, merge=merge, **F8)
     features = layer.output_size + (2 if options.get("skip_input") else 0)
     return bptt.Sequential(layer, bptt.Linear(features, 3, **F8), **options)
 
 
 def everything(dtype=np.float64, pool=None, skip_input=False):
-    """Every kind of module: ids below 7 -> 3 outputs."""
+    """Model with every kind of module, from ids in [0, 7) to 3 outputs."""
     made = {"dtype": dtype, "seed": 0}
     return bptt.Sequential(
         bptt.Embedding(7, 2, **made),
@@ -53,7 +53,7 @@ def everything(dtype=np.float64, pool=None, skip_input=False):
 
 
 def states(model, batch, rng):
-    """One for each recurrent layer."""
+    """A random state for each recurrent layer."""
     found = []
     for module in model.modules:
         if isinstance(module, Recurrent):
@@ -69,13 +69,13 @@ def assert_same(actual, expected):
             np.testing.assert_array_equal(x, y)
 
 
-# ---- against composing by hand -------------------------------------------------------------------
+# ---- composition by hand -------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("skip_input", [False, True])
-def test_composed_by_hand(dtype, skip_input, rng):
+def test_training_composed_by_hand(dtype, skip_input, rng):
     model = everything(dtype, skip_input=skip_input)
     twin = copy.deepcopy(model)
     ids, state, d_state = rng.integers(0, 7, (4, 5)), states(model, 4, rng), states(model, 4, rng)
@@ -163,7 +163,7 @@ def test_gradients_of_skip_input(kind, bidirectional, rng):
 
 
 @pytest.mark.parametrize(("pool", "skip_input"), [*((p, False) for p in POOLS), (None, True)])
-def test_gradients_of_everything(pool, skip_input, rng):
+def test_gradients_of_all_options_together(pool, skip_input, rng):
     model = everything(pool=pool, skip_input=skip_input)
     ids, state, d_state = rng.integers(0, 7, (4, 5)), *(states(model, 4, rng) for _ in range(2))
     d_output = rng.standard_normal((4, 3) if pool else (4, 5, 3))
@@ -172,7 +172,7 @@ def test_gradients_of_everything(pool, skip_input, rng):
     check_chain(model, ids, d_output, d_state, lengths=LENGTHS, state=state)
 
 
-def test_gradients_of_a_linear_before_the_layer(rng):
+def test_gradients_of_a_linear_before_the_recurrent_layer(rng):
     layers = bptt.Linear(2, 3, **F8), bptt.Dropout(0.2, **F8), bptt.GRU(3, 2, **F8)
     x = rng.standard_normal((4, 5, 2))
     check_chain(bptt.Sequential(*layers), x, rng.standard_normal((4, 5, 2)), lengths=LENGTHS)
@@ -193,7 +193,7 @@ def test_without_recurrent_layers(shape, rng):
 
 
 def pooled_by_hand(pool, layer, x):
-    """Of one sequence (T, I), from each direction's output alone."""
+    """Pooled output of one sequence (T, I), from the outputs of both directions."""
     output, state = layer(x[None])
     if pool == "mean":
         return output[0].mean(0) if len(x) else 0 * output[0].sum(0)
@@ -209,7 +209,7 @@ def pooled_by_hand(pool, layer, x):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_pooling_sees_each_sequence_alone(data):
+def test_pooling_does_not_depend_on_the_batch(data):
     draw = data.draw
     batch, steps = draw(st.integers(1, 5)), draw(st.integers(0, 6))
     lengths = np.array(draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch)))
@@ -245,8 +245,7 @@ def test_pooling_sees_each_sequence_alone(data):
         np.testing.assert_allclose(gradients.modules[0][name], value, rtol=1e-9, atol=1e-12)
 
 
-def test_largest_comes_first():
-    """Of equal steps the first one gets the gradient."""
+def test_max_pooling_sends_the_gradient_to_the_first_maximum():
     layer = bptt.RNN(1, 1, activation="identity", dtype="float64", seed=0)
     layer["weight_ih_l0"], layer["weight_hh_l0"] = np.ones((1, 1)), np.zeros((1, 1))
     run = bptt.Sequential(layer, pool="max").forward(np.array([[[1.0], [3.0], [3.0], [2.0]]]))
@@ -311,7 +310,7 @@ def test_padded_ids_are_not_read(rng):
     )
 
 
-# ---- streams, threads, copies --------------------------------------------------------------------
+# ---- steps, threads, copies ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("pool", "skip_input"), [(None, False), ("last", False), (None, True)])
@@ -334,7 +333,7 @@ def test_steps(pool, skip_input, rng):
         np.testing.assert_allclose(np.stack(arrays_of(a)), np.stack(arrays_of(b)), rtol=1e-12)
 
 
-def test_state_is_carried(rng):
+def test_final_state_continues_the_sequence(rng):
     model = bptt.Sequential(bptt.LSTM(2, 3, **F8), bptt.GRU(3, 3, **F8), bptt.Linear(3, 2, **F8))
     x = rng.standard_normal((2, 9, 2))
     y, final = model(x)
@@ -346,12 +345,12 @@ def test_state_is_carried(rng):
     np.testing.assert_array_equal(zero, y)
 
 
-def test_one_model_in_many_threads(rng):
+def test_concurrent_calls_of_one_model(rng):
     model = everything(pool="max")
     ids = [rng.integers(0, 7, (3, 8)) for _ in range(16)]
     expected = [model(batch)[0] for batch in ids]
     for _ in range(5):
-        model.modules[2]["bias_l0"] = model.modules[2]["bias_l0"].copy()  # all want to pack
+        model.modules[2]["bias_l0"] = model.modules[2]["bias_l0"].copy()  # all threads pack
         with ThreadPoolExecutor(8) as pool:
             for found, y in zip(pool.map(model, ids), expected, strict=True):
                 np.testing.assert_array_equal(found[0], y)
@@ -365,7 +364,7 @@ def test_copies(duplicate, rng):
     np.testing.assert_array_equal(twin.forward(ids).output, model.forward(ids).output)
 
 
-def test_one_sequence_of_ids(rng):
+def test_one_dimensional_ids_are_one_sequence(rng):
     ids = rng.integers(0, 7, 6)
     model = everything()
     np.testing.assert_array_equal(model(ids)[0], model(ids[None])[0])
@@ -377,7 +376,7 @@ def test_one_sequence_of_ids(rng):
 # ---- backward ------------------------------------------------------------------------------------
 
 
-def test_run_belongs_to_its_forward(rng):
+def test_backward_uses_the_parameters_of_forward(rng):
     model = everything(pool="max")
     ids, d = rng.integers(0, 7, (3, 8)), rng.standard_normal((3, 3))
     expected = copy.deepcopy(model).forward(ids).backward(d)
@@ -389,8 +388,8 @@ def test_run_belongs_to_its_forward(rng):
     assert_same([g._flat for g in found.modules], [g._flat for g in expected.modules])
 
 
-def test_nothing_in_vain(rng, monkeypatch):
-    """The gradient of the last state goes in as such; nothing is computed of what nobody sees."""
+def test_backward_skips_gradients_that_are_zero(rng, monkeypatch):
+    """With pool="last" the gradient enters as that of the final state, not of every step."""
     given_to_kernel = []
     kernel = bptt._core.loader.kernels.backward
 
@@ -447,8 +446,7 @@ def test_without_the_gradient_of_the_input(modules, skip_input, rng):
     assert_same(part.state, whole.state)
 
 
-def test_checkpoints(rng):
-    """The same bits, whatever is kept."""
+def test_results_do_not_depend_on_recomputation(rng):
     modules = bptt.LSTM(2, 3, num_layers=2, dropout=0.3, **F8), bptt.GRU(3, 3, **F8)
     model, x = bptt.Sequential(*modules, pool="max"), rng.standard_normal((4, 600, 2))
     d = rng.standard_normal((4, 3))
@@ -483,7 +481,7 @@ def test_arguments_are_not_changed(rng):
     assert_same(d_state, before[1])
 
 
-def test_learns_the_last_token(rng):
+def test_training_learns_the_last_token(rng):
     model = bptt.Sequential(
         bptt.Embedding(5, 8, seed=0),
         bptt.GRU(8, 16, seed=1),
@@ -503,7 +501,7 @@ def test_learns_the_last_token(rng):
     assert (model(ids, lengths=lengths)[0].argmax(1) == targets).mean() > 0.95
 
 
-def test_saves(tmp_path, rng):
+def test_modules_can_be_saved(tmp_path, rng):
     model = everything(pool="last")
     bptt.save_modules(tmp_path / "m", {str(i): m for i, m in enumerate(model.modules)})
     modules, _ = bptt.load_modules(tmp_path / "m")
@@ -559,13 +557,13 @@ EMBEDDING, LAYER, LINEAR = bptt.Embedding(5, 2), bptt.GRU(2, 3), bptt.Linear(3, 
         ),
     ],
 )
-def test_modules_must_fit(modules, options, error, sentence):
+def test_modules_that_do_not_fit(modules, options, error, sentence):
     with pytest.raises(error) as raised:
         bptt.Sequential(*modules, **options)
     assert str(raised.value) == sentence
 
 
-def test_what_steps_need():
+def test_errors_of_step():
     for pool in ("mean", "max"):
         with pytest.raises(ValueError, match="step needs pool=None or pool='last', got pool='m"):
             bptt.Sequential(LAYER, pool=pool).step(np.ones((1, 2), np.float32))
@@ -577,7 +575,7 @@ def test_what_steps_need():
         small(skip_input=True)(np.array([[0]]))
 
 
-def test_what_lengths_need():
+def test_errors_of_lengths():
     rule = r"x of shape \(batch, steps, features\), or \(batch, steps\) of token ids"
     for shape in ((), (2,), (4, 2), (1, 4, 5, 2)):
         for model in (small(), bptt.Sequential(bptt.Linear(2, 3, **F8))):

@@ -1,4 +1,4 @@
-"""Modules in files: whole or not at all, and nothing believed that the file says."""
+"""Serialization of modules: atomic writing, validated reading."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_round_trip(path, modules):
     np.testing.assert_array_equal(loaded["encoder"](x)[0], modules["encoder"](x)[0])
 
 
-def test_saving_the_same_gives_the_same_bytes(path, modules):
+def test_equal_modules_give_equal_files(path, modules):
     bptt.save_modules(path, modules)
     first = path.read_bytes()
     bptt.save_modules(path, modules)
@@ -59,7 +59,7 @@ def test_saving_the_same_gives_the_same_bytes(path, modules):
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("existing", [True, False])
-def test_interrupted_saving_leaves_what_was_there(
+def test_interrupted_saving_keeps_the_old_file(
     path, modules, monkeypatch, failing, error, existing
 ):
     if existing:
@@ -75,7 +75,7 @@ def test_interrupted_saving_leaves_what_was_there(
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
-def test_what_does_not_fit_a_file(path, modules):
+def test_values_that_cannot_be_saved(path, modules):
     class MyRNN(bptt.RNN):
         pass
 
@@ -86,7 +86,7 @@ def test_what_does_not_fit_a_file(path, modules):
     assert not path.exists()
 
 
-def test_no_such_file(path):
+def test_missing_file(path):
     with pytest.raises(FileNotFoundError):
         bptt.load_modules(path)
 
@@ -137,7 +137,7 @@ def change(description, name, **arguments):
         (lambda d, t: change(d, "plain", merge="max"), "merge must be one of"),
     ],
 )
-def test_spoilt_files(path, modules, spoil, message):
+def test_inconsistent_files(path, modules, spoil, message):
     bptt.save_modules(path, modules)
     with safe_open(path, framework="numpy") as file:
         header = file.metadata()
@@ -161,14 +161,14 @@ def test_spoilt_files(path, modules, spoil, message):
         {"bptt": '{"format": 1}'},
     ],
 )
-def test_files_of_other_origin(path, header):
+def test_foreign_files(path, header):
     save_file({"weight": np.ones(3)}, path, header)
     with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: "):
         bptt.load_modules(path)
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
-def test_broken_files(path, modules, length):
+def test_corrupt_files(path, modules, length):
     bptt.save_modules(path, modules)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: "):

@@ -1,4 +1,4 @@
-"""PyTorch as a second oracle: nn.RNN, nn.LSTM and nn.GRU with the same weights.
+"""Layers and losses against PyTorch: nn.RNN, nn.LSTM and nn.GRU with the same weights.
 
 PyTorch has two biases, of which we keep the sum; but the GRU's second bias of n is our `bias_hn`.
 """
@@ -145,7 +145,7 @@ def assert_same(case, dtype, packed):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_padded(case, dtype):
+def test_batches_match_pytorch(case, dtype):
     assert_same(case, dtype, packed=False)
 
 
@@ -157,12 +157,12 @@ def test_padded(case, dtype):
     [replace(c, lengths="short", batch=6) for c in CASES if c.steps > 1],
     ids=str,
 )
-def test_packed(case, dtype):
+def test_packed_sequences_match_pytorch(case, dtype):
     assert_same(case, dtype, packed=True)
 
 
 @pytest.mark.parametrize("case", CELLS, ids=str)
-def test_time_major(case):
+def test_time_major_matches_pytorch(case):
     """(T, B, I) is PyTorch's default."""
     problem = make(case)
     layer = make_layer(case, problem, time_major=True)
@@ -183,7 +183,7 @@ def assert_same_loss(loss, expected, scores, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy(smoothing, reduction, dtype):
+def test_cross_entropy_matches_pytorch(smoothing, reduction, dtype):
     rng = np.random.default_rng(0)
     logits, ids = (3 * rng.normal(size=(24, 30))).astype(dtype), rng.integers(0, 30, 24)
     probabilities = rng.dirichlet(np.ones(30), 24).astype(dtype)
@@ -202,7 +202,7 @@ def test_cross_entropy(smoothing, reduction, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_weighted_cross_entropy(dtype):
+def test_weighted_cross_entropy_matches_pytorch(dtype):
     """A weight of each class, in PyTorch, is a weight of each target."""
     rng = np.random.default_rng(0)
     logits, targets = (3 * rng.normal(size=(24, 5))).astype(dtype), rng.integers(0, 5, 24)
@@ -215,7 +215,7 @@ def test_weighted_cross_entropy(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_losses_of_numbers(dtype):
+def test_losses_of_real_targets_match_pytorch(dtype):
     rng = np.random.default_rng(0)
     output, targets = (3 * rng.normal(size=(4, 6, 5))).astype(dtype), rng.random((4, 6, 5))
     targets, weights = targets.astype(dtype), rng.random((4, 6))

@@ -1,4 +1,4 @@
-"""Optimizers and clipping against the formulas of the reference, and against PyTorch."""
+"""Optimizers and gradient clipping against the reference and PyTorch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ every_optimizer = pytest.mark.parametrize(("kind", "arguments"), CASES)
 
 
 def reference_of(kind):
-    """The reference's step, and the names of what it takes: p, g, its state, and t if it counts."""
+    """The reference's step and its arguments: p, g, the state, and t if it depends on it."""
     step = getattr(reference, f"{kind.__name__.lower()}_step")
     parameters = inspect.signature(step).parameters.values()
     return step, [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -80,7 +80,7 @@ def reference_of(kind):
 @every_optimizer
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("isa")
-def test_formulas(kind, arguments, dtype):
+def test_steps_match_the_reference(kind, arguments, dtype):
     modules = make_modules(dtype)
     expected = parameters_of(modules)
     step, (_, _, *names) = reference_of(kind)
@@ -110,7 +110,7 @@ def torch_optimizer(torch, kind, parameters, arguments):
 
 
 @every_optimizer
-def test_same_as_pytorch(kind, arguments):
+def test_steps_match_pytorch(kind, arguments):
     torch = pytest.importorskip("torch")
     if kind not in (bptt.SGD, bptt.RMSProp, bptt.Adam, bptt.AdamW):
         pytest.skip("PyTorch has no such optimizer")
@@ -133,7 +133,7 @@ def test_same_as_pytorch(kind, arguments):
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_restored_goes_on_bit_by_bit(kind, arguments, dtype):
+def test_restored_optimizer_continues_bit_by_bit(kind, arguments, dtype):
     modules = make_modules(dtype)
     optimizer = kind(modules, **arguments)
     for t in range(3):
@@ -141,7 +141,7 @@ def test_restored_goes_on_bit_by_bit(kind, arguments, dtype):
     optimizer.learning_rate = 0.123
     twins = [copy.deepcopy(module) for module in modules]
     twin = kind(twins, **arguments)
-    twin.step(make_gradients(twins, seed=9))  # something else before
+    twin.step(make_gradients(twins, seed=9))  # another state before
     for module, original in zip(twins, modules, strict=True):
         for name in module:
             module[name] = original[name]
@@ -159,7 +159,7 @@ def test_restored_goes_on_bit_by_bit(kind, arguments, dtype):
 
 
 @every_optimizer
-def test_state_is_a_copy_of_what_its_names_say(kind, arguments):
+def test_names_shapes_and_copies_of_the_state(kind, arguments):
     modules = make_modules(np.float32)
     optimizer = kind(modules, **arguments)
     start = optimizer.state()
@@ -172,7 +172,7 @@ def test_state_is_a_copy_of_what_its_names_say(kind, arguments):
         bptt.Adam: ["first_moment", "second_moment"],
         bptt.AdamW: ["first_moment", "second_moment"],
     }.get(kind)
-    if slots is None:  # as many as the formula has
+    if slots is None:  # as in the reference
         slots = list(dict.fromkeys(name.partition("/")[0] for name in start if "/" in name))
         assert len(slots) == len(set(reference_of(kind)[1]) - {"p", "g", "t"})
     expected = {"updates": ((1,), np.int64), "learning_rate": ((1,), np.float64)}
@@ -271,7 +271,7 @@ class Nothing(bptt.nn.module.Module):
 
 
 @every_optimizer
-def test_a_module_may_have_no_parameters(kind, arguments):
+def test_modules_without_parameters(kind, arguments):
     alone, beside = [make_modules()[1]], [Nothing(), make_modules()[1], Nothing()]
     for modules in (alone, beside):
         optimizer = kind(modules, **arguments)
@@ -289,7 +289,7 @@ def test_a_module_may_have_no_parameters(kind, arguments):
     kind(only, **arguments).step(gradients)
 
 
-def test_one_module_alone():
+def test_single_module():
     module = make_modules()[0]
     (gradients,) = make_gradients([module])
     before = module._flat.copy()
@@ -300,7 +300,7 @@ def test_one_module_alone():
     np.testing.assert_allclose(module._flat, before - 0.02 * gradients._flat, rtol=1e-12)
 
 
-def test_step_leaves_the_gradients():
+def test_step_does_not_change_the_gradients():
     modules = make_modules()
     gradients = make_gradients(modules)
     before = nested(gradients)
@@ -325,7 +325,7 @@ def test_learning_rate_may_change():
     assert optimizer.learning_rate == 0
 
 
-def test_gradients_of_a_copy_will_do():
+def test_gradients_of_a_copy_are_accepted():
     module = make_modules()[0]
     gradients = make_gradients([copy.deepcopy(module)])
     bptt.Adam(module).step(gradients)
@@ -384,7 +384,7 @@ def test_constructor_errors(kind, arguments, error, message):
     assert str(raised.value).startswith(message)
 
 
-def test_a_module_comes_once():
+def test_modules_must_be_distinct():
     module = make_modules()[0]
     with pytest.raises(ValueError, match="modules must be distinct"):
         bptt.SGD([module, module])
@@ -418,7 +418,7 @@ def test_clip_by_global_norm(dtype, max_norm):
     assert after == pytest.approx(min(norm, max_norm), rel=rounding(dtype))
 
 
-def test_clip_one_alone():
+def test_clipping_a_single_module():
     (gradients,) = make_gradients(make_modules()[:1])
     bptt.clip_by_global_norm(gradients, 1)
     assert np.linalg.norm(gradients._flat) == pytest.approx(1)
@@ -427,7 +427,7 @@ def test_clip_one_alone():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_norm_that_is_no_number_changes_nothing(value):
+def test_nan_or_infinite_norm_changes_nothing(value):
     gradients = make_gradients(make_modules())
     gradients[1]["bias"][2] = value
     before = nested(gradients)

@@ -1,4 +1,4 @@
-"""What the learning rate is multiplied with."""
+"""Learning-rate schedules by hand and against PyTorch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_warm_up():
     assert WarmUp(4, StepDecay(1, 0.5))(1, 1, []) == 0.25
 
 
-def test_a_loss_that_is_no_number_is_no_progress():
+def test_nan_loss_is_no_improvement():
     schedule = Plateau(2, 0.5)
     assert [schedule(0, 1, [1.0, *[np.nan] * n]) for n in range(5)] == [1, 1, 0.5, 0.5, 0.25]
 
@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number_is_no_progress():
     updates_per_epoch=st.integers(1, 20),
     losses=st.lists(st.floats(0, 1), max_size=20),
 )
-def test_any_schedule_is_a_factor_in_0_to_1(schedule, updates_per_epoch, losses):
+def test_factors_lie_in_0_to_1(schedule, updates_per_epoch, losses):
     factors = [schedule(u, updates_per_epoch, losses) for u in range(0, 200, 7)]
     assert all(0 <= factor <= 1 for factor in factors)
     if not isinstance(schedule, WarmUp):
@@ -67,7 +67,7 @@ def test_any_schedule_is_a_factor_in_0_to_1(schedule, updates_per_epoch, losses)
 
 
 @every_schedule
-def test_described_in_json(schedule):
+def test_json_round_trip(schedule):
     twin = from_dict(json.loads(json.dumps(to_dict(schedule))))
     assert twin == schedule
     assert type(twin) is type(schedule)
@@ -82,7 +82,7 @@ def test_same_as_pytorch():
         (StepDecay(3, 0.5), schedulers.StepLR, {"step_size": 3, "gamma": 0.5}),
         (CosineDecay(10, 0.2), schedulers.CosineAnnealingLR, {"T_max": 10, "eta_min": 0.2}),
         (WarmUp(4), schedulers.LinearLR, {"start_factor": 0.25, "total_iters": 3}),
-        # a patience of n waits for n bad epochs more than none: n + 1
+        # PyTorch's patience of n reduces after n + 1 epochs
         (
             Plateau(3, 0.1, floor=0.005),
             schedulers.ReduceLROnPlateau,
@@ -98,8 +98,8 @@ def test_same_as_pytorch():
             scheduler.step(*([losses[epoch]] if kind is schedulers.ReduceLROnPlateau else []))
 
 
-def test_training_by_hand():
-    """A schedule and an optimizer are all it takes."""
+def test_training_loop_with_a_schedule():
+    """A loop of one's own needs a schedule and an optimizer only."""
     module = bptt.Linear(3, 1, dtype=np.float64, seed=0)
     optimizer = bptt.SGD(module, learning_rate=0.5)
     schedule = StepDecay(1, 0.1)

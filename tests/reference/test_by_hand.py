@@ -1,4 +1,4 @@
-"""The NumPy reference against answers that can be found with pencil and paper."""
+"""NumPy reference against results computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cases import DTYPES, Array, Case, make, run_reference
 
 
 def scalars(cell: str, **values: list[float]) -> dict[str, Array]:
-    """Parameters of one unit with one input; what is not named is 0. One value a gate."""
+    """Parameters of one unit with one input: one value per gate, 0 by default."""
     shapes = reference.parameter_shapes(cell, input_size=1, hidden_size=1)
     return {
         name: np.array(values.get(name[:-3], np.zeros(shape)), float).reshape(shape)
@@ -60,8 +60,8 @@ def test_lstm_by_hand() -> None:
     assert result.output.item() == pytest.approx(o * math.tanh(c), rel=1e-15)
 
 
-def test_lstm_carries_an_error_without_loss() -> None:
-    """Input gate shut, forget gate open: c stays, and so does ∂L/∂c, over any number of steps."""
+def test_lstm_gradient_does_not_vanish() -> None:
+    """Input gate closed, forget gate open: c and ∂L/∂c are constant over any number of steps."""
     parameters = scalars("lstm", bias=[-10, 10, 0.5, 10])
     result = reference.forward(
         "lstm",
@@ -145,7 +145,7 @@ def test_activations_by_hand() -> None:
 
 
 @given(st.floats(width=32))
-def test_activations_never_warn_and_let_nan_through(value: float) -> None:
+def test_activations_of_all_numbers_without_warnings(value: float) -> None:
     for dtype in DTYPES:
         x = np.array([value], dtype)
         for activation in (*reference.ACTIVATIONS.values(), *reference.GATE_ACTIVATIONS.values()):
@@ -162,7 +162,7 @@ def test_activations_never_warn_and_let_nan_through(value: float) -> None:
     st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.floats(0, 1e4), st.integers(0, 9)
 )
 @settings(deadline=None)
-def test_softmax_cross_entropy_is_its_formula(
+def test_softmax_cross_entropy_matches_its_formula(
     B: int, T: int, K: int, scale: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ def test_padding_of_a_loss_is_not_read() -> None:
     assert not d_logits[1].any()
 
 
-def test_loss_without_steps() -> None:
+def test_loss_once_per_sequence() -> None:
     value, d_logits = reference.softmax_cross_entropy(np.zeros((3, 4)), np.array([0, 1, 3]))
     assert value == pytest.approx(3 * math.log(4), rel=1e-15)
     assert d_logits.sum() == 0

@@ -1,4 +1,4 @@
-"""Every gradient of the NumPy reference against central differences, in float64."""
+"""Gradients of the NumPy reference against central differences, in float64."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ GRADIENT_CASES = [
 
 
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
-def test_gradients_are_central_differences(case: Case) -> None:
-    problem = make(case, scale=3)  # activations far enough out to saturate and to be clipped
+def test_gradients_match_central_differences(case: Case) -> None:
+    problem = make(case, scale=3)  # activations saturate and are clipped
     _, gradients = run_reference(case, problem)
     loss = loss_of(case, problem)
     assert list(gradients.parameters) == list(problem.parameters)
@@ -78,7 +78,7 @@ def test_gradients_are_central_differences(case: Case) -> None:
 
 
 def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) -> Any:
-    """`cell`, but in one call of its step, h_t (part 0) or c_t (part 1) is moved at one place.
+    """`cell` with a change of one element of h_t (part 0) or c_t (part 1) in one call of its step.
 
     h_t is moved after it was made, so everything that reads it sees it move: the output and the
     next step. c_t is moved before h_t = o ⊙ φ(c_t) is made of it.
@@ -98,7 +98,7 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
 
 @every_cell
 @pytest.mark.parametrize("merge", MERGES)
-def test_gradients_of_the_steps_are_central_differences(
+def test_gradients_of_every_step_match_central_differences(
     cell: str, merge: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case(cell, **STACKED, merge=merge, dropout=0.4)
@@ -117,7 +117,7 @@ def test_gradients_of_the_steps_are_central_differences(
         assert actual is not None
         expected = np.zeros_like(actual)
         for run, row, t, unit in np.ndindex(actual.shape):
-            # a reverse direction comes to time t in another call of its step
+            # the reverse direction reaches time t in another call
             length = problem.lengths[row]
             call = length - 1 - t if run % 2 and t < length else t
             where = run * case.steps + call, part, (row, unit)
@@ -130,7 +130,7 @@ def test_gradients_of_the_steps_are_central_differences(
     assert (gradients.cell_steps is None) == (not has_cell_state(cell))
 
 
-def test_hard_activations_are_checked_on_both_sides_of_their_kinks() -> None:
+def test_cases_cover_both_sides_of_the_kinks() -> None:
     for gate_activation in GATE_ACTIVATIONS[1:]:
         case = Case("lstm", "relu", gate_activation, **STACKED)
         gates = run_reference(case, make(case, scale=3))[0].gates()
@@ -161,7 +161,7 @@ def test_bptt_is_the_double_sum_of_the_ordered_derivative() -> None:
     np.testing.assert_allclose(gradients.parameters["weight_hh_l0"], d_W, rtol=1e-12, atol=1e-14)
 
 
-def test_gradients_of_the_head_are_central_differences() -> None:
+def test_gradients_of_the_head_match_central_differences() -> None:
     rng = np.random.default_rng(0)
     x, V, c = rng.normal(size=(3, 4, 5)), rng.normal(size=(6, 5)), rng.normal(size=6)
     targets = rng.integers(0, 6, (3, 4))

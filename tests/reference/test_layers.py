@@ -1,4 +1,4 @@
-"""What the NumPy reference means by lengths, directions, layers, ids and wrong arguments."""
+"""NumPy reference: lengths, directions, stacked layers, ids and errors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rows_alone(case: Case, problem: Any) -> Iterator[tuple[int, int, Any, Any]]:
 @every_cell
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
-def test_a_ragged_batch_is_each_row_alone(cell: str, data: st.DataObject) -> None:
+def test_rows_of_a_ragged_batch_are_independent(cell: str, data: st.DataObject) -> None:
     T, B = data.draw(st.integers(1, 6), "T"), data.draw(st.integers(1, 4), "B")
     case = Case(
         cell,
@@ -76,7 +76,7 @@ def test_a_ragged_batch_is_each_row_alone(cell: str, data: st.DataObject) -> Non
     lengths = np.array(data.draw(st.lists(st.integers(0, T), min_size=B, max_size=B), "lengths"))
     problem = replace(make(case, seed=data.draw(st.integers(0, 99))), lengths=lengths)
     padding = np.arange(T) >= lengths[:, None]
-    problem.x[padding] = np.nan  # is read by nobody
+    problem.x[padding] = np.nan  # must not be read
     problem.d_output[padding] = np.nan
     result, gradients = run_reference(case, problem)
     assert not result.output[padding].any()
@@ -108,8 +108,8 @@ def test_a_ragged_batch_is_each_row_alone(cell: str, data: st.DataObject) -> Non
 
 
 @every_cell
-def test_a_sequence_in_two_pieces(cell: str) -> None:
-    """The final state of the first piece starts the second; its gradient flows back likewise."""
+def test_sequence_in_two_pieces(cell: str) -> None:
+    """The final state of the first piece is the initial state of the second, also backwards."""
     case = Case(cell, num_layers=2, state=True)
     problem = make(case)
     whole, d_whole = run_reference(case, problem)
@@ -135,7 +135,7 @@ def test_a_sequence_in_two_pieces(cell: str) -> None:
 @every_cell
 @pytest.mark.parametrize("merge", MERGES)
 def test_directions_and_merge(cell: str, merge: str) -> None:
-    """A bidirectional layer is two layers, the second of which sees the sequence backwards."""
+    """A bidirectional layer is two layers, the second of the reversed sequence."""
     case = Case(cell, bidirectional=True, merge=merge)
     problem = make(case)
     result, _ = run_reference(case, problem)
@@ -163,8 +163,8 @@ def test_directions_and_merge(cell: str, merge: str) -> None:
 
 
 @every_cell
-def test_a_stack_is_layer_upon_layer(cell: str) -> None:
-    """And dropout multiplies what goes from one to the next, not what comes out at the top."""
+def test_stacked_layers_are_layers_in_turn(cell: str) -> None:
+    """Dropout multiplies the outputs between layers, not that of the last."""
     case = Case(cell, num_layers=2, dropout=0.5, input_size=5)
     problem = make(case)
     assert problem.dropout_masks is not None
@@ -194,7 +194,7 @@ def test_ids_are_one_hot_vectors(cell: str) -> None:
 
 @pytest.mark.parametrize("case", all_cases(), ids=str)
 def test_shapes_dtypes_and_float32(case: Case) -> None:
-    """Shapes and dtypes are as said, and float32 is as near to float64 as the kernels must be."""
+    """Shapes and dtypes are as documented, float32 is as close to float64 as in kernels."""
     results = [run_reference(case, make(case, dtype)) for dtype in DTYPES]
     problem = make(case, np.float32)
     layers, B, H = case.state_shape
@@ -223,7 +223,7 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_cell
-def test_extreme_and_missing_numbers(cell: str, dtype: Any) -> None:
+def test_huge_inputs_and_nan(cell: str, dtype: Any) -> None:
     """Huge inputs saturate without a warning; NaN stays in its row, from its step on."""
     problem = make(Case(cell, batch=3), dtype)
     problem.x[0] *= 1e30
@@ -286,16 +286,16 @@ def test_errors_of_backward() -> None:
         rnn.cells()
 
 
-def test_no_gradient_in_is_no_gradient_out() -> None:
+def test_zero_gradient_of_the_output_gives_zero_gradients() -> None:
     gradients = reference.backward(reference.forward("lstm", X, PARAMETERS))
     assert not any(d.any() for d in gradients.parameters.values())
 
 
-def test_the_example_of_the_docstring() -> None:
+def test_docstring_example() -> None:
     assert doctest.testmod(reference).failed == 0
 
 
-def test_the_reference_needs_numpy_only() -> None:
+def test_reference_imports_only_numpy() -> None:
     assert reference.__file__ is not None
     files = sorted(Path(reference.__file__).parent.rglob("*.py"))
     assert len(files) > 5

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import bptt
+from bptt.nn.cells import CELLS
 
 
 def bits(count, longest, seed):
@@ -188,7 +189,7 @@ def test_not_fitted():
     [
         (
             {"cell": "lstn"},
-            "cell must be one of 'rnn', 'lstm', 'gru', 'gru_reset_after', got 'lstn'",
+            f"cell must be one of {', '.join(map(repr, CELLS))}, got 'lstn'",
         ),
         ({"pool": "first"}, "pool must be one of 'last', 'mean', 'max', got 'first'"),
         ({"checkpoint_path": "x"}, "checkpoint_path needs an integer random_state, got None"),

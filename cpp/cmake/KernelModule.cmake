@@ -12,7 +12,7 @@ target_compile_options(
 # into another.
 function(bptt_add_module name)
   pybind11_add_module(${name} MODULE NO_EXTRAS ${ARGN})
-  target_compile_features(${name} PRIVATE cxx_std_17)
+  target_compile_features(${name} PRIVATE cxx_std_20)
   set_target_properties(
     ${name}
     PROPERTIES CXX_EXTENSIONS OFF

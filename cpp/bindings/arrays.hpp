@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bindings/register.hpp"
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // Argument checks: the house sentence is "<name> must <rule>, got <what came>".

@@ -4,7 +4,7 @@
 
 #include "bindings/register.hpp"
 #include "core/denormals.hpp"
-#include "core/threads.hpp"
+#include "core/parallel/pool.hpp"
 
 namespace {
 

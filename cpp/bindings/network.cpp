@@ -1,5 +1,5 @@
 #include "bindings/network_arguments.hpp"
-#include "core/checkpoints.hpp"
+#include "core/recompute.hpp"
 
 namespace {
 

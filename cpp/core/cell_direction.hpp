@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/direction.hpp"
-#include "core/product.hpp"
+#include "core/gemm_packed.hpp"
 
 // One direction of one layer with any cell: its packed weights, and where a gate lies. The time
 // loops are in forward_loop.hpp and backward_loop.hpp; the three are included where a cell is

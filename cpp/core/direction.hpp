@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "core/buffer.hpp"
-#include "core/crew.hpp"
-#include "core/rows.hpp"
+#include "core/parallel/team.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // One direction of one layer: what it is asked to do, and what it keeps. The work itself is in

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // Inverted dropout: each value is kept with probability 1-p and scaled by 1/(1-p), so that nothing

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // An embedding: y = table[id] at every step, with a table of (ids, features). Features adjacent.

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/denormals.hpp"
-#include "core/matrix.hpp"
+#include "core/gemm.hpp"
 
 namespace bptt {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // How the two directions of a layer become one output: sum, mean or product (concat needs no work).

@@ -1,7 +1,7 @@
 #include "core/network.hpp"
 
 #include "core/merge.hpp"
-#include "core/sharing.hpp"
+#include "core/parallel/plan.hpp"
 
 namespace bptt {
 

@@ -25,7 +25,7 @@ struct Saved {
   std::uint64_t dropout_key;
   Index first_step;  // of the plan, if it is a slice of a longer one
   std::vector<Layer> layers;
-  // Instead of layers, if forward has left checkpoints (checkpoints.hpp):
+  // Instead of layers, if forward has left checkpoints (recompute.hpp):
   std::vector<Index> segments;  // the steps in which segments begin, and T
   Buffer<S> h, c;               // [segment][layer][B][H] the states in which they begin
 };

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/cell_direction.hpp"
-#include "core/outer_product.hpp"
+#include "core/gemm_tn.hpp"
 
 // Backward after the time loop has gone through a chunk of steps: all steps share the weights, so
 // their gradients are products over all rows of the chunk; and the input's gradient is one product.

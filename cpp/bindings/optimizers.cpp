@@ -1,4 +1,4 @@
-#include "core/optimisers.hpp"
+#include "core/optimizers.hpp"
 
 #include "bindings/arrays.hpp"
 

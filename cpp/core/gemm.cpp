@@ -1,4 +1,4 @@
-#include "core/matrix.hpp"
+#include "core/gemm.hpp"
 
 #include <Eigen/Core>
 

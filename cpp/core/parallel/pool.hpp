@@ -2,8 +2,8 @@
 
 #include <functional>
 
-#include "core/crew.hpp"
 #include "core/denormals.hpp"
+#include "core/parallel/team.hpp"
 
 // The threads of this process. They are not OpenMP's, whose parallel regions end only when every
 // thread has come: with another program on one core that is milliseconds after the work is done.

@@ -1,4 +1,4 @@
-#include "core/outer_product.hpp"
+#include "core/gemm_tn.hpp"
 
 #include <algorithm>
 

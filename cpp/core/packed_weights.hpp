@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/buffer.hpp"
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 #include "core/vec.hpp"
 

@@ -1,4 +1,4 @@
-#include "core/checkpoints.hpp"
+#include "core/recompute.hpp"
 
 namespace bptt {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/product.hpp"
+#include "core/gemm_packed.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/rows.hpp"
+#include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 #include "core/vec.hpp"
 

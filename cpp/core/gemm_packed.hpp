@@ -1,7 +1,7 @@
 #pragma once
 
-#include "core/panels.hpp"
-#include "core/rows.hpp"
+#include "core/packed_weights.hpp"
+#include "core/ragged_batch.hpp"
 
 namespace bptt {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/direction.hpp"
-#include "core/threads.hpp"
+#include "core/parallel/pool.hpp"
 #include "core/types.hpp"
 
 // How many threads pay for a call. The answer changes speed, never results.

@@ -50,16 +50,16 @@ py::value_error out_of_range(const py::array& a, const std::string& rule, std::i
 }  // namespace
 
 Dense<std::int32_t> require_ids(const py::array& a, const char* name, const char* limit_symbol,
-                                Index limit, const bptt::RowPlan& plan, bool batch_first) {
+                                Index limit, const bptt::RaggedBatch& batch, bool batch_first) {
   if (!is_integer_array(a)) {
     throw py::type_error(std::string(name) + " must be integers, got dtype " + dtype_text(a));
   }
   const Int64s wide(a);
-  Dense<std::int32_t> ids({plan.batch(), plan.steps()});
+  Dense<std::int32_t> ids({batch.size(), batch.steps()});
   std::fill_n(ids.mutable_data(), ids.size(), 0);
-  plan.for_each_time([&](Index row, Index time) {
-    const Index at = row * plan.steps() + time;
-    const std::int64_t id = wide.data()[batch_first ? at : time * plan.batch() + row];
+  batch.for_each_time([&](Index row, Index time) {
+    const Index at = row * batch.steps() + time;
+    const std::int64_t id = wide.data()[batch_first ? at : time * batch.size() + row];
     if (id < 0 || id >= limit) {
       throw out_of_range(a,
                          std::string(name) + " must lie in [0, " + limit_symbol + ") = [0, " +

@@ -36,7 +36,7 @@ const char* dtype_name() {
   return sizeof(S) == 4 ? "float32" : "float64";
 }
 
-/// An array of S with any strides that can be walked in elements (others are copied).
+/// An array of S with any strides that are whole elements (others are copied).
 template <class S>
 py::array_t<S> require_float_array(py::handle value, const char* name, const char* also = "") {
   py::array a = require_array(value, name);
@@ -44,9 +44,9 @@ py::array_t<S> require_float_array(py::handle value, const char* name, const cha
     throw py::type_error(std::string(name) + " must have dtype " + dtype_name<S>() + also +
                          ", got " + dtype_text(a));
   }
-  bool walkable = (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-  for (py::ssize_t i = 0; i < a.ndim(); ++i) walkable &= a.strides(i) % a.itemsize() == 0;
-  if (!walkable) return Dense<S>(a);
+  bool addressable = (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) addressable &= a.strides(i) % a.itemsize() == 0;
+  if (!addressable) return Dense<S>(a);
   return py::reinterpret_borrow<py::array_t<S>>(a);
 }
 
@@ -72,7 +72,8 @@ bool is_integer_array(const py::array& a);
 /// Integers (batch, steps) of any kind, or (steps, batch), as int32 (batch, steps), each checked to
 /// lie in [0, limit); TypeError, ValueError. Padding is not read and becomes 0.
 Dense<std::int32_t> require_ids(const py::array& a, const char* name, const char* limit_symbol,
-                                Index limit, const bptt::RowPlan& plan, bool batch_first = true);
+                                Index limit, const bptt::RaggedBatch& batch,
+                                bool batch_first = true);
 
 /// Lengths of a ragged batch, or nothing for None; checked against the batch and the steps.
 std::optional<std::vector<Index>> require_lengths(py::handle lengths, Index batch, Index steps);

@@ -7,26 +7,26 @@ namespace {
 using namespace py::literals;
 
 /// The steps of ids (batch, steps).
-bptt::RowPlan plan_of(const py::array& ids, py::handle lengths) {
+bptt::RaggedBatch batch_of(const py::array& ids, py::handle lengths) {
   if (ids.ndim() != 2) {
     throw py::value_error("ids must have shape (batch, steps), got " + shape_text(shape_of(ids)));
   }
-  const Index batch = ids.shape(0), steps = ids.shape(1);
-  const auto ragged = require_lengths(lengths, batch, steps);
-  return ragged ? bptt::RowPlan(batch, steps, ragged->data()) : bptt::RowPlan(batch, steps);
+  const Index size = ids.shape(0), steps = ids.shape(1);
+  const auto ragged = require_lengths(lengths, size, steps);
+  return ragged ? bptt::RaggedBatch(size, steps, ragged->data()) : bptt::RaggedBatch(size, steps);
 }
 
 template <class S>
 py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths) {
-  const bptt::RowPlan plan = plan_of(ids, lengths);
+  const bptt::RaggedBatch batch = batch_of(ids, lengths);
   const Index features = weight.shape(1);
-  const auto rows = require_ids(ids, "ids", "num_embeddings", weight.shape(0), plan);
-  Dense<S> y({plan.batch(), plan.steps(), features});
+  const auto rows = require_ids(ids, "ids", "num_embeddings", weight.shape(0), batch);
+  Dense<S> y({batch.size(), batch.steps(), features});
   const auto to = sequence_view(y.mutable_data(), y, false);
   {
     const auto from = sequence_view(rows.data(), rows, false);
     const py::gil_scoped_release release;
-    bptt::embedding_forward(plan, features, weight.data(), from, to);
+    bptt::embedding_forward(batch, features, weight.data(), from, to);
   }
   return y;
 }
@@ -34,16 +34,16 @@ py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths
 template <class S>
 void embed_backward(const py::array& ids, py::handle lengths, py::handle d_output,
                     Dense<S> d_weight) {
-  const bptt::RowPlan plan = plan_of(ids, lengths);
+  const bptt::RaggedBatch batch = batch_of(ids, lengths);
   const Index count = d_weight.shape(0), features = d_weight.shape(1);
-  const auto rows = require_ids(ids, "ids", "num_embeddings", count, plan);
+  const auto rows = require_ids(ids, "ids", "num_embeddings", count, batch);
   const auto d_y = require_dense<S>(d_output, "d_output", "(batch, steps, embedding_dim)",
-                                    {plan.batch(), plan.steps(), features});
+                                    {batch.size(), batch.steps(), features});
   S* const to = d_weight.mutable_data();  // throws for a read-only array
   const auto at = sequence_view(rows.data(), rows, false);
   const auto from = sequence_view(d_y.data(), d_y, false);
   const py::gil_scoped_release release;
-  bptt::embedding_backward(plan, count, features, at, from, to);
+  bptt::embedding_backward(batch, count, features, at, from, to);
 }
 
 /// Calls visit(a) with a C-contiguous matrix `a` in its dtype.

@@ -16,13 +16,14 @@ py::tuple cross_entropy(const py::array& logits, const py::array& targets, py::h
   }
   const Index batch = a.shape(0), steps = a.shape(1), classes = a.shape(2);
   require_shape(targets, "targets", "(batch, steps)", {batch, steps});
-  const auto ids = require_ids(targets, "targets", "classes", classes, bptt::RowPlan(batch, steps));
+  const auto ids =
+      require_ids(targets, "targets", "classes", classes, bptt::RaggedBatch(batch, steps));
   std::optional<Dense<double>> w;
   if (!weights.is_none()) {
     w = require_dense<double>(weights, "weights", "(batch, steps)", {batch, steps});
   }
-  const bool walkable = classes == 1 || a.strides(2) == a.itemsize();
-  const py::array_t<S> rows = walkable ? a : py::array_t<S>(Dense<S>(a));
+  const bool adjacent = classes == 1 || a.strides(2) == a.itemsize();
+  const py::array_t<S> rows = adjacent ? a : py::array_t<S>(Dense<S>(a));
   Dense<S> d_logits({batch, steps, classes});
   const auto d = sequence_view(d_logits.mutable_data(), d_logits, false);
   double value = 0;

@@ -6,36 +6,36 @@ namespace {
 using namespace bptt;
 using namespace py::literals;
 
-NetworkSpec make_spec(const std::string& cell, Index input_size, Index hidden_size,
-                      Index num_layers, bool bidirectional, const std::string& merge) {
-  NetworkSpec spec;
-  spec.cell = kind_of("cell", cell, kCells);
-  spec.input_size = input_size;
-  spec.hidden_size = hidden_size;
-  spec.num_layers = num_layers;
-  spec.bidirectional = bidirectional;
-  spec.merge = kind_of("merge", merge, kMerges);
-  return spec;
+LayerConfig make_config(const std::string& cell, Index input_size, Index hidden_size,
+                        Index num_layers, bool bidirectional, const std::string& merge) {
+  LayerConfig config;
+  config.cell = kind_of("cell", cell, kCells);
+  config.input_size = input_size;
+  config.hidden_size = hidden_size;
+  config.num_layers = num_layers;
+  config.bidirectional = bidirectional;
+  config.merge = kind_of("merge", merge, kMerges);
+  return config;
 }
 
 py::capsule pack(const std::string& cell, const std::string& activation,
                  const std::string& gate_activation, Index input_size, Index hidden_size,
                  Index num_layers, bool bidirectional, const std::string& merge, double dropout,
                  bool time_major, const py::array& parameters, bool training) {
-  NetworkSpec spec = make_spec(cell, input_size, hidden_size, num_layers, bidirectional, merge);
-  spec.activations.cell = kind_of("activation", activation, kActivations);
-  spec.activations.gate = kind_of("gate_activation", gate_activation, kGateActivations);
-  spec.dropout = dropout;
-  spec.time_major = time_major;
+  LayerConfig config = make_config(cell, input_size, hidden_size, num_layers, bidirectional, merge);
+  config.activations.cell = kind_of("activation", activation, kActivations);
+  config.activations.gate = kind_of("gate_activation", gate_activation, kGateActivations);
+  config.dropout = dropout;
+  config.time_major = time_major;
   return visit_float_dtype(parameters, "parameters", [&](auto zero) {
     using S = decltype(zero);
     const auto flat =
-        require_dense<S>(parameters, "parameters", "(parameter_count,)", {parameter_count(spec)});
+        require_dense<S>(parameters, "parameters", "(parameter_count,)", {parameter_count(config)});
     const S* const data = flat.data();
     std::unique_ptr<Network<S>> network;
     {
       const py::gil_scoped_release release;
-      network = std::make_unique<Network<S>>(spec, data, training);
+      network = std::make_unique<Network<S>>(config, data, training);
     }
     return encapsulate(std::move(network));
   });
@@ -43,24 +43,24 @@ py::capsule pack(const std::string& cell, const std::string& activation,
 
 template <class S>
 py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
-                  bool training, std::uint64_t dropout_key, Index checkpoint_every) {
-  const NetworkSpec& spec = network.spec();
-  Input<S> input = require_input<S>(spec, x, false);
+                  bool training, std::uint64_t dropout_key, Index recompute_every) {
+  const LayerConfig& config = network.config();
+  Input<S> input = require_input<S>(config, x, false);
   const auto ragged = require_lengths(lengths, input.batch, input.steps);
-  const RowPlan plan = ragged ? RowPlan(input.batch, input.steps, ragged->data())
-                              : RowPlan(input.batch, input.steps);
-  read_ids(input, spec, plan);
-  const State<S> initial = require_state<S>(spec, input.batch, state, "state");
+  const RaggedBatch batch = ragged ? RaggedBatch(input.batch, input.steps, ragged->data())
+                                   : RaggedBatch(input.batch, input.steps);
+  read_ids(input, config, batch);
+  const State<S> initial = require_state<S>(config, input.batch, state, "state");
   if (training && !network.training()) {
     throw py::value_error("forward for training needs a network packed with training=True");
   }
-  Dense<S> y(sequence_shape(spec, input.batch, input.steps, spec.output_size()));
-  NewState<S> last(spec, input.batch);
+  Dense<S> y(sequence_shape(config, input.batch, input.steps, config.output_size()));
+  NewState<S> last(config, input.batch);
   std::unique_ptr<Saved<S>> saved;
-  if (training) saved = std::make_unique<Saved<S>>(plan, dropout_key);
-  const NetworkForward<S> call{&plan,
+  if (training) saved = std::make_unique<Saved<S>>(batch, dropout_key);
+  const NetworkForward<S> call{&batch,
                                input.x,
-                               sequence_view(y.mutable_data(), y, spec.time_major),
+                               sequence_view(y.mutable_data(), y, config.time_major),
                                initial.data(initial.h),
                                initial.data(initial.c),
                                last.h.mutable_data(),
@@ -68,8 +68,7 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
                                saved.get()};
   {
     const py::gil_scoped_release release;
-    checkpoint_every > 0 ? forward_checkpointed(network, call, checkpoint_every)
-                         : network.forward(call);
+    recompute_every > 0 ? forward_recompute(network, call, recompute_every) : network.forward(call);
   }
   py::object kept = py::none();
   if (training) kept = encapsulate(std::move(saved));
@@ -78,9 +77,11 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
 
 /// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
 template <class S>
-std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const NetworkSpec& spec,
-                                                               const RowPlan& plan, Index count) {
-  std::vector<Index> shape = sequence_shape(spec, plan.batch(), plan.steps(), spec.hidden_size);
+std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const LayerConfig& config,
+                                                               const RaggedBatch& batch,
+                                                               Index count) {
+  std::vector<Index> shape =
+      sequence_shape(config, batch.size(), batch.steps(), config.hidden_size);
   const Index size = shape[0] * shape[1] * shape[2];
   const Index outer = shape[1] * shape[2], inner = shape[2];
   shape.insert(shape.begin(), count);
@@ -88,8 +89,8 @@ std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const NetworkSpec
   std::fill_n(all.mutable_data(), all.size(), S(0));
   std::vector<Sequence<S>> sequences;
   for (Index i = 0; i < count; ++i) {
-    sequences.push_back({all.mutable_data() + i * size, spec.time_major ? inner : outer,
-                         spec.time_major ? outer : inner, 1});
+    sequences.push_back({all.mutable_data() + i * size, config.time_major ? inner : outer,
+                         config.time_major ? outer : inner, 1});
   }
   return {all, sequences};
 }
@@ -102,25 +103,26 @@ const Saved<S>& saved_of(const Network<S>&, py::handle capsule) {
 
 /// The input of the forward call that has saved, given once more.
 template <class S>
-Input<S> require_input_again(const NetworkSpec& spec, const RowPlan& plan, py::handle x) {
-  Input<S> input = require_input<S>(spec, x, false);
-  if (input.batch != plan.batch() || input.steps != plan.steps()) {
+Input<S> require_input_again(const LayerConfig& config, const RaggedBatch& batch, py::handle x) {
+  Input<S> input = require_input<S>(config, x, false);
+  if (input.batch != batch.size() || input.steps != batch.steps()) {
     throw py::value_error("x must be the input of the forward call that saved");
   }
-  read_ids(input, spec, plan);
+  read_ids(input, config, batch);
   return input;
 }
 
 template <class S>
 py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
                    py::handle d_output, py::handle d_state, bool steps, bool input_gradient) {
-  const NetworkSpec& spec = network.spec();
+  const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
-  const RowPlan& plan = saved.plan;
-  const Input<S> input = require_input_again<S>(spec, plan, x);
-  const auto output_shape = sequence_shape(spec, plan.batch(), plan.steps(), spec.output_size());
+  const RaggedBatch& batch = saved.batch;
+  const Input<S> input = require_input_again<S>(config, batch, x);
+  const auto output_shape =
+      sequence_shape(config, batch.size(), batch.steps(), config.output_size());
   const char* const symbols =
-      spec.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
+      config.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
   const auto output = require_float_array<S>(y, "output");
   require_shape(output, "output", symbols, output_shape);
 
@@ -129,28 +131,28 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   if (!d_output.is_none()) {
     const auto d = require_float_array<S>(d_output, "d_output");
     require_shape(d, "d_output", symbols, output_shape);
-    call.d_y = sequence_view(d.data(), d, spec.time_major);
+    call.d_y = sequence_view(d.data(), d, config.time_major);
     d_output_owner = d;
   }
-  const State<S> d_last = require_state<S>(spec, plan.batch(), d_state, "d_state");
-  NewState<S> d_initial(spec, plan.batch());
-  Dense<S> d_parameters(parameter_count(spec));
+  const State<S> d_last = require_state<S>(config, batch.size(), d_state, "d_state");
+  NewState<S> d_initial(config, batch.size());
+  Dense<S> d_parameters(parameter_count(config));
   py::object d_x = py::none(), d_h_steps = py::none(), d_c_steps = py::none();
   if (input_gradient && input.x.values) {
-    Dense<S> array(sequence_shape(spec, plan.batch(), plan.steps(), spec.input_size));
-    call.d_x = sequence_view(array.mutable_data(), array, spec.time_major);
+    Dense<S> array(sequence_shape(config, batch.size(), batch.steps(), config.input_size));
+    call.d_x = sequence_view(array.mutable_data(), array, config.time_major);
     d_x = array;
   }
   if (steps) {
-    const Index count = spec.num_layers * spec.directions();
-    std::tie(d_h_steps, call.d_h_steps) = zeroed_sequences<S>(spec, plan, count);
-    if (spec.cell == CellKind::kLstm) {
-      std::tie(d_c_steps, call.d_c_steps) = zeroed_sequences<S>(spec, plan, count);
+    const Index count = config.num_layers * config.directions();
+    std::tie(d_h_steps, call.d_h_steps) = zeroed_sequences<S>(config, batch, count);
+    if (config.cell == CellKind::kLstm) {
+      std::tie(d_c_steps, call.d_c_steps) = zeroed_sequences<S>(config, batch, count);
     }
   }
   call.saved = &saved;
   call.x = input.x;
-  call.y = sequence_view(output.data(), output, spec.time_major);
+  call.y = sequence_view(output.data(), output, config.time_major);
   call.d_h_final = d_last.data(d_last.h);
   call.d_c_final = d_last.data(d_last.c);
   call.d_h0 = d_initial.h.mutable_data();
@@ -158,7 +160,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   call.d_parameters = d_parameters.mutable_data();
   {
     const py::gil_scoped_release release;
-    backward_checkpointed(network, call);
+    backward_recompute(network, call);
   }
   return py::make_tuple(d_x, d_initial.h, d_initial.c_or_none(), d_parameters, d_h_steps,
                         d_c_steps);
@@ -166,15 +168,15 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
 
 // ---- what forward has kept
 
-/// read(plan, kept, first step) of one layer and direction, for every segment of steps.
+/// read(batch, kept, first step) of one layer and direction, for every segment of steps.
 template <class S, class Read>
 void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle x, Index layer,
                    bool reverse, Read read) {
-  const Input<S> input = require_input_again<S>(network.spec(), saved.plan, x);
+  const Input<S> input = require_input_again<S>(network.config(), saved.batch, x);
   const py::gil_scoped_release release;
   for_each_segment(network, saved, input.x, [&](const Saved<S>& segment, Sequence<const S>) {
     const auto& kept = segment.layers[static_cast<std::size_t>(layer)];
-    read(segment.plan, kept.directions[reverse ? 1 : 0], segment.first_step);
+    read(segment.batch, kept.directions[reverse ? 1 : 0], segment.first_step);
   });
 }
 
@@ -184,12 +186,12 @@ py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle 
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
   const Index columns = direction.saved_columns();
-  const auto zeroed = zeroed_sequences<S>(network.spec(), saved.plan, columns);
+  const auto zeroed = zeroed_sequences<S>(network.config(), saved.batch, columns);
   for_each_kept(network, saved, x, layer, reverse,
-                [&](const RowPlan& plan, const DirectionSaved<S>& kept, Index first) {
+                [&](const RaggedBatch& batch, const DirectionSaved<S>& kept, Index first) {
                   for (Index column = 0; column < columns; ++column) {
                     const auto& all = zeroed.second[static_cast<std::size_t>(column)];
-                    direction.read_gates(plan, reverse, kept, column, all.from_step(first));
+                    direction.read_gates(batch, reverse, kept, column, all.from_step(first));
                   }
                 });
   return zeroed.first;
@@ -198,27 +200,27 @@ py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle 
 template <class S>
 py::array cells(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
                 bool reverse) {
-  const NetworkSpec& spec = network.spec();
+  const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
-  Dense<S> all(sequence_shape(spec, saved.plan.batch(), saved.plan.steps(), spec.hidden_size));
+  Dense<S> all(sequence_shape(config, saved.batch.size(), saved.batch.steps(), config.hidden_size));
   std::fill_n(all.mutable_data(), all.size(), S(0));
-  const auto to = sequence_view(all.mutable_data(), all, spec.time_major);
+  const auto to = sequence_view(all.mutable_data(), all, config.time_major);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
   for_each_kept(network, saved, x, layer, reverse,
-                [&](const RowPlan& plan, const DirectionSaved<S>& kept, Index first) {
-                  direction.read_cells(plan, reverse, kept, to.from_step(first));
+                [&](const RaggedBatch& batch, const DirectionSaved<S>& kept, Index first) {
+                  direction.read_cells(batch, reverse, kept, to.from_step(first));
                 });
   return all;
 }
 
 template <class S>
 py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Index layer) {
-  const NetworkSpec& spec = network.spec();
+  const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
-  const Index batch = saved.plan.batch(), steps = saved.plan.steps();
-  const Index features = spec.output_size();
-  Dense<S> all(sequence_shape(spec, batch, steps, features));
-  const auto rows = sequence_view(all.mutable_data(), all, spec.time_major);
+  const Index batch = saved.batch.size(), steps = saved.batch.steps();
+  const Index features = config.output_size();
+  Dense<S> all(sequence_shape(config, batch, steps, features));
+  const auto rows = sequence_view(all.mutable_data(), all, config.time_major);
   const DropoutMask mask = network.dropout_mask(saved, layer);
   for (Index t = 0; t < steps; ++t) {
     for (Index b = 0; b < batch; ++b) {
@@ -236,7 +238,7 @@ void register_network(py::module_& m) {
       [](const std::string& cell, Index input_size, Index hidden_size, Index num_layers,
          bool bidirectional, const std::string& merge) {
         return parameter_count(
-            make_spec(cell, input_size, hidden_size, num_layers, bidirectional, merge));
+            make_config(cell, input_size, hidden_size, num_layers, bidirectional, merge));
       },
       "cell"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a, "bidirectional"_a, "merge"_a);
   m.def("pack", &pack, "cell"_a, "activation"_a, "gate_activation"_a, "input_size"_a,
@@ -245,9 +247,9 @@ void register_network(py::module_& m) {
   m.def(
       "forward",
       [](const py::capsule& network, py::object x, py::object lengths, py::object state,
-         bool training, std::uint64_t dropout_key, Index checkpoint_every) {
+         bool training, std::uint64_t dropout_key, Index recompute_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return forward(n, x, lengths, state, training, dropout_key, checkpoint_every);
+          return forward(n, x, lengths, state, training, dropout_key, recompute_every);
         });
       },
       "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a,

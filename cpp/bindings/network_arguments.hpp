@@ -89,16 +89,16 @@ struct Input {
 
 inline const char* input_name(bool step) { return step ? "x_t" : "x"; }
 
-inline const char* axes(const NetworkSpec& spec, bool step) {
-  return step ? "batch" : spec.time_major ? "steps, batch" : "batch, steps";
+inline const char* axes(const LayerConfig& config, bool step) {
+  return step ? "batch" : config.time_major ? "steps, batch" : "batch, steps";
 }
 
 template <class S>
-Input<S> ids_input(const NetworkSpec& spec, const py::array& a, bool step) {
+Input<S> ids_input(const LayerConfig& config, const py::array& a, bool step) {
   // (T,) is one sequence; with a single step (B,) is a batch of ids.
   if (a.ndim() != 1 && (step || a.ndim() != 2)) {
     throw py::value_error(std::string(input_name(step)) + " as token ids must have shape (" +
-                          axes(spec, step) + (step ? ",)" : ") or (steps,)") + ", got " +
+                          axes(config, step) + (step ? ",)" : ") or (steps,)") + ", got " +
                           shape_text(shape_of(a)));
   }
   Input<S> input;
@@ -109,32 +109,32 @@ Input<S> ids_input(const NetworkSpec& spec, const py::array& a, bool step) {
     input.batch = step ? a.shape(0) : 1;
     input.steps = step ? 1 : a.shape(0);
   } else {
-    input.batch = a.shape(spec.time_major ? 1 : 0);
-    input.steps = a.shape(spec.time_major ? 0 : 1);
+    input.batch = a.shape(config.time_major ? 1 : 0);
+    input.steps = a.shape(config.time_major ? 0 : 1);
   }
   return input;
 }
 
 template <class S>
-void read_ids(Input<S>& input, const NetworkSpec& spec, const RowPlan& plan) {
+void read_ids(Input<S>& input, const LayerConfig& config, const RaggedBatch& batch) {
   if (!input.is_ids) return;
-  const auto ids = require_ids(input.owner, "token ids", "input_size", spec.input_size, plan,
-                               input.is_step || !spec.time_major);
-  input.x.ids = {ids.data(), plan.steps(), 1, 1};
+  const auto ids = require_ids(input.owner, "token ids", "input_size", config.input_size, batch,
+                               input.is_step || !config.time_major);
+  input.x.ids = {ids.data(), batch.steps(), 1, 1};
   input.owner = ids;
 }
 
 template <class S>
-Input<S> require_input(const NetworkSpec& spec, py::handle x, bool step) {
+Input<S> require_input(const LayerConfig& config, py::handle x, bool step) {
   const py::array any = require_array(x, input_name(step));
-  if (is_integer_array(any)) return ids_input<S>(spec, any, step);
+  if (is_integer_array(any)) return ids_input<S>(config, any, step);
   const auto a =
       require_float_array<S>(any, input_name(step), " as the layer (or integers as token ids)");
   const int rank = step ? 2 : 3;
-  if (a.ndim() != rank || a.shape(rank - 1) != spec.input_size) {
-    throw py::value_error(std::string(input_name(step)) + " must have shape (" + axes(spec, step) +
-                          ", input_size) with input_size = " + std::to_string(spec.input_size) +
-                          ", got " + shape_text(shape_of(a)));
+  if (a.ndim() != rank || a.shape(rank - 1) != config.input_size) {
+    throw py::value_error(std::string(input_name(step)) + " must have shape (" +
+                          axes(config, step) + ", input_size) with input_size = " +
+                          std::to_string(config.input_size) + ", got " + shape_text(shape_of(a)));
   }
   Input<S> input;
   input.owner = a;
@@ -144,9 +144,9 @@ Input<S> require_input(const NetworkSpec& spec, py::handle x, bool step) {
     input.steps = 1;
     input.x.values = {a.data(), a.strides(0) / item, 0, a.strides(1) / item};
   } else {
-    input.batch = a.shape(spec.time_major ? 1 : 0);
-    input.steps = a.shape(spec.time_major ? 0 : 1);
-    input.x.values = sequence_view(a.data(), a, spec.time_major);
+    input.batch = a.shape(config.time_major ? 1 : 0);
+    input.steps = a.shape(config.time_major ? 0 : 1);
+    input.x.values = sequence_view(a.data(), a, config.time_major);
   }
   return input;
 }
@@ -158,20 +158,20 @@ struct State {
   static const S* data(const std::optional<Dense<S>>& a) { return a ? a->data() : nullptr; }
 };
 
-inline std::vector<Index> state_shape(const NetworkSpec& spec, Index batch) {
-  return {spec.num_layers * spec.directions(), batch, spec.hidden_size};
+inline std::vector<Index> state_shape(const LayerConfig& config, Index batch) {
+  return {config.num_layers * config.directions(), batch, config.hidden_size};
 }
 
 template <class S>
-State<S> require_state(const NetworkSpec& spec, Index batch, py::handle state, const char* name) {
+State<S> require_state(const LayerConfig& config, Index batch, py::handle state, const char* name) {
   State<S> result;
   if (state.is_none()) return result;
   const auto part = [&](py::handle value, const std::string& part_name) -> std::optional<Dense<S>> {
     if (value.is_none()) return std::nullopt;
     return require_dense<S>(value, part_name, "(num_layers*directions, batch, hidden_size)",
-                            state_shape(spec, batch));
+                            state_shape(config, batch));
   };
-  if (spec.cell != CellKind::kLstm) {
+  if (config.cell != CellKind::kLstm) {
     result.h = part(state, name);
     return result;
   }
@@ -187,17 +187,17 @@ State<S> require_state(const NetworkSpec& spec, Index batch, py::handle state, c
   return result;
 }
 
-inline std::vector<Index> sequence_shape(const NetworkSpec& spec, Index batch, Index steps,
+inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch, Index steps,
                                          Index features) {
-  if (spec.time_major) return {steps, batch, features};
+  if (config.time_major) return {steps, batch, features};
   return {batch, steps, features};
 }
 
-/// New, uninitialised arrays for the state that a call returns: h, and c if the cell has one.
+/// New, uninitialized arrays for the state that a call returns: h, and c if the cell has one.
 template <class S>
 struct NewState {
-  NewState(const NetworkSpec& spec, Index batch) : h(state_shape(spec, batch)) {
-    if (spec.cell == CellKind::kLstm) c.emplace(state_shape(spec, batch));
+  NewState(const LayerConfig& config, Index batch) : h(state_shape(config, batch)) {
+    if (config.cell == CellKind::kLstm) c.emplace(state_shape(config, batch));
   }
   py::object c_or_none() const { return c ? py::object(*c) : py::object(py::none()); }
   S* c_data() { return c ? c->mutable_data() : nullptr; }

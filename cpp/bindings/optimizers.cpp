@@ -29,7 +29,7 @@ auto in_place(py::object array, const char* name, Visit visit) {
   });
 }
 
-/// The same for state that not every optimiser keeps: null for None.
+/// The same for state that not every optimizer keeps: null for None.
 template <class S>
 S* flat_data_or_null(py::handle value, const char* name, Index count) {
   return value.is_none() ? nullptr : flat_data<S>(value, name, count);
@@ -74,7 +74,7 @@ void adam_step(py::object parameters, py::object gradients, py::object first_mom
 
 }  // namespace
 
-void register_optimisers(py::module_& m) {
+void register_optimizers(py::module_& m) {
   m.def("sgd_step", &sgd_step, "parameters"_a, "gradients"_a, "velocity"_a, "learning_rate"_a,
         "momentum"_a, "weight_decay"_a, "nesterov"_a);
   m.def("rmsprop_step", &rmsprop_step, "parameters"_a, "gradients"_a, "mean_square"_a, "velocity"_a,

@@ -1,9 +1,9 @@
 #include "bindings/network_arguments.hpp"
 
-// One time step, for streams: all that is done around the kernel counts. Arrays that are as they
-// should be are read without a copy or an allocation, through NumPy's own structures; everything
-// else goes the way of all other calls, which says what is wrong. It stands outside pybind11's
-// dispatcher, which would take longer than the smallest networks.
+// One time step, for streams, where the overhead around the kernel counts. On the fast path, arrays
+// that can be used in place are read without a copy or an allocation, through NumPy's own
+// structures; everything else takes the slow path, which checks, copies and says what is wrong.
+// It bypasses pybind11's dispatcher, which would take longer than the smallest networks.
 
 namespace {
 
@@ -38,12 +38,12 @@ struct StateData {
 
 bool is_pair(PyObject* value) { return PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 2; }
 
-/// False if the state is not plain.
+/// False if the state cannot be used in place.
 template <class S>
-bool plain_state(const NetworkSpec& spec, PyObject* state, const Index* shape, bool writes,
-                 StateData<S>& data) {
+bool fast_state(const LayerConfig& config, PyObject* state, const Index* shape, bool writes,
+                StateData<S>& data) {
   if (state == Py_None) return !writes;
-  if (spec.cell != CellKind::kLstm) {
+  if (config.cell != CellKind::kLstm) {
     return (data.h = dense_data<S>(state, shape, 3, writes)) != nullptr;
   }
   if (!is_pair(state)) return false;
@@ -75,14 +75,14 @@ struct Results {
   S* y = nullptr;
   StateData<S> state;
 
-  Results(const NetworkSpec& spec, Index batch, PyObject* out, PyTypeObject* pair) {
-    const Index y_shape[] = {batch, spec.output_size()};
-    const Index state_shape[] = {spec.num_layers, batch, spec.hidden_size};
+  Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* pair) {
+    const Index y_shape[] = {batch, config.output_size()};
+    const Index state_shape[] = {config.num_layers, batch, config.hidden_size};
     if (out != Py_None) {
-      use(spec, out, y_shape, state_shape);
+      use(config, out, y_shape, state_shape);
       return;
     }
-    const bool has_cell = spec.cell == CellKind::kLstm;
+    const bool has_cell = config.cell == CellKind::kLstm;
     const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(state_shape, 3);
     const py::object c = has_cell ? new_array<S>(state_shape, 3) : py::object();
     y = data_of<S>(y_t);
@@ -107,13 +107,14 @@ struct Results {
     return py::reinterpret_steal<py::object>(tuple);
   }
 
-  void use(const NetworkSpec& spec, PyObject* out, const Index* y_shape, const Index* state_shape) {
+  void use(const LayerConfig& config, PyObject* out, const Index* y_shape,
+           const Index* state_shape) {
     if (!is_pair(out)) throw py::type_error(kOutRule);
     PyObject* const y_t = PyTuple_GET_ITEM(out, 0);
     PyObject* const last = PyTuple_GET_ITEM(out, 1);
     y = dense_data<S>(y_t, y_shape, 2, true);
-    if (y == nullptr || !plain_state(spec, last, state_shape, true, state)) {
-      refuse(spec, y_t, last, y_shape[0]);
+    if (y == nullptr || !fast_state(config, last, state_shape, true, state)) {
+      refuse(config, y_t, last, y_shape[0]);
     }
     const auto overlap = [&](const S* a, Index a_size, const S* b, Index b_size) {
       return a != nullptr && b != nullptr && a < b + b_size && b < a + a_size;
@@ -128,71 +129,71 @@ struct Results {
   }
 
   /// Says what is wrong with `out`.
-  [[noreturn]] static void refuse(const NetworkSpec& spec, py::handle y_t, py::handle state,
+  [[noreturn]] static void refuse(const LayerConfig& config, py::handle y_t, py::handle state,
                                   Index batch) {
     require_shape(require_float_array<S>(y_t, "out's y_t"), "out's y_t", "(batch, output_size)",
-                  {batch, spec.output_size()});
+                  {batch, config.output_size()});
     if (state.is_none()) throw py::type_error(kOutRule);
-    require_state<S>(spec, batch, state, "out's state");
+    require_state<S>(config, batch, state, "out's state");
     throw py::value_error("out must be writeable C-contiguous arrays in the machine's byte order");
   }
 };
 
-/// Input and state of a step that are not plain: checked, and copied where they must be.
+/// Input and state that cannot be used in place: checked, and copied where they must be.
 template <class S>
-struct Unusual {
+struct SlowPath {
   Input<S> input;
   State<S> initial;
 
-  Unusual(const NetworkSpec& spec, PyObject* x, PyObject* state)
-      : input(require_input<S>(spec, x, true)) {
-    read_ids(input, spec, RowPlan(input.batch, 1));
-    initial = require_state<S>(spec, input.batch, state, "state");
+  SlowPath(const LayerConfig& config, PyObject* x, PyObject* state)
+      : input(require_input<S>(config, x, true)) {
+    read_ids(input, config, RaggedBatch(input.batch, 1));
+    initial = require_state<S>(config, input.batch, state, "state");
   }
 };
 
 /// Rows of x that can be read in place: of S, aligned; null if not.
 template <class S>
-bool plain_input(const NetworkSpec& spec, PyObject* x, Index& batch, const S*& data) {
+bool fast_input(const LayerConfig& config, PyObject* x, Index& batch, const S*& data) {
   if (!py::detail::npy_api::get().PyArray_Check_(x)) return false;
   const auto* const array = py::detail::array_proxy(x);
   if (array->nd != 2) return false;
   batch = array->dimensions[0];
-  const Index shape[] = {batch, spec.input_size};
+  const Index shape[] = {batch, config.input_size};
   return (data = dense_data<S>(x, shape, 2, false)) != nullptr;
 }
 
 template <class S>
 py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObject* out,
                 PyTypeObject* pair) {
-  const NetworkSpec& spec = network.spec();
+  const LayerConfig& config = network.config();
   Index batch = 0;
   const S* x_data = nullptr;
   LayerInput<S> input;
   StateData<S> initial;
-  std::optional<Unusual<S>> unusual;
-  bool plain = plain_input(spec, x, batch, x_data);
-  if (plain) {
-    const Index shape[] = {spec.num_layers, batch, spec.hidden_size};
-    plain = plain_state(spec, state, shape, false, initial);
-    input.values = {x_data, spec.input_size, 0, 1};
+  std::optional<SlowPath<S>> slow;
+  bool fast = fast_input(config, x, batch, x_data);
+  if (fast) {
+    const Index shape[] = {config.num_layers, batch, config.hidden_size};
+    fast = fast_state(config, state, shape, false, initial);
+    input.values = {x_data, config.input_size, 0, 1};
   }
-  if (!plain) {
-    unusual.emplace(spec, x, state);
-    batch = unusual->input.batch;
-    input = unusual->input.x;
+  if (!fast) {
+    slow.emplace(config, x, state);
+    batch = slow->input.batch;
+    input = slow->input.x;
     // Only read, in spite of the type.
-    initial = {const_cast<S*>(State<S>::data(unusual->initial.h)),
-               const_cast<S*>(State<S>::data(unusual->initial.c))};
+    initial = {const_cast<S*>(State<S>::data(slow->initial.h)),
+               const_cast<S*>(State<S>::data(slow->initial.c))};
   }
-  const Results<S> results(spec, batch, out, pair);
-  const RowPlan plan(batch, 1);
-  const NetworkForward<S> call{&plan,           input,     {results.y, spec.output_size(), 0, 1},
+  const Results<S> results(config, batch, out, pair);
+  const RaggedBatch rows(batch, 1);
+  const NetworkForward<S> call{&rows,           input,     {results.y, config.output_size(), 0, 1},
                                initial.h,       initial.c, results.state.h,
                                results.state.c, nullptr};
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
-  if (batch * parameter_count(spec) > kLongOperations) {
+  if (batch * parameter_count(config) > kLongOperations) {
     const py::gil_scoped_release release;
     network.forward(call);
   } else {

@@ -8,7 +8,7 @@ target_compile_options(
 
 # bptt_add_module(<name> <source>...)
 #
-# NO_EXTRAS: no link-time optimisation, which could carry instructions from one instruction set
+# NO_EXTRAS: no link-time optimization, which could carry instructions from one instruction set
 # into another.
 function(bptt_add_module name)
   pybind11_add_module(${name} MODULE NO_EXTRAS ${ARGN})

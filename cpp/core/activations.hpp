@@ -2,8 +2,9 @@
 
 #include "core/vec.hpp"
 
-// tanh, the logistic sigmoid and their kin on one packet, within 4 ulp (tests/_core/test_activations.py
-// sweeps them). Derivatives take the *output* of the function, so backward never recomputes it.
+// tanh, the logistic sigmoid and related functions on one packet, within 4 ulp
+// (tests/_core/test_activations.py sweeps them). Derivatives take the *output* of the function, so
+// backward never recomputes it.
 
 namespace bptt {
 
@@ -11,7 +12,7 @@ template <class S>
 struct ExpConstants;
 
 // exp(r) - 1 = r + r^2 * P(r) on |r| <= ln(2)/2, coefficients of P from the constant term up,
-// minimax in the relative error. `kShift` rounds to an integer by leaving no bits behind the point,
+// minimax in the relative error. `kShift` rounds to an integer by leaving no fraction bits,
 // and adds the exponent's bias on the way.
 template <>
 struct ExpConstants<float> {
@@ -96,10 +97,10 @@ Vec<S> hard_sigmoid(Vec<S> x, S slope) {
   return at_most(at_least(fma(x, Vec<S>(slope), Vec<S>(S(0.5))), S(0)), S(1));
 }
 
-// The usual choice is inlined into the cell; the others share one copy out of its way.
+// The default activation is inlined into the cell; the others share one out-of-line copy.
 
 template <class S>
-[[gnu::noinline]] Vec<S> apply_unusual(Activation activation, Vec<S> x) {
+[[gnu::noinline]] Vec<S> apply_slow_path(Activation activation, Vec<S> x) {
   switch (activation) {
     case Activation::kSigmoid:
       return sigmoid(x);
@@ -114,23 +115,23 @@ template <class S>
 
 template <class S>
 [[gnu::always_inline]] inline Vec<S> apply(Activation activation, Vec<S> x) {
-  return activation == Activation::kTanh ? tanh(x) : apply_unusual(activation, x);
+  return activation == Activation::kTanh ? tanh(x) : apply_slow_path(activation, x);
 }
 
 template <class S>
-[[gnu::noinline]] Vec<S> apply_unusual(GateActivation activation, Vec<S> x) {
+[[gnu::noinline]] Vec<S> apply_slow_path(GateActivation activation, Vec<S> x) {
   const bool fifth = activation == GateActivation::kHardSigmoidFifth;
   return hard_sigmoid(x, fifth ? S(0.2) : S(1) / S(6));
 }
 
 template <class S>
 [[gnu::always_inline]] inline Vec<S> apply(GateActivation activation, Vec<S> x) {
-  return activation == GateActivation::kSigmoid ? sigmoid(x) : apply_unusual(activation, x);
+  return activation == GateActivation::kSigmoid ? sigmoid(x) : apply_slow_path(activation, x);
 }
 
 /// d * (derivative of the activation where its output is y).
 template <class S>
-Vec<S> through(Activation activation, Vec<S> y, Vec<S> d) {
+Vec<S> activation_backward(Activation activation, Vec<S> y, Vec<S> d) {
   const Vec<S> one(S(1));
   switch (activation) {
     case Activation::kTanh:
@@ -146,7 +147,7 @@ Vec<S> through(Activation activation, Vec<S> y, Vec<S> d) {
 }
 
 template <class S>
-Vec<S> through(GateActivation activation, Vec<S> y, Vec<S> d) {
+Vec<S> activation_backward(GateActivation activation, Vec<S> y, Vec<S> d) {
   switch (activation) {
     case GateActivation::kSigmoid:
       break;

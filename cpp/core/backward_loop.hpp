@@ -11,47 +11,49 @@
 namespace bptt {
 
 template <class Cell, class S>
-class CellDirection<Cell, S>::BackwardLoop final : public Pass {
+class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
  public:
-  BackwardLoop(const CellDirection& layer, const BackwardTask<S>& task, const Sharing& sharing,
+  BackwardLoop(const CellDirection& layer, const BackwardTask<S>& task, const ParallelPlan& plan,
                Arena& arena)
-      : l_(layer),
-        t_(task),
-        plan_(*task.plan),
+      : layer_(layer),
+        task_(task),
+        batch_(*task.batch),
         act_(layer.activations_),
-        split_(sharing.split),
-        gradients_(layer, t_, arena) {
-    const Index state = plan_.batch() * l_.padded_;
-    d_h_ = arena.take_zeroed<S>(state);
-    l_.read_state(plan_, task.d_h_final, d_h_);
+        split_(plan.split),
+        gradients_(layer, task_, arena) {
+    const Index state = batch_.size() * layer_.padded_;
+    d_h_ = arena.allocate_zeroed<S>(state);
+    layer_.read_state(batch_, task.d_h_final, d_h_);
     if constexpr (Cell::kHasCellState) {
-      d_c_ = arena.take_zeroed<S>(state);
-      l_.read_state(plan_, task.d_c_final, d_c_);
+      d_c_ = arena.allocate_zeroed<S>(state);
+      layer_.read_state(batch_, task.d_c_final, d_c_);
     }
-    if constexpr (Cell::kPhases > 1) d_operand_ = arena.take<S>(state);
-    for (Index i = 0; i < t_.chunks.count; ++i) {
+    if constexpr (Cell::kPhases > 1) d_operand_ = arena.allocate<S>(state);
+    for (Index i = 0; i < task_.chunks.count; ++i) {
       chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
     }
-    chunk_.take_pointers(chunk_rows_, arena);
+    chunk_.allocate_pointers(chunk_rows_, arena);
   }
 
-  void take_chunk(Arena& arena) override {
-    chunk_.take(l_, chunk_rows_, arena);
-    gradients_.take_chunk(chunk_rows_, arena);
+  void allocate_chunk(Arena& arena) override {
+    chunk_.allocate(layer_, chunk_rows_, arena);
+    gradients_.allocate_chunk(chunk_rows_, arena);
   }
 
-  void run(Member& member) const override {
-    for (Index i = t_.chunks.count - 1; i >= 0; --i) {
+  void run(Worker& worker) const override {
+    for (Index i = task_.chunks.count - 1; i >= 0; --i) {
       const StepRange steps = chunk(i);
-      split_ == Split::kRows ? run_rows(member, steps) : run_units(member, steps);
-      gradients_.add(member, steps, chunk_, t_.sums.first && i == t_.chunks.count - 1);
+      split_ == Split::kBatch ? run_batch_split(worker, steps) : run_hidden_split(worker, steps);
+      gradients_.add(worker, steps, chunk_, task_.accumulator.first && i == task_.chunks.count - 1);
     }
-    if (t_.sums.last) gradients_.finish(member, t_.chunks.count == 0);
-    member.share([&](int part, int parts) {
-      const Range ranks = plan_.ranks(part, parts);
-      l_.write_state(plan_, ranks, t_.d_h0, [&](Index rank) { return d_h_ + rank * l_.padded_; });
+    if (task_.accumulator.last) gradients_.finish(worker, task_.chunks.count == 0);
+    worker.parallel_for([&](int part, int parts) {
+      const Range slots = batch_.slots(part, parts);
+      layer_.write_state(batch_, slots, task_.d_h0,
+                         [&](Index slot) { return d_h_ + slot * layer_.padded_; });
       if constexpr (Cell::kHasCellState) {
-        l_.write_state(plan_, ranks, t_.d_c0, [&](Index rank) { return d_c_ + rank * l_.padded_; });
+        layer_.write_state(batch_, slots, task_.d_c0,
+                           [&](Index slot) { return d_c_ + slot * layer_.padded_; });
       }
     });
   }
@@ -60,147 +62,151 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   static constexpr int kLast = Cell::kPhases - 1;
 
   StepRange chunk(Index i) const {
-    const Index first = t_.chunks.ends[i], last = t_.chunks.ends[i + 1];
-    const Index first_row = plan_.first_row(first);
-    return {first, last, first_row, plan_.first_row(last) - first_row};
+    const Index first = task_.chunks.ends[i], last = task_.chunks.ends[i + 1];
+    const Index first_row = batch_.first_row(first);
+    return {first, last, first_row, batch_.first_row(last) - first_row};
   }
 
   /// Some rows through all steps of a chunk.
-  void run_rows(Member& member, const StepRange& steps) const {
-    member.share([&](int part, int parts) {
-      const Range ranks = plan_.ranks(part, parts);
-      gather_h_prev(steps, ranks, steps.first, steps.last);
+  void run_batch_split(Worker& worker, const StepRange& steps) const {
+    worker.parallel_for([&](int part, int parts) {
+      const Range slots = batch_.slots(part, parts);
+      gather_h_prev(steps, slots, steps.first, steps.last);
       for (Index s = steps.last - 1; s >= steps.first; --s) {
-        const Range alive{ranks.first, ranks.first + plan_.active(ranks, s)};
-        const Index first = plan_.first_row(s) - steps.first_row;
+        const Range active{slots.first, slots.first + batch_.active(slots, s)};
+        const Index first = batch_.first_row(s) - steps.first_row;
         if constexpr (Cell::kPhases > 1) {
-          differentiate<1>(s, alive, steps, l_.blocks_range());
-          propagate<1>(s, alive, first, all_panels());
+          differentiate<1>(s, active, steps, layer_.blocks_range());
+          propagate<1>(s, active, first, all_panels());
         }
-        differentiate<0>(s, alive, steps, l_.blocks_range());
-        propagate<0>(s, alive, first, all_panels());
+        differentiate<0>(s, active, steps, layer_.blocks_range());
+        propagate<0>(s, active, first, all_panels());
       }
     });
   }
 
-  /// All rows, the hidden units shared out. A product needs the gate gradients of all units, so the
-  /// threads meet before each; what follows it until the next one is one share.
-  void run_units(Member& member, const StepRange& steps) const {
-    member.share([&](int part, int parts) {
+  /// All rows; the threads split the hidden units. A product needs the gate gradients of all units,
+  /// so the threads synchronize before each; all that follows until the next one is one
+  /// parallel_for.
+  void run_hidden_split(Worker& worker, const StepRange& steps) const {
+    worker.parallel_for([&](int part, int parts) {
       const Range own = part_of(steps.last - steps.first, part, parts);
-      gather_h_prev(steps, {0, plan_.batch()}, steps.first + own.first, steps.first + own.last);
+      gather_h_prev(steps, {0, batch_.size()}, steps.first + own.first, steps.first + own.last);
     });
     for (Index s = steps.last - 1; s >= steps.first; --s) {
-      const Range alive{0, plan_.active(s)};
-      const Index first = plan_.first_row(s) - steps.first_row;
-      member.share([&](int part, int parts) {
+      const Range active{0, batch_.active(s)};
+      const Index first = batch_.first_row(s) - steps.first_row;
+      worker.parallel_for([&](int part, int parts) {
         const Range panels = part_of(all_panels().last, part, parts);
-        if (s + 1 < steps.last) propagate<0>(s + 1, after(s), first + alive.size(), panels);
-        differentiate<kLast>(s, alive, steps, blocks_of(panels));
+        if (s + 1 < steps.last) propagate<0>(s + 1, after(s), first + active.size(), panels);
+        differentiate<kLast>(s, active, steps, blocks_of(panels));
       });
       if constexpr (Cell::kPhases > 1) {
-        member.share([&](int part, int parts) {
+        worker.parallel_for([&](int part, int parts) {
           const Range panels = part_of(all_panels().last, part, parts);
-          propagate<1>(s, alive, first, panels);
-          differentiate<0>(s, alive, steps, blocks_of(panels));
+          propagate<1>(s, active, first, panels);
+          differentiate<0>(s, active, steps, blocks_of(panels));
         });
       }
     }
-    member.share([&](int part, int parts) {
-      propagate<0>(steps.first, {0, plan_.active(steps.first)}, 0,
+    worker.parallel_for([&](int part, int parts) {
+      propagate<0>(steps.first, {0, batch_.active(steps.first)}, 0,
                    part_of(all_panels().last, part, parts));
     });
   }
-  Range after(Index s) const { return {0, plan_.active(s + 1)}; }
+  Range after(Index s) const { return {0, batch_.active(s + 1)}; }
 
   // Of the transposed weights: they have the same columns, hidden units, in every phase.
-  Range all_panels() const { return {0, l_.weight_hh_transposed_[0].count()}; }
+  Range all_panels() const { return {0, layer_.weight_hh_transposed_[0].count()}; }
   Range blocks_of(Range panels) const {
-    const Index per_panel = l_.weight_hh_transposed_[0].blocks_per_panel();
-    return {panels.first * per_panel, std::min(panels.last * per_panel, l_.blocks_)};
+    const Index per_panel = layer_.weight_hh_transposed_[0].blocks_per_panel();
+    return {panels.first * per_panel, std::min(panels.last * per_panel, layer_.blocks_)};
   }
 
   /// h_{t-1} of the rows of some steps, side by side: for the weight product, and for cells that
   /// read it.
-  void gather_h_prev(const StepRange& steps, Range ranks, Index first, Index last) const {
+  void gather_h_prev(const StepRange& steps, Range slots, Index first, Index last) const {
     for (Index s = first; s < last; ++s) {
-      const Index row = plan_.first_row(s) - steps.first_row;
-      const Index end = ranks.first + plan_.active(ranks, s);
-      for (Index rank = ranks.first; rank < end; ++rank) {
-        const S* const from = s == 0 ? t_.saved->h0.data() + rank * l_.padded_ : y_row(rank, s - 1);
-        S* const to = chunk_.h_prev + (row + rank) * l_.padded_;
-        std::copy_n(from, l_.hidden_, to);
-        std::fill(to + l_.hidden_, to + l_.padded_, S(0));
+      const Index row = batch_.first_row(s) - steps.first_row;
+      const Index end = slots.first + batch_.active(slots, s);
+      for (Index slot = slots.first; slot < end; ++slot) {
+        const S* const from =
+            s == 0 ? task_.saved->h0.data() + slot * layer_.padded_ : y_row(slot, s - 1);
+        S* const to = chunk_.h_prev + (row + slot) * layer_.padded_;
+        std::copy_n(from, layer_.hidden_, to);
+        std::fill(to + layer_.hidden_, to + layer_.padded_, S(0));
       }
     }
   }
 
-  const S* y_row(Index rank, Index s) const {
-    return t_.y.row(plan_.row(rank), plan_.time(rank, s, t_.reverse));
+  const S* y_row(Index slot, Index s) const {
+    return task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
   }
 
   /// What reaches the left operand of a phase's product: its gate gradients times W, into
   /// d_operand, or in phase 0 on top of d_h.
   template <int kPhase>
-  void propagate(Index s, Range ranks, Index first, Range panels) const {
-    const Rows<S> rows{chunk_.recurrent_rows[kPhase] + first + ranks.first};
-    S* const to = (kPhase == 0 ? d_h_ : d_operand_) + ranks.first * l_.padded_;
-    for_each_group(panels, ranks.size(), s % 2 != 0, [&](Index begin, Index end) {
-      product(l_.weight_hh_transposed_[kPhase], begin, end, rows, ranks.size(),
-              kPhase == 0 ? to : nullptr, l_.padded_, to, l_.padded_);
+  void propagate(Index s, Range slots, Index first, Range panels) const {
+    const RowPointers<S> rows{chunk_.recurrent_rows[kPhase] + first + slots.first};
+    S* const to = (kPhase == 0 ? d_h_ : d_operand_) + slots.first * layer_.padded_;
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
+      gemm_packed(layer_.weight_hh_transposed_[kPhase], begin, end, rows, slots.size(),
+                  kPhase == 0 ? to : nullptr, layer_.padded_, to, layer_.padded_);
     });
   }
 
   /// The derivative of the cell's equations at one step, for some rows and units. On entry d_h_
-  /// holds what comes from later steps; on exit from phase 0 what this step passes to h_{t-1}
+  /// holds what comes from later steps; on exit from phase 0 what this step loops to h_{t-1}
   /// outside W.
   template <int kPhase>
-  void differentiate(Index s, Range ranks, const StepRange& steps, Range blocks) const {
+  void differentiate(Index s, Range slots, const StepRange& steps, Range blocks) const {
     constexpr bool kFirst = kPhase == kLast;  // the last phase comes first here
-    const Index first = plan_.first_row(s) - steps.first_row;
-    for (Index rank = ranks.first; rank < ranks.last; ++rank) {
-      const Index row = first + rank;
-      const Index time = plan_.time(rank, s, t_.reverse), batch = plan_.row(rank);
-      const S* const d_y = t_.d_y ? t_.d_y.row(batch, time) : nullptr;
+    const Index first = batch_.first_row(s) - steps.first_row;
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index chunk_row = first + slot;
+      const Index time = batch_.time(slot, s, task_.reverse), row = batch_.row(slot);
+      const S* const d_y = task_.d_y ? task_.d_y.row(row, time) : nullptr;
       for (Index block = blocks.first; block < blocks.last; ++block) {
-        const Index unit = block * kLanes, state = rank * l_.padded_ + unit;
-        const Index units = l_.hidden_ - unit;
+        const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
+        const Index units = layer_.hidden_ - unit;
         BackwardUnits<S> u;
         u.d_h = Vec<S>::load(d_h_ + state);
         if (kFirst && d_y != nullptr) {
-          const Index stride = t_.d_y.feature_stride;
+          const Index stride = task_.d_y.feature_stride;
           u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
         }
-        load(u, s, rank, steps.first_row + row, row, block);
+        load(u, s, slot, steps.first_row + chunk_row, chunk_row, block);
         if constexpr (!kFirst) u.d_operand = Vec<S>::load(d_operand_ + state);
         Cell::template backward<kPhase>(act_, u);
-        if (kFirst && t_.d_h_steps) u.d_h.store_some(t_.d_h_steps.row(batch, time) + unit, units);
-        store<kPhase>(u, rank, row, block);
+        if (kFirst && task_.d_h_steps)
+          u.d_h.store_some(task_.d_h_steps.row(row, time) + unit, units);
+        store<kPhase>(u, slot, chunk_row, block);
         if constexpr (Cell::kHasCellState) {
-          if (t_.d_c_steps) u.d_c.store_some(t_.d_c_steps.row(batch, time) + unit, units);
+          if (task_.d_c_steps) u.d_c.store_some(task_.d_c_steps.row(row, time) + unit, units);
         }
       }
     }
   }
 
-  void load(BackwardUnits<S>& u, Index s, Index rank, Index saved_row, Index row,
+  void load(BackwardUnits<S>& u, Index s, Index slot, Index saved_row, Index row,
             Index block) const {
-    const Index unit = block * kLanes, state = rank * l_.padded_ + unit;
-    const S* const gates =
-        t_.saved->gates.data() + saved_row * l_.saved_width() + block * Cell::kSaved * kLanes;
+    const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
+    const S* const gates = task_.saved->gates.data() + saved_row * layer_.saved_width() +
+                           block * Cell::kSaved * kLanes;
 #pragma GCC unroll 4
     for (int g = 0; g < Cell::kSaved; ++g) u.gate[g] = Vec<S>::load(gates + g * kLanes);
     if constexpr (Cell::kReadsPreviousOutput) {
-      u.h_prev = Vec<S>::load(chunk_.h_prev + row * l_.padded_ + unit);
+      u.h_prev = Vec<S>::load(chunk_.h_prev + row * layer_.padded_ + unit);
     }
     if constexpr (Cell::kReadsOutput) {
-      u.h = Vec<S>::load_some(y_row(rank, s) + unit, 1, l_.hidden_ - unit);
+      u.h = Vec<S>::load_some(y_row(slot, s) + unit, 1, layer_.hidden_ - unit);
     }
     if constexpr (Cell::kHasCellState) {
-      const S* const cells = t_.saved->cells.data();
-      u.c = Vec<S>::load(cells + saved_row * l_.padded_ + unit);
-      u.c_prev = Vec<S>::load(s == 0 ? t_.saved->c0.data() + state
-                                     : cells + (plan_.first_row(s - 1) + rank) * l_.padded_ + unit);
+      const S* const cells = task_.saved->cells.data();
+      u.c = Vec<S>::load(cells + saved_row * layer_.padded_ + unit);
+      u.c_prev =
+          Vec<S>::load(s == 0 ? task_.saved->c0.data() + state
+                              : cells + (batch_.first_row(s - 1) + slot) * layer_.padded_ + unit);
       u.d_c = Vec<S>::load(d_c_ + state);
     }
   }
@@ -212,13 +218,13 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
   }
 
   template <int kPhase>
-  void store(const BackwardUnits<S>& u, Index rank, Index row, Index block) const {
-    const Index unit = block * kLanes, state = rank * l_.padded_ + unit;
+  void store(const BackwardUnits<S>& u, Index slot, Index row, Index block) const {
+    const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
     for (int g = first_gate(kPhase); g < first_gate(kPhase) + Cell::phase_gates(kPhase); ++g) {
-      const Index column = row * l_.gates_width() + l_.gate_column(g, block);
-      store_units(u.d_gate[g], chunk_.gates + column, l_.hidden_ - unit);
+      const Index column = row * layer_.gates_width() + layer_.gate_column(g, block);
+      store_units(u.d_gate[g], chunk_.gates + column, layer_.hidden_ - unit);
       if constexpr (Cell::kSeparateRecurrent) {
-        store_units(u.d_recurrent[g], chunk_.recurrent + column, l_.hidden_ - unit);
+        store_units(u.d_recurrent[g], chunk_.recurrent + column, layer_.hidden_ - unit);
       }
     }
     if constexpr (kPhase > 0) {
@@ -226,13 +232,14 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
     } else {
       u.d_h_prev.store(d_h_ + state);
       if constexpr (Cell::kHasCellState) u.d_c_prev.store(d_c_ + state);
-      if constexpr (Cell::kPhases > 1) u.operand.store(chunk_.operand + row * l_.padded_ + unit);
+      if constexpr (Cell::kPhases > 1)
+        u.operand.store(chunk_.operand + row * layer_.padded_ + unit);
     }
   }
 
-  const CellDirection& l_;
-  const BackwardTask<S> t_;
-  const RowPlan& plan_;
+  const CellDirection& layer_;
+  const BackwardTask<S> task_;
+  const RaggedBatch& batch_;
   const Activations act_;
   const Split split_;
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
@@ -243,9 +250,9 @@ class CellDirection<Cell, S>::BackwardLoop final : public Pass {
 };
 
 template <class Cell, class S>
-Pass* CellDirection<Cell, S>::backward(const BackwardTask<S>& task, const Sharing& sharing,
-                                       Arena& arena) const {
-  return arena.make<BackwardLoop>(*this, task, sharing, arena);
+TimeLoop* CellDirection<Cell, S>::backward(const BackwardTask<S>& task, const ParallelPlan& plan,
+                                           Arena& arena) const {
+  return arena.make<BackwardLoop>(*this, task, plan, arena);
 }
 
 }  // namespace bptt

@@ -13,13 +13,13 @@
 
 namespace bptt {
 
-/// Owned, aligned, uninitialised memory.
+/// Owned, aligned, uninitialized memory.
 template <class S>
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(Index count) : size_(count) {
-    if (count > 0) data_ = Memory(static_cast<S*>(take_memory(bytes())), GiveBack{bytes()});
+    if (count > 0) data_ = Memory(static_cast<S*>(allocate_memory(bytes())), Free{bytes()});
   }
   S* data() { return data_.get(); }
   const S* data() const { return data_.get(); }
@@ -30,11 +30,11 @@ class Buffer {
   }
 
  private:
-  struct GiveBack {
+  struct Free {
     std::size_t bytes;
-    void operator()(S* memory) const { give_back_memory(memory, bytes); }
+    void operator()(S* memory) const { free_memory(memory, bytes); }
   };
-  using Memory = std::unique_ptr<S, GiveBack>;
+  using Memory = std::unique_ptr<S, Free>;
 
   std::size_t bytes() const { return static_cast<std::size_t>(size_) * sizeof(S); }
 
@@ -42,10 +42,10 @@ class Buffer {
   Memory data_;
 };
 
-/// Scratch memory that dies with the call but is kept by the thread for its next call.
+/// Scratch memory of one call, which the thread keeps for its next call.
 class Arena {
  public:
-  /// Everything taken while a Scope lives is given back when it ends.
+  /// Everything allocated during the lifetime of a Scope is released at its end.
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_) {
@@ -66,7 +66,7 @@ class Arena {
   };
 
   template <class T>
-  T* take(Index count) {
+  T* allocate(Index count) {
     const Index align = static_cast<Index>(kAlignment);
     const Index bytes = (count * static_cast<Index>(sizeof(T)) + align - 1) / align * align;
     while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size()) {
@@ -74,7 +74,7 @@ class Arena {
       used_ = 0;
     }
     if (block_ == blocks_.size()) {
-      blocks_.emplace_back(std::max(bytes, kSmallestBlock));
+      blocks_.emplace_back(std::max(bytes, kMinBlock));
       used_ = 0;
     }
     std::byte* const start = blocks_[block_].data() + used_;
@@ -86,20 +86,20 @@ class Arena {
   template <class T, class... Arguments>
   T* make(Arguments&&... arguments) {
     static_assert(std::is_trivially_destructible_v<T>);
-    return new (take<std::byte>(sizeof(T))) T(std::forward<Arguments>(arguments)...);
+    return new (allocate<std::byte>(sizeof(T))) T(std::forward<Arguments>(arguments)...);
   }
 
   template <class T>
-  T* take_zeroed(Index count) {
-    T* const start = take<T>(count);
+  T* allocate_zeroed(Index count) {
+    T* const start = allocate<T>(count);
     std::memset(start, 0, static_cast<std::size_t>(count) * sizeof(T));
     return start;
   }
 
  private:
-  static constexpr Index kSmallestBlock = 1 << 16;
+  static constexpr Index kMinBlock = 1 << 16;
 
-  // Blocks never move while in use; between calls they become one, so that the next call fits it.
+  // Blocks never move while in use; between calls they are merged into one that fits the next call.
   void merge_blocks() {
     if (blocks_.size() < 2) return;
     Index total = 0;

@@ -19,18 +19,20 @@ class CellDirection final : public Direction<S> {
   CellDirection(const Activations& activations, Index input_size, Index hidden_size,
                 const S* parameters, bool training);
   void pack(const S* parameters, int part, int parts) override;
-  Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
-  Pass* backward(const BackwardTask<S>& task, const Sharing& sharing, Arena& arena) const override;
+  TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
+                    Arena& arena) const override;
+  TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
+                     Arena& arena) const override;
   Index chunk_row_bytes() const override {
     return (2 * gates_width() + 2 * padded_ + 2 * input_) * static_cast<Index>(sizeof(S));
   }
-  Index sums_size(const LayerInput<S>& x) const override {
+  Index accumulator_size(const LayerInput<S>& x) const override {
     return (2 + (x.ids ? input_ : 0)) * gates_width();
   }
   Index saved_columns() const override { return Cell::kSaved; }
-  void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved, Index column,
-                  Sequence<S> out) const override;
-  void read_cells(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+  void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
+                  Index column, Sequence<S> out) const override;
+  void read_cells(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                   Sequence<S> out) const override;
 
  private:
@@ -52,18 +54,18 @@ class CellDirection final : public Direction<S> {
   Range blocks_range() const { return {0, blocks_}; }
   Index saved_width() const { return Cell::kSaved * padded_; }
 
-  /// The caller's (B, H), or null for 0, to zeroed rows of padded H in the order of ranks.
-  void read_state(const RowPlan& plan, const S* from, S* to) const {
+  /// The caller's (B, H), or null for 0, to zeroed rows of padded H in the order of slots.
+  void read_state(const RaggedBatch& batch, const S* from, S* to) const {
     if (from == nullptr) return;
-    for (Index rank = 0; rank < plan.batch(); ++rank) {
-      std::copy_n(from + plan.row(rank) * hidden_, hidden_, to + rank * padded_);
+    for (Index slot = 0; slot < batch.size(); ++slot) {
+      std::copy_n(from + batch.row(slot) * hidden_, hidden_, to + slot * padded_);
     }
   }
-  /// The way back for some ranks; row_of(rank) is where a row lies.
+  /// The inverse for some slots; row_of(slot) points to a row.
   template <class RowOf>
-  void write_state(const RowPlan& plan, Range ranks, S* to, RowOf row_of) const {
-    for (Index rank = ranks.first; rank < ranks.last; ++rank) {
-      std::copy_n(row_of(rank), hidden_, to + plan.row(rank) * hidden_);
+  void write_state(const RaggedBatch& batch, Range slots, S* to, RowOf row_of) const {
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      std::copy_n(row_of(slot), hidden_, to + batch.row(slot) * hidden_);
     }
   }
 
@@ -87,10 +89,10 @@ class CellDirection final : public Direction<S> {
 
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
-  Panels<S> weight_ih_[Cell::kPhases], weight_hh_[Cell::kPhases];
+  PackedWeights<S> weight_ih_[Cell::kPhases], weight_hh_[Cell::kPhases];
   Buffer<S> bias_;     // one row of gates
   Buffer<S> bias_hn_;  // the same, where the cell keeps the recurrent part apart
-  Panels<S> weight_ih_transposed_[Cell::kPhases], weight_hh_transposed_[Cell::kPhases];
+  PackedWeights<S> weight_ih_transposed_[Cell::kPhases], weight_hh_transposed_[Cell::kPhases];
 };
 
 template <class Cell, class S>
@@ -108,15 +110,15 @@ CellDirection<Cell, S>::CellDirection(const Activations& activations, Index inpu
   const S* const bias_hn = bias + sizes.bias;
   for (int phase = 0; phase < Cell::kPhases; ++phase) {
     const int gates = Cell::phase_gates(phase);
-    weight_ih_[phase] = Panels<S>(hidden_, gates, input_);
-    weight_hh_[phase] = Panels<S>(hidden_, gates, hidden_);
+    weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
+    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
     if (!training) continue;
-    weight_ih_transposed_[phase] = Panels<S>(input_, 1, gates * padded_);
-    weight_hh_transposed_[phase] = Panels<S>(hidden_, 1, gates * padded_);
+    weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
+    weight_hh_transposed_[phase] = PackedWeights<S>(hidden_, 1, gates * padded_);
   }
   bias_.set_zero();
-  for_each_gate_packet([&](Index packed, Index plain, Index count) {
-    std::copy_n(bias + plain, count, bias_.data() + packed);
+  for_each_gate_packet([&](Index packed, Index row, Index count) {
+    std::copy_n(bias + row, count, bias_.data() + packed);
   });
   if constexpr (Cell::kSeparateRecurrent) {
     bias_hn_.set_zero();
@@ -155,24 +157,24 @@ void point_to_rows(const S** pointers, const S* first, Index stride, Index rows)
 }
 template <class S>
 const S** row_pointers(Arena& arena, const S* first, Index stride, Index rows) {
-  const S** const pointers = arena.take<const S*>(rows);
+  const S** const pointers = arena.allocate<const S*>(rows);
   point_to_rows(pointers, first, stride, rows);
   return pointers;
 }
 
 template <class S, class Visit>
-void for_each_saved_row(const RowPlan& plan, bool reverse, Sequence<S> out, Visit visit) {
+void for_each_saved_row(const RaggedBatch& batch, bool reverse, Sequence<S> out, Visit visit) {
   Index row = 0;
-  plan.for_each_row(0, plan.longest(), [&](Index rank, Index s) {
-    visit(row++, out.row(plan.row(rank), plan.time(rank, s, reverse)));
+  batch.for_each_row(0, batch.longest(), [&](Index slot, Index s) {
+    visit(row++, out.row(batch.row(slot), batch.time(slot, s, reverse)));
   });
 }
 
 template <class Cell, class S>
-void CellDirection<Cell, S>::read_gates(const RowPlan& plan, bool reverse,
+void CellDirection<Cell, S>::read_gates(const RaggedBatch& batch, bool reverse,
                                         const DirectionSaved<S>& saved, Index column,
                                         Sequence<S> out) const {
-  for_each_saved_row(plan, reverse, out, [&](Index row, S* to) {
+  for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
     const S* const from = saved.gates.data() + row * saved_width() + column * kLanes;
     for (Index unit = 0; unit < hidden_; ++unit) {
       to[unit] = from[unit / kLanes * Cell::kSaved * kLanes + unit % kLanes];
@@ -181,9 +183,9 @@ void CellDirection<Cell, S>::read_gates(const RowPlan& plan, bool reverse,
 }
 
 template <class Cell, class S>
-void CellDirection<Cell, S>::read_cells(const RowPlan& plan, bool reverse,
+void CellDirection<Cell, S>::read_cells(const RaggedBatch& batch, bool reverse,
                                         const DirectionSaved<S>& saved, Sequence<S> out) const {
-  for_each_saved_row(plan, reverse, out, [&](Index row, S* to) {
+  for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
     std::copy_n(saved.cells.data() + row * padded_, hidden_, to);
   });
 }

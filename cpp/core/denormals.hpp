@@ -11,8 +11,8 @@ namespace bptt {
 
 inline std::atomic<bool> flush_denormals{true};  // of the process
 
-/// Numbers below the smallest normal one cost a hundred cycles each and mean nothing here: unless
-/// switched off, count them as 0 while this object lives, then restore what the caller had.
+/// Denormal numbers cost a hundred cycles each and carry no information here: unless switched off,
+/// they are flushed to 0 for the lifetime of this object, which then restores the caller's mode.
 class FlushDenormals {
  public:
 #if defined(__SSE__)

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/buffer.hpp"
+#include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
@@ -22,17 +23,17 @@ struct LayerInput {
   LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
 };
 
-/// What forward keeps for backward, read-only there; rows packed as RowPlan says.
+/// What forward keeps for backward, read-only there; rows packed as RaggedBatch says.
 template <class S>
 struct DirectionSaved {
   Buffer<S> gates;   // [rows][H/W][saved columns][W]
   Buffer<S> cells;   // [rows][H/W][W], only with a cell state
-  Buffer<S> h0, c0;  // [B by rank][H padded]
+  Buffer<S> h0, c0;  // [B by slot][H padded]
 };
 
 template <class S>
 struct ForwardTask {
-  const RowPlan* plan;
+  const RaggedBatch* batch;
   bool reverse;
   LayerInput<S> x;
   Sequence<S> y;             // features adjacent; padding is not written
@@ -47,16 +48,16 @@ struct Chunks {
   Index count;
 };
 
-/// Sums over all steps, to which backward passes through one part of the steps after another add.
+/// Sums over all steps, to which the backward loops over one segment of steps after another add.
 template <class S>
-struct Sums {
-  S* memory = nullptr;             // zeroed before the first pass
-  bool first = true, last = true;  // which of the passes this is
+struct GradientAccumulator {
+  S* memory = nullptr;             // zeroed before the first segment
+  bool first = true, last = true;  // which of the segments this is
 };
 
 template <class S>
 struct BackwardTask {
-  const RowPlan* plan;
+  const RaggedBatch* batch;
   bool reverse;
   LayerInput<S> x;
   Sequence<const S> y;
@@ -69,7 +70,7 @@ struct BackwardTask {
   S* d_parameters;                   // this direction's parameters, in their order
   Sequence<S> d_h_steps, d_c_steps;  // or null if not wanted; features adjacent
   Chunks chunks;
-  Sums<S> sums;
+  GradientAccumulator<S> accumulator;
 };
 
 /// Sizes of one direction's parameters, which lie one after the other in this order.
@@ -80,30 +81,16 @@ struct ParameterSizes {
 Index gates_of(CellKind cell);
 ParameterSizes parameter_sizes(CellKind cell, Index input_size, Index hidden_size);
 
-/// How the threads of a crew share one direction's work.
-enum class Split {
-  kRows,   // each takes some rows of the batch through all steps
-  kUnits,  // each takes some hidden units of all rows, and they meet at every step
-};
-
-/// The threads of a call and what they do.
-struct Sharing {
-  int threads = 1;
-  bool side_by_side = false;  // half of the threads take each direction
-  Split split = Split::kRows;
-  int side_threads() const { return side_by_side ? threads / 2 : threads; }
-};
-
-/// One direction's way through time, with all its memory: run by all members of a crew together,
-/// it allocates nothing and throws nothing.
-class Pass {
+/// One direction's loop over time, with all its memory: run by all workers of a team together, it
+/// allocates nothing and throws nothing.
+class TimeLoop {
  public:
-  /// Takes memory without content, which passes that run one after the other may share.
-  virtual void take_chunk(Arena& arena) = 0;
-  virtual void run(Member& member) const = 0;
+  /// Allocates scratch memory, which loops that run one after the other may share.
+  virtual void allocate_chunk(Arena& arena) = 0;
+  virtual void run(Worker& worker) const = 0;
 
  protected:
-  ~Pass() = default;
+  ~TimeLoop() = default;
 };
 
 /// The packed weights of one direction of one layer; once packed immutable, so that any thread may
@@ -114,21 +101,22 @@ class Direction {
   virtual ~Direction() = default;
   /// Packs a part of the parameters, after the constructor has taken the memory.
   virtual void pack(const S* parameters, int part, int parts) = 0;
-  /// Passes live in the arena, and read their tasks' plan and arrays while they run.
-  virtual Pass* forward(const ForwardTask<S>& task, const Sharing& sharing, Arena& arena) const = 0;
-  virtual Pass* backward(const BackwardTask<S>& task, const Sharing& sharing,
-                         Arena& arena) const = 0;
+  /// Loops live in the arena, and read their tasks' batch and arrays while they run.
+  virtual TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
+                            Arena& arena) const = 0;
+  virtual TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
+                             Arena& arena) const = 0;
 
-  /// What backward takes for a row of a chunk, and elements of the memory for its `Sums`.
+  /// The bytes of a row of a chunk in backward, and the elements of its `GradientAccumulator`.
   virtual Index chunk_row_bytes() const = 0;
-  virtual Index sums_size(const LayerInput<S>& x) const = 0;
+  virtual Index accumulator_size(const LayerInput<S>& x) const = 0;
 
   /// Copies of what forward kept: gate columns to out[column] and cell states, at each row's own
   /// time.
   virtual Index saved_columns() const = 0;
-  virtual void read_gates(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+  virtual void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                           Index column, Sequence<S> out) const = 0;
-  virtual void read_cells(const RowPlan& plan, bool reverse, const DirectionSaved<S>& saved,
+  virtual void read_cells(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                           Sequence<S> out) const = 0;
 };
 

@@ -9,13 +9,13 @@ namespace bptt {
 
 /// y (B, T, features) = the rows of the table that `ids` (B, T) name; 0 in the padding.
 template <class S>
-void embedding_forward(const RowPlan& plan, Index features, const S* table,
+void embedding_forward(const RaggedBatch& batch, Index features, const S* table,
                        Sequence<const std::int32_t> ids, Sequence<S> y);
 
 /// Overwrites d_table (count, features): d_table[id] = sum of d_y over the steps with this id, in
-/// the order of the plan.
+/// the order of the batch.
 template <class S>
-void embedding_backward(const RowPlan& plan, Index count, Index features,
+void embedding_backward(const RaggedBatch& batch, Index count, Index features,
                         Sequence<const std::int32_t> ids, Sequence<const S> d_y, S* d_table);
 
 }  // namespace bptt

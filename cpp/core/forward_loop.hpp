@@ -8,49 +8,49 @@
 namespace bptt {
 
 template <class Cell, class S>
-class CellDirection<Cell, S>::ForwardLoop final : public Pass {
+class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
  public:
-  ForwardLoop(const CellDirection& layer, const ForwardTask<S>& task, const Sharing& sharing,
+  ForwardLoop(const CellDirection& layer, const ForwardTask<S>& task, const ParallelPlan& plan,
               Arena& arena)
-      : l_(layer),
-        t_(task),
-        plan_(*task.plan),
+      : layer_(layer),
+        task_(task),
+        batch_(*task.batch),
         act_(layer.activations_),
-        split_(sharing.split),
-        chunk_count_(split_ == Split::kRows ? sharing.side_threads() : 1),
-        chunks_(arena.take<Chunk>(chunk_count_)) {
-    const Index state = plan_.batch() * l_.padded_;
-    for (int turn = 0; turn < 2; ++turn) {
-      h_[turn] = arena.take_zeroed<S>(state);
-      h_rows_[turn] = row_pointers<S>(arena, h_[turn], l_.padded_, plan_.batch());
+        split_(plan.split),
+        chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
+        chunks_(arena.allocate<Chunk>(chunk_count_)) {
+    const Index state = batch_.size() * layer_.padded_;
+    for (int i = 0; i < 2; ++i) {
+      h_[i] = arena.allocate_zeroed<S>(state);
+      h_rows_[i] = row_pointers<S>(arena, h_[i], layer_.padded_, batch_.size());
     }
-    l_.read_state(plan_, task.h0, h_[0]);
+    layer_.read_state(batch_, task.h0, h_[0]);
     if constexpr (Cell::kHasCellState) {
-      c_ = arena.take_zeroed<S>(state);
-      l_.read_state(plan_, task.c0, c_);
+      c_ = arena.allocate_zeroed<S>(state);
+      layer_.read_state(batch_, task.c0, c_);
     }
     if constexpr (Cell::kPhases > 1) {
-      operand_ = arena.take<S>(state);
-      operand_rows_ = row_pointers<S>(arena, operand_, l_.padded_, plan_.batch());
+      operand_ = arena.allocate<S>(state);
+      operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
     if constexpr (Cell::kSeparateRecurrent) {
-      recurrent_ = arena.take<S>(plan_.batch() * l_.gates_width());
+      recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_width());
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
   }
 
-  void take_chunk(Arena& arena) override {
+  void allocate_chunk(Arena& arena) override {
     for (int i = 0; i < chunk_count_; ++i) {
-      const Range ranks = plan_.ranks(i, chunk_count_);
+      const Range slots = batch_.slots(i, chunk_count_);
       const Index rows =
-          std::min(plan_.total_rows(ranks), std::max(kChunkBytes / row_bytes(), ranks.size()));
-      chunks_[i] = {arena.take<S>(rows * l_.gates_width()),
-                    t_.x.ids ? nullptr : arena.take<const S*>(rows)};
+          std::min(batch_.total_rows(slots), std::max(kChunkBytes / row_bytes(), slots.size()));
+      chunks_[i] = {arena.allocate<S>(rows * layer_.gates_width()),
+                    task_.x.ids ? nullptr : arena.allocate<const S*>(rows)};
     }
   }
 
-  void run(Member& member) const override {
-    t_.saved != nullptr ? run<true>(member) : run<false>(member);
+  void run(Worker& worker) const override {
+    task_.saved != nullptr ? run<true>(worker) : run<false>(worker);
   }
 
  private:
@@ -63,157 +63,161 @@ class CellDirection<Cell, S>::ForwardLoop final : public Pass {
   };
 
   template <bool kTraining>
-  void run(Member& member) const {
-    if (split_ == Split::kRows) {
-      member.share([&](int part, int parts) {
-        run_rows<kTraining>(plan_.ranks(part, parts), chunks_[part]);
+  void run(Worker& worker) const {
+    if (split_ == Split::kBatch) {
+      worker.parallel_for([&](int part, int parts) {
+        run_slots<kTraining>(batch_.slots(part, parts), chunks_[part]);
       });
     } else {
-      run_units<kTraining>(member);
+      run_hidden_split<kTraining>(worker);
     }
   }
 
   /// Some rows through all steps.
   template <bool kTraining>
-  void run_rows(Range ranks, const Chunk& chunk) const {
-    for (Index first = 0, last; first < plan_.longest(ranks); first = last) {
-      last = chunk_end(plan_, ranks, first, row_bytes(), kChunkBytes);
-      project_input(ranks, first, last, chunk);
+  void run_slots(Range slots, const Chunk& chunk) const {
+    for (Index first = 0, last; first < batch_.longest(slots); first = last) {
+      last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
+      project_input(slots, first, last, chunk);
       S* gates = chunk.gates;
       for (Index s = first; s < last; ++s) {
-        const Range alive{ranks.first, ranks.first + plan_.active(ranks, s)};
-        step<0, kTraining>(s, alive, gates, all_panels(0));
-        if constexpr (Cell::kPhases > 1) step<1, kTraining>(s, alive, gates, all_panels(1));
-        gates += alive.size() * l_.gates_width();
+        const Range active{slots.first, slots.first + batch_.active(slots, s)};
+        step<0, kTraining>(s, active, gates, all_panels(0));
+        if constexpr (Cell::kPhases > 1) step<1, kTraining>(s, active, gates, all_panels(1));
+        gates += active.size() * layer_.gates_width();
       }
     }
-    write_state(ranks);
+    write_state(slots);
   }
 
-  /// All rows through all steps, the hidden units shared out anew in every phase of every step.
+  /// All rows through all steps; in each phase of each step the threads split the hidden units.
   template <bool kTraining>
-  void run_units(Member& member) const {
-    const Range ranks{0, plan_.batch()};
+  void run_hidden_split(Worker& worker) const {
+    const Range slots{0, batch_.size()};
     const Chunk& chunk = chunks_[0];
-    for (Index first = 0, last; first < plan_.longest(); first = last) {
-      last = chunk_end(plan_, ranks, first, row_bytes(), kChunkBytes);
-      const Index first_row = plan_.first_row(first);
-      member.share([&](int part, int parts) {
+    for (Index first = 0, last; first < batch_.longest(); first = last) {
+      last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
+      const Index first_row = batch_.first_row(first);
+      worker.parallel_for([&](int part, int parts) {
         const Range steps = part_of(last - first, part, parts);
-        const Index row = plan_.first_row(first + steps.first) - first_row;
-        project_input(ranks, first + steps.first, first + steps.last,
-                      {chunk.gates + row * l_.gates_width(), t_.x.ids ? nullptr : chunk.x + row});
+        const Index row = batch_.first_row(first + steps.first) - first_row;
+        project_input(
+            slots, first + steps.first, first + steps.last,
+            {chunk.gates + row * layer_.gates_width(), task_.x.ids ? nullptr : chunk.x + row});
       });
       for (Index s = first; s < last; ++s) {
-        const Range alive{0, plan_.active(s)};
-        S* const gates = chunk.gates + (plan_.first_row(s) - first_row) * l_.gates_width();
-        member.share([&](int part, int parts) {
-          step<0, kTraining>(s, alive, gates, part_of(all_panels(0).last, part, parts));
+        const Range active{0, batch_.active(s)};
+        S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_width();
+        worker.parallel_for([&](int part, int parts) {
+          step<0, kTraining>(s, active, gates, part_of(all_panels(0).last, part, parts));
         });
         if constexpr (Cell::kPhases > 1) {
-          member.share([&](int part, int parts) {
-            step<1, kTraining>(s, alive, gates, part_of(all_panels(1).last, part, parts));
+          worker.parallel_for([&](int part, int parts) {
+            step<1, kTraining>(s, active, gates, part_of(all_panels(1).last, part, parts));
           });
         }
       }
     }
-    member.share([&](int part, int parts) { write_state(plan_.ranks(part, parts)); });
+    worker.parallel_for([&](int part, int parts) { write_state(batch_.slots(part, parts)); });
   }
 
-  Index row_bytes() const { return l_.gates_width() * static_cast<Index>(sizeof(S)); }
-  Range all_panels(int phase) const { return {0, l_.weight_hh_[phase].count()}; }
+  Index row_bytes() const { return layer_.gates_width() * static_cast<Index>(sizeof(S)); }
+  Range all_panels(int phase) const { return {0, layer_.weight_hh_[phase].count()}; }
 
-  void write_state(Range ranks) const {
-    l_.write_state(plan_, ranks, t_.h_final,
-                   [&](Index rank) { return h_[plan_.length(rank) & 1] + rank * l_.padded_; });
+  void write_state(Range slots) const {
+    layer_.write_state(batch_, slots, task_.h_final, [&](Index slot) {
+      return h_[batch_.length(slot) & 1] + slot * layer_.padded_;
+    });
     if constexpr (Cell::kHasCellState) {
-      l_.write_state(plan_, ranks, t_.c_final, [&](Index rank) { return c_ + rank * l_.padded_; });
+      layer_.write_state(batch_, slots, task_.c_final,
+                         [&](Index slot) { return c_ + slot * layer_.padded_; });
     }
   }
 
   void allocate_saved(DirectionSaved<S>& saved) const {
-    const Index state = plan_.batch() * l_.padded_;
-    saved.gates = Buffer<S>(plan_.total_rows() * l_.saved_width());
+    const Index state = batch_.size() * layer_.padded_;
+    saved.gates = Buffer<S>(batch_.total_rows() * layer_.saved_width());
     saved.h0 = Buffer<S>(state);
     std::copy_n(h_[0], state, saved.h0.data());
     if constexpr (Cell::kHasCellState) {
-      saved.cells = Buffer<S>(plan_.total_rows() * l_.padded_);
+      saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
       saved.c0 = Buffer<S>(state);
       std::copy_n(c_, state, saved.c0.data());
     }
   }
 
   /// chunk.gates = U x + b for every row of the steps [first, last), as one tall product.
-  void project_input(Range ranks, Index first, Index last, const Chunk& chunk) const {
-    if (t_.x.ids) return gather_input(ranks, first, last, chunk.gates);
+  void project_input(Range slots, Index first, Index last, const Chunk& chunk) const {
+    if (task_.x.ids) return gather_input(slots, first, last, chunk.gates);
     const S** next = chunk.x;
-    plan_.for_each_row(ranks, first, last, [&](Index rank, Index s) {
-      *next++ = t_.x.values.row(plan_.row(rank), plan_.time(rank, s, t_.reverse));
+    batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
+      *next++ = task_.x.values.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
     });
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
-      const Index column = l_.phase_column(phase);
-      const Panels<S>& panels = l_.weight_ih_[phase];
-      product(panels, 0, panels.count(), Rows<S>{chunk.x, t_.x.values.feature_stride},
-              next - chunk.x, l_.bias_.data() + column, 0, chunk.gates + column, l_.gates_width());
+      const Index column = layer_.phase_column(phase);
+      const PackedWeights<S>& weights = layer_.weight_ih_[phase];
+      gemm_packed(weights, 0, weights.count(),
+                  RowPointers<S>{chunk.x, task_.x.values.feature_stride}, next - chunk.x,
+                  layer_.bias_.data() + column, 0, chunk.gates + column, layer_.gates_width());
     }
   }
 
   /// The same for one-hot rows: the product with a unit vector is a column of U.
-  void gather_input(Range ranks, Index first, Index last, S* row) const {
-    plan_.for_each_row(ranks, first, last, [&](Index rank, Index s) {
-      const Index id = *t_.x.ids.row(plan_.row(rank), plan_.time(rank, s, t_.reverse));
-      std::copy_n(l_.bias_.data(), l_.gates_width(), row);
+  void gather_input(Range slots, Index first, Index last, S* row) const {
+    batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
+      const Index id = *task_.x.ids.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
+      std::copy_n(layer_.bias_.data(), layer_.gates_width(), row);
       for (int phase = 0; phase < Cell::kPhases; ++phase) {
-        const Panels<S>& panels = l_.weight_ih_[phase];
-        for (Index q = 0; q < panels.count(); ++q) {
-          const Index width = panels.packets(q) * kLanes;
-          const S* const from = panels.panel(q) + id * width;
-          S* const to = row + l_.phase_column(phase) + panels.column(q);
+        const PackedWeights<S>& weights = layer_.weight_ih_[phase];
+        for (Index q = 0; q < weights.count(); ++q) {
+          const Index width = weights.packets(q) * kLanes;
+          const S* const from = weights.panel(q) + id * width;
+          S* const to = row + layer_.phase_column(phase) + weights.column(q);
           for (Index i = 0; i < width; ++i) to[i] += from[i];
         }
       }
-      row += l_.gates_width();
+      row += layer_.gates_width();
     });
   }
 
   /// One phase of one step, for some rows and the units of some panels.
   template <int kPhase, bool kTraining>
-  void step(Index s, Range ranks, S* gates, Range panels) const {
-    const Panels<S>& weights = l_.weight_hh_[kPhase];
-    const Rows<S> left{(kPhase == 0 ? h_rows_[s & 1] : operand_rows_) + ranks.first};
-    const Index width = l_.gates_width();
+  void step(Index s, Range slots, S* gates, Range panels) const {
+    const PackedWeights<S>& weights = layer_.weight_hh_[kPhase];
+    const RowPointers<S> left{(kPhase == 0 ? h_rows_[s & 1] : operand_rows_) + slots.first};
+    const Index width = layer_.gates_width();
     const Index per_panel = weights.blocks_per_panel();
-    for_each_group(panels, ranks.size(), s % 2 != 0, [&](Index first, Index last) {
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (Cell::kSeparateRecurrent) {
-        product(weights, first, last, left, ranks.size(), l_.bias_hn_.data(), 0,
-                recurrent_ + ranks.first * width, width);
+        gemm_packed(weights, first, last, left, slots.size(), layer_.bias_hn_.data(), 0,
+                    recurrent_ + slots.first * width, width);
       } else {
-        S* const sums = gates + l_.phase_column(kPhase);
-        product(weights, first, last, left, ranks.size(), sums, width, sums, width);
+        S* const sums = gates + layer_.phase_column(kPhase);
+        gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
       }
-      finish<kPhase, kTraining>(s, ranks, gates, first * per_panel,
-                                std::min(last * per_panel, l_.blocks_));
+      finish<kPhase, kTraining>(s, slots, gates, first * per_panel,
+                                std::min(last * per_panel, layer_.blocks_));
     });
   }
 
   /// The cell's equations for the units whose sums are complete.
   template <int kPhase, bool kTraining>
-  void finish(Index s, Range ranks, S* gates, Index first_block, Index last_block) const {
+  void finish(Index s, Range slots, S* gates, Index first_block, Index last_block) const {
     constexpr int kGatesSoFar = first_gate(kPhase) + Cell::phase_gates(kPhase);
     constexpr bool kLast = kPhase == Cell::kPhases - 1;
-    const Index saved_row = kTraining ? plan_.first_row(s) : 0;
-    for (Index rank = ranks.first; rank < ranks.last; ++rank, gates += l_.gates_width()) {
+    const Index saved_row = kTraining ? batch_.first_row(s) : 0;
+    for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_width()) {
       S* y = nullptr;
-      if constexpr (kLast) y = t_.y.row(plan_.row(rank), plan_.time(rank, s, t_.reverse));
+      if constexpr (kLast) y = task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
       for (Index block = first_block; block < last_block; ++block) {
-        const Index unit = block * kLanes, state = rank * l_.padded_ + unit;
+        const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
         ForwardUnits<S> u;
 #pragma GCC unroll 4
         for (int g = 0; g < kGatesSoFar; ++g) {
-          const Index column = l_.gate_column(g, block);
+          const Index column = layer_.gate_column(g, block);
           u.gate[g] = Vec<S>::load(gates + column);
           if constexpr (Cell::kSeparateRecurrent) {
-            u.recurrent[g] = Vec<S>::load(recurrent_ + rank * l_.gates_width() + column);
+            u.recurrent[g] = Vec<S>::load(recurrent_ + slot * layer_.gates_width() + column);
           }
         }
         u.h = Vec<S>::load(h_[s & 1] + state);
@@ -222,36 +226,37 @@ class CellDirection<Cell, S>::ForwardLoop final : public Pass {
         if constexpr (!kLast) {
 #pragma GCC unroll 4
           for (int g = first_gate(kPhase); g < kGatesSoFar; ++g) {
-            u.gate[g].store(gates + l_.gate_column(g, block));
+            u.gate[g].store(gates + layer_.gate_column(g, block));
           }
           u.operand.store(operand_ + state);
         } else {
           u.h.store(h_[(s + 1) & 1] + state);
-          u.h.store_some(y + unit, l_.hidden_ - unit);
+          u.h.store_some(y + unit, layer_.hidden_ - unit);
           if constexpr (Cell::kHasCellState) u.c.store(c_ + state);
-          if constexpr (kTraining) save(u, saved_row + rank, block);
+          if constexpr (kTraining) save(u, saved_row + slot, block);
         }
       }
     }
   }
 
   void save(const ForwardUnits<S>& u, Index row, Index block) const {
-    S* const to = t_.saved->gates.data() + row * l_.saved_width() + block * Cell::kSaved * kLanes;
+    S* const to =
+        task_.saved->gates.data() + row * layer_.saved_width() + block * Cell::kSaved * kLanes;
 #pragma GCC unroll 4
     for (int g = 0; g < Cell::kSaved; ++g) u.gate[g].store(to + g * kLanes);
     if constexpr (Cell::kHasCellState) {
-      u.c.store(t_.saved->cells.data() + row * l_.padded_ + block * kLanes);
+      u.c.store(task_.saved->cells.data() + row * layer_.padded_ + block * kLanes);
     }
   }
 
-  const CellDirection& l_;
-  const ForwardTask<S> t_;
-  const RowPlan& plan_;
+  const CellDirection& layer_;
+  const ForwardTask<S> task_;
+  const RaggedBatch& batch_;
   const Activations act_;
   const Split split_;
-  const int chunk_count_;  // one a thread if rows are split, else one
+  const int chunk_count_;  // one a thread if the batch is split, else one
   Chunk* const chunks_;
-  S* h_[2];               // [B][Hp] h_{t-1} and h_t by turns
+  S* h_[2];               // [B][Hp] h_{t-1} and h_t, alternating
   const S** h_rows_[2];   // their rows
   S* c_ = nullptr;        // [B][Hp] updated in place
   S* operand_ = nullptr;  // [B][Hp] what the second phase multiplies
@@ -260,9 +265,9 @@ class CellDirection<Cell, S>::ForwardLoop final : public Pass {
 };
 
 template <class Cell, class S>
-Pass* CellDirection<Cell, S>::forward(const ForwardTask<S>& task, const Sharing& sharing,
-                                      Arena& arena) const {
-  return arena.make<ForwardLoop>(*this, task, sharing, arena);
+TimeLoop* CellDirection<Cell, S>::forward(const ForwardTask<S>& task, const ParallelPlan& plan,
+                                          Arena& arena) const {
+  return arena.make<ForwardLoop>(*this, task, plan, arena);
 }
 
 }  // namespace bptt

@@ -2,8 +2,8 @@
 
 #include "core/types.hpp"
 
-// Products of plain row-major matrices, by Eigen. They stand in one file because instantiating
-// Eigen's products takes the compiler half a minute for each instruction set.
+// Products of plain row-major matrices by Eigen, in one file because compiling Eigen's products
+// takes half a minute for each instruction set.
 
 namespace bptt {
 

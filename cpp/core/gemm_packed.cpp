@@ -13,20 +13,21 @@ constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
 
 constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
-/// What one register tile needs: R rows times P packets of each of Q neighbouring panels.
+/// The operands of one register tile: R rows times P packets of each of Q adjacent weights. All
+/// memory is the caller's of gemm_packed.
 template <class S>
 struct Tile {
-  const S* const* rows;
-  Index step;
-  const S* panel;
-  Index panel_stride;
-  Index depth;
-  const S* init;
-  Index init_stride;
-  S* out;
-  Index out_stride;
-  const S* ahead = nullptr;  // what this tile brings into the L2 cache for later tiles, if anything
-  Index ahead_step = 0;      // elements of it for each step of depth
+  const S* const* rows;         // [R] pointers to rows of the left operand, at the tile's first k
+  Index step;                   // between k and k + 1 in a row
+  const S* panel;               // [depth][P][W] of the first panel
+  Index panel_stride;           // to the same k of the next panel
+  Index depth;                  // products in a sum
+  const S* init;                // [R][Q][P][W] the sums start from it, or null for 0
+  Index init_stride;            // between its rows, 0 to repeat one
+  S* out;                       // [R][Q][P][W]
+  Index out_stride;             // between its rows
+  const S* prefetch = nullptr;  // what this tile fetches into L2 for later tiles, or null
+  Index prefetch_step = 0;      // elements of it for each k
 };
 
 template <class S, int P, int R, int Q = 1>
@@ -51,11 +52,11 @@ void multiply_tile(const Tile<S>& t) {
     return V::load(panel + c / P * panel_stride + c % P * V::kLanes);
   };
   Index i = 0;
-  const S* ahead = t.ahead;
+  const S* prefetch = t.prefetch;
   for (Index k = 0; k < t.depth; ++k, i += step, panel += P * V::kLanes) {
     if constexpr (Q == 1) {
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += t.ahead_step;
+      __builtin_prefetch(prefetch, 0, 2);
+      prefetch += t.prefetch_step;
     }
     // Hold the smaller operand in registers and stream the other.
     if constexpr (R <= P) {
@@ -94,44 +95,44 @@ void multiply_rows(int rows, const Tile<S>& tile, std::integer_sequence<int, R..
   functions[rows - 1](tile);
 }
 
-/// One panel for any number of rows. Depth is walked in stretches whose weights fit the L1 cache
-/// beside the rows, and every row tile uses a stretch before the next one is touched.
+/// One panel for any number of rows. Depth is split into K blocks whose weights fit the L1 cache
+/// beside the rows, and all row tiles use a K block before the next one is read.
 template <class S, int P>
 void multiply_panel(Tile<S> tile, Index rows) {
   constexpr int kRows = tile_rows(P);
-  constexpr Index kStretchBytes = 16 * 1024;
-  constexpr Index kStretch = kStretchBytes / (P * Vec<S>::kLanes * static_cast<Index>(sizeof(S)));
+  constexpr Index kBlockBytes = 16 * 1024;
+  constexpr Index kBlockDepth = kBlockBytes / (P * Vec<S>::kLanes * static_cast<Index>(sizeof(S)));
   const Index tiles = (rows + kRows - 1) / kRows;
-  const Index stretch = tiles == 1 ? tile.depth : std::min(tile.depth, kStretch);
+  const Index block = tiles == 1 ? tile.depth : std::min(tile.depth, kBlockDepth);
   const Index depth = tile.depth;
   Index k = 0;
   do {
     Tile<S> part = tile;
-    part.depth = std::min(stretch, depth - k);
+    part.depth = std::min(block, depth - k);
     part.panel = tile.panel + k * P * Vec<S>::kLanes;
-    // The weights follow each other in memory: while this stretch is used, fetch the next.
-    part.ahead_step = (P * Vec<S>::kLanes + tiles - 1) / tiles;
+    // The weights are contiguous in memory: prefetch the next K block while this one is used.
+    part.prefetch_step = (P * Vec<S>::kLanes + tiles - 1) / tiles;
     Index first = 0;
     for (Index i = 0; i < tiles; ++i) {
       const Index last = rows * (i + 1) / tiles;  // tiles of nearly equal height
       const S* shifted[kMaxTileRows];
       for (Index r = first; r < last; ++r) shifted[r - first] = tile.rows[r] + k * tile.step;
       part.rows = shifted;
-      part.ahead = part.panel + (part.depth + i * part.depth / tiles) * P * Vec<S>::kLanes;
+      part.prefetch = part.panel + (part.depth + i * part.depth / tiles) * P * Vec<S>::kLanes;
       part.init = tile.init == nullptr ? nullptr : tile.init + first * tile.init_stride;
       part.out = tile.out + first * tile.out_stride;
       multiply_rows<S, P>(static_cast<int>(last - first), part,
                           std::make_integer_sequence<int, kRows>());
       first = last;
     }
-    tile.init = tile.out;  // from here on the sum so far
+    tile.init = tile.out;  // from here on the partial sums
     tile.init_stride = tile.out_stride;
-    k += stretch;
+    k += block;
   } while (k < depth);
 }
 
 template <class S>
-void multiply_any(int packets, const Tile<S>& tile, Index rows) {
+void multiply_panel(int packets, const Tile<S>& tile, Index rows) {
   switch (packets) {
     case 1:
       return multiply_panel<S, 1>(tile, rows);
@@ -147,30 +148,34 @@ void multiply_any(int packets, const Tile<S>& tile, Index rows) {
 }  // namespace
 
 template <class S>
-void product(const Panels<S>& panels, Index first, Index last, Rows<S> a, Index rows, const S* init,
-             Index init_stride, S* out, Index out_stride) {
+void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
+                 Index rows, const S* init, Index init_stride, S* out, Index out_stride) {
   if (rows == 0) return;
   for (Index q = first; q < last;) {
-    const Index column = panels.column(q);
-    const S* const start = init == nullptr ? nullptr : init + column;
-    const Tile<S> tile{
-        a.row,          a.step, panels.panel(q), panels.panel(q + 1) - panels.panel(q),
-        panels.depth(), start,  init_stride,     out + column,
-        out_stride};
-    const int packets = panels.packets(q);
-    if (rows == 1 && q + 1 < last && packets >= 3 && panels.packets(q + 1) == packets) {
+    const Index column = weights.column(q);
+    const Tile<S> tile{.rows = a.row,
+                       .step = a.step,
+                       .panel = weights.panel(q),
+                       .panel_stride = weights.panel(q + 1) - weights.panel(q),
+                       .depth = weights.depth(),
+                       .init = init == nullptr ? nullptr : init + column,
+                       .init_stride = init_stride,
+                       .out = out + column,
+                       .out_stride = out_stride};
+    const int packets = weights.packets(q);
+    if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets) {
       packets == 4 ? multiply_tile<S, 4, 1, 2>(tile) : multiply_tile<S, 3, 1, 2>(tile);
       q += 2;
     } else {
-      multiply_any(packets, tile, rows);
+      multiply_panel(packets, tile, rows);
       q += 1;
     }
   }
 }
 
-template void product<float>(const Panels<float>&, Index, Index, Rows<float>, Index, const float*,
-                             Index, float*, Index);
-template void product<double>(const Panels<double>&, Index, Index, Rows<double>, Index,
-                              const double*, Index, double*, Index);
+template void gemm_packed<float>(const PackedWeights<float>&, Index, Index, RowPointers<float>,
+                                 Index, const float*, Index, float*, Index);
+template void gemm_packed<double>(const PackedWeights<double>&, Index, Index, RowPointers<double>,
+                                  Index, const double*, Index, double*, Index);
 
 }  // namespace bptt

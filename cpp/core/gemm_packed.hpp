@@ -5,40 +5,43 @@
 
 namespace bptt {
 
-/// Rows of the left operand: row r, depth k is at row[r][k * step].
+/// The left operand, row by row: row r, depth k is at row[r][k * step].
 template <class S>
-struct Rows {
+struct RowPointers {
   const S* const* row;
   Index step = 1;
 };
 
-/// How many panels are best computed together for n rows (a single row needs two to hide latency).
+/// How many panels to compute together for n rows (a single row needs two to hide latency).
 inline Index panels_together(Index rows) { return rows == 1 ? 2 : 1; }
 
-/// visit(first, last) for all of some panels, as many together as is best for n rows. Who visits
-/// them at every step does so from the end every other time: the cache still holds what came last.
+/// visit(first, last) for a range of panels, as many together as suits n rows. Loops that read the
+/// same panels at every step reverse the order every other step: the cache still holds the last
+/// ones.
 template <class Visit>
-void for_each_group(Range panels, Index rows, bool from_the_end, Visit visit) {
+void for_each_group(Range panels, Index rows, bool reversed, Visit visit) {
   const Index together = panels_together(rows);
   const Index groups = (panels.size() + together - 1) / together;
   for (Index i = 0; i < groups; ++i) {
-    const Index first = panels.first + (from_the_end ? groups - 1 - i : i) * together;
+    const Index first = panels.first + (reversed ? groups - 1 - i : i) * together;
     visit(first, std::min(first + together, panels.last));
   }
 }
 
-/// out[r] = init[r] + a[r] · panels, for r < rows and the columns of panels first … last-1.
+/// out[r] = init[r] + a[r] · weights, for r < rows and the columns of panels first … last-1.
 ///
 /// `init` and `out` point to column 0 of row 0; an init_stride of 0 repeats one row; no init means
 /// 0; init and out may be the same. Every element is summed over depth in order, whatever the
-/// number of rows, so a row's bits do not depend on the rows beside it.
+/// number of rows, so the bits of a row do not depend on the other rows.
 template <class S>
-void product(const Panels<S>& panels, Index first, Index last, Rows<S> a, Index rows, const S* init,
-             Index init_stride, S* out, Index out_stride);
+void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
+                 Index rows, const S* init, Index init_stride, S* out, Index out_stride);
 
-extern template void product<float>(const Panels<float>&, Index, Index, Rows<float>, Index,
-                                    const float*, Index, float*, Index);
-extern template void product<double>(const Panels<double>&, Index, Index, Rows<double>, Index,
-                                     const double*, Index, double*, Index);
+extern template void gemm_packed<float>(const PackedWeights<float>&, Index, Index,
+                                        RowPointers<float>, Index, const float*, Index, float*,
+                                        Index);
+extern template void gemm_packed<double>(const PackedWeights<double>&, Index, Index,
+                                         RowPointers<double>, Index, const double*, Index, double*,
+                                         Index);
 
 }  // namespace bptt

@@ -5,9 +5,9 @@
 namespace bptt {
 
 template <class S>
-void OuterProduct<S>::pack_left(const S* from, Index stride, Index columns, Range range, Index rows,
-                                S* to) {
-  // A few rows at a time: then the lines read and the lines written stay in the L1 cache.
+void GemmTn<S>::pack_left(const S* from, Index stride, Index columns, Range range, Index rows,
+                          S* to) {
+  // A few rows at a time: the cache lines read and written then stay in L1.
   constexpr Index kRowsAtOnce = 8;
   const Index full = columns / kTileColumns;
   for (Index begin = range.first; begin < range.last; begin += kRowsAtOnce) {
@@ -30,8 +30,8 @@ void OuterProduct<S>::pack_left(const S* from, Index stride, Index columns, Rang
 
 /// One register tile: kTileColumns columns of left times the kPackets packets of one panel.
 template <class S>
-void OuterProduct<S>::run_tile(const S* left, const S* right, Index rows, int columns, Index width,
-                               S* const* out, Index first, bool add) {
+void GemmTn<S>::run_tile(const S* left, const S* right, Index rows, int columns, Index width,
+                         S* const* out, Index first, bool add) {
   using V = Vec<S>;
   V sum[kTileColumns][kPackets];
 #pragma GCC unroll 12
@@ -64,9 +64,9 @@ void OuterProduct<S>::run_tile(const S* left, const S* right, Index rows, int co
 }
 
 template <class S>
-void OuterProduct<S>::run(const S* left, const S* right, Index rows, Range tiles,
-                          Index left_columns, Index right_columns, S* const* out, bool add) {
-  // A panel of so many rows, and the tiles that meet it, fit the L1 and the L2 cache.
+void GemmTn<S>::run(const S* left, const S* right, Index rows, Range tiles, Index left_columns,
+                    Index right_columns, S* const* out, bool add) {
+  // A panel of so many rows fits L1, and the tiles that are multiplied with it fit L2.
   constexpr Index kRowsAtOnce = 256, kTilesAtOnce = 32;
   for (Index begin = 0; begin < rows; begin += kRowsAtOnce, add = true) {
     const Index count = std::min(kRowsAtOnce, rows - begin);
@@ -85,7 +85,7 @@ void OuterProduct<S>::run(const S* left, const S* right, Index rows, Range tiles
   }
 }
 
-template class OuterProduct<float>;
-template class OuterProduct<double>;
+template class GemmTn<float>;
+template class GemmTn<double>;
 
 }  // namespace bptt

@@ -4,19 +4,19 @@
 #include "core/types.hpp"
 #include "core/vec.hpp"
 
-// out += leftᵀ · right, where both operands are rows of the same steps: the gradient of weights
-// that all steps share. Both are packed first, so that a register tile reads each of them in one
-// line:
+// out += leftᵀ · right (a GEMM whose left operand is transposed), where both operands have a row
+// for each step and batch row: the gradient of weights that all steps share. Both are packed first,
+// so that a register tile reads each of them contiguously:
 //
 //   left    [tile of kTileColumns columns][row][column]
 //   right   [panel of kPackets packets][row][W]…
 //
-// Every element is summed over rows in order, so what is computed by whom changes no bits.
+// Every element is summed over rows in order: which thread computes it does not change the bits.
 
 namespace bptt {
 
 template <class S>
-class OuterProduct {
+class GemmTn {
  public:
   static constexpr int kPackets = 2;
   static constexpr Index kPanelColumns = kPackets * Vec<S>::kLanes;
@@ -38,12 +38,12 @@ class OuterProduct {
 
   /// Packs rows `range` of `rows` rows; `from` has stride `stride` and `columns` columns.
   static void pack_left(const S* from, Index stride, Index columns, Range range, Index rows, S* to);
-  /// The same; row r begins at from(r), its features are `step` apart.
+  /// The same for the right operand; row r begins at from(r), its features are `step` apart.
   template <class Row>
   static void pack_right(Row from, Index step, Index columns, Range range, Index rows, S* to);
 
   /// Adds to (or sets) out[i][j] for all j and the i of the tiles; rows of `out` that are null are
-  /// left out.
+  /// skipped.
   static void run(const S* left, const S* right, Index rows, Range tiles, Index left_columns,
                   Index right_columns, S* const* out, bool add);
 
@@ -54,8 +54,7 @@ class OuterProduct {
 
 template <class S>
 template <class Row>
-void OuterProduct<S>::pack_right(Row from, Index step, Index columns, Range range, Index rows,
-                                 S* to) {
+void GemmTn<S>::pack_right(Row from, Index step, Index columns, Range range, Index rows, S* to) {
   for (Index r = range.first; r < range.last; ++r) {
     const S* const row = from(r);
     for (Index first = 0; first < columns; first += Vec<S>::kLanes) {
@@ -71,7 +70,7 @@ void OuterProduct<S>::pack_right(Row from, Index step, Index columns, Range rang
   }
 }
 
-extern template class OuterProduct<float>;
-extern template class OuterProduct<double>;
+extern template class GemmTn<float>;
+extern template class GemmTn<double>;
 
 }  // namespace bptt

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kLarge = kHugePage / 2;
 
-/// What is really asked for: large blocks come in few sizes, eight for each power of two.
+/// The bytes actually allocated: large blocks come in few sizes, eight for each power of two.
 std::size_t block_bytes(std::size_t bytes) {
   std::size_t unit = kAlignment;
   while (unit * 16 <= bytes && bytes >= kLarge) unit *= 2;
@@ -28,14 +28,14 @@ void* from_system(std::size_t bytes) {
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, bytes) != 0) throw std::bad_alloc();
 #if defined(__linux__)
-  // Fewer pages to map, and to find when many are in use. A refusal does no harm.
+  // Fewer pages to map, and fewer TLB misses. A refusal does no harm.
   if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
   return memory;
 }
 
-/// Blocks that nobody uses, the oldest first.
-class Unused {
+/// Freed blocks that are kept for reuse, the oldest first.
+class FreeList {
  public:
   /// A block of this size, or null.
   void* find(std::size_t bytes) {
@@ -47,19 +47,19 @@ class Unused {
     return nullptr;
   }
 
-  /// Keeps a block, and lets go of older ones if that makes too much.
+  /// Keeps a block, and frees older ones where the total would be too large.
   bool keep(void* memory, std::size_t bytes) {
-    if (bytes > kMostBytes) return false;
+    if (bytes > kMaxBytes) return false;
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock) return false;
-    while (count_ == blocks_.size() || total_ + bytes > kMostBytes) std::free(remove(0));
+    while (count_ == blocks_.size() || total_ + bytes > kMaxBytes) std::free(remove(0));
     blocks_[count_++] = {memory, bytes};
     total_ += bytes;
     return true;
   }
 
  private:
-  static constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+  static constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 
   struct Block {
     void* memory;
@@ -80,24 +80,24 @@ class Unused {
   std::size_t count_ = 0, total_ = 0;
 };
 
-Unused& unused() {
-  static Unused* const the_unused = new Unused;  // never destroyed: buffers may outlive it
-  return *the_unused;
+FreeList& free_list() {
+  static FreeList* const list = new FreeList;  // never destroyed: buffers may outlive it
+  return *list;
 }
 
 }  // namespace
 
-void* take_memory(std::size_t bytes) {
+void* allocate_memory(std::size_t bytes) {
   const std::size_t block = block_bytes(bytes);
   if (block >= kLarge) {
-    if (void* const memory = unused().find(block)) return memory;
+    if (void* const memory = free_list().find(block)) return memory;
   }
   return from_system(block);
 }
 
-void give_back_memory(void* memory, std::size_t bytes) noexcept {
+void free_memory(void* memory, std::size_t bytes) noexcept {
   const std::size_t block = block_bytes(bytes);
-  if (block < kLarge || !unused().keep(memory, block)) std::free(memory);
+  if (block < kLarge || !free_list().keep(memory, block)) std::free(memory);
 }
 
 }  // namespace bptt

@@ -8,9 +8,9 @@
 namespace bptt {
 
 template <class S>
-void merge_forward(Merge merge, const RowPlan& plan, Range ranks, Index features,
+void merge_forward(Merge merge, const RaggedBatch& batch, Range slots, Index features,
                    Sequence<const S> forward, Sequence<const S> reverse, Sequence<S> out) {
-  plan.for_each_time(ranks, [&](Index row, Index time) {
+  batch.for_each_time(slots, [&](Index row, Index time) {
     const S *const a = forward.row(row, time), *const b = reverse.row(row, time);
     S* const y = out.row(row, time);
     switch (merge) {
@@ -31,9 +31,9 @@ void merge_forward(Merge merge, const RowPlan& plan, Range ranks, Index features
 
 /// The gradient that reaches one direction, given the output of the other one.
 template <class S>
-void merge_backward(Merge merge, const RowPlan& plan, Range ranks, Index features,
+void merge_backward(Merge merge, const RaggedBatch& batch, Range slots, Index features,
                     Sequence<const S> d_y, Sequence<const S> other, Sequence<S> out) {
-  plan.for_each_time(ranks, [&](Index row, Index time) {
+  batch.for_each_time(slots, [&](Index row, Index time) {
     const S *const d = d_y.row(row, time), *const b = other.row(row, time);
     const Index stride = d_y.feature_stride;
     S* const d_h = out.row(row, time);
@@ -46,9 +46,9 @@ void merge_backward(Merge merge, const RowPlan& plan, Range ranks, Index feature
 
 /// to += from
 template <class S>
-void add_sequence(const RowPlan& plan, Range ranks, Index features, Sequence<const S> from,
+void add_sequence(const RaggedBatch& batch, Range slots, Index features, Sequence<const S> from,
                   Sequence<S> to) {
-  plan.for_each_time(ranks, [&](Index row, Index time) {
+  batch.for_each_time(slots, [&](Index row, Index time) {
     const S* const a = from.row(row, time);
     S* const b = to.row(row, time);
     for (Index i = 0; i < features; ++i) b[i] += a[i];

@@ -18,21 +18,21 @@ struct Saved {
     Buffer<S> output;            // (T, B, D) of a layer that feeds another
     Buffer<S> dropped;           // the same after dropout
   };
-  Saved(const RowPlan& rows, std::uint64_t key, Index first = 0)
-      : plan(rows), dropout_key(key), first_step(first) {}
+  Saved(const RaggedBatch& rows, std::uint64_t key, Index first = 0)
+      : batch(rows), dropout_key(key), first_step(first) {}
 
-  RowPlan plan;
+  RaggedBatch batch;
   std::uint64_t dropout_key;
-  Index first_step;  // of the plan, if it is a slice of a longer one
+  Index first_step;  // of the batch, if it is a slice of a longer one
   std::vector<Layer> layers;
-  // Instead of layers, if forward has left checkpoints (recompute.hpp):
+  // Instead of layers, if backward is to recompute them (recompute.hpp):
   std::vector<Index> segments;  // the steps in which segments begin, and T
   Buffer<S> h, c;               // [segment][layer][B][H] the states in which they begin
 };
 
 template <class S>
 struct NetworkForward {
-  const RowPlan* plan;
+  const RaggedBatch* batch;
   LayerInput<S> x;
   Sequence<S> y;         // features adjacent
   const S *h0, *c0;      // (layers*directions, B, H), or null for 0
@@ -51,7 +51,7 @@ struct NetworkBackward {
   S *d_h0, *d_c0;                                 // (layers*directions, B, H)
   S* d_parameters;                                // flat, in the order of the parameters
   std::vector<Sequence<S>> d_h_steps, d_c_steps;  // one a layer and direction, or empty
-  Sums<S> sums;                                   // with `sums_size` elements, or null
+  GradientAccumulator<S> accumulator;             // of `accumulator_size` elements, or null
 };
 
 /// Stacked, possibly bidirectional layers with packed weights. Immutable: parameters that change
@@ -59,60 +59,60 @@ struct NetworkBackward {
 template <class S>
 class Network {
  public:
-  Network(const NetworkSpec& spec, const S* parameters, bool training);
+  Network(const LayerConfig& config, const S* parameters, bool training);
 
-  const NetworkSpec& spec() const { return spec_; }
+  const LayerConfig& config() const { return config_; }
   bool training() const { return training_; }
   const Direction<S>& direction(Index layer, Index direction) const {
-    return *directions_[static_cast<std::size_t>(layer * spec_.directions() + direction)];
+    return *directions_[static_cast<std::size_t>(layer * config_.directions() + direction)];
   }
   void forward(const NetworkForward<S>& call) const;
   void backward(const NetworkBackward<S>& call) const;
 
   /// What the output of a layer is multiplied with.
   DropoutMask dropout_mask(const Saved<S>& saved, Index layer) const {
-    const Index origin = saved.first_step * saved.plan.batch() * spec_.output_size();
-    return DropoutMask(spec_.dropout, saved.dropout_key, layer, origin);
+    const Index origin = saved.first_step * saved.batch.size() * config_.output_size();
+    return DropoutMask(config_.dropout, saved.dropout_key, layer, origin);
   }
   /// Where the chunk of backward ends that begins at step `first`, in all layers. It depends on
-  /// nothing but the network and the plan, and so do the sums over a chunk's rows.
-  Index backward_chunk_end(const RowPlan& plan, Index first) const;
-  Index sums_size(const LayerInput<S>& x) const;
+  /// nothing but the network and the batch, and so do the sums over a chunk's rows.
+  Index backward_chunk_end(const RaggedBatch& batch, Index first) const;
+  Index accumulator_size(const LayerInput<S>& x) const;
 
  private:
   Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
     return {data, features, batch * features, 1};
   }
   void forward_at_once(const NetworkForward<S>& call) const;
-  Chunks backward_chunks(const RowPlan& plan) const;
+  Chunks backward_chunks(const RaggedBatch& batch) const;
 
-  bool merges() const { return spec_.bidirectional && spec_.merge != Merge::kConcat; }
+  bool merges() const { return config_.bidirectional && config_.merge != Merge::kConcat; }
 
   // What one layer reads and writes, in the order of running.
   struct ForwardStage;
   struct BackwardStage;
-  void prepare_forward(const NetworkForward<S>& call, Index layer, const Sharing& sharing,
-                       ForwardStage& stage, Pass** passes) const;
+  void prepare_forward(const NetworkForward<S>& call, Index layer, const ParallelPlan& plan,
+                       ForwardStage& stage, TimeLoop** loops) const;
   void after_forward(const NetworkForward<S>& call, Index layer, const ForwardStage& stage,
-                     Member& member) const;
-  void prepare_backward(const NetworkBackward<S>& call, Index layer, const Sharing& sharing,
-                        BackwardStage& stage, Pass** passes) const;
+                     Worker& worker) const;
+  void prepare_backward(const NetworkBackward<S>& call, Index layer, const ParallelPlan& plan,
+                        BackwardStage& stage, TimeLoop** loops) const;
   void before_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
-                       Member& member) const;
+                       Worker& worker) const;
   void after_backward(const NetworkBackward<S>& call, Index layer, const BackwardStage& stage,
-                      Member& member) const;
-  void take_chunks(Pass* const* passes) const;
+                      Worker& worker) const;
+  void allocate_chunks(TimeLoop* const* loops) const;
 
-  NetworkSpec spec_;
+  LayerConfig config_;
   bool training_;
   std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
   Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };
 
 /// Number of all parameters of a network, and where those of a layer and direction begin.
-Index parameter_offset(const NetworkSpec& spec, Index layer, Index direction);
-inline Index parameter_count(const NetworkSpec& spec) {
-  return parameter_offset(spec, spec.num_layers, 0);
+Index parameter_offset(const LayerConfig& config, Index layer, Index direction);
+inline Index parameter_count(const LayerConfig& config) {
+  return parameter_offset(config, config.num_layers, 0);
 }
 
 extern template class Network<float>;

@@ -5,14 +5,14 @@
 #include "core/types.hpp"
 #include "core/vec.hpp"
 
-// A recurrent matrix product reads its weights once a step, so they are packed once, in the order
-// in which the registers want them:
+// A recurrent matrix product reads its weights at every step, so they are packed once, in the order
+// in which the register tiles read them:
 //
 //   columns   W hidden units of gate 0 | the same W units of gate 1 | …     one *block* of units
 //   panel     as many blocks side by side as one register tile holds (at most kMaxPackets packets)
 //   memory    panel after panel; in a panel, depth k after k: [panel][k][block][gate][W]
 //
-// One tile of the product thus ends with all gates of the same units in registers. H is padded to
+// A tile of the product thus ends with all gates of the same units in registers. H is padded to
 // whole packets with zeros here and nowhere else.
 
 namespace bptt {
@@ -20,12 +20,12 @@ namespace bptt {
 constexpr int kMaxPackets = 4;
 
 template <class S>
-class Panels {
+class PackedWeights {
  public:
   static constexpr Index kLanes = Vec<S>::kLanes;
 
-  Panels() = default;
-  Panels(Index units, int gates, Index depth)
+  PackedWeights() = default;
+  PackedWeights(Index units, int gates, Index depth)
       : units_(units),
         gates_(gates),
         blocks_((units + kLanes - 1) / kLanes),
@@ -81,7 +81,7 @@ class Panels {
   }
 
  private:
-  /// Up to kLanes rows, `columns` columns of them, become rows of packets.
+  /// Transposes up to kLanes rows of `columns` columns into rows of packets.
   void pack_square(const S* from, Index rows, Index columns, S* to, Index stride) const {
     if (rows == kLanes && columns == kLanes) return transpose(from, depth_, to, stride);
     for (Index c = 0; c < columns; ++c) {
@@ -91,7 +91,7 @@ class Panels {
     }
   }
 
-  /// One row of a matrix with a unit a column, or zeros, becomes depth k of all panels.
+  /// Writes one row of a matrix with a unit a column, or zeros, to depth k of all panels.
   void pack_row(const S* from, Index k) {
     for (Index q = 0; q < count(); ++q) {
       const Index width = packets(q) * kLanes, first = column(q);

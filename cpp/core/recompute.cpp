@@ -5,12 +5,14 @@ namespace {
 
 /// Where segments begin, and T.
 template <class S>
-std::vector<Index> find_segments(const Network<S>& network, const RowPlan& plan, Index every) {
+std::vector<Index> find_segments(const Network<S>& network, const RaggedBatch& batch,
+                                 Index recompute_every) {
   std::vector<Index> segments{0};
-  const Index steps = plan.total_rows() > 0 ? plan.longest() : 0;
+  const Index steps = batch.total_rows() > 0 ? batch.longest() : 0;
   for (Index first = 0, last = 0; first < steps; first = last) {
-    while (last < steps && last - first < every) last = network.backward_chunk_end(plan, last);
-    segments.push_back(last < steps ? last : plan.steps());
+    while (last < steps && last - first < recompute_every)
+      last = network.backward_chunk_end(batch, last);
+    segments.push_back(last < steps ? last : batch.steps());
   }
   return segments;
 }
@@ -18,14 +20,15 @@ std::vector<Index> find_segments(const Network<S>& network, const RowPlan& plan,
 }  // namespace
 
 template <class S>
-void forward_checkpointed(const Network<S>& network, const NetworkForward<S>& call, Index every) {
-  const NetworkSpec& spec = network.spec();
-  const RowPlan& plan = *call.plan;
+void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
+                       Index recompute_every) {
+  const LayerConfig& config = network.config();
+  const RaggedBatch& batch = *call.batch;
   Saved<S>& saved = *call.saved;
-  std::vector<Index> segments = find_segments(network, plan, every);
+  std::vector<Index> segments = find_segments(network, batch, recompute_every);
   if (segments.size() <= 2) return network.forward(call);
   const Index count = static_cast<Index>(segments.size()) - 1;
-  const Index state = spec.num_layers * plan.batch() * spec.hidden_size;
+  const Index state = config.num_layers * batch.size() * config.hidden_size;
   const auto make_states = [&](const S* first) {
     Buffer<S> states(count * state);
     first != nullptr ? std::copy_n(first, state, states.data())
@@ -36,16 +39,16 @@ void forward_checkpointed(const Network<S>& network, const NetworkForward<S>& ca
   if (call.c_final != nullptr) saved.c = make_states(call.c0);
 
   // Only dropout needs the kernels of training here, and what they keep is dropped.
-  const bool drops = spec.dropout > 0 && spec.num_layers > 1;
+  const bool drops = config.dropout > 0 && config.num_layers > 1;
   NetworkForward<S> part = call;
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
-    const RowPlan steps = plan.slice(segment[0], segment[1] - segment[0]);
+    const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);
     Saved<S> unused(steps, saved.dropout_key, segment[0]);
     const auto at = [&](Buffer<S>& states, Index index, S* otherwise) {
       return states.empty() || index == count ? otherwise : states.data() + index * state;
     };
-    part.plan = &steps;
+    part.batch = &steps;
     part.x = call.x.from_step(segment[0]);
     part.y = call.y.from_step(segment[0]);
     part.h0 = at(saved.h, i, nullptr);
@@ -59,17 +62,17 @@ void forward_checkpointed(const Network<S>& network, const NetworkForward<S>& ca
 }
 
 template <class S>
-void backward_checkpointed(const Network<S>& network, const NetworkBackward<S>& call) {
+void backward_recompute(const Network<S>& network, const NetworkBackward<S>& call) {
   const Saved<S>& saved = *call.saved;
   if (saved.segments.empty()) return network.backward(call);
-  const NetworkSpec& spec = network.spec();
-  const Index state = spec.num_layers * saved.plan.batch() * spec.hidden_size;
+  const LayerConfig& config = network.config();
+  const Index state = config.num_layers * saved.batch.size() * config.hidden_size;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  S* const d_h = arena.take<S>(state);  // from one segment to the one before
-  S* const d_c = arena.take<S>(state);
+  S* const d_h = arena.allocate<S>(state);  // from one segment to the one before
+  S* const d_c = arena.allocate<S>(state);
   NetworkBackward<S> part = call;
-  part.sums.memory = arena.take_zeroed<S>(network.sums_size(call.x));
+  part.accumulator.memory = arena.allocate_zeroed<S>(network.accumulator_size(call.x));
   for_each_segment(network, saved, call.x, [&](const Saved<S>& segment, Sequence<const S> y) {
     const Index first = segment.first_step;
     part.saved = &segment;
@@ -85,19 +88,18 @@ void backward_checkpointed(const Network<S>& network, const NetworkBackward<S>& 
     }
     part.d_h0 = first > 0 ? d_h : call.d_h0;
     part.d_c0 = first > 0 ? d_c : call.d_c0;
-    part.sums.last = first == 0;
+    part.accumulator.last = first == 0;
     network.backward(part);
-    part.sums.first = false;
+    part.accumulator.first = false;
     part.d_h_final = d_h;  // read before it is written
     part.d_c_final = d_c;
   });
 }
 
-template void forward_checkpointed<float>(const Network<float>&, const NetworkForward<float>&,
-                                          Index);
-template void forward_checkpointed<double>(const Network<double>&, const NetworkForward<double>&,
-                                           Index);
-template void backward_checkpointed<float>(const Network<float>&, const NetworkBackward<float>&);
-template void backward_checkpointed<double>(const Network<double>&, const NetworkBackward<double>&);
+template void forward_recompute<float>(const Network<float>&, const NetworkForward<float>&, Index);
+template void forward_recompute<double>(const Network<double>&, const NetworkForward<double>&,
+                                        Index);
+template void backward_recompute<float>(const Network<float>&, const NetworkBackward<float>&);
+template void backward_recompute<double>(const Network<double>&, const NetworkBackward<double>&);
 
 }  // namespace bptt

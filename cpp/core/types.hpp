@@ -22,7 +22,7 @@ struct Activations {
   GateActivation gate = GateActivation::kSigmoid;
 };
 
-struct NetworkSpec {
+struct LayerConfig {
   CellKind cell = CellKind::kLstm;
   Activations activations;
   Index input_size = 0;   // I
@@ -40,8 +40,7 @@ struct NetworkSpec {
   Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
 };
 
-/// A (batch, step, feature) array of the caller, walked in place whatever its strides (in
-/// elements).
+/// A (batch, step, feature) array of the caller, used in place with its strides (in elements).
 template <class T>
 struct Sequence {
   T* data = nullptr;

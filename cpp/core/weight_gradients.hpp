@@ -3,12 +3,12 @@
 #include "core/cell_direction.hpp"
 #include "core/gemm_tn.hpp"
 
-// Backward after the time loop has gone through a chunk of steps: all steps share the weights, so
-// their gradients are products over all rows of the chunk; and the input's gradient is one product.
+// What backward does once the time loop has finished a chunk of steps: all steps share the weights,
+// so their gradients are products over all rows of the chunk; the input's gradient is one product.
 
 namespace bptt {
 
-/// What the time loop leaves of one chunk of steps; rows packed as RowPlan says.
+/// What the time loop leaves of one chunk of steps; rows packed as RaggedBatch says.
 template <class Cell, class S>
 struct CellDirection<Cell, S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
@@ -16,19 +16,19 @@ struct CellDirection<Cell, S>::ChunkGradients {
   const S** gate_rows;   // the rows of gates …
   const S** recurrent_rows[Cell::kPhases];  // … and of recurrent, from each phase's column on
 
-  void take_pointers(Index count, Arena& arena) {
-    gate_rows = arena.take<const S*>(count);
-    for (const S**& rows : recurrent_rows) rows = arena.take<const S*>(count);
+  void allocate_pointers(Index count, Arena& arena) {
+    gate_rows = arena.allocate<const S*>(count);
+    for (const S**& rows : recurrent_rows) rows = arena.allocate<const S*>(count);
   }
-  void take(const CellDirection& l, Index rows, Arena& arena) {
-    const Index width = l.gates_width();
-    gates = arena.take<S>(rows * width);
-    recurrent = Cell::kSeparateRecurrent ? arena.take<S>(rows * width) : gates;
-    h_prev = arena.take<S>(rows * l.padded_);
-    operand = Cell::kPhases > 1 ? arena.take<S>(rows * l.padded_) : nullptr;
+  void allocate(const CellDirection& layer, Index rows, Arena& arena) {
+    const Index width = layer.gates_width();
+    gates = arena.allocate<S>(rows * width);
+    recurrent = Cell::kSeparateRecurrent ? arena.allocate<S>(rows * width) : gates;
+    h_prev = arena.allocate<S>(rows * layer.padded_);
+    operand = Cell::kPhases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     point_to_rows<S>(gate_rows, gates, width, rows);
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
-      point_to_rows<S>(recurrent_rows[phase], recurrent + l.phase_column(phase), width, rows);
+      point_to_rows<S>(recurrent_rows[phase], recurrent + layer.phase_column(phase), width, rows);
     }
   }
 };
@@ -37,115 +37,115 @@ template <class Cell, class S>
 class CellDirection<Cell, S>::WeightGradients {
  public:
   WeightGradients(const CellDirection& layer, const BackwardTask<S>& task, Arena& arena)
-      : l_(layer), t_(task), plan_(*task.plan) {
-    const ParameterSizes sizes = parameter_sizes(Cell::kKind, l_.input_, l_.hidden_);
-    d_weight_hh_ = t_.d_parameters + sizes.weight_ih;
+      : layer_(layer), task_(task), batch_(*task.batch) {
+    const ParameterSizes sizes = parameter_sizes(Cell::kKind, layer_.input_, layer_.hidden_);
+    d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
     d_bias_hn_ = d_bias_ + sizes.bias;
     // A packed column is a row of the weights, or padding, or not of this phase.
-    ih_rows_ = arena.take_zeroed<S*>(l_.gates_width());
-    for (S**& rows : hh_rows_) rows = arena.take_zeroed<S*>(l_.gates_width());
-    l_.for_each_gate_packet([&](Index packed, Index plain, Index count) {
+    ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
+    for (S**& rows : hh_rows_) rows = arena.allocate_zeroed<S*>(layer_.gates_width());
+    layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       S** const hh_rows =
-          hh_rows_[packed < l_.phase_column(Cell::kPhases - 1) ? 0 : Cell::kPhases - 1];
+          hh_rows_[packed < layer_.phase_column(Cell::kPhases - 1) ? 0 : Cell::kPhases - 1];
       for (Index w = 0; w < count; ++w) {
-        ih_rows_[packed + w] = t_.d_parameters + (plain + w) * l_.input_;
-        hh_rows[packed + w] = d_weight_hh_ + (plain + w) * l_.hidden_;
+        ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
+        hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.hidden_;
       }
     });
-    d_bias_sums_ = t_.sums.memory;
-    d_bias_chunk_ = arena.take<S>(l_.gates_width());
-    if (t_.x.ids) d_columns_ = d_bias_sums_ + 2 * l_.gates_width();
+    d_bias_sums_ = task_.accumulator.memory;
+    d_bias_chunk_ = arena.allocate<S>(layer_.gates_width());
+    if (task_.x.ids) d_columns_ = d_bias_sums_ + 2 * layer_.gates_width();
   }
 
-  void take_chunk(Index rows, Arena& arena) {
-    const Index width = l_.gates_width();
-    left_ = arena.take<S>(Outer::left_size(width, rows));
+  void allocate_chunk(Index rows, Arena& arena) {
+    const Index width = layer_.gates_width();
+    left_ = arena.allocate<S>(Gemm::left_size(width, rows));
     left_recurrent_ =
-        Cell::kSeparateRecurrent ? arena.take<S>(Outer::left_size(width, rows)) : left_;
+        Cell::kSeparateRecurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
-      right_hh_[phase] = arena.take<S>(Outer::right_size(l_.hidden_, rows));
+      right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.hidden_, rows));
     }
-    if (!t_.x.ids) {
-      right_ih_ = arena.take<S>(Outer::right_size(l_.input_, rows));
-      x_rows_ = arena.take<const S*>(rows);
+    if (!task_.x.ids) {
+      right_ih_ = arena.allocate<S>(Gemm::right_size(layer_.input_, rows));
+      x_rows_ = arena.allocate<const S*>(rows);
     }
-    if (t_.d_x) d_x_ = arena.take<S>(rows * l_.weight_ih_transposed_[0].width());
+    if (task_.d_x) d_x_ = arena.allocate<S>(rows * layer_.weight_ih_transposed_[0].width());
   }
 
   /// Adds the gradients of a chunk of steps, or sets them if it is the first to come.
-  void add(Member& member, const StepRange& steps, const ChunkGradients& chunk, bool first) const {
-    member.share(
+  void add(Worker& worker, const StepRange& steps, const ChunkGradients& chunk, bool first) const {
+    worker.parallel_for(
         [&](int part, int parts) { pack(steps, chunk, part_of(steps.rows, part, parts)); });
-    member.share([&](int part, int parts) {
+    worker.parallel_for([&](int part, int parts) {
       multiply(steps, part, parts, !first);
-      const Range columns = part_of(l_.gates_width(), part, parts);
+      const Range columns = part_of(layer_.gates_width(), part, parts);
       add_columns(chunk.gates, steps.rows, columns, d_bias_sums_);
       if constexpr (Cell::kSeparateRecurrent) {
-        add_columns(chunk.recurrent, steps.rows, columns, d_bias_sums_ + l_.gates_width());
+        add_columns(chunk.recurrent, steps.rows, columns, d_bias_sums_ + layer_.gates_width());
       }
-      if (t_.x.ids) scatter_ids(steps, chunk, columns);
-      if (t_.d_x) input_gradient(steps, chunk, part_of(steps.rows, part, parts));
+      if (task_.x.ids) scatter_ids(steps, chunk, columns);
+      if (task_.d_x) input_gradient(steps, chunk, part_of(steps.rows, part, parts));
     });
   }
 
-  void finish(Member& member, bool nothing_added) const {
-    member.share([&](int part, int parts) {
+  void finish(Worker& worker, bool nothing_added) const {
+    worker.parallel_for([&](int part, int parts) {
       if (nothing_added) {
-        const ParameterSizes sizes = parameter_sizes(Cell::kKind, l_.input_, l_.hidden_);
+        const ParameterSizes sizes = parameter_sizes(Cell::kKind, layer_.input_, layer_.hidden_);
         const Range own = part_of(sizes.total(), part, parts);
-        std::fill(t_.d_parameters + own.first, t_.d_parameters + own.last, S(0));
+        std::fill(task_.d_parameters + own.first, task_.d_parameters + own.last, S(0));
         return;
       }
-      if (t_.x.ids) write_columns(part, parts);
+      if (task_.x.ids) write_columns(part, parts);
       if (part == 0) write_bias();
     });
   }
 
  private:
-  using Outer = OuterProduct<S>;
+  using Gemm = GemmTn<S>;
 
   void pack(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
-    const Index width = l_.gates_width(), rows = steps.rows;
-    Outer::pack_left(chunk.gates, width, width, own, rows, left_);
+    const Index width = layer_.gates_width(), rows = steps.rows;
+    Gemm::pack_left(chunk.gates, width, width, own, rows, left_);
     if constexpr (Cell::kSeparateRecurrent) {
-      Outer::pack_left(chunk.recurrent, width, width, own, rows, left_recurrent_);
+      Gemm::pack_left(chunk.recurrent, width, width, own, rows, left_recurrent_);
     }
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
       const S* const operand = phase == 0 ? chunk.h_prev : chunk.operand;
-      Outer::pack_right([&](Index r) { return operand + r * l_.padded_; }, 1, l_.hidden_, own, rows,
-                        right_hh_[phase]);
+      Gemm::pack_right([&](Index r) { return operand + r * layer_.padded_; }, 1, layer_.hidden_,
+                       own, rows, right_hh_[phase]);
     }
-    if (t_.x.ids) return;
-    for_each_row(steps, own, [&](Index r, Index batch, Index time) {
-      x_rows_[r] = t_.x.values.row(batch, time);
+    if (task_.x.ids) return;
+    for_each_row(steps, own, [&](Index r, Index row, Index time) {
+      x_rows_[r] = task_.x.values.row(row, time);
     });
-    Outer::pack_right([&](Index r) { return x_rows_[r]; }, t_.x.values.feature_stride, l_.input_,
-                      own, rows, right_ih_);
+    Gemm::pack_right([&](Index r) { return x_rows_[r]; }, task_.x.values.feature_stride,
+                     layer_.input_, own, rows, right_ih_);
   }
 
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
-    const Index width = l_.gates_width(), rows = steps.rows;
+    const Index width = layer_.gates_width(), rows = steps.rows;
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
-      const Index begin = l_.phase_column(phase) / Outer::kTileColumns;
+      const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
       const Index end =
-          Outer::tiles(l_.phase_column(phase) + Cell::phase_gates(phase) * l_.padded_);
+          Gemm::tiles(layer_.phase_column(phase) + Cell::phase_gates(phase) * layer_.padded_);
       const Range own = part_of(end - begin, part, parts);
-      Outer::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
-                 width, l_.hidden_, hh_rows_[phase], add);
+      Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
+                width, layer_.hidden_, hh_rows_[phase], add);
     }
-    if (t_.x.ids) return;
-    Outer::run(left_, right_ih_, rows, part_of(Outer::tiles(width), part, parts), width, l_.input_,
-               ih_rows_, add);
+    if (task_.x.ids) return;
+    Gemm::run(left_, right_ih_, rows, part_of(Gemm::tiles(width), part, parts), width,
+              layer_.input_, ih_rows_, add);
   }
 
   /// visit(row of the chunk, the caller's row, time) for some rows of the chunk.
   template <class Visit>
   void for_each_row(const StepRange& steps, Range own, Visit visit) const {
     Index row = 0;
-    plan_.for_each_row(steps.first, steps.last, [&](Index rank, Index s) {
+    batch_.for_each_row(steps.first, steps.last, [&](Index slot, Index s) {
       if (row >= own.first && row < own.last) {
-        visit(row, plan_.row(rank), plan_.time(rank, s, t_.reverse));
+        visit(row, batch_.row(slot), batch_.time(slot, s, task_.reverse));
       }
       ++row;
     });
@@ -154,7 +154,7 @@ class CellDirection<Cell, S>::WeightGradients {
   void add_columns(const S* from, Index rows, Range columns, S* to) const {
     S* const sum = d_bias_chunk_;
     std::fill(sum + columns.first, sum + columns.last, S(0));
-    for (Index r = 0; r < rows; ++r, from += l_.gates_width()) {
+    for (Index r = 0; r < rows; ++r, from += layer_.gates_width()) {
       for (Index i = columns.first; i < columns.last; ++i) sum[i] += from[i];
     }
     for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
@@ -162,60 +162,60 @@ class CellDirection<Cell, S>::WeightGradients {
 
   /// One-hot rows: the gradient of U is a sum over the columns that were read. Kept as [I][gates].
   void scatter_ids(const StepRange& steps, const ChunkGradients& chunk, Range columns) const {
-    for_each_row(steps, {0, steps.rows}, [&](Index r, Index batch, Index time) {
-      S* const to = d_columns_ + *t_.x.ids.row(batch, time) * l_.gates_width();
-      const S* const from = chunk.gates + r * l_.gates_width();
+    for_each_row(steps, {0, steps.rows}, [&](Index r, Index row, Index time) {
+      S* const to = d_columns_ + *task_.x.ids.row(row, time) * layer_.gates_width();
+      const S* const from = chunk.gates + r * layer_.gates_width();
       for (Index i = columns.first; i < columns.last; ++i) to[i] += from[i];
     });
   }
 
   void write_columns(int part, int parts) const {
-    const Range own = part_of(l_.gates_width(), part, parts);
+    const Range own = part_of(layer_.gates_width(), part, parts);
     for (Index column = own.first; column < own.last; ++column) {
       if (ih_rows_[column] == nullptr) continue;
-      for (Index i = 0; i < l_.input_; ++i) {
-        ih_rows_[column][i] = d_columns_[i * l_.gates_width() + column];
+      for (Index i = 0; i < layer_.input_; ++i) {
+        ih_rows_[column][i] = d_columns_[i * layer_.gates_width() + column];
       }
     }
   }
 
   void write_bias() const {
-    l_.for_each_gate_packet([&](Index packed, Index plain, Index count) {
-      std::copy_n(d_bias_sums_ + packed, count, d_bias_ + plain);
+    layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
+      std::copy_n(d_bias_sums_ + packed, count, d_bias_ + row);
     });
     if constexpr (Cell::kSeparateRecurrent) {
-      const S* const sums = d_bias_sums_ + l_.gates_width();
-      l_.for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
+      const S* const sums = d_bias_sums_ + layer_.gates_width();
+      layer_.for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
         std::copy_n(sums + packed, count, d_bias_hn_ + unit);
       });
     }
   }
 
   void input_gradient(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
-    const Index width = l_.weight_ih_transposed_[0].width();
+    const Index width = layer_.weight_ih_transposed_[0].width();
     S* const d_x = d_x_ + own.first * width;
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
-      const Panels<S>& panels = l_.weight_ih_transposed_[phase];
+      const PackedWeights<S>& weights = layer_.weight_ih_transposed_[phase];
       // Phase 0's rows of gates are those of gate_rows, a later phase's lie further on.
       const S* const* const gates =
           Cell::kPhases > 1 ? chunk.recurrent_rows[phase] : chunk.gate_rows;
-      product(panels, 0, panels.count(), Rows<S>{gates + own.first}, own.size(),
-              phase == 0 ? nullptr : d_x, width, d_x, width);
+      gemm_packed(weights, 0, weights.count(), RowPointers<S>{gates + own.first}, own.size(),
+                  phase == 0 ? nullptr : d_x, width, d_x, width);
     }
-    for_each_row(steps, own, [&](Index r, Index batch, Index time) {
+    for_each_row(steps, own, [&](Index r, Index row, Index time) {
       const S* const from = d_x_ + r * width;
-      S* const to = t_.d_x.row(batch, time);
-      if (t_.add_to_d_x) {
-        for (Index i = 0; i < l_.input_; ++i) to[i] += from[i];
+      S* const to = task_.d_x.row(row, time);
+      if (task_.add_to_d_x) {
+        for (Index i = 0; i < layer_.input_; ++i) to[i] += from[i];
       } else {
-        std::copy_n(from, l_.input_, to);
+        std::copy_n(from, layer_.input_, to);
       }
     });
   }
 
-  const CellDirection& l_;
-  const BackwardTask<S>& t_;
-  const RowPlan& plan_;
+  const CellDirection& layer_;
+  const BackwardTask<S>& task_;
+  const RaggedBatch& batch_;
   S *d_weight_hh_, *d_bias_, *d_bias_hn_;   // in the caller's array
   S **ih_rows_, **hh_rows_[Cell::kPhases];  // its rows, in the order of packed columns
   S* d_bias_sums_;                          // [2][gates] of gates and of recurrent

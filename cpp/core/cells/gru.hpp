@@ -16,12 +16,12 @@ Vec<S> mix(Vec<S> z, Vec<S> n, Vec<S> h_prev) {
   return fma(z, h_prev - n, n);
 }
 
-/// The gradients that this equation passes on to n and z, before their activations.
+/// The gradients that this equation loops on to n and z, before their activations.
 template <class S>
 void mix_backward(const Activations& act, BackwardUnits<S>& u) {
   const Vec<S> z = u.gate[kUpdate], n = u.gate[kCandidate];
-  u.d_gate[kCandidate] = through(act.cell, n, u.d_h - u.d_h * z);
-  u.d_gate[kUpdate] = through(act.gate, z, u.d_h * (u.h_prev - n));
+  u.d_gate[kCandidate] = activation_backward(act.cell, n, u.d_h - u.d_h * z);
+  u.d_gate[kUpdate] = activation_backward(act.gate, z, u.d_h * (u.h_prev - n));
   u.d_h_prev = u.d_h * z;
 }
 }  // namespace gru
@@ -58,7 +58,7 @@ struct Gru {
     mix_backward(act, u);
     if constexpr (phase == 0) {
       u.operand = u.gate[kReset] * u.h_prev;
-      u.d_gate[kReset] = through(act.gate, u.gate[kReset], u.d_operand * u.h_prev);
+      u.d_gate[kReset] = activation_backward(act.gate, u.gate[kReset], u.d_operand * u.h_prev);
       u.d_h_prev = fma(u.d_operand, u.gate[kReset], u.d_h_prev);
     }
   }
@@ -96,7 +96,7 @@ struct GruResetAfter {
     mix_backward(act, u);
     const Vec<S> r = u.gate[kReset];
     const Vec<S> d_n = u.d_gate[kCandidate];
-    u.d_gate[kReset] = through(act.gate, r, d_n * u.gate[kRecurrentCandidate]);
+    u.d_gate[kReset] = activation_backward(act.gate, r, d_n * u.gate[kRecurrentCandidate]);
     u.d_recurrent[kReset] = u.d_gate[kReset];
     u.d_recurrent[kUpdate] = u.d_gate[kUpdate];
     u.d_recurrent[kCandidate] = d_n * r;

@@ -37,11 +37,11 @@ struct Lstm {
   static void backward(const Activations& act, BackwardUnits<S>& u) {
     const Vec<S> i = u.gate[kInput], f = u.gate[kForget], g = u.gate[kCell], o = u.gate[kOutput];
     const Vec<S> phi_c = apply(act.cell, u.c);
-    u.d_c += through(act.cell, phi_c, u.d_h * o);
-    u.d_gate[kInput] = through(act.gate, i, u.d_c * g);
-    u.d_gate[kForget] = through(act.gate, f, u.d_c * u.c_prev);
-    u.d_gate[kCell] = through(act.cell, g, u.d_c * i);
-    u.d_gate[kOutput] = through(act.gate, o, u.d_h * phi_c);
+    u.d_c += activation_backward(act.cell, phi_c, u.d_h * o);
+    u.d_gate[kInput] = activation_backward(act.gate, i, u.d_c * g);
+    u.d_gate[kForget] = activation_backward(act.gate, f, u.d_c * u.c_prev);
+    u.d_gate[kCell] = activation_backward(act.cell, g, u.d_c * i);
+    u.d_gate[kOutput] = activation_backward(act.gate, o, u.d_h * phi_c);
     u.d_c_prev = u.d_c * f;
     u.d_h_prev = Vec<S>::zero();
   }

@@ -24,7 +24,7 @@ struct Rnn {
 
   template <int phase, class S>
   static void backward(const Activations& act, BackwardUnits<S>& u) {
-    u.d_gate[kHidden] = through(act.cell, u.h, u.d_h);
+    u.d_gate[kHidden] = activation_backward(act.cell, u.h, u.d_h);
     u.d_h_prev = Vec<S>::zero();
   }
 };

@@ -18,8 +18,8 @@
 namespace bptt {
 namespace {
 
-std::atomic<int> process_limit{0};  // 0: the default
-thread_local int own_limit = 0;     // 0: none
+std::atomic<int> process_limit{0};      // 0: the default
+thread_local int thread_own_limit = 0;  // 0: none
 
 int cores() {
 #if defined(__linux__)
@@ -29,14 +29,14 @@ int cores() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-/// Threads that sleep until there is a job, and the one job at a time that they have.
+/// Threads that sleep until there is a job; one job at a time.
 class Pool {
  public:
-  std::atomic<bool> taken{false};  // by a Reservation
+  std::atomic<bool> leased{false};  // by a PoolLease
 
   void run(int threads, const std::function<void(int)>& body) {
     while (started_ + 1 < threads) start();
-    leave_core();
+    avoid_core_of_caller();
     body_ = &body;
     threads_ = threads;
     open_ = true;
@@ -51,8 +51,8 @@ class Pool {
       const FlushDenormals flush;
       body(0);
     }
-    open_ = false;  // who has not begun by now need not
-    for (int i = 0; inside_ > 0; ++i) i < kPauses ? Member::pause() : Member::yield();
+    open_ = false;  // threads that have not started by now are not needed
+    for (int i = 0; inside_ > 0; ++i) i < kPauses ? Worker::pause() : Worker::yield();
   }
 
  private:
@@ -69,23 +69,23 @@ class Pool {
     std::thread thread([this, number] { serve(number); });
     handles_.push_back(thread.native_handle());
     thread.detach();
-    left_core_ = kNone;
+    avoided_core_ = kNone;
 #if defined(__unix__) || defined(__APPLE__)
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 #endif
   }
 
-  /// Keeps the other threads off the caller's core, where Linux would wake them: for milliseconds
-  /// the two would take turns beside an idle core.
-  void leave_core() {
+  /// Keeps the pool off the caller's core, where Linux would wake its threads: for milliseconds two
+  /// threads would share that core while another one is idle.
+  void avoid_core_of_caller() {
 #if defined(__linux__)
     const int core = sched_getcpu();
     cpu_set_t set;
-    if (core == left_core_ || sched_getaffinity(0, sizeof set, &set) != 0) return;
+    if (core == avoided_core_ || sched_getaffinity(0, sizeof set, &set) != 0) return;
     if (core < 0 || core >= CPU_SETSIZE || CPU_COUNT(&set) < 2) return;
     CPU_CLR(static_cast<std::size_t>(core), &set);
     for (const auto handle : handles_) pthread_setaffinity_np(handle, sizeof set, &set);
-    left_core_ = core;
+    avoided_core_ = core;
 #endif
   }
 
@@ -104,7 +104,7 @@ class Pool {
   std::uint64_t next_job(std::uint64_t seen) {
     for (int i = 0; i < kIdlePauses; ++i) {
       if (job_ != seen) return job_;
-      Member::pause();
+      Worker::pause();
     }
     std::unique_lock<std::mutex> lock(mutex_);
     ++asleep_;
@@ -123,28 +123,28 @@ class Pool {
   int started_ = 0;
   std::vector<std::thread::native_handle_type> handles_;
   static constexpr int kNone = -1;
-  int left_core_ = kNone;
+  int avoided_core_ = kNone;
 };
 
-// Never destroyed: its threads outlive everything. A child of fork has none of them and begins
-// anew.
-std::atomic<Pool*> pool{nullptr};
+// Never destroyed: its threads outlive everything. A child of fork has none of them and starts
+// its own.
+std::atomic<Pool*> current_pool{nullptr};
 
-Pool& the_pool() {
+Pool& pool() {
   static std::once_flag once;
   std::call_once(once, [] {
-    pool = new Pool;
+    current_pool = new Pool;
 #if defined(__unix__) || defined(__APPLE__)
-    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+    pthread_atfork(nullptr, nullptr, [] { current_pool = new Pool; });
 #endif
   });
-  return *pool;
+  return *current_pool;
 }
 
 }  // namespace
 
 int thread_limit() {
-  if (own_limit > 0) return own_limit;
+  if (thread_own_limit > 0) return thread_own_limit;
   const int limit = process_limit;
   return limit > 0 ? limit : cores();
 }
@@ -152,19 +152,19 @@ int thread_limit() {
 void set_thread_limit(int threads) { process_limit = threads; }
 
 int set_own_thread_limit(int threads) {
-  const int before = own_limit;
-  own_limit = threads;
+  const int before = thread_own_limit;
+  thread_own_limit = threads;
   return before;
 }
 
-Reservation::Reservation(bool wanted) : granted_(wanted && !the_pool().taken.exchange(true)) {}
+PoolLease::PoolLease(bool wanted) : granted_(wanted && !pool().leased.exchange(true)) {}
 
-Reservation::~Reservation() {
-  if (granted_) the_pool().taken = false;
+PoolLease::~PoolLease() {
+  if (granted_) pool().leased = false;
 }
 
-void Reservation::run_together(int threads, const std::function<void(int)>& body) {
-  the_pool().run(threads, body);
+void PoolLease::run_on_pool(int threads, const std::function<void(int)>& body) {
+  pool().run(threads, body);
 }
 
 }  // namespace bptt

@@ -12,55 +12,57 @@
 #include <sched.h>
 #endif
 
-// Threads that walk through the same loops together. Every loop is cut into as many parts as there
-// are threads; who computes a part is open, what the part is does not change. So a thread takes its
-// own part, whose weights its cache holds, and then the part of a thread that has not come yet: one
-// that the system has put to sleep delays the others only while it holds a part.
+// A team of threads that run the same loops together. Every loop is cut into as many parts as there
+// are threads. Which thread computes a part is open; what the part is, is fixed. A thread claims
+// its own part first, whose weights are in its cache, then the parts of threads that have not
+// arrived yet: a thread that the system has descheduled delays the others only while it holds a
+// part.
 
 namespace bptt {
 
-class Crew {
+class Team {
  public:
-  explicit Crew(int size) : size_(size) {
+  explicit Team(int size) : size_(size) {
     if (size > 1) claims_ = std::make_unique<Claim[]>(static_cast<std::size_t>(size));
   }
   int size() const { return size_; }
 
  private:
-  friend class Member;
+  friend class Worker;
   struct alignas(64) Claim {
-    std::atomic<std::uint64_t> turn{0};  // the last turn in which this part was taken
+    std::atomic<std::uint64_t> loop{0};  // the last loop in which this part was claimed
   };
-  static constexpr int kNobody = -1;
+  static constexpr int kNone = -1;
 
   const int size_;
-  std::unique_ptr<Claim[]> claims_;
-  alignas(64) std::atomic<std::uint64_t> done_{0};  // parts, of all turns
-  alignas(64) std::atomic<int> keeper_{kNobody};    // who goes on alone, if waiting took too long
+  std::unique_ptr<Claim[]> claims_;                      // one a part
+  alignas(64) std::atomic<std::uint64_t> completed_{0};  // parts, of all loops
+  alignas(64) std::atomic<int> serial_worker_{kNone};    // set by the serial fallback
 };
 
-/// One thread's place in a crew.
-class Member {
+/// One thread's place in a team.
+class Worker {
  public:
-  Member(Crew& crew, int rank)
-      : crew_(crew), rank_(rank), began_(crew.size() > 1 ? Clock::now() : Clock::time_point()) {}
-  int size() const { return crew_.size_; }
+  Worker(Team& team, int index)
+      : team_(team), index_(index), start_(team.size() > 1 ? Clock::now() : Clock::time_point()) {}
+  int size() const { return team_.size_; }
 
-  /// Calls work(part, parts) for the parts that fall to this thread; returns when all are done.
-  template <class Work>
-  void share(Work work) {
-    const int parts = crew_.size_;
+  /// Calls body(part, parts) for the parts that this thread claims; returns when all parts are
+  /// complete. Every worker of the team must make the same calls in the same order.
+  template <class Body>
+  void parallel_for(Body body) {
+    const int parts = team_.size_;
     if (parts == 1) {
-      work(0, 1);
+      body(0, 1);
       return;
     }
-    if (retired()) return;
-    ++turn_;
+    if (superseded()) return;
+    ++loop_;
     for (int i = 0; i < parts; ++i) {
-      const int part = rank_ + i < parts ? rank_ + i : rank_ + i - parts;
+      const int part = index_ + i < parts ? index_ + i : index_ + i - parts;
       if (!claim(part)) continue;
-      work(part, parts);
-      crew_.done_.fetch_add(1, std::memory_order_release);
+      body(part, parts);
+      team_.completed_.fetch_add(1, std::memory_order_release);
     }
     wait();
   }
@@ -84,44 +86,45 @@ class Member {
   static constexpr int kPauses = 1000;  // tens of microseconds: parts of a step take less
   static constexpr std::chrono::microseconds kPatience{200};
 
-  bool retired() const {
-    const int keeper = crew_.keeper_.load(std::memory_order_relaxed);
-    return keeper != Crew::kNobody && keeper != rank_;
+  /// Whether another worker has fallen back to serial execution: it computes all that is left.
+  bool superseded() const {
+    const int serial = team_.serial_worker_.load(std::memory_order_relaxed);
+    return serial != Team::kNone && serial != index_;
   }
 
   bool claim(int part) {
-    std::atomic<std::uint64_t>& taken = crew_.claims_[static_cast<std::size_t>(part)].turn;
-    std::uint64_t before = turn_ - 1;
-    return taken.load(std::memory_order_relaxed) == before &&
-           taken.compare_exchange_strong(before, turn_, std::memory_order_relaxed);
+    std::atomic<std::uint64_t>& claimed = team_.claims_[static_cast<std::size_t>(part)].loop;
+    std::uint64_t before = loop_ - 1;
+    return claimed.load(std::memory_order_relaxed) == before &&
+           claimed.compare_exchange_strong(before, loop_, std::memory_order_relaxed);
   }
 
   void wait() {
-    const std::uint64_t all = turn_ * static_cast<std::uint64_t>(crew_.size_);
+    const std::uint64_t all = loop_ * static_cast<std::uint64_t>(team_.size_);
     for (int i = 0; i < kPauses; ++i) {
-      if (crew_.done_.load(std::memory_order_acquire) >= all) return;
+      if (team_.completed_.load(std::memory_order_acquire) >= all) return;
       pause();
     }
     const Clock::time_point start = Clock::now();
     const Clock::duration before = waited_;
-    while (crew_.done_.load(std::memory_order_acquire) < all) {
+    while (team_.completed_.load(std::memory_order_acquire) < all) {
       yield();
       const Clock::time_point now = Clock::now();
       waited_ = before + (now - start);
-      // Nearly half of the time spent waiting: alone it goes as fast.
-      if (waited_ > kPatience + (now - began_) * 2 / 5) go_on_alone();
+      // Nearly half of the time has gone into waiting: one thread alone is as fast.
+      if (waited_ > kPatience + (now - start_) * 2 / 5) fall_back_to_serial();
     }
   }
 
-  void go_on_alone() {
-    int nobody = Crew::kNobody;
-    crew_.keeper_.compare_exchange_strong(nobody, rank_, std::memory_order_relaxed);
+  void fall_back_to_serial() {
+    int none = Team::kNone;
+    team_.serial_worker_.compare_exchange_strong(none, index_, std::memory_order_relaxed);
   }
 
-  Crew& crew_;
-  const int rank_;
-  std::uint64_t turn_ = 0;
-  const Clock::time_point began_;
+  Team& team_;
+  const int index_;
+  std::uint64_t loop_ = 0;
+  const Clock::time_point start_;
   Clock::duration waited_{0};
 };
 

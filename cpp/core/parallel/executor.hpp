@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/direction.hpp"
+#include "core/parallel/plan.hpp"
+#include "core/parallel/pool.hpp"
+#include "core/parallel/team.hpp"
+
+namespace bptt {
+
+/// Runs the time loops of one call on the threads that pay off for it.
+class Executor {
+ public:
+  Executor(const LayerConfig& config, const RaggedBatch& batch)
+      : wanted_(plan_parallelism(config, batch)),
+        lease_(wanted_.threads > 1),
+        plan_(lease_.granted() ? wanted_ : ParallelPlan()) {}
+  const ParallelPlan& plan() const { return plan_; }
+
+  /// before(i, worker), the loops of layer i and after(i, worker), for all layers in turn.
+  template <class Before, class After>
+  void run(TimeLoop* const* loops, Index layers, Index directions, Before before,
+           After after) const {
+    Team team(plan_.threads);
+    std::vector<std::unique_ptr<Team>> direction_teams;  // one a loop
+    if (plan_.concurrent_directions) {
+      for (Index i = 0; i < 2 * layers; ++i) {
+        direction_teams.push_back(std::make_unique<Team>(plan_.threads_per_direction()));
+      }
+    }
+    const auto body = [&](int thread) {
+      Worker worker(team, thread);
+      for (Index i = 0; i < layers; ++i) {
+        before(i, worker);
+        if (plan_.concurrent_directions) {
+          worker.parallel_for([&](int part, int parts) {
+            const Index loop = 2 * i + 2 * part / parts;
+            Worker own(*direction_teams[static_cast<std::size_t>(loop)], part % (parts / 2));
+            loops[loop]->run(own);
+          });
+        } else {
+          for (Index d = 0; d < directions; ++d) loops[i * directions + d]->run(worker);
+        }
+        after(i, worker);
+      }
+    };
+    lease_.run(plan_.threads, body);
+  }
+
+ private:
+  ParallelPlan wanted_;
+  PoolLease lease_;
+  ParallelPlan plan_;
+};
+
+}  // namespace bptt

@@ -1,0 +1,43 @@
+#include "core/parallel/plan.hpp"
+
+#include <algorithm>
+
+#include "core/direction.hpp"
+#include "core/parallel/pool.hpp"
+
+namespace bptt {
+
+// Work is counted in operations, of which a core does some fifty thousand million a second.
+ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch) {
+  constexpr double kWakeThreshold =
+      1.5e6;                              // of a call: below, one thread is done before others wake
+  constexpr double kSyncThreshold = 5e6;  // the same if the threads synchronize at every step
+  constexpr double kLongStep = 1e6;       // worth synchronizing even once
+  constexpr double kStepThreshold =
+      25e3;                      // of a step and thread: synchronizing costs a third of it
+  constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
+  const double rows = static_cast<double>(batch.total_rows());
+  const double hidden = static_cast<double>(config.hidden_size);
+  const double row = 2.0 * static_cast<double>(gates_of(config.cell)) * hidden * hidden;
+  const double call = rows * row * static_cast<double>(config.num_layers * config.directions());
+  ParallelPlan plan;
+  if (call < kWakeThreshold) return plan;
+  const int limit = thread_limit();
+  if (limit < 2) return plan;
+  plan.concurrent_directions = config.bidirectional;
+  const int teams = plan.concurrent_directions ? 2 : 1;
+  const int team_limit = limit / teams;
+  const double step = row * rows / static_cast<double>(std::max<Index>(batch.longest(), 1));
+  const int by_hidden = std::min(team_limit, 1 + static_cast<int>(step / kStepThreshold));
+  const bool worth_synchronizing = call >= kSyncThreshold || step >= kLongStep;
+  if (batch.size() <= kFewRows && by_hidden > 1 && worth_synchronizing) {
+    plan.split = Split::kHidden;
+    plan.threads = teams * by_hidden;
+  } else {
+    const int by_batch = static_cast<int>(std::min<Index>(team_limit, batch.size() / 2));
+    plan.threads = teams * std::max(by_batch, 1);
+  }
+  return plan;
+}
+
+}  // namespace bptt

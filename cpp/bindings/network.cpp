@@ -9,7 +9,7 @@ using namespace py::literals;
 LayerConfig make_config(const std::string& cell, Index input_size, Index hidden_size,
                         Index num_layers, bool bidirectional, const std::string& merge) {
   LayerConfig config;
-  config.cell = kind_of("cell", cell, kCells);
+  config.cell = kind_of("cell", cell, cell_names());
   config.input_size = input_size;
   config.hidden_size = hidden_size;
   config.num_layers = num_layers;
@@ -146,7 +146,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   if (steps) {
     const Index count = config.num_layers * config.directions();
     std::tie(d_h_steps, call.d_h_steps) = zeroed_sequences<S>(config, batch, count);
-    if (config.cell == CellKind::kLstm) {
+    if (cell_info(config.cell).has_cell_state) {
       std::tie(d_c_steps, call.d_c_steps) = zeroed_sequences<S>(config, batch, count);
     }
   }

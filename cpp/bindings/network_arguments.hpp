@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "bindings/arrays.hpp"
+#include "core/activations.hpp"
+#include "core/merge.hpp"
 #include "core/network.hpp"
 
 // What the functions of network.cpp take: names of kinds, capsules, sequences, states.
@@ -26,10 +28,13 @@ Kind kind_of(const char* what, const std::string& name, const Names<Kind>& names
   throw py::value_error(std::string(what) + " must be one of " + known + ", got '" + name + "'");
 }
 
-inline const Names<CellKind> kCells{{"rnn", CellKind::kRnn},
-                                    {"lstm", CellKind::kLstm},
-                                    {"gru", CellKind::kGru},
-                                    {"gru_reset_after", CellKind::kGruResetAfter}};
+inline Names<CellKind> cell_names() {
+  Names<CellKind> names;
+  for (const CellInfo& info : cell_infos()) {
+    names.emplace_back(info.name, static_cast<CellKind>(names.size()));
+  }
+  return names;
+}
 inline const Names<Activation> kActivations{{"tanh", Activation::kTanh},
                                             {"sigmoid", Activation::kSigmoid},
                                             {"relu", Activation::kRelu},
@@ -171,7 +176,7 @@ State<S> require_state(const LayerConfig& config, Index batch, py::handle state,
     return require_dense<S>(value, part_name, "(num_layers*directions, batch, hidden_size)",
                             state_shape(config, batch));
   };
-  if (config.cell != CellKind::kLstm) {
+  if (!cell_info(config.cell).has_cell_state) {
     result.h = part(state, name);
     return result;
   }
@@ -197,7 +202,7 @@ inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch,
 template <class S>
 struct NewState {
   NewState(const LayerConfig& config, Index batch) : h(state_shape(config, batch)) {
-    if (config.cell == CellKind::kLstm) c.emplace(state_shape(config, batch));
+    if (cell_info(config.cell).has_cell_state) c.emplace(state_shape(config, batch));
   }
   py::object c_or_none() const { return c ? py::object(*c) : py::object(py::none()); }
   S* c_data() { return c ? c->mutable_data() : nullptr; }

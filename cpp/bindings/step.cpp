@@ -30,7 +30,7 @@ S* dense_data(PyObject* value, const Index* shape, int rank, bool writes) {
   return fits ? reinterpret_cast<S*>(array->data) : nullptr;
 }
 
-/// One side of a step: h, and c of an LSTM, dense (layers, B, H).
+/// One side of a step: h, and c if the cell has one, dense (layers, B, H).
 template <class S>
 struct StateData {
   S *h = nullptr, *c = nullptr;
@@ -43,7 +43,7 @@ template <class S>
 bool fast_state(const LayerConfig& config, PyObject* state, const Index* shape, bool writes,
                 StateData<S>& data) {
   if (state == Py_None) return !writes;
-  if (config.cell != CellKind::kLstm) {
+  if (!cell_info(config.cell).has_cell_state) {
     return (data.h = dense_data<S>(state, shape, 3, writes)) != nullptr;
   }
   if (!is_pair(state)) return false;
@@ -82,7 +82,7 @@ struct Results {
       use(config, out, y_shape, state_shape);
       return;
     }
-    const bool has_cell = config.cell == CellKind::kLstm;
+    const bool has_cell = cell_info(config.cell).has_cell_state;
     const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(state_shape, 3);
     const py::object c = has_cell ? new_array<S>(state_shape, 3) : py::object();
     y = data_of<S>(y_t);
@@ -193,7 +193,7 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
                                results.state.c, nullptr};
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
-  if (batch * parameter_count(config) > kLongOperations) {
+  if (batch * network.parameter_count() > kLongOperations) {
     const py::gil_scoped_release release;
     network.forward(call);
   } else {

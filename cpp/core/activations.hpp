@@ -8,6 +8,9 @@
 
 namespace bptt {
 
+enum class Activation : int { kTanh, kSigmoid, kRelu, kIdentity };
+enum class GateActivation : int { kSigmoid, kHardSigmoidFifth, kHardSigmoidSixth };
+
 template <class S>
 struct ExpConstants;
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/cell_direction.hpp"
-#include "core/cells/cell.hpp"
 #include "core/weight_gradients.hpp"
 
 // The time loop backward, for any cell: backpropagation through time. It mirrors forward_loop.hpp:
@@ -18,7 +17,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
       : layer_(layer),
         task_(task),
         batch_(*task.batch),
-        act_(layer.activations_),
+        activations_(layer.activations_),
         split_(plan.split),
         gradients_(layer, task_, arena) {
     const Index state = batch_.size() * layer_.padded_;
@@ -59,8 +58,6 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   }
 
  private:
-  static constexpr int kLast = Cell::kPhases - 1;
-
   StepRange chunk(Index i) const {
     const Index first = task_.chunks.ends[i], last = task_.chunks.ends[i + 1];
     const Index first_row = batch_.first_row(first);
@@ -99,7 +96,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
       worker.parallel_for([&](int part, int parts) {
         const Range panels = part_of(all_panels().last, part, parts);
         if (s + 1 < steps.last) propagate<0>(s + 1, after(s), first + active.size(), panels);
-        differentiate<kLast>(s, active, steps, blocks_of(panels));
+        differentiate<kLastPhase>(s, active, steps, blocks_of(panels));
       });
       if constexpr (Cell::kPhases > 1) {
         worker.parallel_for([&](int part, int parts) {
@@ -160,7 +157,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   /// outside W.
   template <int kPhase>
   void differentiate(Index s, Range slots, const StepRange& steps, Range blocks) const {
-    constexpr bool kFirst = kPhase == kLast;  // the last phase comes first here
+    constexpr bool kFirst = kPhase == kLastPhase;  // the last phase comes first here
     const Index first = batch_.first_row(s) - steps.first_row;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index chunk_row = first + slot;
@@ -176,8 +173,9 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
           u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
         }
         load(u, s, slot, steps.first_row + chunk_row, chunk_row, block);
+        load_unit_weights<kPhase>(u, chunk_row, unit);
         if constexpr (!kFirst) u.d_operand = Vec<S>::load(d_operand_ + state);
-        Cell::template backward<kPhase>(act_, u);
+        Cell::template backward<kPhase>(activations_, u);
         if (kFirst && task_.d_h_steps)
           u.d_h.store_some(task_.d_h_steps.row(row, time) + unit, units);
         store<kPhase>(u, slot, chunk_row, block);
@@ -211,7 +209,19 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
     }
   }
 
-  /// The lanes beyond H become 0: an infinite input has made them NaN, and products run over them.
+  template <int kPhase>
+  void load_unit_weights(BackwardUnits<S>& u, Index row, Index unit) const {
+    layer_.load_unit_weights(u.unit_weight, unit);
+    if constexpr (Cell::kUnitWeights > 0) {
+      const S* const sums = chunk_.unit_weights + row * layer_.unit_weights_width() + unit;
+      for (int i = 0; i < Cell::kUnitWeights; ++i) {
+        u.d_unit_weight[i] =
+            kPhase == kLastPhase ? Vec<S>::zero() : Vec<S>::load(sums + i * layer_.padded_);
+      }
+    }
+  }
+
+  /// The lanes beyond H become 0: an infinite input makes them NaN, and products read them.
   static void store_units(Vec<S> v, S* to, Index units) {
     v.store(to);
     for (Index lane = units; lane < kLanes; ++lane) to[lane] = S(0);
@@ -220,11 +230,17 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   template <int kPhase>
   void store(const BackwardUnits<S>& u, Index slot, Index row, Index block) const {
     const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
-    for (int g = first_gate(kPhase); g < first_gate(kPhase) + Cell::phase_gates(kPhase); ++g) {
+    for (int g = first_gate(kPhase); g < end_gate(kPhase); ++g) {
       const Index column = row * layer_.gates_width() + layer_.gate_column(g, block);
       store_units(u.d_gate[g], chunk_.gates + column, layer_.hidden_ - unit);
       if constexpr (Cell::kSeparateRecurrent) {
         store_units(u.d_recurrent[g], chunk_.recurrent + column, layer_.hidden_ - unit);
+      }
+    }
+    if constexpr (Cell::kUnitWeights > 0) {
+      S* const to = chunk_.unit_weights + row * layer_.unit_weights_width() + unit;
+      for (int i = 0; i < Cell::kUnitWeights; ++i) {
+        store_units(u.d_unit_weight[i], to + i * layer_.padded_, layer_.hidden_ - unit);
       }
     }
     if constexpr (kPhase > 0) {
@@ -240,7 +256,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   const CellDirection& layer_;
   const BackwardTask<S> task_;
   const RaggedBatch& batch_;
-  const Activations act_;
+  const Activations activations_;
   const Split split_;
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
   S* d_operand_ = nullptr;   // [B][Hp]

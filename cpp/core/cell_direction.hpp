@@ -1,33 +1,37 @@
 #pragma once
 
+#include "core/cells/cell.hpp"
 #include "core/direction.hpp"
 #include "core/gemm_packed.hpp"
 
 // One direction of one layer with any cell: its packed weights, and where a gate lies. The time
 // loops are in forward_loop.hpp and backward_loop.hpp; the three are included where a cell is
-// instantiated.
+// compiled.
 //
-// A row of gates lies phase by phase: [phase][H/W blocks][gates of the phase][W]. Padded H is Hp.
+// A row of gates is stored phase by phase: [phase][H/W blocks][gates of the phase][W]. Padded H is
+// Hp.
 
 namespace bptt {
 
 template <class Cell, class S>
 class CellDirection final : public Direction<S> {
+  static_assert(CheckCell<Cell>::kPassed);
+
  public:
   static constexpr Index kLanes = Vec<S>::kLanes;
 
-  CellDirection(const Activations& activations, Index input_size, Index hidden_size,
-                const S* parameters, bool training);
+  CellDirection(const LayerConfig& config, Index input_size, const S* parameters, bool training);
   void pack(const S* parameters, int part, int parts) override;
   TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
                     Arena& arena) const override;
   TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                      Arena& arena) const override;
   Index chunk_row_bytes() const override {
-    return (2 * gates_width() + 2 * padded_ + 2 * input_) * static_cast<Index>(sizeof(S));
+    return (2 * gates_width() + unit_weights_width() + 2 * padded_ + 2 * input_) *
+           static_cast<Index>(sizeof(S));
   }
   Index accumulator_size(const LayerInput<S>& x) const override {
-    return (2 + (x.ids ? input_ : 0)) * gates_width();
+    return (2 + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
   }
   Index saved_columns() const override { return Cell::kSaved; }
   void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
@@ -42,26 +46,31 @@ class CellDirection final : public Direction<S> {
   class WeightGradients;
 
   // Where a gate lies in a row of gates.
-  static constexpr int first_gate(int phase) { return phase == 0 ? 0 : Cell::phase_gates(0); }
-  static constexpr int phase_of(int gate) { return gate < Cell::phase_gates(0) ? 0 : 1; }
+  static constexpr int kLastPhase = Cell::kPhases - 1;
+  static constexpr int first_gate(int phase) { return bptt::first_gate<Cell>(phase); }
+  static constexpr int phase_gates(int phase) { return bptt::phase_gates<Cell>(phase); }
+  static constexpr int end_gate(int phase) { return first_gate(phase) + phase_gates(phase); }
+  static constexpr int phase_of(int gate) { return gate < phase_gates(0) ? 0 : 1; }
   Index phase_column(int phase) const { return first_gate(phase) * padded_; }
   Index gate_column(int gate, Index block) const {
     const int phase = phase_of(gate);
-    return phase_column(phase) +
-           (block * Cell::phase_gates(phase) + gate - first_gate(phase)) * kLanes;
+    return phase_column(phase) + (block * phase_gates(phase) + gate - first_gate(phase)) * kLanes;
   }
   Index gates_width() const { return Cell::kGates * padded_; }
+  Index unit_weights_width() const { return Cell::kUnitWeights * padded_; }
   Range blocks_range() const { return {0, blocks_}; }
   Index saved_width() const { return Cell::kSaved * padded_; }
 
-  /// The caller's (B, H), or null for 0, to zeroed rows of padded H in the order of slots.
+  ParameterSizes sizes() const { return parameter_sizes(make_cell_info<Cell>(), input_, hidden_); }
+
+  /// Copies the caller's (B, H), unless null, to zeroed rows of Hp in the order of slots.
   void read_state(const RaggedBatch& batch, const S* from, S* to) const {
     if (from == nullptr) return;
     for (Index slot = 0; slot < batch.size(); ++slot) {
       std::copy_n(from + batch.row(slot) * hidden_, hidden_, to + slot * padded_);
     }
   }
-  /// The inverse for some slots; row_of(slot) points to a row.
+  /// The inverse for some slots; row_of(slot) points to a row of Hp.
   template <class RowOf>
   void write_state(const RaggedBatch& batch, Range slots, S* to, RowOf row_of) const {
     for (Index slot = slots.first; slot < slots.last; ++slot) {
@@ -87,29 +96,39 @@ class CellDirection final : public Direction<S> {
     }
   }
 
+  /// The unit weights of the packet that begins with `unit`.
+  void load_unit_weights(Vec<S>* to, Index unit) const {
+    if constexpr (Cell::kUnitWeights > 0) {
+      for (int i = 0; i < Cell::kUnitWeights; ++i) {
+        to[i] = Vec<S>::load(unit_weights_.data() + i * padded_ + unit);
+      }
+    }
+  }
+
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
   PackedWeights<S> weight_ih_[Cell::kPhases], weight_hh_[Cell::kPhases];
-  Buffer<S> bias_;     // one row of gates
-  Buffer<S> bias_hn_;  // the same, where the cell keeps the recurrent part apart
+  Buffer<S> bias_;          // [gates]
+  Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
+  Buffer<S> unit_weights_;  // [kUnitWeights][Hp]
   PackedWeights<S> weight_ih_transposed_[Cell::kPhases], weight_hh_transposed_[Cell::kPhases];
 };
 
 template <class Cell, class S>
-CellDirection<Cell, S>::CellDirection(const Activations& activations, Index input_size,
-                                      Index hidden_size, const S* parameters, bool training)
-    : activations_(activations),
+CellDirection<Cell, S>::CellDirection(const LayerConfig& config, Index input_size,
+                                      const S* parameters, bool training)
+    : activations_(config.activations),
       input_(input_size),
-      hidden_(hidden_size),
-      blocks_((hidden_size + kLanes - 1) / kLanes),
+      hidden_(config.hidden_size),
+      blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
       bias_(gates_width()),
-      bias_hn_(Cell::kSeparateRecurrent ? gates_width() : 0) {
-  const ParameterSizes sizes = parameter_sizes(Cell::kKind, input_size, hidden_size);
-  const S* const bias = parameters + sizes.weight_ih + sizes.weight_hh;
-  const S* const bias_hn = bias + sizes.bias;
+      bias_hn_(Cell::kSeparateRecurrent ? gates_width() : 0),
+      unit_weights_(unit_weights_width()) {
+  const S* const bias = parameters + sizes().weight_ih + sizes().weight_hh;
+  const S* const bias_hn = bias + sizes().bias;
   for (int phase = 0; phase < Cell::kPhases; ++phase) {
-    const int gates = Cell::phase_gates(phase);
+    const int gates = phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
     weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
     if (!training) continue;
@@ -122,18 +141,25 @@ CellDirection<Cell, S>::CellDirection(const Activations& activations, Index inpu
   });
   if constexpr (Cell::kSeparateRecurrent) {
     bias_hn_.set_zero();
-    for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
+    for_each_packet(Cell::kRecurrentBiasGate, [&](Index packed, Index unit, Index count) {
       std::copy_n(bias_hn + unit, count, bias_hn_.data() + packed);
     });
+  }
+  if constexpr (Cell::kUnitWeights > 0) {
+    const S* const unit_weights = bias_hn + sizes().bias_hn;
+    unit_weights_.set_zero();
+    for (int i = 0; i < Cell::kUnitWeights; ++i) {
+      std::copy_n(unit_weights + i * hidden_, hidden_, unit_weights_.data() + i * padded_);
+    }
   }
 }
 
 template <class Cell, class S>
 void CellDirection<Cell, S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
-  const S* const weight_hh = weight_ih + parameter_sizes(Cell::kKind, input_, hidden_).weight_ih;
+  const S* const weight_hh = weight_ih + sizes().weight_ih;
   for (int phase = 0; phase < Cell::kPhases; ++phase) {
-    const int gates = Cell::phase_gates(phase);
+    const int gates = phase_gates(phase);
     const Index first_row = first_gate(phase) * hidden_;
     const Range panels = part_of(weight_hh_[phase].count(), part, parts);
     weight_ih_[phase].pack(weight_ih, first_row, panels);
@@ -145,7 +171,7 @@ void CellDirection<Cell, S>::pack(const S* parameters, int part, int parts) {
   }
 }
 
-/// Some steps, and their rows in packed order.
+/// Some steps, and the first and the number of their rows in the order of RaggedBatch::first_row.
 struct StepRange {
   Index first, last;
   Index first_row, rows;
@@ -191,11 +217,18 @@ void CellDirection<Cell, S>::read_cells(const RaggedBatch& batch, bool reverse,
 }
 
 template <class Cell, class S>
-std::unique_ptr<Direction<S>> make_cell_direction(const Activations& activations, Index input_size,
-                                                  Index hidden_size, const S* parameters,
-                                                  bool training) {
-  return std::make_unique<CellDirection<Cell, S>>(activations, input_size, hidden_size, parameters,
-                                                  training);
+std::unique_ptr<Direction<S>> make_cell_direction(const LayerConfig& config, Index input_size,
+                                                  const S* parameters, bool training) {
+  return std::make_unique<CellDirection<Cell, S>>(config, input_size, parameters, training);
+}
+
+template <class Cell>
+CellInfo make_cell_info() {
+  return {.name = Cell::kName,
+          .gates = Cell::kGates,
+          .unit_weights = Cell::kUnitWeights,
+          .has_cell_state = Cell::kHasCellState,
+          .separate_recurrent = Cell::kSeparateRecurrent};
 }
 
 }  // namespace bptt

@@ -4,31 +4,27 @@
 
 namespace bptt {
 
-Index gates_of(CellKind kind) {
-  return visit_cell(kind, [](auto cell) -> Index { return cell.kGates; });
-}
-
-ParameterSizes parameter_sizes(CellKind kind, Index input_size, Index hidden_size) {
-  return visit_cell(kind, [=](auto cell) -> ParameterSizes {
-    const Index rows = cell.kGates * hidden_size;
-    return {rows * input_size, rows * hidden_size, rows, cell.kSeparateRecurrent ? hidden_size : 0};
-  });
+const std::vector<CellInfo>& cell_infos() {
+  static const std::vector<CellInfo> infos{
+#define BPTT_CELL(Cell, header) make_cell_info<Cell>(),
+#include "core/cells/cells.def"
+#undef BPTT_CELL
+  };
+  return infos;
 }
 
 template <class S>
-std::unique_ptr<Direction<S>> make_direction(CellKind kind, const Activations& activations,
-                                             Index input_size, Index hidden_size,
+std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
                                              const S* parameters, bool training) {
-  return visit_cell(kind, [&](auto cell) {
-    return make_cell_direction<decltype(cell), S>(activations, input_size, hidden_size, parameters,
-                                                  training);
+  return visit_cell(config.cell, [&](auto cell) {
+    using Cell = typename decltype(cell)::type;
+    return make_cell_direction<Cell, S>(config, input_size, parameters, training);
   });
 }
 
-template std::unique_ptr<Direction<float>> make_direction<float>(CellKind, const Activations&,
-                                                                 Index, Index, const float*, bool);
-template std::unique_ptr<Direction<double>> make_direction<double>(CellKind, const Activations&,
-                                                                   Index, Index, const double*,
-                                                                   bool);
+template std::unique_ptr<Direction<float>> make_direction(const LayerConfig&, Index, const float*,
+                                                          bool);
+template std::unique_ptr<Direction<double>> make_direction(const LayerConfig&, Index, const double*,
+                                                           bool);
 
 }  // namespace bptt

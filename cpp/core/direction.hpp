@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/buffer.hpp"
 #include "core/parallel/plan.hpp"
@@ -17,69 +18,91 @@ namespace bptt {
 /// Dense features, or token ids that stand for one-hot vectors.
 template <class S>
 struct LayerInput {
-  Sequence<const S> values;
-  Sequence<const std::int32_t> ids;
+  Sequence<const S> values;          // (B, T, I), any strides
+  Sequence<const std::int32_t> ids;  // (B, T)
 
   LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
 };
 
-/// What forward keeps for backward, read-only there; rows packed as RaggedBatch says.
+/// What forward keeps for backward, which only reads it. Rows are those of (step, slot), in the
+/// order of RaggedBatch::first_row.
 template <class S>
 struct DirectionSaved {
-  Buffer<S> gates;   // [rows][H/W][saved columns][W]
+  Buffer<S> gates;   // [rows][H/W][kSaved][W]
   Buffer<S> cells;   // [rows][H/W][W], only with a cell state
-  Buffer<S> h0, c0;  // [B by slot][H padded]
+  Buffer<S> h0, c0;  // [slots][H padded]
 };
 
+/// One direction of one layer, forward. All memory is that of the caller of the kernels, or of
+/// Network, and outlives the run.
 template <class S>
 struct ForwardTask {
   const RaggedBatch* batch;
-  bool reverse;
-  LayerInput<S> x;
-  Sequence<S> y;             // features adjacent; padding is not written
+  bool reverse;              // reads x from each row's last step to its first
+  LayerInput<S> x;           // (B, T, I)
+  Sequence<S> y;             // (B, T, H), features adjacent; padding is not written
   const S *h0, *c0;          // (B, H), or null for 0
-  S *h_final, *c_final;      // (B, H)
-  DirectionSaved<S>* saved;  // null in inference
+  S *h_final, *c_final;      // (B, H), may be h0 and c0
+  DirectionSaved<S>* saved;  // allocated and filled here; null in inference
 };
 
-/// The chunks of steps whose gradients of the weights backward adds up together.
+/// The chunks of steps whose weight gradients backward accumulates together.
 struct Chunks {
-  const Index* ends;  // in steps, after a 0
+  const Index* ends;  // [count + 1] in steps, beginning with 0
   Index count;
 };
 
-/// Sums over all steps, to which the backward loops over one segment of steps after another add.
+/// Sums over all steps, which backward of one segment of steps after the other adds to.
 template <class S>
 struct GradientAccumulator {
-  S* memory = nullptr;             // zeroed before the first segment
+  S* memory = nullptr;             // [accumulator_size] zeroed before the first segment
   bool first = true, last = true;  // which of the segments this is
 };
 
+/// One direction of one layer, backward. Ownership as in ForwardTask.
 template <class S>
 struct BackwardTask {
   const RaggedBatch* batch;
   bool reverse;
-  LayerInput<S> x;
-  Sequence<const S> y;
-  const DirectionSaved<S>* saved;
-  Sequence<const S> d_y;             // or null for 0
+  LayerInput<S> x;                   // (B, T, I), as forward has read it
+  Sequence<const S> y;               // (B, T, H), as forward has written it
+  const DirectionSaved<S>* saved;    // as forward has filled it
+  Sequence<const S> d_y;             // (B, T, H), or null for 0
   const S *d_h_final, *d_c_final;    // (B, H), or null for 0
-  Sequence<S> d_x;                   // or null if not wanted
-  bool add_to_d_x;                   // the other direction has written it already
-  S *d_h0, *d_c0;                    // (B, H)
-  S* d_parameters;                   // this direction's parameters, in their order
-  Sequence<S> d_h_steps, d_c_steps;  // or null if not wanted; features adjacent
+  Sequence<S> d_x;                   // (B, T, I), or null if not wanted
+  bool add_to_d_x;                   // to what the other direction has written
+  S *d_h0, *d_c0;                    // (B, H), may be d_h_final and d_c_final
+  S* d_parameters;                   // [ParameterSizes::total()] of this direction
+  Sequence<S> d_h_steps, d_c_steps;  // (B, T, H), features adjacent, or null if not wanted
   Chunks chunks;
   GradientAccumulator<S> accumulator;
 };
 
-/// Sizes of one direction's parameters, which lie one after the other in this order.
-struct ParameterSizes {
-  Index weight_ih, weight_hh, bias, bias_hn;
-  Index total() const { return weight_ih + weight_hh + bias + bias_hn; }
+/// What is known of a cell outside its own translation unit.
+struct CellInfo {
+  const char* name;
+  Index gates, unit_weights;
+  bool has_cell_state, separate_recurrent;
 };
-Index gates_of(CellKind cell);
-ParameterSizes parameter_sizes(CellKind cell, Index input_size, Index hidden_size);
+/// All cells, by CellKind.
+const std::vector<CellInfo>& cell_infos();
+inline const CellInfo& cell_info(CellKind cell) {
+  return cell_infos()[static_cast<std::size_t>(cell)];
+}
+
+/// Sizes of one direction's parameters, which are adjacent, in this order.
+struct ParameterSizes {
+  Index weight_ih, weight_hh, bias, bias_hn, unit_weights;
+  Index total() const { return weight_ih + weight_hh + bias + bias_hn + unit_weights; }
+};
+inline ParameterSizes parameter_sizes(const CellInfo& cell, Index input_size, Index hidden_size) {
+  const Index rows = cell.gates * hidden_size;
+  return {.weight_ih = rows * input_size,
+          .weight_hh = rows * hidden_size,
+          .bias = rows,
+          .bias_hn = cell.separate_recurrent ? hidden_size : 0,
+          .unit_weights = cell.unit_weights * hidden_size};
+}
 
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it
 /// allocates nothing and throws nothing.
@@ -93,26 +116,26 @@ class TimeLoop {
   ~TimeLoop() = default;
 };
 
-/// The packed weights of one direction of one layer; once packed immutable, so that any thread may
-/// use it.
+/// The packed weights of one direction of one layer; immutable once packed, so that any thread may
+/// use them.
 template <class S>
 class Direction {
  public:
   virtual ~Direction() = default;
-  /// Packs a part of the parameters, after the constructor has taken the memory.
+  /// Packs one part of the weights, for which the constructor has allocated the memory.
   virtual void pack(const S* parameters, int part, int parts) = 0;
-  /// Loops live in the arena, and read their tasks' batch and arrays while they run.
+  /// Loops live in the arena, and read the batch and the arrays of their tasks while they run.
   virtual TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
                             Arena& arena) const = 0;
   virtual TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                              Arena& arena) const = 0;
 
-  /// The bytes of a row of a chunk in backward, and the elements of its `GradientAccumulator`.
+  /// The bytes of a row of a chunk in backward, and the elements of its GradientAccumulator.
   virtual Index chunk_row_bytes() const = 0;
   virtual Index accumulator_size(const LayerInput<S>& x) const = 0;
 
-  /// Copies of what forward kept: gate columns to out[column] and cell states, at each row's own
-  /// time.
+  /// Copies of what forward has kept: one saved column of the gates, and the cell states, at each
+  /// row's own time.
   virtual Index saved_columns() const = 0;
   virtual void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                           Index column, Sequence<S> out) const = 0;
@@ -120,17 +143,18 @@ class Direction {
                           Sequence<S> out) const = 0;
 };
 
-/// Memory for the packed parameters of one direction, with what backward needs if `training`; the
-/// weights are left to `pack`.
+/// One direction of a layer with this many inputs, with memory for what backward needs if
+/// `training`. The biases are copied from the parameters; the weights are left to `pack`.
 template <class S>
-std::unique_ptr<Direction<S>> make_direction(CellKind cell, const Activations& activations,
-                                             Index input_size, Index hidden_size,
+std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
                                              const S* parameters, bool training);
 
-/// The same for one cell; instantiated in the .cpp file of the cell's name.
+// The same, and the CellInfo, for one cell; instantiated in the cell's own translation unit
+// (cells/cell.cpp.in).
 template <class Cell, class S>
-std::unique_ptr<Direction<S>> make_cell_direction(const Activations& activations, Index input_size,
-                                                  Index hidden_size, const S* parameters,
-                                                  bool training);
+std::unique_ptr<Direction<S>> make_cell_direction(const LayerConfig& config, Index input_size,
+                                                  const S* parameters, bool training);
+template <class Cell>
+CellInfo make_cell_info();
 
 }  // namespace bptt

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/cell_direction.hpp"
-#include "core/cells/cell.hpp"
 
 // The time loop forward, for any cell.
 
@@ -15,7 +14,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
       : layer_(layer),
         task_(task),
         batch_(*task.batch),
-        act_(layer.activations_),
+        activations_(layer.activations_),
         split_(plan.split),
         chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
         chunks_(arena.allocate<Chunk>(chunk_count_)) {
@@ -54,9 +53,10 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
  private:
-  static constexpr Index kChunkBytes = 256 * 1024;  // projections stay in L2 until they are used
+  static constexpr Index kChunkBytes =
+      256 * 1024;  // the projections stay in L2 until they are used
 
-  /// The steps whose input is projected together.
+  /// Scratch for the steps whose input is projected together.
   struct Chunk {
     S* gates;     // [rows][gates]
     const S** x;  // the rows' input, if it is dense
@@ -200,11 +200,11 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     });
   }
 
-  /// The cell's equations for the units whose sums are complete.
+  /// The cell's equations, for the units whose sums are complete.
   template <int kPhase, bool kTraining>
   void finish(Index s, Range slots, S* gates, Index first_block, Index last_block) const {
-    constexpr int kGatesSoFar = first_gate(kPhase) + Cell::phase_gates(kPhase);
-    constexpr bool kLast = kPhase == Cell::kPhases - 1;
+    constexpr int kGatesSoFar = end_gate(kPhase);
+    constexpr bool kLast = kPhase == kLastPhase;
     const Index saved_row = kTraining ? batch_.first_row(s) : 0;
     for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_width()) {
       S* y = nullptr;
@@ -222,7 +222,8 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
         }
         u.h = Vec<S>::load(h_[s & 1] + state);
         if constexpr (Cell::kHasCellState) u.c = Vec<S>::load(c_ + state);
-        Cell::template forward<kPhase>(act_, u);
+        layer_.load_unit_weights(u.unit_weight, unit);
+        Cell::template forward<kPhase>(activations_, u);
         if constexpr (!kLast) {
 #pragma GCC unroll 4
           for (int g = first_gate(kPhase); g < kGatesSoFar; ++g) {
@@ -252,16 +253,16 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   const CellDirection& layer_;
   const ForwardTask<S> task_;
   const RaggedBatch& batch_;
-  const Activations act_;
+  const Activations activations_;
   const Split split_;
   const int chunk_count_;  // one a thread if the batch is split, else one
   Chunk* const chunks_;
-  S* h_[2];               // [B][Hp] h_{t-1} and h_t, alternating
-  const S** h_rows_[2];   // their rows
-  S* c_ = nullptr;        // [B][Hp] updated in place
-  S* operand_ = nullptr;  // [B][Hp] what the second phase multiplies
-  const S** operand_rows_ = nullptr;
-  S* recurrent_ = nullptr;  // [B][gates] W h + bias_hn
+  S* h_[2];                           // [B][Hp] h_{t-1} and h_t, alternating
+  const S** h_rows_[2];               // [B] pointers to their rows
+  S* c_ = nullptr;                    // [B][Hp] updated in place
+  S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies
+  const S** operand_rows_ = nullptr;  // [B]
+  S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn
 };
 
 template <class Cell, class S>

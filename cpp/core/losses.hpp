@@ -11,7 +11,7 @@ struct CrossEntropyOptions {
 };
 
 /// L = -sum over rows and steps of w * sum_k q_k log softmax(logits)_k, and dL/dlogits in the same
-/// loop, with q = (1 - smoothing) * onehot(target) + smoothing / classes. logits, targets and
+/// pass, with q = (1 - smoothing) * onehot(target) + smoothing / classes. logits, targets and
 /// d_logits are (batch, steps, ..) as their strides say, features adjacent; weights (batch, steps)
 /// are adjacent, all 1 if null. Where w is 0, logits are not read and the gradient is 0. Summed in
 /// double.

@@ -7,6 +7,9 @@
 
 namespace bptt {
 
+enum class Merge : int { kConcat, kSum, kMean, kMul };
+static_assert(Merge::kConcat == Merge{}, "LayerConfig takes the first value for no merge");
+
 template <class S>
 void merge_forward(Merge merge, const RaggedBatch& batch, Range slots, Index features,
                    Sequence<const S> forward, Sequence<const S> reverse, Sequence<S> out) {

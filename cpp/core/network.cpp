@@ -9,7 +9,8 @@ Index parameter_offset(const LayerConfig& config, Index layer, Index direction) 
   Index offset = 0;
   for (Index l = 0; l <= layer; ++l) {
     const Index count =
-        parameter_sizes(config.cell, config.layer_input_size(l), config.hidden_size).total();
+        parameter_sizes(cell_info(config.cell), config.layer_input_size(l), config.hidden_size)
+            .total();
     offset += count * (l < layer ? config.directions() : direction);
   }
   return offset;
@@ -17,17 +18,17 @@ Index parameter_offset(const LayerConfig& config, Index layer, Index direction) 
 
 template <class S>
 Network<S>::Network(const LayerConfig& config, const S* parameters, bool training)
-    : config_(config), training_(training) {
+    : config_(config), training_(training), parameter_count_(bptt::parameter_count(config)) {
   for (Index layer = 0; layer < config.num_layers; ++layer) {
     for (Index d = 0; d < config.directions(); ++d) {
-      directions_.push_back(make_direction<S>(
-          config.cell, config.activations, config.layer_input_size(layer), config.hidden_size,
-          parameters + parameter_offset(config, layer, d), training));
+      directions_.push_back(make_direction<S>(config, config.layer_input_size(layer),
+                                              parameters + parameter_offset(config, layer, d),
+                                              training));
       chunk_row_bytes_ = std::max(chunk_row_bytes_, directions_.back()->chunk_row_bytes());
     }
   }
   constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
-  const PoolLease lease(parameter_count(config) > kWorthWaking && thread_limit() > 1);
+  const PoolLease lease(parameter_count_ > kWorthWaking && thread_limit() > 1);
   const int threads = lease.granted() ? thread_limit() : 1;
   Team team(threads);
   lease.run(threads, [&](int thread) {
@@ -158,7 +159,7 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Index layer,
   for (Index d = 0; d < config_.directions(); ++d) {
     const auto i = static_cast<std::size_t>(d);
     stage.h[d] = stage.y.features_from(d * hidden);
-    if (merges()) {
+    if (config_.merges()) {
       S* const memory =
           sequence_memory(saved ? &saved->h[i] : nullptr, batch.longest() * state, false);
       stage.h[d] = inner_sequence(memory, batch.size(), hidden);
@@ -177,10 +178,10 @@ void Network<S>::after_forward(const NetworkForward<S>& call, Index layer,
                                const ForwardStage& stage, Worker& worker) const {
   const RaggedBatch& batch = *call.batch;
   const bool top = layer == config_.num_layers - 1;
-  if (merges() || (top && batch.ragged())) {
+  if (config_.merges() || (top && batch.ragged())) {
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch.slots(part, parts);
-      if (merges()) {
+      if (config_.merges()) {
         merge_forward(config_.merge, batch, slots, config_.hidden_size, read_only(stage.h[0]),
                       read_only(stage.h[1]), stage.y);
       }
@@ -297,7 +298,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
     const auto i = static_cast<std::size_t>(d);
     stage.h[d] = stage.y.features_from(d * hidden);
     Sequence<const S> d_h = stage.d_y.features_from(d * hidden);
-    if (merges()) {
+    if (config_.merges()) {
       stage.h[d] = {saved.h[i].data(), hidden, state, 1};
       if (stage.d_y) {
         S* const memory = scratch().allocate<S>(batch.longest() * state);

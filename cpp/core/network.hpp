@@ -63,6 +63,7 @@ class Network {
 
   const LayerConfig& config() const { return config_; }
   bool training() const { return training_; }
+  Index parameter_count() const { return parameter_count_; }
   const Direction<S>& direction(Index layer, Index direction) const {
     return *directions_[static_cast<std::size_t>(layer * config_.directions() + direction)];
   }
@@ -86,8 +87,6 @@ class Network {
   void forward_at_once(const NetworkForward<S>& call) const;
   Chunks backward_chunks(const RaggedBatch& batch) const;
 
-  bool merges() const { return config_.bidirectional && config_.merge != Merge::kConcat; }
-
   // What one layer reads and writes, in the order of running.
   struct ForwardStage;
   struct BackwardStage;
@@ -105,6 +104,7 @@ class Network {
 
   LayerConfig config_;
   bool training_;
+  Index parameter_count_;
   std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
   Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };

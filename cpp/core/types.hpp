@@ -11,32 +11,35 @@ namespace bptt {
 
 using Index = std::ptrdiff_t;
 
-enum class CellKind { kRnn, kLstm, kGru, kGruResetAfter };
-enum class Activation { kTanh, kSigmoid, kRelu, kIdentity };
-enum class GateActivation { kSigmoid, kHardSigmoidFifth, kHardSigmoidSixth };
-enum class Merge { kConcat, kSum, kMean, kMul };
+// The values are defined where they are used: cells/table.hpp, activations.hpp, merge.hpp. What
+// only passes them on is not rebuilt when one is added.
+enum class CellKind : int;
+enum class Activation : int;
+enum class GateActivation : int;
+enum class Merge : int;
 
-/// phi and sigma of the cell equations, chosen by the user, the same for a whole network.
+/// phi and sigma of the cell equations, chosen by the user, the same for all layers.
 struct Activations {
-  Activation cell = Activation::kTanh;
-  GateActivation gate = GateActivation::kSigmoid;
+  Activation cell{};
+  GateActivation gate{};
 };
 
+/// What a stack of recurrent layers computes.
 struct LayerConfig {
-  CellKind cell = CellKind::kLstm;
+  CellKind cell{};
   Activations activations;
   Index input_size = 0;   // I
   Index hidden_size = 0;  // H
   Index num_layers = 1;
   bool bidirectional = false;
-  Merge merge = Merge::kConcat;
-  double dropout = 0.0;  // share of units dropped between layers in training
+  Merge merge{};         // of the two directions
+  double dropout = 0.0;  // the fraction of values between layers that training drops
   bool time_major = false;
 
   Index directions() const { return bidirectional ? 2 : 1; }
-  Index output_size() const {
-    return bidirectional && merge == Merge::kConcat ? 2 * hidden_size : hidden_size;
-  }
+  /// Whether the directions are combined into H features instead of being concatenated.
+  bool merges() const { return bidirectional && merge != Merge{}; }
+  Index output_size() const { return bidirectional && !merges() ? 2 * hidden_size : hidden_size; }
   Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
 };
 

@@ -5,15 +5,27 @@
 
 // What backward does once the time loop has finished a chunk of steps: all steps share the weights,
 // so their gradients are products over all rows of the chunk; the input's gradient is one product.
+//
+// Who owns the memory:
+//   caller     d_parameters and d_x, which the kernels write in place
+//   Network    the accumulator: sums that are carried from chunk to chunk (and, with activation
+//              checkpointing, from segment to segment), in the arena for the whole call
+//   this loop  row pointers and sums of one chunk, in the arena for the whole call
+//   the chunk  packed operands and gate gradients: scratch that is overwritten by every chunk, and
+//              that loops which run one after the other share (allocate_chunk)
+// Within a parallel_for, a thread writes only its own rows or columns of them.
 
 namespace bptt {
 
-/// What the time loop leaves of one chunk of steps; rows packed as RaggedBatch says.
+/// What the time loop leaves of one chunk of steps. Scratch of the chunk; rows in the order of
+/// RaggedBatch::first_row.
 template <class Cell, class S>
 struct CellDirection<Cell, S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
   S *h_prev, *operand;   // [rows][Hp] left operands of phases 0 and 1
-  const S** gate_rows;   // the rows of gates …
+  S* unit_weights;       // [rows][kUnitWeights][Hp] dL/d(unit weights)
+  // Allocated for the whole call:
+  const S** gate_rows;                      // [rows] pointers to the rows of gates …
   const S** recurrent_rows[Cell::kPhases];  // … and of recurrent, from each phase's column on
 
   void allocate_pointers(Index count, Arena& arena) {
@@ -26,6 +38,7 @@ struct CellDirection<Cell, S>::ChunkGradients {
     recurrent = Cell::kSeparateRecurrent ? arena.allocate<S>(rows * width) : gates;
     h_prev = arena.allocate<S>(rows * layer.padded_);
     operand = Cell::kPhases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
+    unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
     point_to_rows<S>(gate_rows, gates, width, rows);
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
       point_to_rows<S>(recurrent_rows[phase], recurrent + layer.phase_column(phase), width, rows);
@@ -38,24 +51,26 @@ class CellDirection<Cell, S>::WeightGradients {
  public:
   WeightGradients(const CellDirection& layer, const BackwardTask<S>& task, Arena& arena)
       : layer_(layer), task_(task), batch_(*task.batch) {
-    const ParameterSizes sizes = parameter_sizes(Cell::kKind, layer_.input_, layer_.hidden_);
+    const ParameterSizes sizes = layer_.sizes();
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
     d_bias_hn_ = d_bias_ + sizes.bias;
+    d_unit_weights_ = d_bias_hn_ + sizes.bias_hn;
     // A packed column is a row of the weights, or padding, or not of this phase.
     ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
     for (S**& rows : hh_rows_) rows = arena.allocate_zeroed<S*>(layer_.gates_width());
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
-      S** const hh_rows =
-          hh_rows_[packed < layer_.phase_column(Cell::kPhases - 1) ? 0 : Cell::kPhases - 1];
+      S** const hh_rows = hh_rows_[packed < layer_.phase_column(kLastPhase) ? 0 : kLastPhase];
       for (Index w = 0; w < count; ++w) {
         ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
         hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.hidden_;
       }
     });
     d_bias_sums_ = task_.accumulator.memory;
+    d_unit_weights_sums_ = d_bias_sums_ + 2 * layer_.gates_width();
+    if (task_.x.ids) d_columns_ = d_unit_weights_sums_ + layer_.unit_weights_width();
     d_bias_chunk_ = arena.allocate<S>(layer_.gates_width());
-    if (task_.x.ids) d_columns_ = d_bias_sums_ + 2 * layer_.gates_width();
+    d_unit_weights_chunk_ = arena.allocate<S>(layer_.unit_weights_width());
   }
 
   void allocate_chunk(Index rows, Arena& arena) {
@@ -79,10 +94,17 @@ class CellDirection<Cell, S>::WeightGradients {
         [&](int part, int parts) { pack(steps, chunk, part_of(steps.rows, part, parts)); });
     worker.parallel_for([&](int part, int parts) {
       multiply(steps, part, parts, !first);
-      const Range columns = part_of(layer_.gates_width(), part, parts);
-      add_columns(chunk.gates, steps.rows, columns, d_bias_sums_);
+      const Index width = layer_.gates_width();
+      const Range columns = part_of(width, part, parts);
+      add_columns(chunk.gates, steps.rows, width, columns, d_bias_chunk_, d_bias_sums_);
       if constexpr (Cell::kSeparateRecurrent) {
-        add_columns(chunk.recurrent, steps.rows, columns, d_bias_sums_ + layer_.gates_width());
+        add_columns(chunk.recurrent, steps.rows, width, columns, d_bias_chunk_,
+                    d_bias_sums_ + width);
+      }
+      if constexpr (Cell::kUnitWeights > 0) {
+        const Index all = layer_.unit_weights_width();
+        add_columns(chunk.unit_weights, steps.rows, all, part_of(all, part, parts),
+                    d_unit_weights_chunk_, d_unit_weights_sums_);
       }
       if (task_.x.ids) scatter_ids(steps, chunk, columns);
       if (task_.d_x) input_gradient(steps, chunk, part_of(steps.rows, part, parts));
@@ -92,13 +114,12 @@ class CellDirection<Cell, S>::WeightGradients {
   void finish(Worker& worker, bool nothing_added) const {
     worker.parallel_for([&](int part, int parts) {
       if (nothing_added) {
-        const ParameterSizes sizes = parameter_sizes(Cell::kKind, layer_.input_, layer_.hidden_);
-        const Range own = part_of(sizes.total(), part, parts);
+        const Range own = part_of(layer_.sizes().total(), part, parts);
         std::fill(task_.d_parameters + own.first, task_.d_parameters + own.last, S(0));
         return;
       }
       if (task_.x.ids) write_columns(part, parts);
-      if (part == 0) write_bias();
+      if (part == 0) write_vectors();
     });
   }
 
@@ -128,8 +149,7 @@ class CellDirection<Cell, S>::WeightGradients {
     const Index width = layer_.gates_width(), rows = steps.rows;
     for (int phase = 0; phase < Cell::kPhases; ++phase) {
       const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
-      const Index end =
-          Gemm::tiles(layer_.phase_column(phase) + Cell::phase_gates(phase) * layer_.padded_);
+      const Index end = Gemm::tiles(end_gate(phase) * layer_.padded_);
       const Range own = part_of(end - begin, part, parts);
       Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
                 width, layer_.hidden_, hh_rows_[phase], add);
@@ -151,10 +171,10 @@ class CellDirection<Cell, S>::WeightGradients {
     });
   }
 
-  void add_columns(const S* from, Index rows, Range columns, S* to) const {
-    S* const sum = d_bias_chunk_;
+  /// Adds the sums of some columns of from [rows][width] to `to`; `sum` is scratch of that width.
+  void add_columns(const S* from, Index rows, Index width, Range columns, S* sum, S* to) const {
     std::fill(sum + columns.first, sum + columns.last, S(0));
-    for (Index r = 0; r < rows; ++r, from += layer_.gates_width()) {
+    for (Index r = 0; r < rows; ++r, from += width) {
       for (Index i = columns.first; i < columns.last; ++i) sum[i] += from[i];
     }
     for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
@@ -179,15 +199,20 @@ class CellDirection<Cell, S>::WeightGradients {
     }
   }
 
-  void write_bias() const {
+  /// The gradients of the biases and the unit weights.
+  void write_vectors() const {
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       std::copy_n(d_bias_sums_ + packed, count, d_bias_ + row);
     });
     if constexpr (Cell::kSeparateRecurrent) {
       const S* const sums = d_bias_sums_ + layer_.gates_width();
-      layer_.for_each_packet(Cell::kGates - 1, [&](Index packed, Index unit, Index count) {
+      layer_.for_each_packet(Cell::kRecurrentBiasGate, [&](Index packed, Index unit, Index count) {
         std::copy_n(sums + packed, count, d_bias_hn_ + unit);
       });
+    }
+    for (int i = 0; i < Cell::kUnitWeights; ++i) {
+      std::copy_n(d_unit_weights_sums_ + i * layer_.padded_, layer_.hidden_,
+                  d_unit_weights_ + i * layer_.hidden_);
     }
   }
 
@@ -216,16 +241,21 @@ class CellDirection<Cell, S>::WeightGradients {
   const CellDirection& layer_;
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
-  S *d_weight_hh_, *d_bias_, *d_bias_hn_;   // in the caller's array
-  S **ih_rows_, **hh_rows_[Cell::kPhases];  // its rows, in the order of packed columns
-  S* d_bias_sums_;                          // [2][gates] of gates and of recurrent
+  // Where the caller's d_parameters hold them:
+  S *d_weight_hh_, *d_bias_, *d_bias_hn_, *d_unit_weights_;
+  // In the accumulator:
+  S* d_bias_sums_;          // [2][gates] of gates and of recurrent
+  S* d_unit_weights_sums_;  // [kUnitWeights][Hp]
+  S* d_columns_ = nullptr;  // [I][gates] for ids
+  // In the arena, for the whole call:
+  S **ih_rows_, **hh_rows_[Cell::kPhases];  // [gates] rows of d_parameters, by packed column
   S* d_bias_chunk_;                         // [gates]
-  S* d_columns_ = nullptr;                  // [I][gates] for ids
-  // Of one chunk, packed for the outer product:
-  S *left_ = nullptr, *left_recurrent_ = nullptr;
-  S *right_hh_[Cell::kPhases] = {}, *right_ih_ = nullptr;
-  const S** x_rows_ = nullptr;
-  S* d_x_ = nullptr;
+  S* d_unit_weights_chunk_;                 // [kUnitWeights][Hp]
+  // Scratch of the chunk, the operands packed for GemmTn:
+  S *left_ = nullptr, *left_recurrent_ = nullptr;          // [left_size] gate gradients
+  S *right_hh_[Cell::kPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
+  const S** x_rows_ = nullptr;                             // [rows] pointers to rows of x
+  S* d_x_ = nullptr;                                       // [rows][I padded]
 };
 
 }  // namespace bptt

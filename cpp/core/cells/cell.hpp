@@ -1,44 +1,98 @@
 #pragma once
 
 #include "core/activations.hpp"
-#include "core/types.hpp"
 #include "core/vec.hpp"
 
-// What the time loop hands to a cell: one packet of hidden units, of one row, at one step.
+// The interface between the time loops and a cell.
 //
-// A cell states
-//   kGates           columns of weight_ih per unit
-//   kPhases          products with the recurrent weights in one step, one after the other
-//   phase_gates(p)   how many gates (consecutive, from 0) phase p completes
-//   kSaved           columns per unit that backward needs
-//   kHasCellState    whether there is a c beside h
-//   kSeparateRecurrent   whether W h + bias_hn is kept apart from U x + b
-//   kReadsOutput, kReadsPreviousOutput   what else backward wants to see
-// and, for each phase, `forward` and `backward`. Phase 0 multiplies h_{t-1}; a later phase
-// multiplies the `operand` that the phase before it left.
+// A cell is a struct of static members, derived from CellDefaults. It states
+//   kName            the name by which the layer is chosen
+//   kGates           columns of weight_ih and weight_hh per hidden unit
+//   kSaved           values per unit that backward needs: the first kSaved of ForwardUnits::gate
+// and whatever differs from CellDefaults, and defines, for each phase,
+//   forward<phase>(act, u) and backward<phase>(act, u)
+// on one packet of hidden units, of one row, at one step. Phase 0 multiplies h_{t-1} with the
+// recurrent weights; phase 1, if there is one, multiplies the `operand` that phase 0 has left.
+//
+// A new cell is a header with these and a line in cells.def.
 
 namespace bptt {
 
 constexpr int kMaxGates = 4;
+constexpr int kMaxUnitWeights = 4;
+
+/// What most cells have in common.
+struct CellDefaults {
+  /// Products with the recurrent weights in one step, one after the other.
+  static constexpr int kPhases = 1;
+  /// With two phases: how many gates, from the first on, phase 0 completes.
+  static constexpr int kFirstPhaseGates = 0;
+  /// Whether there is a cell state c beside h.
+  static constexpr bool kHasCellState = false;
+  /// Whether W h + bias_hn is kept apart from U x + b, and the gate that bias_hn belongs to.
+  static constexpr bool kSeparateRecurrent = false;
+  static constexpr int kRecurrentBiasGate = -1;
+  /// Vectors of H weights that belong to the units, such as peepholes.
+  static constexpr int kUnitWeights = 0;
+  /// What else backward reads: h_t, h_{t-1}.
+  static constexpr bool kReadsOutput = false;
+  static constexpr bool kReadsPreviousOutput = false;
+};
 
 template <class S>
 struct ForwardUnits {
   Vec<S> gate[kMaxGates];       // in: pre-activations; out: what backward needs (gates first)
   Vec<S> recurrent[kMaxGates];  // in: W h_{t-1} + bias_hn, if kSeparateRecurrent
-  Vec<S> h, c;                  // in: previous state; out: new state
-  Vec<S> operand;               // out, if another phase follows
+  Vec<S> unit_weight[kMaxUnitWeights];  // in: the first kUnitWeights
+  Vec<S> h, c;                          // in: previous state; out: new state
+  Vec<S> operand;                       // out, if another phase follows
 };
 
 template <class S>
 struct BackwardUnits {
-  Vec<S> gate[kMaxGates];         // as forward left them
-  Vec<S> h, h_prev, c, c_prev;    // h and h_prev only if the cell reads them
-  Vec<S> d_h, d_c;                // dL/dh_t in full; dL/dc_t in: from t+1, out: in full
-  Vec<S> d_operand;               // from the product of the phase after this one
-  Vec<S> d_gate[kMaxGates];       // out: dL/d(pre-activation)
-  Vec<S> d_recurrent[kMaxGates];  // out: dL/d(W h + bias_hn), if kSeparateRecurrent
-  Vec<S> d_h_prev, d_c_prev;      // out: what reaches t-1 without passing through W
-  Vec<S> operand;                 // out: this step's operand again, for the gradient of its W
+  Vec<S> gate[kMaxGates];                 // in: as forward has left them
+  Vec<S> unit_weight[kMaxUnitWeights];    // in: the first kUnitWeights
+  Vec<S> h, h_prev, c, c_prev;            // in: h and h_prev only if the cell reads them
+  Vec<S> d_h, d_c;                        // in: dL/dh_t in full, dL/dc_t from t+1; out: d_c in full
+  Vec<S> d_operand;                       // in: from the product of the next phase
+  Vec<S> d_gate[kMaxGates];               // out: dL/d(pre-activation)
+  Vec<S> d_recurrent[kMaxGates];          // out: dL/d(W h + bias_hn), if kSeparateRecurrent
+  Vec<S> d_unit_weight[kMaxUnitWeights];  // in: 0, or of the next phase; out: with this phase
+  Vec<S> d_h_prev, d_c_prev;              // out: what reaches t-1 without passing through W
+  Vec<S> operand;                         // out: this step's operand, for the gradient of its W
+};
+
+/// How many gates a phase completes, and the first of them.
+template <class Cell>
+constexpr int phase_gates(int phase) {
+  if (Cell::kPhases == 1) return Cell::kGates;
+  return phase == 0 ? Cell::kFirstPhaseGates : Cell::kGates - Cell::kFirstPhaseGates;
+}
+template <class Cell>
+constexpr int first_gate(int phase) {
+  return phase == 0 ? 0 : Cell::kFirstPhaseGates;
+}
+
+/// What the time loops require of a cell; checked for every cell that is compiled.
+template <class Cell>
+struct CheckCell {
+  static_assert(Cell::kGates >= 1 && Cell::kGates <= kMaxGates,
+                "a cell has from 1 to kMaxGates gates: a register tile holds all gates of a unit");
+  static_assert(Cell::kSaved >= 0 && Cell::kSaved <= kMaxGates,
+                "a cell saves at most kMaxGates values per unit, in ForwardUnits::gate");
+  static_assert(Cell::kPhases == 1 || Cell::kPhases == 2,
+                "a cell has one or two phases: there is one operand between them");
+  static_assert(Cell::kPhases == 2
+                    ? Cell::kFirstPhaseGates > 0 && Cell::kFirstPhaseGates < Cell::kGates
+                    : Cell::kFirstPhaseGates == 0,
+                "kFirstPhaseGates divides the gates of a cell with two phases, and is 0 otherwise");
+  static_assert(!Cell::kSeparateRecurrent || Cell::kPhases == 1,
+                "W h + bias_hn is kept apart only in a cell with one phase");
+  static_assert(Cell::kRecurrentBiasGate == (Cell::kSeparateRecurrent ? Cell::kGates - 1 : -1),
+                "bias_hn belongs to the last gate, and only to a cell with kSeparateRecurrent");
+  static_assert(Cell::kUnitWeights >= 0 && Cell::kUnitWeights <= kMaxUnitWeights,
+                "a cell has at most kMaxUnitWeights vectors of unit weights");
+  static constexpr bool kPassed = true;
 };
 
 }  // namespace bptt

@@ -16,7 +16,7 @@ Vec<S> mix(Vec<S> z, Vec<S> n, Vec<S> h_prev) {
   return fma(z, h_prev - n, n);
 }
 
-/// The gradients that this equation loops on to n and z, before their activations.
+/// The gradients that this equation passes on to n and z, before their activations.
 template <class S>
 void mix_backward(const Activations& act, BackwardUnits<S>& u) {
   const Vec<S> z = u.gate[kUpdate], n = u.gate[kCandidate];
@@ -28,15 +28,12 @@ void mix_backward(const Activations& act, BackwardUnits<S>& u) {
 
 /// n = phi(U_n x_t + W_n (r * h_{t-1}) + b_n): r must be known before W_n is used, hence two
 /// phases.
-struct Gru {
-  static constexpr CellKind kKind = CellKind::kGru;
+struct Gru : CellDefaults {
+  static constexpr const char* kName = "gru";
   static constexpr int kGates = 3;
   static constexpr int kPhases = 2;
-  static constexpr int phase_gates(int phase) { return phase == 0 ? 2 : 1; }
+  static constexpr int kFirstPhaseGates = 2;
   static constexpr int kSaved = 3;
-  static constexpr bool kHasCellState = false;
-  static constexpr bool kSeparateRecurrent = false;
-  static constexpr bool kReadsOutput = false;
   static constexpr bool kReadsPreviousOutput = true;
 
   template <int phase, class S>
@@ -65,15 +62,12 @@ struct Gru {
 };
 
 /// n = phi(U_n x_t + b_n + r * q), q = W_n h_{t-1} + bias_hn
-struct GruResetAfter {
-  static constexpr CellKind kKind = CellKind::kGruResetAfter;
+struct GruResetAfter : CellDefaults {
+  static constexpr const char* kName = "gru_reset_after";
   static constexpr int kGates = 3;
-  static constexpr int kPhases = 1;
-  static constexpr int phase_gates(int) { return 3; }
   static constexpr int kSaved = 4;
-  static constexpr bool kHasCellState = false;
   static constexpr bool kSeparateRecurrent = true;
-  static constexpr bool kReadsOutput = false;
+  static constexpr int kRecurrentBiasGate = gru::kCandidate;
   static constexpr bool kReadsPreviousOutput = true;
 
   template <int phase, class S>

@@ -7,17 +7,12 @@ namespace bptt {
 /// i, f, o = sigma(.), g = phi(.) of U x_t + W h_{t-1} + b
 /// c_t = f * c_{t-1} + i * g
 /// h_t = o * phi(c_t)
-struct Lstm {
-  static constexpr CellKind kKind = CellKind::kLstm;
+struct Lstm : CellDefaults {
   enum Gate { kInput, kForget, kCell, kOutput };
+  static constexpr const char* kName = "lstm";
   static constexpr int kGates = 4;
-  static constexpr int kPhases = 1;
-  static constexpr int phase_gates(int) { return 4; }
   static constexpr int kSaved = 4;
   static constexpr bool kHasCellState = true;
-  static constexpr bool kSeparateRecurrent = false;
-  static constexpr bool kReadsOutput = false;
-  static constexpr bool kReadsPreviousOutput = false;
 
   template <int phase, class S>
   static void forward(const Activations& act, ForwardUnits<S>& u) {

@@ -5,17 +5,12 @@
 namespace bptt {
 
 /// h_t = phi(U x_t + W h_{t-1} + b)
-struct Rnn {
-  static constexpr CellKind kKind = CellKind::kRnn;
+struct Rnn : CellDefaults {
   enum Gate { kHidden };
+  static constexpr const char* kName = "rnn";
   static constexpr int kGates = 1;
-  static constexpr int kPhases = 1;
-  static constexpr int phase_gates(int) { return 1; }
-  static constexpr int kSaved = 0;
-  static constexpr bool kHasCellState = false;
-  static constexpr bool kSeparateRecurrent = false;
+  static constexpr int kSaved = 0;  // backward reads h_t instead
   static constexpr bool kReadsOutput = true;
-  static constexpr bool kReadsPreviousOutput = false;
 
   template <int phase, class S>
   static void forward(const Activations& act, ForwardUnits<S>& u) {

@@ -1,25 +1,41 @@
 #pragma once
 
-#include "core/cells/gru.hpp"
-#include "core/cells/lstm.hpp"
-#include "core/cells/rnn.hpp"
+#include <type_traits>
+
+#include "core/types.hpp"
+
+// What follows from the table of cells. Only direction.cpp includes it: all else takes a CellKind
+// as it is, or asks cell_info (direction.hpp).
 
 namespace bptt {
 
-/// The table of cells, a line each: visit(Cell()) for the cell of that kind.
+#define BPTT_CELL(Cell, header) struct Cell;
+#include "core/cells/cells.def"
+#undef BPTT_CELL
+
+enum class CellKind : int {
+#define BPTT_CELL(Cell, header) k##Cell,
+#include "core/cells/cells.def"
+#undef BPTT_CELL
+};
+
+constexpr int kCellKinds = 0
+#define BPTT_CELL(Cell, header) +1
+#include "core/cells/cells.def"
+#undef BPTT_CELL
+    ;
+
+/// visit(std::type_identity<Cell>()) for the cell of that kind; Cell may be incomplete.
 template <class Visit>
 auto visit_cell(CellKind kind, Visit visit) {
   switch (kind) {
-    case CellKind::kRnn:
-      return visit(Rnn());
-    case CellKind::kLstm:
-      return visit(Lstm());
-    case CellKind::kGru:
-      return visit(Gru());
-    case CellKind::kGruResetAfter:
-      break;
+#define BPTT_CELL(Cell, header) \
+  case CellKind::k##Cell:       \
+    return visit(std::type_identity<Cell>());
+#include "core/cells/cells.def"
+#undef BPTT_CELL
   }
-  return visit(GruResetAfter());
+  __builtin_unreachable();
 }
 
 }  // namespace bptt

@@ -8,14 +8,13 @@ using namespace py::literals;
 
 LayerConfig make_config(const std::string& cell, Index input_size, Index hidden_size,
                         Index num_layers, bool bidirectional, const std::string& merge) {
-  LayerConfig config;
-  config.cell = kind_of("cell", cell, cell_names());
-  config.input_size = input_size;
-  config.hidden_size = hidden_size;
-  config.num_layers = num_layers;
-  config.bidirectional = bidirectional;
-  config.merge = kind_of("merge", merge, kMerges);
-  return config;
+  return {.cell = kind_of("cell", cell, cell_names()),
+          .activations = {},
+          .input_size = input_size,
+          .hidden_size = hidden_size,
+          .num_layers = num_layers,
+          .bidirectional = bidirectional,
+          .merge = kind_of("merge", merge, kMerges)};
 }
 
 py::capsule pack(const std::string& cell, const std::string& activation,
@@ -41,38 +40,83 @@ py::capsule pack(const std::string& cell, const std::string& activation,
   });
 }
 
+/// What inference and training take: the input, the steps of its rows and the initial state.
 template <class S>
-py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
-                  bool training, std::uint64_t dropout_key, Index recompute_every) {
-  const LayerConfig& config = network.config();
-  Input<S> input = require_input<S>(config, x, false);
-  const auto ragged = require_lengths(lengths, input.batch, input.steps);
-  const RaggedBatch batch = ragged ? RaggedBatch(input.batch, input.steps, ragged->data())
-                                   : RaggedBatch(input.batch, input.steps);
-  read_ids(input, config, batch);
-  const State<S> initial = require_state<S>(config, input.batch, state, "state");
-  if (training && !network.training()) {
-    throw py::value_error("forward for training needs a network packed with training=True");
+struct Arguments {
+  Input<S> input;
+  RaggedBatch batch;
+  State<S> initial;
+
+  Arguments(const LayerConfig& config, py::handle x, py::handle lengths, py::handle state)
+      : input(require_input<S>(config, x, false)),
+        batch(require_batch(lengths, input.batch, input.steps)) {
+    read_ids(input, config, batch);
+    initial = require_state<S>(config, input.batch, state, "state");
   }
-  Dense<S> y(sequence_shape(config, input.batch, input.steps, config.output_size()));
-  NewState<S> last(config, input.batch);
-  std::unique_ptr<Saved<S>> saved;
-  if (training) saved = std::make_unique<Saved<S>>(batch, dropout_key);
-  const NetworkForward<S> call{&batch,
-                               input.x,
-                               sequence_view(y.mutable_data(), y, config.time_major),
-                               initial.data(initial.h),
-                               initial.data(initial.c),
-                               last.h.mutable_data(),
-                               last.c_data(),
-                               saved.get()};
+
+ private:
+  static RaggedBatch require_batch(py::handle lengths, Index size, Index steps) {
+    const auto ragged = require_lengths(lengths, size, steps);
+    return ragged ? RaggedBatch(size, steps, ragged->data()) : RaggedBatch(size, steps);
+  }
+};
+
+/// The new arrays that forward fills.
+template <class S>
+struct Outputs {
+  Dense<S> y;
+  NewState<S> last;
+
+  Outputs(const LayerConfig& config, Index batch, Index steps)
+      : y(sequence_shape(config, batch, steps, config.output_size())), last(config, batch) {}
+
+  py::tuple with(py::handle saved) const {
+    return py::make_tuple(y, last.h, last.c_or_none(), saved);
+  }
+};
+
+template <class S>
+NetworkForward<S> forward_call(const LayerConfig& config, const Arguments<S>& arguments,
+                               Outputs<S>& outputs) {
+  return {.batch = &arguments.batch,
+          .x = arguments.input.x,
+          .y = sequence_view(outputs.y.mutable_data(), outputs.y, config.time_major),
+          .h0 = arguments.initial.data(arguments.initial.h),
+          .c0 = arguments.initial.data(arguments.initial.c),
+          .h_final = outputs.last.h.mutable_data(),
+          .c_final = outputs.last.c_data()};
+}
+
+template <class S>
+py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py::handle state) {
+  const LayerConfig& config = network.config();
+  const Arguments<S> arguments(config, x, lengths, state);
+  Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
+  const NetworkForward<S> call = forward_call(config, arguments, outputs);
   {
     const py::gil_scoped_release release;
-    recompute_every > 0 ? forward_recompute(network, call, recompute_every) : network.forward(call);
+    network.infer(call);
   }
-  py::object kept = py::none();
-  if (training) kept = encapsulate(std::move(saved));
-  return py::make_tuple(y, last.h, last.c_or_none(), kept);
+  return outputs.with(py::none());
+}
+
+template <class S>
+py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
+                  std::uint64_t dropout_key, Index recompute_every) {
+  const LayerConfig& config = network.config();
+  const Arguments<S> arguments(config, x, lengths, state);
+  if (!network.training()) {
+    throw py::value_error("forward for training needs a network packed with training=True");
+  }
+  Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
+  const NetworkForward<S> call = forward_call(config, arguments, outputs);
+  auto saved = std::make_unique<Saved<S>>(arguments.batch, dropout_key);
+  {
+    const py::gil_scoped_release release;
+    recompute_every > 0 ? forward_recompute(network, call, recompute_every, *saved)
+                        : network.forward(call, *saved);
+  }
+  return outputs.with(encapsulate(std::move(saved)));
 }
 
 /// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
@@ -112,9 +156,23 @@ Input<S> require_input_again(const LayerConfig& config, const RaggedBatch& batch
   return input;
 }
 
+/// A new array for the gradient of x, if it is wanted and x is dense; else none.
+template <class S>
+std::optional<Dense<S>> input_gradient(const LayerConfig& config, const Input<S>& input,
+                                       bool wanted) {
+  if (!wanted || !input.x.values) return std::nullopt;
+  return Dense<S>(sequence_shape(config, input.batch, input.steps, config.input_size));
+}
+
+/// The array, or None.
+template <class T>
+py::object or_none(const std::optional<T>& array) {
+  return array ? py::object(*array) : py::none();
+}
+
 template <class S>
 py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
-                   py::handle d_output, py::handle d_state, bool steps, bool input_gradient) {
+                   py::handle d_output, py::handle d_state, bool steps, bool wants_input) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RaggedBatch& batch = saved.batch;
@@ -123,47 +181,47 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
       sequence_shape(config, batch.size(), batch.steps(), config.output_size());
   const char* const symbols =
       config.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
-  const auto output = require_float_array<S>(y, "output");
-  require_shape(output, "output", symbols, output_shape);
-
-  NetworkBackward<S> call{};
-  py::object d_output_owner;
-  if (!d_output.is_none()) {
-    const auto d = require_float_array<S>(d_output, "d_output");
-    require_shape(d, "d_output", symbols, output_shape);
-    call.d_y = sequence_view(d.data(), d, config.time_major);
-    d_output_owner = d;
-  }
+  const auto require_output = [&](py::handle value, const char* name) {
+    const auto array = require_float_array<S>(value, name);
+    require_shape(array, name, symbols, output_shape);
+    return array;
+  };
+  const auto output = require_output(y, "output");
+  std::optional<py::array_t<S>> d_y;
+  if (!d_output.is_none()) d_y = require_output(d_output, "d_output");
   const State<S> d_last = require_state<S>(config, batch.size(), d_state, "d_state");
+
   NewState<S> d_initial(config, batch.size());
-  Dense<S> d_parameters(parameter_count(config));
-  py::object d_x = py::none(), d_h_steps = py::none(), d_c_steps = py::none();
-  if (input_gradient && input.x.values) {
-    Dense<S> array(sequence_shape(config, batch.size(), batch.steps(), config.input_size));
-    call.d_x = sequence_view(array.mutable_data(), array, config.time_major);
-    d_x = array;
-  }
+  Dense<S> d_parameters(network.parameter_count());
+  std::optional<Dense<S>> d_x = input_gradient(config, input, wants_input);
+  std::optional<Dense<S>> d_h_steps, d_c_steps;
+  std::vector<Sequence<S>> d_h_views, d_c_views;
   if (steps) {
     const Index count = config.num_layers * config.directions();
-    std::tie(d_h_steps, call.d_h_steps) = zeroed_sequences<S>(config, batch, count);
+    std::tie(d_h_steps, d_h_views) = zeroed_sequences<S>(config, batch, count);
     if (cell_info(config.cell).has_cell_state) {
-      std::tie(d_c_steps, call.d_c_steps) = zeroed_sequences<S>(config, batch, count);
+      std::tie(d_c_steps, d_c_views) = zeroed_sequences<S>(config, batch, count);
     }
   }
-  call.saved = &saved;
-  call.x = input.x;
-  call.y = sequence_view(output.data(), output, config.time_major);
-  call.d_h_final = d_last.data(d_last.h);
-  call.d_c_final = d_last.data(d_last.c);
-  call.d_h0 = d_initial.h.mutable_data();
-  call.d_c0 = d_initial.c_data();
-  call.d_parameters = d_parameters.mutable_data();
+  const NetworkBackward<S> call{
+      .saved = &saved,
+      .x = input.x,
+      .y = sequence_view(output.data(), output, config.time_major),
+      .d_y = d_y ? sequence_view(d_y->data(), *d_y, config.time_major) : Sequence<const S>{},
+      .d_h_final = d_last.data(d_last.h),
+      .d_c_final = d_last.data(d_last.c),
+      .d_x = d_x ? sequence_view(d_x->mutable_data(), *d_x, config.time_major) : Sequence<S>{},
+      .d_h0 = d_initial.h.mutable_data(),
+      .d_c0 = d_initial.c_data(),
+      .d_parameters = d_parameters.mutable_data(),
+      .d_h_steps = std::move(d_h_views),
+      .d_c_steps = std::move(d_c_views)};
   {
     const py::gil_scoped_release release;
     backward_recompute(network, call);
   }
-  return py::make_tuple(d_x, d_initial.h, d_initial.c_or_none(), d_parameters, d_h_steps,
-                        d_c_steps);
+  return py::make_tuple(or_none(d_x), d_initial.h, d_initial.c_or_none(), d_parameters,
+                        or_none(d_h_steps), or_none(d_c_steps));
 }
 
 // ---- what forward has kept
@@ -249,7 +307,8 @@ void register_network(py::module_& m) {
       [](const py::capsule& network, py::object x, py::object lengths, py::object state,
          bool training, std::uint64_t dropout_key, Index recompute_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return forward(n, x, lengths, state, training, dropout_key, recompute_every);
+          return training ? forward(n, x, lengths, state, dropout_key, recompute_every)
+                          : infer(n, x, lengths, state);
         });
       },
       "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a,

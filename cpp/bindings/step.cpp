@@ -188,16 +188,20 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
   }
   const Results<S> results(config, batch, out, pair);
   const RaggedBatch rows(batch, 1);
-  const NetworkForward<S> call{&rows,           input,     {results.y, config.output_size(), 0, 1},
-                               initial.h,       initial.c, results.state.h,
-                               results.state.c, nullptr};
+  const NetworkForward<S> call{.batch = &rows,
+                               .x = input,
+                               .y = {.data = results.y, .batch_stride = config.output_size()},
+                               .h0 = initial.h,
+                               .c0 = initial.c,
+                               .h_final = results.state.h,
+                               .c_final = results.state.c};
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
   if (batch * network.parameter_count() > kLongOperations) {
     const py::gil_scoped_release release;
-    network.forward(call);
+    network.infer(call);
   } else {
-    network.forward(call);
+    network.infer(call);
   }
   return results.owner;
 }

@@ -254,7 +254,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   }
 
   const CellDirection& layer_;
-  const BackwardTask<S> task_;
+  const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;

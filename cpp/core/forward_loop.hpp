@@ -251,7 +251,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
   const CellDirection& layer_;
-  const ForwardTask<S> task_;
+  const ForwardTask<S>& task_;
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;

@@ -3,7 +3,8 @@
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
-// How the two directions of a layer become one output: sum, mean or product (concat needs no work).
+// Elementwise work on the sequences of a batch: how the two directions of a layer become one output
+// (sum, mean or product; concat needs no work), and the padding.
 
 namespace bptt {
 
@@ -56,6 +57,17 @@ void add_sequence(const RaggedBatch& batch, Range slots, Index features, Sequenc
     S* const b = to.row(row, time);
     for (Index i = 0; i < features; ++i) b[i] += a[i];
   });
+}
+
+/// Writes 0 to the padding of some slots.
+template <class S>
+void zero_padding(const RaggedBatch& batch, Range slots, Sequence<S> y, Index features) {
+  if (!batch.ragged()) return;
+  for (Index slot = slots.first; slot < slots.last; ++slot) {
+    for (Index time = batch.length(slot); time < batch.steps(); ++time) {
+      std::fill_n(y.row(batch.row(slot), time), features, S(0));
+    }
+  }
 }
 
 }  // namespace bptt

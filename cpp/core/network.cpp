@@ -55,39 +55,54 @@ S* sequence_memory(Buffer<S>* kept, Index count, bool zeroed) {
   return kept->data();
 }
 
+}  // namespace
+
 template <class S>
-void zero_padding(const RaggedBatch& batch, Range slots, Sequence<S> y, Index features) {
-  if (!batch.ragged()) return;
-  for (Index slot = slots.first; slot < slots.last; ++slot) {
-    for (Index time = batch.length(slot); time < batch.steps(); ++time) {
-      std::fill_n(y.row(batch.row(slot), time), features, S(0));
+template <class Stage>
+TimeLoop** Network<S>::allocate_loops(Stage* stages, const ParallelPlan& plan) const {
+  Arena& arena = scratch();
+  const Index directions = config_.directions();
+  auto** const loops = arena.allocate<TimeLoop*>(config_.num_layers * directions);
+  for (Index i = 0; i < config_.num_layers; ++i) {
+    for (Index d = 0; d < directions; ++d) {
+      loops[i * directions + d] = stages[i].make_loop(direction(stages[i].layer, d), d, plan);
     }
   }
+  for (Index i = 0; i < config_.num_layers; ++i) {
+    const Arena::Scope shared(arena);  // by loops that run one after the other
+    for (Index d = 0; d < directions; ++d) loops[i * directions + d]->allocate_chunk(arena);
+  }
+  return loops;
 }
-
-}  // namespace
 
 // ---- forward
 
+/// A layer's tasks, and what happens to their output. Lives in the arena, with the memory that the
+/// pointers name, or in what is saved.
 template <class S>
 struct Network<S>::ForwardStage {
-  LayerInput<S> x;
-  Sequence<S> y, h[2];
-  S *output, *dropped;  // (T, B, D), if dropout follows
+  Index layer;
+  ForwardTask<S> tasks[2];  // of the directions; their y are parts of `y`, or merged into it
+  Sequence<S> y;            // (B, T, D) the caller's, or of `output`
+  S* output;                // [T][B][D] of a layer that feeds another, else null
+  S* dropped;               // [T][B][D] the same after dropout, if there is any
+
+  TimeLoop* make_loop(const Direction<S>& direction, Index d, const ParallelPlan& plan) const {
+    return direction.forward(tasks[d], plan, scratch());
+  }
 };
 
-/// In inference a stack of one direction takes a slice of steps through all layers before the
-/// next: what lies between the layers stays in the cache, and its memory does not grow with T.
+/// A stack of one direction takes a slice of steps through all layers before the next: what is
+/// between the layers stays in the cache, and its memory does not grow with T.
 template <class S>
-void Network<S>::forward(const NetworkForward<S>& call) const {
+void Network<S>::infer(const NetworkForward<S>& call) const {
   constexpr Index kBytesBetween = 512 * 1024;
   const RaggedBatch& batch = *call.batch;
   const Index step_bytes =
       std::max<Index>(1, batch.size() * config_.output_size() * static_cast<Index>(sizeof(S)));
   const Index slice = std::max<Index>(16, kBytesBetween / step_bytes);
-  if (call.saved != nullptr || config_.num_layers == 1 || config_.bidirectional ||
-      batch.steps() <= slice) {
-    return forward_at_once(call);
+  if (config_.num_layers == 1 || config_.bidirectional || batch.steps() <= slice) {
+    return run_forward(call, nullptr);
   }
   NetworkForward<S> part = call;
   for (Index first = 0; first < batch.steps(); first += slice) {
@@ -95,101 +110,95 @@ void Network<S>::forward(const NetworkForward<S>& call) const {
     part.batch = &steps;
     part.x = call.x.from_step(first);
     part.y = call.y.from_step(first);
-    forward_at_once(part);
+    run_forward(part, nullptr);
     part.h0 = part.h_final;  // read before it is written
     part.c0 = part.c_final;
   }
 }
 
 template <class S>
-void Network<S>::forward_at_once(const NetworkForward<S>& call) const {
-  const RaggedBatch& batch = *call.batch;
-  const Index last = config_.num_layers - 1, features = config_.output_size();
-  const Index count = batch.longest() * batch.size() * features;
+void Network<S>::forward(const NetworkForward<S>& call, Saved<S>& saved) const {
+  saved.layers.resize(static_cast<std::size_t>(config_.num_layers));
+  run_forward(call, &saved);
+}
+
+template <class S>
+void Network<S>::run_forward(const NetworkForward<S>& call, Saved<S>* saved) const {
+  const Index layers = config_.num_layers;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  const Executor executor(config_, batch);
-  if (call.saved != nullptr) {
-    call.saved->layers.resize(static_cast<std::size_t>(config_.num_layers));
-  }
-  auto* const stages = arena.allocate<ForwardStage>(config_.num_layers);
-  auto** const loops = arena.allocate<TimeLoop*>(config_.num_layers * config_.directions());
+  const Executor executor(config_, *call.batch);
+  auto* const stages = arena.allocate<ForwardStage>(layers);
   LayerInput<S> x = call.x;
-  for (Index layer = 0; layer <= last; ++layer) {
-    auto* const saved = call.saved ? &call.saved->layers[static_cast<std::size_t>(layer)] : nullptr;
-    ForwardStage& stage = *new (&stages[layer]) ForwardStage{x, call.y, {}, nullptr, nullptr};
-    if (layer < last) {
-      stage.output = sequence_memory(saved ? &saved->output : nullptr, count, batch.ragged());
-      stage.y = inner_sequence(stage.output, batch.size(), features);
-      Sequence<S> above = stage.y;
-      if (saved != nullptr && config_.dropout > 0) {
-        saved->dropped = Buffer<S>(count);
-        stage.dropped = above.data = saved->dropped.data();
-      }
-      x = {read_only(above), {}};
-    }
-    prepare_forward(call, layer, executor.plan(), stage, loops + layer * config_.directions());
+  for (Index layer = 0; layer < layers; ++layer) {
+    prepare_forward(call, saved, layer, x, stages[layer]);
+    const ForwardStage& stage = stages[layer];
+    x = {.values = read_only(stage.y), .ids = {}};
+    if (stage.dropped != nullptr) x.values.data = stage.dropped;
   }
-  allocate_chunks(loops);
+  TimeLoop** const loops = allocate_loops(stages, executor.plan());
   executor.run(
-      loops, config_.num_layers, config_.directions(), [](Index, Worker&) {},
-      [&](Index layer, Worker& worker) { after_forward(call, layer, stages[layer], worker); });
+      loops, layers, config_.directions(), [](Index, Worker&) {},
+      [&](Index i, Worker& worker) { after_forward(call, saved, stages[i], worker); });
 }
 
-/// Passes that run one after the other share the memory of their chunks.
 template <class S>
-void Network<S>::allocate_chunks(TimeLoop* const* loops) const {
-  Arena& arena = scratch();
-  const Index directions = config_.directions();
-  for (Index layer = 0; layer < config_.num_layers; ++layer) {
-    const Arena::Scope layer_scope(arena);
-    for (Index d = 0; d < directions; ++d) {
-      loops[layer * directions + d]->allocate_chunk(arena);
+void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved, Index layer,
+                                 const LayerInput<S>& x, ForwardStage& stage) const {
+  const RaggedBatch& batch = *call.batch;
+  auto* const kept = saved ? &saved->layers[static_cast<std::size_t>(layer)] : nullptr;
+  const Index hidden = config_.hidden_size, features = config_.output_size();
+  const Index state = batch.size() * hidden, count = batch.longest() * batch.size() * features;
+  stage.layer = layer;
+  stage.y = call.y;
+  stage.output = stage.dropped = nullptr;
+  if (layer + 1 < config_.num_layers) {
+    stage.output = sequence_memory(kept ? &kept->output : nullptr, count, batch.ragged());
+    stage.y = inner_sequence(stage.output, batch.size(), features);
+    if (kept != nullptr && config_.dropout > 0) {
+      kept->dropped = Buffer<S>(count);
+      stage.dropped = kept->dropped.data();
     }
   }
-}
-
-template <class S>
-void Network<S>::prepare_forward(const NetworkForward<S>& call, Index layer,
-                                 const ParallelPlan& plan, ForwardStage& stage,
-                                 TimeLoop** loops) const {
-  const RaggedBatch& batch = *call.batch;
-  auto* const saved = call.saved ? &call.saved->layers[static_cast<std::size_t>(layer)] : nullptr;
-  const Index hidden = config_.hidden_size, state = batch.size() * hidden;
   for (Index d = 0; d < config_.directions(); ++d) {
     const auto i = static_cast<std::size_t>(d);
-    stage.h[d] = stage.y.features_from(d * hidden);
+    Sequence<S> h = stage.y.features_from(d * hidden);
     if (config_.merges()) {
       S* const memory =
-          sequence_memory(saved ? &saved->h[i] : nullptr, batch.longest() * state, false);
-      stage.h[d] = inner_sequence(memory, batch.size(), hidden);
+          sequence_memory(kept ? &kept->h[i] : nullptr, batch.longest() * state, false);
+      h = inner_sequence(memory, batch.size(), hidden);
     }
     const Index offset = (layer * config_.directions() + d) * state;
     const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
-    loops[d] = direction(layer, d).forward(
-        {&batch, d == 1, stage.x, stage.h[d], at(call.h0), at(call.c0), at(call.h_final),
-         at(call.c_final), saved ? &saved->directions[i] : nullptr},
-        plan, scratch());
+    stage.tasks[d] = {.batch = &batch,
+                      .reverse = d == 1,
+                      .x = x,
+                      .y = h,
+                      .h0 = at(call.h0),
+                      .c0 = at(call.c0),
+                      .h_final = at(call.h_final),
+                      .c_final = at(call.c_final),
+                      .saved = kept ? &kept->directions[i] : nullptr};
   }
 }
 
 template <class S>
-void Network<S>::after_forward(const NetworkForward<S>& call, Index layer,
+void Network<S>::after_forward(const NetworkForward<S>& call, const Saved<S>* saved,
                                const ForwardStage& stage, Worker& worker) const {
   const RaggedBatch& batch = *call.batch;
-  const bool top = layer == config_.num_layers - 1;
+  const bool top = stage.layer == config_.num_layers - 1;
   if (config_.merges() || (top && batch.ragged())) {
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch.slots(part, parts);
       if (config_.merges()) {
-        merge_forward(config_.merge, batch, slots, config_.hidden_size, read_only(stage.h[0]),
-                      read_only(stage.h[1]), stage.y);
+        merge_forward(config_.merge, batch, slots, config_.hidden_size, read_only(stage.tasks[0].y),
+                      read_only(stage.tasks[1].y), stage.y);
       }
       if (top) zero_padding(batch, slots, stage.y, config_.output_size());
     });
   }
   if (stage.dropped != nullptr) {
-    const DropoutMask mask = dropout_mask(*call.saved, layer);
+    const DropoutMask mask = dropout_mask(*saved, stage.layer);
     worker.parallel_for([&](int part, int parts) {
       mask.apply(stage.output, stage.dropped,
                  part_of(batch.longest() * batch.size() * config_.output_size(), part, parts));
@@ -199,16 +208,20 @@ void Network<S>::after_forward(const NetworkForward<S>& call, Index layer,
 
 // ---- backward
 
+/// A layer's tasks, and what happens to their input and output. Lives in the arena, with the memory
+/// that the pointers name.
 template <class S>
 struct Network<S>::BackwardStage {
-  LayerInput<S> x;
-  Sequence<const S> y, d_y;
-  Sequence<S> d_x;
-  Sequence<S> d_x_reverse;  // if the directions run side by side: added to d_x in the end
-  Sequence<const S> h[2];
-  Sequence<S> d_h[2];  // of each direction, if the merge makes them differ from d_y
-  Chunks chunks;
-  S* accumulator;  // of both directions
+  Index layer;
+  BackwardTask<S> tasks[2];  // of the directions
+  Sequence<const S> d_y;     // (B, T, D) the caller's, or of the layer above
+  Sequence<S> d_x;           // (B, T, I) the caller's, or of the layer below, or null
+  Sequence<S> d_x_reverse;   // (B, T, I) of concurrent directions, added to d_x at the end
+  Sequence<S> d_h[2];        // (B, T, H) of the directions, where the merge makes them differ
+
+  TimeLoop* make_loop(const Direction<S>& direction, Index d, const ParallelPlan& plan) const {
+    return direction.backward(tasks[d], plan, scratch());
+  }
 };
 
 template <class S>
@@ -245,82 +258,110 @@ template <class S>
 void Network<S>::backward(const NetworkBackward<S>& call) const {
   const RaggedBatch& batch = call.saved->batch;
   const Index layers = config_.num_layers, features = config_.output_size();
-  const Index count = batch.longest() * batch.size() * features;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
   const Executor executor(config_, batch);
-  auto* const stages = arena.allocate<BackwardStage>(layers);  // in the order of running
-  auto** const loops = arena.allocate<TimeLoop*>(layers * config_.directions());
+  auto* const stages = arena.allocate<BackwardStage>(layers);  // in the order of execution
   const Chunks chunks = backward_chunks(batch);
-  S* accumulator = call.accumulator.memory ? call.accumulator.memory
-                                           : arena.allocate_zeroed<S>(accumulator_size(call.x));
-  S* memory[2] = {};  // of the gradients between layers, alternating
-  Sequence<const S> y = call.y, d_y = call.d_y;
+  GradientAccumulator<S> accumulator = call.accumulator;
+  if (accumulator.memory == nullptr) {
+    accumulator.memory = arena.allocate_zeroed<S>(accumulator_size(call.x));
+  }
+  S* between[2] = {};  // [T][B][D] gradients between layers, alternating
+  Sequence<const S> d_y = call.d_y;
   for (Index i = 0; i < layers; ++i) {
-    const Index layer = layers - 1 - i;
-    BackwardStage& stage =
-        *new (&stages[i]) BackwardStage{call.x, y, d_y, call.d_x, {}, {}, {}, chunks, accumulator};
-    if (layer > 0) {
-      const auto& below = call.saved->layers[static_cast<std::size_t>(layer - 1)];
-      const auto inner = [&](const Buffer<S>& buffer) {
-        return Sequence<const S>{buffer.data(), features, batch.size() * features, 1};
-      };
-      stage.x = {inner(below.dropped.empty() ? below.output : below.dropped), {}};
-      S*& between = memory[i % 2];
-      if (between == nullptr) between = sequence_memory<S>(nullptr, count, batch.ragged());
-      stage.d_x = inner_sequence(between, batch.size(), features);
-      y = inner(below.output);
+    BackwardStage& stage = stages[i];
+    stage = {.layer = layers - 1 - i,
+             .tasks = {},
+             .d_y = d_y,
+             .d_x = call.d_x,
+             .d_x_reverse = {},
+             .d_h = {}};
+    if (stage.layer > 0) {
+      const Index count = batch.longest() * batch.size() * features;
+      S*& memory = between[i % 2];
+      if (memory == nullptr) memory = sequence_memory<S>(nullptr, count, batch.ragged());
+      stage.d_x = inner_sequence(memory, batch.size(), features);
       d_y = read_only(stage.d_x);
     }
-    accumulator += config_.directions() * direction(layer, 0).accumulator_size(stage.x);
-    prepare_backward(call, layer, executor.plan(), stage, loops + i * config_.directions());
+    prepare_backward(call, executor.plan(), chunks, accumulator, stage);
   }
-  allocate_chunks(loops);
+  TimeLoop** const loops = allocate_loops(stages, executor.plan());
   executor.run(
       loops, layers, config_.directions(),
       [&](Index i, Worker& worker) { before_backward(call, stages[i], worker); },
-      [&](Index i, Worker& worker) { after_backward(call, layers - 1 - i, stages[i], worker); });
+      [&](Index i, Worker& worker) { after_backward(call, stages[i], worker); });
 }
 
+/// The input of a layer, as forward has read it.
 template <class S>
-void Network<S>::prepare_backward(const NetworkBackward<S>& call, Index layer,
-                                  const ParallelPlan& plan, BackwardStage& stage,
-                                  TimeLoop** loops) const {
-  const RaggedBatch& batch = call.saved->batch;
+LayerInput<S> Network<S>::saved_input(const NetworkBackward<S>& call, Index layer) const {
+  if (layer == 0) return call.x;
+  const auto& below = call.saved->layers[static_cast<std::size_t>(layer - 1)];
+  const Buffer<S>& output = below.dropped.empty() ? below.output : below.dropped;
+  return {.values = inner_sequence(output.data(), call.saved->batch.size(), config_.output_size()),
+          .ids = {}};
+}
+
+/// The output of one direction of a layer, before the merge, as forward has written it.
+template <class S>
+Sequence<const S> Network<S>::saved_output(const NetworkBackward<S>& call, Index layer,
+                                           Index d) const {
+  const Index batch = call.saved->batch.size(), hidden = config_.hidden_size;
   const auto& saved = call.saved->layers[static_cast<std::size_t>(layer)];
+  if (config_.merges()) {
+    return inner_sequence(saved.h[static_cast<std::size_t>(d)].data(), batch, hidden);
+  }
+  if (layer == config_.num_layers - 1) return call.y.features_from(d * hidden);
+  return inner_sequence(saved.output.data(), batch, config_.output_size())
+      .features_from(d * hidden);
+}
+
+/// Fills in the tasks of a stage, and moves the accumulator on.
+template <class S>
+void Network<S>::prepare_backward(const NetworkBackward<S>& call, const ParallelPlan& plan,
+                                  const Chunks& chunks, GradientAccumulator<S>& accumulator,
+                                  BackwardStage& stage) const {
+  const RaggedBatch& batch = call.saved->batch;
+  const auto& saved = call.saved->layers[static_cast<std::size_t>(stage.layer)];
   const Index hidden = config_.hidden_size, state = batch.size() * hidden;
-  const Index inputs = config_.layer_input_size(layer);
+  const Index inputs = config_.layer_input_size(stage.layer);
   if (plan.concurrent_directions && stage.d_x) {
     S* const memory = scratch().allocate<S>(batch.longest() * batch.size() * inputs);
     stage.d_x_reverse = inner_sequence(memory, batch.size(), inputs);
   }
+  const LayerInput<S> x = saved_input(call, stage.layer);
   for (Index d = 0; d < config_.directions(); ++d) {
-    const auto i = static_cast<std::size_t>(d);
-    stage.h[d] = stage.y.features_from(d * hidden);
     Sequence<const S> d_h = stage.d_y.features_from(d * hidden);
-    if (config_.merges()) {
-      stage.h[d] = {saved.h[i].data(), hidden, state, 1};
-      if (stage.d_y) {
-        S* const memory = scratch().allocate<S>(batch.longest() * state);
-        stage.d_h[d] = inner_sequence(memory, batch.size(), hidden);
-        d_h = read_only(stage.d_h[d]);
-      }
+    if (config_.merges() && stage.d_y) {
+      S* const memory = scratch().allocate<S>(batch.longest() * state);
+      stage.d_h[d] = inner_sequence(memory, batch.size(), hidden);
+      d_h = read_only(stage.d_h[d]);
     }
-    const Index index = layer * config_.directions() + d, offset = index * state;
+    const Index index = stage.layer * config_.directions() + d, offset = index * state;
     const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
     const auto steps = [index](const std::vector<Sequence<S>>& all) {
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
-    const bool apart = d == 1 && stage.d_x_reverse;
-    const GradientAccumulator<S> accumulator{
-        stage.accumulator + d * direction(layer, d).accumulator_size(stage.x),
-        call.accumulator.first, call.accumulator.last};
-    loops[d] = direction(layer, d).backward(
-        {&batch, d == 1, stage.x, stage.h[d], &saved.directions[i], d_h, at(call.d_h_final),
-         at(call.d_c_final), apart ? stage.d_x_reverse : stage.d_x, d == 1 && !apart, at(call.d_h0),
-         at(call.d_c0), call.d_parameters + parameter_offset(config_, layer, d),
-         steps(call.d_h_steps), steps(call.d_c_steps), stage.chunks, accumulator},
-        plan, scratch());
+    const bool separate = d == 1 && stage.d_x_reverse;
+    stage.tasks[d] = {.batch = &batch,
+                      .reverse = d == 1,
+                      .x = x,
+                      .y = saved_output(call, stage.layer, d),
+                      .saved = &saved.directions[static_cast<std::size_t>(d)],
+                      .d_y = d_h,
+                      .d_h_final = at(call.d_h_final),
+                      .d_c_final = at(call.d_c_final),
+                      .d_x = separate ? stage.d_x_reverse : stage.d_x,
+                      .add_to_d_x = d == 1 && !separate,
+                      .d_h0 = at(call.d_h0),
+                      .d_c0 = at(call.d_c0),
+                      .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
+                      .d_h_steps = steps(call.d_h_steps),
+                      .d_c_steps = steps(call.d_c_steps),
+                      .chunks = chunks,
+                      .accumulator = accumulator};
+    accumulator.memory += direction(stage.layer, d).accumulator_size(x);
   }
 }
 
@@ -332,29 +373,29 @@ void Network<S>::before_backward(const NetworkBackward<S>& call, const BackwardS
   worker.parallel_for([&](int part, int parts) {
     for (int d = 0; d < 2; ++d) {
       merge_backward(config_.merge, batch, batch.slots(part, parts), config_.hidden_size, stage.d_y,
-                     stage.h[1 - d], stage.d_h[d]);
+                     stage.tasks[1 - d].y, stage.d_h[d]);
     }
   });
 }
 
 template <class S>
-void Network<S>::after_backward(const NetworkBackward<S>& call, Index layer,
-                                const BackwardStage& stage, Worker& worker) const {
+void Network<S>::after_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
+                                Worker& worker) const {
   const RaggedBatch& batch = call.saved->batch;
-  const Index inputs = config_.layer_input_size(layer);
+  const Index inputs = config_.layer_input_size(stage.layer);
   if (stage.d_x_reverse) {
     worker.parallel_for([&](int part, int parts) {
       add_sequence(batch, batch.slots(part, parts), inputs, read_only(stage.d_x_reverse),
                    stage.d_x);
     });
   }
-  if (layer == 0 && stage.d_x && batch.ragged()) {
+  if (stage.layer == 0) {
+    if (!stage.d_x || !batch.ragged()) return;
     worker.parallel_for([&](int part, int parts) {
       zero_padding(batch, batch.slots(part, parts), stage.d_x, inputs);
     });
-  }
-  if (layer > 0 && !call.saved->layers[static_cast<std::size_t>(layer - 1)].dropped.empty()) {
-    const DropoutMask mask = dropout_mask(*call.saved, layer - 1);
+  } else if (!call.saved->layers[static_cast<std::size_t>(stage.layer - 1)].dropped.empty()) {
+    const DropoutMask mask = dropout_mask(*call.saved, stage.layer - 1);
     worker.parallel_for([&](int part, int parts) {
       mask.apply(stage.d_x.data, stage.d_x.data,
                  part_of(batch.longest() * batch.size() * inputs, part, parts));

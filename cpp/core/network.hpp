@@ -14,7 +14,7 @@ template <class S>
 struct Saved {
   struct Layer {
     std::array<DirectionSaved<S>, 2> directions;
-    std::array<Buffer<S>, 2> h;  // (T, B, H) of each direction, where the merge loses them
+    std::array<Buffer<S>, 2> h;  // (T, B, H) of each direction, if they are merged
     Buffer<S> output;            // (T, B, D) of a layer that feeds another
     Buffer<S> dropped;           // the same after dropout
   };
@@ -26,36 +26,37 @@ struct Saved {
   Index first_step;  // of the batch, if it is a slice of a longer one
   std::vector<Layer> layers;
   // Instead of layers, if backward is to recompute them (recompute.hpp):
-  std::vector<Index> segments;  // the steps in which segments begin, and T
-  Buffer<S> h, c;               // [segment][layer][B][H] the states in which they begin
+  std::vector<Index> segments;  // the steps at which segments begin, and T
+  Buffer<S> h, c;               // [segment][layer][B][H] the states at which they begin
 };
 
+/// A forward call. All memory is the caller's.
 template <class S>
 struct NetworkForward {
   const RaggedBatch* batch;
-  LayerInput<S> x;
-  Sequence<S> y;         // features adjacent
+  LayerInput<S> x;       // (B, T, I), any strides
+  Sequence<S> y;         // (B, T, D), features adjacent
   const S *h0, *c0;      // (layers*directions, B, H), or null for 0
-  S *h_final, *c_final;  // the same shape
-  Saved<S>* saved;       // null in inference
+  S *h_final, *c_final;  // the same shape; c_final is null without a cell state
 };
 
+/// A backward call. All memory is the caller's.
 template <class S>
 struct NetworkBackward {
-  const Saved<S>* saved;
-  LayerInput<S> x;
-  Sequence<const S> y;
-  Sequence<const S> d_y;                          // or null
-  const S *d_h_final, *d_c_final;                 // or null
-  Sequence<S> d_x;                                // or null
+  const Saved<S>* saved;                          // of the forward call
+  LayerInput<S> x;                                // its input
+  Sequence<const S> y;                            // its output
+  Sequence<const S> d_y;                          // (B, T, D), any strides, or null for 0
+  const S *d_h_final, *d_c_final;                 // (layers*directions, B, H), or null for 0
+  Sequence<S> d_x;                                // (B, T, I), or null if not wanted
   S *d_h0, *d_c0;                                 // (layers*directions, B, H)
-  S* d_parameters;                                // flat, in the order of the parameters
-  std::vector<Sequence<S>> d_h_steps, d_c_steps;  // one a layer and direction, or empty
-  GradientAccumulator<S> accumulator;             // of `accumulator_size` elements, or null
+  S* d_parameters;                                // [parameter_count]
+  std::vector<Sequence<S>> d_h_steps, d_c_steps;  // (B, T, H) a layer and direction, or empty
+  GradientAccumulator<S> accumulator{};           // without memory: Network's own
 };
 
-/// Stacked, possibly bidirectional layers with packed weights. Immutable: parameters that change
-/// make a new one.
+/// Stacked, possibly bidirectional layers with packed weights. Immutable: new parameters make a new
+/// one.
 template <class S>
 class Network {
  public:
@@ -67,40 +68,53 @@ class Network {
   const Direction<S>& direction(Index layer, Index direction) const {
     return *directions_[static_cast<std::size_t>(layer * config_.directions() + direction)];
   }
-  void forward(const NetworkForward<S>& call) const;
+
+  /// Inference: keeps nothing.
+  void infer(const NetworkForward<S>& call) const;
+  /// Training: keeps in saved.layers what backward needs. The network is one for training.
+  void forward(const NetworkForward<S>& call, Saved<S>& saved) const;
   void backward(const NetworkBackward<S>& call) const;
 
-  /// What the output of a layer is multiplied with.
+  /// The mask that the output of a layer is multiplied with.
   DropoutMask dropout_mask(const Saved<S>& saved, Index layer) const {
     const Index origin = saved.first_step * saved.batch.size() * config_.output_size();
     return DropoutMask(config_.dropout, saved.dropout_key, layer, origin);
   }
-  /// Where the chunk of backward ends that begins at step `first`, in all layers. It depends on
+  /// The end of the backward chunk that begins at step `first`, in all layers. It depends on
   /// nothing but the network and the batch, and so do the sums over a chunk's rows.
   Index backward_chunk_end(const RaggedBatch& batch, Index first) const;
   Index accumulator_size(const LayerInput<S>& x) const;
 
  private:
-  Sequence<S> inner_sequence(S* data, Index batch, Index features) const {
-    return {data, features, batch * features, 1};
-  }
-  void forward_at_once(const NetworkForward<S>& call) const;
-  Chunks backward_chunks(const RaggedBatch& batch) const;
-
-  // What one layer reads and writes, in the order of running.
+  // One layer of a call, in the order of execution.
   struct ForwardStage;
   struct BackwardStage;
-  void prepare_forward(const NetworkForward<S>& call, Index layer, const ParallelPlan& plan,
-                       ForwardStage& stage, TimeLoop** loops) const;
-  void after_forward(const NetworkForward<S>& call, Index layer, const ForwardStage& stage,
-                     Worker& worker) const;
-  void prepare_backward(const NetworkBackward<S>& call, Index layer, const ParallelPlan& plan,
-                        BackwardStage& stage, TimeLoop** loops) const;
+
+  /// (B, T, features) that lies in memory as [T][B][features].
+  template <class T>
+  static Sequence<T> inner_sequence(T* data, Index batch, Index features) {
+    return {.data = data, .batch_stride = features, .step_stride = batch * features};
+  }
+  /// The loops of all layers and directions, in the order of execution.
+  template <class Stage>
+  TimeLoop** allocate_loops(Stage* stages, const ParallelPlan& plan) const;
+
+  void run_forward(const NetworkForward<S>& call, Saved<S>* saved) const;
+  void prepare_forward(const NetworkForward<S>& call, Saved<S>* saved, Index layer,
+                       const LayerInput<S>& x, ForwardStage& stage) const;
+  void after_forward(const NetworkForward<S>& call, const Saved<S>* saved,
+                     const ForwardStage& stage, Worker& worker) const;
+
+  Chunks backward_chunks(const RaggedBatch& batch) const;
+  LayerInput<S> saved_input(const NetworkBackward<S>& call, Index layer) const;
+  Sequence<const S> saved_output(const NetworkBackward<S>& call, Index layer, Index d) const;
+  void prepare_backward(const NetworkBackward<S>& call, const ParallelPlan& plan,
+                        const Chunks& chunks, GradientAccumulator<S>& accumulator,
+                        BackwardStage& stage) const;
   void before_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
                        Worker& worker) const;
-  void after_backward(const NetworkBackward<S>& call, Index layer, const BackwardStage& stage,
+  void after_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
                       Worker& worker) const;
-  void allocate_chunks(TimeLoop* const* loops) const;
 
   LayerConfig config_;
   bool training_;
@@ -109,7 +123,7 @@ class Network {
   Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };
 
-/// Number of all parameters of a network, and where those of a layer and direction begin.
+/// Number of all parameters, and where those of a layer and direction begin.
 Index parameter_offset(const LayerConfig& config, Index layer, Index direction);
 inline Index parameter_count(const LayerConfig& config) {
   return parameter_offset(config, config.num_layers, 0);

@@ -21,12 +21,11 @@ std::vector<Index> find_segments(const Network<S>& network, const RaggedBatch& b
 
 template <class S>
 void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
-                       Index recompute_every) {
+                       Index recompute_every, Saved<S>& saved) {
   const LayerConfig& config = network.config();
   const RaggedBatch& batch = *call.batch;
-  Saved<S>& saved = *call.saved;
   std::vector<Index> segments = find_segments(network, batch, recompute_every);
-  if (segments.size() <= 2) return network.forward(call);
+  if (segments.size() <= 2) return network.forward(call, saved);
   const Index count = static_cast<Index>(segments.size()) - 1;
   const Index state = config.num_layers * batch.size() * config.hidden_size;
   const auto make_states = [&](const S* first) {
@@ -38,25 +37,27 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   saved.h = make_states(call.h0);
   if (call.c_final != nullptr) saved.c = make_states(call.c0);
 
-  // Only dropout needs the kernels of training here, and what they keep is dropped.
+  // Only dropout needs the kernels of training here, and what they keep is not used.
   const bool drops = config.dropout > 0 && config.num_layers > 1;
-  NetworkForward<S> part = call;
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
     const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);
-    Saved<S> unused(steps, saved.dropout_key, segment[0]);
     const auto at = [&](Buffer<S>& states, Index index, S* otherwise) {
       return states.empty() || index == count ? otherwise : states.data() + index * state;
     };
-    part.batch = &steps;
-    part.x = call.x.from_step(segment[0]);
-    part.y = call.y.from_step(segment[0]);
-    part.h0 = at(saved.h, i, nullptr);
-    part.c0 = at(saved.c, i, nullptr);
-    part.h_final = at(saved.h, i + 1, call.h_final);
-    part.c_final = at(saved.c, i + 1, call.c_final);
-    part.saved = drops ? &unused : nullptr;
-    network.forward(part);
+    const NetworkForward<S> part{.batch = &steps,
+                                 .x = call.x.from_step(segment[0]),
+                                 .y = call.y.from_step(segment[0]),
+                                 .h0 = at(saved.h, i, nullptr),
+                                 .c0 = at(saved.c, i, nullptr),
+                                 .h_final = at(saved.h, i + 1, call.h_final),
+                                 .c_final = at(saved.c, i + 1, call.c_final)};
+    if (drops) {
+      Saved<S> unused(steps, saved.dropout_key, segment[0]);
+      network.forward(part, unused);
+    } else {
+      network.infer(part);
+    }
   }
   saved.segments = std::move(segments);
 }
@@ -96,9 +97,10 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
   });
 }
 
-template void forward_recompute<float>(const Network<float>&, const NetworkForward<float>&, Index);
-template void forward_recompute<double>(const Network<double>&, const NetworkForward<double>&,
-                                        Index);
+template void forward_recompute(const Network<float>&, const NetworkForward<float>&, Index,
+                                Saved<float>&);
+template void forward_recompute(const Network<double>&, const NetworkForward<double>&, Index,
+                                Saved<double>&);
 template void backward_recompute<float>(const Network<float>&, const NetworkBackward<float>&);
 template void backward_recompute<double>(const Network<double>&, const NetworkBackward<double>&);
 

@@ -14,11 +14,11 @@
 
 namespace bptt {
 
-/// `Network::forward` for training, with at least `recompute_every` steps in a segment. The network
-/// has one direction.
+/// `Network::forward`, with at least `recompute_every` steps in a segment. The network has one
+/// direction.
 template <class S>
 void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
-                       Index recompute_every);
+                       Index recompute_every, Saved<S>& saved);
 
 /// `Network::backward`, after either forward.
 template <class S>
@@ -45,8 +45,14 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
     const auto begin = [&](const Buffer<S>& states) {
       return states.empty() ? nullptr : states.data() + i * state;
     };
-    network.forward({&batch, x.from_step(segment[0]), y, begin(saved.h), begin(saved.c),
-                     arena.allocate<S>(state), arena.allocate<S>(state), &again});
+    network.forward({.batch = &batch,
+                     .x = x.from_step(segment[0]),
+                     .y = y,
+                     .h0 = begin(saved.h),
+                     .c0 = begin(saved.c),
+                     .h_final = arena.allocate<S>(state),
+                     .c_final = arena.allocate<S>(state)},
+                    again);
     visit(again, read_only(y));
   }
 }

@@ -24,7 +24,7 @@ py::array apply_to(Kind kind, const Dense<S>& x) {
 void register_activations(py::module_& m) {
   m.def(
       "activate",
-      [](const std::string& name, py::object x) {
+      [](const std::string& name, const py::object& x) {
         const py::array a = require_array(x, "x");
         return visit_float_dtype(a, "x", [&](auto zero) -> py::array {
           const Dense<decltype(zero)> dense(a);

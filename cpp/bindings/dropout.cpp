@@ -23,7 +23,7 @@ py::array dropout(const py::array& x, double rate, std::uint64_t key) {
 void register_dropout(py::module_& m) {
   m.def(
       "dropout",
-      [](py::object x, double rate, std::uint64_t key) -> py::array {
+      [](const py::object& x, double rate, std::uint64_t key) -> py::array {
         const py::array a = require_array(x, "x");
         return visit_float_dtype(a, "x",
                                  [&](auto zero) { return dropout<decltype(zero)>(a, rate, key); });

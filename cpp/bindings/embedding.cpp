@@ -66,7 +66,7 @@ auto with_matrix(py::handle value, const char* name, Visit visit) {
 void register_embedding(py::module_& m) {
   m.def(
       "embedding_forward",
-      [](py::object weight, py::object ids, py::object lengths) -> py::array {
+      [](const py::object& weight, const py::object& ids, const py::object& lengths) -> py::array {
         const py::array at = require_array(ids, "ids");
         return with_matrix(weight, "weight",
                            [&](const auto& table) { return embed(table, at, lengths); });
@@ -74,7 +74,8 @@ void register_embedding(py::module_& m) {
       "weight"_a, "ids"_a, "lengths"_a);
   m.def(
       "embedding_backward",
-      [](py::object ids, py::object lengths, py::object d_output, py::object d_weight) {
+      [](const py::object& ids, const py::object& lengths, const py::object& d_output,
+         const py::object& d_weight) {
         const py::array at = require_array(ids, "ids");
         with_matrix(d_weight, "d_weight",
                     [&](const auto& table) { embed_backward(at, lengths, d_output, table); });

@@ -47,7 +47,7 @@ py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_outp
   if (input) {
     Dense<S> array({rows, in});
     d_x_data = array.mutable_data();
-    d_x = array;
+    d_x = std::move(array);
   }
   {
     const py::gil_scoped_release release;
@@ -78,15 +78,15 @@ py::object with_inputs(py::handle x, py::handle weight, Visit visit) {
 void register_linear(py::module_& m) {
   m.def(
       "linear_forward",
-      [](py::object x, py::object weight, py::object bias) {
+      [](const py::object& x, const py::object& weight, const py::object& bias) {
         return with_inputs(x, weight,
                            [&](const auto& a, const auto& v) { return forward(a, v, bias); });
       },
       "x"_a, "weight"_a, "bias"_a);
   m.def(
       "linear_backward",
-      [](py::object x, py::object weight, py::object d_output, py::object d_weight,
-         py::object d_bias, bool input) {
+      [](const py::object& x, const py::object& weight, const py::object& d_output,
+         const py::object& d_weight, const py::object& d_bias, bool input) {
         return with_inputs(x, weight, [&](const auto& a, const auto& v) {
           return backward(a, v, d_output, d_weight, d_bias, input);
         });

@@ -42,8 +42,8 @@ py::tuple cross_entropy(const py::array& logits, const py::array& targets, py::h
 void register_losses(py::module_& m) {
   m.def(
       "softmax_cross_entropy",
-      [](py::object logits, py::object targets, py::object weights, double label_smoothing,
-         double divisor) {
+      [](const py::object& logits, const py::object& targets, const py::object& weights,
+         double label_smoothing, double divisor) {
         const py::array a = require_array(logits, "logits");
         const py::array ids = require_array(targets, "targets");
         return visit_float_dtype(a, "logits", [&](auto zero) {

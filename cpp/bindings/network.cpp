@@ -132,6 +132,7 @@ std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const LayerConfig
   Dense<S> all(shape);
   std::fill_n(all.mutable_data(), all.size(), S(0));
   std::vector<Sequence<S>> sequences;
+  sequences.reserve(static_cast<std::size_t>(count));
   for (Index i = 0; i < count; ++i) {
     sequences.push_back({all.mutable_data() + i * size, config.time_major ? inner : outer,
                          config.time_major ? outer : inner, 1});
@@ -182,7 +183,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   const char* const symbols =
       config.time_major ? "(steps, batch, output_size)" : "(batch, steps, output_size)";
   const auto require_output = [&](py::handle value, const char* name) {
-    const auto array = require_float_array<S>(value, name);
+    auto array = require_float_array<S>(value, name);
     require_shape(array, name, symbols, output_shape);
     return array;
   };
@@ -304,8 +305,8 @@ void register_network(py::module_& m) {
         "parameters"_a, "training"_a);
   m.def(
       "forward",
-      [](const py::capsule& network, py::object x, py::object lengths, py::object state,
-         bool training, std::uint64_t dropout_key, Index recompute_every) {
+      [](const py::capsule& network, const py::object& x, const py::object& lengths,
+         const py::object& state, bool training, std::uint64_t dropout_key, Index recompute_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
           return training ? forward(n, x, lengths, state, dropout_key, recompute_every)
                           : infer(n, x, lengths, state);
@@ -315,8 +316,9 @@ void register_network(py::module_& m) {
       "checkpoint_every"_a);
   m.def(
       "backward",
-      [](const py::capsule& network, const py::capsule& saved, py::object x, py::object y,
-         py::object d_output, py::object d_state, bool steps, bool input) {
+      [](const py::capsule& network, const py::capsule& saved, const py::object& x,
+         const py::object& y, const py::object& d_output, const py::object& d_state, bool steps,
+         bool input) {
         return visit_capsule<Network>(network, [&](const auto& n) {
           return backward(n, saved, x, y, d_output, d_state, steps, input);
         });
@@ -324,7 +326,7 @@ void register_network(py::module_& m) {
       "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a, "input"_a);
   m.def(
       "gates",
-      [](const py::capsule& network, const py::capsule& saved, py::object x, Index layer,
+      [](const py::capsule& network, const py::capsule& saved, const py::object& x, Index layer,
          bool reverse) {
         return visit_capsule<Network>(
             network, [&](const auto& n) { return gates(n, saved, x, layer, reverse); });
@@ -332,7 +334,7 @@ void register_network(py::module_& m) {
       "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a);
   m.def(
       "cells",
-      [](const py::capsule& network, const py::capsule& saved, py::object x, Index layer,
+      [](const py::capsule& network, const py::capsule& saved, const py::object& x, Index layer,
          bool reverse) {
         return visit_capsule<Network>(
             network, [&](const auto& n) { return cells(n, saved, x, layer, reverse); });

@@ -16,10 +16,11 @@ namespace bptt {
 // ---- names of kinds
 
 template <class Kind>
-using Names = std::vector<std::pair<const char*, Kind>>;
+using Name = std::pair<const char*, Kind>;
 
-template <class Kind>
-Kind kind_of(const char* what, const std::string& name, const Names<Kind>& names) {
+/// The kind of that name, from a range of Name<Kind>.
+template <class Names>
+auto kind_of(const char* what, const std::string& name, const Names& names) {
   std::string known;
   for (const auto& [candidate, kind] : names) {
     if (name == candidate) return kind;
@@ -28,22 +29,23 @@ Kind kind_of(const char* what, const std::string& name, const Names<Kind>& names
   throw py::value_error(std::string(what) + " must be one of " + known + ", got '" + name + "'");
 }
 
-inline Names<CellKind> cell_names() {
-  Names<CellKind> names;
+inline std::vector<Name<CellKind>> cell_names() {
+  std::vector<Name<CellKind>> names;
+  names.reserve(cell_infos().size());
   for (const CellInfo& info : cell_infos()) {
     names.emplace_back(info.name, static_cast<CellKind>(names.size()));
   }
   return names;
 }
-inline const Names<Activation> kActivations{{"tanh", Activation::kTanh},
-                                            {"sigmoid", Activation::kSigmoid},
-                                            {"relu", Activation::kRelu},
-                                            {"identity", Activation::kIdentity}};
-inline const Names<GateActivation> kGateActivations{
+constexpr Name<Activation> kActivations[] = {{"tanh", Activation::kTanh},
+                                             {"sigmoid", Activation::kSigmoid},
+                                             {"relu", Activation::kRelu},
+                                             {"identity", Activation::kIdentity}};
+constexpr Name<GateActivation> kGateActivations[] = {
     {"sigmoid", GateActivation::kSigmoid},
     {"hard_sigmoid_fifth", GateActivation::kHardSigmoidFifth},
     {"hard_sigmoid_sixth", GateActivation::kHardSigmoidSixth}};
-inline const Names<Merge> kMerges{
+constexpr Name<Merge> kMerges[] = {
     {"concat", Merge::kConcat}, {"sum", Merge::kSum}, {"mean", Merge::kMean}, {"mul", Merge::kMul}};
 
 // ---- capsules, one for each dtype

@@ -21,7 +21,7 @@ S* flat_data(py::handle value, const char* name, Index count = -1) {
 
 /// Calls visit(data, count) on a flat array in its dtype, without the GIL.
 template <class Visit>
-auto in_place(py::object array, const char* name, Visit visit) {
+auto in_place(const py::object& array, const char* name, Visit visit) {
   const py::array a = require_array(array, name);
   return visit_float_dtype(a, name, [&](auto zero) {
     using S = decltype(zero);
@@ -35,7 +35,7 @@ S* flat_data_or_null(py::handle value, const char* name, Index count) {
   return value.is_none() ? nullptr : flat_data<S>(value, name, count);
 }
 
-void sgd_step(py::object parameters, py::object gradients, py::object velocity,
+void sgd_step(const py::object& parameters, const py::object& gradients, const py::object& velocity,
               double learning_rate, double momentum, double weight_decay, bool nesterov) {
   in_place(parameters, "parameters", [&](auto* p, Index count) {
     using S = std::remove_pointer_t<decltype(p)>;
@@ -46,9 +46,9 @@ void sgd_step(py::object parameters, py::object gradients, py::object velocity,
   });
 }
 
-void rmsprop_step(py::object parameters, py::object gradients, py::object mean_square,
-                  py::object velocity, double learning_rate, double decay, double epsilon,
-                  double momentum) {
+void rmsprop_step(const py::object& parameters, const py::object& gradients,
+                  const py::object& mean_square, const py::object& velocity, double learning_rate,
+                  double decay, double epsilon, double momentum) {
   in_place(parameters, "parameters", [&](auto* p, Index count) {
     using S = std::remove_pointer_t<decltype(p)>;
     const S* const g = flat_data<S>(gradients, "gradients", count);
@@ -59,9 +59,10 @@ void rmsprop_step(py::object parameters, py::object gradients, py::object mean_s
   });
 }
 
-void adam_step(py::object parameters, py::object gradients, py::object first_moment,
-               py::object second_moment, double learning_rate, double beta1, double beta2,
-               double epsilon, double weight_decay, Index step) {
+void adam_step(const py::object& parameters, const py::object& gradients,
+               const py::object& first_moment, const py::object& second_moment,
+               double learning_rate, double beta1, double beta2, double epsilon,
+               double weight_decay, Index step) {
   in_place(parameters, "parameters", [&](auto* p, Index count) {
     using S = std::remove_pointer_t<decltype(p)>;
     const S* const g = flat_data<S>(gradients, "gradients", count);
@@ -83,7 +84,7 @@ void register_optimizers(py::module_& m) {
         "learning_rate"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, "step"_a);
   m.def(
       "sum_of_squares",
-      [](py::object a) {
+      [](const py::object& a) {
         return in_place(a, "a", [](auto* data, Index count) {
           const py::gil_scoped_release release;
           return bptt::sum_of_squares(count, data);
@@ -92,13 +93,13 @@ void register_optimizers(py::module_& m) {
       "a"_a);
   m.def(
       "clip",
-      [](py::object a, double limit) {
+      [](const py::object& a, double limit) {
         in_place(a, "a", [limit](auto* data, Index count) { bptt::clip(count, data, limit); });
       },
       "a"_a, "limit"_a);
   m.def(
       "scale",
-      [](py::object a, double factor) {
+      [](const py::object& a, double factor) {
         in_place(a, "a", [factor](auto* data, Index count) { bptt::scale(count, data, factor); });
       },
       "a"_a, "factor"_a);

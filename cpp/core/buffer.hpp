@@ -92,7 +92,7 @@ class Arena {
   template <class T>
   T* allocate_zeroed(Index count) {
     T* const start = allocate<T>(count);
-    std::memset(start, 0, static_cast<std::size_t>(count) * sizeof(T));
+    std::memset(static_cast<void*>(start), 0, static_cast<std::size_t>(count) * sizeof(T));
     return start;
   }
 

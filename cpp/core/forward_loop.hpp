@@ -53,8 +53,8 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
  private:
-  static constexpr Index kChunkBytes =
-      256 * 1024;  // the projections stay in L2 until they are used
+  static constexpr Index kChunkBytes = Index{256}
+                                       << 10;  // the projections stay in L2 until they are used
 
   /// Scratch for the steps whose input is projected together.
   struct Chunk {

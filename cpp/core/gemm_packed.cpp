@@ -100,7 +100,7 @@ void multiply_rows(int rows, const Tile<S>& tile, std::integer_sequence<int, R..
 template <class S, int P>
 void multiply_panel(Tile<S> tile, Index rows) {
   constexpr int kRows = tile_rows(P);
-  constexpr Index kBlockBytes = 16 * 1024;
+  constexpr Index kBlockBytes = Index{16} << 10;
   constexpr Index kBlockDepth = kBlockBytes / (P * Vec<S>::kLanes * static_cast<Index>(sizeof(S)));
   const Index tiles = (rows + kRows - 1) / kRows;
   const Index block = tiles == 1 ? tile.depth : std::min(tile.depth, kBlockDepth);
@@ -140,7 +140,7 @@ void multiply_panel(int packets, const Tile<S>& tile, Index rows) {
       return multiply_panel<S, 2>(tile, rows);
     case 3:
       return multiply_panel<S, 3>(tile, rows);
-    case 4:
+    default:
       return multiply_panel<S, 4>(tile, rows);
   }
 }

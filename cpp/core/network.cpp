@@ -96,7 +96,7 @@ struct Network<S>::ForwardStage {
 /// between the layers stays in the cache, and its memory does not grow with T.
 template <class S>
 void Network<S>::infer(const NetworkForward<S>& call) const {
-  constexpr Index kBytesBetween = 512 * 1024;
+  constexpr Index kBytesBetween = Index{512} << 10;
   const RaggedBatch& batch = *call.batch;
   const Index step_bytes =
       std::max<Index>(1, batch.size() * config_.output_size() * static_cast<Index>(sizeof(S)));
@@ -226,7 +226,7 @@ struct Network<S>::BackwardStage {
 
 template <class S>
 Index Network<S>::backward_chunk_end(const RaggedBatch& batch, Index first) const {
-  constexpr Index kChunkBytes = 512 * 1024;
+  constexpr Index kChunkBytes = Index{512} << 10;
   constexpr Index kChunkRows = 256;  // deep enough for the weight products to run at speed
   return chunk_end(batch, {0, batch.size()}, first, chunk_row_bytes_,
                    std::max(kChunkBytes, kChunkRows * chunk_row_bytes_));

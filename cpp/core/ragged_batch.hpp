@@ -35,8 +35,9 @@ class RaggedBatch {
     if (std::all_of(lengths, lengths + size, [steps](Index n) { return n == steps; })) return;
     order_.resize(static_cast<std::size_t>(size));
     std::iota(order_.begin(), order_.end(), Index{0});
-    std::stable_sort(order_.begin(), order_.end(),
-                     [lengths](Index a, Index b) { return lengths[a] > lengths[b]; });
+    std::sort(order_.begin(), order_.end(), [lengths](Index a, Index b) {
+      return lengths[a] != lengths[b] ? lengths[a] > lengths[b] : a < b;
+    });
     for (const Index row : order_) lengths_.push_back(lengths[row]);
     count_rows();
   }

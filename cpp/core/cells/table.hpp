@@ -19,12 +19,6 @@ enum class CellKind : int {
 #undef BPTT_CELL
 };
 
-constexpr int kCellKinds = 0
-#define BPTT_CELL(Cell, header) +1
-#include "core/cells/cells.def"
-#undef BPTT_CELL
-    ;
-
 /// visit(std::type_identity<Cell>()) for the cell of that kind; Cell may be incomplete.
 template <class Visit>
 auto visit_cell(CellKind kind, Visit visit) {

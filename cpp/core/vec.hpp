@@ -6,8 +6,16 @@
 
 namespace bptt {
 
-/// One SIMD register of S in the instruction set this module is compiled for, on Eigen's packet
-/// maths.
+static_assert(EIGEN_WORLD_VERSION == 3 && EIGEN_MAJOR_VERSION == 5,
+              "Vec is written on the internals of Eigen 5: check it against this version");
+
+// Eigen's expressions over arrays, its public interface, would not do here. A register tile has to
+// hold its sums in registers over all of k and to hand them to the cell there; an expression begins
+// and ends in memory. Eigen's tanh and logistic are off by up to 8 ulp instead of 3, and on the
+// baseline give other bits to the last elements of an array than to the rest. docs/kernels.md has
+// the figures. Products of plain matrices use the public interface (gemm.cpp).
+
+/// One SIMD register of S in the instruction set this module is compiled for.
 template <class S>
 struct Vec {
   using Packet = typename Eigen::internal::packet_traits<S>::type;

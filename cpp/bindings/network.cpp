@@ -6,26 +6,37 @@ namespace {
 using namespace bptt;
 using namespace py::literals;
 
-LayerConfig make_config(const std::string& cell, Index input_size, Index hidden_size,
-                        Index num_layers, bool bidirectional, const std::string& merge) {
-  return {.cell = kind_of("cell", cell, cell_names()),
-          .activations = {},
-          .input_size = input_size,
-          .hidden_size = hidden_size,
-          .num_layers = num_layers,
-          .bidirectional = bidirectional,
-          .merge = kind_of("merge", merge, kMerges)};
+/// The layer's configuration from Python: a dict with the names of LayerConfig's fields.
+LayerConfig read_config(const py::dict& config) {
+  const auto text = [&](const char* key) { return config[key].cast<std::string>(); };
+  const auto size = [&](const char* key) { return config[key].cast<Index>(); };
+  const auto flag = [&](const char* key) { return config[key].cast<bool>(); };
+  return {.cell = kind_of("cell", text("cell"), cell_names()),
+          .activations = {.cell = kind_of("activation", text("activation"), kActivations),
+                          .gate = kind_of("gate_activation", text("gate_activation"),
+                                          kGateActivations)},
+          .input_size = size("input_size"),
+          .hidden_size = size("hidden_size"),
+          .num_layers = size("num_layers"),
+          .bidirectional = flag("bidirectional"),
+          .merge = kind_of("merge", text("merge"), kMerges),
+          .dropout = config["dropout"].cast<double>(),
+          .time_major = flag("time_major")};
 }
 
-py::capsule pack(const std::string& cell, const std::string& activation,
-                 const std::string& gate_activation, Index input_size, Index hidden_size,
-                 Index num_layers, bool bidirectional, const std::string& merge, double dropout,
-                 bool time_major, const py::array& parameters, bool training) {
-  LayerConfig config = make_config(cell, input_size, hidden_size, num_layers, bidirectional, merge);
-  config.activations.cell = kind_of("activation", activation, kActivations);
-  config.activations.gate = kind_of("gate_activation", gate_activation, kGateActivations);
-  config.dropout = dropout;
-  config.time_major = time_major;
+/// What the compiled cells say of themselves, by name.
+py::dict cell_table() {
+  py::dict table;
+  for (const CellInfo& cell : cell_infos()) {
+    table[cell.name] =
+        py::dict("gates"_a = cell.gates, "has_cell_state"_a = cell.has_cell_state,
+                 "has_bias_hn"_a = cell.separate_recurrent, "unit_weights"_a = cell.unit_weights);
+  }
+  return table;
+}
+
+py::capsule pack(const py::dict& layer, const py::array& parameters, bool training) {
+  const LayerConfig config = read_config(layer);
   return visit_float_dtype(parameters, "parameters", [&](auto zero) {
     using S = decltype(zero);
     const auto flat =
@@ -69,10 +80,6 @@ struct Outputs {
 
   Outputs(const LayerConfig& config, Index batch, Index steps)
       : y(sequence_shape(config, batch, steps, config.output_size())), last(config, batch) {}
-
-  py::tuple with(py::handle saved) const {
-    return py::make_tuple(y, last.h, last.c_or_none(), saved);
-  }
 };
 
 template <class S>
@@ -97,7 +104,7 @@ py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py:
     const py::gil_scoped_release release;
     network.infer(call);
   }
-  return outputs.with(py::none());
+  return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none());
 }
 
 template <class S>
@@ -116,7 +123,8 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
     recompute_every > 0 ? forward_recompute(network, call, recompute_every, *saved)
                         : network.forward(call, *saved);
   }
-  return outputs.with(encapsulate(std::move(saved)));
+  return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none(),
+                        encapsulate(std::move(saved)));
 }
 
 /// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
@@ -292,28 +300,28 @@ py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Inde
 }  // namespace
 
 void register_network(py::module_& m) {
+  m.def("cell_table", &cell_table);
   m.def(
       "parameter_count",
-      [](const std::string& cell, Index input_size, Index hidden_size, Index num_layers,
-         bool bidirectional, const std::string& merge) {
-        return parameter_count(
-            make_config(cell, input_size, hidden_size, num_layers, bidirectional, merge));
+      [](const py::dict& config) { return parameter_count(read_config(config)); }, "config"_a);
+  m.def("pack", &pack, "config"_a, "parameters"_a, "training"_a);
+  m.def(
+      "infer",
+      [](const py::capsule& network, const py::object& x, const py::object& lengths,
+         const py::object& state) {
+        return visit_capsule<Network>(network,
+                                      [&](const auto& n) { return infer(n, x, lengths, state); });
       },
-      "cell"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a, "bidirectional"_a, "merge"_a);
-  m.def("pack", &pack, "cell"_a, "activation"_a, "gate_activation"_a, "input_size"_a,
-        "hidden_size"_a, "num_layers"_a, "bidirectional"_a, "merge"_a, "dropout"_a, "time_major"_a,
-        "parameters"_a, "training"_a);
+      "network"_a, "x"_a, "lengths"_a, "state"_a);
   m.def(
       "forward",
       [](const py::capsule& network, const py::object& x, const py::object& lengths,
-         const py::object& state, bool training, std::uint64_t dropout_key, Index recompute_every) {
+         const py::object& state, std::uint64_t dropout_key, Index recompute_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return training ? forward(n, x, lengths, state, dropout_key, recompute_every)
-                          : infer(n, x, lengths, state);
+          return forward(n, x, lengths, state, dropout_key, recompute_every);
         });
       },
-      "network"_a, "x"_a, "lengths"_a, "state"_a, "training"_a, "dropout_key"_a,
-      "checkpoint_every"_a);
+      "network"_a, "x"_a, "lengths"_a, "state"_a, "dropout_key"_a, "recompute_every"_a);
   m.def(
       "backward",
       [](const py::capsule& network, const py::capsule& saved, const py::object& x,

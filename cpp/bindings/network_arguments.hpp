@@ -43,8 +43,8 @@ constexpr Name<Activation> kActivations[] = {{"tanh", Activation::kTanh},
                                              {"identity", Activation::kIdentity}};
 constexpr Name<GateActivation> kGateActivations[] = {
     {"sigmoid", GateActivation::kSigmoid},
-    {"hard_sigmoid_fifth", GateActivation::kHardSigmoidFifth},
-    {"hard_sigmoid_sixth", GateActivation::kHardSigmoidSixth}};
+    {"hard_sigmoid", GateActivation::kHardSigmoid},
+    {"hard_sigmoid_keras2", GateActivation::kHardSigmoidKeras2}};
 constexpr Name<Merge> kMerges[] = {
     {"concat", Merge::kConcat}, {"sum", Merge::kSum}, {"mean", Merge::kMean}, {"mul", Merge::kMul}};
 

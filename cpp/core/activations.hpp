@@ -9,7 +9,7 @@
 namespace bptt {
 
 enum class Activation : int { kTanh, kSigmoid, kRelu, kIdentity };
-enum class GateActivation : int { kSigmoid, kHardSigmoidFifth, kHardSigmoidSixth };
+enum class GateActivation : int { kSigmoid, kHardSigmoid, kHardSigmoidKeras2 };
 
 template <class S>
 struct ExpConstants;
@@ -123,8 +123,7 @@ template <class S>
 
 template <class S>
 [[gnu::noinline]] Vec<S> apply_slow_path(GateActivation activation, Vec<S> x) {
-  const bool fifth = activation == GateActivation::kHardSigmoidFifth;
-  return hard_sigmoid(x, fifth ? S(0.2) : S(1) / S(6));
+  return hard_sigmoid(x, activation == GateActivation::kHardSigmoid ? S(1) / S(6) : S(0.2));
 }
 
 template <class S>
@@ -154,10 +153,10 @@ Vec<S> activation_backward(GateActivation activation, Vec<S> y, Vec<S> d) {
   switch (activation) {
     case GateActivation::kSigmoid:
       break;
-    case GateActivation::kHardSigmoidFifth:
-      return where_above(y, S(0), where_below(y, S(1), d * S(0.2)));
-    case GateActivation::kHardSigmoidSixth:
+    case GateActivation::kHardSigmoid:
       return where_above(y, S(0), where_below(y, S(1), d * (S(1) / S(6))));
+    case GateActivation::kHardSigmoidKeras2:
+      return where_above(y, S(0), where_below(y, S(1), d * S(0.2)));
   }
   return d * (y * (Vec<S>(S(1)) - y));
 }

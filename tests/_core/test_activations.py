@@ -17,8 +17,8 @@ from cases import DTYPES, dtype_id
 ULPS = 4
 SMOOTH = ("tanh", "sigmoid")
 ALL = {**ACTIVATIONS, **GATE_ACTIVATIONS}
-HARD_SIGMOIDS = {a.kernel: a.slope for a in ALL.values() if a.name.startswith("hard_sigmoid")}
-NAMES = tuple(activation.kernel for activation in ALL.values())
+HARD_SIGMOIDS = {a.name: a.slope for a in ALL.values() if a.name.startswith("hard_sigmoid")}
+NAMES = tuple(activation.name for activation in ALL.values())
 BITS = {np.float32: np.uint32, np.float64: np.uint64}
 
 LONG = np.finfo(np.longdouble).nmant >= 63

@@ -1,6 +1,6 @@
 """Compiled kernels: functions of arrays. `network` and `saved` are opaque capsules."""
 
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,39 +15,43 @@ def set_thread_limit(threads: int) -> None: ...
 def set_own_thread_limit(threads: int) -> int: ...
 def flushes_denormals() -> bool: ...
 def set_flush_denormals(flush: bool) -> None: ...
-def parameter_count(
-    cell: str,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    merge: str,
-) -> int: ...
 
 # Recurrent layers. A state is an array, or (h, c) with a cell state.
-def pack(
-    cell: str,
-    activation: str,
-    gate_activation: str,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    merge: str,
-    dropout: float,
-    time_major: bool,
-    parameters: _Float,
-    training: bool,
-) -> object: ...
+class LayerConfig(TypedDict):
+    cell: str
+    activation: str
+    gate_activation: str
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    merge: str
+    dropout: float
+    time_major: bool
+
+class CellInfo(TypedDict):
+    gates: int
+    has_cell_state: bool
+    has_bias_hn: bool
+    unit_weights: int
+
+def cell_table() -> dict[str, CellInfo]: ...
+def parameter_count(config: LayerConfig) -> int: ...
+def pack(config: LayerConfig, parameters: _Float, training: bool) -> object: ...
+def infer(
+    network: object,
+    x: NDArray[Any],
+    lengths: _Integer | None,
+    state: _Float | tuple[_Float, _Float] | None,
+) -> tuple[_Float, _Float, _Float | None]: ...
 def forward(
     network: object,
     x: NDArray[Any],
     lengths: _Integer | None,
     state: _Float | tuple[_Float, _Float] | None,
-    training: bool,
     dropout_key: int,
-    checkpoint_every: int,
-) -> tuple[_Float, _Float, _Float | None, object | None]: ...
+    recompute_every: int,
+) -> tuple[_Float, _Float, _Float | None, object]: ...
 def backward(
     network: object,
     saved: object,

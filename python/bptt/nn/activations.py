@@ -16,11 +16,6 @@ class Activation:
     name: str
     slope: float
     """γ, the largest absolute value of the derivative."""
-    kernel: str = ""
-    """Name in the kernels; `name` by default."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "kernel", self.kernel or self.name)
 
 
 ACTIVATIONS = {
@@ -34,13 +29,12 @@ ACTIVATIONS = {
 }
 """φ, of candidates and cell states."""
 
-# TODO: the names on the right go when the kernels are renamed.
 GATE_ACTIVATIONS = {
     activation.name: activation
     for activation in (
         ACTIVATIONS["sigmoid"],
-        Activation("hard_sigmoid", 1 / 6, kernel="hard_sigmoid_sixth"),
-        Activation("hard_sigmoid_keras2", 1 / 5, kernel="hard_sigmoid_fifth"),
+        Activation("hard_sigmoid", 1 / 6),
+        Activation("hard_sigmoid_keras2", 1 / 5),
     )
 }
 """σ, of gates."""

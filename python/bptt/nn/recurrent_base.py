@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from numpy.typing import NDArray
 
@@ -21,6 +21,9 @@ from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.run import Run
 from bptt.nn.state import LSTMState, StateT, as_state
+
+if TYPE_CHECKING:
+    from bptt._core._kernels_base import LayerConfig
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
@@ -102,7 +105,7 @@ class Recurrent(Module, Generic[StateT]):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
-        y, h, c, _ = loader.kernels.forward(self._network(False), x, lengths, state, False, 0, 0)
+        y, h, c = loader.kernels.infer(self._network(False), x, lengths, state)
         return y, as_state(h, c)
 
     def forward(
@@ -153,7 +156,7 @@ class Recurrent(Module, Generic[StateT]):
         network = self._network(True)
         drops = self.dropout and self.num_layers > 1
         key = int(self._random.integers(1 << 63)) if drops else 0
-        y, h, c, saved = loader.kernels.forward(network, x, lengths, state, True, key, every)
+        y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
         return Run(self, (network, saved, x.view()), y, as_state(h, c))
 
     def step(
@@ -211,22 +214,23 @@ class Recurrent(Module, Generic[StateT]):
         if version == self._version and for_training >= training:
             return network
         version = self._version  # read before the parameters: see Module._changing
-        network = loader.kernels.pack(
-            self.cell.name,
-            ACTIVATIONS[self.activation].kernel,
-            GATE_ACTIVATIONS[self._config.get("gate_activation", "sigmoid")].kernel,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.bidirectional,
-            self.merge,
-            self.dropout,
-            self.time_major,
-            self._flat,
-            training,
-        )
+        network = loader.kernels.pack(self._kernel_config(), self._flat, training)
         self._packed = (version, training, network)
         return network
+
+    def _kernel_config(self) -> LayerConfig:
+        return {
+            "cell": self.cell.name,
+            "activation": self.activation,
+            "gate_activation": self._config.get("gate_activation", "sigmoid"),
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "merge": self.merge,
+            "dropout": self.dropout,
+            "time_major": self.time_major,
+        }
 
     def _shapes(self) -> Shapes:
         gates, size = len(self.cell.gates), self.hidden_size

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+
+#include "core/array.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
@@ -15,19 +18,20 @@ template <class S>
 void merge_forward(Merge merge, const RaggedBatch& batch, Range slots, Index features,
                    Sequence<const S> forward, Sequence<const S> reverse, Sequence<S> out) {
   batch.for_each_time(slots, [&](Index row, Index time) {
-    const S *const a = forward.row(row, time), *const b = reverse.row(row, time);
-    S* const y = out.row(row, time);
+    const auto a = array(forward.row(row, time), features);
+    const auto b = array(reverse.row(row, time), features);
+    auto y = array(out.row(row, time), features);
     switch (merge) {
       case Merge::kConcat:
         break;
       case Merge::kSum:
-        for (Index i = 0; i < features; ++i) y[i] = a[i] + b[i];
+        y = a + b;
         break;
       case Merge::kMean:
-        for (Index i = 0; i < features; ++i) y[i] = (a[i] + b[i]) * S(0.5);
+        y = (a + b) * S(0.5);
         break;
       case Merge::kMul:
-        for (Index i = 0; i < features; ++i) y[i] = a[i] * b[i];
+        y = a * b;
         break;
     }
   });
@@ -53,9 +57,7 @@ template <class S>
 void add_sequence(const RaggedBatch& batch, Range slots, Index features, Sequence<const S> from,
                   Sequence<S> to) {
   batch.for_each_time(slots, [&](Index row, Index time) {
-    const S* const a = from.row(row, time);
-    S* const b = to.row(row, time);
-    for (Index i = 0; i < features; ++i) b[i] += a[i];
+    array(to.row(row, time), features) += array(from.row(row, time), features);
   });
 }
 

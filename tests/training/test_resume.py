@@ -45,10 +45,8 @@ EVERYTHING = {
     "learning_rate": 0.03,
 }
 OPTIMIZERS = {
-    "adam": "adam",
-    "adamw": "adamw",
+    **{name: name for name in bptt.optim.OPTIMIZERS},
     "rmsprop": partial(bptt.RMSProp, learning_rate=0.01, momentum=0.5),
-    "sgd": "sgd",
     "nesterov": partial(bptt.SGD, learning_rate=0.1, momentum=0.9, nesterov=True),
 }
 

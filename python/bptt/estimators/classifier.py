@@ -30,8 +30,8 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
 
     Parameters
     ----------
-    cell : {"lstm", "rnn", "gru", "gru_reset_after"}
-        Type of the recurrent layers.
+    cell : str
+        Type of the recurrent layers, a key of `bptt.nn.CELLS`: "lstm", "rnn", "gru", …
     hidden_size : int
         Number of hidden units per layer and direction.
     num_layers : int
@@ -54,8 +54,9 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         Number of epochs.
     batch_size : int
         Minibatch size, in sequences. Sequences of similar length are batched together.
-    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or function
-        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    optimizer : str or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
+        function from the list of modules to an `Optimizer`.
     learning_rate : float
         Learning rate of an optimizer given by name.
     schedule : Schedule, optional

@@ -2,6 +2,7 @@
 
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
+from bptt.nn.cells import CELLS, Cell
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
 from bptt.nn.dropout import Dropout, DropoutRun
@@ -18,10 +19,12 @@ from bptt.nn.serialization import load_modules, save_modules
 from bptt.nn.state import LSTMState
 
 __all__ = [
+    "CELLS",
     "Attention",
     "AttentionGradients",
     "AttentionRun",
     "Bridge",
+    "Cell",
     "Decoder",
     "DecoderGradients",
     "DecoderRun",

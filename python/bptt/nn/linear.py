@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.nn import initializers as initializers
+from bptt.nn import initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes
 
 

@@ -22,8 +22,9 @@ def make_optimizer(
 
     Parameters
     ----------
-    kind : {"adam", "adamw", "rmsprop", "sgd"} or function
-        Name of the optimizer, or a function from the list of modules to an `Optimizer`.
+    kind : str or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
+        function from the list of modules to an `Optimizer`.
     modules : mapping of str to Module
         Modules to optimize.
     learning_rate : float

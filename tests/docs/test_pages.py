@@ -94,9 +94,11 @@ def test_architecture_lists_the_layers_in_order() -> None:
     assert list(dict.fromkeys(shown)) == layers
 
 
-def test_architecture_names_files_that_exist() -> None:
-    page = (DOCS / "architecture.md").read_text("utf-8")
-    paths = re.findall(r"`([\w/]+\.py)`", page)
-    assert paths
-    for path in paths:
-        assert (ROOT / "python" / "bptt" / path).exists(), path
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_named_files_exist(name: str) -> None:
+    """The files of the map and of the recipes, from the root or from the package."""
+    found = re.findall(r"`([\w/]+\.(?:py|pyi|cpp|hpp|def))`", (ROOT / name).read_text("utf-8"))
+    assert found
+    for path in found:
+        folders = [ROOT, ROOT / "python" / "bptt", *(ROOT / p.rpartition("/")[0] for p in found)]
+        assert any((folder / path).exists() for folder in folders), path

@@ -8,7 +8,19 @@
 >>> gradients["weight_hh_l0"].shape
 (256, 64)
 
-`bptt.diagnostics` shows what a network does; `bptt.reference` is the same maths in readable NumPy.
+====================  ==========================================================================
+`bptt.nn`             layers, embeddings, attention and networks
+`bptt.losses`         losses with their gradients
+`bptt.metrics`        edit distance, error rate, F1 score of spans
+`bptt.optim`          optimizers, learning-rate schedules, gradient clipping
+`bptt.decoding`       sampling, beam search, Viterbi decoding
+`bptt.data`           encoders of sequences and labels, minibatches
+`bptt.training`       training loop, truncated backpropagation through time
+`bptt.estimators`     estimators in scikit-learn's manner
+`bptt.diagnostics`    gradient flow, gates, saliency, Jacobians
+`bptt.importers`      trained weights of PyTorch, Keras and ONNX
+`bptt.reference`      the same computations in plain NumPy
+====================  ==========================================================================
 """
 
 from importlib.metadata import version as _version
@@ -32,7 +44,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
-from bptt.nn.recurrent import *  # noqa: F403 - every layer that there is
+from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.run import Run
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
@@ -41,7 +53,7 @@ from bptt.nn.state import LSTMState
 from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
-from bptt.optim.optimizers import *  # noqa: F403 - every optimizer that there is
+from bptt.optim.optimizers import *  # noqa: F403 - all optimizers
 from bptt.training.truncated_backpropagation import Window, truncated_bptt
 
 if TYPE_CHECKING:

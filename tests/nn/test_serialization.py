@@ -112,8 +112,11 @@ def change(description, name, **arguments):
     [
         (lambda d, t: t.pop("plain/bias_l0"), "tensor plain/bias_l0 is missing"),
         (lambda d, t: rename(t, "plain/bias_l0", "plain/b"), "tensor plain/bias_l0 is missing"),
-        (lambda d, t: t.update(extra=np.ones(2)), "tensors must belong to modules, got extra"),
-        (lambda d, t: d.pop("head"), "tensors must belong to modules, got head/weight"),
+        (
+            lambda d, t: t.update(extra=np.ones(2)),
+            "to modules, got others: extra",
+        ),
+        (lambda d, t: d.pop("head"), "tensors must belong to modules, got others: head/weight"),
         (
             lambda d, t: t.update({"head/weight": np.ones((7, 3), np.float32)}),
             "weight must have shape (out_features, in_features) = (7, 4), got (7, 3)",

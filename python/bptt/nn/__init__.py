@@ -9,7 +9,7 @@ from bptt.nn.dropout import Dropout, DropoutRun
 from bptt.nn.embedding import Embedding, EmbeddingBag, EmbeddingBagRun, EmbeddingRun
 from bptt.nn.linear import Linear, LinearRun
 from bptt.nn.module import Gradients, Module, StepGradients
-from bptt.nn.recurrent import *  # noqa: F403 - every layer that there is
+from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.run import Run
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun

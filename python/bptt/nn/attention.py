@@ -250,7 +250,13 @@ class AttentionRun:
 
 
 class AttentionGradients(Gradients):
-    """Gradients of an `Attention`; ``input`` is the pair of the gradients of queries and keys."""
+    """Gradients of an `Attention`: those of the parameters by name.
+
+    Attributes
+    ----------
+    input : tuple of two arrays
+        Gradients of queries (B, S, query_size) and keys (B, T, key_size).
+    """
 
     input: Any  # a pair of arrays
 

@@ -42,10 +42,20 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 class Recurrent(Module, Generic[StateT]):
-    """Base class of the recurrent layers: stacked cells in one or two directions."""
+    """Base class of the recurrent layers: stacked cells in one or two directions.
+
+    Parameters
+    ----------
+    **arguments
+        Arguments of the subclass's constructor, which become attributes.
+
+    Attributes
+    ----------
+    variants : tuple of Cell
+        Cells of the class, of which the constructor's arguments select one.
+    """
 
     variants: ClassVar[tuple[Cell, ...]]
-    """Cells of the class, of which the constructor's arguments choose one."""
 
     input_size: int
     hidden_size: int

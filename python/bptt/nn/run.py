@@ -148,7 +148,7 @@ class Run(Generic[StateT]):
         names = self._layer.cell.saved_gates
         if not names:
             return {}
-        columns = loader.kernels.gates(*kept, layer, reverse)  # and what backward needs besides
+        columns = loader.kernels.gates(*kept, layer, reverse)  # further columns are not gates
         return dict(zip(names, columns, strict=False))
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:

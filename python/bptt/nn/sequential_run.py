@@ -112,18 +112,18 @@ class SequentialRun:
         d_read: Any = None  # of the input that skip_input passes to the last module
         lowest = next((i for i, module in enumerate(self._modules) if len(list(module))), 0)
         for i, run in reversed(list(enumerate(self._runs))):
-            wanted = input or i > lowest  # whether the gradient of the module's input is needed
+            needs_input = input or i > lowest
             d_after = d_final.get(i)
             if self._pooled is not None and i == self._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
             if steps and i in self._layers and d is None and d_after is None:
                 d = np.zeros_like(run.output)  # their gradients are 0 at every step
             if i in self._layers and not (d is None and d_after is None):
-                found = run.backward(d, d_after, steps=steps, input=wanted, retain=retain)
+                found = run.backward(d, d_after, steps=steps, input=needs_input, retain=retain)
             elif d is None:
                 found = _zero(self._modules[i], run)
             elif isinstance(run, LinearRun):
-                found = run.backward(d, input=wanted)
+                found = run.backward(d, input=needs_input)
             else:
                 found = run.backward(d)
             d = found.input

@@ -91,7 +91,7 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
     try:
         modules = unpack_modules(header["modules"], tensors)
         if tensors:
-            raise ValueError(f"tensors must belong to modules, got {', '.join(tensors)} besides")
+            raise ValueError(f"tensors must belong to modules, got others: {', '.join(tensors)}")
         metadata: dict[str, Any] = header["metadata"]
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error

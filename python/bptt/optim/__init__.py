@@ -3,7 +3,7 @@
 from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
-from bptt.optim.optimizers import *  # noqa: F403 - every optimizer that there is
+from bptt.optim.optimizers import *  # noqa: F403 - all optimizers
 from bptt.optim.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [

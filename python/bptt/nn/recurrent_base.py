@@ -23,7 +23,7 @@ from bptt.nn.run import Run
 from bptt.nn.state import LSTMState, StateT, as_state
 
 if TYPE_CHECKING:
-    from bptt._core._kernels_base import LayerConfig
+    from bptt._core import _kernels_base
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
@@ -228,7 +228,7 @@ class Recurrent(Module, Generic[StateT]):
         self._packed = (version, training, network)
         return network
 
-    def _kernel_config(self) -> LayerConfig:
+    def _kernel_config(self) -> _kernels_base.LayerConfig:
         return {
             "cell": self.cell.name,
             "activation": self.activation,

@@ -174,8 +174,8 @@ def test_decoder_from_its_modules():
     decoder = make(attention="additive", rate=0.1)
     assert list(decoder.modules) == ["embedding", "recurrent", "attention", "dropout", "output"]
     tokens, given = inputs(decoder, np.random.default_rng(0))
-    twin = Decoder(**decoder.modules)
-    np.testing.assert_array_equal(twin(tokens, **given)[0], decoder(tokens, **given)[0])
+    other = Decoder(**decoder.modules)
+    np.testing.assert_array_equal(other(tokens, **given)[0], decoder(tokens, **given)[0])
 
 
 def test_modules_that_do_not_fit():

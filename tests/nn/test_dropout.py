@@ -82,10 +82,10 @@ def test_seed_determines_the_masks():
     assert (first != second).any()
     module = bptt.Dropout(0.5, seed=1)
     np.testing.assert_array_equal(mask(module, 100), first)
-    twin = copy.deepcopy(module)
+    other = copy.deepcopy(module)
     again = mask(module, 100)
     assert (again != first).any()
-    np.testing.assert_array_equal(mask(twin, 100), again)
+    np.testing.assert_array_equal(mask(other, 100), again)
 
 
 def test_without_parameters():

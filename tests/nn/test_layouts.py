@@ -170,11 +170,11 @@ def test_time_major_gives_the_same_results(cell, merge):
             if name in found:
                 found[name] = found[name].swapaxes(-2, -3)
         assert_identical(found, expected)
-    run, twin = layer.forward(x, **arguments), make_layer(case, p).forward(p.x, **arguments)
+    run, other = layer.forward(x, **arguments), make_layer(case, p).forward(p.x, **arguments)
     for name, gate in run.gates(1, reverse=True).items():
-        np.testing.assert_array_equal(gate.swapaxes(0, 1), twin.gates(1, reverse=True)[name])
+        np.testing.assert_array_equal(gate.swapaxes(0, 1), other.gates(1, reverse=True)[name])
     if has_cell_state(cell):
-        np.testing.assert_array_equal(run.cells(1).swapaxes(0, 1), twin.cells(1))
+        np.testing.assert_array_equal(run.cells(1).swapaxes(0, 1), other.cells(1))
 
 
 @pytest.mark.usefixtures("isa")

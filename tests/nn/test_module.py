@@ -222,28 +222,28 @@ def pickled(value):
 def test_copies_are_equal_and_independent(kind, arguments, duplicate, x):
     module = kind(*arguments, seed=1)
     expected = output(module, x)  # packs the weights
-    twin = duplicate(module)
-    assert repr(twin) == repr(module)
-    assert twin.config == module.config
-    np.testing.assert_array_equal(output(twin, x), expected)
-    name, *_ = twin
-    twin[name] = np.zeros_like(twin[name])
-    assert not np.array_equal(output(twin, x), expected)
+    other = duplicate(module)
+    assert repr(other) == repr(module)
+    assert other.config == module.config
+    np.testing.assert_array_equal(output(other, x), expected)
+    name, *_ = other
+    other[name] = np.zeros_like(other[name])
+    assert not np.array_equal(output(other, x), expected)
     np.testing.assert_array_equal(output(module, x), expected)
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)
 def test_config_makes_an_equal_module(kind, arguments, x):
     module = kind(*arguments, seed=1, dtype=np.float64)
-    twin = kind(**json.loads(json.dumps(module.config)))
-    assert twin.config == module.config
-    np.testing.assert_array_equal(twin._flat, module._flat)
+    other = kind(**json.loads(json.dumps(module.config)))
+    assert other.config == module.config
+    np.testing.assert_array_equal(other._flat, module._flat)
 
 
 def test_copies_have_the_same_dropout_masks(lstm, x):
-    twin = pickled(lstm)
+    other = pickled(lstm)
     for _ in range(2):
-        np.testing.assert_array_equal(lstm.forward(x).output, twin.forward(x).output)
+        np.testing.assert_array_equal(lstm.forward(x).output, other.forward(x).output)
 
 
 def test_gradients_are_a_mapping(lstm, x):
@@ -253,11 +253,11 @@ def test_gradients_are_a_mapping(lstm, x):
     assert len(gradients) == len(lstm.parameters)
     assert gradients == gradients
     assert gradients != copy.copy(gradients)
-    for twin in (copy.deepcopy(gradients), pickled(gradients)):
-        twin["bias_l1"] *= 2
-        twin["bias_l0"][...] = 0
-        np.testing.assert_array_equal(twin["bias_l1"], 2 * gradients["bias_l1"])
-        assert np.shares_memory(twin["bias_l0"], twin._flat)
+    for other in (copy.deepcopy(gradients), pickled(gradients)):
+        other["bias_l1"] *= 2
+        other["bias_l0"][...] = 0
+        np.testing.assert_array_equal(other["bias_l1"], 2 * gradients["bias_l1"])
+        assert np.shares_memory(other["bias_l0"], other._flat)
         assert gradients["bias_l0"].any()
 
 

@@ -23,8 +23,8 @@ def x():
 
 def test_backward_uses_the_parameters_of_forward(lstm, x):
     d_output = np.ones((2, 5, 8))
-    twin = copy.deepcopy(lstm)
-    run, expected = lstm.forward(x), twin.forward(x).backward(d_output)
+    other = copy.deepcopy(lstm)
+    run, expected = lstm.forward(x), other.forward(x).backward(d_output)
     lstm["weight_hh_l1"] = np.zeros_like(lstm["weight_hh_l1"])
     gradients = run.backward(d_output)
     for name in lstm:

@@ -77,13 +77,13 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize("skip_input", [False, True])
 def test_training_composed_by_hand(dtype, skip_input, rng):
     model = everything(dtype, skip_input=skip_input)
-    twin = copy.deepcopy(model)
+    other = copy.deepcopy(model)
     ids, state, d_state = rng.integers(0, 7, (4, 5)), states(model, 4, rng), states(model, 4, rng)
     d_output = rng.standard_normal((4, 5, 3)).astype(dtype)
     run = model.forward(ids, state=state)
     found = run.backward(d_output, d_state)
 
-    embedding, drop, lstm, between, drop_between, gru, drop_top, linear = twin.modules
+    embedding, drop, lstm, between, drop_between, gru, drop_top, linear = other.modules
     vectors = embedding.forward(ids)
     read = drop.forward(vectors.output)
     bottom = lstm.forward(read.output, state=state[0])
@@ -359,9 +359,9 @@ def test_concurrent_calls_of_one_model(rng):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies(duplicate, rng):
     model = everything(pool="last")
-    twin, ids = duplicate(model), rng.integers(0, 7, (3, 8))
-    assert repr(twin) == repr(model)
-    np.testing.assert_array_equal(twin.forward(ids).output, model.forward(ids).output)
+    other, ids = duplicate(model), rng.integers(0, 7, (3, 8))
+    assert repr(other) == repr(model)
+    np.testing.assert_array_equal(other.forward(ids).output, model.forward(ids).output)
 
 
 def test_one_dimensional_ids_are_one_sequence(rng):

@@ -167,9 +167,9 @@ def test_time_major_matches_pytorch(case):
     problem = make(case)
     layer = make_layer(case, problem, time_major=True)
     x = problem.x.swapaxes(0, 1)
-    twin = torch_layer(case, problem.parameters)
-    twin.batch_first = False
-    expected, _ = twin(torch.tensor(x.copy()))
+    other = torch_layer(case, problem.parameters)
+    other.batch_first = False
+    expected, _ = other(torch.tensor(x.copy()))
     assert_close(layer(x)[0], expected.detach().numpy(), np.float64, case.steps)
 
 

@@ -139,23 +139,23 @@ def test_restored_optimizer_continues_bit_by_bit(kind, arguments, dtype):
     for t in range(3):
         optimizer.step(make_gradients(modules, seed=t))
     optimizer.learning_rate = 0.123
-    twins = [copy.deepcopy(module) for module in modules]
-    twin = kind(twins, **arguments)
-    twin.step(make_gradients(twins, seed=9))  # another state before
-    for module, original in zip(twins, modules, strict=True):
+    others = [copy.deepcopy(module) for module in modules]
+    other = kind(others, **arguments)
+    other.step(make_gradients(others, seed=9))  # another state before
+    for module, original in zip(others, modules, strict=True):
         for name in module:
             module[name] = original[name]
-    twin.restore(optimizer.state())
+    other.restore(optimizer.state())
     for t in range(3, 6):
         optimizer.step(make_gradients(modules, seed=t))
-        twin.step(make_gradients(twins, seed=t))
-    for module, original in zip(twins, modules, strict=True):
+        other.step(make_gradients(others, seed=t))
+    for module, original in zip(others, modules, strict=True):
         np.testing.assert_array_equal(module._flat, original._flat)
-    before, after = optimizer.state(), twin.state()
+    before, after = optimizer.state(), other.state()
     assert list(before) == list(after)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array)
-    assert twin.learning_rate == 0.123
+    assert other.learning_rate == 0.123
 
 
 @every_optimizer
@@ -196,10 +196,10 @@ def test_state_through_a_file(tmp_path):
     optimizer = bptt.Adam(module)
     optimizer.step(make_gradients([module]))
     numpy.save_file(optimizer.state(), tmp_path / "state.safetensors")
-    twin = bptt.Adam(make_modules()[0])
-    twin.restore(numpy.load_file(tmp_path / "state.safetensors"))
+    other = bptt.Adam(make_modules()[0])
+    other.restore(numpy.load_file(tmp_path / "state.safetensors"))
     for name, array in optimizer.state().items():
-        np.testing.assert_array_equal(twin.state()[name], array)
+        np.testing.assert_array_equal(other.state()[name], array)
 
 
 def test_bad_state_changes_nothing():

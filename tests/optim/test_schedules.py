@@ -68,9 +68,9 @@ def test_factors_lie_in_0_to_1(schedule, updates_per_epoch, losses):
 
 @every_schedule
 def test_json_round_trip(schedule):
-    twin = from_dict(json.loads(json.dumps(to_dict(schedule))))
-    assert twin == schedule
-    assert type(twin) is type(schedule)
+    other = from_dict(json.loads(json.dumps(to_dict(schedule))))
+    assert other == schedule
+    assert type(other) is type(schedule)
 
 
 def test_same_as_pytorch():

@@ -99,10 +99,10 @@ void multiply_rows(int rows, const Tile<S>& tile, std::integer_sequence<int, R..
 /// beside the rows, and all row tiles use a K block before the next one is read.
 template <class S, int P>
 void multiply_panel(Tile<S> tile, Index rows) {
-  constexpr int kRows = tile_rows(P);
+  constexpr int kTileRows = tile_rows(P);
   constexpr Index kBlockBytes = Index{16} << 10;
   constexpr Index kBlockDepth = kBlockBytes / (P * Vec<S>::kLanes * static_cast<Index>(sizeof(S)));
-  const Index tiles = (rows + kRows - 1) / kRows;
+  const Index tiles = (rows + kTileRows - 1) / kTileRows;
   const Index block = tiles == 1 ? tile.depth : std::min(tile.depth, kBlockDepth);
   const Index depth = tile.depth;
   Index k = 0;
@@ -122,7 +122,7 @@ void multiply_panel(Tile<S> tile, Index rows) {
       part.init = tile.init == nullptr ? nullptr : tile.init + first * tile.init_stride;
       part.out = tile.out + first * tile.out_stride;
       multiply_rows<S, P>(static_cast<int>(last - first), part,
-                          std::make_integer_sequence<int, kRows>());
+                          std::make_integer_sequence<int, kTileRows>());
       first = last;
     }
     tile.init = tile.out;  // from here on the partial sums

@@ -278,8 +278,13 @@ def test_initial_weights(cell):
             assert 0.95 * limit < np.abs(parameter).max() <= limit
             assert np.var(parameter) == pytest.approx(limit**2 / 3, rel=0.1)
         else:
-            forget = np.arange(parameter.size) // 40 == 1
-            np.testing.assert_array_equal(parameter, forget if cell == "lstm" else 0)
+            blocks = [layer.cell.initial_bias.get(gate, 0.0) for gate in layer.cell.gates]
+            expected = np.repeat(blocks, 40) if name.startswith("bias_l") else 0.0
+            np.testing.assert_array_equal(parameter, expected)
+
+
+def test_lstm_starts_with_open_forget_gates():
+    assert bptt.LSTM(3, 2)["bias_l0"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from bptt._core import loader
 from bptt._core.installation import config
-from results import use_kernels
+from layer_results import use_kernels
 
 # The same examples in every run, on machines of any speed.
 settings.register_profile("bptt", derandomize=True, database=None, deadline=None)

@@ -1,6 +1,6 @@
 #include "core/direction.hpp"
 
-#include "core/cells/table.hpp"
+#include "core/cells/cell_kind.hpp"
 
 namespace bptt {
 

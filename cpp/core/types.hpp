@@ -11,7 +11,7 @@ namespace bptt {
 
 using Index = std::ptrdiff_t;
 
-// The values are defined where they are used: cells/table.hpp, activations.hpp, merge.hpp. What
+// The values are defined where they are used: cells/cell_kind.hpp, activations.hpp, merge.hpp. What
 // only passes them on is not rebuilt when one is added.
 enum class CellKind : int;
 enum class Activation : int;

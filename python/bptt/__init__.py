@@ -45,7 +45,7 @@ from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
-from bptt.nn.run import Run
+from bptt.nn.recurrent_run import Run
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
@@ -54,7 +54,7 @@ from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import *  # noqa: F403 - all optimizers
-from bptt.training.truncated_backpropagation import Window, truncated_bptt
+from bptt.training.truncated_bptt import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import (

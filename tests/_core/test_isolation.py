@@ -30,7 +30,7 @@ from cases import (
     make_layer,
     run_reference,
 )
-from results import assert_identical, results
+from layer_results import assert_identical, results
 
 # ---- NaN and Inf ---------------------------------------------------------------------------------
 

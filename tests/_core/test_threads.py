@@ -16,7 +16,7 @@ import pytest
 import bptt
 from bptt._core import threads
 from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
-from results import results
+from layer_results import results
 
 COUNTS = (1, 2, 3, 8)
 # Large enough to use threads with every cell.

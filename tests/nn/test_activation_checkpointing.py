@@ -19,7 +19,7 @@ import bptt
 from bptt._core import loader
 from bptt.nn.state import arrays_of
 from cases import CELLS, DTYPES, Case, dtype_id, every_cell, make, make_layer
-from results import use_kernels
+from layer_results import use_kernels
 
 # A chunk of backward, and so a segment, has at least 256 rows: here some 11 steps.
 LONG = Case("lstm", steps=57, batch=23, input_size=150, hidden_size=33, state=True)

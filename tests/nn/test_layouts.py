@@ -21,7 +21,7 @@ from cases import (
     make,
     make_layer,
 )
-from results import assert_identical, results
+from layer_results import assert_identical, results
 
 # ---- memory --------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from cases import (
     make_layer,
     run_reference,
 )
-from results import assert_identical, results, use_kernels
+from layer_results import assert_identical, results, use_kernels
 
 
 def part(state, rows):

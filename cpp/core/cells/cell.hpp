@@ -14,7 +14,8 @@
 // on one packet of hidden units, of one row, at one step. Phase 0 multiplies h_{t-1} with the
 // recurrent weights; phase 1, if there is one, multiplies the `operand` that phase 0 has left.
 //
-// A new cell is a header with these and a line in cells.def.
+// A new cell is a header with these, a line in cells.def and its declaration in
+// python/bptt/nn/cells.py (CONTRIBUTING.md).
 
 namespace bptt {
 

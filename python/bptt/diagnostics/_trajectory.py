@@ -17,7 +17,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.run import Run
+from bptt.nn.recurrent_run import Run
 from bptt.nn.state import State, as_state
 
 

@@ -15,7 +15,7 @@ from bptt.diagnostics._float64 import LossFunction, check_recurrent, loss_gradie
 from bptt.diagnostics._trajectory import Trajectory
 from bptt.diagnostics.jacobians import step_jacobians
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.run import Run
+from bptt.nn.recurrent_run import Run
 from bptt.nn.state import State
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bptt.nn.linear import Linear, LinearRun
 from bptt.nn.module import Gradients, Module, StepGradients
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.run import Run
+from bptt.nn.recurrent_run import Run
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun

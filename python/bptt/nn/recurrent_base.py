@@ -19,7 +19,7 @@ from bptt.nn import initializers
 from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
-from bptt.nn.run import Run
+from bptt.nn.recurrent_run import Run
 from bptt.nn.state import LSTMState, StateT, as_state
 
 if TYPE_CHECKING:

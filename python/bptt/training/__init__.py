@@ -14,7 +14,7 @@ from bptt.training.protocols import (
 from bptt.training.sequence_to_sequence import PairBatch, PairDataset, SequenceToSequenceTask
 from bptt.training.supervised import SequenceBatch, SequenceDataset, SupervisedTask
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset
-from bptt.training.truncated_backpropagation import Window, truncated_bptt
+from bptt.training.truncated_bptt import Window, truncated_bptt
 from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowBatch, WindowDataset
 
 __all__ = [

@@ -15,7 +15,7 @@ from bptt.nn.sequential import Sequential
 from bptt.nn.state import State
 from bptt.training.protocols import Evaluation, TrainingStep
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset, token_accuracy
-from bptt.training.truncated_backpropagation import Window, truncated_bptt
+from bptt.training.truncated_bptt import Window, truncated_bptt
 
 
 class WindowBatch(NamedTuple):

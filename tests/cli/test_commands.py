@@ -24,6 +24,7 @@ pytest.importorskip("tqdm")
 
 import bptt
 from bptt.cli.main import main
+from command_line import fails, run
 
 SMALL = ("--hidden-size", "8", "--epochs", "3")
 MOODS = {"great": "good", "lovely": "good", "fine": "good", "dull": "bad", "poor": "bad"}
@@ -112,13 +113,6 @@ FILES = {
 MORE = {"waves.csv": ("--target", "speed")}
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with one of every file, and the model learned from it."""
@@ -132,26 +126,6 @@ def trained(tmp_path_factory):
         assert main(["train", name, "--output", model, *more, *MORE.get(name, ())]) == 0
     os.chdir(before)
     return folder
-
-
-def run(capsys, *arguments):
-    """Run a command; return what it printed on standard output, and on standard error."""
-    capsys.readouterr()
-    code = main([str(argument) for argument in arguments])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    return shown.out, shown.err
-
-
-def fails(capsys, *arguments):
-    """Run a command that fails; return its one sentence."""
-    capsys.readouterr()
-    before = sorted(os.listdir())
-    assert main([str(argument) for argument in arguments]) == 2
-    shown = capsys.readouterr()
-    assert sorted(os.listdir()) == before
-    assert shown.err.count("\n") == 1
-    return shown.err.partition(" error: ")[2].rstrip()
 
 
 # ---- train
@@ -289,7 +263,9 @@ def test_predictions_in_json_lines(trained, here, capsys):
 def test_predictions_of_tags(trained, here, capsys):
     model = trained / "tagged.tsv.model"
     shown, how_good = run(capsys, "predict", model, trained / "tagged.tsv")
-    lines = [line.split("\t") for line in shown.splitlines() if line]
+    comment, *rest = shown.splitlines()
+    assert comment == "# some sentences"
+    lines = [line.split("\t") for line in rest if line]
     assert np.mean([line[1] == line[2] for line in lines]) > 0.9
     assert shown.count("\n\n") == 39
     assert "accuracy" in how_good
@@ -310,7 +286,33 @@ def test_predictions_for_texts_and_a_pipe(trained, here, capsys, monkeypatch):
     shown, _ = run(capsys, "predict", model, "--text", "was great", "--text", "was\tdull")
     assert shown == "text\tprediction\nwas great\tgood\nwas dull\tbad\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"was great\n")))
-    assert run(capsys, "predict", model, "-")[0] == "text\tprediction\nwas great\tgood\n"
+    shown, messages = run(capsys, "predict", model, "-")
+    assert shown == "text\tprediction\nwas great\tgood\n"
+    assert messages == "standard input is read as plain text (else use --format)\n"
+
+
+def test_a_file_of_unknown_suffix_has_the_format_of_the_training_data(trained, here, capsys):
+    for name in ("reviews.csv", "reviews.jsonl", "waves.csv", "tagged.tsv"):
+        content = (trained / name).read_text()
+        (here / "new.data").write_text(content)
+        known, _ = run(capsys, "predict", trained / f"{name}.model", trained / name)
+        assert run(capsys, "predict", trained / f"{name}.model", "new.data")[0] == known
+    (here / "new.data").write_text("words\nwas great\n")
+    message = fails(capsys, "predict", trained / "reviews.csv.model", "new.data")
+    assert message.startswith("new.data: there is no column 'text' (input of the model)")
+
+
+def test_standard_input_has_the_format_of_the_training_data(trained, capsys, monkeypatch):
+    content = (trained / "reviews.csv").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    shown, messages = run(capsys, "predict", trained / "reviews.csv.model", "-")
+    assert shown.startswith("text,label,prediction\n")
+    assert messages.startswith("accuracy on 60 sequences")
+
+
+def test_a_tagger_needs_sentences(trained, capsys):
+    message = fails(capsys, "predict", trained / "tagged.tsv.model", trained / "waves.csv")
+    assert "waves.csv is CSV, and the model reads sentences: it needs one token per line" in message
 
 
 def test_predictions_written_to_a_file(trained, here, capsys):

@@ -27,7 +27,7 @@ from bptt.cli.errors import CommandError, require_packages
 from bptt.cli.evaluation import Evaluation
 from bptt.cli.predict import add_input_arguments, read_input
 from bptt.cli.saved_models import SavedModel, load_model
-from bptt.cli.schema import LANGUAGE, extract_sequences, group_rows
+from bptt.cli.schema import LANGUAGE, adapt_schema, extract_sequences, group_rows
 from bptt.cli.tables import join_names
 from bptt.nn.cells import CELLS
 
@@ -90,7 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model)
     X: list[Any] = []
     if arguments.file is not None or arguments.text is not None:
-        table = read_input(arguments, model.schema)
+        table = read_input(arguments, model)
+        model = model._replace(schema=adapt_schema(model.schema, table))
         X = extract_sequences(table, model.schema, group_rows(table, model.schema))
         if arguments.number > len(X):
             raise CommandError(

@@ -15,7 +15,7 @@ from typing import Any
 from bptt.cli.errors import CommandError, check_output_path
 from bptt.cli.readers import FORMATS, read_table
 from bptt.cli.saved_models import SavedModel, load_model, warn_unknown_tokens
-from bptt.cli.schema import TAGGING, Schema, extract_sequences, extract_targets, group_rows
+from bptt.cli.schema import TAGGING, adapt_schema, extract_sequences, extract_targets, group_rows
 from bptt.cli.tables import TEXT, Table
 from bptt.cli.writers import format_predictions
 
@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.probabilities and not hasattr(model.estimator, "predict_proba"):
         raise CommandError(f"{arguments.model} predicts numbers: remove --probabilities")
-    table = read_input(arguments, model.schema)
+    table = read_input(arguments, model)
+    model = model._replace(schema=adapt_schema(model.schema, table))
     groups = group_rows(table, model.schema)
     X = extract_sequences(table, model.schema, groups)
     if arguments.text is not None:
@@ -89,10 +90,23 @@ def run(arguments: argparse.Namespace) -> None:
     _print_evaluation(table, model, groups, X, predictions)
 
 
-def read_input(arguments: argparse.Namespace, schema: Schema) -> Table:
-    """Return the input of a command as a table: its file or its texts."""
+def read_input(arguments: argparse.Namespace, model: SavedModel) -> Table:
+    """Return the input of a command as a table: its file or its texts.
+
+    A file of unknown suffix, and standard input, have the format of the training data.
+    """
     if arguments.text is None:
-        return read_table(arguments.file, arguments.format, tagged=schema.is_tagged)
+        table = read_table(
+            arguments.file,
+            arguments.format,
+            default=model.metadata.get("format"),
+            tagged=model.schema.is_tagged,
+        )
+        known = model.metadata.get("format", table.format)
+        if str(arguments.file) == "-" and table.format != known:
+            title = FORMATS[table.format].title
+            print(f"{table.name} is read as {title} (else use --format)", file=sys.stderr)
+        return table
     rows = [[text] for text in arguments.text]
     if not all(text.strip() for text in arguments.text):
         raise CommandError("argument --text: must not be empty")
@@ -112,6 +126,8 @@ def _print_evaluation(
         y = extract_targets(table, schema, groups, model.task)
     except CommandError:
         return
+    if table.format == "conllu" and {label for row in y for label in row} == {"_"}:
+        return  # not annotated
     if model.task == TAGGING and any(len(row) != len(x) for row, x in zip(y, X, strict=True)):
         return
     baseline = {"constant": model.metadata["baseline"]}

@@ -1,7 +1,8 @@
-"""Readers of CSV, TSV, tagged sentences (CoNLL), JSON lines and plain text.
+"""Readers of CSV, TSV, tagged sentences (CoNLL), CoNLL-U, JSON lines and plain text.
 
 All formats become a `Table`. In plain text, every line is a row with the column "text"; in tagged
 sentences, every token is a row with the columns "1", "2", .., and blank lines separate sentences.
+In CoNLL-U, every word is a row with the columns of `CONLLU_COLUMNS`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,17 +24,22 @@ _FORMAT_OF_SUFFIX = {
     ".tsv": "tsv",
     ".tab": "tsv",
     ".conll": "tagged",
-    ".conllu": "tagged",
+    ".conllu": "conllu",
     ".iob": "tagged",
     ".bio": "tagged",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".txt": "text",
 }
 _DELIMITERS = ",;\t"
+CONLLU_COLUMNS = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
+_CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 
 
-def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -> Table:
+def read_table(
+    path: Path, format: str | None = None, *, default: str | None = None, tagged: bool = False
+) -> Table:
     """Read a file.
 
     Parameters
@@ -41,6 +48,9 @@ def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -
         "-" for standard input.
     format : one of `FORMATS`, optional
         By default inferred from the suffix, and for tab-separated files from blank lines.
+    default : one of `FORMATS`, optional
+        Format of files whose suffix is unknown, and of standard input unless its first line is
+        clearly a text. By default inferred from the lines.
     tagged : bool
         Read a tab-separated file as tagged sentences even without blank lines.
 
@@ -55,7 +65,11 @@ def read_table(path: Path, format: str | None = None, *, tagged: bool = False) -
     """
     text = read_text(path)
     if format is None:
-        format = _detect_format(path, text)
+        is_known = path.suffix.lower() in _FORMAT_OF_SUFFIX
+        is_text = str(path) == "-" and default is not None and _is_sentence(text, default)
+        format = default
+        if is_known or is_text or format is None:
+            format = _detect_format(path, text)
         format = "tagged" if tagged and format == "tsv" else format
     name = "standard input" if str(path) == "-" else str(path)
     table = FORMATS[format].parse(name, text)
@@ -112,14 +126,32 @@ def read_text(path: Path) -> str:
 
 def _detect_format(path: Path, text: str) -> str:
     """Return the format by the suffix; tab-separated text with blank lines is tagged sentences."""
-    suffix = path.suffix.lower()
-    found = _FORMAT_OF_SUFFIX.get(suffix, "text")
+    found = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), "text")
+    if found in ("tagged", "tsv", "text") and _is_conllu(text):
+        return "conllu"
     lines = text.strip("\n").split("\n")
     if found == "tsv" and any(not line.strip() for line in lines):
         return "tagged"
     if found == "text" and len(lines) > 1 and all("\t" in line or not line for line in lines):
         return "tagged" if "" in lines else "tsv"
     return found
+
+
+def _is_sentence(text: str, format: str) -> bool:
+    """Return whether the first line is a text, and not in the given format."""
+    first = text.lstrip("\n").partition("\n")[0]
+    if format in ("csv", "tsv"):
+        return not any(delimiter in text for delimiter in _DELIMITERS)
+    if format == "jsonl":
+        return not first.lstrip().startswith("{")
+    return "\t" not in text and " " in first.strip() and not first.startswith("#")
+
+
+def _is_conllu(text: str) -> bool:
+    """Return whether the first line that is no comment has the ten cells of CoNLL-U."""
+    lines = text.lstrip("\n").split("\n")
+    cells = next((line.split("\t") for line in lines if not line.startswith("#")), [])
+    return len(cells) == len(CONLLU_COLUMNS) and _CONLLU_ID.fullmatch(cells[0]) is not None
 
 
 def _parse_csv(name: str, text: str) -> Table:
@@ -216,7 +248,39 @@ def _parse_tagged(name: str, text: str) -> Table:
         lines.append(number)
         sentence_ids.append(sentence)
     columns = [str(i) for i in range(1, len(rows[0]) + 1)] if rows else []
-    return Table(name, "tagged", columns, rows, lines, "\t", sentence_ids)
+    return Table(name, "tagged", columns, rows, lines, "\t", sentence_ids, text.split("\n"))
+
+
+def _parse_conllu(name: str, text: str) -> Table:
+    """Return the words; multiword tokens (1-2) and empty nodes (1.1) are no rows of the table."""
+    rows: list[list[Any]] = []
+    lines: list[int] = []
+    sentence_ids: list[int] = []
+    sentence = 0
+    source = text.split("\n")
+    for number, line in enumerate(source, 1):
+        if not line.strip():
+            sentence += bool(sentence_ids) and sentence_ids[-1] == sentence
+            continue
+        if line.startswith("#"):
+            continue
+        row = line.split("\t")
+        if len(row) != len(CONLLU_COLUMNS):
+            raise CommandError(
+                f"{name}, line {number}: must have the {len(CONLLU_COLUMNS)} columns of CoNLL-U, "
+                f"separated by tabs, got {len(row)}: if lines are tokens and tags, use "
+                "--format tagged"
+            )
+        if not _CONLLU_ID.fullmatch(row[0]):
+            raise CommandError(
+                f"{name}, line {number}: must begin with the number of the word, 1, 1-2 or 1.1, "
+                f"got {row[0]!r}"
+            )
+        if row[0].isdigit():
+            rows.append(row)
+            lines.append(number)
+            sentence_ids.append(sentence)
+    return Table(name, "conllu", CONLLU_COLUMNS, rows, lines, "\t", sentence_ids, source)
 
 
 def _parse_jsonl(name: str, text: str) -> Table:
@@ -257,6 +321,7 @@ FORMATS = {
     "csv": Format("CSV", _parse_csv),
     "tsv": Format("TSV", _parse_tsv),
     "tagged": Format("tagged sentences", _parse_tagged),
+    "conllu": Format("CoNLL-U", _parse_conllu),
     "jsonl": Format("JSON", _parse_jsonl),
     "text": Format("plain text", _parse_text),
 }

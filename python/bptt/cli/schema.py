@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,13 @@ class Schema:
         return cls(**content)
 
 
+def adapt_schema(schema: Schema, table: Table) -> Schema:
+    """Return the schema for another format: a CoNLL-U model reads the first column of tokens."""
+    if schema.is_tagged and table.format == "tagged" and schema.inputs[0] not in table.columns:
+        return replace(schema, inputs=[table.columns[0]], target=None)
+    return schema
+
+
 def group_rows(table: Table, schema: Schema) -> list[list[int]]:
     """Return the indices of the rows of every sequence."""
     if schema.layout != "rows" or table.format == "text":
@@ -62,8 +69,13 @@ def group_rows(table: Table, schema: Schema) -> list[list[int]]:
     keys: Sequence[Any]
     if table.sentence_ids is not None:
         keys = table.sentence_ids
+    elif schema.sequence is None:
+        raise CommandError(
+            f"{table.name} is {table.format.upper()}, and the model reads sentences: it needs "
+            "one token per line and a blank line between sentences, CoNLL-U, or plain text"
+        )
     else:
-        index = table.column_index(schema.sequence or "", "column of sequence ids")
+        index = table.column_index(schema.sequence, "column of sequence ids")
         keys = [row[index] for row in table.rows]
     groups: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):

@@ -123,16 +123,31 @@ def _infer_plain_text(table: Table, options: SchemaOptions) -> tuple[Schema, lis
 
 
 def _infer_sentences(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:
-    token = options.text or table.columns[0]
+    is_conllu = table.format == "conllu"
+    token = options.text or table.columns[is_conllu or _is_numbered(table)]
     if options.task == LANGUAGE:
         return Schema("tokens", "rows", [token]), [f"tokens in column {token}"]
     if len(table.columns) < 2:
         raise table.row_error(0, "must be a token, a tab and a tag, got one cell")
-    tag = options.target or table.columns[-1]
+    tag = options.target or ("UPOS" if is_conllu else table.columns[-1])
     notes = [f"tokens in column {token}, tags in column {tag}"]
-    if len(table.columns) > 2 and options.target is None:
+    if is_conllu and options.target is None:
+        notes.append("other tags with --target, such as XPOS")
+    elif len(table.columns) > 2 and options.target is None:
         notes.append(f"the last of {len(table.columns)} columns (else use --target)")
     return Schema("tokens", "rows", [token], tag), notes
+
+
+def _is_numbered(table: Table) -> bool:
+    """Return whether the first of at least three columns numbers the tokens of every sentence."""
+    if len(table.columns) < 3 or table.sentence_ids is None:
+        return False
+    before, number = -1, 0
+    for row, sentence in zip(table.rows, table.sentence_ids, strict=True):
+        before, number = sentence, number + 1 if sentence == before else 1
+        if row[0] != str(number):
+            return False
+    return True
 
 
 def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:

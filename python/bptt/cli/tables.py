@@ -26,7 +26,8 @@ class Table:
     rows: list[list[Any]]  # strings; of JSON lines, any values
     lines: list[int]  # line number of each row
     delimiter: str = ""
-    sentence_ids: list[int] | None = None  # of each row, for tagged sentences
+    sentence_ids: list[int] | None = None  # of each row, for tagged sentences and CoNLL-U
+    source: list[str] | None = None  # all lines, of the same formats
 
     def column_index(self, column: str, source: str) -> int:
         """Return the index of a column.
@@ -43,8 +44,9 @@ class Table:
             If there is no such column.
         """
         if column not in self.columns:
-            close = get_close_matches(column, self.columns, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            lower = {name.lower(): name for name in self.columns}
+            close = get_close_matches(column.lower(), lower, 1)
+            hint = f"did you mean {lower[close[0]]!r}? " if close else ""
             raise CommandError(
                 f"{self.name}: there is no column {column!r} ({source}); "
                 f"{hint}columns: {join_names(self.columns)}"

@@ -157,19 +157,22 @@ def _make_dataset(table: Table, schema: Schema, task: str | None) -> tuple[str, 
         task, reason = infer_task(table, schema, groups)
     X = extract_sequences(table, schema, groups)
     y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
-    if task == CLASSIFICATION:
-        _check_classes(table, schema, y or [])
+    if task in (CLASSIFICATION, TAGGING):
+        _check_classes(table, schema, task, y or [])
     return task, Dataset(X, y), reason
 
 
-def _check_classes(table: Table, schema: Schema, y: list[Any]) -> None:
+def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> None:
+    y = [label for labels in y for label in labels] if task == TAGGING else y
     classes = set(y)
     hint = "use another column as --target"
     if len(classes) < 2:
         raise CommandError(
-            f"{table.name}: column {schema.target!r} must have at least two classes, "
+            f"{table.name}: column {schema.target!r} must have at least two labels, "
             f"got only {y[0]!r}: {hint}"
         )
+    if task == TAGGING:
+        return
     if len(classes) > len(y) // 2 and len(y) > 10:
         raise CommandError(
             f"{table.name}: column {schema.target!r} has {len(classes):,} distinct values in "

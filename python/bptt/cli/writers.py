@@ -40,6 +40,8 @@ def format_predictions(
         Probabilities of the K classes.
     classes : array (K,)
     """
+    if table.format == "conllu":
+        return _format_conllu(table, schema, groups, predictions, probabilities)
     names = [f"P({label})" for label in classes] if probabilities is not None else []
     steps = np.ndim(predictions[0]) == 1 and not isinstance(predictions[0], str)
     if table.format == "jsonl":
@@ -52,8 +54,13 @@ def format_predictions(
         rows = [[row[0].replace("\t", " "), *cells[i][0]] for i, row in enumerate(table.rows)]
         return _format_rows("\t", [[*table.columns, COLUMN, *names], *rows])
     if table.format == "tagged":
-        sentences = [[table.rows[row] for row in group] for group in groups]
-        return comment + _format_sentences(sentences, cells)
+        added = {
+            row: more
+            for i, group in enumerate(groups)
+            for row, more in zip(group, cells[i], strict=True)
+        }
+        rows = [[*row, *added[i]] for i, row in enumerate(table.rows)]
+        return comment + _replace_lines(table, rows)
     if schema.layout == "rows" and not steps:
         index = table.columns.index(str(schema.sequence))
         rows = [[table.rows[g[0]][index], *cells[i][0]] for i, g in enumerate(groups)]
@@ -99,6 +106,38 @@ def _format_sentences(
         for rows, more in zip(sentences, cells, strict=True)
     ]
     return "\n".join(blocks)
+
+
+def _format_conllu(
+    table: Table,
+    schema: Schema,
+    groups: Sequence[Sequence[int]],
+    predictions: Sequence[Any],
+    probabilities: Sequence[Any] | None,
+) -> str:
+    """Return valid CoNLL-U: the file with another target column, and probabilities in MISC."""
+    target, misc = table.column_index(str(schema.target), "the target"), table.columns.index("MISC")
+    rows = [list(row) for row in table.rows]
+    for i, group in enumerate(groups):
+        for t, row in enumerate(group):
+            rows[row][target] = str(predictions[i][t])
+            if probabilities is not None:
+                kept = [
+                    part
+                    for part in rows[row][misc].split("|")
+                    if part != "_" and not part.startswith("Prob=")
+                ]
+                rows[row][misc] = "|".join([*kept, f"Prob={max(probabilities[i][t]):.4f}"])
+    return _replace_lines(table, rows).rstrip("\n") + "\n\n"
+
+
+def _replace_lines(table: Table, rows: Sequence[Sequence[str]]) -> str:
+    """Return the source of a table with other rows; comments and blank lines are kept."""
+    assert table.source is not None
+    lines = list(table.source)
+    for number, row in zip(table.lines, rows, strict=True):
+        lines[number - 1] = "\t".join(row)
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _format_json_lines(

@@ -112,14 +112,14 @@ def test_schema_and_task_are_inferred(name, content, expected, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "wanted", "expected"),
     [
-        ("a.csv", "u,v,w\na,1,b\nc,0,d\n", {"target": "v", "text": "w"}, ["b", "d"]),
+        ("a.csv", "u,v,w\na,1,b\nc,0,d\n", {"target": ["v"], "text": "w"}, ["b", "d"]),
         (
             "a.csv",
             "n,p,q,r\nAnn,1,2,b\nBen,3,4,d\n",
-            {"target": "r", "ignore": ["n"]},
+            {"target": ["r"], "ignore": ["n"]},
             [[[1.0], [2.0]], [[3.0], [4.0]]],
         ),
-        ("a.csv", "w,p,r\n1,2,b\n1,4,b\n", {"target": "r", "sequence": "w"}, [[[2.0], [4.0]]]),
+        ("a.csv", "w,p,r\n1,2,b\n1,4,b\n", {"target": ["r"], "sequence": "w"}, [[[2.0], [4.0]]]),
         ("a.txt", "a\n\nb\n", {"lines": True}, ["a", "b"]),
         ("a.txt", "ab\n" * 20, {"lines": False}, [("ab\n" * 20).rstrip()]),
         ("a.csv", "text,label\na,1\nb,2\n", {"task": "language"}, ["a", "b"]),
@@ -144,7 +144,7 @@ def test_the_last_column_has_the_tags(tmp_path):
     task, _, y, notes = read_dataset(path)
     assert (task, y) == ("tagging", [["DT"], ["NN"]])
     assert notes[-1] == "the last of 3 columns (else use --target)"
-    assert read_dataset(path, target="2")[2] == [["DET"], ["NOUN"]]
+    assert read_dataset(path, target=["2"])[2] == [["DET"], ["NOUN"]]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_the_last_column_has_the_tags(tmp_path):
             "1.5,2,b\n3,4,c\n",
             ", line 1: must have the names of the columns, got numbers: ",
         ),
-        ("a.csv", "date,value\n1 May,2\n", ": which column is the target? Use --target"),
+        ("a.csv", "date,value\n1 May,2\n", ": 'value' is the only number; to forecast a series"),
         (
             "a.csv",
             "1,2\n3,4\n",
@@ -220,7 +220,7 @@ def test_the_last_column_has_the_tags(tmp_path):
         (
             "a.csv",
             "a,b,y\n1,2,p\n3,nan,q\n",
-            ", line 3: column 'b' must be a finite number, got 'nan'",
+            ", line 3: column 'b' must be a number, got 'nan': fill it in, remove",
         ),
         (
             "a.csv",
@@ -294,11 +294,11 @@ def test_errors_name_file_line_and_fix(name, content, message, tmp_path):
         (
             "a.csv",
             "text,label\na,p\n",
-            {"target": "lable"},
+            {"target": ["lable"]},
             ": there is no column 'lable' (--target); did you mean 'label'? columns: text",
         ),
         ("a.csv", "text,label\na,p\n", {"ignore": ["b"]}, ": there is no column 'b' (--ignore)"),
-        ("a.txt", "a\n", {"target": "b"}, ": there is no column 'b' (--target); columns: text"),
+        ("a.txt", "a\n", {"target": ["b"]}, ": there is no column 'b' (--target); columns: text"),
         (
             "a.txt",
             "a\n",

@@ -8,7 +8,8 @@ This package is an application and no public API: its modules and functions chan
 `bench`
 `arguments`, `errors`                                 types of arguments, errors of use
 `readers`, `writers`, `tables`                        files: CSV, TSV, CoNLL, JSON lines, plain text
-`schema`, `schema_inference`                          columns of a table -> sequences and targets
+`schema`, `schema_inference`, `column_kinds`          columns of a table -> sequences and targets
+`holdout`                                             training and held-out sequences
 `estimator_options`, `saved_models`                   options -> estimator, model files
 `baselines`, `evaluation`                             metrics of a model and of its baseline
 `console`, `training_progress`, `demo_report`,        printed output

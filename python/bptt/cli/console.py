@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bptt._core.installation import config
 from bptt.cli.readers import FORMATS
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
@@ -38,7 +40,12 @@ def print_section(title: str, text: str) -> None:
 
 
 def print_data_summary(
-    table: Table, task: str, reason: str, notes: Sequence[str], y: list[Any] | None
+    table: Table,
+    schema: Schema,
+    task: str,
+    reason: str,
+    notes: Sequence[str],
+    y: list[Any] | None,
 ) -> None:
     """Print the content of a file, the task and the distribution of the targets."""
     lines = f"{table.name}: {table.lines[-1]:,} lines of {FORMATS[table.format].title}"
@@ -50,7 +57,10 @@ def print_data_summary(
         shown = join_names([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
         text += f"\n{len(counts)} labels: {shown}"
     if y is not None and task == REGRESSION:
-        text += f"\ntargets from {min(y):g} to {max(y):g}"
+        columns = np.asarray(y).reshape(len(y), -1).T
+        for name, values in zip(schema.targets, columns, strict=True):
+            of = f" of {name!r}" if len(schema.targets) > 1 else ""
+            text += f"\ntargets{of} from {values.min():g} to {values.max():g}"
     print_section("Task", text)
 
 

@@ -131,6 +131,8 @@ def _network_defaults(
         by_tokens = characters if tokens == "characters" else _vocabulary_defaults(schema, X, given)
         return {"cell": "lstm", "hidden_size": 128, "tokens": tokens, "dropout": 0.1, **by_tokens}
     defaults: dict[str, Any] = {"cell": "gru", "bidirectional": True, "hidden_size": 64}
+    if task == REGRESSION:
+        defaults["scale"] = True  # targets too
     pool = {} if task == TAGGING else {"pool": "mean"}
     if schema.content == "numbers":
         if pool and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:

@@ -1,4 +1,4 @@
-"""Evaluation of a model on held-out sequences, compared with a baseline."""
+"""Evaluation of a model on held-out sequences, compared with baselines."""
 
 from __future__ import annotations
 
@@ -7,63 +7,103 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bptt.cli.baselines import fit_baseline, ngram_bits, token_pairs
+from bptt.cli.baselines import (
+    NAIVE,
+    is_iob,
+    naive_forecasts,
+    ngram_bits,
+    predict_labels,
+    token_pairs,
+)
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema
+from bptt.decoding.viterbi import viterbi_decode
+from bptt.metrics import span_f1, spans
 
 
 class Evaluation(NamedTuple):
-    """Metric of a model and of the baseline, which knows the training targets only."""
+    """Metric of a model and of its baselines, which know the training targets only."""
 
     metric: str
     value: float
-    baseline: float
-    baseline_name: str
+    baselines: list[tuple[str, float]]
+    """Name and value of each."""
     size: int
-    """Number of sequences, steps or tokens."""
+    """Number of sequences, steps, spans or tokens."""
     unit: str
     higher_is_better: bool = True
 
     @property
+    def best_baseline(self) -> tuple[str, float]:
+        """Name and value of the best baseline."""
+        best = max if self.higher_is_better else min
+        return best(self.baselines, key=lambda pair: pair[1])
+
+    @property
     def is_better(self) -> bool:
-        """Whether the model beats the baseline, or makes no error."""
+        """Whether the model beats the baselines, or makes no error."""
         if self.higher_is_better:
-            return self.value > self.baseline or self.value == 1.0
-        return self.value < self.baseline
+            return self.value > self.best_baseline[1] or self.value == 1.0
+        return self.value < self.best_baseline[1]
 
     def __str__(self) -> str:
-        """Return two lines: the metric of the model and of the baseline."""
+        """Return a line with the metric of the model, and one for each baseline."""
         write = "{:.1%}".format if self.higher_is_better else "{:.4g}".format
-        return (
-            f"{self.metric} on {self.size:,} {self.unit}: {write(self.value)}\n"
-            f"baseline, {self.baseline_name}: {write(self.baseline)}"
-        )
+        lines = [f"{self.metric} on {self.size:,} {self.unit}: {write(self.value)}"]
+        return "\n".join([*lines, *(f"baseline, {n}: {write(v)}" for n, v in self.baselines)])
+
+
+def compare_with_baselines(evaluations: Sequence[Evaluation]) -> str:
+    """Return a sentence if the model is no better than a baseline; else an empty string."""
+    main = evaluations if evaluations[0].unit == "sequences" else evaluations[:1]
+    if any(evaluation.is_better for evaluation in main):
+        return ""
+    name = main[0].best_baseline[0]
+    cure = "try more data, more --epochs or another model."
+    if name.startswith(NAIVE):
+        return f"The {name}, wins: forecast with it, or {cure}"
+    return f"No better than the baseline: {cure}"
+
+
+def predict_consistently(model: Any, X: Sequence[Any], *, valid_spans: bool) -> Any:
+    """Return the predictions of a model; with `valid_spans`, the most likely valid labels."""
+    if not valid_spans:
+        return model.predict(X)
+    return [viterbi_decode(p, model.classes_) for p in model.predict_proba(X)]
 
 
 def evaluate(
     model: Any,
     task: str,
-    schema: Schema,
-    train: tuple[list[Any], list[Any] | None],
+    train: list[Any],
     validation: tuple[list[Any], list[Any] | None],
-) -> Evaluation:
-    """Return the evaluation of a model on held-out sequences and targets.
+    schema: Schema,
+    baseline: dict[str, Any],
+    *,
+    valid_spans: bool,
+) -> list[Evaluation]:
+    """Return the evaluations of a model on held-out sequences and targets.
 
     Parameters
     ----------
     model : estimator
         Fitted.
     task : str
+    train : list
+        Training sequences, for the baseline of a language model.
+    validation : (X, y)
+        Held-out data. y is None for language models.
     schema : Schema
-    train, validation : (X, y)
-        Training data, for the baseline, and held-out data. y is None for language models.
+    baseline : dict
+        As of `bptt.cli.baselines.fit_baseline`.
+    valid_spans : bool
+        As of `bptt.cli.baselines.has_valid_spans`.
     """
     X, y = validation
     if task == LANGUAGE:
-        return _evaluate_language_model(model, train[0], X)
+        return [_evaluate_language_model(model, train, X)]
     assert y is not None
-    assert train[1] is not None
-    baseline = fit_baseline(task, schema, train[0], train[1])
-    return evaluate_predictions(task, model.predict(X), y, X, baseline)
+    predictions = predict_consistently(model, X, valid_spans=valid_spans)
+    return evaluate_predictions(task, predictions, y, X, schema, baseline)
 
 
 def evaluate_predictions(
@@ -71,42 +111,73 @@ def evaluate_predictions(
     predictions: Sequence[Any],
     y: Sequence[Any],
     X: Sequence[Any],
+    schema: Schema,
     baseline: dict[str, Any],
-) -> Evaluation:
-    """Return the evaluation of predictions for the targets y of the sequences X.
+) -> list[Evaluation]:
+    """Return the evaluations of predictions for the targets y of the sequences X.
+
+    Regression: one for each target. Tagging with B-, I- and O labels: spans, then steps.
 
     Parameters
     ----------
     task : str
     predictions, y, X : sequences
+    schema : Schema
     baseline : dict
         As of `bptt.cli.baselines.fit_baseline`.
     """
-    constant = baseline["constant"]
     if task == REGRESSION:
-        target = np.asarray(y)
-        error = float(np.abs(np.asarray(predictions) - target).mean())
-        baseline_error = float(np.abs(constant - target).mean())
-        name = f"training mean {constant:.4g}"
-        unit = "sequences"
-        return Evaluation("mean absolute error", error, baseline_error, name, len(y), unit, False)
+        return _evaluate_numbers(predictions, y, X, schema, baseline)
+    constant = baseline["constant"]
     if task == CLASSIFICATION:
         correct = np.mean([label == wanted for label, wanted in zip(predictions, y, strict=True)])
         baseline_correct = np.mean([label == constant for label in y])
-        name, size, unit = f"always {constant!r}", len(y), "sequences"
-    else:
-        by_token = baseline.get("by_token", {})
-        steps = [
-            (label == wanted, by_token.get(token, constant) == wanted)
-            for sequence, labels, row in zip(X, predictions, y, strict=True)
-            for token, label, wanted in zip(
-                sequence if by_token else [None] * len(sequence), labels, row, strict=True
-            )
-        ]
-        correct, baseline_correct = np.mean(steps, axis=0)
-        name = "most frequent label of every token" if by_token else f"always {constant!r}"
-        size, unit = len(steps), "steps"
-    return Evaluation("accuracy", float(correct), float(baseline_correct), name, size, unit)
+        baselines = [(f"always {constant!r}", float(baseline_correct))]
+        return [Evaluation("accuracy", float(correct), baselines, len(y), "sequences")]
+    name = (
+        "most frequent label of every token" if "by_token" in baseline else f"always {constant!r}"
+    )
+    guesses = [predict_labels(baseline, x) for x in X]
+    count = sum(map(len, y))
+
+    def accuracy(labels: Sequence[Any]) -> float:
+        pairs = zip(labels, y, strict=True)
+        return float(sum(np.sum(np.asarray(a) == np.asarray(b)) for a, b in pairs) / count)
+
+    steps = Evaluation(
+        "accuracy", accuracy(predictions), [(name, accuracy(guesses))], count, "steps"
+    )
+    if not is_iob(y):
+        return [steps]
+    wanted = [spans(row) for row in y]
+    found, guessed = (
+        [spans([str(a) for a in row]) for row in rows] for rows in (predictions, guesses)
+    )
+    size = sum(map(len, wanted))
+    f1 = Evaluation(
+        "span F1", span_f1(found, wanted), [(name, span_f1(guessed, wanted))], size, "spans"
+    )
+    return [f1, steps]
+
+
+def _evaluate_numbers(
+    predictions: Sequence[Any],
+    y: Sequence[Any],
+    X: Sequence[Any],
+    schema: Schema,
+    baseline: dict[str, Any],
+) -> list[Evaluation]:
+    predicted, wanted = (np.asarray(values).reshape(len(y), -1) for values in (predictions, y))
+    found = []
+    for k, column in enumerate(schema.targets):
+        mean = baseline["constant"][k]
+        guesses = [(f"training mean {mean:.4g}", np.full(len(y), mean))]
+        guesses += naive_forecasts(baseline["naive"][k], X, schema)
+        errors = [(name, float(np.abs(guess - wanted[:, k]).mean())) for name, guess in guesses]
+        metric = "mean absolute error" + (f" of {column!r}" if len(schema.targets) > 1 else "")
+        error = float(np.abs(predicted[:, k] - wanted[:, k]).mean())
+        found.append(Evaluation(metric, error, errors, len(y), "sequences", False))
+    return found
 
 
 def _evaluate_language_model(model: Any, train: list[Any], X: list[Any]) -> Evaluation:
@@ -115,8 +186,7 @@ def _evaluate_language_model(model: Any, train: list[Any], X: list[Any]) -> Eval
     return Evaluation(
         f"bits per {token}",
         -model.score(X),
-        ngram_bits(encoder, train, X),
-        f"{token} bigram counts",
+        [(f"{token} bigram counts", ngram_bits(encoder, train, X))],
         sum(1 for _ in token_pairs(encoder, X)),
         f"{token}s",
         False,

@@ -27,7 +27,7 @@ from bptt.cli.errors import CommandError, require_packages
 from bptt.cli.evaluation import Evaluation
 from bptt.cli.predict import add_input_arguments, read_input
 from bptt.cli.saved_models import SavedModel, load_model
-from bptt.cli.schema import LANGUAGE, adapt_schema, extract_sequences, group_rows
+from bptt.cli.schema import LANGUAGE, adapt_schema, extract_sequences, fill_missing, group_rows
 from bptt.cli.tables import join_names
 from bptt.nn.cells import CELLS
 
@@ -93,6 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         table = read_input(arguments, model)
         model = model._replace(schema=adapt_schema(model.schema, table))
         X = extract_sequences(table, model.schema, group_rows(table, model.schema))
+        X = fill_missing(X, model.schema)
         if arguments.number > len(X):
             raise CommandError(
                 f"argument --number: must be at most {len(X)}, the number of sequences in "
@@ -119,14 +120,16 @@ def _print_model(path: Path, model: SavedModel) -> None:
     if model.task is not None:
         schema = model.schema
         inputs = join_names([repr(name) for name in schema.inputs], 4)
-        target = "" if schema.target is None else f", target in {schema.target!r}"
+        targets = join_names([repr(name) for name in schema.targets], 4)
+        target = f", target in {targets}" if targets else ""
         print_section("Data", f"{metadata['file']}; {schema.content} in {inputs}{target}")
         print_section("Task", TASK_TITLES[model.task])
     if hasattr(estimator, "classes_"):
         classes = estimator.classes_.tolist()
         print_section("", f"{len(classes)} labels: {join_names(classes)}")
     if "validation" in metadata:
-        print_section("Result", str(Evaluation(**metadata["validation"])))
+        results = [Evaluation(**fields) for fields in metadata["validation"]]
+        print_section("Result", "\n".join(map(str, results)))
     _print_history(estimator, in_bits=model.task == LANGUAGE)
     _print_parameters(estimator._task().modules)
 

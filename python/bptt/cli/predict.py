@@ -15,8 +15,16 @@ from typing import Any
 from bptt.cli.errors import CommandError, check_output_path
 from bptt.cli.readers import FORMATS, read_table
 from bptt.cli.saved_models import SavedModel, load_model, warn_unknown_tokens
-from bptt.cli.schema import TAGGING, adapt_schema, extract_sequences, extract_targets, group_rows
-from bptt.cli.tables import TEXT, Table
+from bptt.cli.schema import (
+    TAGGING,
+    Schema,
+    adapt_schema,
+    extract_sequences,
+    extract_targets,
+    fill_missing,
+    group_rows,
+)
+from bptt.cli.tables import TEXT, Table, is_missing
 from bptt.cli.writers import format_predictions
 
 NAME = "predict"
@@ -62,6 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
     model = load_model(arguments.model)
+    from bptt.cli.evaluation import predict_consistently
+
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
             f"{arguments.model} generates sequences and predicts no targets: "
@@ -72,11 +82,12 @@ def run(arguments: argparse.Namespace) -> None:
     table = read_input(arguments, model)
     model = model._replace(schema=adapt_schema(model.schema, table))
     groups = group_rows(table, model.schema)
-    X = extract_sequences(table, model.schema, groups)
+    X = fill_missing(extract_sequences(table, model.schema, groups), model.schema)
     if arguments.text is not None:
         warn_unknown_tokens(model, X)
     try:
-        predictions = model.estimator.predict(X)
+        valid_spans = bool(model.metadata.get("valid_spans"))
+        predictions = predict_consistently(model.estimator, X, valid_spans=valid_spans)
         probabilities = model.estimator.predict_proba(X) if arguments.probabilities else None
     except (TypeError, ValueError) as error:
         raise CommandError(f"{table.name}: {error}") from error
@@ -119,18 +130,27 @@ def _print_evaluation(
     """Evaluate the predictions if the table has all targets."""
     from bptt.cli.evaluation import evaluate_predictions
 
-    schema = model.schema
-    if schema.target not in table.columns or model.task is None:
+    schema, task = model.schema, model.task
+    if task is None or not schema.targets or not set(schema.targets) <= set(table.columns):
         return
     try:
-        y = extract_targets(table, schema, groups, model.task)
-    except CommandError:
+        y = extract_targets(table, schema, groups, task)
+    except CommandError as error:
+        if not _has_no_targets(table, schema):
+            print(f"not evaluated: {error}", file=sys.stderr)
         return
     if table.format == "conllu" and {label for row in y for label in row} == {"_"}:
         return  # not annotated
-    if model.task == TAGGING and any(len(row) != len(x) for row, x in zip(y, X, strict=True)):
+    if task == TAGGING and any(len(row) != len(x) for row, x in zip(y, X, strict=True)):
         return
-    baseline = {"constant": model.metadata["baseline"]}
-    print(evaluate_predictions(model.task, predictions, y, X, baseline), file=sys.stderr)
+    baseline = model.metadata["baseline"]
+    evaluations = evaluate_predictions(task, predictions, y, X, schema, baseline)
+    print("\n".join(map(str, evaluations)), file=sys.stderr)
     if table.name == model.metadata["file"]:
         print("warning: the model was trained on this file", file=sys.stderr)
+
+
+def _has_no_targets(table: Table, schema: Schema) -> bool:
+    """Return whether all cells of the targets are empty."""
+    indices = [table.columns.index(column) for column in schema.targets]
+    return all(is_missing(row[index]) for row in table.rows for index in indices)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bptt.cli.errors import CommandError
-from bptt.cli.tables import Table, join_names
+from bptt.cli.tables import Table, is_missing, join_names
 
 LANGUAGE, TAGGING = "language", "tagging"
 CLASSIFICATION, REGRESSION = "classification", "regression"
@@ -28,17 +28,28 @@ class Schema:
         One sequence per cell, per row of numbers, per group of rows, or per file.
     inputs : list of str
         Columns of the sequences; several for numbers only.
-    target : str, optional
-        Column of the targets.
+    targets : list of str
+        Columns of the targets; several for regression only.
     sequence : str, optional
         Column that identifies the sequence of a row; None for tagged sentences.
+    missing : "error", "fill" or "mask"
+        Treatment of missing numbers in the inputs; see `fill_missing`.
+    fill : list of float, optional
+        Mean of every feature in the training data, with which missing numbers are filled.
     """
 
     content: str
     layout: str
     inputs: list[str]
-    target: str | None = None
+    targets: list[str] = field(default_factory=list)
     sequence: str | None = None
+    missing: str = "error"
+    fill: list[float] | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The only, or the first, column of targets."""
+        return self.targets[0] if self.targets else None
 
     @property
     def is_tagged(self) -> bool:
@@ -58,7 +69,7 @@ class Schema:
 def adapt_schema(schema: Schema, table: Table) -> Schema:
     """Return the schema for another format: a CoNLL-U model reads the first column of tokens."""
     if schema.is_tagged and table.format == "tagged" and schema.inputs[0] not in table.columns:
-        return replace(schema, inputs=[table.columns[0]], target=None)
+        return replace(schema, inputs=[table.columns[0]], targets=[])
     return schema
 
 
@@ -84,7 +95,7 @@ def group_rows(table: Table, schema: Schema) -> list[list[int]]:
 
 
 def extract_sequences(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) -> list[Any]:
-    """Return the sequences as input for an estimator.
+    """Return the sequences as input for an estimator; missing numbers are NaN if allowed.
 
     Raises
     ------
@@ -95,16 +106,17 @@ def extract_sequences(table: Table, schema: Schema, groups: Sequence[Sequence[in
         return _text_sequences(table, schema)
     indices = [table.column_index(column, "input of the model") for column in schema.inputs]
     if schema.layout == "cell":
-        return [_cell(table, row, indices[0], schema.content) for row in range(len(table.rows))]
+        return [_cell(table, schema, row, indices[0]) for row in range(len(table.rows))]
     if schema.content == "tokens":
         return [[str(table.rows[row][indices[0]]) for row in group] for group in groups]
     if schema.layout == "rows":
         return [
-            np.stack([_complete_numbers(table, row, indices) for row in group]) for group in groups
+            np.stack([_complete_numbers(table, schema, row, indices) for row in group])
+            for group in groups
         ]
     found = []
     for row in range(len(table.rows)):
-        numbers = table.row_numbers(row, indices)
+        numbers = table.row_numbers(row, indices, missing=schema.missing != "error")
         if not len(numbers):
             raise table.row_error(row, "must have at least one number: remove the line")
         found.append(numbers[:, np.newaxis])
@@ -128,19 +140,22 @@ def _text_sequences(table: Table, schema: Schema) -> list[Any]:
     return lines
 
 
-def _complete_numbers(table: Table, row: int, indices: Sequence[int]) -> Any:
+def _complete_numbers(table: Table, schema: Schema, row: int, indices: Sequence[int]) -> Any:
+    if schema.missing != "error":
+        return table.row_numbers(row, indices, missing=True, ragged=False)
     numbers = table.row_numbers(row, indices)
     if len(numbers) < len(indices):
         column = table.columns[indices[len(numbers)]]
         raise table.row_error(
-            row, f"column {column!r} must be a number, got an empty cell: fill it in"
+            row,
+            f"column {column!r} must be a number, got an empty cell: fill it in, or use --missing",
         )
     return numbers
 
 
-def _cell(table: Table, row: int, index: int, content: str) -> Any:
+def _cell(table: Table, schema: Schema, row: int, index: int) -> Any:
     """Return the sequence in a cell: a text, a list of tokens, or an array of numbers."""
-    cell, column = table.rows[row][index], table.columns[index]
+    cell, column, content = table.rows[row][index], table.columns[index], schema.content
     if content == "texts":
         if not isinstance(cell, str) or not cell.strip():
             got = repr(cell) if cell else "an empty cell"
@@ -160,9 +175,43 @@ def _cell(table: Table, row: int, index: int, content: str) -> Any:
         numbers = np.array(cell, np.float64)
     except (TypeError, ValueError):
         raise wrong from None
-    if numbers.ndim not in (1, 2) or not np.isfinite(numbers).all():
+    is_valid = ~np.isinf(numbers) if schema.missing != "error" else np.isfinite(numbers)
+    if numbers.ndim not in (1, 2) or not is_valid.all():
         raise wrong
     return numbers.reshape(len(numbers), -1)
+
+
+# ---- missing numbers
+
+
+def feature_means(X: Sequence[Any]) -> list[float]:
+    """Return the mean of every feature over all steps of all sequences, without NaN."""
+    steps = np.concatenate(list(X))
+    present = ~np.isnan(steps)
+    sums = np.where(present, steps, 0.0).sum(axis=0)
+    return [float(value) for value in sums / np.maximum(present.sum(axis=0), 1)]
+
+
+def fill_missing(X: Sequence[Any], schema: Schema) -> list[Any]:
+    """Return the sequences without NaN.
+
+    A missing number becomes the last one before it in its sequence, or else the mean of the
+    training data. With "mask", every feature is followed by another that is 1 where the number was
+    missing, else 0.
+    """
+    if schema.fill is None:
+        return list(X)
+    filled = []
+    for x in X:
+        is_missing = np.isnan(x)
+        values = np.array(x)
+        for t in range(len(values)):
+            before = values[t - 1] if t else np.array(schema.fill)
+            values[t] = np.where(is_missing[t], before, values[t])
+        if schema.missing == "mask":
+            values = np.stack([values, is_missing], axis=2).reshape(len(values), -1)
+        filled.append(values)
+    return filled
 
 
 # ---- targets
@@ -178,46 +227,66 @@ def extract_targets(
     CommandError
         If a target is missing, varies within a sequence, or has the wrong type.
     """
-    cells = target_cells(table, schema)
+    if task == REGRESSION:
+        columns = [_numeric_targets(table, schema, groups, name) for name in schema.targets]
+        return (
+            columns[0] if len(columns) == 1 else [list(row) for row in zip(*columns, strict=True)]
+        )
+    cells = target_cells(table, str(schema.target))
     if task == TAGGING:
         if schema.layout == "rows":
             return [[cells[row] for row in group] for group in groups]
         return [_step_labels(table, schema, row, cells[row]) for row in range(len(cells))]
+    found = sequence_values(table, str(schema.target), groups, cells)
+    for group, value in zip(groups, found, strict=True):
+        if isinstance(value, (list, dict)):
+            raise table.row_error(
+                group[0], f"column {schema.target!r} must be one label, got {str(value)!r}"
+            )
+    return found
+
+
+def sequence_values(
+    table: Table, column: str, groups: Sequence[Sequence[int]], cells: Sequence[Any], hint: str = ""
+) -> list[Any]:
+    """Return the cell of every sequence, which must be the same in all its rows."""
     for group in groups:
         for row in group:
             if cells[row] != cells[group[0]]:
                 raise table.row_error(
                     row,
-                    f"column {schema.target!r} must be the same in all rows of a sequence, "
-                    f"{cells[group[0]]!r} as in line {table.lines[group[0]]}, "
-                    f"got {cells[row]!r}; for one label per step use --task {TAGGING}",
+                    f"column {column!r} must be the same in all rows of a sequence, "
+                    f"{cells[group[0]]!r} as in line {table.lines[group[0]]}, got {cells[row]!r}"
+                    + (hint or f"; for one label per step use --task {TAGGING}"),
                 )
-    found = [cells[group[0]] for group in groups]
-    if task == REGRESSION:
-        index = [table.column_index(str(schema.target), "the target")]
-        return [float(table.row_numbers(group[0], index)[0]) for group in groups]
-    for group in groups:
-        if isinstance(cells[group[0]], (list, dict)):
-            raise table.row_error(
-                group[0],
-                f"column {schema.target!r} must be one label, got {str(cells[group[0]])!r}",
-            )
-    return found
+    return [cells[group[0]] for group in groups]
 
 
-def target_cells(table: Table, schema: Schema) -> list[Any]:
+def _numeric_targets(
+    table: Table, schema: Schema, groups: Sequence[Sequence[int]], column: str
+) -> list[float]:
+    cells = target_cells(table, column)
+    sequence_values(table, column, groups, cells)
+    for row, cell in enumerate(cells):
+        if is_missing(cell):
+            raise table.row_error(row, f"column {column!r} has no number: remove the line")
+    index = [table.column_index(column, "the target")]
+    return [float(table.row_numbers(group[0], index)[0]) for group in groups]
+
+
+def target_cells(table: Table, column: str) -> list[Any]:
     """Return the target of every row, stripped, after a check that all have the same type."""
-    index = table.column_index(str(schema.target), "the target")
+    index = table.column_index(column, "the target")
     cells = [row[index] for row in table.rows]
     for row, cell in enumerate(cells):
         if cell is None or (isinstance(cell, str) and not cell.strip()):
             raise table.row_error(
-                row, f"column {schema.target!r} is empty: fill it in, or remove the line"
+                row, f"column {column!r} is empty: fill it in, or remove the line"
             )
         if isinstance(cell, str) != isinstance(cells[0], str):
             raise table.row_error(
                 row,
-                f"column {schema.target!r} must be a {type(cells[0]).__name__} as in line "
+                f"column {column!r} must be a {type(cells[0]).__name__} as in line "
                 f"{table.lines[0]}, got {cell!r}",
             )
     return [cell.strip() if isinstance(cell, str) else cell for cell in cells]

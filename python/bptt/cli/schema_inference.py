@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from bptt.cli.column_kinds import column_cells, has_dates, has_groups, has_row_numbers, has_times
 from bptt.cli.errors import CommandError
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema, target_cells
-from bptt.cli.tables import TEXT, Table, is_number, join_names
+from bptt.cli.tables import TEXT, Table, is_missing, is_number, join_names
 
 _TARGETS = ("target", "label", "labels", "class", "tag", "tags", "y")
 _SEQUENCES = ("sequence", "sequence_id", "series", "series_id")
 _TEXTS = (TEXT, "tokens", "words", "sentence", "review", "sequence", "x")
 _PROSE = 60  # mean number of characters per line from which a text is prose, not a list
 _MIN_LIST = 20  # lines of a list of names or words
+_SERIES_HINT = (
+    "to forecast a series, write a row of past values and the next one for every step, with "
+    "columns such as x1, .., x12, target"
+)
 _MAX_CLASSES = 20  # distinct integers; more are the target of a regression
 
 
 class SchemaOptions(NamedTuple):
     """Roles of the columns as far as the user gives them."""
 
-    target: str | None = None
+    target: Sequence[str] = ()
     sequence: str | None = None
     text: str | None = None
     ignore: Sequence[str] = ()
+    group: str | None = None  # of the hold-out
+    time: str | None = None  # of the hold-out
+    missing: str = "error"
     task: str | None = None
     lines: bool | None = None  # plain text: one sequence per line
 
@@ -47,12 +55,18 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
     CommandError
         If a column does not exist, or the schema is ambiguous.
     """
-    for option in ("target", "sequence", "text"):
+    for option in ("sequence", "text", "group", "time"):
         column = getattr(options, option)
         if column is not None:
             table.column_index(column, f"--{option}")
-    for column in options.ignore:
-        table.column_index(column, "--ignore")
+    for option in ("target", "ignore"):
+        for column in getattr(options, option):
+            table.column_index(column, f"--{option}")
+    if len(options.target) > 1 and options.task not in (None, REGRESSION):
+        raise CommandError(
+            f"--task {options.task} takes one --target, got {len(options.target)}: several need "
+            f"--task {REGRESSION}"
+        )
     if table.format == "text":
         return _infer_plain_text(table, options)
     if table.sentence_ids is not None:
@@ -84,7 +98,9 @@ def infer_task(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) ->
     target = schema.target
     if target is None:
         return LANGUAGE, "no target"
-    cells = target_cells(table, schema)
+    if len(schema.targets) > 1:
+        return REGRESSION, f"{len(schema.targets)} targets"
+    cells = target_cells(table, target)
     if isinstance(cells[0], list):
         return TAGGING, f"{target!r} has one label per step"
     numeric = all(is_number(cell) for cell in cells)
@@ -107,7 +123,7 @@ def infer_task(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) ->
 
 
 def _infer_plain_text(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:
-    if options.task not in (None, LANGUAGE) or options.target is not None:
+    if options.task not in (None, LANGUAGE) or options.target:
         raise CommandError(
             f"{table.name} is plain text, which has no targets: {options.task or 'a target'} needs "
             "CSV, TSV or JSON lines with a column of texts and one of targets"
@@ -129,13 +145,15 @@ def _infer_sentences(table: Table, options: SchemaOptions) -> tuple[Schema, list
         return Schema("tokens", "rows", [token]), [f"tokens in column {token}"]
     if len(table.columns) < 2:
         raise table.row_error(0, "must be a token, a tab and a tag, got one cell")
-    tag = options.target or ("UPOS" if is_conllu else table.columns[-1])
+    if len(options.target) > 1:
+        raise CommandError(f"tagging takes one --target, got {len(options.target)}")
+    tag = options.target[0] if options.target else "UPOS" if is_conllu else table.columns[-1]
     notes = [f"tokens in column {token}, tags in column {tag}"]
-    if is_conllu and options.target is None:
+    if is_conllu and not options.target:
         notes.append("other tags with --target, such as XPOS")
-    elif len(table.columns) > 2 and options.target is None:
+    elif len(table.columns) > 2 and not options.target:
         notes.append(f"the last of {len(table.columns)} columns (else use --target)")
-    return Schema("tokens", "rows", [token], tag), notes
+    return Schema("tokens", "rows", [token], [tag]), notes
 
 
 def _is_numbered(table: Table) -> bool:
@@ -151,49 +169,100 @@ def _is_numbered(table: Table) -> bool:
 
 
 def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:
-    target = options.target
-    if target is None and options.task != LANGUAGE:
-        target = _find_column(table, _TARGETS)
+    targets = list(options.target)
+    if not targets and options.task != LANGUAGE:
+        targets = [name for name in [_find_column(table, _TARGETS)] if name is not None]
     sequence = options.sequence
     if sequence is None and table.format != "jsonl":
-        sequence = _find_column(table, [name for name in _SEQUENCES if name != target])
-    used = {target, sequence, "", *options.ignore}
+        sequence = _find_column(table, [name for name in _SEQUENCES if name not in targets])
+    for name in targets:
+        if has_dates(table, name):
+            raise CommandError(
+                f"{table.name}: column {name!r} has dates, which are neither classes nor numbers: "
+                "use another column as --target"
+            )
+    used = {*targets, sequence, "", *options.ignore, options.group, options.time}
     candidates = [column for column in table.columns if column not in used]
+    times = _time_columns(table, candidates, sequence)
+    if options.text is None:
+        candidates = [column for column in candidates if column not in times]
+    notes = ["the column without a name is ignored"] if "" in table.columns else []
+    notes += [f"{name!r} is a time, not an input" for name in times if name != options.text]
+    if targets and options.text is None:
+        names = [name for name in candidates if _is_named_group(table, name)]
+        candidates = [column for column in candidates if column not in names]
+        notes += [f"{name!r} is a group, not an input" for name in names]
     if not candidates:
-        raise CommandError(
-            f"{table.name}: there is no input column; columns: {join_names(table.columns)}"
-        )
+        raise CommandError(f"{table.name}: there is no input column; {_input_hint(table, times)}")
     if options.text is not None:
         content, inputs = _cell_content(_first_cell(table, options.text)), [options.text]
         content = "tokens" if sequence else "texts" if content == "number" else content
+        if options.text in times:
+            notes.append(f"the dates in {options.text!r} are read as texts, not as times")
     else:
-        content, inputs = _infer_inputs(table, candidates, sequence)
-    if target is None and options.task != LANGUAGE:
-        if content != "numbers":
-            target = _other_column(table, [name for name in candidates if name != inputs[0]])
-        if target is None and not _is_text_alone(content, candidates, inputs):
-            raise CommandError(
-                f"{table.name}: which column is the target? Use --target; "
-                f"columns: {join_names(candidates)}"
-            )
+        content, inputs = _infer_inputs(table, candidates, sequence, has_target=bool(targets))
+    if not targets and options.task != LANGUAGE:
+        targets = _infer_target(table, content, candidates, inputs)
+    inputs = [name for name in inputs if name not in targets]
+    targets = [] if options.task == LANGUAGE else targets
     layout = _infer_layout(table, content, inputs, sequence)
-    schema = Schema(content, layout, inputs, target, sequence)
-    notes = ["the column without a name is ignored"] if "" in table.columns else []
-    return schema, [*notes, _describe_schema(schema)]
+    schema = Schema(content, layout, inputs, targets, sequence, options.missing)
+    return schema, [_describe_schema(schema), *notes]
 
 
-def _other_column(table: Table, others: list[str]) -> str | None:
-    """Return the only column besides the text, if its values repeat as labels do."""
-    if len(others) != 1:
-        return None
-    index = table.columns.index(others[0])
-    values = {str(row[index]) for row in table.rows}
-    return others[0] if 2 * len(values) <= len(table.rows) else None
+def _time_columns(table: Table, candidates: list[str], sequence: str | None) -> list[str]:
+    """Return the columns with dates, and with one sequence per row also those of years or times."""
+    is_time = has_times if sequence is None else has_dates
+    return [column for column in candidates if is_time(table, column)]
 
 
-def _is_text_alone(content: str, candidates: list[str], inputs: list[str]) -> bool:
-    """Return whether the input is clearly a text, which needs no target."""
-    return content != "numbers" and (len(candidates) == 1 or inputs[0].lower() in _TEXTS)
+def _is_named_group(table: Table, column: str) -> bool:
+    """Return whether a column has groups whose names are no numbers."""
+    cells = column_cells(table, column)
+    return has_groups(table, column) and not all(is_number(cell) for cell in cells)
+
+
+def _input_hint(table: Table, times: list[str]) -> str:
+    if times:
+        return f"{times[0]!r} is a time, and {_SERIES_HINT}"
+    return f"columns: {join_names(table.columns)}"
+
+
+def _infer_target(
+    table: Table, content: str, candidates: list[str], inputs: list[str]
+) -> list[str]:
+    """Return the only other column of labels or numbers; none if the input is a text alone."""
+    if content == "numbers":
+        if len(candidates) == 1:
+            raise CommandError(
+                f"{table.name}: {candidates[0]!r} is the only number; {_SERIES_HINT}"
+            )
+        raise CommandError(
+            f"{table.name}: which column is the target? Use --target; "
+            f"columns: {join_names(candidates)}"
+        )
+    others = [
+        name
+        for name in candidates
+        if name != inputs[0] and not has_row_numbers(table, name) and _has_targets(table, name)
+    ]
+    if len(others) == 1:
+        return others
+    is_text_alone = len(candidates) == 1 or inputs[0].lower() in _TEXTS
+    if others or not is_text_alone:
+        raise CommandError(
+            f"{table.name}: which column is the target? Use --target, or --task {LANGUAGE} to "
+            f"learn the text alone; columns: {join_names(others or candidates)}"
+        )
+    return []
+
+
+def _has_targets(table: Table, column: str) -> bool:
+    """Return whether a column has numbers, or values that repeat as labels do."""
+    cells = column_cells(table, column)
+    if cells and all(is_number(cell) for cell in cells):
+        return True
+    return bool(cells) and 2 * len(set(map(str, cells))) <= len(cells)
 
 
 def _find_column(table: Table, names: Sequence[str]) -> str | None:
@@ -205,7 +274,7 @@ def _find_column(table: Table, names: Sequence[str]) -> str | None:
 def _first_cell(table: Table, column: str) -> Any:
     """Return the first non-empty cell of a column."""
     index = table.columns.index(column)
-    return next((row[index] for row in table.rows if row[index] not in ("", None)), "0")
+    return next((row[index] for row in table.rows if not is_missing(row[index])), "0")
 
 
 def _cell_content(cell: Any) -> str:
@@ -215,7 +284,7 @@ def _cell_content(cell: Any) -> str:
 
 
 def _infer_inputs(
-    table: Table, candidates: list[str], sequence: str | None
+    table: Table, candidates: list[str], sequence: str | None, *, has_target: bool
 ) -> tuple[str, list[str]]:
     """Return the content of the sequences and their columns."""
     contents = {column: _cell_content(_first_cell(table, column)) for column in candidates}
@@ -230,6 +299,7 @@ def _infer_inputs(
             raise CommandError(
                 f"{table.name}: column {others[0]!r} is not numeric: exclude it with "
                 f"--ignore {others[0]}, or if it is the text, use --text {others[0]}"
+                + ("" if has_target else f", or if it is the target, --target {others[0]}")
             )
         raise CommandError(
             f"{table.name}: which column is the text? Use --text; columns: {join_names(others)}"
@@ -246,7 +316,7 @@ def _infer_layout(table: Table, content: str, inputs: list[str], sequence: str |
     if len(inputs) < 2:
         raise CommandError(
             f"{table.name}: a row has only one number, in {inputs[0]!r}: if a sequence spans "
-            "several rows, name the column of sequence ids with --sequence"
+            f"several rows, name the column of sequence ids with --sequence; {_SERIES_HINT}"
         )
     return "row"
 
@@ -257,4 +327,11 @@ def _describe_schema(schema: Schema) -> str:
         text = f"every row is a sequence of up to {len(schema.inputs)} numbers"
     if schema.layout == "rows":
         text = f"rows with the same {schema.sequence!r} are one sequence, {text}"
-    return text if schema.target is None else f"{text}, target in {schema.target!r}"
+    if schema.missing == "fill":
+        text += ", missing numbers filled"
+    if schema.missing == "mask":
+        text += ", missing numbers filled and marked by another feature"
+    if not schema.targets:
+        return text
+    noun = "target" if len(schema.targets) == 1 else "targets"
+    return f"{text}, {noun} in {join_names([repr(name) for name in schema.targets], 4)}"

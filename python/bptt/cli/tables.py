@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bptt.cli.errors import CommandError
 
 TEXT = "text"  # the column of plain text
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,19 @@ class Table:
         """Return an error with the file name and the line number of a row."""
         return CommandError(f"{self.name}, line {self.lines[row]}: {message}")
 
-    def row_numbers(self, row: int, indices: Sequence[int]) -> NDArray[np.float64]:
-        """Return the numbers in some columns of a row, without empty cells at the end.
+    def row_numbers(
+        self, row: int, indices: Sequence[int], *, missing: bool = False, ragged: bool = True
+    ) -> NDArray[np.float64]:
+        """Return the numbers in some columns of a row.
+
+        Parameters
+        ----------
+        row : int
+        indices : sequence of int
+        missing : bool
+            Missing cells become NaN.
+        ragged : bool
+            Empty cells at the end are no numbers.
 
         Raises
         ------
@@ -66,15 +78,17 @@ class Table:
             If another cell is empty, or one is not a finite number.
         """
         cells = [self.rows[row][i] for i in indices]
-        while cells and cells[-1] in ("", None):
+        while ragged and cells and cells[-1] in ("", None):
             cells.pop()
+        if missing:
+            cells = [math.nan if is_missing(cell) else cell for cell in cells]
         try:
             numbers = np.array(list(map(float, cells)))
-            if np.isfinite(numbers).all():
+            if (np.isfinite(numbers) | (missing & np.isnan(numbers))).all():
                 return numbers
         except (TypeError, ValueError):
             pass
-        wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell))
+        wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell, missing))
         column = self.columns[indices[wrong]]
         raise self.row_error(row, f"column {column!r} {_number_rule(cells[wrong])}")
 
@@ -88,6 +102,13 @@ def is_number(cell: Any) -> bool:
     return not isinstance(cell, bool)
 
 
+def is_missing(cell: Any) -> bool:
+    """Return whether a cell has no value: empty, NaN, NA, or null."""
+    if isinstance(cell, str):
+        return cell.strip().lower() in _MISSING
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
 def join_names(names: Sequence[object], limit: int = 8) -> str:
     """Return names separated by commas, abbreviated if there are more than `limit`."""
     if len(names) <= limit:
@@ -96,13 +117,14 @@ def join_names(names: Sequence[object], limit: int = 8) -> str:
     return f"{shown}, .., {names[-1]} ({len(names)} in total)"
 
 
-def _is_finite(cell: Any) -> bool:
-    return is_number(cell) and math.isfinite(float(cell))
+def _is_finite(cell: Any, missing: bool) -> bool:
+    return is_number(cell) and (math.isfinite(float(cell)) or (missing and math.isnan(float(cell))))
 
 
 def _number_rule(cell: Any) -> str:
-    if cell in ("", None):
-        return "must be a number, got an empty cell: fill it in, or remove the line"
+    if is_missing(cell):
+        got = "an empty cell" if cell in ("", None) else repr(cell)
+        return f"must be a number, got {got}: fill it in, remove the line, or use --missing"
     hint = "remove the line, or exclude the column with --ignore"
     if isinstance(cell, str) and cell.count(",") == 1:
         hint = "replace the decimal comma by a point"

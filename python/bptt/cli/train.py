@@ -7,12 +7,11 @@ them. Part of the sequences are held out for validation.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from bptt.cli.baselines import fit_baseline
+from bptt.cli.baselines import fit_baseline, has_valid_spans
 from bptt.cli.console import (
     describe_estimator,
     format_file_size,
@@ -22,6 +21,7 @@ from bptt.cli.console import (
 )
 from bptt.cli.errors import CommandError, check_output_path, require_packages
 from bptt.cli.estimator_options import add_estimator_arguments, make_estimator
+from bptt.cli.holdout import Dataset, describe_holdout, split_dataset
 from bptt.cli.readers import FORMATS, read_table
 from bptt.cli.schema import (
     CLASSIFICATION,
@@ -31,6 +31,8 @@ from bptt.cli.schema import (
     Schema,
     extract_sequences,
     extract_targets,
+    feature_means,
+    fill_missing,
     group_rows,
 )
 from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
@@ -54,23 +56,10 @@ files and tasks:
 examples:
   python -m bptt train reviews.csv
   python -m bptt train waves.csv --target speed --output speed.safetensors
-  python -m bptt train walks.csv --sequence walk --target label --ignore time
+  python -m bptt train walks.csv --sequence walk --target label --group person
+  python -m bptt train months.csv --target next --time date --missing fill
   python -m bptt train tagged.tsv --validation more.tsv --epochs 20
   python -m bptt train book.txt --hidden-size 256"""
-_MAX_CHUNKS = 32  # a running text is split into chunks, the rows of a minibatch
-_MIN_CHUNK = 2000  # characters
-
-
-class Dataset(NamedTuple):
-    """Sequences and their targets; y is None for language models."""
-
-    X: list[Any]
-    y: list[Any] | None
-
-    def take(self, indices: Any) -> Dataset:
-        """Return some of the sequences."""
-        y = None if self.y is None else [self.y[i] for i in indices]
-        return Dataset([self.X[i] for i in indices], y)
 
 
 class TrainingJob(NamedTuple):
@@ -96,7 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data (inferred from the file by default)")
     data.add_argument("--format", choices=FORMATS, help="format of FILE")
     data.add_argument("--task", choices=TASKS, help="task to train for")
-    data.add_argument("--target", metavar="COLUMN", help="column of the targets")
+    data.add_argument(
+        "--target",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="column of the targets; may be repeated for regression",
+    )
     data.add_argument("--text", metavar="COLUMN", help="column of the texts or tokens")
     data.add_argument(
         "--sequence",
@@ -131,6 +126,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fraction of the sequences held out for validation, or a validation file "
         "(default: %(default)s)",
     )
+    chosen = data.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--group",
+        metavar="COLUMN",
+        help="hold out whole groups, such as speakers, instead of random sequences",
+    )
+    chosen.add_argument(
+        "--time", metavar="COLUMN", help="hold out the latest sequences, by numbers or dates"
+    )
+    data.add_argument(
+        "--missing",
+        choices=("error", "fill", "mask"),
+        default="error",
+        help="empty cells and NaN in the inputs: an error, the last number before, or that and a "
+        "feature that marks them (default: %(default)s)",
+    )
     add_estimator_arguments(parser)
 
 
@@ -143,8 +154,14 @@ def run(arguments: argparse.Namespace) -> None:
     options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
     schema, notes = infer_schema(table, SchemaOptions(**options))
     task, data, reason = _make_dataset(table, schema, arguments.task)
-    print_data_summary(table, task, reason, notes, data.y)
-    train, validation = _split_dataset(data, task, schema, arguments)
+    holdout = describe_holdout(table, schema, arguments)
+    print_data_summary(table, schema, task, reason, [*notes, *filter(None, [holdout])], data.y)
+    train, validation = split_dataset(data, table, task, schema, arguments)
+    if schema.missing != "error" and schema.content == "numbers":
+        schema = replace(schema, fill=feature_means(train.X))
+        train, validation = (
+            part._replace(X=fill_missing(part.X, schema)) for part in (train, validation)
+        )
     require_packages("tqdm", "safetensors.numpy", "sklearn.base")
     _fit(path, TrainingJob(table, task, schema, train, validation), arguments)
 
@@ -180,75 +197,6 @@ def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> Non
         )
 
 
-def _split_dataset(
-    data: Dataset, task: str, schema: Schema, arguments: argparse.Namespace
-) -> tuple[Dataset, Dataset]:
-    """Return training and validation data: a random split, the end of a text, or another file."""
-    try:
-        fraction = float(arguments.validation)
-    except ValueError:
-        validation = _read_validation_data(Path(arguments.validation), data, task, schema)
-        return _split_running_text(data, schema), validation
-    if not 0.0 < fraction < 1.0:
-        raise CommandError(f"argument --validation: must be in (0, 1), or a file, got {fraction:g}")
-    if schema.layout == "running":
-        text = data.X[0]
-        end = len(text) - max(1, round(len(text) * fraction))
-        train = _split_running_text(Dataset([text[:end]], None), schema)
-        return train, Dataset([text[end:]], None)
-    count = len(data.X)
-    held_out = max(1, round(count * fraction))
-    if held_out >= count:
-        raise CommandError(
-            f"{arguments.file}: must have at least two sequences, one for training and one for "
-            f"validation, got {count}"
-        )
-    order = np.random.default_rng(arguments.random_state).permutation(count)
-    train, validation = data.take(sorted(order[held_out:])), data.take(sorted(order[:held_out]))
-    known = _has_known_labels(train, validation, task)
-    moved = validation.take([i for i, is_known in enumerate(known) if not is_known])
-    validation = validation.take([i for i, is_known in enumerate(known) if is_known])
-    if not validation.X:
-        raise CommandError(f"{arguments.file}: {count} sequences are too few for validation")
-    y = None if train.y is None else train.y + (moved.y or [])
-    return Dataset(train.X + moved.X, y), validation
-
-
-def _read_validation_data(path: Path, train: Dataset, task: str, schema: Schema) -> Dataset:
-    """Return the sequences of a validation file without labels unknown to the training data."""
-    table = read_table(path, tagged=schema.is_tagged)
-    groups = group_rows(table, schema)
-    y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
-    data = Dataset(extract_sequences(table, schema, groups), y)
-    known = _has_known_labels(train, data, task)
-    if not any(known):
-        raise CommandError(f"{path}: has no sequence with labels of the training data")
-    if not all(known):
-        ignored = known.count(False)
-        print_section("Data", f"{path}: sequences with unknown labels, ignored: {ignored}")
-    return data.take([i for i, is_known in enumerate(known) if is_known])
-
-
-def _has_known_labels(train: Dataset, validation: Dataset, task: str) -> list[bool]:
-    """Return for each validation sequence whether all its labels are in the training data."""
-    if task not in (CLASSIFICATION, TAGGING) or train.y is None or validation.y is None:
-        return [True] * len(validation.X)
-    if task == CLASSIFICATION:
-        labels = set(train.y)
-        return [label in labels for label in validation.y]
-    labels = {label for row in train.y for label in row}
-    return [labels.issuperset(row) for row in validation.y]
-
-
-def _split_running_text(data: Dataset, schema: Schema) -> Dataset:
-    """Split a running text into chunks that are the rows of a minibatch."""
-    if schema.layout != "running":
-        return data
-    text = data.X[0]
-    size = -(-len(text) // max(1, min(_MAX_CHUNKS, len(text) // _MIN_CHUNK)))
-    return Dataset([text[i : i + size] for i in range(0, len(text), size)], None)
-
-
 def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
     """Train a model, then evaluate and save it, also if training is interrupted."""
     from bptt.cli.training_progress import EpochReporter
@@ -281,7 +229,7 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
 
 def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
     """Save and evaluate a trained model."""
-    from bptt.cli.evaluation import evaluate
+    from bptt.cli.evaluation import compare_with_baselines, evaluate
 
     table, task, schema, train, validation = job
     baseline = {} if train.y is None else fit_baseline(task, schema, train.X, train.y)
@@ -290,18 +238,25 @@ def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
         "schema": schema.to_dict(),
         "file": table.name,
         "format": table.format,
-        "baseline": baseline.get("constant"),
+        "baseline": baseline,
+        "valid_spans": task == TAGGING and has_valid_spans(train.y or []),
     }
     _save(model, path, metadata)  # before anything else can be interrupted
-    evaluation = evaluate(model, task, schema, train, validation)
-    _save(model, path, {**metadata, "validation": evaluation._asdict()})
+    evaluations = evaluate(
+        model,
+        task,
+        train.X,
+        validation,
+        schema,
+        baseline,
+        valid_spans=metadata["valid_spans"],
+    )
+    _save(model, path, {**metadata, "validation": [one._asdict() for one in evaluations]})
     epochs = len(model.history_)
     best = epochs - model.history_.epochs_since_best(model.min_delta)
-    print_section("\nResult", str(evaluation))
-    if not evaluation.is_better:
-        print_section(
-            "", "No better than the baseline: try more data, more --epochs or another model."
-        )
+    print_section("\nResult", "\n".join(map(str, evaluations)))
+    if comment := compare_with_baselines(evaluations):
+        print_section("", comment)
     print_section("Saved", f"{path} ({format_file_size(path)}), best epoch {best} of {epochs}")
     print_next_commands(path, task, schema, table.name, validation.X[0])
 

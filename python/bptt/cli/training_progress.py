@@ -13,6 +13,7 @@ from bptt.training.loop import Training
 from bptt.training.protocols import OrderedDataset
 
 _MAX_LINES = 20
+_MAX_GROWTH = 100.0  # of the loss, from which training is stopped
 
 
 class EpochReporter:
@@ -27,6 +28,7 @@ class EpochReporter:
     def __init__(self, task: str) -> None:
         self._task = task
         self._bar: Any = None
+        self._first_loss: float | None = None
 
     def on_train_begin(self, training: Training) -> None:
         """Open the bar."""
@@ -42,11 +44,25 @@ class EpochReporter:
         )
 
     def on_batch_end(self, training: Training) -> None:
-        """Advance the bar."""
+        """Advance the bar.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss has grown by a factor of more than `_MAX_GROWTH`.
+        """
+        loss = training.totals.means()[0]
+        if self._first_loss is None:
+            self._first_loss = max(loss, 1.0)  # losses begin at about 1, or log(classes)
+        if loss > _MAX_GROWTH * self._first_loss:
+            raise FloatingPointError(
+                f"training diverges in epoch {training.epoch}: the loss rose from "
+                f"{self._first_loss:.3g} to {loss:.3g}; try a smaller learning_rate, "
+                f"{training.optimizer.learning_rate:g} now"
+            )
         epochs = training.options.epochs
         self._bar.set_description_str(f"epoch {training.epoch}/{epochs}", refresh=False)
-        loss = self._format_loss(training.totals.means()[0])
-        self._bar.set_postfix_str(f"loss {loss}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._format_loss(loss)}", refresh=False)
         done = len(training.history) * self._steps + training.batch
         self._bar.update(done - self._bar.n)
 

@@ -41,9 +41,17 @@ def format_predictions(
     classes : array (K,)
     """
     if table.format == "conllu":
-        return _format_conllu(table, schema, groups, predictions, probabilities)
+        return _format_conllu(table, schema, groups, predictions, probabilities, list(classes))
     names = [f"P({label})" for label in classes] if probabilities is not None else []
-    steps = np.ndim(predictions[0]) == 1 and not isinstance(predictions[0], str)
+    headers = [COLUMN, *names]
+    if isinstance(predictions, np.ndarray) and predictions.ndim == 2:
+        outputs = schema.targets or [str(k + 1) for k in range(predictions.shape[1])]
+        headers = [f"{COLUMN}_{name}" for name in outputs]
+        if table.format == "jsonl":
+            predictions = [dict(zip(outputs, row.tolist(), strict=True)) for row in predictions]
+        else:
+            predictions = [tuple(map(_format_value, row)) for row in predictions]
+    steps = np.ndim(predictions[0]) == 1 and not isinstance(predictions[0], (str, tuple))
     if table.format == "jsonl":
         return _format_json_lines(table, groups, predictions, probabilities, classes, steps)
     cells = [_format_cells(predictions[i], probabilities, i, steps) for i in range(len(X))]
@@ -52,7 +60,7 @@ def format_predictions(
         if steps:
             return comment + _format_sentences([[[t] for t in x] for x in X], cells)
         rows = [[row[0].replace("\t", " "), *cells[i][0]] for i, row in enumerate(table.rows)]
-        return _format_rows("\t", [[*table.columns, COLUMN, *names], *rows])
+        return _format_rows("\t", [[*table.columns, *headers], *rows])
     if table.format == "tagged":
         added = {
             row: more
@@ -64,13 +72,13 @@ def format_predictions(
     if schema.layout == "rows" and not steps:
         index = table.columns.index(str(schema.sequence))
         rows = [[table.rows[g[0]][index], *cells[i][0]] for i, g in enumerate(groups)]
-        return _format_rows(table.delimiter, [[str(schema.sequence), COLUMN, *names], *rows])
-    kept = [i for i, name in enumerate(table.columns) if name not in (COLUMN, *names)]
+        return _format_rows(table.delimiter, [[str(schema.sequence), *headers], *rows])
+    kept = [i for i, name in enumerate(table.columns) if name not in headers]
     rows = [[row[i] for i in kept] for row in table.rows]
     for i, group in enumerate(groups):
         for t, row in enumerate(group):
             rows[row] += cells[i][t]
-    header = [*(table.columns[i] for i in kept), COLUMN, *names]
+    header = [*(table.columns[i] for i in kept), *headers]
     return _format_rows(table.delimiter, [header, *rows])
 
 
@@ -78,6 +86,8 @@ def _format_cells(
     prediction: Any, probabilities: Sequence[Any] | None, index: int, steps: bool
 ) -> list[list[str]]:
     """Return the new cells of a sequence: one list, or one per step."""
+    if isinstance(prediction, tuple):  # several outputs
+        return [list(prediction)]
     rows = [[_format_value(label)] for label in (prediction if steps else [prediction])]
     if probabilities is not None:
         values = probabilities[index] if steps else [probabilities[index]]
@@ -114,6 +124,7 @@ def _format_conllu(
     groups: Sequence[Sequence[int]],
     predictions: Sequence[Any],
     probabilities: Sequence[Any] | None,
+    classes: list[Any],
 ) -> str:
     """Return valid CoNLL-U: the file with another target column, and probabilities in MISC."""
     target, misc = table.column_index(str(schema.target), "the target"), table.columns.index("MISC")
@@ -127,7 +138,9 @@ def _format_conllu(
                     for part in rows[row][misc].split("|")
                     if part != "_" and not part.startswith("Prob=")
                 ]
-                rows[row][misc] = "|".join([*kept, f"Prob={max(probabilities[i][t]):.4f}"])
+                rows[row][misc] = "|".join(
+                    [*kept, f"Prob={probabilities[i][t][classes.index(predictions[i][t])]:.4f}"]
+                )
     return _replace_lines(table, rows).rstrip("\n") + "\n\n"
 
 
@@ -152,7 +165,8 @@ def _format_json_lines(
     lines = []
     for i, group in enumerate(groups):
         value = dict(zip(table.columns, table.rows[group[0]], strict=True))
-        value[COLUMN] = np.asarray(predictions[i]).tolist()
+        found = predictions[i]
+        value[COLUMN] = found if isinstance(found, dict) else np.asarray(found).tolist()
         if probabilities is not None:
             rounded = np.round(np.asarray(probabilities[i], np.float64), 4).tolist()
             rows = rounded if steps else [rounded]

@@ -12,7 +12,7 @@ def boxes(figure):
     for ax in figure.axes:
         texts += [ax.title, ax.xaxis.label, ax.yaxis.label]
         texts += ax.get_legend().get_texts() if ax.get_legend() else []
-        for axis in (ax.xaxis, ax.yaxis):
+        for axis in filter(lambda axis: axis.get_visible(), (ax.xaxis, ax.yaxis)):
             low, high = sorted(axis.get_view_interval())
             for minor in (False, True):
                 places = axis.get_ticklocs(minor=minor)

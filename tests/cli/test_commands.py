@@ -421,6 +421,48 @@ def test_inspect_writes_plots(trained, here, capsys):
     assert os.listdir("c") == ["history.png"]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")]
+)
+def test_inspect_writes_plots_of_a_format_and_size(suffix, magic, trained, here, capsys):
+    pytest.importorskip("matplotlib")
+    model = trained / "reviews.csv.model"
+    options = ("--plot", f"a/fig.{suffix}", "--size", "3.5x2.5")
+    shown, _ = run(capsys, "inspect", model, "--text", "was great", *options)
+    names = [f"fig-{name}.{suffix}" for name in ("flow", "gates", "history", "saliency")]
+    assert sorted(os.listdir("a")) == names
+    assert os.path.join("a", f"fig-history.{suffix}") in shown
+    content = (here / "a" / names[0]).read_bytes()
+    assert content.startswith(magic)
+    if suffix == "svg":
+        assert b'width="252pt" height="180pt"' in content
+        assert b"<text" in content
+    if suffix == "pdf":
+        assert b"/MediaBox [ 0 0 252 180 ]" in content
+
+
+def test_inspect_explains_a_step(trained, capsys):
+    model = trained / "tagged.tsv.model"
+    text = ("--text", "the light cat")
+    for step in (1, 3):
+        shown, _ = run(capsys, "inspect", model, *text, "--step", step)
+        assert f" at step {step}\n" in shown
+    assert "layer 0, forward); saliency of the output " in shown
+    assert run(capsys, "inspect", model, *text)[0] == shown  # the last by default
+    message = fails(capsys, "inspect", model, *text, "--step", 4)
+    assert message == "argument --step: must be at most 3, the last step of the sequence, got 4"
+    message = fails(capsys, "inspect", trained / "reviews.csv.model", *text, "--step", 1)
+    assert message == "argument --step: needs a model with an output at every step"
+
+
+@pytest.mark.parametrize("size", ["3", "3x", "0x2", "axb", "3x2x1", "3x200", "nanx2"])
+def test_a_size_is_width_and_height(size, trained, capsys):
+    with pytest.raises(SystemExit):
+        run(capsys, "inspect", trained / "reviews.csv.model", "--size", size)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "argument --size: must be WIDTHxHEIGHT in inches, 1 to 50 each, such as 3.4x2.6" in shown
+
+
 @pytest.mark.parametrize("kind", ["EncoderDecoder", "SequenceRegressor"])
 def test_inspect_models_saved_in_python(kind, here, capsys):
     texts = ["good", "bad", "so"] * 5
@@ -452,6 +494,7 @@ def test_inspect_models_saved_in_python(kind, here, capsys):
         (["inspect", "x", "y", "--text", "z"], "takes either FILE or --text TEXT"),
         (["inspect", "names.txt.model", "--text", "ab", "--number", "2"], "argument --number: mu"),
         (["inspect", "names.txt.model", "--plot", "names.txt"], "cannot write plots to names.txt"),
+        (["inspect", "x", "--plot", "a.eps"], "argument --plot: must end in .png, .svg, .pdf, or "),
         (["generate", "none"], "cannot load none: there is no such file"),
         (["train", "names.txt", "--output", "no/model"], "cannot save no/model: No such file"),
         (["train", "names.txt", "--output", "names.txt"], "cannot save names.txt: it is the inp"),

@@ -49,9 +49,17 @@ def flow(**options):
     return diagnostics.gradient_flow(layer, sequence()[np.newaxis], last_output)
 
 
+def ragged_flow(**options):
+    """A loss at every step, and most sequences short."""
+    layer = bptt.RNN(3, 8, dtype=np.float64, seed=0, **options)
+    x = np.random.default_rng(0).standard_normal((20, 40, 3))
+    lengths = np.array([40, *[5] * 19])
+    return diagnostics.gradient_flow(layer, x, all_outputs, lengths=lengths)
+
+
 def recorded():
-    norms = [np.logspace(-20 + epoch, 0, 40) for epoch in range(12)]
-    return [SimpleNamespace(names=("layer 0",), norms=(values,)) for values in norms]
+    norms = [np.logspace(0, -20 + epoch, 40) for epoch in range(12)]
+    return [SimpleNamespace(names=("layer 0",), remaining=(values,)) for values in norms]
 
 
 def products(cell, scale=1.0):
@@ -75,21 +83,37 @@ def trace(tokens=None, cell=bptt.LSTM, steps=40):
     return diagnostics.gate_trace(cell(3, 8, dtype=np.float64), sequence(steps), tokens=tokens)
 
 
+def reverse_trace():
+    layer = bptt.LSTM(3, 8, num_layers=2, bidirectional=True, dtype=np.float64)
+    return diagnostics.gate_trace(layer, sequence(), layer=1, reverse=True)
+
+
 def salient(tokens=None, steps=40):
     model = bptt.Sequential(bptt.GRU(3, 8, dtype=np.float64), bptt.Linear(8, 2, dtype=np.float64))
     steps = steps if tokens is None else len(tokens)
     return diagnostics.saliency(model, sequence(steps), tokens=tokens)
 
 
-def history(epochs=20, held_out=True, rate=0.8):
+def history(epochs=20, held_out=True, rate=0.8, metric=None):
     return History(
-        Epoch(i, rate**i, None, 1.1 * rate**i + 1e-3 * i if held_out else None, None, 1.0, 0.1, 1.0)
+        Epoch(
+            i,
+            rate**i,
+            metric and metric - rate**i,
+            1.1 * rate**i + 1e-3 * i if held_out else None,
+            metric and held_out and metric - 1.1 * rate**i,
+            1.0,
+            0.1,
+            1.0,
+        )
         for i in range(1, epochs + 1)
     )
 
 
 PICTURES = {
     "flow": lambda ax=None: plots.plot_flow(flow(), ax),
+    "ragged flow": lambda ax=None: plots.plot_flow(ragged_flow(), ax),
+    "gates of two directions": lambda ax=None: plots.plot_gates(reverse_trace(), ax),
     "flow of a stack": lambda ax=None: plots.plot_flow(flow(num_layers=2, bidirectional=True), ax),
     "recorded": lambda ax=None: plots.plot_flow_history(recorded(), ax),
     "vanishing": lambda ax=None: plots.plot_jacobians(rotation(0.5), ax),
@@ -109,6 +133,9 @@ PICTURES = {
     "long saliency": lambda ax=None: plots.plot_saliency(salient(steps=300), ax),
     "history": lambda ax=None: plots.plot_history(history(), ax),
     "training alone": lambda ax=None: plots.plot_history(history(3, held_out=False), ax),
+    "history with a metric": lambda ax=None: plots.plot_history(
+        history(metric=1.0), ax, metric="mean absolute error"
+    ),
     "one epoch": lambda ax=None: plots.plot_history(history(1), ax),
 }
 
@@ -140,10 +167,11 @@ def line(ax, label):
 def test_lines_are_the_data():
     found = flow(num_layers=2)
     ax = found.plot()
-    for name, norms in zip(found.names, found.norms, strict=True):
-        np.testing.assert_array_equal(line(ax, name).get_ydata(), norms)
-        np.testing.assert_array_equal(line(ax, name).get_xdata(), np.arange(1, 41))
+    for name, values in zip(found.names, found.remaining, strict=True):
+        np.testing.assert_array_equal(line(ax, name).get_ydata(), values)
+        np.testing.assert_array_equal(line(ax, name).get_xdata(), np.arange(40))
     assert found.verdict.kind in ax.get_title()
+    assert found.names[found.verdicts.index(found.verdict)] in ax.get_title()
     found = products(bptt.RNN, 0.9)
     ax = found.plot()
     np.testing.assert_array_equal(line(ax, "partial s_T").get_ydata(), found.norms)
@@ -151,6 +179,60 @@ def test_lines_are_the_data():
     assert len(products(bptt.GRU).plot().lines) == 1
     found = salient(SENTENCE)
     np.testing.assert_array_equal([bar.get_height() for bar in found.plot().patches], found.norms)
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=str)
+def test_a_ragged_flow_shows_its_verdict_and_not_the_number_of_sequences(options):
+    """One sequence of 40 steps and 19 of 5: a sum over sequences falls after 5 steps."""
+    found = ragged_flow(**options)
+    ax = found.plot()
+    for drawn, verdict in zip(ax.lines, found.verdicts, strict=True):
+        shown = np.array(drawn.get_ydata())
+        assert shown[0] == pytest.approx(1.0)
+        assert shown[-1] == pytest.approx(verdict.factor)
+        assert len(shown) == verdict.steps + 1 == 40
+    aligned = "steps from the end (reverse: beginning)" if options else "steps back from each"
+    assert ax.get_xlabel().startswith(aligned)
+    rate = found.verdict.rate
+    assert f"×{rate:.3g} per step" in ax.get_title()
+
+
+def test_a_flow_of_mixed_lengths_is_that_of_equal_ones():
+    """The same sequence, whole and cut: at every step the mean over those that reach it."""
+    layer = bptt.RNN(3, 8, dtype=np.float64, seed=0)
+    x = np.repeat(sequence(12)[np.newaxis], 3, axis=0)
+    x[1:, :4] = x[1:, 8:]
+    flow = diagnostics.gradient_flow(layer, x, all_outputs, lengths=np.array([12, 4, 4]))
+    (values,) = flow.remaining
+    alone = diagnostics.gradient_flow(layer, x[:1], all_outputs).remaining[0]
+    np.testing.assert_allclose(values[4:], alone[4:])
+
+
+def test_gates_say_layer_and_direction():
+    assert reverse_trace().plot().get_title() == "Forget gate, layer 1, reverse"
+    layer = bptt.GRU(3, 8, bidirectional=True, dtype=np.float64)
+    assert (
+        diagnostics.gate_trace(layer, sequence()).plot().get_title()
+        == "Update gate, layer 0, forward"
+    )
+
+
+def test_history_shows_the_metric_next_to_the_loss():
+    found = history(metric=1.0)
+    ax = plots.plot_history(found, metric="accuracy")
+    _, right = ax.figure.axes
+    assert right.get_ylabel() == "accuracy"
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "validation loss", "training loss", "validation accuracy", "training accuracy",
+        "lowest validation loss, epoch 20",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(
+        line(right, "validation accuracy").get_ydata(), found["validation_metric"]
+    )
+    ax = plots.plot_history(history())
+    assert len(ax.figure.axes) == 1
+    assert ax.get_legend().get_texts()[0].get_text() == "validation loss"
 
 
 def test_maps_are_the_data():
@@ -162,8 +244,8 @@ def test_maps_are_the_data():
     for gate, openness in found.gates.items():
         (image,) = plots.plot_gates(found, gate=gate).images
         np.testing.assert_array_equal(np.sort(image.get_array(), 0), np.sort(openness.T, 0))
-    assert found.plot().get_title() == "Forget gate"
-    assert trace(cell=bptt.GRU).plot().get_title() == "Update gate"
+    assert found.plot().get_title() == "Forget gate, layer 0"
+    assert trace(cell=bptt.GRU).plot().get_title() == "Update gate, layer 0"
     bar = trace().plot(gate="cell").figure.axes[1]
     assert bar.get_ylabel() == "activation"
     assert bar.get_ylim()[0] == -bar.get_ylim()[1]

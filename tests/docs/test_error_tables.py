@@ -117,7 +117,12 @@ FILES = {
     "number": ("x1,x2,y\n1,2,0.5\n,2,1.5\n1,2,2.5\n", ("--target", "y")),
     "UTF-8": ("text,label\n\u00e9,a\n", ()),
     "target": ("a,b,c\n1,2,3\n4,5,6\n", ()),
+    "series": ("date,value\n1990-01-01,1\n1990-02-01,2\n", ()),
     "values": ("text,label\n" + "".join(f"word{i},word{i}\n" for i in range(40)), ()),
+    "divergence": (
+        "x1,x2,y\n" + "".join(f"{i % 7},{i % 5},{i / 3}\n" for i in range(200)),
+        ("--learning-rate", "1", "--target", "y", "--cell", "rnn", "--no-bidirectional"),
+    ),
     "exists": ("text,label\n" + "good,a\nbad,b\n" * 10, ()),
 }
 

@@ -6,6 +6,8 @@ import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
+_MIN_INCHES, _MAX_INCHES = 1.0, 50.0  # of a figure
+
 
 def positive_integer(text: str) -> int:
     """Parse an integer >= 1."""
@@ -35,6 +37,21 @@ def fraction(text: str) -> float:
 def probability(text: str) -> float:
     """Parse a number in (0, 1]."""
     return _number(text, lambda value: 0.0 < value <= 1.0, "in (0, 1]")
+
+
+def figure_size(text: str) -> tuple[float, float]:
+    """Parse width x height of a figure in inches, such as 3.4x2.6."""
+    parts = text.lower().replace("×", "x").split("x")
+    try:
+        width, height = map(float, parts)
+    except ValueError:
+        width = height = 0.0
+    if not (_MIN_INCHES <= width <= _MAX_INCHES and _MIN_INCHES <= height <= _MAX_INCHES):
+        raise ArgumentTypeError(
+            f"must be WIDTHxHEIGHT in inches, {_MIN_INCHES:g} to {_MAX_INCHES:g} each, such as "
+            f"3.4x2.6, got {text!r}"
+        )
+    return width, height
 
 
 def _number(text: str, is_valid: Callable[[float], bool], rule: str) -> float:

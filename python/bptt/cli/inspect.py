@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bptt.cli.arguments import positive_integer
+from bptt.cli.arguments import figure_size, positive_integer
 from bptt.cli.console import (
     TASK_TITLES,
     describe_estimator,
@@ -38,11 +38,16 @@ EXAMPLES = """\
 examples:
   python -m bptt inspect reviews.safetensors
   python -m bptt inspect reviews.safetensors --text 'not a good film'
-  python -m bptt inspect waves.safetensors waves.csv --number 3 --plot plots"""
+  python -m bptt inspect waves.safetensors waves.csv --number 3 --plot plots
+  python -m bptt inspect tagged.safetensors --text 'the old dog' --step 2
+  python -m bptt inspect waves.safetensors --plot waves.pdf --size 3.4x2.6"""
 _MAX_EPOCHS = 12  # rows of the history
 _MAX_ROWS = 40  # steps printed
 _MAX_STEPS = 200  # steps analyzed
 _MAX_SEQUENCES = 32  # in the batch of the gradient flow
+_PLOT_FORMATS = (".png", ".svg", ".pdf")
+_OTHER_FORMATS = (".jpg", ".jpeg", ".eps", ".ps", ".tif", ".tiff", ".gif", ".webp", ".bmp")
+_MIN_PIXELS = 1000  # width of a plot in pixels
 _CANDIDATES = ("cell", "candidate")  # saved with the gates, but not in [0, 1]
 _LEGENDS = {
     "forget": "Forget gate: 1 keeps the cell state, 0 erases it.",
@@ -57,12 +62,13 @@ class _Plottable(Protocol):
 
 class _HistoryPlot(NamedTuple):
     history: Any
+    metric: str
 
     def plot(self, ax: Any) -> Any:
         """Draw into the axes."""
         from bptt.diagnostics.plots import plot_history
 
-        return plot_history(self.history, ax)
+        return plot_history(self.history, ax, metric=self.metric)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +82,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of the sequence to print step by step (default: %(default)s)",
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="DIR", help="write plots to DIR (needs matplotlib)"
+        "--step",
+        type=positive_integer,
+        metavar="N",
+        help="step whose output the saliency explains, if there is one per step (default: last)",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="PATH",
+        help="write plots to the directory PATH, or as NAME-history.pdf, .. if PATH is NAME.pdf, "
+        "NAME.svg or NAME.png (needs matplotlib)",
+    )
+    parser.add_argument(
+        "--size",
+        type=figure_size,
+        default=(10.0, 5.6),
+        metavar="WxH",
+        help="width and height of a plot in inches (default: 10x5.6)",
     )
 
 
@@ -86,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError("takes either FILE or --text TEXT")
     if arguments.plot is not None:
         require_packages("matplotlib.figure", extra="plot")
-        _make_directory(arguments.plot)
+        _make_directory(_plot_path(arguments.plot, "").parent)
     model = load_model(arguments.model)
     X: list[Any] = []
     if arguments.file is not None or arguments.text is not None:
@@ -100,14 +123,21 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{table.name}, got {arguments.number}"
             )
     _print_model(arguments.model, model)
-    results: dict[str, _Plottable] = {"history": _HistoryPlot(model.estimator.history_)}
+    results: dict[str, _Plottable] = {
+        "history": _HistoryPlot(model.estimator.history_, _metric_name(model.estimator))
+    }
     if X:
         try:
-            results |= _analyze(model.estimator, X, arguments.number - 1)
+            results |= _analyze(model.estimator, X, arguments.number - 1, arguments.step)
         except (TypeError, ValueError) as error:
             raise CommandError(f"cannot analyze the sequence: {error}") from error
     if arguments.plot is not None:
-        _save_plots(arguments.plot, results)
+        _save_plots(arguments.plot, results, arguments.size)
+
+
+def _metric_name(estimator: Any) -> str:
+    """Return the name of the metric in the history of an estimator."""
+    return "mean absolute error" if type(estimator).__name__ == "SequenceRegressor" else "accuracy"
 
 
 # ---- the model
@@ -166,7 +196,7 @@ def _print_parameters(modules: Mapping[str, Any]) -> None:
 # ---- diagnostics of sequences
 
 
-def _analyze(estimator: Any, X: list[Any], number: int) -> dict[str, _Plottable]:
+def _analyze(estimator: Any, X: list[Any], number: int, step: int | None) -> dict[str, _Plottable]:
     """Print gates, saliency and gradient flow, and return them."""
     from bptt import diagnostics
 
@@ -178,6 +208,15 @@ def _analyze(estimator: Any, X: list[Any], number: int) -> dict[str, _Plottable]
     trace = diagnostics.gate_trace(estimator, x) if CELLS[estimator.cell].saved_gates else None
     has_attention = hasattr(estimator, "attention_weights")
     saliency = None if has_attention else diagnostics.saliency(estimator, x)
+    if step is not None:
+        if saliency is None or saliency.step is None:
+            raise CommandError("argument --step: needs a model with an output at every step")
+        if step > saliency.step + 1:
+            raise CommandError(
+                f"argument --step: must be at most {saliency.step + 1}, the last step of the "
+                f"sequence, got {step}"
+            )
+        saliency = diagnostics.saliency(estimator, x, step=step - 1)
     if trace is not None or saliency is not None:
         _print_steps(x, trace, saliency)
     y, targets = _surrogate_targets(estimator, X)
@@ -198,7 +237,8 @@ def _print_steps(x: Any, trace: Any, saliency: Any) -> None:
         gates = {name: values for name, values in means.items() if name not in _CANDIDATES}
     tokens = next((t.tokens for t in (trace, saliency) if t is not None), None)
     labels = list(tokens) if tokens else [_format_vector(row) for row in np.asarray(x)]
-    titles = ["gates (means over the units of layer 0)"] if gates else []
+    direction = ", forward" if gates and trace.bidirectional else ""
+    titles = [f"gates (means over the units of layer 0{direction})"] if gates else []
     largest = 1.0
     if saliency is not None:
         output = f" {saliency.output!r}" if isinstance(saliency.output, str) else ""
@@ -248,6 +288,17 @@ def _second_most_likely(probabilities: Any) -> Any:
 # ---- plots
 
 
+def _plot_path(path: Path, name: str) -> Path:
+    """Return the file of a plot: DIR/name.png, or for NAME.pdf NAME-name.pdf."""
+    suffix = path.suffix.lower()
+    if suffix in _OTHER_FORMATS:
+        formats = ", ".join(_PLOT_FORMATS)
+        raise CommandError(f"argument --plot: must end in {formats}, or be a directory, got {path}")
+    if suffix not in _PLOT_FORMATS:
+        return path / f"{name}.png"
+    return path.with_name(f"{path.stem}-{name}{suffix}")
+
+
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -255,15 +306,18 @@ def _make_directory(path: Path) -> None:
         raise CommandError(f"cannot write plots to {path}: {error.strerror}") from error
 
 
-def _save_plots(directory: Path, results: Mapping[str, _Plottable]) -> None:
+def _save_plots(path: Path, results: Mapping[str, _Plottable], size: tuple[float, float]) -> None:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    files = {name: _plot_path(path, name) for name in results}
     for name, result in results.items():
-        figure = Figure(figsize=(10.0, 5.6), dpi=100, layout="constrained")
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
         result.plot(figure.add_subplot())
         try:
-            figure.savefig(directory / f"{name}.png")
+            with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text remains text
+                figure.savefig(files[name], dpi=max(100, round(_MIN_PIXELS / size[0])))
         except OSError as error:
-            raise CommandError(f"cannot write plots to {directory}: {error.strerror}") from error
+            raise CommandError(f"cannot write plots to {path}: {error.strerror}") from error
     print()
-    print_section("Plots", ", ".join(str(directory / f"{name}.png") for name in results))
+    print_section("Plots", ", ".join(map(str, files.values())))

@@ -16,8 +16,12 @@ class FlowData(Protocol):
         """Layers and directions."""
 
     @property
-    def norms(self) -> tuple[FloatArray, ...]:
-        """(T,) each."""
+    def remaining(self) -> tuple[FloatArray, ...]:
+        """(n+1,) each."""
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Verdicts on `remaining`."""
 
     @property
     def verdict(self) -> Verdict:
@@ -54,6 +58,18 @@ class ContributionData(Protocol):
 
 class GateData(Protocol):
     """Those of `GateTrace`."""
+
+    @property
+    def layer(self) -> int:
+        """Index of the layer."""
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the direction is reverse."""
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the layer has two directions."""
 
     @property
     def gates(self) -> dict[str, FloatArray]:

@@ -28,6 +28,12 @@ class GateTrace:
     """(T, H): c_t of an LSTM; None for a GRU."""
     tokens: tuple[Any, ...] | None
     """Labels of the steps; None for sequences of vectors."""
+    layer: int = 0
+    """Index of the layer, from 0 at the input."""
+    reverse: bool = False
+    """Whether the direction is the reverse one."""
+    bidirectional: bool = False
+    """Whether the layer has two directions."""
 
     def by_token(self, gate: str) -> dict[Any, float]:
         """Return the mean activation of a gate for every token.
@@ -120,7 +126,7 @@ def gate_trace(
         raise ValueError(f"gate_trace needs an LSTM or a GRU, got {module}")
     gates = {name: values[0] for name, values in found.gates(level, reverse).items()}
     cells = found.cells(level, reverse)[0] if module.cell.has_cell_state else None
-    return GateTrace(gates, cells, names)
+    return GateTrace(gates, cells, names, layer, reverse, module.bidirectional)
 
 
 def _find_layer(

@@ -30,6 +30,7 @@ from bptt.diagnostics.verdict import Verdict
 from bptt.training.history import History
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.image import AxesImage
@@ -39,10 +40,18 @@ DASHES = ("-", "--", "-.", ":")
 _COLORMAP = "cividis"
 _MAX_DECADES = 12  # shown by a heat map of norms
 _MIN_FONT_SIZE = 5.5  # points
+_MAX_TOKEN = 14  # characters of a label
+_MIN_LEVEL = 0.7  # of the font size, below which long labels are turned
+_WIDE = 4.0  # inches of the axes, from which a legend has two columns
+_RELATIVE_NORM = "mean relative gradient norm"
 
 
 def plot_flow(flow: FlowData, ax: Axes | None = None) -> Axes:
-    """Plot the gradient norm at every step, one line per layer and direction.
+    """Plot the curves of the verdicts: the relative gradient norm after 0, 1, .. steps back.
+
+    There is one line per layer and direction, ``flow.remaining``. Steps are counted from the end of
+    each sequence, in a reverse direction from its beginning. The norm after n steps is the root
+    mean square over the sequences with more than n steps, relative to that of their step 0.
 
     Parameters
     ----------
@@ -60,20 +69,21 @@ def plot_flow(flow: FlowData, ax: Axes | None = None) -> Axes:
         If matplotlib is not installed.
     """
     ax = _axes(ax)
-    for i, (name, norms) in enumerate(zip(flow.names, flow.norms, strict=True)):
-        _line(ax, _steps(len(norms)), norms, name, i)
-    _log_scale(ax, np.concatenate(flow.norms))
-    _label_axes(
-        ax,
-        f"Gradient flow: {_verdict_summary(flow.verdict)}",
-        "step $t$",
-        r"gradient norm $\|\partial L/\partial h_t\|$",
-    )
+    for i, (name, values) in enumerate(zip(flow.names, flow.remaining, strict=True)):
+        _line(ax, np.arange(len(values)), values, name, i)
+    _log_scale(ax, np.concatenate(flow.remaining))
+    _integer_ticks(ax.xaxis)
+    place = flow.verdicts.index(flow.verdict)
+    of = f", {flow.names[place]}" if len(flow.names) > 1 else ""
+    title = f"Gradient flow{of}: {_verdict_summary(flow.verdict)}"
+    _label_axes(ax, title, _steps_back(flow.names), _RELATIVE_NORM)
     return _legend(ax, len(flow.names) > 1)
 
 
 def plot_flow_history(flows: Sequence[FlowData], ax: Axes | None = None, *, layer: int = 0) -> Axes:
-    """Plot a heat map of the gradient norm at every step (columns) and epoch (rows).
+    """Plot a heat map of the relative gradient norm by steps back (columns) and epoch (rows).
+
+    The values are those of `plot_flow`, ``flow.remaining``.
 
     Parameters
     ----------
@@ -101,9 +111,13 @@ def plot_flow_history(flows: Sequence[FlowData], ax: Axes | None = None, *, laye
     if checks.integer("layer", layer, 0) >= len(names):
         raise ValueError(f"layer must be in [0, {len(names)}), got {layer}")
     ax = _axes(ax)
-    norms = np.stack([flow.norms[layer] for flow in flows])
-    _label_axes(ax, f"Gradient flow during training: {names[layer]}", "step $t$", "epoch")
-    return _norm_map(ax, norms, r"gradient norm $\|\partial L/\partial h_t\|$", downwards=False)
+    curves = [flow.remaining[layer] for flow in flows]
+    norms = np.zeros((len(curves), max(map(len, curves))))  # zeros are blank
+    for row, curve in zip(norms, curves, strict=True):
+        row[: len(curve)] = curve
+    title = f"Gradient flow during training: {names[layer]}"
+    _label_axes(ax, title, _steps_back(names[layer : layer + 1]), "epoch")
+    return _norm_map(ax, norms, _RELATIVE_NORM, downwards=False, first=0)
 
 
 def plot_jacobians(products: JacobianData, ax: Axes | None = None) -> Axes:
@@ -183,7 +197,8 @@ def plot_contributions(
 def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = None) -> Axes:
     """Plot a heat map of one gate: activation by step (columns) and unit (rows).
 
-    Units are in descending order of their mean activation.
+    The title names gate, layer and, of a bidirectional layer, direction. Units are in descending
+    order of their mean activation.
 
     Parameters
     ----------
@@ -218,7 +233,9 @@ def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = No
         low, scale = -high, "activation"
     else:
         low, high = 0.0, 1.0
-        title, scale = f"{gate.capitalize()} gate", "activation (0 closed, 1 open)"
+        title, scale = f"{gate.capitalize()} gate", "activation (1: open)"
+    direction = ", reverse" if trace.reverse else ", forward" if trace.bidirectional else ""
+    title = f"{title}, layer {trace.layer}{direction}"
     _label_axes(ax, title, "step $t$", "units, by mean activation")
     steps, units = values.shape
     image = ax.imshow(
@@ -267,15 +284,18 @@ def plot_saliency(saliency: SaliencyData, ax: Axes | None = None) -> Axes:
     return _token_ticks(ax, saliency.tokens)
 
 
-def plot_history(history: History, ax: Axes | None = None) -> Axes:
-    """Plot training and validation loss against the epoch, and mark the best epoch.
+def plot_history(history: History, ax: Axes | None = None, *, metric: str = "metric") -> Axes:
+    """Plot loss and metric against the epoch, and mark the best epoch.
 
     Parameters
     ----------
     history : History
         ``history_`` of a fitted estimator.
     ax : matplotlib.axes.Axes, optional
-        Axes to draw into. By default those of a new figure.
+        Axes to draw into. By default those of a new figure. The metric, if the history has one, has
+        an axis of its own on the right.
+    metric : str
+        Name of the metric, such as "accuracy".
 
     Returns
     -------
@@ -294,20 +314,39 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
         raise ValueError("history must have at least one epoch, got none")
     ax = _axes(ax)
     epochs = np.array(history["number"])
-    losses = [("training", np.array(history["loss"], float))]
-    held_out = np.array(history["validation_loss"], float)  # None becomes NaN
-    if np.isfinite(held_out).any():
-        losses.append(("validation", held_out))
+    losses = _known_curves(history, {"validation loss": "validation_loss", "training loss": "loss"})
+    metrics = _known_curves(
+        history, {f"validation {metric}": "validation_metric", f"training {metric}": "metric"}
+    )
+    is_validated = "validation loss" in losses
+    for name, values in losses.items():
+        _line(ax, epochs, values, name, int(is_validated and name == "training loss"))
+    handles = list(ax.lines)
+    if metrics:
+        right = ax.twinx()
+        right.xaxis.set_visible(False)
+        for i, (name, values) in enumerate(metrics.items()):
+            _line(right, epochs, values, name, 2 + i)
+        right.set_ylabel(metric, fontsize=_text_size(ax))
+        right.tick_params(labelsize=0.9 * _text_size(ax))
+        handles += right.lines
+    if is_validated:
+        held_out = losses["validation loss"]
         best = int(np.nanargmin(held_out))
-        ax.plot(epochs[best], held_out[best], "o", color=COLORS[1], label="lowest validation loss")
-    for i, (name, values) in enumerate(losses):
-        _line(ax, epochs, values, name, i)
-    every = np.concatenate([values[np.isfinite(values)] for _, values in losses])
+        label = f"lowest validation loss, epoch {epochs[best]}"
+        handles += ax.plot(epochs[best], held_out[best], "o", color=COLORS[0], label=label)
+    every = np.concatenate([values[np.isfinite(values)] for values in losses.values()])
     if every.size and every.min() > 0 and every.max() > 20 * every.min():
         _log_scale(ax, every)
     _integer_ticks(ax.xaxis)
     _label_axes(ax, "Training", "epoch", "loss")
-    return _legend(ax, len(losses) > 1)
+    return _legend(ax, len(handles) > 1, handles, below=bool(metrics))
+
+
+def _known_curves(history: History, fields: dict[str, str]) -> dict[str, FloatArray]:
+    """Return label -> values of the fields that have any; None becomes NaN."""
+    curves = {label: np.array(history[field], float) for label, field in fields.items()}
+    return {label: values for label, values in curves.items() if np.isfinite(values).any()}
 
 
 # ---- common elements -----------------------------------------------------------------------------
@@ -322,6 +361,16 @@ def _axes(ax: Axes | None) -> Axes:
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'bptt[plot]'") from error
     return plt.subplots(layout="constrained")[1]
+
+
+def _steps_back(names: Sequence[str]) -> str:
+    """Return the label of an axis of steps back through layers."""
+    is_reverse = [name.endswith("reverse") for name in names]
+    if all(is_reverse):
+        return "steps from each sequence's beginning"
+    if any(is_reverse):
+        return "steps from the end (reverse: beginning)"
+    return "steps back from each sequence's end"
 
 
 def _verdict_summary(verdict: Verdict) -> str:
@@ -356,9 +405,25 @@ def _line(ax: Axes, x: NDArray[Any], y: NDArray[Any], label: str, i: int) -> Non
     ax.plot(x, y, dash, marker=marker, color=color, label=label, linewidth=1.8)
 
 
-def _legend(ax: Axes, wanted: bool) -> Axes:
+def _legend(
+    ax: Axes, wanted: bool, handles: Sequence[Artist] | None = None, *, below: bool = False
+) -> Axes:
     if wanted:
-        ax.legend(fontsize=0.9 * _text_size(ax), framealpha=0.9)
+        size = 0.9 * _text_size(ax)
+        place: dict[str, Any] = {"framealpha": 0.9}
+        if below:  # two axes have lines everywhere
+            from matplotlib.transforms import ScaledTranslation
+
+            under_label = ScaledTranslation(0.0, -3.2 * size / 72, ax.figure.dpi_scale_trans)
+            columns = 2 if ax.bbox.width / ax.figure.dpi > _WIDE else 1
+            place = {
+                "loc": "upper center",
+                "bbox_to_anchor": (0.5, 0.0),
+                "bbox_transform": ax.transAxes + under_label,
+                "ncols": columns,
+                "frameon": False,
+            }
+        ax.legend(handles=handles, fontsize=size, **place)
     return ax
 
 
@@ -374,8 +439,10 @@ def _log_scale(ax: Axes, values: NDArray[Any]) -> None:
     ax.grid(axis="y", alpha=0.3)
 
 
-def _norm_map(ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True) -> Axes:
-    """Draw a matrix of norms with logarithmic colors; rows and columns from 1, zeros blank."""
+def _norm_map(
+    ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True, first: int = 1
+) -> Axes:
+    """Draw a matrix of norms with logarithmic colors, zeros blank; rows from 1, columns `first`."""
     from matplotlib.colors import LogNorm
 
     positive = norms[np.isfinite(norms) & (norms > 0)]
@@ -390,7 +457,7 @@ def _norm_map(ax: Axes, norms: FloatArray, label: str, *, downwards: bool = True
         aspect=ax.get_aspect(),
         interpolation="nearest",
         origin="upper" if downwards else "lower",
-        extent=(0.5, columns + 0.5, *ends),
+        extent=(first - 0.5, first + columns - 0.5, *ends),
     )
     _colorbar(ax, image, label, extend="min" if (positive < low).any() else "neither")
     _integer_ticks(ax.xaxis)
@@ -413,8 +480,9 @@ def _integer_ticks(axis: Axis) -> None:
 
 
 def _visible(token: object) -> str:
-    """Return a token as text, with visible white space."""
-    return str(token).replace(" ", "␣").replace("\n", "↵")
+    """Return a token as text, with visible white space; a long one is abbreviated."""
+    text = str(token).replace(" ", "␣").replace("\n", "↵")
+    return text if len(text) <= _MAX_TOKEN else text[: _MAX_TOKEN - 1] + "…"
 
 
 def _token_ticks(ax: Axes, tokens: Sequence[object] | None) -> Axes:
@@ -433,8 +501,10 @@ def _token_ticks(ax: Axes, tokens: Sequence[object] | None) -> Axes:
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     widths, heights = [[getattr(box, side) for box in boxes] for side in ("width", "height")]
     widest = max(map(sum, pairwise(widths)), default=widths[0]) / 2  # of two adjacent labels
+    if max(map(len, shown)) > 1:
+        widest += 0.6 * size * ax.figure.dpi / 72  # words need a gap
     level, turned = min(1.0, room / widest), min(1.0, room / max(heights))
-    if level * size >= _MIN_FONT_SIZE:
+    if level >= min(_MIN_LEVEL, turned) and level * size >= _MIN_FONT_SIZE:
         ax.tick_params(axis="x", labelsize=level * size)
     elif turned * size >= _MIN_FONT_SIZE:
         ax.tick_params(axis="x", labelsize=turned * size, labelrotation=90)

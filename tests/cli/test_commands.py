@@ -336,6 +336,13 @@ def test_predictions_of_a_model_saved_in_python(here, capsys):
     assert run(capsys, "predict", "m", "--text", "good")[0] == "text\tprediction\ngood\tgood\n"
 
 
+def test_a_model_of_another_version_is_an_error(here, capsys):
+    model = bptt.SequenceClassifier(hidden_size=4, epochs=1).fit(["a", "b"], [0, 1])
+    model.save("m", {"task": "classification", "schema": {"content": "texts", "columns": 3}})
+    message = fails(capsys, "predict", "m", "--text", "a")
+    assert message == "m was saved by another version of bptt: train it again"
+
+
 # ---- generate
 
 

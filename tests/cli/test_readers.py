@@ -139,6 +139,19 @@ def test_the_only_other_column_is_the_target_if_its_values_repeat(tmp_path):
     assert read_dataset(write(tmp_path, "b.csv", f"text,number\n{ids}"))[0] == "language"
 
 
+def test_labels_behind_numbers_are_the_target(tmp_path):
+    rows = "".join(f"{i},2,3,{'pq'[i % 2]}\n" for i in range(6))
+    found = read_dataset(write(tmp_path, "a.csv", f"a,b,c,kind\n{rows}"))
+    assert (found[0], found[2]) == ("classification", list("pqpqpq"))
+    with pytest.raises(CommandError) as raised:
+        read_dataset(write(tmp_path, "c.csv", "a,kind,b,c\n1,p,2,3\n2,p,3,4\n"))
+    assert str(raised.value).endswith(
+        "c.csv: column 'kind' is not numeric: exclude it with --ignore kind, or use --text kind if "
+        "it is the text or --target kind if it is the target or --sequence kind if rows with the "
+        "same value are one sequence"
+    )
+
+
 def test_the_last_column_has_the_tags(tmp_path):
     path = write(tmp_path, "a.tsv", "the\tDET\tDT\n\ncat\tNOUN\tNN\n")
     task, _, y, notes = read_dataset(path)
@@ -209,7 +222,7 @@ def test_the_last_column_has_the_tags(tmp_path):
         (
             "a.csv",
             "a,b,c,d,y\n1,2,3,p,s\n",
-            ": column 'd' is not numeric: exclude it with --ignore d",
+            ": column 'd' is not numeric: exclude it with --ignore d, or use --text d if it is the",
         ),
         # cells
         (

@@ -193,6 +193,12 @@ def test_missing_steps_of_rows_and_lists(here, capsys):
     run(capsys, "train", "b.jsonl", *SMALL, "--missing", "fill")
 
 
+def test_missing_needs_numbers(here, capsys):
+    write_ads(here / "a.csv")
+    message = fails(capsys, "train", "a.csv", *SMALL, "--missing", "fill")
+    assert message == "argument --missing: needs numbers, got sequences of texts"
+
+
 def test_a_missing_target_is_an_error(here, capsys):
     write_windows(here / "a.csv")
     text = (here / "a.csv").read_text().splitlines()

@@ -66,7 +66,8 @@ def split_dataset(
         fraction = float(arguments.validation)
     except ValueError:
         _check_no_column(chosen, "a validation file")
-        validation = _read_validation_data(Path(arguments.validation), data, task, schema)
+        path = Path(arguments.validation)
+        validation = _read_validation_data(path, table.format, data, task, schema)
         return _split_running_text(data, schema), validation
     if not 0.0 < fraction < 1.0:
         raise CommandError(f"argument --validation: must be in (0, 1), or a file, got {fraction:g}")
@@ -114,17 +115,17 @@ def describe_holdout(table: Table, schema: Schema, arguments: argparse.Namespace
     used = (*schema.targets, schema.sequence)
     if table.sentence_ids is None and schema.layout != "running":
         for column in table.columns:
-            if column in used or not _is_constant(table, schema, column):
+            if column in used:
                 continue
-            if has_groups(table, column):
+            kind, held_out = "group", "whole groups"
+            if not has_groups(table, column):
+                kind, held_out = "time", "the latest"
+                if not has_times(table, column):
+                    continue
+            if _is_constant(table, schema, column):
                 return (
-                    f"held out at random, although {column!r} looks like a group: --group {column} "
-                    "holds out whole groups"
-                )
-            if has_times(table, column):
-                return (
-                    f"held out at random, although {column!r} looks like a time: --time {column} "
-                    "holds out the latest"
+                    f"held out at random, although {column!r} looks like a {kind}: "
+                    f"--{kind} {column} holds out {held_out}"
                 )
     return ""
 
@@ -203,9 +204,11 @@ def _check_no_column(option: str | None, what: str) -> None:
 # ---- labels unknown to the training data
 
 
-def _read_validation_data(path: Path, train: Dataset, task: str, schema: Schema) -> Dataset:
+def _read_validation_data(
+    path: Path, format: str, train: Dataset, task: str, schema: Schema
+) -> Dataset:
     """Return the sequences of a validation file without labels unknown to the training data."""
-    table = read_table(path, tagged=schema.is_tagged)
+    table = read_table(path, default=format, tagged=schema.is_tagged)
     groups = group_rows(table, schema)
     y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
     data = Dataset(extract_sequences(table, schema, groups), y)

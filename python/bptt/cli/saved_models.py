@@ -37,13 +37,16 @@ def load_model(path: Path) -> SavedModel:
 
     try:
         estimator = load_estimator(path)
-        metadata = estimator.metadata_
-        fields = metadata.get("schema")
-        schema = _default_schema(estimator) if fields is None else Schema.from_dict(fields)
     except (TypeError, ValueError) as error:
         raise CommandError(f"{error}; MODEL must be a file saved by train") from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
+    metadata = estimator.metadata_
+    fields = metadata.get("schema")
+    try:
+        schema = _default_schema(estimator) if fields is None else Schema.from_dict(fields)
+    except TypeError:
+        raise CommandError(f"{path} was saved by another version of bptt: train it again") from None
     return SavedModel(estimator, schema, metadata.get("task"), metadata)
 
 

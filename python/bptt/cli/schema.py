@@ -205,7 +205,7 @@ def fill_missing(X: Sequence[Any], schema: Schema) -> list[Any]:
     for x in X:
         is_missing = np.isnan(x)
         values = np.array(x)
-        for t in range(len(values)):
+        for t in np.flatnonzero(is_missing.any(axis=1)):
             before = values[t - 1] if t else np.array(schema.fill)
             values[t] = np.where(is_missing[t], before, values[t])
         if schema.missing == "mask":

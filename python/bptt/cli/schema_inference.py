@@ -19,6 +19,7 @@ _SERIES_HINT = (
     "to forecast a series, write a row of past values and the next one for every step, with "
     "columns such as x1, .., x12, target"
 )
+_MIN_COLUMNS = 4  # numbers and a label, from which the label is the target
 _MAX_CLASSES = 20  # distinct integers; more are the target of a regression
 
 
@@ -68,10 +69,14 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
             f"--task {REGRESSION}"
         )
     if table.format == "text":
-        return _infer_plain_text(table, options)
-    if table.sentence_ids is not None:
-        return _infer_sentences(table, options)
-    return _infer_columns(table, options)
+        schema, notes = _infer_plain_text(table, options)
+    elif table.sentence_ids is not None:
+        schema, notes = _infer_sentences(table, options)
+    else:
+        schema, notes = _infer_columns(table, options)
+    if options.missing != "error" and schema.content != "numbers":
+        raise CommandError(f"argument --missing: needs numbers, got sequences of {schema.content}")
+    return schema, notes
 
 
 def infer_task(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) -> tuple[str, str]:
@@ -194,6 +199,9 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
         notes += [f"{name!r} is a group, not an input" for name in names]
     if not candidates:
         raise CommandError(f"{table.name}: there is no input column; {_input_hint(table, times)}")
+    if not targets and options.text is None and options.task != LANGUAGE and sequence is None:
+        targets = _only_labels(table, candidates)
+        candidates = [column for column in candidates if column not in targets]
     if options.text is not None:
         content, inputs = _cell_content(_first_cell(table, options.text)), [options.text]
         content = "tokens" if sequence else "texts" if content == "number" else content
@@ -214,6 +222,15 @@ def _time_columns(table: Table, candidates: list[str], sequence: str | None) -> 
     """Return the columns with dates, and with one sequence per row also those of years or times."""
     is_time = has_times if sequence is None else has_dates
     return [column for column in candidates if is_time(table, column)]
+
+
+def _only_labels(table: Table, candidates: list[str]) -> list[str]:
+    """Return the last of several columns if it has labels and all others have numbers."""
+    others = [name for name in candidates if _cell_content(_first_cell(table, name)) != "number"]
+    if len(candidates) < _MIN_COLUMNS or others != candidates[-1:]:
+        return []
+    is_text = isinstance(_first_cell(table, others[0]), str)
+    return others if is_text and _has_targets(table, others[0]) else []
 
 
 def _is_named_group(table: Table, column: str) -> bool:
@@ -296,16 +313,25 @@ def _infer_inputs(
         preferred = others
     if len(preferred) != 1:
         if len(others) < len(candidates) / 2:
-            raise CommandError(
-                f"{table.name}: column {others[0]!r} is not numeric: exclude it with "
-                f"--ignore {others[0]}, or if it is the text, use --text {others[0]}"
-                + ("" if has_target else f", or if it is the target, --target {others[0]}")
-            )
+            raise CommandError(_not_numeric(table, others[0], sequence, has_target=has_target))
         raise CommandError(
             f"{table.name}: which column is the text? Use --text; columns: {join_names(others)}"
         )
     column = preferred[0]
     return "tokens" if sequence else contents[column], [column]
+
+
+def _not_numeric(table: Table, column: str, sequence: str | None, *, has_target: bool) -> str:
+    """Return an error message for a column among numbers, with the options that use it."""
+    options = [f"--text {column} if it is the text"]
+    if not has_target:
+        options.append(f"--target {column} if it is the target")
+    if sequence is None and _has_targets(table, column):
+        options.append(f"--sequence {column} if rows with the same value are one sequence")
+    return (
+        f"{table.name}: column {column!r} is not numeric: exclude it with --ignore {column}, or "
+        f"use {' or '.join(options)}"
+    )
 
 
 def _infer_layout(table: Table, content: str, inputs: list[str], sequence: str | None) -> str:

@@ -130,6 +130,30 @@ def test_columns_may_be_swapped_at_predict_but_not_missing(here, capsys):
     assert message.startswith("c.csv: there is no column 'a' (input of the model)")
 
 
+def test_a_list_of_targets_is_a_repeated_option(here, capsys):
+    write_windows(here / "a.csv")
+    message = fails(capsys, "train", "a.csv", *SMALL, "--target", "next,later")
+    assert (
+        "there is no column 'next,later' (--target); repeat --target for each of next and"
+        in message
+    )
+
+
+def test_a_target_with_one_value_is_an_error(here, capsys):
+    (here / "a.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 3},2.5\n" for i in range(30)))
+    message = fails(capsys, "train", "a.csv", *SMALL)
+    assert message.startswith("a.csv: column 'y' must have at least two values, got only 2.5: use")
+
+
+def test_decimal_commas_are_an_error(here, capsys):
+    (here / "a.csv").write_text("a;b;y\n" + "".join(f"{i},5;{i % 3},1;{i},5\n" for i in range(30)))
+    message = fails(capsys, "train", "a.csv", *SMALL)
+    assert message == (
+        "a.csv, line 2: column 'a' must be a finite number, got '0,5': replace the decimal comma "
+        "by a point"
+    )
+
+
 # ---- dates
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bptt.cli.column_kinds import column_cells, has_dates, has_groups, has_row_numbers, has_times
 from bptt.cli.errors import CommandError
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema, target_cells
-from bptt.cli.tables import TEXT, Table, is_missing, is_number, join_names
+from bptt.cli.tables import TEXT, Table, has_decimal_comma, is_missing, is_number, join_names
 
 _TARGETS = ("target", "label", "labels", "class", "tag", "tags", "y")
 _SEQUENCES = ("sequence", "sequence_id", "series", "series_id")
@@ -297,7 +297,8 @@ def _first_cell(table: Table, column: str) -> Any:
 def _cell_content(cell: Any) -> str:
     if isinstance(cell, list):
         return "tokens" if cell and isinstance(cell[0], str) else "numbers"
-    return "number" if is_number(cell) else "texts"
+    # A decimal comma is an error of the cell, not a text.
+    return "number" if is_number(cell) or has_decimal_comma(cell) else "texts"
 
 
 def _infer_inputs(

@@ -48,6 +48,9 @@ class Table:
             lower = {name.lower(): name for name in self.columns}
             close = get_close_matches(column.lower(), lower, 1)
             hint = f"did you mean {lower[close[0]]!r}? " if close else ""
+            parts = column.split(",")
+            if source.startswith("--") and len(parts) > 1 and set(parts) <= set(self.columns):
+                hint = f"repeat {source} for each of {' and '.join(parts)}; "
             raise CommandError(
                 f"{self.name}: there is no column {column!r} ({source}); "
                 f"{hint}columns: {join_names(self.columns)}"
@@ -102,6 +105,11 @@ def is_number(cell: Any) -> bool:
     return not isinstance(cell, bool)
 
 
+def has_decimal_comma(cell: Any) -> bool:
+    """Return whether a cell is a number with a decimal comma."""
+    return isinstance(cell, str) and cell.count(",") == 1 and is_number(cell.replace(",", "."))
+
+
 def is_missing(cell: Any) -> bool:
     """Return whether a cell has no value: empty, NaN, NA, or null."""
     if isinstance(cell, str):
@@ -126,6 +134,6 @@ def _number_rule(cell: Any) -> str:
         got = "an empty cell" if cell in ("", None) else repr(cell)
         return f"must be a number, got {got}: fill it in, remove the line, or use --missing"
     hint = "remove the line, or exclude the column with --ignore"
-    if isinstance(cell, str) and cell.count(",") == 1:
+    if has_decimal_comma(cell):
         hint = "replace the decimal comma by a point"
     return f"must be a finite number, got {cell!r}: {hint}"

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bptt.cli.baselines import fit_baseline, has_valid_spans
 from bptt.cli.console import (
     describe_estimator,
@@ -26,6 +28,7 @@ from bptt.cli.readers import FORMATS, read_table
 from bptt.cli.schema import (
     CLASSIFICATION,
     LANGUAGE,
+    REGRESSION,
     TAGGING,
     TASKS,
     Schema,
@@ -176,7 +179,19 @@ def _make_dataset(table: Table, schema: Schema, task: str | None) -> tuple[str, 
     y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
     if task in (CLASSIFICATION, TAGGING):
         _check_classes(table, schema, task, y or [])
+    if task == REGRESSION:
+        _check_numbers(table, schema, y or [])
     return task, Dataset(X, y), reason
+
+
+def _check_numbers(table: Table, schema: Schema, y: list[Any]) -> None:
+    values = np.asarray(y).reshape(len(y), -1)
+    for column, numbers in zip(schema.targets, values.T, strict=True):
+        if len(y) > 1 and numbers.min() == numbers.max():
+            raise CommandError(
+                f"{table.name}: column {column!r} must have at least two values, got only "
+                f"{numbers[0]:g}: use another column as --target"
+            )
 
 
 def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> None:

@@ -233,7 +233,7 @@ def test_the_last_column_has_the_tags(tmp_path):
         (
             "a.csv",
             "a,b,y\n1,2,p\n3,nan,q\n",
-            ", line 3: column 'b' must be a number, got 'nan': fill it in, remove",
+            ", line 3: column 'b' must be a number, got 'nan': fill it in, or train",
         ),
         (
             "a.csv",

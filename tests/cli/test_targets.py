@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -88,7 +89,9 @@ def test_several_targets(here, capsys):
         errors = [abs(float(row[name]) - float(row[f"prediction_{name}"])) for row in rows]
         assert np.mean(errors) < 30
     assert "mean absolute error of 'later' on 60 sequences: " in evaluation
-    assert "targets in 'next', 'later'" not in run(capsys, "inspect", "a.safetensors")[0]
+    shown, _ = run(capsys, "inspect", "a.safetensors", "a.csv")
+    assert "target in 'next', 'later'" in " ".join(shown.split())
+    assert re.search("saliency of the output '(next|later)'", shown)
     (here / "p.csv").write_text(predicted)
     assert run(capsys, "predict", "a.safetensors", "p.csv")[0] == predicted
 
@@ -188,7 +191,7 @@ def test_missing_numbers_are_an_error_by_default(here, capsys):
     write_windows(here / "a.csv", gaps=True)
     message = fails(capsys, "train", "a.csv", *SMALL, "--target", "next", "--ignore", "later")
     assert message.startswith("a.csv, line 2: column '")
-    assert message.endswith(": fill it in, remove the line, or use --missing")
+    assert message.endswith(": fill it in, or train with --missing fill")
 
 
 @pytest.mark.parametrize("missing", ["fill", "mask"])

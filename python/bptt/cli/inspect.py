@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if X:
         try:
-            results |= _analyze(model.estimator, X, arguments.number - 1, arguments.step)
+            results |= _analyze(model, X, arguments.number - 1, arguments.step)
         except (TypeError, ValueError) as error:
             raise CommandError(f"cannot analyze the sequence: {error}") from error
     if arguments.plot is not None:
@@ -196,9 +197,13 @@ def _print_parameters(modules: Mapping[str, Any]) -> None:
 # ---- diagnostics of sequences
 
 
-def _analyze(estimator: Any, X: list[Any], number: int, step: int | None) -> dict[str, _Plottable]:
+def _analyze(
+    model: SavedModel, X: list[Any], number: int, step: int | None
+) -> dict[str, _Plottable]:
     """Print gates, saliency and gradient flow, and return them."""
     from bptt import diagnostics
+
+    estimator = model.estimator
 
     if number < _MAX_SEQUENCES:
         X = [x[:_MAX_STEPS] for x in X[:_MAX_SEQUENCES]]
@@ -217,6 +222,8 @@ def _analyze(estimator: Any, X: list[Any], number: int, step: int | None) -> dic
                 f"sequence, got {step}"
             )
         saliency = diagnostics.saliency(estimator, x, step=step - 1)
+    if saliency is not None and len(model.schema.targets) > 1:
+        saliency = replace(saliency, output=model.schema.targets[saliency.output])
     if trace is not None or saliency is not None:
         _print_steps(x, trace, saliency)
     y, targets = _surrogate_targets(estimator, X)

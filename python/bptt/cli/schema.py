@@ -148,7 +148,8 @@ def _complete_numbers(table: Table, schema: Schema, row: int, indices: Sequence[
         column = table.columns[indices[len(numbers)]]
         raise table.row_error(
             row,
-            f"column {column!r} must be a number, got an empty cell: fill it in, or use --missing",
+            f"column {column!r} must be a number, got an empty cell: fill it in, or train with "
+            "--missing fill",
         )
     return numbers
 

@@ -132,7 +132,7 @@ def _is_finite(cell: Any, missing: bool) -> bool:
 def _number_rule(cell: Any) -> str:
     if is_missing(cell):
         got = "an empty cell" if cell in ("", None) else repr(cell)
-        return f"must be a number, got {got}: fill it in, remove the line, or use --missing"
+        return f"must be a number, got {got}: fill it in, or train with --missing fill"
     hint = "remove the line, or exclude the column with --ignore"
     if has_decimal_comma(cell):
         hint = "replace the decimal comma by a point"

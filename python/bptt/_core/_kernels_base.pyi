@@ -1,9 +1,11 @@
 """Compiled kernels: functions of arrays. `network` and `saved` are opaque capsules."""
 
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bptt._core.kernel_types import CellInfo, LayerConfig
 
 _F = TypeVar("_F", bound=np.floating[Any])
 _Float = NDArray[np.floating[Any]]
@@ -17,24 +19,6 @@ def flushes_denormals() -> bool: ...
 def set_flush_denormals(flush: bool) -> None: ...
 
 # Recurrent layers. A state is an array, or (h, c) with a cell state.
-class LayerConfig(TypedDict):
-    cell: str
-    activation: str
-    gate_activation: str
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bidirectional: bool
-    merge: str
-    dropout: float
-    time_major: bool
-
-class CellInfo(TypedDict):
-    gates: int
-    has_cell_state: bool
-    has_bias_hn: bool
-    unit_weights: int
-
 def cell_table() -> dict[str, CellInfo]: ...
 def parameter_count(config: LayerConfig) -> int: ...
 def pack(config: LayerConfig, parameters: _Float, training: bool) -> object: ...

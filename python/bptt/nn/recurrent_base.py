@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic
 
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import Dimension, FloatArray
+from bptt._core.kernel_types import LayerConfig
 from bptt._core.lengths import Lengths
 from bptt.nn import initializers
 from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
@@ -21,9 +22,6 @@ from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
 from bptt.nn.state import LSTMState, StateT, as_state
-
-if TYPE_CHECKING:
-    from bptt._core import _kernels_base
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
@@ -228,7 +226,7 @@ class Recurrent(Module, Generic[StateT]):
         self._packed = (version, training, network)
         return network
 
-    def _kernel_config(self) -> _kernels_base.LayerConfig:
+    def _kernel_config(self) -> LayerConfig:
         return {
             "cell": self.cell.name,
             "activation": self.activation,

@@ -1,0 +1,29 @@
+"""Types of the compiled kernels' arguments and results."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class LayerConfig(TypedDict):
+    """Configuration of stacked recurrent layers: the fields of the C++ struct of this name."""
+
+    cell: str
+    activation: str
+    gate_activation: str
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    merge: str
+    dropout: float
+    time_major: bool
+
+
+class CellInfo(TypedDict):
+    """Description of a compiled cell."""
+
+    gates: int
+    has_cell_state: bool
+    has_bias_hn: bool
+    unit_weights: int

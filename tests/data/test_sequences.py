@@ -241,6 +241,49 @@ def test_transform_requires_the_type_of_fit():
         assert encoder.transform([[]]).values.ndim == (1 if encoder.kind == "ids" else 2)
 
 
+# ---- integers --------------------------------------------------------------------------------
+
+PASSENGERS = [[112, 118, 132, 129], [121, 135, 148, 148]]
+
+
+@pytest.mark.parametrize("options", [{"scale": True}, {"integers": "numbers"}])
+@pytest.mark.parametrize("form", [list, np.array])
+def test_integers_are_numbers_with_scale_or_by_option(options, form):
+    encoder = SequenceEncoder(**options).fit(form(PASSENGERS))
+    assert (encoder.kind, encoder.size) == ("features", 1)
+    values = encoder.transform(form([[900, 1000]])).values
+    assert values.shape == (2, 1)
+    loaded = SequenceEncoder.from_dict(encoder.to_dict())
+    np.testing.assert_array_equal(loaded.transform([[900, 1000]]).values, values)
+
+
+def test_dense_ids_may_be_many():
+    assert SequenceEncoder().fit([np.arange(999_999)]).size == 999_999
+    assert SequenceEncoder().fit([[9_999]]).size == 10_000
+    assert SequenceEncoder().fit([[*range(150), 14_999]]).size == 15_000
+
+
+@pytest.mark.parametrize(
+    ("X", "options", "expected"),
+    [
+        (PASSENGERS, {}, "integer ids in [0, 149)"),
+        (PASSENGERS, {"scale": True}, "1 number per step, standardized"),
+        (np.zeros((2, 3, 5)), {}, "5 numbers per step"),
+        (["ab"], {}, "characters, a vocabulary of 3"),
+        ([["ab"]], {"tokens": None}, "tokens, a vocabulary of 2"),
+        (
+            ["ab"],
+            {"tokens": "words", "affixes": 1},
+            "words, a vocabulary of 2, and 5 features of words",
+        ),
+    ],
+)
+def test_representation_says_what_was_understood(X, options, expected):
+    encoder = SequenceEncoder(**options)
+    assert repr(encoder) == "<SequenceEncoder: not fitted>"
+    assert repr(encoder.fit(X)) == f"<SequenceEncoder: {expected}>"
+
+
 # ---- errors ----------------------------------------------------------------------------------
 
 NAN = np.zeros((12, 2))
@@ -297,7 +340,14 @@ NAN[10, 0] = np.nan
         ),
         ([[0], [1, 2, -1]], ValueError, "X[1]: id -1 at step 2 is not in [0, 3)"),
         (np.array([[-3]]), ValueError, "X[0]: id -3 at step 0 is not in [0, 1)"),
-        ([[2**40]], ValueError, "X must hold ids in [0, 2147483647), got 1099511627776"),
+        ([[2**40]], ValueError, "ids must be below 1,000,000, got 1,099,511,627,776. Pass floats"),
+        ([[1_000_000]], ValueError, "ids must be below 1,000,000, got 1,000,000. Pass floats"),
+        (
+            np.arange(0, 40_000, 1000).reshape(10, 4),
+            ValueError,
+            "ids from 10,000 on must be at most 100 times the number of ids that occur, 40, "
+            "got 39,000. Pass floats (X.astype(float)) or set scale=True",
+        ),
     ],
 )
 def test_wrong_sequences(X, error, message):
@@ -317,7 +367,7 @@ def test_wrong_sequences_for_a_fitted_encoder():
         numbers.transform([np.ones((1, 5))] * 3 + [np.ones((7, 4))])
     with pytest.raises(ValueError, match=r"^X must have shape \(B, T, 5\), got \(2, 3\)$"):
         numbers.transform(np.ones((2, 3)))
-    message = r"^X\[1\]: id 12 at step 4 is not in \[0, 10\)$"
+    message = r"^X\[1\]: id 12 at step 4 is not in \[0, 10\), those in fit. Pass floats"
     with pytest.raises(ValueError, match=message):
         ids.transform([[], [0, 1, 2, 3, 12]])
     padded = np.array([[0, -1, -1, -1, 50], [0, 1, 2, 3, 12]])

@@ -179,7 +179,9 @@ def _kind(items: list[Item]) -> str | None:
 Starts = NDArray[np.int64]
 """Index of the first step of each sequence, (B,)."""
 
-_MAX_IDS = 2**31 - 1
+MAX_IDS = 1_000_000
+_SPARSE_IDS = 10_000  # from here on, ids must not be sparse
+_MAX_SPARSITY = 100  # ids per id that occurs
 
 
 def count_ids(raw: RawSequences) -> int:
@@ -188,15 +190,34 @@ def count_ids(raw: RawSequences) -> int:
     Raises
     ------
     ValueError
-        If an id is too large.
+        If ids are too large, or sparse: layers have weights for every id up to the largest.
     """
     items = raw.items
     if isinstance(items, np.ndarray):
         items = [row[:length] for row, length in zip(items, raw.lengths, strict=True)]
     count = 1 + max((int(item.max()) for item in items if len(item)), default=0)
-    if count > _MAX_IDS:
-        raise ValueError(f"X must hold ids in [0, {_MAX_IDS}), got {count - 1}")
+    rule = ""
+    if count > MAX_IDS:
+        rule = f"ids must be below {MAX_IDS:,}"
+    elif count > _SPARSE_IDS:
+        occurring = len(np.unique(np.concatenate([np.unique(item) for item in items])))
+        if count > _MAX_SPARSITY * occurring:
+            rule = (
+                f"ids from {_SPARSE_IDS:,} on must be at most {_MAX_SPARSITY} times the number of "
+                f"ids that occur, {occurring:,}"
+            )
+    if rule:
+        raise ValueError(
+            f"X must hold dense ids, as every id has its own weights: {rule}, got {count - 1:,}. "
+            f"{INTEGER_CURE}"
+        )
     return max(count, 1)
+
+
+INTEGER_CURE = (
+    "Pass floats (X.astype(float)) or set scale=True if the integers are measurements; number ids "
+    "from 0, or pass them as strings, if they are names"
+)
 
 
 def flat_ids(raw: RawSequences, size: int) -> tuple[NDArray[np.int32], Starts]:
@@ -205,13 +226,16 @@ def flat_ids(raw: RawSequences, size: int) -> tuple[NDArray[np.int32], Starts]:
     Raises
     ------
     ValueError
-        If an id is not in [0, size).
+        If an id is not in [0, size), those in `fit`.
     """
     flat, starts = _flat(raw, np.int64)
     wrong = _first((flat < 0) | (flat >= size), starts, raw.lengths)
     if wrong is not None:
         i, t = wrong
-        raise ValueError(f"X[{i}]: id {raw.items[i][t]} at step {t} is not in [0, {size})")
+        raise ValueError(
+            f"X[{i}]: id {raw.items[i][t]} at step {t} is not in [0, {size}), those in fit. "
+            f"{INTEGER_CURE}"
+        )
     return flat.astype(np.int32), starts
 
 

@@ -146,6 +146,23 @@ class LabelEncoder:
         raise ValueError(f"{name} must hold known labels ({known}), got {unknown!r}")
 
 
+def describe_classes(classes: NDArray[Any]) -> str:
+    """Return the number of classes, and the first ones.
+
+    Parameters
+    ----------
+    classes : array (K,)
+        Classes.
+
+    Returns
+    -------
+    str
+    """
+    more = ", ..." if len(classes) > _MAX_SHOWN else ""
+    shown = ", ".join(map(repr, classes[:_MAX_SHOWN].tolist())) + more
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {shown}"
+
+
 def _rows(y: Any, lengths: Any) -> list[list[Any]]:
     """Return the labels of every sequence, without padding."""
     padded = hasattr(y, "__array__") and np.ndim(y) == 2

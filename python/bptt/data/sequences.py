@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data._inputs import (
     KINDS,
+    RawSequences,
     count_features,
     count_ids,
     flat_features,
@@ -114,12 +115,15 @@ class SequenceEncoder:
     Sequences are a list, or a one-dimensional array of objects, of
 
     - strings, which are split into `tokens`, or lists of strings, which are tokens;
-    - integer arrays or lists (T,), which are ids;
+    - integer arrays or lists (T,), which are ids or numbers, see below;
     - other arrays or lists of numbers, (T, I), or (T,) for one feature per step;
 
-    or one array of strings (B,) or (B, T), of ids (B, T), or of other numbers (B, T) or (B, T, I),
-    padded if `lengths` are given; or a table of one of these. Integers (T,) or (B, T) are always
-    ids: measured numbers must be floats.
+    or one array of strings (B,) or (B, T), of integers (B, T), or of other numbers (B, T) or
+    (B, T, I), padded if `lengths` are given; or a table of one of these.
+
+    **Integers (T,) or (B, T) are ids; with `scale` or ``integers="numbers"`` (regressors) they are
+    numbers.** Ids must be below 1,000,000 and, from 10,000 on, at most 100 times the number of ids
+    that occur. The representation of a fitted encoder says what was understood.
 
     Parameters
     ----------
@@ -134,6 +138,8 @@ class SequenceEncoder:
         Precision of features.
     scale : bool
         Standardize features: zero mean and unit variance over the sequences in `fit`.
+    integers : {"ids", "numbers"}
+        Meaning of integers (T,) or (B, T). With `scale` they are numbers.
     affixes : int, optional
         Maximum length of prefixes and suffixes. Tokens must be words; every step then has several
         ids, that of the word and those of its shape, lower-case form, prefixes and suffixes, which
@@ -171,6 +177,7 @@ class SequenceEncoder:
         special: Sequence[str] = (),
         dtype: str = "float32",
         scale: bool = False,
+        integers: str = "ids",
         affixes: int | None = None,
     ) -> None:
         if tokens is not None:
@@ -180,6 +187,7 @@ class SequenceEncoder:
         self._special = tuple(special)
         self._dtype = checks.dtype("dtype", dtype)
         self._scale = checks.flag("scale", scale)
+        self._integers = checks.one_of("ids", "numbers")("integers", integers)
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if affixes is not None and tokens == "characters":
             raise ValueError("affixes needs tokens='words' or tokens=None, got tokens='characters'")
@@ -204,7 +212,7 @@ class SequenceEncoder:
             If X has another type, or its sequences are of different types. The values of ids and
             features are checked in `transform`.
         """
-        raw = read_sequences(X, lengths, tokens=self.tokens)
+        raw = self._read(X, lengths)
         if raw.kind is None or not raw.lengths.any():
             # scikit-learn's estimator checks require these words
             raise ValueError(
@@ -237,6 +245,39 @@ class SequenceEncoder:
             self.standardizer = Standardizer.from_values(np.concatenate(steps))
         return self
 
+    def _read(self, X: Any, lengths: Any) -> RawSequences:
+        raw = read_sequences(X, lengths, tokens=self.tokens)
+        if raw.kind == "ids" and (self._scale or self._integers == "numbers"):
+            return raw._replace(kind="features")
+        return raw
+
+    def describe(self) -> str:
+        """Return what the sequences in `fit` were understood as.
+
+        Returns
+        -------
+        str
+            Such as "integer ids in [0, 136)" or "2 numbers per step, standardized".
+
+        Raises
+        ------
+        AttributeError
+            If the encoder is not fitted.
+        """
+        if self.vocabulary is not None:
+            unit = self.tokens or "tokens"
+            known = f"{unit}, a vocabulary of {len(self.vocabulary):,}"
+            count = len(self.feature_vocabulary or ())
+            return f"{known}, and {count:,} features of words" if count else known
+        if self.kind == "ids":
+            return f"integer ids in [0, {self.size:,})"
+        numbers = "1 number per step" if self.size == 1 else f"{self.size:,} numbers per step"
+        return numbers if self.standardizer is None else f"{numbers}, standardized"
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"<{name}: {self.describe()}>" if hasattr(self, "kind") else f"<{name}: not fitted>"
+
     def transform(self, X: Any, lengths: Any = None) -> Sequences:
         """Return the sequences as ids or features; they may share memory with X.
 
@@ -257,7 +298,7 @@ class SequenceEncoder:
             If the sequences are not of the type and size in `fit`, an id is not in [0, size), or a
             feature is not finite.
         """
-        raw = read_sequences(X, lengths, tokens=self.tokens)
+        raw = self._read(X, lengths)
         learned = "tokens" if self.vocabulary is not None else self.kind
         integers = raw.kind == "ids" and learned == "features"  # integers are valid features
         if raw.kind not in (learned, None) and not integers:
@@ -324,6 +365,7 @@ class SequenceEncoder:
             "special": list(self._special),
             "dtype": self._dtype.name,
             "scale": self._scale,
+            "integers": self._integers,
             "kind": self.kind,
             "size": self.size,
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
@@ -350,7 +392,7 @@ class SequenceEncoder:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
-        names = ("tokens", "min_count", "special", "dtype", "scale", "affixes")
+        names = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
         encoder = cls(**{name: content[name] for name in names})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])

@@ -152,6 +152,15 @@ class TargetEncoder:
             return tokens
         return ("" if self._encoder.tokens == "characters" else " ").join(tokens)
 
+    def describe(self) -> str:
+        """Return what the sequences in `fit` were understood as; see `SequenceEncoder.describe`.
+
+        Returns
+        -------
+        str
+        """
+        return self._encoder.describe()
+
     def to_dict(self) -> dict[str, Any]:
         """Return parameters and vocabulary in JSON types.
 

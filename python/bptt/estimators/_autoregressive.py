@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class AutoregressiveEstimator(SequenceEstimator):
     `memory_lengths` of a `Decoder`, as the dict `inputs`.
     """
 
+    _has_token_targets: ClassVar[bool] = True
+
     label_smoothing: float = 0.0
 
     @property
@@ -45,6 +47,9 @@ class AutoregressiveEstimator(SequenceEstimator):
 
     def _default_max_length(self) -> int:
         raise NotImplementedError
+
+    def _describe_data(self) -> dict[str, str]:
+        return {"sequences": self.target_encoder_.describe()}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -7,6 +7,7 @@ constructor. They are checked by `fit`; fitted attributes end in an underscore.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -127,6 +128,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     """
 
     _has_classes: ClassVar[bool] = False
+    _has_token_targets: ClassVar[bool] = False  # whose vocabulary has the options of tokens, too
 
     cell: str = "lstm"
     hidden_size: int = 64
@@ -216,6 +218,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self._check_target(y)
         seeds = self._seeds()
         self._initialize(X, y, lengths, seeds)
+        if self.verbose:
+            for name, meaning in self._describe_data().items():
+                print(f"{name}: {meaning}", file=sys.stderr)
         data = self._dataset(X, y, lengths, sample_weight)
         held_out = None if validation is None else self._dataset(*validation)
         if held_out is None and self.validation_fraction:
@@ -383,6 +388,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 "otherwise training cannot be resumed exactly"
             )
 
+    def _describe_data(self) -> dict[str, str]:
+        """Return what input and target were understood as, for the log."""
+        return {"input": self.encoder_.describe()}
+
     def _check_target(self, y: Any) -> None:
         if y is None and get_tags(self).target_tags.required:
             name = type(self).__name__
@@ -443,9 +452,32 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             min_count=self.min_count,
             dtype=self.dtype,
             scale=self.scale,
+            integers=self._integers(),
             **options,
-        )
-        self._set_encoder(encoder.fit(X, lengths))
+        ).fit(X, lengths)
+        if not self._has_token_targets:
+            self._check_options_of_tokens(encoder)
+        self._set_encoder(encoder)
+
+    def _integers(self) -> str:
+        """Return the meaning of integers of the input, "ids" or "numbers"."""
+        return "ids"
+
+    def _check_options_of_tokens(self, encoder: SequenceEncoder) -> None:
+        """Check that no option was set that has no effect on the input."""
+        found = f"got X that holds {encoder.describe()}"
+        if encoder.kind == "features" and self.embedding_size is not None:
+            raise ValueError(
+                f"embedding_size={self.embedding_size} needs tokens or integer ids, {found}: "
+                "leave it out"
+            )
+        if encoder.vocabulary is not None:
+            return
+        for name, is_set in (("min_count", self.min_count > 1), ("tokens", self.tokens == "words")):
+            if is_set:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} needs strings or tokens, {found}: leave it out"
+                )
 
     def _set_encoder(self, encoder: SequenceEncoder) -> None:
         self.encoder_ = encoder

@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.labels import LabelEncoder
+from bptt.data.labels import LabelEncoder, describe_classes
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.nn.module import Module
@@ -121,8 +121,9 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
 
     Notes
     -----
-    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
-    is an array or list of B classes: strings, integers, or any other values that can be sorted.
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array.
+    **Integers (T,) are ids; with ``scale=True`` they are numbers.** y is an array or
+    list of B classes: strings, integers, or any other values that can be sorted.
 
     Examples
     --------
@@ -252,6 +253,10 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         self._label_encoder = LabelEncoder().fit(y if classes is None else classes)
         self.classes_ = self._label_encoder.classes_
         return len(self.classes_)
+
+    def _describe_data(self) -> dict[str, str]:
+        shown = describe_classes(self.classes_)
+        return {**super()._describe_data(), "target": shown}
 
     def _fitted_state(self) -> dict[str, Any]:
         return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}

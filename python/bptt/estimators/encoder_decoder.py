@@ -442,6 +442,9 @@ class EncoderDecoder(AutoregressiveEstimator):
             *self._build_encoder(seeds), self._build_decoder(seeds)
         )
 
+    def _describe_data(self) -> dict[str, str]:
+        return {"input": self.encoder_.describe(), "target": self.target_encoder_.describe()}
+
     def _fitted_state(self) -> dict[str, Any]:
         return {
             "encoder": self.encoder_.to_dict(),

@@ -118,8 +118,9 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
     Notes
     -----
-    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
-    is an array of numbers (B,) or (B, outputs).
+    X is a list of strings, token lists or arrays of numbers, (T, I) or (T,), or a padded array.
+    **Integers are numbers, too; with an `embedding_size` integers (T,) are ids.** y is an array of
+    numbers (B,) or (B, outputs).
 
     Examples
     --------
@@ -193,6 +194,15 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+    def _integers(self) -> str:
+        return "numbers" if self.embedding_size is None else "ids"
+
+    def _describe_data(self) -> dict[str, str]:
+        count = self._output_layer.out_features
+        scaled = "" if self._standardizer is None else ", standardized"
+        target = "1 number" if count == 1 else f"{count} numbers"
+        return {**super()._describe_data(), "target": f"{target} per sequence{scaled}"}
 
     def _fit_targets(self, y: Any, classes: Any) -> int:
         targets = self._check_numbers(y)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.labels import LabelEncoder
+from bptt.data.labels import LabelEncoder, describe_classes
 from bptt.data.sequences import SequenceEncoder
 from bptt.estimators._base import SequenceEstimator
 from bptt.losses import Loss, softmax, softmax_cross_entropy
@@ -132,8 +132,9 @@ class SequenceTagger(SequenceEstimator):
 
     Notes
     -----
-    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
-    is a list of label sequences, each as long as its sequence, or a padded array (B, T).
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array.
+    **Integers (T,) are ids; with ``scale=True`` they are numbers.** y is a list of
+    label sequences, each as long as its sequence, or a padded array (B, T).
 
     For scikit-learn a tagger is not a classifier: cross-validation would stratify the folds by one
     label per sequence.
@@ -291,6 +292,10 @@ class SequenceTagger(SequenceEstimator):
             size = dimension
         chain = self._build_chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
+
+    def _describe_data(self) -> dict[str, str]:
+        shown = describe_classes(self.classes_)
+        return {**super()._describe_data(), "target": shown}
 
     def _fitted_state(self) -> dict[str, Any]:
         return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}

@@ -101,6 +101,7 @@ CALLS = {
     ],
     "training.md": [
         fit_diverging,
+        lambda: classifier(learning_rate=1e30, batch_size=2).fit(X, [0, 1] * 2),
         lambda: bptt.SequenceClassifier(checkpoint_path="a").fit(X, [0, 1] * 2),
         lambda: classifier(validation_fraction=0.1).fit(X, [0, 1] * 2),
         lambda: (

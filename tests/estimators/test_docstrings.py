@@ -13,6 +13,7 @@ pytest.importorskip("safetensors")
 import bptt
 from bptt import estimators
 from numpydoc import methods, parameters, sections, signature
+from tables import Table
 
 CLASSES = [getattr(estimators, name) for name in estimators.__all__ if name != "load_estimator"]
 DIFFERENT = {"bidirectional", "scale"}  # their meaning depends on the class
@@ -69,7 +70,7 @@ def test_decoding_arguments_are_the_same_in_all_estimators():
 
 
 TEXTS = ["ab", "ba", "abab", "b"]
-ARRAYS = [np.ones((len(text), 2)) for text in TEXTS]
+ARRAYS = [Table(np.ones((len(text), 2)), ["x", "y"]) for text in TEXTS]
 DATA = {
     "SequenceClassifier": (ARRAYS, [0, 1, 0, 1]),
     "SequenceRegressor": (ARRAYS, [0.5, 1.0, 2.0, 0.0]),

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import bptt
+from tables import Table
 
 SMALL = {"hidden_size": 4, "epochs": 1, "random_state": 0}
 PASSENGERS = [[112, 118, 132, 129], [121, 135, 148, 148]]
@@ -95,3 +96,88 @@ def test_options_of_tokens_need_tokens(option, X, message):
 def test_options_of_tokens_may_concern_the_target():
     model = bptt.EncoderDecoder(**SMALL, tokens="words", min_count=2, embedding_size=4)
     model.fit(NUMBERS, ["a b"] * 10)
+
+
+# ---- tables
+
+
+def tables(names="ab", count=10):
+    random = np.random.default_rng(0)
+    return [Table(random.standard_normal((5, len(names))), names) for _ in range(count)]
+
+
+def swapped(X):
+    return [Table(np.asarray(x)[:, ::-1], list(x.columns)[::-1]) for x in X]
+
+
+def test_swapped_columns_are_refused(tmp_path):
+    X, y = tables(), [0, 1] * 5
+    model = bptt.SequenceClassifier(**SMALL).fit(X, y)
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    model.save(tmp_path / "model")
+    message = r"The feature names should match .* order: \['a', 'b'\], got \['b', 'a'\]"
+    for one in (model, bptt.SequenceClassifier.load(tmp_path / "model")):
+        assert one.feature_names_in_.tolist() == ["a", "b"]
+        with pytest.raises(ValueError, match=message):
+            one.predict(swapped(X))
+        with pytest.raises(ValueError, match=message):
+            one.partial_fit(swapped(X), y)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, validation=(swapped(X), y))
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but"):
+        model.predict([np.asarray(x) for x in X])
+    with pytest.raises(ValueError, match=r"X\[1\] must have the columns of X\[0\] in the same"):
+        model.fit([X[0], *swapped(X[1:])], y)
+    model.fit([np.asarray(x) for x in X], y)
+    assert not hasattr(model, "feature_names_in_")
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        model.predict(X)
+
+
+def test_columns_of_one_table_are_checked():
+    X = Table(NUMBERS, "abcd")
+    model = bptt.SequenceRegressor(**SMALL).fit(X, np.arange(10.0))
+    with pytest.raises(ValueError, match="The feature names should match"):
+        model.predict(Table(NUMBERS, "abdc"))
+
+
+def test_groups_are_sequences():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(
+        {"who": list("yxyxy"), "a": np.arange(5.0), "b": np.ones(5), "word": list("abcde")}
+    )
+    groups = table.drop(columns="word").groupby("who")
+    x, y = np.array([[1.0, 1.0], [3.0, 1.0]]), np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    model = bptt.SequenceClassifier(**SMALL).fit(groups, [0, 1])
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    for other in (
+        table.groupby("who")[["a", "b"]],
+        [table[["a", "b"]][table.who == w] for w in "xy"],
+    ):
+        np.testing.assert_array_equal(model.predict_proba(other), model.predict_proba(groups))
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        np.testing.assert_array_equal(model.predict_proba([x, y]), model.predict_proba(groups))
+    tagger = bptt.SequenceTagger(**SMALL, tokens=None)
+    tagger.fit(table.groupby("who")[["word"]], table.groupby("who")["b"])
+    assert [len(labels) for labels in tagger.predict(table.groupby("who")[["word"]])] == [2, 3]
+
+
+# ---- training
+
+
+def test_functions_are_callbacks():
+    losses = []
+    model = bptt.SequenceClassifier(
+        callbacks=[lambda training: losses.append(training.history[-1].loss)],
+        **{**SMALL, "epochs": 3},
+    ).fit(NUMBERS, [0, 1] * 5)
+    assert losses == model.history_["loss"]
+    model.partial_fit(NUMBERS, [0, 1] * 5)
+    assert len(losses) == 4
+
+
+def test_a_huge_learning_rate_is_an_error():
+    model = bptt.SequenceClassifier(learning_rate=1e30, **{**SMALL, "epochs": 3})
+    message = r"^the loss is \S+e\+\d\d in epoch 2, .* times the first, .* a smaller learning_rate"
+    with pytest.raises(FloatingPointError, match=message):
+        model.fit(NUMBERS, [0, 1] * 5)

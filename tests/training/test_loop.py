@@ -227,7 +227,7 @@ class Callback:
 
 def test_callbacks_are_called_in_order():
     callback = Callback()
-    count_updates(ScriptedTask(), epochs=2, callbacks=[object(), callback])
+    count_updates(ScriptedTask(), epochs=2, callbacks=[callback])
     assert callback.events == [
         ("train_begin", 0, 0),
         ("batch_end", 0, 1),
@@ -249,6 +249,31 @@ def test_callbacks_see_the_last_update():
     task = ScriptedTask(losses=[1, 2, 3, 4, 5], gradients=[-3, -3, -5, -5, -2])
     run(task, IndexDataset(5), batch_size=1, accumulate=2, epochs=1, callbacks=[Look()])
     assert seen == [(1.5, None, 3.0, 2), (3.5, None, 5.0, 4), (5.0, None, 2.0, 5)]
+
+
+def test_a_function_is_called_after_every_epoch():
+    epochs = []
+    count_updates(ScriptedTask(), epochs=3, callbacks=[lambda t: epochs.append(len(t.history))])
+    assert epochs == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (
+            print,
+            r"^callbacks must be a list of objects or functions, got <built-in function print>",
+        ),
+        (
+            [Callback],
+            r"^callbacks\[0\] must be an object, got the class Callback: write Callback\(\)$",
+        ),
+        ([print, 3], r"^callbacks\[1\] must be a function, which is called after every epoch, or "),
+    ],
+)
+def test_wrong_callbacks(callbacks, message):
+    with pytest.raises(TypeError, match=message):
+        count_updates(ScriptedTask(), epochs=1, callbacks=callbacks)
 
 
 @pytest.mark.parametrize(("event", "epochs"), [("batch_end", 3), ("epoch_end", 3)])
@@ -318,6 +343,20 @@ def test_training_stops_if_a_value_is_not_finite(value, what, script):
     with pytest.raises(FloatingPointError, match=message):
         count_updates(task, epochs=9, validation=IndexDataset(1) if name == "validation" else None)
     assert task.updates == 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([0.5, 1e8, 1.1e8], r"^the loss is 1.1e\+08 in epoch 3, .* more than 100,000,000 times"),
+        ([20.0, 1.9e9, 2.1e9], r"times the first, 20 \(or 1\): training diverges; try a smaller"),
+    ],
+)
+def test_training_stops_if_the_loss_explodes(losses, message):
+    task = ScriptedTask(losses=losses)
+    with pytest.raises(FloatingPointError, match=message):
+        count_updates(task, epochs=9)
+    assert task.updates == 1  # the best epoch
 
 
 # ---- progress ------------------------------------------------------------------------------------

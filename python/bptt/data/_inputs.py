@@ -28,6 +28,8 @@ class RawSequences(NamedTuple):
     """One item per sequence; or a padded array (B, T) or (B, T, I) of numbers."""
     lengths: NDArray[np.int64]
     """Number of steps of each sequence, (B,)."""
+    names: tuple[str, ...] | None = None
+    """Names of the columns, if X is a table or consists of tables with such names."""
 
 
 def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) -> RawSequences:
@@ -51,6 +53,8 @@ def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) ->
     TypeError, ValueError
         If X has another type or shape, or is empty.
     """
+    X = ungrouped(X)
+    names = _column_names(X)
     items = _items(X)
     if not len(items):
         raise ValueError("X must have at least one sequence, got none")
@@ -58,13 +62,50 @@ def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) ->
         kind = "ids" if items.ndim == 2 and items.dtype.kind in "iu" else "features"
         batch, steps = items.shape[:2]
         live = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
-        return RawSequences(kind, items, live)
+        return RawSequences(kind, items, live, names)
     read_items = [_one(f"X[{i}]", item, tokens) for i, item in enumerate(items)]
     live = np.fromiter(map(len, read_items), np.int64, len(items))
     if lengths is not None:
         live = lengths_of(lengths, len(items), live)
         read_items = [item[:length] for item, length in zip(read_items, live, strict=True)]
-    return RawSequences(_kind(read_items), read_items, live)
+    return RawSequences(_kind(read_items), read_items, live, names)
+
+
+def ungrouped(X: Any) -> Any:
+    """Return the groups of a pandas groupby object in a list; anything else unchanged.
+
+    The columns by which tables are grouped are left out.
+    """
+    if not (hasattr(X, "ngroups") and hasattr(X, "get_group")):
+        return X
+    groups = [group for _, group in X]
+    if not groups or not hasattr(groups[0], "columns"):
+        return groups
+    keys = set(getattr(X, "exclusions", ()))
+    return [group[[name for name in group.columns if name not in keys]] for group in groups]
+
+
+def _column_names(X: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns of a table, or of a list of tables; None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If the tables of a list have different columns.
+    """
+    if hasattr(X, "columns"):
+        names = tuple(X.columns)
+        return names if all(isinstance(name, str) for name in names) else None
+    if not isinstance(X, Sequence) or not X or not all(hasattr(item, "columns") for item in X):
+        return None
+    first = tuple(X[0].columns)
+    for i, item in enumerate(X):
+        if tuple(item.columns) != first:
+            raise ValueError(
+                f"X[{i}] must have the columns of X[0] in the same order, {list(first)}, "
+                f"got {list(item.columns)}"
+            )
+    return first if all(isinstance(name, str) for name in first) else None
 
 
 def _items(X: Any) -> list[Any] | NDArray[Any]:
@@ -92,7 +133,8 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
     if hasattr(item, "__array__"):
         item = np.asarray(item)
         if item.dtype.kind in "OUT":
-            item = item.tolist()
+            is_column = item.ndim == 2 and item.shape[1] == 1
+            item = (item[:, 0] if is_column else item).tolist()
     elif not isinstance(item, Sequence) or isinstance(item, bytes):
         raise TypeError(f"{name} must be a string, a list or an array, got {type(item).__name__}")
     if isinstance(item, np.ndarray):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt.data._inputs import ungrouped
 from bptt.data.sequences import Sequences
 
 _MAX_SHOWN = 10  # classes in an error message
@@ -55,6 +56,7 @@ class LabelEncoder:
         ValueError
             If there are no labels, or labels are real numbers with a fraction.
         """
+        y = ungrouped(y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
         try:
@@ -165,6 +167,7 @@ def describe_classes(classes: NDArray[Any]) -> str:
 
 def _rows(y: Any, lengths: Any) -> list[list[Any]]:
     """Return the labels of every sequence, without padding."""
+    y = ungrouped(y)
     padded = hasattr(y, "__array__") and np.ndim(y) == 2
     y = list(np.asarray(y)) if hasattr(y, "__array__") else y
     if not isinstance(y, Sequence) or isinstance(y, (str, bytes)):

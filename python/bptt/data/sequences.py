@@ -6,6 +6,7 @@ turns strings, token lists, id arrays, float arrays and padded arrays into `Sequ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -118,8 +119,10 @@ class SequenceEncoder:
     - integer arrays or lists (T,), which are ids or numbers, see below;
     - other arrays or lists of numbers, (T, I), or (T,) for one feature per step;
 
-    or one array of strings (B,) or (B, T), of integers (B, T), or of other numbers (B, T) or
-    (B, T, I), padded if `lengths` are given; or a table of one of these.
+    or a pandas groupby object, whose groups are the sequences, without the columns that they are
+    grouped by; or one array of strings (B,) or (B, T), of integers (B, T), or of other numbers
+    (B, T) or (B, T, I), padded if `lengths` are given; or a table of one of these. The columns of
+    tables must have the same names and order as in `fit`.
 
     **Integers (T,) or (B, T) are ids; with `scale` or ``integers="numbers"`` (regressors) they are
     numbers.** Ids must be below 1,000,000 and, from 10,000 on, at most 100 times the number of ids
@@ -157,6 +160,8 @@ class SequenceEncoder:
         Mean and standard deviation of features; None without `scale`.
     feature_vocabulary : Vocabulary or None
         Vocabulary of shapes, lower-case forms, prefixes and suffixes; None without `affixes`.
+    feature_names : tuple of str or None
+        Names of the columns, if the sequences in `fit` were tables (or one table).
     tokens : str or None
         The parameter.
     affixes : int or None
@@ -168,6 +173,7 @@ class SequenceEncoder:
     vocabulary: Vocabulary | None
     standardizer: Standardizer | None
     feature_vocabulary: Vocabulary | None
+    feature_names: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -238,6 +244,7 @@ class SequenceEncoder:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
+        self.feature_names = raw.names
         self.standardizer = None
         if self._scale and self.kind == "features":
             sequences = self.transform(X, lengths)
@@ -250,6 +257,31 @@ class SequenceEncoder:
         if raw.kind == "ids" and (self._scale or self._integers == "numbers"):
             return raw._replace(kind="features")
         return raw
+
+    def _check_names(self, names: tuple[str, ...] | None) -> None:
+        """Check that the columns are those in `fit`, as scikit-learn does."""
+        expected = self.feature_names
+        if names == expected:
+            return
+        if names is None:
+            warnings.warn(
+                "X does not have valid feature names, but the estimator was fitted with feature "
+                f"names: {list(expected or ())}",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif expected is None:
+            warnings.warn(
+                "X has feature names, but the estimator was fitted without feature names: their "
+                "order is not checked",
+                UserWarning,
+                stacklevel=4,
+            )
+        else:
+            raise ValueError(
+                "The feature names should match those that were passed during fit, in the same "
+                f"order: {list(expected)}, got {list(names)}"
+            )
 
     def describe(self) -> str:
         """Return what the sequences in `fit` were understood as.
@@ -299,6 +331,7 @@ class SequenceEncoder:
             feature is not finite.
         """
         raw = self._read(X, lengths)
+        self._check_names(raw.names)
         learned = "tokens" if self.vocabulary is not None else self.kind
         integers = raw.kind == "ids" and learned == "features"  # integers are valid features
         if raw.kind not in (learned, None) and not integers:
@@ -371,6 +404,7 @@ class SequenceEncoder:
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
             "standardizer": None if standardizer is None else standardizer.to_dict(),
             "affixes": self.affixes,
+            "feature_names": None if self.feature_names is None else list(self.feature_names),
             "feature_vocabulary": None if features is None else list(features.tokens),
         }
 
@@ -392,8 +426,8 @@ class SequenceEncoder:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
-        names = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
-        encoder = cls(**{name: content[name] for name in names})
+        options = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
+        encoder = cls(**{name: content[name] for name in options})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
         standardizer = content["standardizer"]
@@ -403,6 +437,8 @@ class SequenceEncoder:
         tokens, features = content["vocabulary"], content["feature_vocabulary"]
         encoder.vocabulary = None if tokens is None else Vocabulary(tokens)
         encoder.feature_vocabulary = None if features is None else Vocabulary(features)
+        names = content["feature_names"]
+        encoder.feature_names = None if names is None else tuple(names)
         count = len(tokens or ()) + len(features or ())
         if tokens is not None and encoder.size != count:
             raise ValueError(f"size must be the number of tokens, {count}, got {encoder.size}")

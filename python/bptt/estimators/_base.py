@@ -105,8 +105,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         Minimum decrease of the loss that counts as an improvement.
     dtype : {"float32", "float64"}
         Precision of weights and computation.
-    callbacks : sequence of objects
-        Callbacks of the training loop; see `bptt.training.train`.
+    callbacks : sequence of functions or objects
+        Functions that are called after every epoch, or objects with methods such as
+        ``on_epoch_end``; see `bptt.training.train`.
     verbose : bool
         Show progress, with tqdm.
     checkpoint_path : path, optional
@@ -208,7 +209,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data have the wrong type or an invalid value.
         FloatingPointError
-            If a loss or the norm of the gradients is not finite.
+            If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times
+            the first one (or 1).
         FileNotFoundError
             If the directory of `checkpoint_path` does not exist.
         ImportError
@@ -284,7 +286,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data have the wrong type or an invalid value.
         FloatingPointError
-            If a loss or the norm of the gradients is not finite.
+            If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times
+            the first one (or 1).
         """
         self._check_target(y)
         if classes is not None and not self._has_classes:
@@ -483,6 +486,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self.encoder_ = encoder
         if encoder.kind == "features":
             self.n_features_in_ = encoder.size
+        if encoder.feature_names is None:
+            self.__dict__.pop("feature_names_in_", None)
+        else:
+            self.feature_names_in_ = np.array(encoder.feature_names, object)
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         """Return the input as sequences of ids or features; the estimator must be fitted."""

@@ -86,8 +86,9 @@ class SequenceGenerator(DecoderEstimator):
         Minimum decrease of the loss that counts as an improvement.
     dtype : {"float32", "float64"}
         Precision of weights and computation.
-    callbacks : sequence of objects
-        Callbacks of the training loop; see `bptt.training.train`.
+    callbacks : sequence of functions or objects
+        Functions that are called after every epoch, or objects with methods such as
+        ``on_epoch_end``; see `bptt.training.train`.
     verbose : bool
         Show progress, with tqdm.
     checkpoint_path : path, optional

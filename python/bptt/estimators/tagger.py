@@ -86,8 +86,9 @@ class SequenceTagger(SequenceEstimator):
         Minimum decrease of the loss that counts as an improvement.
     dtype : {"float32", "float64"}
         Precision of weights and computation.
-    callbacks : sequence of objects
-        Callbacks of the training loop; see `bptt.training.train`.
+    callbacks : sequence of functions or objects
+        Functions that are called after every epoch, or objects with methods such as
+        ``on_epoch_end``; see `bptt.training.train`.
     verbose : bool
         Show progress, with tqdm.
     checkpoint_path : path, optional
@@ -124,7 +125,9 @@ class SequenceTagger(SequenceEstimator):
     history_ : History
         Loss, accuracy of the labels (`metric`) and gradient norm of every epoch.
     n_features_in_ : int
-        Number of features; only for float input.
+        Number of features; only for an input of numbers.
+    feature_names_in_ : array of str
+        Names of the columns of tables, checked at prediction; only for tables.
     n_iter_ : int
         Number of epochs, or of calls of `partial_fit`.
     metadata_ : dict

@@ -50,6 +50,12 @@ class Optimizer:
         }
         self._updates = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            cure = ": set learning_rate" if name == "lr" else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{cure}")
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         settings = (
             f"{name.lstrip('_')}={value}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TypeAlias
 
 from bptt._core import checks
@@ -40,6 +41,32 @@ class EpochTotals:
         return self.loss / weight, None if math.isnan(self.metric) else self.metric / weight
 
 
+EVENTS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
+
+
+def _check_callbacks(callbacks: Sequence[object]) -> tuple[object, ...]:
+    """Return callbacks as objects with methods for `EVENTS`; a function is called after epochs."""
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(
+            f"callbacks must be a list of objects or functions, got {callbacks!r}: write [..]"
+        )
+    checked: list[object] = []
+    for i, callback in enumerate(callbacks):
+        has_events = any(hasattr(callback, event) for event in EVENTS)
+        if isinstance(callback, type):
+            raise TypeError(
+                f"callbacks[{i}] must be an object, got the class {callback.__name__}: "
+                f"write {callback.__name__}()"
+            )
+        if not has_events and not callable(callback):
+            raise TypeError(
+                f"callbacks[{i}] must be a function, which is called after every epoch, or have "
+                f"one of the methods {', '.join(EVENTS)}, got {type(callback).__name__}"
+            )
+        checked.append(callback if has_events else SimpleNamespace(on_epoch_end=callback))
+    return tuple(checked)
+
+
 class TrainingState:
     """Task, data, options and progress of a training run; `Training` adds the loop."""
 
@@ -60,7 +87,7 @@ class TrainingState:
         self.optimizer = optimizer
         self.seed = checks.integer("seed", seed, 0)
         self.validation = validation
-        self.callbacks = tuple(callbacks)
+        self.callbacks = _check_callbacks(callbacks)
         self.settings = dict(settings or {})
         for name, dataset in (("data", data), ("validation", validation)):
             if dataset is not None and not len(dataset.lengths):
@@ -73,6 +100,7 @@ class TrainingState:
         self.history = History()
         self.batch, self.updates = 0, 0
         self.loss, self.gradient_norm = math.nan, math.nan
+        self.first_loss: float | None = None  # of this run
         self.metric: float | None = None
         self.totals = EpochTotals()
         self.best = self._copy_parameters()

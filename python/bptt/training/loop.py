@@ -28,6 +28,9 @@ from bptt.training.history import Epoch, History
 from bptt.training.options import TrainingOptions
 from bptt.training.protocols import Dataset, OrderedDataset, TrainingStep, TrainingTask
 
+MAX_LOSS_GROWTH = 1e8
+"""Training has diverged if the loss exceeds this multiple of the first loss, or of 1."""
+
 
 def train(
     task: TrainingTask,
@@ -63,10 +66,10 @@ def train(
         Seed of the order of the minibatches, >= 0.
     validation : Dataset, optional
         Validation data, evaluated after every epoch.
-    callbacks : sequence of objects
-        Each may have the methods ``on_train_begin``, ``on_batch_end`` (after an update),
-        ``on_epoch_end`` and ``on_train_end`` (not after an interruption). Their argument is the
-        `Training`.
+    callbacks : sequence of functions or objects
+        A function is called after every epoch. An object has one or more of the methods
+        ``on_train_begin``, ``on_batch_end`` (after an update), ``on_epoch_end`` and
+        ``on_train_end`` (not after an interruption). The argument is the `Training`.
     checkpoint_path : path, optional
         Checkpoint file, written after every epoch.
     save_every : int, optional
@@ -88,7 +91,8 @@ def train(
         If an argument has the wrong type or an invalid value, or the checkpoint is broken or
         belongs to a training with other data, modules or options. The parameters are unchanged.
     FloatingPointError
-        If a loss or the norm of the gradients is not finite.
+        If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times the
+        first one (or 1).
     FileNotFoundError
         If the directory of the checkpoint does not exist.
     ImportError
@@ -192,7 +196,8 @@ class Training(TrainingState):
         Raises
         ------
         FloatingPointError
-            If a loss or the norm of the gradients is not finite.
+            If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times
+            the first one (or 1).
         """
         try:
             self._notify("on_train_begin")
@@ -260,8 +265,7 @@ class Training(TrainingState):
         total: list[Gradients] = []
         for indices in group:
             step = self.task.training_step(self.data.batch(indices))
-            if not math.isfinite(step.loss):
-                raise self._not_finite("loss", step.loss)
+            self._check_loss(step.loss)
             self.totals.add(step)
             group_totals.add(step)
             total = step.gradients if len(group) == 1 else _accumulate(total, step)
@@ -310,6 +314,19 @@ class Training(TrainingState):
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss)
         return loss, metric
+
+    def _check_loss(self, loss: float) -> None:
+        """Check that the loss of a minibatch is finite, and not far above the first one."""
+        if not math.isfinite(loss):
+            raise self._not_finite("loss", loss)
+        if self.first_loss is None:
+            self.first_loss = self.history[0].loss if self.history else loss
+        if loss > MAX_LOSS_GROWTH * max(1.0, self.first_loss):
+            raise FloatingPointError(
+                f"the loss is {loss:.3g} in epoch {self.epoch}, after {self.batch} minibatches, "
+                f"more than {MAX_LOSS_GROWTH:,.0f} times the first, {self.first_loss:.3g} (or 1): "
+                "training diverges; try a smaller learning_rate, or clip_norm"
+            )
 
     def _not_finite(self, what: str, value: float) -> FloatingPointError:
         return FloatingPointError(

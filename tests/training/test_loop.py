@@ -483,7 +483,9 @@ def test_history_prints_a_small_table():
         ("clip_norm", 0.0, ValueError),
         ("clip_value", "1", TypeError),
         ("schedule", 3, TypeError),
-        ("verbose", 1, TypeError),
+        ("verbose", 3, ValueError),
+        ("verbose", "yes", ValueError),
+        ("monitor", "accuracy", ValueError),
     ],
 )
 def test_wrong_options(option, value, kind):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._persistence import read_estimator, write_estimator
 from bptt.nn.cells import CELLS
 from bptt.nn.dropout import Dropout
@@ -44,6 +45,30 @@ _RESUME_MAY_CHANGE = (
     "checkpoint_path",
     "save_every",
     "optimizer",
+)
+
+# Parameters of training, which may differ when it continues from the weights of another `fit`.
+_WARM_START_MAY_CHANGE = (
+    *_RESUME_MAY_CHANGE,
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "clip_norm",
+    "clip_value",
+    "accumulate",
+    "recompute_every",
+    "validation_fraction",
+    "patience",
+    "monitor",
+    "min_delta",
+    "warm_start",
+    "random_state",
+    "label_smoothing",
+    "scheduled_sampling",
+    "truncate",
+    "class_weight",
+    "metric",
+    "viterbi",
 )
 
 _Self = TypeVar("_Self", bound="SequenceEstimator")
@@ -99,22 +124,29 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     validation_fraction : float
         Fraction of the sequences held out for validation, in [0, 1).
     patience : int, optional
-        Number of epochs without improvement of the validation loss (without validation: of the
-        training loss) after which training stops and the best weights are restored.
+        Number of epochs without improvement of the monitored value after which training stops and
+        the best weights are restored.
+    monitor : {"loss", "metric"}
+        Value that `patience` watches: the loss, or the metric of `history_`; of the validation data
+        if there are any, else of the training data.
     min_delta : float
-        Minimum decrease of the loss that counts as an improvement.
+        Minimum change of the monitored value that counts as an improvement.
     dtype : {"float32", "float64"}
         Precision of weights and computation.
     callbacks : sequence of functions or objects
         Functions that are called after every epoch, or objects with methods such as
         ``on_epoch_end``; see `bptt.training.train`.
-    verbose : bool
-        Show progress, with tqdm.
+    verbose : bool or int
+        Show what input and target were understood as, and progress: 1 (True) a bar in a terminal,
+        with tqdm, and one line per epoch; 2 the lines alone.
     checkpoint_path : path, optional
         Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
         bit-identical results. Needs an integer `random_state`.
     save_every : int, optional
         Number of updates after which the checkpoint is also written.
+    warm_start : bool
+        Let `fit` continue from the weights, vocabulary and classes of the previous call, instead of
+        new ones; the optimizer begins anew.
     random_state : int, RandomState or None
         Seed of the initial weights, the order of minibatches, and dropout.
 
@@ -129,6 +161,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     """
 
     _has_classes: ClassVar[bool] = False
+    _best_metric: ClassVar[str] = "max"
     _has_token_targets: ClassVar[bool] = False  # whose vocabulary has the options of tokens, too
 
     cell: str = "lstm"
@@ -151,12 +184,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     recompute_every: int | None = None
     validation_fraction: float = 0.0
     patience: int | None = None
+    monitor: str = "loss"
     min_delta: float = 0.0
     dtype: str = "float32"
     callbacks: Sequence[object] = ()
-    verbose: bool = False
+    verbose: bool | int = False
     checkpoint_path: str | os.PathLike[str] | None = None
     save_every: int | None = None
+    warm_start: bool = False
     random_state: int | np.random.RandomState | None = None
 
     @property
@@ -178,7 +213,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         lengths: Any = None,
         sample_weight: Any = None,
         *,
-        validation: tuple[Any, ...] | None = None,
+        validation: Any = None,
+        groups: Any = None,
+        classes: Any = None,
         resume: bool = False,
     ) -> _Self:
         """Fit the estimator to sequences and their targets.
@@ -194,8 +231,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             Number of steps of each sequence of a padded array. All T by default.
         sample_weight : array (B,), optional
             Weight of each sequence in the loss. All 1 by default.
-        validation : tuple (X, y) or (X, y, lengths), optional
-            Validation data, instead of `validation_fraction` of X.
+        validation : tuple (X, y) or (X, y, lengths), float, or splitter, optional
+            Validation data, instead of `validation_fraction` of X: other sequences (for a
+            `LanguageModel` also X alone), a fraction of X, or the last split of a splitter of
+            scikit-learn, such as `GroupKFold` or `TimeSeriesSplit`. Classes that do not occur in y
+            count as errors in the metric, and not in the loss.
+        groups : array (B,), optional
+            Group of each sequence, such as its speaker: a fraction holds out whole groups; a
+            splitter gets them.
+        classes : array, optional
+            All classes of a classifier or tagger, or all labels of the input of a
+            `SequenceGenerator`. By default those in the data.
         resume : bool
             Continue from the file `checkpoint_path` if it exists.
 
@@ -218,15 +264,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """
         self._check_parameters()
         self._check_target(y)
+        self._check_classes(classes)
         seeds = self._seeds()
-        self._initialize(X, y, lengths, seeds)
+        earlier = self._earlier_history(resume)
+        if earlier is None:
+            self._initialize(X, y, lengths, seeds, classes)
+            self._fitted_network = self._network_parameters()
         if self.verbose:
             for name, meaning in self._describe_data().items():
                 print(f"{name}: {meaning}", file=sys.stderr)
-        data = self._dataset(X, y, lengths, sample_weight)
-        held_out = None if validation is None else self._dataset(*validation)
-        if held_out is None and self.validation_fraction:
-            data, held_out = data.split(self.validation_fraction, seeds)
+        data, held_out = self._split(
+            self._dataset(X, y, lengths, sample_weight), y, validation, groups, seeds
+        )
         task = self._task()
         self._optimizer = make_optimizer(self.optimizer, task.modules, self.learning_rate)
         train(
@@ -236,7 +285,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             optimizer=self._optimizer,
             seed=int(seeds.integers(_MOST_SEED)),
             validation=held_out,
-            callbacks=[_ShareHistory(self), *self.callbacks],
+            callbacks=[_ShareHistory(self, earlier), *self._callbacks()],
             checkpoint_path=self.checkpoint_path,
             save_every=self.save_every,
             resume=resume,
@@ -290,12 +339,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             the first one (or 1).
         """
         self._check_target(y)
-        if classes is not None and not self._has_classes:
-            raise TypeError(f"classes must be None for a {type(self).__name__}, got {classes!r}")
+        self._check_classes(classes)
         if not hasattr(self, "history_"):
             self._check_parameters()
             self._seeds_left = self._seeds()
             self._initialize(X, y, lengths, self._seeds_left, classes)
+            self._fitted_network = self._network_parameters()
             modules = self._task().modules
             self._optimizer = make_optimizer(self.optimizer, modules, self.learning_rate)
             self.history_ = History()
@@ -306,7 +355,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             options=self._training_options(epochs=1, patience=None),
             optimizer=self._optimizer,
             seed=len(self.history_),
-            callbacks=self.callbacks,
+            callbacks=self._callbacks(),
         )
         return self
 
@@ -382,6 +431,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         checks.flag("bidirectional", self.bidirectional)
         checks.fraction("dropout", self.dropout)
         checks.fraction("validation_fraction", self.validation_fraction)
+        checks.one_of("loss", "metric")("monitor", self.monitor)
+        checks.flag("warm_start", self.warm_start)
         checks.dtype("dtype", self.dtype)
         if self.checkpoint_path is not None and not isinstance(
             self.random_state, (int, np.integer)
@@ -394,6 +445,65 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _describe_data(self) -> dict[str, str]:
         """Return what input and target were understood as, for the log."""
         return {"input": self.encoder_.describe()}
+
+    def _callbacks(self) -> list[object]:
+        """Return the callbacks as a list; the training loop checks them."""
+        if isinstance(self.callbacks, Iterable):
+            return list(self.callbacks)
+        raise TypeError(
+            f"callbacks must be a list of functions or objects, got {self.callbacks!r}: write [..]"
+        )
+
+    def _check_classes(self, classes: Any) -> None:
+        if classes is not None and not self._has_classes:
+            raise TypeError(f"classes must be None for a {type(self).__name__}, got {classes!r}")
+
+    def _network_parameters(self) -> dict[str, Any]:
+        """Return the parameters that determine the modules, with their values."""
+        parameters = self.get_params(deep=False)
+        return {k: v for k, v in parameters.items() if k not in _WARM_START_MAY_CHANGE}
+
+    def _earlier_history(self, resume: bool) -> History | None:
+        """Return the history that a warm start continues; None without a warm start."""
+        if not (self.warm_start and hasattr(self, "history_")):
+            return None
+        if resume:
+            raise ValueError("resume=True cannot be combined with warm_start=True after a fit")
+        for name, value in self._network_parameters().items():
+            before = self._fitted_network[name]
+            if value != before:
+                raise ValueError(
+                    f"warm_start=True needs {name} unchanged, {before!r}, got {value!r}: "
+                    "set warm_start=False for a new network"
+                )
+        return self.history_
+
+    def _split(
+        self, data: Any, y: Any, validation: Any, groups: Any, seeds: np.random.Generator
+    ) -> tuple[Any, Any]:
+        """Return training data and validation data, which may be None."""
+        name = "validation"
+        if validation is None and self.validation_fraction:
+            name, validation = "validation_fraction", self.validation_fraction
+        by_index = is_fraction(validation) or is_splitter(validation)
+        if groups is not None and not by_index:
+            raise ValueError(
+                "groups needs validation to be a fraction or a splitter of scikit-learn, "
+                f"got {type(validation).__name__}"
+            )
+        if not by_index:
+            return data, None if validation is None else self._validation_dataset(validation)
+        training, held_out = hold_out(validation, len(data.lengths), y, groups, seeds, name)
+        return data.take(training), data.take(held_out)
+
+    def _validation_dataset(self, validation: Any) -> Any:
+        """Return the dataset of validation data that were passed to `fit`."""
+        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+            raise TypeError(
+                "validation must be a tuple (X, y) or (X, y, lengths), a fraction, or a splitter "
+                f"of scikit-learn, got {type(validation).__name__}"
+            )
+        return self._dataset(*validation)
 
     def _check_target(self, y: Any) -> None:
         if y is None and get_tags(self).target_tags.required:
@@ -519,7 +629,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             "min_delta",
             "verbose",
         )
-        return TrainingOptions(**{**{name: getattr(self, name) for name in names}, **changed})
+        options = {name: getattr(self, name) for name in names}
+        monitor = "loss" if self.monitor == "loss" else f"{self._best_metric}_metric"
+        return TrainingOptions(**{**options, "monitor": monitor, **changed})
 
 
 @dataclass
@@ -527,6 +639,10 @@ class _ShareHistory:
     """Callback that gives the estimator the history, so that it is fitted after an interruption."""
 
     estimator: SequenceEstimator
+    earlier: History | None
 
     def on_train_begin(self, training: Training) -> None:
-        self.estimator.history_ = training.history
+        history = training.history
+        self.estimator.history_ = history if self.earlier is None else self.earlier + history
+
+    on_epoch_end = on_train_begin

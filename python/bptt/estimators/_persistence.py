@@ -35,9 +35,13 @@ class Persistent(Protocol):
     history_: History
     metadata_: dict[str, Any]
     _optimizer: Optimizer
+    _fitted_network: dict[str, Any]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor."""
+
+    def _network_parameters(self) -> dict[str, Any]:
+        """Return the parameters that determine the modules."""
 
     def _task(self) -> TrainingTask:
         """Return the task, whose modules are saved."""
@@ -103,6 +107,7 @@ def read_estimator(
             parameters["schedule"] = schedules.from_dict(parameters["schedule"])
         estimator = class_of(header["estimator"])(**parameters)
         estimator._restore(header["fitted"], unpack_modules(header["modules"], tensors))
+        estimator._fitted_network = estimator._network_parameters()
         estimator.history_ = History.from_dict(header["history"])
         estimator.metadata_ = dict(header["metadata"])
         modules = dict(estimator._task().modules)

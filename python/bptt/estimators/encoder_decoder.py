@@ -90,22 +90,29 @@ class EncoderDecoder(AutoregressiveEstimator):
     validation_fraction : float
         Fraction of the sequences held out for validation, in [0, 1).
     patience : int, optional
-        Number of epochs without improvement of the validation loss (without validation: of the
-        training loss) after which training stops and the best weights are restored.
+        Number of epochs without improvement of the monitored value after which training stops and
+        the best weights are restored.
+    monitor : {"loss", "metric"}
+        Value that `patience` watches: the loss, or the metric of `history_`; of the validation data
+        if there are any, else of the training data.
     min_delta : float
-        Minimum decrease of the loss that counts as an improvement.
+        Minimum change of the monitored value that counts as an improvement.
     dtype : {"float32", "float64"}
         Precision of weights and computation.
     callbacks : sequence of functions or objects
         Functions that are called after every epoch, or objects with methods such as
         ``on_epoch_end``; see `bptt.training.train`.
-    verbose : bool
-        Show progress, with tqdm.
+    verbose : bool or int
+        Show what input and target were understood as, and progress: 1 (True) a bar in a terminal,
+        with tqdm, and one line per epoch; 2 the lines alone.
     checkpoint_path : path, optional
         Checkpoint file, written after every epoch. ``fit(.., resume=True)`` continues from it with
         bit-identical results. Needs an integer `random_state`.
     save_every : int, optional
         Number of updates after which the checkpoint is also written.
+    warm_start : bool
+        Let `fit` continue from the weights, vocabulary and classes of the previous call, instead of
+        new ones; the optimizer begins anew.
     random_state : int, RandomState or None
         Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float

@@ -12,7 +12,7 @@ from bptt.training.protocols import (
     TrainingTask,
 )
 from bptt.training.sequence_to_sequence import PairBatch, PairDataset, SequenceToSequenceTask
-from bptt.training.supervised import SequenceBatch, SequenceDataset, SupervisedTask
+from bptt.training.supervised import SequenceBatch, SequenceDataset, SupervisedTask, WeightedMean
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset
 from bptt.training.truncated_bptt import Window, truncated_bptt
 from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowBatch, WindowDataset
@@ -39,6 +39,7 @@ __all__ = [
     "TrainingStep",
     "TrainingTask",
     "TruncatedBPTTTask",
+    "WeightedMean",
     "Window",
     "WindowBatch",
     "WindowDataset",

@@ -31,8 +31,8 @@ class Progress:
 
     Parameters
     ----------
-    enabled : bool
-        Show progress.
+    verbose : int
+        1 for a bar and a line, 2 for the line alone, 0 for nothing.
     title : str
         Title, such as "epoch 3/20".
     sequences : int
@@ -41,12 +41,12 @@ class Progress:
         Number of sequences done before, when training is resumed.
     """
 
-    def __init__(self, enabled: bool, title: str, sequences: int, done: int = 0) -> None:
+    def __init__(self, verbose: int, title: str, sequences: int, done: int = 0) -> None:
         self._title = title
-        self._enabled = enabled
+        self._verbose = verbose
         self._sequences = sequences
         self._bar: Any = None
-        if enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        if verbose == 1 and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             self._bar = bar_class()(
                 desc=title,
                 total=sequences,
@@ -92,7 +92,7 @@ class Progress:
         """Replace the bar by the line of the epoch."""
         if self._bar is not None:
             self._bar.close()
-        if self._enabled:
+        if self._verbose:
             values = _format(
                 {
                     "loss": epoch.loss,

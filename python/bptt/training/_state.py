@@ -25,6 +25,7 @@ class EpochTotals:
     loss: float = 0.0
     metric: float = 0.0
     weight: float = 0.0
+    metric_weight: float = 0.0
     gradient_norm: float = 0.0
     seconds: float = 0.0
 
@@ -32,13 +33,16 @@ class EpochTotals:
         """Add the means of a minibatch, weighted by its number of targets."""
         if result.weight:
             self.loss += result.loss * result.weight
-            self.metric += result.metric * result.weight
             self.weight += result.weight
+        weight = result.weight if result.metric_weight is None else result.metric_weight
+        if weight:
+            self.metric += result.metric * weight
+            self.metric_weight += weight
 
     def means(self) -> tuple[float, float | None]:
         """Return mean loss and mean metric over all targets; None without a metric."""
-        weight = self.weight or 1.0
-        return self.loss / weight, None if math.isnan(self.metric) else self.metric / weight
+        metric = None if math.isnan(self.metric) else self.metric / (self.metric_weight or 1.0)
+        return self.loss / (self.weight or 1.0), metric
 
 
 EVENTS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")

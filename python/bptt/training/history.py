@@ -34,6 +34,31 @@ class Epoch(NamedTuple):
         """Validation loss if there is one, else training loss."""
         return self.loss if self.validation_loss is None else self.validation_loss
 
+    def cost(self, monitor: str = "loss") -> float:
+        """Return the monitored value such that lower is better.
+
+        Parameters
+        ----------
+        monitor : {"loss", "max_metric", "min_metric"}
+            The loss, or a metric that is to become large or small: that of the validation data if
+            there are any, else that of the training data.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If there is no metric.
+        """
+        if monitor == "loss":
+            return self.monitored
+        metric = self.metric if self.validation_loss is None else self.validation_metric
+        if metric is None:
+            raise ValueError("monitor needs a task with a metric, got none")
+        return metric if monitor == "min_metric" else -metric
+
 
 class History(Sequence[Epoch]):
     """Sequence of epochs: ``history[-1].loss`` is a number, ``history["loss"]`` a list.
@@ -96,16 +121,18 @@ class History(Sequence[Epoch]):
         numbered = (epoch._replace(number=len(self) + epoch.number) for epoch in later)
         return History([*self, *numbered])
 
-    def epochs_since_best(self, min_delta: float = 0.0) -> int:
-        """Return the number of epochs since the last improvement of the monitored loss.
+    def epochs_since_best(self, min_delta: float = 0.0, monitor: str = "loss") -> int:
+        """Return the number of epochs since the last improvement of the monitored value.
 
-        An epoch is an improvement if its loss is lower by more than `min_delta` than that of the
+        An epoch is an improvement if its value is better by more than `min_delta` than that of the
         last improvement; the first epoch is one.
 
         Parameters
         ----------
         min_delta : float
-            Minimum decrease that counts as an improvement.
+            Minimum change that counts as an improvement.
+        monitor : {"loss", "max_metric", "min_metric"}
+            Monitored value; see `Epoch.cost`.
 
         Returns
         -------
@@ -114,8 +141,8 @@ class History(Sequence[Epoch]):
         """
         best, since = math.inf, 0
         for epoch in self:
-            improves = epoch.monitored < best - min_delta
-            best, since = (epoch.monitored, 0) if improves else (best, since + 1)
+            cost = epoch.cost(monitor)
+            best, since = (cost, 0) if cost < best - min_delta else (best, since + 1)
         return since
 
     def to_dict(self) -> dict[str, list[Any]]:

@@ -19,6 +19,7 @@ from bptt.training.supervised import (
     BatchMetric,
     BatchWeight,
     SequenceBatch,
+    measured,
     named_modules,
 )
 
@@ -80,8 +81,8 @@ class LabelFeedbackTask:
         if embedded is not None:
             assert d.input is not None
             gradients.insert(0, embedded.backward(d.input[..., : x.shape[-1]]))
-        metric = self.metric_fn(run.output, batch)
-        return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients)
+        metric, metric_weight = measured(self.metric_fn(run.output, batch))
+        return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients, metric_weight)
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:
         """Return the mean loss with teacher forcing, and the metric of the predicted labels.
@@ -97,11 +98,10 @@ class LabelFeedbackTask:
         """
         x = self.embed(batch.x)
         forced, _ = self.chain(self.append_labels(x, batch.y), lengths=batch.lengths)
-        return Evaluation(
-            self.loss_fn(forced, batch).value,
-            self.metric_fn(self.predict(batch.x, batch.lengths), batch),
-            self.weight_fn(batch),
-        )
+        loss = self.loss_fn(forced, batch).value
+        predicted = self.predict(batch.x, batch.lengths)
+        metric, metric_weight = measured(self.metric_fn(predicted, batch))
+        return Evaluation(loss, metric, self.weight_fn(batch), metric_weight)
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
         """Return the logits of every step, (B, T, K), each given the most likely labels before.
@@ -153,7 +153,7 @@ class LabelFeedbackTask:
         x : array (B, T, I)
             Features.
         y : integer array (B, T)
-            Ids of labels.
+            Ids of labels; the negative ones of steps without a label give the zero vector.
 
         Returns
         -------
@@ -164,6 +164,6 @@ class LabelFeedbackTask:
         z = np.zeros((batch, steps, size + self.num_labels), x.dtype)
         z[..., :size] = x
         if steps > 1:
-            rows, times = np.ogrid[:batch, 1:steps]
-            z[rows, times, size + y[:, :-1]] = 1
+            rows, times = np.nonzero(y[:, :-1] >= 0)
+            z[rows, times + 1, size + y[rows, times]] = 1
         return z

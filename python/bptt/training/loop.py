@@ -302,7 +302,7 @@ class Training(TrainingState):
                 seconds=time.perf_counter() - start,
             )
         )
-        if self.history.epochs_since_best(self.options.min_delta) == 0:
+        if self.history.epochs_since_best(self.options.min_delta, self.options.monitor) == 0:
             self.best = self._copy_parameters()
         self.batch, self.totals = 0, EpochTotals()
 
@@ -338,7 +338,7 @@ class Training(TrainingState):
         options = self.options
         if self._stopping or self.epoch > options.epochs:
             return True
-        waited = self.history.epochs_since_best(options.min_delta)
+        waited = self.history.epochs_since_best(options.min_delta, options.monitor)
         return options.patience is not None and waited >= options.patience
 
     def _write_checkpoint(self) -> None:

@@ -71,19 +71,22 @@ class TrainingOptions:
         gradient of the mean loss over all their targets.
     patience : int, optional
         Number of epochs without improvement after which training stops and the best weights are
-        restored. The monitored loss is the validation loss if there are validation data, else the
-        training loss.
+        restored. The monitored value is that of the validation data if there are any, else that of
+        the training data.
+    monitor : {"loss", "max_metric", "min_metric"}
+        Monitored value: the loss, or a metric that is to become large or small.
     min_delta : float
-        Minimum decrease of the loss that counts as an improvement.
-    verbose : bool
-        Show progress, with tqdm.
+        Minimum change of the monitored value that counts as an improvement.
+    verbose : bool or int
+        Show progress: 1 (True) a bar in a terminal, with tqdm, and one line per epoch; 2 the lines
+        alone.
 
     Raises
     ------
     TypeError, ValueError
         If an option has the wrong type or an invalid value.
     ImportError
-        If ``verbose=True`` and tqdm is not installed.
+        If ``verbose=1`` and tqdm is not installed.
     """
 
     epochs: int = 20
@@ -93,8 +96,9 @@ class TrainingOptions:
     clip_value: float | None = None
     accumulate: int = 1
     patience: int | None = None
+    monitor: str = "loss"
     min_delta: float = 0.0
-    verbose: bool = False
+    verbose: bool | int = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
@@ -104,11 +108,14 @@ class TrainingOptions:
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 checks.positive(name, getattr(self, name))
+        checks.one_of("loss", "max_metric", "min_metric")("monitor", self.monitor)
         checks.number("min_delta", self.min_delta, 0.0)
         if self.schedule is not None and not callable(self.schedule):
             kind = type(self.schedule).__name__
             raise TypeError(
                 f"schedule must be callable, as those of bptt.optim.schedules, got {kind}"
             )
-        if checks.flag("verbose", self.verbose):
+        if self.verbose not in (0, 1, 2):  # includes False and True
+            raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {self.verbose!r}")
+        if self.verbose == 1:
             bar_class()

@@ -21,6 +21,8 @@ class TrainingStep(NamedTuple):
     """Number of targets, or the sum of their weights."""
     gradients: list[Gradients]
     """Gradients of the loss, one per module, in order. The training loop may modify them."""
+    metric_weight: float | None = None
+    """Weight of the metric in the mean of an epoch; by default that of the loss."""
 
 
 class Evaluation(NamedTuple):
@@ -32,6 +34,8 @@ class Evaluation(NamedTuple):
     """Mean over the targets; NaN if the task has no metric."""
     weight: float
     """Number of targets, or the sum of their weights."""
+    metric_weight: float | None = None
+    """Weight of the metric in the mean of an epoch; by default that of the loss."""
 
 
 class TrainingTask(Protocol):

@@ -14,7 +14,6 @@ from bptt.data.sequences import Sequences
 from bptt.nn.module import Module
 from bptt.nn.seq2seq import EncoderDecoderNetwork
 from bptt.training.protocols import Evaluation, TrainingStep
-from bptt.training.supervised import split_indices
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset, token_accuracy
 
 
@@ -58,31 +57,18 @@ class PairDataset:
         """
         return PairBatch(*self.sources.pad(indices), self.targets.batch(indices))
 
-    def split(
-        self, fraction: float, random: np.random.Generator
-    ) -> tuple[PairDataset, PairDataset]:
-        """Split at random into training data and a fraction for validation.
+    def take(self, indices: NDArray[np.int64]) -> PairDataset:
+        """Return the dataset of these pairs.
 
         Parameters
         ----------
-        fraction : float
-            Fraction held out for validation, in (0, 1).
-        random : numpy.random.Generator
-            Source of randomness.
+        indices : integer array (B,)
+            Indices of pairs.
 
         Returns
         -------
-        tuple of two PairDataset
-
-        Raises
-        ------
-        ValueError
-            If either part would be empty.
+        PairDataset
         """
-        training, validation = split_indices(len(self.sources), fraction, random)
-        return self._take(training), self._take(validation)
-
-    def _take(self, indices: NDArray[np.int64]) -> PairDataset:
         return PairDataset(self.sources.take(indices), self.targets.take(indices))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,68 +86,18 @@ class SequenceDataset:
             None if self.weights is None else self.weights[indices],
         )
 
-    def split(
-        self, fraction: float, random: np.random.Generator
-    ) -> tuple[SequenceDataset, SequenceDataset]:
-        """Split at random into training data and a fraction for validation.
 
-        Parameters
-        ----------
-        fraction : float
-            Fraction held out for validation, in (0, 1).
-        random : numpy.random.Generator
-            Source of randomness.
+class WeightedMean(NamedTuple):
+    """A metric, and its weight in the mean of an epoch."""
 
-        Returns
-        -------
-        tuple of two SequenceDataset
-
-        Raises
-        ------
-        ValueError
-            If either part would be empty.
-        """
-        training, validation = split_indices(len(self.lengths), fraction, random)
-        return self.take(training), self.take(validation)
-
-
-def split_indices(
-    count: int, fraction: float, random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split the indices 0 .. count-1 at random for training and validation.
-
-    Parameters
-    ----------
-    count : int
-        Number of sequences.
-    fraction : float
-        Fraction held out for validation, in (0, 1).
-    random : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    tuple of two integer arrays
-        Indices for training and for validation, sorted.
-
-    Raises
-    ------
-    ValueError
-        If either part would be empty.
-    """
-    held_out = round(count * fraction)
-    if not 0 < held_out < count:
-        raise ValueError(
-            f"validation_fraction = {fraction:g} of {count} sequences leaves "
-            f"{count - held_out} for training and {held_out} for validation: "
-            "both need at least one"
-        )
-    order = random.permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    value: float
+    """Mean over a minibatch."""
+    weight: float
+    """Number of what the mean is over."""
 
 
 BatchLoss: TypeAlias = Callable[[FloatArray, SequenceBatch], Loss]  # mean over the targets
-BatchMetric: TypeAlias = Callable[[FloatArray, SequenceBatch], float]  # mean over the targets
+BatchMetric: TypeAlias = Callable[[FloatArray, SequenceBatch], "float | WeightedMean"]
 BatchWeight: TypeAlias = Callable[[SequenceBatch], float]  # of all targets
 
 
@@ -160,7 +110,7 @@ class SupervisedTask:
     loss_fn: BatchLoss
     """Output and minibatch -> mean loss and its gradient."""
     metric_fn: BatchMetric
-    """Output and minibatch -> mean metric."""
+    """Output and minibatch -> mean metric over the targets, or a mean with a weight of its own."""
     weight_fn: BatchWeight
     """Minibatch -> total weight of its targets."""
     recompute_every: int | None = None
@@ -187,11 +137,13 @@ class SupervisedTask:
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
         loss = self.loss_fn(run.output, batch)
+        metric, metric_weight = measured(self.metric_fn(run.output, batch))
         return TrainingStep(
             loss.value,
-            self.metric_fn(run.output, batch),
+            metric,
             self.weight_fn(batch),
             run.backward(loss.gradient).modules,
+            metric_weight,
         )
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:
@@ -207,11 +159,9 @@ class SupervisedTask:
         Evaluation
         """
         output = self.predict(batch.x, batch.lengths)
-        return Evaluation(
-            self.loss_fn(output, batch).value,
-            self.metric_fn(output, batch),
-            self.weight_fn(batch),
-        )
+        metric, metric_weight = measured(self.metric_fn(output, batch))
+        loss = self.loss_fn(output, batch).value
+        return Evaluation(loss, metric, self.weight_fn(batch), metric_weight)
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
         """Return the output for padded sequences, without dropout.
@@ -229,6 +179,11 @@ class SupervisedTask:
             Output once per sequence or at every step.
         """
         return self.model(x, lengths=lengths)[0]
+
+
+def measured(metric: float | WeightedMean) -> tuple[float, float | None]:
+    """Return value and weight of a metric; no weight means that of the loss."""
+    return metric if isinstance(metric, WeightedMean) else (metric, None)
 
 
 def named_modules(modules: tuple[Module, ...]) -> dict[str, Module]:

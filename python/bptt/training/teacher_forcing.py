@@ -19,7 +19,6 @@ from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients, Module
 from bptt.nn.state import State, arrays_of, as_state
 from bptt.training.protocols import Evaluation, TrainingStep
-from bptt.training.supervised import split_indices
 
 _SURPRISAL_STEPS = 1000  # steps whose logits are in memory at a time
 
@@ -112,30 +111,6 @@ class TokenDataset:
         sequences = self.sequences.take(indices)
         condition, weights = self._condition(indices), self._weights(indices)
         return TokenDataset(sequences, self.start, self.stop, condition, weights)
-
-    def split(
-        self, fraction: float, random: np.random.Generator
-    ) -> tuple[TokenDataset, TokenDataset]:
-        """Split at random into training data and a fraction for validation.
-
-        Parameters
-        ----------
-        fraction : float
-            Fraction held out for validation, in (0, 1).
-        random : numpy.random.Generator
-            Source of randomness.
-
-        Returns
-        -------
-        tuple of two TokenDataset
-
-        Raises
-        ------
-        ValueError
-            If either part would be empty.
-        """
-        training, validation = split_indices(len(self.sequences), fraction, random)
-        return self.take(training), self.take(validation)
 
     def _condition(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
         return None if self.condition is None else self.condition[indices]

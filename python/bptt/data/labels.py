@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -15,6 +16,11 @@ from bptt.data.sequences import Sequences
 
 _MAX_SHOWN = 10  # classes in an error message
 
+IGNORED_ID = -1
+"""Id of a step without a label, which does not count."""
+UNKNOWN_ID = -2
+"""Id of a label that is not one of the classes, which counts as an error."""
+
 
 class LabelEncoder:
     """Encodes labels, one per sequence or one per step, as ids in sorted order.
@@ -23,6 +29,8 @@ class LabelEncoder:
     ----------
     steps : bool
         Labels are one per step.
+    ignore : label, optional
+        With labels per step: label of steps that do not count. None and NaN never count.
 
     Attributes
     ----------
@@ -32,8 +40,9 @@ class LabelEncoder:
 
     classes_: NDArray[Any]
 
-    def __init__(self, *, steps: bool = False) -> None:
+    def __init__(self, *, steps: bool = False, ignore: Any = None) -> None:
         self._steps = checks.flag("steps", steps)
+        self._ignore = ignore
 
     def fit(self, y: Any, lengths: Any = None) -> LabelEncoder:
         """Learn the classes.
@@ -60,7 +69,10 @@ class LabelEncoder:
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
         try:
-            classes = sorted(set(chain.from_iterable(rows)))
+            occurring = set(chain.from_iterable(rows))
+            if self._steps:
+                occurring = {label for label in occurring if not self._is_ignored(label)}
+            classes = sorted(occurring)
         except TypeError as error:
             raise TypeError(f"y must hold labels that can be sorted: {error}") from None
         if not classes:
@@ -73,7 +85,9 @@ class LabelEncoder:
         self._set_classes(array.astype(y.dtype) if typed else array)
         return self
 
-    def transform(self, y: Any, lengths: Any = None, *, name: str = "y") -> Any:
+    def transform(
+        self, y: Any, lengths: Any = None, *, name: str = "y", allow_unknown: bool = False
+    ) -> Any:
         """Return the ids of labels.
 
         Parameters
@@ -85,21 +99,35 @@ class LabelEncoder:
             array may be longer.
         name : str
             Name of `y` in error messages.
+        allow_unknown : bool
+            Labels that are not classes get the id `UNKNOWN_ID`, with a warning.
 
         Returns
         -------
         int32 array (B,), or with labels per step `Sequences`
-            Ids in [0, K).
+            Ids in [0, K), or `IGNORED_ID` for steps that do not count.
 
         Raises
         ------
         TypeError, ValueError
             If a label is not one of the classes, or the number of labels differs from `lengths`.
         """
-        if not self._steps:
-            return self._encode(_labels(name, y), name)
-        rows = _rows(y, lengths)
-        return Sequences.from_arrays(self._encode(row, f"y[{i}]") for i, row in enumerate(rows))
+        rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
+        names = [f"y[{i}]" for i in range(len(rows))] if self._steps else [name]
+        unknown: list[Any] = []
+        ids = [
+            self._encode(row, one, unknown if allow_unknown else None)
+            for row, one in zip(rows, names, strict=True)
+        ]
+        if unknown:
+            shown = _shown(sorted(set(unknown), key=repr))
+            warnings.warn(
+                f"{name} has {len(unknown)} labels that were not in fit ({shown}): they count as "
+                "errors, and not in the loss; fit(.., classes=[..]) names all classes",
+                UserWarning,
+                stacklevel=4,
+            )
+        return Sequences.from_arrays(ids) if self._steps else ids[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return parameters and classes in JSON types.
@@ -109,7 +137,12 @@ class LabelEncoder:
         dict
         """
         classes = self.classes_
-        return {"steps": self._steps, "dtype": classes.dtype.str, "classes": classes.tolist()}
+        return {
+            "steps": self._steps,
+            "ignore": self._ignore,
+            "dtype": classes.dtype.str,
+            "classes": classes.tolist(),
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> LabelEncoder:
@@ -129,7 +162,7 @@ class LabelEncoder:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
-        encoder = cls(steps=content["steps"])
+        encoder = cls(steps=content["steps"], ignore=content["ignore"])
         encoder._set_classes(np.array(content["classes"], content["dtype"]))
         return encoder
 
@@ -137,15 +170,32 @@ class LabelEncoder:
         self.classes_ = classes
         self._ids = {label: i for i, label in enumerate(classes.tolist())}
 
-    def _encode(self, labels: list[Any], name: str) -> NDArray[np.int32]:
+    def _is_ignored(self, label: Any) -> bool:
+        is_missing = label is None or (isinstance(label, float) and np.isnan(label))
+        return is_missing or (self._ignore is not None and label == self._ignore)
+
+    def _encode(self, labels: list[Any], name: str, unknown: list[Any] | None) -> NDArray[np.int32]:
+        """Return the ids of labels; unknown ones are appended to `unknown`, or are an error."""
         try:
             return np.array([self._ids[label] for label in labels], np.int32)
         except (KeyError, TypeError):  # TypeError: an unhashable label
             pass
-        unknown = next(label for label in labels if not (label.__hash__ and label in self._ids))
-        more = ", ..." if len(self._ids) > _MAX_SHOWN else ""
-        known = ", ".join(map(repr, list(self._ids)[:_MAX_SHOWN])) + more
-        raise ValueError(f"{name} must hold known labels ({known}), got {unknown!r}")
+        ids = np.full(len(labels), IGNORED_ID, np.int32)
+        for i, label in enumerate(labels):
+            if label.__hash__ and label in self._ids:
+                ids[i] = self._ids[label]
+            elif not (self._steps and self._is_ignored(label)):
+                if unknown is None or not self._may_be_a_label(label):
+                    known = _shown(list(self._ids))
+                    raise ValueError(f"{name} must hold known labels ({known}), got {label!r}")
+                unknown.append(label)
+                ids[i] = UNKNOWN_ID
+        return ids
+
+    def _may_be_a_label(self, label: Any) -> bool:
+        """Return whether a label is, as the classes, a string, or not a string."""
+        known = next(iter(self._ids))
+        return bool(label.__hash__) and isinstance(label, str) == isinstance(known, str)
 
 
 def describe_classes(classes: NDArray[Any]) -> str:
@@ -160,9 +210,13 @@ def describe_classes(classes: NDArray[Any]) -> str:
     -------
     str
     """
-    more = ", ..." if len(classes) > _MAX_SHOWN else ""
-    shown = ", ".join(map(repr, classes[:_MAX_SHOWN].tolist())) + more
-    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {shown}"
+    count = len(classes)
+    return f"{count} class{'' if count == 1 else 'es'}: {_shown(classes.tolist())}"
+
+
+def _shown(labels: list[Any]) -> str:
+    more = ", ..." if len(labels) > _MAX_SHOWN else ""
+    return ", ".join(map(repr, labels[:_MAX_SHOWN])) + more
 
 
 def _rows(y: Any, lengths: Any) -> list[list[Any]]:

@@ -36,25 +36,80 @@ def viterbi_decode(
         If the shape does not fit, or a class is not an IOB label.
     """
     names = np.asarray(classes)
+    log_weights = iob_log_weights(names.tolist())
     if np.ndim(probabilities) != 2 or probabilities.shape[1] != len(names):
         rule = f"(T, number of classes) = (T, {len(names)})"
         raise ValueError(f"probabilities must have shape {rule}, got {np.shape(probabilities)}")
-    for label in names.tolist():
-        checks.iob_label("classes", label)
     if not len(probabilities):
         return names[:0]
-    can_begin = np.array([label[0] != "I" for label in names])
-    same_kind = np.array([[a[1:] == b[1:] for b in names] for a in names])
-    transitions = np.where(can_begin | same_kind, 0.0, -np.inf)  # log-weight, from row to column
     with np.errstate(divide="ignore"):
         log_p = np.log(probabilities)
-    best = np.where(can_begin, log_p[0], -np.inf)  # of all paths to each label
-    parents: list[NDArray[np.int64]] = []
-    for step in log_p[1:]:
-        paths = best[:, np.newaxis] + transitions
-        parents.append(paths.argmax(axis=0))
-        best = paths.max(axis=0) + step
-    path = [int(best.argmax())]
-    for parent in reversed(parents):
-        path.append(int(parent[path[-1]]))
-    return names[path[::-1]]
+    path = viterbi_ids(log_p[np.newaxis], np.array([len(log_p)]), *log_weights)
+    labels: NDArray[np.str_] = names[path[0]]
+    return labels
+
+
+def iob_log_weights(classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the log-weights of first labels and of transitions: 0 if valid, else -inf.
+
+    Parameters
+    ----------
+    classes : sequence of K str
+        Labels "B-kind", "I-kind" and "O".
+
+    Returns
+    -------
+    first : float64 array (K,)
+        Log-weights of the first label.
+    transitions : float64 array (K, K)
+        Log-weights of label j after label i.
+
+    Raises
+    ------
+    ValueError
+        If a class is not an IOB label.
+    """
+    for label in classes:
+        checks.iob_label("classes", label)
+    can_begin = np.array([label[0] != "I" for label in classes])
+    same_kind = np.array([[a[1:] == b[1:] for b in classes] for a in classes])
+    return np.where(can_begin, 0.0, -np.inf), np.where(can_begin | same_kind, 0.0, -np.inf)
+
+
+def viterbi_ids(
+    scores: NDArray[np.floating[Any]],
+    lengths: NDArray[np.integer[Any]],
+    first: NDArray[np.float64],
+    transitions: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return the label sequences with the largest sum of scores and log-weights.
+
+    Parameters
+    ----------
+    scores : array (B, T, K)
+        Log-probability, or logit, of every label at every step; T >= 1.
+    lengths : integer array (B,)
+        Number of steps of each sequence; later steps are not read.
+    first : array (K,)
+        Log-weights of the first label.
+    transitions : array (K, K)
+        Log-weights of label j after label i.
+
+    Returns
+    -------
+    int64 array (B, T)
+        Ids; after the end of a sequence its last id.
+    """
+    batch, steps, labels = scores.shape
+    best = first + scores[:, 0]  # of all paths to each label
+    parents = np.broadcast_to(np.arange(labels), (steps, batch, labels)).copy()
+    for t in range(1, steps):
+        live = (t < lengths)[:, np.newaxis]
+        paths = best[:, :, np.newaxis] + transitions
+        np.copyto(parents[t], paths.argmax(axis=1), where=live)
+        best = np.where(live, paths.max(axis=1) + scores[:, t], best)
+    ids = np.empty((batch, steps), np.int64)
+    ids[:, -1] = best.argmax(axis=1)
+    for t in range(steps - 1, 0, -1):
+        ids[:, t - 1] = parents[t][np.arange(batch), ids[:, t]]
+    return ids

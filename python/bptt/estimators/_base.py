@@ -273,9 +273,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if self.verbose:
             for name, meaning in self._describe_data().items():
                 print(f"{name}: {meaning}", file=sys.stderr)
-        data, held_out = self._split(
-            self._dataset(X, y, lengths, sample_weight), y, validation, groups, seeds
-        )
+        data = self._dataset(X, y, lengths, sample_weight)
+        self._fit_class_weight(data)
+        data, held_out = self._split(data, y, validation, groups, seeds)
         task = self._task()
         self._optimizer = make_optimizer(self.optimizer, task.modules, self.learning_rate)
         train(
@@ -349,6 +349,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             self._optimizer = make_optimizer(self.optimizer, modules, self.learning_rate)
             self.history_ = History()
         data = self._dataset(X, y, lengths, sample_weight)
+        if not self.history_:
+            self._fit_class_weight(data)
         self.history_ += train(
             self._task(),
             data,
@@ -503,7 +505,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 "validation must be a tuple (X, y) or (X, y, lengths), a fraction, or a splitter "
                 f"of scikit-learn, got {type(validation).__name__}"
             )
-        return self._dataset(*validation)
+        return self._evaluation_dataset(*validation)
+
+    def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> Any:
+        """Return the dataset of validation data, whose labels may be unknown."""
+        return self._dataset(X, y, lengths)
+
+    def _fit_class_weight(self, data: Any) -> None:
+        """Learn the weights of classes from the training data."""
 
     def _check_target(self, y: Any) -> None:
         if y is None and get_tags(self).target_tags.required:

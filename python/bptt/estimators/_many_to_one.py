@@ -21,6 +21,7 @@ from bptt.training.supervised import (
     SequenceBatch,
     SequenceDataset,
     SupervisedTask,
+    WeightedMean,
     predict_in_batches,
 )
 
@@ -39,10 +40,18 @@ class ManyToOneEstimator(SequenceEstimator):
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         raise NotImplementedError
 
+    def _validation_targets(self, y: Any) -> NDArray[Any]:
+        """Encode the targets of validation data, which may be of other classes."""
+        return self._encode_targets(y)
+
+    def _loss_weight(self, batch: SequenceBatch) -> float:
+        """Return the weight of all targets in the loss."""
+        return float(len(batch.y) if batch.weights is None else batch.weights.sum())
+
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         raise NotImplementedError
 
-    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float | WeightedMean:
         raise NotImplementedError
 
     def _check_parameters(self) -> None:
@@ -64,19 +73,29 @@ class ManyToOneEstimator(SequenceEstimator):
 
     def _task(self) -> SupervisedTask:
         return SupervisedTask(
-            self.model_, self._loss, self._metric, _total_weight, self.recompute_every
+            self.model_, self._loss, self._metric, self._loss_weight, self.recompute_every
         )
 
     def _dataset(
         self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
     ) -> SequenceDataset:
+        return self._pair(X, self._encode_targets(y), lengths, sample_weight)
+
+    def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
+        return self._pair(X, self._validation_targets(y), lengths)
+
+    def _pair(
+        self, X: Any, targets: NDArray[Any], lengths: Any, sample_weight: Any = None
+    ) -> SequenceDataset:
         sequences = self._encode(X, lengths)
-        targets = self._encode_targets(y)
-        if len(targets) != len(sequences):
-            rule = f"one target for each of {len(sequences)} sequences"
-            raise ValueError(f"y must have {rule}, got {len(targets)}")
+        self._check_count(len(targets), len(sequences))
         weights = self._check_sample_weight(sample_weight, len(sequences))
         return SequenceDataset(sequences, targets, weights)
+
+    def _check_count(self, targets: int, sequences: int) -> None:
+        if targets != sequences:
+            rule = f"one target for each of {sequences} sequences"
+            raise ValueError(f"y must have {rule}, got {targets}")
 
     @property
     def _output_layer(self) -> Linear:
@@ -91,7 +110,3 @@ class ManyToOneEstimator(SequenceEstimator):
         for indices, _, output in predict_in_batches(self._task().predict, sequences):
             result[indices] = output
         return result
-
-
-def _total_weight(batch: SequenceBatch) -> float:
-    return float(len(batch.y) if batch.weights is None else batch.weights.sum())

@@ -103,6 +103,8 @@ def read_estimator(
     tensors, header = read_file(path, _FORMAT, "an estimator")
     try:
         parameters = header["parameters"]
+        if isinstance(parameters.get("class_weight"), list):
+            parameters["class_weight"] = dict(parameters["class_weight"])
         if parameters["schedule"] is not None:
             parameters["schedule"] = schedules.from_dict(parameters["schedule"])
         estimator = class_of(header["estimator"])(**parameters)
@@ -129,5 +131,7 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
         parameters["schedule"] = schedules.to_dict(estimator.schedule)
     if not isinstance(estimator.random_state, int):
         parameters["random_state"] = None
+    if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
+        parameters["class_weight"] = [list(pair) for pair in parameters["class_weight"].items()]
     path = estimator.checkpoint_path
     return {**parameters, "callbacks": [], "checkpoint_path": None if path is None else str(path)}

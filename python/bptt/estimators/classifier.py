@@ -9,16 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import column_or_1d
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder, describe_classes
+from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.estimators._outputs import log_softmax
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.nn.module import Module
-from bptt.training.supervised import SequenceBatch
+from bptt.training.supervised import SequenceBatch, SequenceDataset, WeightedMean
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -109,6 +110,10 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         an `embedding_size`. Words alone by default.
     label_smoothing : float
         Probability mass of the targets that is spread over all classes, in [0, 1).
+    class_weight : "balanced" or dict, optional
+        Weight of each class in the loss: "balanced" for weights inversely proportional to the
+        frequency in the first call of `fit` or `partial_fit`; or a dict from class to weight, in
+        which others have 1. All 1 by default.
 
     Attributes
     ----------
@@ -147,6 +152,7 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
     _has_classes: ClassVar[bool] = True
 
     label_smoothing: float = 0.0
+    class_weight: str | Mapping[Any, float] | None = None
 
     def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the logits of every sequence.
@@ -197,6 +203,30 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         """
         return softmax(self._predict_outputs(X, lengths))
 
+    def predict_log_proba(self, X: Any, lengths: Any = None) -> FloatArray:
+        """Return the natural logarithms of the probabilities of the classes for every sequence.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        array (B, K)
+            Logarithms in the order of `classes_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return log_softmax(self._predict_outputs(X, lengths))
+
     def predict(self, X: Any, lengths: Any = None) -> NDArray[Any]:
         """Return the most likely class of every sequence.
 
@@ -226,6 +256,8 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy, the fraction of sequences whose class is predicted correctly.
 
+        Classes that did not occur in `fit` count as errors, with a warning.
+
         Parameters
         ----------
         X : list of strings, token lists, id arrays or float arrays, or a padded array
@@ -249,7 +281,11 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return float(accuracy_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+        found = self._predict_outputs(X, lengths).argmax(axis=1)
+        ids = self._label_encoder.transform(y, allow_unknown=True)
+        self._check_count(len(ids), len(found))
+        weights = self._check_sample_weight(sample_weight, len(found))
+        return float(np.average(found == ids, weights=weights))
 
     # ---- hooks of `SequenceEstimator`
 
@@ -269,25 +305,46 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         return {**super()._describe_data(), "target": shown}
 
     def _fitted_state(self) -> dict[str, Any]:
-        return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}
+        return {
+            "encoder": self.encoder_.to_dict(),
+            "labels": self._label_encoder.to_dict(),
+            "class_weights": None if self._class_weights is None else self._class_weights.tolist(),
+        }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         super()._restore(state, modules)
         self._label_encoder = LabelEncoder.from_dict(state["labels"])
+        weights = state["class_weights"]
+        self._class_weights = None if weights is None else np.array(weights)
         self.classes_ = self._label_encoder.classes_
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         ids: NDArray[Any] = self._label_encoder.transform(y)
         return ids
 
+    def _validation_targets(self, y: Any) -> NDArray[Any]:
+        ids: NDArray[Any] = self._label_encoder.transform(y, allow_unknown=True)
+        return ids
+
+    def _fit_class_weight(self, data: SequenceDataset) -> None:
+        assert isinstance(data.targets, np.ndarray)
+        self._class_weights = class_weights(self.class_weight, self.classes_, data.targets)
+
+    def _loss_weight(self, batch: SequenceBatch) -> float:
+        weights = target_weights(batch.y, batch.weights, self._class_weights)
+        return float(len(batch.y) if weights is None else weights.sum())
+
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(
             output,
-            batch.y,
-            weights=batch.weights,
+            np.maximum(batch.y, 0),
+            weights=target_weights(batch.y, batch.weights, self._class_weights),
             label_smoothing=self.label_smoothing,
             reduction="mean",
         )
 
-    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
-        return float(np.average(output.argmax(axis=1) == batch.y, weights=batch.weights))
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
+        correct = output.argmax(axis=1) == batch.y
+        total = float(len(correct) if batch.weights is None else batch.weights.sum())
+        weights = batch.weights if total else None
+        return WeightedMean(float(np.average(correct, weights=weights)), total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.labels import LabelEncoder, describe_classes
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.labels import IGNORED_ID, UNKNOWN_ID, LabelEncoder, describe_classes
+from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
 from bptt.estimators._base import SequenceEstimator
+from bptt.estimators._class_weight import class_weights, target_weights
+from bptt.estimators._outputs import log_softmax
 from bptt.losses import Loss, softmax, softmax_cross_entropy
+from bptt.metrics import spans
 from bptt.nn.embedding import Embedding
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
@@ -23,6 +28,7 @@ from bptt.training.supervised import (
     SequenceBatch,
     SequenceDataset,
     SupervisedTask,
+    WeightedMean,
     predict_in_batches,
 )
 
@@ -120,6 +126,20 @@ class SequenceTagger(SequenceEstimator):
         an `embedding_size`. Words alone by default.
     label_smoothing : float
         Probability mass of the targets that is spread over all labels, in [0, 1).
+    class_weight : "balanced" or dict, optional
+        Weight of each label in the loss: "balanced" for weights inversely proportional to the
+        frequency in the first call of `fit` or `partial_fit`; or a dict from label to weight, in
+        which others have 1, such as {"O": 0.2}. All 1 by default.
+    ignore_label : label, optional
+        Label of steps that have none, such as -1, for partly labeled sequences: they do not count
+        in loss, metric and score. Labels that are None or NaN never count.
+    metric : {"accuracy", "span_f1"}
+        Metric of `history_` and `score`: the fraction of steps whose label is right, or for labels
+        B-kind, I-kind and O the F1 score of spans (see `bptt.metrics`).
+    viterbi : bool
+        For labels B-kind, I-kind and O: predict the most likely valid sequence, in which I-kind
+        follows only B-kind or I-kind, instead of the most likely label of every step. Not with
+        ``feedback=True``.
 
     Attributes
     ----------
@@ -130,7 +150,7 @@ class SequenceTagger(SequenceEstimator):
     model_ : Sequential
         The network; with `feedback` and tokens, without the embedding.
     history_ : History
-        Loss, accuracy of the labels (`metric`) and gradient norm of every epoch.
+        Loss, metric (see `metric`) and gradient norm of every epoch.
     n_features_in_ : int
         Number of features; only for an input of numbers.
     feature_names_in_ : array of str
@@ -164,6 +184,10 @@ class SequenceTagger(SequenceEstimator):
     feedback: bool = False
     affixes: int | None = None
     label_smoothing: float = 0.0
+    class_weight: str | Mapping[Any, float] | None = None
+    ignore_label: Any = None
+    metric: str = "accuracy"
+    viterbi: bool = False
 
     def predict_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
         """Return the probabilities of the labels at every step.
@@ -191,8 +215,32 @@ class SequenceTagger(SequenceEstimator):
         """
         return [softmax(logits) for logits in self._logits(X, lengths)]
 
+    def predict_log_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
+        """Return the natural logarithms of the probabilities of the labels at every step.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+
+        Returns
+        -------
+        list of B arrays (T, K)
+            Logarithms in the order of `classes_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or an invalid value.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        return [log_softmax(logits) for logits in self._logits(X, lengths)]
+
     def predict(self, X: Any, lengths: Any = None) -> list[NDArray[Any]]:
-        """Return the most likely label of every step.
+        """Return the most likely label of every step; with `viterbi`, labels that fit together.
 
         Parameters
         ----------
@@ -213,10 +261,28 @@ class SequenceTagger(SequenceEstimator):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return [self.classes_[logits.argmax(axis=1)] for logits in self._logits(X, lengths)]
+        return [self.classes_[ids] for ids in self._predict_ids(X, lengths)]
+
+    def _predict_ids(self, X: Any, lengths: Any) -> list[NDArray[np.int64]]:
+        sequences = self._encode(X, lengths)
+        result = [np.empty(0, np.int64)] * len(sequences)
+        for indices, counts, output in predict_in_batches(self._task().predict, sequences):
+            for i, count, ids in zip(indices, counts, self._decode(output, counts), strict=True):
+                result[i] = ids[:count]
+        return result
+
+    def _decode(self, logits: FloatArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the predicted ids (B, T) of logits (B, T, K)."""
+        if self.viterbi and logits.shape[1]:
+            return viterbi_ids(logits, lengths, *iob_log_weights(self.classes_.tolist()))
+        ids: NDArray[np.int64] = logits.argmax(axis=2)
+        return ids
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
-        """Return the accuracy, the fraction of steps whose label is predicted correctly.
+        """Return the parameter `metric`: accuracy, or the F1 score of spans.
+
+        Accuracy is the fraction of steps whose label is predicted correctly. Labels that did not
+        occur in `fit` count as errors, with a warning; steps without a label do not count.
 
         Parameters
         ----------
@@ -241,14 +307,32 @@ class SequenceTagger(SequenceEstimator):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        predicted = self.predict(X, lengths)
+        predicted = self._predict_ids(X, lengths)
+        counts = np.array([len(ids) for ids in predicted])
+        true = self._label_encoder.transform(y, counts, allow_unknown=True)
         weights = self._check_sample_weight(sample_weight, len(predicted))
-        correct, total = 0.0, 0.0
-        for i, (labels, true) in enumerate(zip(predicted, y, strict=True)):
-            weight = 1.0 if weights is None else weights[i]
-            correct += weight * float(np.sum(labels == np.asarray(true)[: len(labels)]))
-            total += weight * len(labels)
-        return correct / max(total, 1e-300)
+        right, total = 0.0, 0.0
+        for i, ids in enumerate(predicted):
+            found = self._count_right(ids, true[i])
+            weight = 1.0 if weights is None else float(weights[i])
+            right, total = right + weight * found[0], total + weight * found[1]
+        return right / max(total, 1e-300)
+
+    def _count_right(
+        self, predicted: NDArray[np.int64], true: NDArray[np.integer[Any]]
+    ) -> tuple[float, float]:
+        """Return numerator and denominator of the metric for one sequence of ids."""
+        counted = true != IGNORED_ID
+        if self.metric == "accuracy":
+            return float(np.sum((predicted == true) & counted)), float(counted.sum())
+        found = spans(self._names(np.where(counted, predicted, IGNORED_ID)))
+        expected = spans(self._names(true))
+        return 2.0 * len(found & expected), float(len(found) + len(expected))
+
+    def _names(self, ids: NDArray[np.integer[Any]]) -> list[str]:
+        """Return IOB labels; a run of unknown labels is one span that nobody predicts."""
+        names = {**dict(enumerate(self.classes_.tolist())), IGNORED_ID: "O", UNKNOWN_ID: "I-?"}
+        return [names[i] for i in ids.tolist()]
 
     def _logits(self, X: Any, lengths: Any) -> list[FloatArray]:
         """Return the logits of every sequence, (T, K) each."""
@@ -270,6 +354,9 @@ class SequenceTagger(SequenceEstimator):
         super()._check_parameters()
         checks.flag("skip_input", self.skip_input)
         checks.fraction("label_smoothing", self.label_smoothing)
+        checks.one_of("accuracy", "span_f1")("metric", self.metric)
+        if checks.flag("viterbi", self.viterbi) and self.feedback:
+            raise ValueError("viterbi=True needs feedback=False: labels are predicted one by one")
         if self.affixes is not None and (self.embedding_size is None or self.feedback):
             raise ValueError("affixes needs an embedding_size, and feedback=False")
         if checks.flag("feedback", self.feedback) and self.bidirectional:
@@ -281,10 +368,27 @@ class SequenceTagger(SequenceEstimator):
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
         self._fit_encoder(X, lengths, affixes=self.affixes)
-        labels = LabelEncoder(steps=True)
+        labels = LabelEncoder(steps=True, ignore=self.ignore_label)
         self._label_encoder = labels.fit(y, lengths) if classes is None else labels.fit([classes])
         self.classes_ = self._label_encoder.classes_
+        self._check_labels(is_chosen=classes is not None)
         self._make(seeds)
+
+    def _check_labels(self, *, is_chosen: bool) -> None:
+        """Check that labels are B-, I- and O where needed; warn of codes of missing labels."""
+        known = self.classes_.tolist()
+        for option in ("metric='span_f1'", "viterbi=True"):
+            if option in (f"metric={self.metric!r}", f"viterbi={self.viterbi}"):
+                for label in known:
+                    checks.iob_label(f"labels with {option}", str(label))
+        for code in (-1, -100):
+            if code in known and not is_chosen:
+                warnings.warn(
+                    f"label {code} is a class: set ignore_label={code} if these steps have no "
+                    "label, or classes=[..] in fit if they have",
+                    UserWarning,
+                    stacklevel=4,
+                )
 
     def _make(self, seeds: np.random.Generator) -> None:
         count = len(self.classes_)
@@ -308,12 +412,18 @@ class SequenceTagger(SequenceEstimator):
         return {**super()._describe_data(), "target": shown}
 
     def _fitted_state(self) -> dict[str, Any]:
-        return {"encoder": self.encoder_.to_dict(), "labels": self._label_encoder.to_dict()}
+        return {
+            "encoder": self.encoder_.to_dict(),
+            "labels": self._label_encoder.to_dict(),
+            "class_weights": None if self._class_weights is None else self._class_weights.tolist(),
+        }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self._label_encoder = LabelEncoder.from_dict(state["labels"])
         self.classes_ = self._label_encoder.classes_
+        weights = state["class_weights"]
+        self._class_weights = None if weights is None else np.array(weights)
         chain = list(modules.values())
         if self.feedback:
             first = chain.pop(0) if self.encoder_.kind == "ids" else None
@@ -321,7 +431,7 @@ class SequenceTagger(SequenceEstimator):
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
-        options = (self._loss, self._metric, _total_weight, self.recompute_every)
+        options = (self._loss, self._metric, self._loss_weight, self.recompute_every)
         if self.feedback:
             return LabelFeedbackTask(self._embedding, self.model_, *options)
         return SupervisedTask(self.model_, *options)
@@ -329,28 +439,59 @@ class SequenceTagger(SequenceEstimator):
     def _dataset(
         self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
     ) -> SequenceDataset:
+        return self._pair(X, y, lengths, sample_weight)
+
+    def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
+        return self._pair(X, y, lengths, allow_unknown=True)
+
+    def _pair(
+        self,
+        X: Any,
+        y: Any,
+        lengths: Any,
+        sample_weight: Any = None,
+        *,
+        allow_unknown: bool = False,
+    ) -> SequenceDataset:
         sequences = self._encode(X, lengths)
-        targets = self._label_encoder.transform(y, sequences.lengths)
+        targets = self._label_encoder.transform(y, sequences.lengths, allow_unknown=allow_unknown)
         weights = self._check_sample_weight(sample_weight, len(sequences))
         return SequenceDataset(sequences, targets, weights)
+
+    def _fit_class_weight(self, data: SequenceDataset) -> None:
+        assert isinstance(data.targets, Sequences)
+        self._class_weights = class_weights(self.class_weight, self.classes_, data.targets.values)
+
+    def _target_weights(self, batch: SequenceBatch) -> NDArray[np.float64] | None:
+        return target_weights(batch.y, batch.weights, self._class_weights)
+
+    def _loss_weight(self, batch: SequenceBatch) -> float:
+        weights, lengths = self._target_weights(batch), batch.lengths
+        if weights is None or weights.ndim == 1:
+            return float(lengths.sum() if weights is None else lengths @ weights)
+        return float(weights[np.arange(batch.y.shape[1]) < lengths[:, np.newaxis]].sum())
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(
             output,
-            batch.y,
+            np.maximum(batch.y, 0),
             lengths=batch.lengths,
-            weights=batch.weights,
+            weights=self._target_weights(batch),
             label_smoothing=self.label_smoothing,
             reduction="mean",
         )
 
-    def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
-        exists = np.arange(batch.x.shape[1]) < batch.lengths[:, np.newaxis]
-        correct = (output.argmax(axis=2) == batch.y) & exists
-        weights = np.ones(len(batch.y)) if batch.weights is None else batch.weights
-        return float(weights @ correct.sum(axis=1)) / max(_total_weight(batch), 1e-300)
-
-
-def _total_weight(batch: SequenceBatch) -> float:
-    lengths = batch.lengths
-    return float(lengths.sum() if batch.weights is None else lengths @ batch.weights)
+    def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
+        ids = self._decode(output, batch.lengths)
+        if self.metric == "accuracy":
+            counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
+            counted &= batch.y != IGNORED_ID
+            counts = np.column_stack(
+                [((ids == batch.y) & counted).sum(axis=1), counted.sum(axis=1)]
+            )
+        else:
+            rows = zip(ids, batch.y, batch.lengths, strict=True)
+            counts = np.array([self._count_right(row[:n], true[:n]) for row, true, n in rows])
+        weights = np.ones(len(ids)) if batch.weights is None else batch.weights
+        right, total = weights @ counts
+        return WeightedMean(float(right) / max(float(total), 1e-300), float(total))

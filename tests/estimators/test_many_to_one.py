@@ -261,3 +261,85 @@ def test_interrupted_training_is_resumed_by_fit(tmp_path):
     other = clone(model).set_params(label_smoothing=0.1)
     with pytest.raises(ValueError, match=r"label_smoothing must be unchanged, 0\.0, got 0\.1"):
         other.fit(X, y, resume=True)
+
+
+# ---- numbers at every step
+
+
+def running_sums(count, seed, outputs=None):
+    """Ragged sequences of numbers, and at every step the sum of the last two."""
+    random = np.random.default_rng(seed)
+    X = [random.standard_normal((n, 1)) for n in random.integers(3, 9, count)]
+    y = [10 + x[:, 0] + np.concatenate([[0], x[:-1, 0]]) for x in X]
+    return X, [np.column_stack([row, -row]) if outputs == 2 else row for row in y]
+
+
+@pytest.mark.parametrize("outputs", [None, 2])
+def test_numbers_at_every_step(outputs, tmp_path):
+    X, y = running_sums(300, 0, outputs)
+    model = bptt.SequenceRegressor(
+        pool=None, scale=True, hidden_size=16, epochs=20, learning_rate=0.02, random_state=0
+    ).fit(X, y, validation=0.1)
+    other, expected = running_sums(50, 1, outputs)
+    assert model.score(other, expected) > 0.98
+    found = model.predict(other)
+    assert [one.shape for one in found] == [one.shape for one in expected]
+    assert model.history_["validation_metric"][-1] < 0.3
+    model.save(tmp_path / "model")
+    loaded = bptt.SequenceRegressor.load(tmp_path / "model")
+    for a, b in zip(loaded.predict(other), found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_padded_and_missing_numbers_at_every_step():
+    X, y = running_sums(30, 0)
+    array, lengths = padded(X)
+    targets = padded([row[:, np.newaxis] for row in y])[0]
+    model = bptt.SequenceRegressor(
+        pool=None, hidden_size=4, epochs=3, dtype="float64", random_state=0
+    )
+    expected = clone(model).fit(X, y)
+    for given in (targets, targets[..., 0]):
+        found = clone(model).fit(array, given, lengths)
+        np.testing.assert_allclose(found.history_["loss"], expected.history_["loss"], rtol=1e-12)
+        assert found.score(array, given, lengths) == pytest.approx(expected.score(X, y))
+    # targets that are missing at the end count as little as steps that do not exist
+    partly = [np.concatenate([row[:-1], [np.nan]]) for row in y]
+    found = clone(model).fit(X, partly)
+    shorter = clone(model).fit([x[:-1] for x in X], [row[:-1] for row in y])
+    np.testing.assert_allclose(found.history_["loss"], shorter.history_["loss"], rtol=1e-9)
+    np.testing.assert_allclose(found.history_["metric"], shorter.history_["metric"], rtol=1e-9)
+    assert found.score(X, partly) == pytest.approx(
+        shorter.score([x[:-1] for x in X], [r[:-1] for r in y])
+    )
+
+
+@pytest.mark.parametrize(
+    ("pool", "y", "message"),
+    [
+        ("last", [np.ones(3), np.ones(2)], "set pool=None for numbers at every step"),
+        ("last", np.ones((2, 3, 4)), "pool=None takes numbers at every step"),
+        (
+            None,
+            [1.0, 2.0],
+            r"y\[0\] must have shape \(T,\) or \(T, K\), got \(\): .* set pool='last'",
+        ),
+        (
+            None,
+            [np.ones(3), np.ones(3)],
+            r"y\[1\] must have a target for each of the 2 steps of X\[1",
+        ),
+        (None, [np.ones(3)], "y must have 2 sequences, as X, got 1"),
+        (None, [np.ones((3, 2)), np.ones(2)], r"y\[1\] must have 2 outputs as y\[0\], got 1"),
+        (None, [np.ones(3), np.full(2, np.inf)], r"y\[1\] must be finite or NaN"),
+        (
+            None,
+            [np.full(3, np.nan), np.full(2, np.nan)],
+            "y must have at least one target, got none",
+        ),
+    ],
+)
+def test_wrong_numbers_at_every_step(pool, y, message):
+    X = [np.ones((3, 1)), np.ones((2, 1))]
+    with pytest.raises(ValueError, match=message):
+        bptt.SequenceRegressor(pool=pool, hidden_size=4, epochs=1).fit(X, y)

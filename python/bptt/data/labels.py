@@ -122,8 +122,8 @@ class LabelEncoder:
         if unknown:
             shown = _shown(sorted(set(unknown), key=repr))
             warnings.warn(
-                f"{name} has {len(unknown)} labels that were not in fit ({shown}): they count as "
-                "errors, and not in the loss; fit(.., classes=[..]) names all classes",
+                f"{name} has labels that were not in fit ({shown}; {len(unknown)} in all): "
+                "they count as errors, and not in the loss; fit(.., classes=[..]) names all",
                 UserWarning,
                 stacklevel=4,
             )

@@ -16,6 +16,7 @@ from bptt.estimators._base import SequenceEstimator
 from bptt.losses import Loss
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
+from bptt.nn.pooling import POOLS
 from bptt.nn.sequential import Sequential
 from bptt.training.supervised import (
     SequenceBatch,
@@ -30,10 +31,10 @@ from bptt.training.supervised import (
 class ManyToOneEstimator(SequenceEstimator):
     """[embedding] -> recurrent layers -> one vector per sequence -> linear layer."""
 
-    pool: str = "last"
+    pool: str | None = "last"
     affixes: int | None = None
 
-    def _fit_targets(self, y: Any, classes: Any) -> int:
+    def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         """Learn the classes or the scale of the targets; return the number of outputs."""
         raise NotImplementedError
 
@@ -56,15 +57,18 @@ class ManyToOneEstimator(SequenceEstimator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        checks.one_of("last", "mean", "max")("pool", self.pool)
+        self._check_pool()
         if self.affixes is not None and self.embedding_size is None:
             raise ValueError("affixes needs an embedding_size")
+
+    def _check_pool(self) -> None:
+        checks.one_of(*POOLS)("pool", self.pool)
 
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
         self._fit_encoder(X, lengths, affixes=self.affixes)
-        outputs = self._fit_targets(y, classes)
+        outputs = self._fit_targets(y, classes, lengths)
         self.model_ = self._build_model(outputs, seeds, pool=self.pool)
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:

@@ -293,7 +293,7 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         super()._check_parameters()
         checks.fraction("label_smoothing", self.label_smoothing)
 
-    def _fit_targets(self, y: Any, classes: Any) -> int:
+    def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         if getattr(y, "ndim", 1) == 2:
             y = column_or_1d(y, warn=True)
         self._label_encoder = LabelEncoder().fit(y if classes is None else classes)

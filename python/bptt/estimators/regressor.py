@@ -1,9 +1,9 @@
-"""Many-to-one regression: one number or vector per sequence, as in forecasting."""
+"""Regression: one number or vector per sequence, as in forecasting, or at every step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,21 +12,23 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from bptt._core.checks import FloatArray
+from bptt.data._step_targets import read_step_targets
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.losses import Loss, mean_squared_error
 from bptt.nn.module import Module
-from bptt.training.supervised import SequenceBatch
+from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[misc]
-    """Predicts one number, or a vector of numbers, for every sequence.
+    """Predicts one number, or a vector of numbers, for every sequence, or for every step.
 
-    The outputs of the recurrent layers are pooled to one vector per sequence, which goes through a
-    linear layer. The loss is the mean squared error. Targets far from zero mean and unit variance
-    need ``scale=True``: the loss is then that of the standardized targets, about 1 for a constant
-    prediction of the mean, and the metric, the mean absolute error, is in the original unit.
+    The outputs of the recurrent layers are pooled to one vector per sequence, or with ``pool=None``
+    kept at every step, and go through a linear layer. The loss is the mean squared error. Targets
+    far from zero mean and unit variance need ``scale=True``: the loss is then that of the
+    standardized targets, about 1 for a constant prediction of the mean, and the metric, the mean
+    absolute error, is in the original unit.
 
     Parameters
     ----------
@@ -100,9 +102,9 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         new ones; the optimizer begins anew.
     random_state : int, RandomState or None
         Seed of the initial weights, the order of minibatches, and dropout.
-    pool : {"last", "mean", "max"}
+    pool : {"last", "mean", "max"} or None
         Pooling over the steps: the final state (of both directions), or the mean or maximum of
-        every feature.
+        every feature. None for numbers at every step (many-to-many).
     affixes : int, optional
         Maximum length of prefixes and suffixes: the embedding of a word is the sum of those of the
         word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
@@ -130,7 +132,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     -----
     X is a list of strings, token lists or arrays of numbers, (T, I) or (T,), or a padded array.
     **Integers are numbers, too; with an `embedding_size` integers (T,) are ids.** y is an array of
-    numbers (B,) or (B, outputs).
+    numbers (B,) or (B, outputs). With ``pool=None`` it is a list of arrays (T,) or (T, outputs), or
+    a padded array (B, T) or (B, T, outputs); steps with NaN do not count.
 
     Examples
     --------
@@ -145,8 +148,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
     _best_metric: ClassVar[str] = "min"
 
-    def predict(self, X: Any, lengths: Any = None) -> FloatArray:
-        """Return the predicted number or numbers of every sequence.
+    def predict(self, X: Any, lengths: Any = None) -> Any:
+        """Return the predicted number or numbers of every sequence, or of every step.
 
         Parameters
         ----------
@@ -157,7 +160,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
         Returns
         -------
-        array (B,) or (B, outputs)
+        array (B,) or (B, outputs), or with ``pool=None`` a list of arrays (T,) or (T, outputs)
             Predictions, of the shape of the targets in `fit`.
 
         Raises
@@ -167,10 +170,23 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        output = self._predict_outputs(X, lengths)
+        if self.pool is None:
+            return [self._unscaled(one) for one in self._predict_steps(X, lengths)]
+        return self._unscaled(self._predict_outputs(X, lengths))
+
+    def _unscaled(self, output: FloatArray) -> FloatArray:
+        """Return outputs (N, outputs) in the unit and shape of the targets."""
         if self._standardizer is not None:
             output = self._standardizer.inverse_transform(output)
         return output[:, 0] if self._one_output else output
+
+    def _predict_steps(self, X: Any, lengths: Any) -> list[FloatArray]:
+        sequences = self._encode(X, lengths)
+        result: list[FloatArray] = [np.empty(0)] * len(sequences)
+        for indices, counts, output in predict_in_batches(self._task().predict, sequences):
+            for i, count, one in zip(indices, counts, output, strict=True):
+                result[i] = one[:count]
+        return result
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
         """Return R², the fraction of the variance of y that is explained.
@@ -179,7 +195,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         ----------
         X : list of strings, token lists, id arrays or float arrays, or a padded array
             Input, as for `fit`.
-        y : array (B,) or (B, outputs)
+        y : array (B,) or (B, outputs), or with ``pool=None`` as in `fit`
             Targets.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
@@ -198,7 +214,17 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+        if self.pool is not None:
+            return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+        predicted = self.predict(X, lengths)
+        counts = np.array([len(one) for one in predicted])
+        targets, _ = read_step_targets(y, counts)
+        counted = ~np.isnan(targets.values).any(axis=1)
+        weights = self._check_sample_weight(sample_weight, len(predicted))
+        if weights is not None:
+            weights = np.repeat(weights, counts)[counted]
+        found = np.concatenate(predicted).reshape(targets.values.shape)[counted]
+        return float(r2_score(targets.values[counted], found, sample_weight=weights))
 
     # ---- hooks of `SequenceEstimator`
 
@@ -214,12 +240,24 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         count = self._output_layer.out_features
         scaled = "" if self._standardizer is None else ", standardized"
         target = "1 number" if count == 1 else f"{count} numbers"
-        return {**super()._describe_data(), "target": f"{target} per sequence{scaled}"}
+        unit = "step" if self.pool is None else "sequence"
+        return {**super()._describe_data(), "target": f"{target} per {unit}{scaled}"}
 
-    def _fit_targets(self, y: Any, classes: Any) -> int:
-        targets = self._check_numbers(y)
-        self._one_output = targets.ndim == 1
-        columns = targets.reshape(len(targets), -1)
+    def _check_pool(self) -> None:
+        if self.pool is not None:
+            super()._check_pool()
+
+    def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
+        if self.pool is None:
+            sequences, self._one_output = read_step_targets(y, lengths)
+            columns = sequences.values[~np.isnan(sequences.values).any(axis=1)]
+            if not len(columns):
+                raise ValueError("y must have at least one target, got none")
+            columns = columns.astype(self.dtype)
+        else:
+            targets = self._check_numbers(y)
+            self._one_output = targets.ndim == 1
+            columns = targets.reshape(len(targets), -1)
         self._standardizer = Standardizer.from_values(columns) if self.scale else None
         return int(columns.shape[1])
 
@@ -237,32 +275,76 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         self._standardizer = None if standardizer is None else Standardizer.from_dict(standardizer)
 
     def _check_numbers(self, y: Any) -> FloatArray:
-        targets = np.asarray(y)
-        if targets.dtype == object:
-            targets = targets.astype(np.float64)
+        try:
+            targets = np.asarray(y)
+            if targets.dtype == object:
+                targets = targets.astype(np.float64)
+        except ValueError:
+            raise ValueError(
+                "y must hold one number, or one vector, per sequence, got sequences of different "
+                "lengths or texts: set pool=None for numbers at every step"
+            ) from None
         if targets.ndim not in (1, 2) or targets.dtype.kind not in "biuf":
             raise ValueError(
                 "y must hold numbers and have shape (B,) or (B, outputs), "
-                f"got shape {targets.shape} of {targets.dtype}"
+                f"got shape {targets.shape} of {targets.dtype}; pool=None takes numbers at every "
+                "step"
             )
         if not np.isfinite(targets).all():
             raise ValueError("y must be finite, got NaN or infinity")
         numbers: FloatArray = targets.astype(self.dtype)
         return numbers
 
+    def _dataset(
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
+    ) -> SequenceDataset:
+        if self.pool is not None:
+            return super()._dataset(X, y, lengths, sample_weight)
+        sequences = self._encode(X, lengths)
+        targets, _ = read_step_targets(y, sequences.lengths)
+        values = self._scaled(targets.values.astype(self.dtype))
+        weights = self._check_sample_weight(sample_weight, len(sequences))
+        return SequenceDataset(sequences, replace(targets, values=values), weights)
+
+    def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
+        return self._dataset(X, y, lengths)
+
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         targets = self._check_numbers(y)
-        targets = targets[:, np.newaxis] if targets.ndim == 1 else targets
+        return self._scaled(targets[:, np.newaxis] if targets.ndim == 1 else targets)
+
+    def _scaled(self, targets: FloatArray) -> FloatArray:
+        """Return targets (N, outputs) as the network is to predict them."""
         count = self._output_layer.out_features
         if targets.shape[1] != count:
             raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
         return targets if self._standardizer is None else self._standardizer.transform(targets)
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
-        return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
+        if self.pool is not None:
+            return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
+        return mean_squared_error(
+            output, np.nan_to_num(batch.y), weights=_step_weights(batch), reduction="mean"
+        )
+
+    def _loss_weight(self, batch: SequenceBatch) -> float:
+        return super()._loss_weight(batch) if self.pool else float(_step_weights(batch).sum())
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
         error = np.abs(output - batch.y)
         if self._standardizer is not None:
             error = error * self._standardizer.std
+        if self.pool is None:
+            weights = _step_weights(batch)
+            errors = np.where(weights > 0, error.mean(axis=2), 0.0)
+            return float((weights * errors).sum() / max(weights.sum(), 1e-300))
         return float(np.average(error.mean(axis=1), weights=batch.weights))
+
+
+def _step_weights(batch: SequenceBatch) -> NDArray[np.float64]:
+    """Return the weight of every step, (B, T): 0 beyond the end, and without a target."""
+    counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
+    weights: NDArray[np.float64] = (counted & ~np.isnan(batch.y).any(axis=2)).astype(np.float64)
+    if batch.weights is not None:
+        weights *= batch.weights[:, np.newaxis]
+    return weights

@@ -51,7 +51,7 @@ def train(cell: str, steps: int, updates: int, hidden: int, options: Options) ->
     test, answers = sample(np.random.default_rng([seed, 1]), 1000, steps)
     layer = getattr(bptt, cell.upper())(2, hidden, bidirectional=both, seed=seed)
     model = bptt.Sequential(layer, bptt.Linear(layer.output_size, 1, seed=seed), pool="last")
-    optimizer = bptt.Adam(model.modules)
+    optimizer = bptt.Adam(model)
     schedule = bptt.schedules.CosineDecay(epochs=updates, floor=0.01)
     errors = {}
     for update in range(1, updates + 1):
@@ -59,7 +59,7 @@ def train(cell: str, steps: int, updates: int, hidden: int, options: Options) ->
         x, y = sample(random, 32, steps)
         run = model.forward(x)
         loss = bptt.mean_squared_error(run.output, y, reduction="mean")
-        gradients = run.backward(loss.gradient, input=False).modules
+        gradients = run.backward(loss, input=False)
         bptt.clip_by_global_norm(gradients, 1.0)
         optimizer.step(gradients)
         if update % (updates // 40) == 0:

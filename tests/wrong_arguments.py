@@ -152,7 +152,7 @@ def no_name(owner: str, names: str) -> Rows:
 
 
 def no_list(name: str, kind: str) -> Rows:
-    rule = f"{name} must be {kind} or a list or tuple of them, got "
+    rule = f"{name} must be {kind}, got "
     return [
         (None, TypeError, f"{rule}NoneType"),
         ([3], TypeError, f"{rule}list of int"),
@@ -512,7 +512,8 @@ COUNTED: dict[str, Rows] = {
     "reduction": no_choice("reduction", "sum", "mean"),
 }
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
-MODULES, GRADIENTS = no_list("modules", "a Module"), no_list("gradients", "Gradients")
+MODULES = no_list("modules", "a Module, a Sequential, or a list or tuple of them")
+GRADIENTS = no_list("gradients", "what backward returned, or a list or tuple of it")
 DECAY = no_number("weight_decay", "in [0, inf)", -1.0, np.inf)
 OPTIMIZER: dict[str, Rows] = {
     "modules": MODULES,

@@ -23,12 +23,23 @@ __all__ = [
 
 
 class Loss(NamedTuple):
-    """Value and gradient of a loss."""
+    """Value and gradient of a loss.
+
+    ``value, gradient = loss`` unpacks it, ``float(loss)`` and ``f"{loss:.3f}"`` are of its value,
+    and ``run.backward(loss)`` takes it as it is.
+    """
 
     value: float
     """Loss, accumulated in float64."""
     gradient: FloatArray
     """Gradient with respect to the first argument (logits, output), of its shape and dtype."""
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, specification: str) -> str:
+        """Format the value: ``f"{loss:.3f}"``."""
+        return format(self.value, specification)
 
 
 def softmax_cross_entropy(

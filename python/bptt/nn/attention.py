@@ -14,8 +14,9 @@ from numpy.typing import DTypeLike
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
+from bptt.losses import Loss
 from bptt.nn import initializers
-from bptt.nn.module import Gradients, Layout, Module, Shapes
+from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
 
 
 class Attention(Module):
@@ -218,12 +219,12 @@ class AttentionRun:
         self._scores = scores
         self._keys = keys
 
-    def backward(self, d_output: FloatArray) -> AttentionGradients:
+    def backward(self, d_output: FloatArray | Loss) -> AttentionGradients:
         """Return the gradients of parameters, queries and keys.
 
         Parameters
         ----------
-        d_output : array (B, S, key_size)
+        d_output : array (B, S, key_size), or Loss
             Gradient of the loss with respect to `output`.
 
         Returns
@@ -238,7 +239,7 @@ class AttentionRun:
         ValueError
             If its shape is not that of `output`.
         """
-        checks.array("d_output", d_output, self._layout.dtype)
+        d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -13,7 +13,8 @@ import numpy as np
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, without_padding
-from bptt.nn.module import Gradients
+from bptt.losses import Loss
+from bptt.nn.module import Gradients, output_gradient
 from bptt.nn.state import State
 
 
@@ -57,14 +58,15 @@ class DecoderRun:
         return None if run is None else run.weights
 
     def backward(
-        self, d_logits: FloatArray, d_state: State | None = None, *, steps: bool = False
+        self, d_logits: FloatArray | Loss, d_state: State | None = None, *, steps: bool = False
     ) -> DecoderGradients:
         """Backpropagate through all modules and through time, exactly.
 
         Parameters
         ----------
-        d_logits : array (B, S, V)
-            Gradient of the loss with respect to `output`. Padding is not read.
+        d_logits : array (B, S, V) or Loss
+            Gradient of the loss with respect to `output`, or the loss with its gradient. Padding is
+            not read.
         d_state : array or LSTMState, (num_layers, B, H), optional
             Gradient of the loss with respect to the final state.
         steps : bool, default False
@@ -81,6 +83,7 @@ class DecoderRun:
         RuntimeError
             If `backward` has been called before.
         """
+        d_logits = checks.array("d_logits", output_gradient(d_logits), self.output.dtype)
         checks.same_shape("d_logits", d_logits, "the output", self.output.shape)
         found: dict[str, Any] = {}
         d: Any = without_padding(d_logits, self._padding)

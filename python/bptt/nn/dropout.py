@@ -9,7 +9,8 @@ from numpy.typing import DTypeLike
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.nn.module import Gradients, Layout, Module, Shapes
+from bptt.losses import Loss
+from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
 
 
 class Dropout(Module):
@@ -112,12 +113,12 @@ class DropoutRun:
         self._key = key  # of the counter-based generator: key and position decide an element
         self.output = self._drop(x)
 
-    def backward(self, d_output: FloatArray) -> Gradients:
+    def backward(self, d_output: FloatArray | Loss) -> Gradients:
         """Return the gradient of the input: `d_output` with the mask of the forward pass.
 
         Parameters
         ----------
-        d_output : array of the shape of `output`
+        d_output : array of the shape of `output`, or Loss
             Gradient of the loss with respect to `output`.
 
         Returns
@@ -132,7 +133,7 @@ class DropoutRun:
         ValueError
             If its shape is not that of `output`.
         """
-        checks.array("d_output", d_output, self._layout.dtype)
+        d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(0, self._layout.dtype)
         return Gradients(self._layout, flat, self._drop(d_output))

@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, lengths_of
-from bptt.nn.module import Gradients, Layout, Module, Shapes
+from bptt.losses import Loss
+from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
 
 
 class Embedding(Module):
@@ -161,14 +162,14 @@ class EmbeddingRun:
         self._ids = ids
         self._lengths = lengths
 
-    def backward(self, d_output: FloatArray) -> Gradients:
+    def backward(self, d_output: FloatArray | Loss) -> Gradients:
         """Return the gradient of the weight.
 
         dL/dweight[n] = Σ dL/dy over all occurrences of id n, summed in a fixed order.
 
         Parameters
         ----------
-        d_output : array (..., embedding_dim)
+        d_output : array (..., embedding_dim), or Loss
             dL/dy. Padding is not read.
 
         Returns
@@ -183,7 +184,7 @@ class EmbeddingRun:
         ValueError
             If its shape is not that of `output`.
         """
-        checks.array("d_output", d_output, self._layout.dtype)
+        d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         ids, lengths, d = self._per_id(d_output)

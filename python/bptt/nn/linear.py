@@ -9,8 +9,9 @@ from numpy.typing import DTypeLike
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt.losses import Loss
 from bptt.nn import initializers
-from bptt.nn.module import Gradients, Layout, Module, Shapes
+from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
 
 
 class Linear(Module):
@@ -143,14 +144,14 @@ class LinearRun:
         self._x = x
         self._weight = weight
 
-    def backward(self, d_output: FloatArray, *, input: bool = True) -> Gradients:
+    def backward(self, d_output: FloatArray | Loss, *, input: bool = True) -> Gradients:
         """Return the gradients of parameters and input.
 
         dL/dV = Σ dL/dy ⊗ x and dL/dc = Σ dL/dy over all leading axes; dL/dx = Vᵀ dL/dy.
 
         Parameters
         ----------
-        d_output : array (..., out_features)
+        d_output : array (..., out_features), or Loss
             dL/dy.
         input : bool, default True
             Whether to compute the gradient of the input.
@@ -169,7 +170,7 @@ class LinearRun:
         """
         input = checks.flag("input", input)
         features, columns = self._weight.shape
-        checks.array("d_output", d_output, self._layout.dtype)
+        d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
         d = self._layout.views(flat)

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import Dimension, FloatArray
+from bptt.losses import Loss
 
 Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
@@ -286,18 +287,61 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
     __hash__ = object.__hash__
 
 
-def as_list(name: str, given: _Kind | Sequence[_Kind], kind: type[_Kind]) -> list[_Kind]:
-    """Check that `given` is one or several distinct objects of `kind`; return them as a list."""
+class HasModules(Protocol):
+    """Protocol of networks, such as `Sequential` and `Decoder`."""
+
+    @property
+    def modules(self) -> Sequence[Module] | Mapping[str, Module]:
+        """The modules, in the order of their gradients."""
+
+
+class HasGradients(Protocol):
+    """Protocol of the gradients of networks, in the order of their modules."""
+
+    @property
+    def modules(self) -> Sequence[Gradients]:
+        """The gradients of each module."""
+
+
+Modules: TypeAlias = Module | HasModules | Sequence[Module | HasModules]
+AllGradients: TypeAlias = Gradients | HasGradients | Sequence[Gradients | HasGradients]
+
+_RULES: Mapping[type, str] = {
+    Module: "a Module, a Sequential, or a list or tuple of them",
+    Gradients: "what backward returned, or a list or tuple of it",
+}
+
+
+def as_list(name: str, given: object, kind: type[_Kind]) -> list[_Kind]:
+    """Check that `given` is one or several distinct objects of `kind`; return them as a list.
+
+    A network stands for its modules, and the gradients of a network for those of its modules.
+    """
     # A single module is iterable itself, over its names.
-    items = [given] if isinstance(given, kind) else given
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
-        article = "a Module" if kind is Module else "Gradients"
+    items = given if isinstance(given, (list, tuple)) else [given]
+    found = [part for item in items for part in _parts(item)]
+    if not all(isinstance(part, kind) for part in found):
         got = type(given).__name__
-        if isinstance(items, (list, tuple)):
+        if items is given:
             got += " of " + ", ".join(sorted({type(item).__name__ for item in items}))
-        raise TypeError(f"{name} must be {article} or a list or tuple of them, got {got}")
-    if not items:
+        # As in PyTorch, where an optimizer takes model.parameters().
+        cure = ": pass the model itself" if isinstance(given, MappingProxyType) else ""
+        raise TypeError(f"{name} must be {_RULES[kind]}, got {got}{cure}")
+    if not found:
         raise ValueError(f"{name} must not be empty")
-    if len({id(item) for item in items}) < len(items):
-        raise ValueError(f"{name} must be distinct, got {list(items)}")
-    return list(items)
+    if len({id(part) for part in found}) < len(found):
+        raise ValueError(f"{name} must be distinct, got {found}")
+    return found
+
+
+def _parts(item: Any) -> list[Any]:
+    """Return the modules, or the gradients, that `item` consists of."""
+    parts = getattr(item, "modules", None)
+    if isinstance(parts, Mapping):
+        return list(parts.values())
+    return list(parts) if isinstance(parts, (list, tuple)) else [item]
+
+
+def output_gradient(d_output: Any) -> Any:
+    """Return the gradient of a `Loss`, and everything else unchanged."""
+    return d_output.gradient if isinstance(d_output, Loss) else d_output

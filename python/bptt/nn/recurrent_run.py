@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt.losses import Loss
 from bptt.nn.cells import Cell
-from bptt.nn.module import Gradients, Layout, StepGradients
+from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
 from bptt.nn.state import StateT, as_state
 
 
@@ -62,7 +63,7 @@ class Run(Generic[StateT]):
 
     def backward(
         self,
-        d_output: FloatArray | None = None,
+        d_output: FloatArray | Loss | None = None,
         d_state: StateT | None = None,
         *,
         steps: bool = False,
@@ -76,8 +77,9 @@ class Run(Generic[StateT]):
 
         Parameters
         ----------
-        d_output : array (B, T, output_size), optional
-            Gradient of the loss with respect to the output. Padding is not read.
+        d_output : array (B, T, output_size) or Loss, optional
+            Gradient of the loss with respect to the output, or the loss with its gradient. Padding
+            is not read.
         d_state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
             Gradient of the loss with respect to the final state.
         steps : bool, default False
@@ -108,7 +110,7 @@ class Run(Generic[StateT]):
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d_input, d_h, d_c, flat, hidden_steps, cell_steps = loader.kernels.backward(
-            network, saved, x, self.output, d_output, d_state, steps, input
+            network, saved, x, self.output, output_gradient(d_output), d_state, steps, input
         )
         if not retain:
             self.release()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths
+from bptt.losses import Loss
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderRun
 from bptt.nn.linear import Linear, LinearRun
@@ -358,15 +359,15 @@ class EncoderDecoderRun:
         """Logits of the next token at every step, (B, S, V)."""
         return self._decoded.output
 
-    def backward(self, d_output: FloatArray, *, steps: bool = False) -> list[Gradients]:
+    def backward(self, d_output: FloatArray | Loss, *, steps: bool = False) -> list[Gradients]:
         """Backpropagate through all modules and through time, exactly.
 
         The network's own predictions among the input tokens are constants.
 
         Parameters
         ----------
-        d_output : array (B, S, V)
-            Gradient of the loss with respect to `output`.
+        d_output : array (B, S, V) or Loss
+            Gradient of the loss with respect to `output`, or the loss with its gradient.
         steps : bool, default False
             Whether to return the gradients of the recurrent states at every step as well.
 

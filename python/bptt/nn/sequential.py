@@ -59,10 +59,10 @@ class Sequential:
     Examples
     --------
     >>> model = Sequential(Embedding(100, 16), LSTM(16, 32), Linear(32, 2), pool="last")
-    >>> optimizer = Adam(model.modules)
+    >>> optimizer = Adam(model)
     >>> run = model.forward(ids, lengths=lengths)
     >>> loss = softmax_cross_entropy(run.output, classes)
-    >>> optimizer.step(run.backward(loss.gradient).modules)
+    >>> optimizer.step(run.backward(loss))
     """
 
     modules: tuple[Module, ...]

@@ -11,8 +11,9 @@ import numpy as np
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, without_padding
+from bptt.losses import Loss
 from bptt.nn.linear import LinearRun
-from bptt.nn.module import Gradients, Module
+from bptt.nn.module import Gradients, Module, output_gradient
 from bptt.nn.pooling import Pooled
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
@@ -68,7 +69,7 @@ class SequentialRun:
 
     def backward(
         self,
-        d_output: FloatArray | None = None,
+        d_output: FloatArray | Loss | None = None,
         d_state: Sequence[State | None] | None = None,
         *,
         steps: bool = False,
@@ -79,8 +80,9 @@ class SequentialRun:
 
         Parameters
         ----------
-        d_output : array of the shape of `output`, optional
-            Gradient of the loss with respect to the output. Padding is not read.
+        d_output : array of the shape of `output`, or Loss, optional
+            Gradient of the loss with respect to the output, or the loss with its gradient. Padding
+            is not read.
         d_state : tuple of states, optional
             Gradient of the loss with respect to the final state of each recurrent layer; None for
             zero.
@@ -106,7 +108,7 @@ class SequentialRun:
         """
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
         input = checks.flag("input", input)
-        d, d_final = self._checked(d_output, d_state)
+        d, d_final = self._checked(output_gradient(d_output), d_state)
         gradients: list[Gradients] = []
         d_initial: list[State] = []
         d_read: Any = None  # of the input that skip_input passes to the last module

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from bptt._core import checks, loader
-from bptt.nn.module import Gradients, as_list
+from bptt.nn.module import AllGradients, Gradients, as_list
 
 
-def clip_by_value(gradients: Gradients | Sequence[Gradients], limit: float) -> None:
+def clip_by_value(gradients: AllGradients, limit: float) -> None:
     """Clip every element of the parameters' gradients to [-limit, limit], in place.
 
     Parameters
     ----------
-    gradients : Gradients or sequence of Gradients
-        Changed in place; NaN stays NaN.
+    gradients : Gradients, SequentialGradients, or list of them
+        What `backward` returned. Changed in place; NaN stays NaN.
     limit : float
         Largest absolute value, > 0; may be infinite.
 
@@ -30,7 +29,7 @@ def clip_by_value(gradients: Gradients | Sequence[Gradients], limit: float) -> N
         loader.kernels.clip(gradient._flat, bound)
 
 
-def clip_by_global_norm(gradients: Gradients | Sequence[Gradients], max_norm: float) -> float:
+def clip_by_global_norm(gradients: AllGradients, max_norm: float) -> float:
     """Scale the parameters' gradients so that their global norm is at most `max_norm`, in place.
 
     The global norm is √Σg² over all parameters of all modules, so that scaling keeps the direction
@@ -39,8 +38,8 @@ def clip_by_global_norm(gradients: Gradients | Sequence[Gradients], max_norm: fl
 
     Parameters
     ----------
-    gradients : Gradients or sequence of Gradients
-        Gradients of all modules that are trained together; changed in place.
+    gradients : Gradients, SequentialGradients, or list of them
+        What `backward` returned, of all modules that are trained together. Changed in place.
     max_norm : float
         Largest global norm, > 0; infinity only computes the norm.
 

@@ -5,6 +5,8 @@ Parameters, gradients and state of a module are flat arrays, updated by one kern
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +15,42 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.nn.module import Gradients, Module, as_list
+from bptt.nn.module import AllGradients, Gradients, Module, Modules, as_list
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSProp"]
 
 _NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
+
+# Names in PyTorch and Keras -> names here.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "params": "modules",
+    "betas": "beta1 and beta2",
+    "beta_1": "beta1",
+    "beta_2": "beta2",
+    "eps": "epsilon",
+    "alpha": "decay",
+    "rho": "decay",
+}
+
+
+def _naming_unknown_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that names the cure for an unknown argument."""
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    known = ", ".join(parameter.name for parameter in parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return init
+
+    @functools.wraps(init)
+    def checked(self: Optimizer, *args: Any, **arguments: Any) -> None:
+        for name in arguments:
+            if name not in known.split(", "):
+                other = _OTHER_NAMES.get(name)
+                cure = f"it is called {other}" if other else f"{type(self).__name__} has {known}"
+                raise TypeError(f"unknown argument {name}: {cure}")
+        init(self, *args, **arguments)
+
+    return checked
 
 
 class Optimizer:
@@ -25,7 +58,7 @@ class Optimizer:
 
     Parameters
     ----------
-    modules : Module or sequence of Module
+    modules : Module, Sequential, or list of them
         Modules whose parameters `step` updates.
     learning_rate : float
         Step size, finite and >= 0.
@@ -38,9 +71,7 @@ class Optimizer:
         If an argument has the wrong type or an invalid value.
     """
 
-    def __init__(
-        self, modules: Module | Sequence[Module], learning_rate: float, slots: Sequence[str]
-    ) -> None:
+    def __init__(self, modules: Modules, learning_rate: float, slots: Sequence[str]) -> None:
         self._modules = as_list("modules", modules, Module)
         self.learning_rate = learning_rate
         self._slots = {
@@ -50,10 +81,17 @@ class Optimizer:
         }
         self._updates = 0
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and not hasattr(type(self), name):
-            cure = ": set learning_rate" if name == "lr" else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{cure}")
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            type.__setattr__(cls, "__init__", _naming_unknown_arguments(vars(cls)["__init__"]))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # A misspelled learning rate would otherwise change nothing.
+        if not name.startswith("_") and not isinstance(getattr(type(self), name, None), property):
+            cure = "it is called" if name == "lr" else "the only one that may be set is"
+            kind = type(self).__name__
+            raise AttributeError(f"unknown attribute {name} of {kind}: {cure} learning_rate")
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
@@ -73,18 +111,18 @@ class Optimizer:
     def learning_rate(self, value: float) -> None:
         self._learning_rate = checks.number("learning_rate", value, low=0.0)
 
-    def step(self, gradients: Gradients | Sequence[Gradients]) -> None:
+    def step(self, gradients: AllGradients) -> None:
         """Update the parameters of all modules once.
 
         Parameters
         ----------
-        gradients : Gradients or sequence of Gradients
-            One for each module, in the order of the modules. Not changed.
+        gradients : Gradients, SequentialGradients, or list of them
+            What `backward` returned, in the order of the modules. Not changed.
 
         Raises
         ------
         TypeError
-            If `gradients` is not `Gradients` or a sequence of them.
+            If `gradients` is not what `backward` returned.
         ValueError
             If the number of gradients is not that of the modules, or gradients do not fit their
             module. No parameter has changed then.
@@ -166,7 +204,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module
+    modules : Module, Sequential, or list of them
         Modules whose parameters `step` updates.
     learning_rate : float, default 0.01
         η, the step size, finite and >= 0.
@@ -185,9 +223,9 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        modules: Module | Sequence[Module],
-        *,
+        modules: Modules,
         learning_rate: float = 0.01,
+        *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
@@ -225,7 +263,7 @@ class RMSProp(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module
+    modules : Module, Sequential, or list of them
         Modules whose parameters `step` updates.
     learning_rate : float, default 0.01
         η, the step size, finite and >= 0.
@@ -244,9 +282,9 @@ class RMSProp(Optimizer):
 
     def __init__(
         self,
-        modules: Module | Sequence[Module],
-        *,
+        modules: Modules,
         learning_rate: float = 0.01,
+        *,
         decay: float = 0.99,
         epsilon: float = 1e-8,
         momentum: float = 0.0,
@@ -279,7 +317,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module
+    modules : Module, Sequential, or list of them
         Modules whose parameters `step` updates.
     learning_rate : float, default 0.001
         η, the step size, finite and >= 0.
@@ -298,9 +336,9 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        modules: Module | Sequence[Module],
-        *,
+        modules: Modules,
         learning_rate: float = 0.001,
+        *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
@@ -333,7 +371,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    modules : Module or sequence of Module
+    modules : Module, Sequential, or list of them
         Modules whose parameters `step` updates.
     learning_rate : float, default 0.001
         η, the step size, finite and >= 0.
@@ -354,9 +392,9 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        modules: Module | Sequence[Module],
-        *,
+        modules: Modules,
         learning_rate: float = 0.001,
+        *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,

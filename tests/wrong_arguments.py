@@ -22,6 +22,8 @@ T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, type[Exception], str]]
 
 LAYER_NAMES = ", ".join(layer.__name__ for layer in LAYERS)
+ELEMENTWISE = ("ReLU", "Tanh", "Sigmoid")
+NAMES = ", ".join(ELEMENTWISE)
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3))
 IDS = np.array([[0, 1, 2, 1, 0], [2, 2, 0, 0, 1]])
@@ -362,7 +364,7 @@ def chains() -> dict[str, dict[str, Rows]]:
     """The table of Sequential."""
     linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
-    kinds = f"modules must be {LAYER_NAMES}, Linear, Embedding, Dropout, got "
+    kinds = f"modules must be {LAYER_NAMES}, Linear, Embedding, Dropout, LayerNorm, {NAMES}, got "
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
         ((layer, None), TypeError, f"{kinds}NoneType"),
@@ -531,7 +533,7 @@ STATE: Rows = [
     (wrong, TypeError, f"state must be a mapping of arrays, got {type(wrong).__name__}")
     for wrong in (None, [1], 3)
 ]
-KINDS = f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention"
+KINDS = f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}"
 
 NO_IDS: Rows = [
     ([0], TypeError, "ids must be a NumPy array, got list"),
@@ -577,6 +579,40 @@ def token_vectors() -> dict[str, dict[str, Rows]]:
     }
 
 
+def normalization() -> dict[str, dict[str, Rows]]:
+    """The table of LayerNorm and of the activation functions."""
+    name = no_name("LayerNorm(num_features=3, dtype=float64)", "weight, bias")
+    weight = [
+        *no_array("weight", "float64"),
+        *no_shape("weight", "shape (num_features,) = (3,)", (4,), (1, 3), ()),
+    ]
+    x = {
+        "x": [
+            *no_array("x", "float64"),
+            *no_shape("x", "shape (..., num_features) = (..., 3)", (2, 5, 4), (3, 1), ()),
+        ]
+    }
+    any_x = {"x": no_array("x", "float64")}
+    d_output = like_output((2, 5, 3), (2, 5, 4), (10, 3), ())
+    dtype = {"dtype": DTYPE_AND_SEED["dtype"]}
+    return {
+        "LayerNorm": {
+            "num_features": no_integer("num_features"),
+            "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+            **dtype,
+        },
+        "LayerNorm.__getitem__": {"name": name},
+        "LayerNorm.__setitem__": {"name": name, "value": weight},
+        "LayerNorm.__call__": x,
+        "LayerNorm.forward": x,
+        "LayerNormRun.backward": {**d_output, "input": no_flag("input")},
+        **dict.fromkeys(ELEMENTWISE, dtype),
+        **{f"{kind}.__call__": any_x for kind in ELEMENTWISE},
+        **{f"{kind}.forward": any_x for kind in ELEMENTWISE},
+        "ElementwiseRun.backward": d_output,
+    }
+
+
 TABLE: dict[str, dict[str, Rows]] = {
     **{name: rows for layer in LAYERS for name, rows in recurrent(layer).items()},
     "Linear": {
@@ -599,6 +635,7 @@ TABLE: dict[str, dict[str, Rows]] = {
         "input": no_flag("input"),
     },
     **token_vectors(),
+    **normalization(),
     **chains(),
     **attention(),
     "Gradients.__getitem__": {"name": NAME},

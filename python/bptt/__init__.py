@@ -41,9 +41,11 @@ from bptt.losses import (
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
+from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Gradients
+from bptt.nn.normalization import LayerNorm
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.recurrent_run import Run
 from bptt.nn.sequential import Sequential
@@ -86,7 +88,9 @@ __all__ = [
     "Gradients",
     "LSTMState",
     "LanguageModel",
+    "LayerNorm",
     "Linear",
+    "ReLU",
     "Run",
     "SequenceClassifier",
     "SequenceGenerator",
@@ -95,6 +99,8 @@ __all__ = [
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
+    "Sigmoid",
+    "Tanh",
     "Window",
     "binary_cross_entropy",
     "clip_by_global_norm",

@@ -15,12 +15,14 @@ import pytest
 import bptt
 from bptt.nn.attention import AttentionRun
 from bptt.nn.dropout import DropoutRun
+from bptt.nn.elementwise import ElementwiseRun
 from bptt.nn.embedding import EmbeddingRun
 from bptt.nn.linear import LinearRun
+from bptt.nn.normalization import LayerNormRun
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.state import as_state
 from bptt.optim.optimizers import OPTIMIZERS
-from wrong_arguments import IDS, KEYS, TABLE, H, X, of_signature
+from wrong_arguments import ELEMENTWISE, IDS, KEYS, TABLE, H, X, of_signature
 
 
 class World:
@@ -36,6 +38,9 @@ class World:
         self.add_head(self.modules["Linear"])
         self.modules["Embedding"] = bptt.Embedding(3, 4, dtype="float64", seed=0)
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
+        self.modules["LayerNorm"] = bptt.LayerNorm(3, dtype="float64")
+        self.modules |= {name: getattr(bptt, name)(dtype="float64") for name in ELEMENTWISE}
+        self.add_normalization(self.modules["LayerNorm"])
         self.add_embedding(self.modules["Embedding"])
         self.add_dropout(self.modules["Dropout"])
         self.modules["Attention"] = bptt.Attention(
@@ -118,6 +123,26 @@ class World:
             "Dropout.forward": (dropout.forward, {"x": X}),
             "DropoutRun.backward": (run.backward, {"d_output": np.ones((2, 5, 3))}),
         }
+
+    def add_normalization(self, norm):
+        weight = {"name": "weight", "value": norm["weight"].copy()}
+        d = {"d_output": np.ones((2, 5, 3))}
+        self.calls |= {
+            "LayerNorm": (bptt.LayerNorm, norm.config),
+            "LayerNorm.__call__": (norm.__call__, {"x": X}),
+            "LayerNorm.forward": (norm.forward, {"x": X}),
+            "LayerNorm.__getitem__": (norm.__getitem__, {"name": "bias"}),
+            "LayerNorm.__setitem__": (norm.__setitem__, weight),
+            "LayerNormRun.backward": (norm.forward(X).backward, {**d, "input": True}),
+        }
+        for name in ELEMENTWISE:
+            module = self.modules[name]
+            self.calls |= {
+                name: (type(module), module.config),
+                f"{name}.__call__": (module.__call__, {"x": X}),
+                f"{name}.forward": (module.forward, {"x": X}),
+                "ElementwiseRun.backward": (module.forward(X).backward, d),
+            }
 
     def add_attention(self, attention):
         call = {"queries": X, "keys": KEYS, "lengths": np.array([2, 4])}
@@ -263,7 +288,8 @@ def test_error(world, name, argument, value, error, sentence):
 # ---- completeness of the table -------------------------------------------------------------------
 
 RUNS = {
-    run.__name__: run for run in (LinearRun, EmbeddingRun, DropoutRun, AttentionRun)
+    run.__name__: run
+    for run in (LinearRun, EmbeddingRun, DropoutRun, AttentionRun, LayerNormRun, ElementwiseRun)
 }  # not exported
 
 
@@ -286,8 +312,8 @@ def public_callables():
     for name in ("Run", "Gradients", "SequentialRun", "SequentialGradients", "Window", *RUNS):
         # made by modules only
         del found[name]
-    for name in ("Dropout.__getitem__", "Dropout.__setitem__"):  # they have no parameters
-        del found[name]
+    for name in ("Dropout", *ELEMENTWISE):  # they have no parameters
+        del found[f"{name}.__getitem__"], found[f"{name}.__setitem__"]
     arguments = {
         name: tuple(a for a in inspect.signature(function).parameters if a != "self")
         for name, function in found.items()

@@ -25,6 +25,10 @@ def modules():
         "drops": bptt.Dropout(0.25, seed=3),
         "looks": bptt.Attention(3, 4, kind="additive", seed=4),
         "compares": bptt.Attention(3, 3),
+        "norm": bptt.LayerNorm(4, epsilon=1e-3),
+        "bends": bptt.ReLU(),
+        "squashes": bptt.Tanh(dtype="float64"),
+        "opens": bptt.Sigmoid(),
     }
 
 

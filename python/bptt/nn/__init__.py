@@ -1,4 +1,4 @@
-"""Modules: recurrent layers, embeddings, attention, output layers, and networks of them."""
+"""Modules: recurrent layers, embeddings, attention, other layers, and networks of them."""
 
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
@@ -6,9 +6,11 @@ from bptt.nn.cells import CELLS, Cell
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
 from bptt.nn.dropout import Dropout, DropoutRun
+from bptt.nn.elementwise import ElementwiseRun, ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag, EmbeddingBagRun, EmbeddingRun
 from bptt.nn.linear import Linear, LinearRun
 from bptt.nn.module import Gradients, Module, StepGradients
+from bptt.nn.normalization import LayerNorm, LayerNormRun
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.recurrent_run import Run
@@ -30,6 +32,7 @@ __all__ = [
     "DecoderRun",
     "Dropout",
     "DropoutRun",
+    "ElementwiseRun",
     "Embedding",
     "EmbeddingBag",
     "EmbeddingBagRun",
@@ -38,15 +41,20 @@ __all__ = [
     "EncoderDecoderRun",
     "Gradients",
     "LSTMState",
+    "LayerNorm",
+    "LayerNormRun",
     "Linear",
     "LinearRun",
     "Module",
+    "ReLU",
     "Recurrent",
     "Run",
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
+    "Sigmoid",
     "StepGradients",
+    "Tanh",
     "load_modules",
     "save_modules",
 ]

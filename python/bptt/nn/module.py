@@ -150,7 +150,8 @@ class Module(NamedArrays):
     Parameters
     ----------
     config : mapping
-        Checked constructor arguments, which become attributes; "dtype" and "seed" are among them.
+        Checked constructor arguments, which become attributes; "dtype" is among them, and "seed"
+        unless nothing is random.
     """
 
     dtype: np.dtype[np.floating[Any]]

@@ -15,9 +15,11 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
 from bptt.nn.dropout import Dropout
+from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
+from bptt.nn.normalization import LayerNorm
 from bptt.nn.pooling import POOLS, Pooled
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
@@ -26,7 +28,8 @@ from bptt.nn.state import State, States, as_states
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
-_KINDS = (*LAYERS, Linear, Embedding, Dropout)
+_KINDS = (*LAYERS, Linear, Embedding, Dropout, LayerNorm, ReLU, Tanh, Sigmoid)
+_NONZERO = (Linear, LayerNorm, Sigmoid)  # of a zero input
 
 
 class Sequential:
@@ -35,9 +38,9 @@ class Sequential:
     Parameters
     ----------
     *modules : Module
-        From input to output: batch-first recurrent layers, `Linear` and `Dropout` in any order,
-        after at most one `Embedding`. All have one dtype, and the output features of each are the
-        input features of the next.
+        From input to output: batch-first recurrent layers, `Linear`, `Dropout`, `LayerNorm`,
+        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding`. All have one
+        dtype, and the output features of each are the input features of the next.
     pool : {None, "last", "mean", "max"}, default None
         Pooling over time after the last recurrent layer. None: its output at every step. "last":
         its final hidden state, with both directions merged as in its output. "mean", "max": mean or
@@ -239,7 +242,7 @@ class Sequential:
                 value = np.concatenate([value, read], axis=-1)
             if i not in self._layers:
                 value, _ = apply(module, value, None)
-                if isinstance(module, Linear) and padding is not None and pooled is None:
+                if isinstance(module, _NONZERO) and padding is not None and pooled is None:
                     value[padding] = 0.0
                 continue
             read = read if final else value
@@ -329,6 +332,8 @@ def _sizes(module: Module) -> tuple[int | None, int | None]:
         return module.input_size, module.output_size
     if isinstance(module, Linear):
         return module.in_features, module.out_features
+    if isinstance(module, LayerNorm):
+        return module.num_features, module.num_features
     return None, module.embedding_dim if isinstance(module, Embedding) else None
 
 

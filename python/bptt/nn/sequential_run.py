@@ -14,6 +14,7 @@ from bptt._core.lengths import Padding, without_padding
 from bptt.losses import Loss
 from bptt.nn.linear import LinearRun
 from bptt.nn.module import Gradients, Module, output_gradient
+from bptt.nn.normalization import LayerNormRun
 from bptt.nn.pooling import Pooled
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
@@ -124,7 +125,7 @@ class SequentialRun:
                 found = run.backward(d, d_after, steps=steps, input=needs_input, retain=retain)
             elif d is None:
                 found = _zero(self._modules[i], run)
-            elif isinstance(run, LinearRun):
+            elif isinstance(run, (LinearRun, LayerNormRun)):
                 found = run.backward(d, input=needs_input)
             else:
                 found = run.backward(d)
@@ -136,7 +137,7 @@ class SequentialRun:
                 if i == self._layers[0] and d is not None and d_read is not None:
                     d += d_read
             gradients.insert(0, found)
-        return SequentialGradients(gradients, d, tuple(d_initial))
+        return SequentialGradients(gradients, d if input else None, tuple(d_initial))
 
     def _checked(
         self, d_output: FloatArray | None, d_state: Sequence[State | None] | None

@@ -15,13 +15,27 @@ from numpy.typing import NDArray
 from bptt._core.tensor_files import as_path, read_file, write_file
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
+from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
+from bptt.nn.normalization import LayerNorm
 from bptt.nn.recurrent import LAYERS
 
 _CLASSES: dict[str, type[Module]] = {
-    kind.__name__: kind for kind in (*LAYERS, Linear, Embedding, EmbeddingBag, Dropout, Attention)
+    kind.__name__: kind
+    for kind in (
+        *LAYERS,
+        Linear,
+        Embedding,
+        EmbeddingBag,
+        Dropout,
+        Attention,
+        LayerNorm,
+        ReLU,
+        Tanh,
+        Sigmoid,
+    )
 }
 
 

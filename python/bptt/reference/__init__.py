@@ -10,6 +10,7 @@ package against central differences. It needs nothing but NumPy, and no layer or
 `merges`                combination of the two directions of a layer
 `layers`                directions, dropout, stacked layers: `forward` and `backward`
 `head`                  output layer and softmax cross-entropy
+`normalization`         layer normalization
 `optimizers`            SGD, RMSProp, Adam, AdamW, gradient clipping
 ======================  ====================================================================
 
@@ -43,6 +44,7 @@ from .cells import CELLS
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
+from .normalization import layer_norm, layer_norm_backward
 from .optimizers import (
     adam_step,
     adamw_step,
@@ -66,6 +68,8 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "forward",
+    "layer_norm",
+    "layer_norm_backward",
     "linear",
     "linear_backward",
     "one_hot",

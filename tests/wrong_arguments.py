@@ -392,6 +392,17 @@ def chains() -> dict[str, dict[str, Rows]]:
         },
         "Sequential.__call__": sequence,
         "Sequential.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
+        "Sequential.__getitem__": {
+            "index": [
+                (3, IndexError, "index must be in [-3, 3), got 3"),
+                (-4, IndexError, "index must be in [-3, 3), got -4"),
+                ("0.weight", TypeError, "index must be an integer, got str"),
+                (slice(2), TypeError, "index must be an integer, got slice"),
+                (True, TypeError, "index must be an integer, got bool"),
+            ]
+        },
+        "Sequential.save": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
+        "Sequential.load": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
         "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
@@ -533,7 +544,10 @@ STATE: Rows = [
     (wrong, TypeError, f"state must be a mapping of arrays, got {type(wrong).__name__}")
     for wrong in (None, [1], 3)
 ]
-KINDS = f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}"
+KINDS = (
+    f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}, "
+    "Sequential"
+)
 
 NO_IDS: Rows = [
     ([0], TypeError, "ids must be a NumPy array, got list"),
@@ -690,6 +704,12 @@ TABLE: dict[str, dict[str, Rows]] = {
         "path": [(3, TypeError, "path must be a string or a path, got int")],
         "modules": [
             (3, TypeError, "modules must be a mapping of names to modules, got int"),
+            (
+                bptt.Sequential(bptt.RNN(1, 1)),
+                TypeError,
+                "modules must be a mapping of names to modules, got Sequential: "
+                'use {"model": model}',
+            ),
             ({0: bptt.RNN(1, 1)}, TypeError, "names of modules must be strings, got int"),
             ({"a": 3}, TypeError, f"modules['a'] must be one of {KINDS}, got int"),
         ],

@@ -69,6 +69,84 @@ def assert_same(actual, expected):
             np.testing.assert_array_equal(x, y)
 
 
+# ---- container ----------------------------------------------------------------------------------
+
+
+def test_modules_by_index_and_in_a_loop():
+    model = everything()
+    assert len(model) == 8
+    assert list(model) == list(model.modules)
+    assert model[0] is model.modules[0]
+    assert model[-1] is model.modules[-1]
+    assert model[np.int64(2)] is model.modules[2]
+
+
+def test_parameters_have_the_index_and_the_name_of_pytorch():
+    model = everything()
+    names = [f"{i}.{name}" for i, module in enumerate(model) for name in module]
+    assert list(model.parameters) == names
+    assert {"0.weight", "2.weight_ih_l1", "5.bias_l0_reverse"} <= set(names)
+    array = model.parameters["3.bias"]
+    assert array is model[3]["bias"]
+    model[3]["bias"] = np.arange(4.0)
+    assert array.tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model.parameters["3.bias"] = array
+
+
+def test_number_of_parameters():
+    model = everything()
+    sizes = [array.size for array in model.parameters.values()]
+    assert model.num_parameters == sum(sizes) == sum(m.num_parameters for m in model)
+    assert bptt.LSTM(3, 4).num_parameters == 4 * 4 * (3 + 4 + 1)
+    assert bptt.Linear(3, 4, bias=False).num_parameters == 12
+    assert bptt.Dropout(0.5).num_parameters == 0
+
+
+SUMMARY = """
+   module       output      parameter     shape        count
+0  Embedding    (B, T, 16)  weight        (1000, 16)  16,000
+1  GRU          (B, T, 32)  weight_ih_l0  (96, 16)     1,536
+                            weight_hh_l0  (96, 32)     3,072
+                            bias_l0       (96,)           96
+   pool 'mean'  (B, 32)
+2  LayerNorm    (B, 32)     weight        (32,)           32
+                            bias          (32,)           32
+3  ReLU         (B, 32)
+4  Linear       (B, 2)      weight        (2, 32)         64
+   total                                              20,832
+"""
+
+
+def test_summary():
+    model = bptt.Sequential(
+        bptt.Embedding(1000, 16),
+        bptt.GRU(16, 32),
+        bptt.LayerNorm(32),
+        bptt.ReLU(),
+        bptt.Linear(32, 2, bias=False),
+        pool="mean",
+    )
+    assert model.summary() == SUMMARY.strip("\n")
+
+
+@pytest.mark.parametrize(
+    ("modules", "outputs"),
+    [
+        ((bptt.Linear(4, 2),), ["(..., 2)"]),
+        ((bptt.Tanh(), bptt.GRU(3, 2)), ["(B, T, 3)", "(B, T, 2)"]),
+        ((bptt.LSTM(3, 2, bidirectional=True), bptt.Dropout(0.1)), ["(B, T, 4)", "(B, T, 4)"]),
+        ((bptt.ReLU(),), ["(..., ?)"]),
+    ],
+)
+def test_summary_shows_the_shapes_of_the_outputs(modules, outputs):
+    lines = bptt.Sequential(*modules).summary().splitlines()[1:-1]
+    shown = [line[line.index("(") : line.index(")") + 1] for line in lines if line[0] != " "]
+    assert shown == outputs
+
+
 # ---- composition by hand -------------------------------------------------------------------------
 
 

@@ -52,6 +52,93 @@ def test_round_trip(path, modules):
     np.testing.assert_array_equal(loaded["encoder"](x)[0], modules["encoder"](x)[0])
 
 
+@pytest.fixture
+def model():
+    return bptt.Sequential(
+        bptt.Embedding(7, 3, seed=0),
+        bptt.LSTM(3, 4, seed=1),
+        bptt.LayerNorm(4),
+        bptt.Dropout(0.1),
+        bptt.Linear(4, 2, seed=2),
+        pool="mean",
+    )
+
+
+IDS = np.array([[1, 2, 0, 6], [3, 3, 5, 4]])
+
+
+def assert_same_model(actual, expected):
+    assert repr(actual) == repr(expected)
+    assert (actual.pool, actual.skip_input) == (expected.pool, expected.skip_input)
+    assert list(actual.parameters) == list(expected.parameters)
+    for name, value in expected.parameters.items():
+        np.testing.assert_array_equal(actual.parameters[name], value)
+    np.testing.assert_array_equal(actual(IDS)[0], expected(IDS)[0])
+
+
+def test_chain_saves_and_loads_itself(path, model):
+    model.save(path)
+    assert_same_model(bptt.Sequential.load(str(path)), model)
+    modules, metadata = bptt.load_modules(path)
+    assert list(modules) == ["model"]
+    assert metadata == {}
+    assert_same_model(modules["model"], model)
+
+
+def test_chains_among_other_modules(path, model, modules):
+    other = bptt.Sequential(bptt.GRU(2, 2, seed=0), bptt.Linear(4, 1, seed=1), skip_input=True)
+    bptt.save_modules(path, {"model": model, **modules, "other": other}, {"epochs": 3})
+    loaded, metadata = bptt.load_modules(path)
+    assert list(loaded) == ["model", *modules, "other"]
+    assert metadata == {"epochs": 3}
+    assert_same_model(loaded["model"], model)
+    assert (repr(loaded["other"]), loaded["other"].skip_input) == (repr(other), True)
+    with pytest.raises(ValueError, match=r"hold one Sequential, got model \(Sequential\), encoder"):
+        bptt.Sequential.load(path)
+
+
+def test_chain_of_one_file_has_any_name(path, model):
+    bptt.save_modules(path, {"best": model}, {"epochs": 3})
+    assert_same_model(bptt.Sequential.load(path), model)
+
+
+def test_files_of_chains_are_checked(path, model, modules):
+    bptt.save_modules(path, {"head": modules["head"]})
+    message = r"cannot load .*: it must hold one Sequential, got head \(Linear\): use bptt.load_mod"
+    with pytest.raises(ValueError, match=message):
+        bptt.Sequential.load(path)
+    bptt.save_modules(path, {})
+    with pytest.raises(ValueError, match=r"got none: use bptt.load_modules"):
+        bptt.Sequential.load(path)
+    model.save(path)
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert "model/1.weight_ih_l0" in tensors
+    for load in (bptt.Sequential.load, bptt.load_modules):
+        save_file({**tensors, "extra": np.ones(2)}, path, header)
+        with pytest.raises(ValueError, match="to modules, got others: extra"):
+            load(path)
+        short = {key: value for key, value in tensors.items() if key != "model/4.bias"}
+        save_file(short, path, header)
+        with pytest.raises(ValueError, match=r"tensor model/4\.bias is missing"):
+            load(path)
+        changed = json.loads(header["bptt"])
+        changed["modules"]["model"]["modules"][1]["class"] = "Exec"
+        save_file(tensors, path, {"bptt": json.dumps(changed)})
+        with pytest.raises(ValueError, match="model/1 must be one of RNN, LSTM"):
+            load(path)
+
+
+def test_chain_with_a_module_of_ones_own_is_not_saved(path):
+    class MyLinear(bptt.Linear):
+        pass
+
+    with pytest.raises(TypeError, match=r"modules\[1\] must be one of RNN, .*, got MyLinear"):
+        bptt.Sequential(bptt.RNN(1, 1), MyLinear(1, 1)).save(path)
+    assert not path.exists()
+
+
 def test_equal_modules_give_equal_files(path, modules):
     bptt.save_modules(path, modules)
     first = path.read_bytes()
@@ -83,7 +170,9 @@ def test_values_that_cannot_be_saved(path, modules):
     class MyRNN(bptt.RNN):
         pass
 
-    with pytest.raises(TypeError, match=r"modules\['a'\] must be one of RNN, .*, Linear"):
+    with pytest.raises(
+        TypeError, match=r"modules\['a'\] must be one of RNN, .*, Sequential, got MyRNN"
+    ):
         bptt.save_modules(path, {"a": MyRNN(1, 1)})
     with pytest.raises(TypeError, match="JSON"):
         bptt.save_modules(path, modules, {"layer": modules["plain"]})

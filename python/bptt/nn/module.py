@@ -201,6 +201,11 @@ class Module(NamedArrays):
         """Name -> read-only array; a view, which shows later changes of the parameter."""
         return MappingProxyType(self._views)
 
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable numbers: elements of all parameters."""
+        return self._layout.size
+
     @contextmanager
     def _changing(self) -> Iterator[FloatArray]:
         """Yield the flat array for writing, then give the module a new version.

@@ -5,7 +5,10 @@ Shapes: B batch, T steps, K features of the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,17 +17,21 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
+from bptt._core.tensor_files import as_path
+from bptt.nn import packing
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.normalization import LayerNorm
+from bptt.nn.packing import Description, Packed, Tensors
 from bptt.nn.pooling import POOLS, Pooled
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential_run import SequentialRun, recurrent_places
 from bptt.nn.state import State, States, as_states
+from bptt.nn.summary import feature_sizes, summarize
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
@@ -79,7 +86,7 @@ class Sequential:
         self.skip_input = checks.flag("skip_input", skip_input)
         self._layers = recurrent_places(modules)
         self._check_options()
-        self._read_size = _sizes(modules[self._layers[0]])[0] or 0 if self._layers else 0
+        self._read_size = feature_sizes(modules[self._layers[0]])[0] or 0 if self._layers else 0
         self._check_sizes()
 
     def __repr__(self) -> str:
@@ -87,6 +94,141 @@ class Sequential:
         arguments += [f"pool={self.pool!r}"] if self.pool else []
         arguments += ["skip_input=True"] if self.skip_input else []
         return f"Sequential({', '.join(arguments)})"
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        """Iterate over the modules, from input to output."""
+        return iter(self.modules)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return a module: ``model[0]`` is the first one, ``model[-1]`` the last one.
+
+        Parameters
+        ----------
+        index : int
+
+        Returns
+        -------
+        Module
+
+        Raises
+        ------
+        TypeError
+            If `index` is not an integer.
+        IndexError
+            If there is no such module.
+        """
+        count, place = len(self.modules), checks.integer("index", index, -sys.maxsize)
+        if not -count <= place < count:
+            raise IndexError(f"index must be in [-{count}, {count}), got {place}")
+        return self.modules[place]
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Name -> read-only array, of all modules: "0.weight_ih_l0" is of the first module.
+
+        As those of a module, the arrays are views, which show later changes of the parameter;
+        ``model[0]["weight_ih_l0"] = array`` changes it.
+        """
+        return MappingProxyType(
+            {
+                f"{i}.{name}": value
+                for i, module in enumerate(self.modules)
+                for name, value in module.parameters.items()
+            }
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable numbers of all modules."""
+        return sum(module.num_parameters for module in self.modules)
+
+    def summary(self) -> str:
+        """Return a table of the modules: shapes of output and parameters, and their numbers.
+
+        Returns
+        -------
+        str
+            For ``print(model.summary())``. B is the batch, T the number of steps.
+        """
+        return summarize(self.modules, self.pool)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, for `load`.
+
+        The same as ``save_modules(path, {"model": model})``. Writing is atomic.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write; replaced if it exists.
+
+        Raises
+        ------
+        TypeError
+            If `path` is neither a string nor a path, or a module is not of the library's classes.
+        ImportError
+            If safetensors is not installed.
+        """
+        packing.write(as_path(path), {"model": self._pack("model")}, {})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sequential:
+        """Read a model from a file of `save`; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path
+            File to read.
+
+        Returns
+        -------
+        Sequential
+
+        Raises
+        ------
+        TypeError
+            If `path` is neither a string nor a path.
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is corrupt, or does not hold one `Sequential`.
+        ImportError
+            If safetensors is not installed.
+        """
+        with packing.reading(path) as content:
+            found = {name: entry["class"] for name, entry in content.descriptions.items()}
+            if list(found.values()) != [Sequential.__name__]:
+                got = ", ".join(f"{name} ({kind})" for name, kind in found.items()) or "none"
+                raise ValueError(f"it must hold one Sequential, got {got}: use bptt.load_modules")
+            ((name, entry),) = content.descriptions.items()
+            return cls._unpack(name, entry, content.tensors)
+
+    def _pack(self, name: str) -> Packed:
+        """Return the parameters as tensors "name/index.parameter", with all arguments."""
+        tensors: Tensors = {}
+        entries = []
+        for i, module in enumerate(self.modules):
+            if type(module) not in packing.CLASSES.values():  # attributes would be lost
+                kinds, kind = ", ".join(packing.CLASSES), type(module).__name__
+                raise TypeError(f"modules[{i}] must be one of {kinds}, got {kind}")
+            part = packing.pack(f"{name}/{i}.", module)
+            tensors |= part.tensors
+            entries.append(part.description)
+        config = {"pool": self.pool, "skip_input": self.skip_input}
+        kind = Sequential.__name__
+        return Packed(tensors, {"class": kind, "config": config, "modules": entries})
+
+    @classmethod
+    def _unpack(cls, name: str, description: Description, tensors: Tensors) -> Sequential:
+        """Return the model that `_pack` described; remove its tensors from `tensors`."""
+        modules = [
+            packing.unpack(f"{name}/{i}.", entry, tensors)
+            for i, entry in enumerate(description["modules"])
+        ]
+        return cls(*modules, **description["config"])
 
     def __call__(
         self,
@@ -289,7 +431,7 @@ class Sequential:
     def _check_sizes(self) -> None:
         features = None  # of the input of a module, if a module before it determines them
         for i, module in enumerate(self.modules):
-            inputs, outputs = _sizes(module)
+            inputs, outputs = feature_sizes(module)
             expected = str(features)
             if features is not None and self.skip_input and i == len(self.modules) - 1:
                 features += self._read_size
@@ -324,17 +466,6 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
     dtypes = dict.fromkeys(module.dtype.name for module in modules)
     if len(dtypes) > 1:
         raise TypeError(f"modules must have one dtype, got {' and '.join(dtypes)}")
-
-
-def _sizes(module: Module) -> tuple[int | None, int | None]:
-    """Return the number of input and output features; None for any."""
-    if isinstance(module, Recurrent):
-        return module.input_size, module.output_size
-    if isinstance(module, Linear):
-        return module.in_features, module.out_features
-    if isinstance(module, LayerNorm):
-        return module.num_features, module.num_features
-    return None, module.embedding_dim if isinstance(module, Embedding) else None
 
 
 def _arguments(module: Module, lengths: Lengths | None, state: State | None) -> dict[str, Any]:

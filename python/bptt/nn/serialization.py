@@ -1,7 +1,8 @@
 """Serialization of modules to safetensors files.
 
 A file holds the tensors ``module/parameter`` and, in its metadata, as JSON under the key ``bptt``,
-class and constructor arguments of every module. It contains no code, and loading executes none.
+class and constructor arguments of every module. The tensors of a `Sequential` are
+``model/0.parameter``, with the index of the module. It contains no code, and loading executes none.
 """
 
 from __future__ import annotations
@@ -10,38 +11,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
-from bptt._core.tensor_files import as_path, read_file, write_file
-from bptt.nn.attention import Attention
-from bptt.nn.dropout import Dropout
-from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
-from bptt.nn.embedding import Embedding, EmbeddingBag
-from bptt.nn.linear import Linear
+from bptt._core.tensor_files import as_path
+from bptt.nn import packing
 from bptt.nn.module import Module
-from bptt.nn.normalization import LayerNorm
-from bptt.nn.recurrent import LAYERS
-
-_CLASSES: dict[str, type[Module]] = {
-    kind.__name__: kind
-    for kind in (
-        *LAYERS,
-        Linear,
-        Embedding,
-        EmbeddingBag,
-        Dropout,
-        Attention,
-        LayerNorm,
-        ReLU,
-        Tanh,
-        Sigmoid,
-    )
-}
+from bptt.nn.packing import CLASSES, Description, Packed, Tensors
+from bptt.nn.sequential import Sequential
 
 
 def save_modules(
     path: str | os.PathLike[str],
-    modules: Mapping[str, Module],
+    modules: Mapping[str, Module | Sequential],
     metadata: Mapping[str, object] | None = None,
 ) -> None:
     """Write modules and metadata to a safetensors file.
@@ -52,7 +31,7 @@ def save_modules(
     ----------
     path : str or path
         File to write; replaced if it exists.
-    modules : mapping of str to Module
+    modules : mapping of str to Module or Sequential
         Modules of the library's classes, by name.
     metadata : mapping of str to object, optional
         JSON-serializable data that belong to the model, such as a vocabulary.
@@ -66,16 +45,18 @@ def save_modules(
         If safetensors is not installed.
     """
     file = as_path(path)
+    if isinstance(modules, (Module, Sequential)):
+        kind = type(modules).__name__
+        rule = "modules must be a mapping of names to modules"
+        raise TypeError(f'{rule}, got {kind}: use {{"model": model}}')
     _check_mapping("modules", modules, "a mapping of names to modules")
     metadata = {} if metadata is None else metadata
     _check_mapping("metadata", metadata, "a mapping")
-    tensors, description = pack_modules(modules)
-    header = {"format": 1, "modules": description, "metadata": dict(metadata)}
-    write_file(file, tensors, header)
+    packing.write(file, _packed(modules), metadata)
 
 
-def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[str, Any]]:
-    """Read a file written by `save_modules`.
+def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a file written by `save_modules` or `Sequential.save`.
 
     Parameters
     ----------
@@ -84,8 +65,8 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
 
     Returns
     -------
-    modules : dict of str to Module
-        Modules by name.
+    modules : dict of str to Module or Sequential
+        Modules by name; that of `Sequential.save` is called "model".
     metadata : dict
         Metadata as given to `save_modules`.
 
@@ -101,55 +82,42 @@ def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Module], dict[
     ImportError
         If safetensors is not installed.
     """
-    tensors, header = read_file(path, 1, "bptt.save_modules, format 1")
-    try:
-        modules = unpack_modules(header["modules"], tensors)
-        if tensors:
-            raise ValueError(f"tensors must belong to modules, got others: {', '.join(tensors)}")
-        metadata: dict[str, Any] = header["metadata"]
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
-    return modules, metadata
+    with packing.reading(path) as content:
+        modules = unpack_modules(content.descriptions, content.tensors)
+    return modules, content.metadata
 
 
-def pack_modules(
-    modules: Mapping[str, Module],
-) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+def pack_modules(modules: Mapping[str, Module]) -> tuple[Tensors, dict[str, Description]]:
     """Return the parameters as tensors "module/parameter", and a JSON-serializable description."""
-    tensors: dict[str, NDArray[Any]] = {}
-    description: dict[str, dict[str, Any]] = {}
+    packed = _packed(modules)
+    tensors = {key: value for one in packed.values() for key, value in one.tensors.items()}
+    return tensors, {name: one.description for name, one in packed.items()}
+
+
+def unpack_modules(description: Mapping[str, Description], tensors: Tensors) -> dict[str, Any]:
+    """Make the modules that `pack_modules` described; remove their tensors from `tensors`."""
+    return {
+        name: Sequential._unpack(name, entry, tensors)
+        if entry["class"] == Sequential.__name__
+        else packing.unpack(f"{name}/", entry, tensors)
+        for name, entry in description.items()
+    }
+
+
+def _packed(modules: Mapping[str, Any]) -> dict[str, Packed]:
+    packed = {}
     for name, module in modules.items():
         if not isinstance(name, str):
             raise TypeError(f"names of modules must be strings, got {type(name).__name__}")
-        if type(module) not in _CLASSES.values():  # attributes of a subclass would be lost
-            kinds, kind = ", ".join(_CLASSES), type(module).__name__
-            raise TypeError(f"modules[{name!r}] must be one of {kinds}, got {kind}")
-        description[name] = {"class": type(module).__name__, "config": module.config}
-        for parameter, value in module.parameters.items():
-            tensors[f"{name}/{parameter}"] = value
-    return tensors, description
-
-
-def unpack_modules(
-    description: Mapping[str, dict[str, Any]], tensors: dict[str, NDArray[Any]]
-) -> dict[str, Module]:
-    """Make the modules that `pack_modules` described; remove their tensors from `tensors`."""
-    return {name: _rebuild(name, entry, tensors) for name, entry in description.items()}
+        kinds = {**CLASSES, Sequential.__name__: Sequential}
+        if type(module) not in kinds.values():  # attributes of a subclass would be lost
+            kind = type(module).__name__
+            raise TypeError(f"modules[{name!r}] must be one of {', '.join(kinds)}, got {kind}")
+        chain = isinstance(module, Sequential)
+        packed[name] = module._pack(name) if chain else packing.pack(f"{name}/", module)
+    return packed
 
 
 def _check_mapping(name: str, value: object, rule: str) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be {rule}, got {type(value).__name__}")
-
-
-def _rebuild(name: str, entry: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Module:
-    """Make the module that `entry` describes; remove its tensors from `tensors`."""
-    if entry["class"] not in _CLASSES:
-        raise ValueError(f"{name} must be one of {', '.join(_CLASSES)}, got {entry['class']}")
-    module = _CLASSES[entry["class"]](**entry["config"])
-    for parameter in module.parameters:
-        key = f"{name}/{parameter}"
-        if key not in tensors:
-            raise ValueError(f"tensor {key} is missing")
-        module[parameter] = tensors.pop(key)
-    return module

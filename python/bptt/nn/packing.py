@@ -1,0 +1,101 @@
+"""Modules as named tensors and JSON-serializable descriptions, for files.
+
+Files hold no code, and loading executes none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+from numpy.typing import NDArray
+
+from bptt._core.tensor_files import read_file, write_file
+from bptt.nn.attention import Attention
+from bptt.nn.dropout import Dropout
+from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
+from bptt.nn.embedding import Embedding, EmbeddingBag
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.normalization import LayerNorm
+from bptt.nn.recurrent import LAYERS
+
+Tensors: TypeAlias = dict[str, NDArray[Any]]
+Description: TypeAlias = dict[str, Any]
+
+CLASSES: Mapping[str, type[Module]] = {
+    kind.__name__: kind
+    for kind in (
+        *LAYERS,
+        Linear,
+        Embedding,
+        EmbeddingBag,
+        Dropout,
+        Attention,
+        LayerNorm,
+        ReLU,
+        Tanh,
+        Sigmoid,
+    )
+}
+
+
+class Packed(NamedTuple):
+    """A module, or a chain of modules, for a file."""
+
+    tensors: Tensors
+    description: Description
+
+
+class Content(NamedTuple):
+    """What a file of modules holds."""
+
+    descriptions: Mapping[str, Description]
+    """By name of the module."""
+    tensors: Tensors
+    """Those of all modules; modules that are made take theirs out."""
+    metadata: dict[str, Any]
+
+
+def pack(prefix: str, module: Module) -> Packed:
+    """Return the parameters as tensors "prefix + name", with class and arguments."""
+    tensors = {prefix + name: value for name, value in module.parameters.items()}
+    return Packed(tensors, {"class": type(module).__name__, "config": module.config})
+
+
+def unpack(prefix: str, description: Description, tensors: Tensors) -> Module:
+    """Return the module that `pack` described; remove its tensors from `tensors`."""
+    if description["class"] not in CLASSES:
+        rule = f"{prefix.rstrip('/.')} must be one of {', '.join(CLASSES)}"
+        raise ValueError(f"{rule}, got {description['class']}")
+    module = CLASSES[description["class"]](**description["config"])
+    for parameter in module.parameters:
+        key = prefix + parameter
+        if key not in tensors:
+            raise ValueError(f"tensor {key} is missing")
+        module[parameter] = tensors.pop(key)
+    return module
+
+
+def write(
+    path: str | os.PathLike[str], modules: Mapping[str, Packed], metadata: Mapping[str, object]
+) -> None:
+    """Write modules by name, and metadata, to a file."""
+    descriptions = {name: packed.description for name, packed in modules.items()}
+    tensors = {key: value for packed in modules.values() for key, value in packed.tensors.items()}
+    header = {"format": 1, "modules": descriptions, "metadata": dict(metadata)}
+    write_file(path, tensors, header)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[Content]:
+    """Yield the content of a file; errors of its content become ValueError with its path."""
+    tensors, header = read_file(path, 1, "bptt.save_modules, format 1")
+    try:
+        yield Content(header["modules"], tensors, header["metadata"])
+        if tensors:
+            raise ValueError(f"tensors must belong to modules, got others: {', '.join(tensors)}")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error

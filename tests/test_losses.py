@@ -488,7 +488,7 @@ PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the cl
         (
             {"targets": LOGITS.astype(np.float32)},
             TypeError,
-            "targets must have dtype float64, got float32",
+            "targets must have dtype float64, got float32: use targets.astype(np.float64)",
         ),
         (
             {"targets": LOGITS + 0.3},

@@ -33,14 +33,43 @@ H = np.full((2, 2, 4), 0.5)
 # ---- wrong values by type of argument ------------------------------------------------------------
 
 
-def no_array(name: str, rule: str, *, none: bool = True, integers: bool = True) -> Rows:
-    """Not an array, or of a wrong dtype; `none` and `integers` say whether these are wrong."""
-    kinds: list[Any] = [[0.5], "ab", *([None] if none else [])]
+OR_LAYER = 'or dtype="float32" for the layer'
+
+
+def cast(name: str, dtype: str = "float64") -> str:
+    """The cure for an array of another dtype."""
+    return f": use {name}.astype(np.{dtype})"
+
+
+def no_list_of(name: str, layer: bool = False) -> str:
+    """The sentence for a list instead of an array; `layer` if it is the input of a layer."""
+    ragged = ", or pad sequences of different lengths and pass lengths" if layer else ""
+    cure = "" if " " in name else f": use np.array({name}){ragged}"
+    return f"{name} must be a NumPy array, got list{cure}"
+
+
+def no_array(
+    name: str, rule: str, *, none: bool = True, integers: bool = True, layer: bool = False
+) -> Rows:
+    """Not an array, or of a wrong dtype.
+
+    `none` and `integers` say whether these are wrong, `layer` whether it is the input of a layer.
+    """
+    kinds: list[Any] = ["ab", *([None] if none else [])]
     dtypes = ["float32", "float16", "complex128", "bool", "object", ">f8"]
     arrays = [X.astype(dtype) for dtype in dtypes] + ([IDS] if integers else [])
+
+    def cure(got: str) -> str:
+        if got in ("complex128", "object") or " " in name:
+            return ""
+        other = f", {OR_LAYER}" if layer and got == "float32" else ""
+        return f"{cast(name)}{other}"
+
+    start = f"{name} must have dtype {rule}, got "
     return [
+        ([0.5], TypeError, no_list_of(name, layer)),
         *((v, TypeError, f"{name} must be a NumPy array, got {type(v).__name__}") for v in kinds),
-        *((a, TypeError, f"{name} must have dtype {rule}, got {a.dtype}") for a in arrays),
+        *((a, TypeError, f"{start}{a.dtype}{cure(str(a.dtype))}") for a in arrays),
     ]
 
 
@@ -188,14 +217,14 @@ STEP = "shape (batch, input_size) with input_size = 3"
 WIDE = "(batch, steps) or (steps,)"
 
 X_ROWS: Rows = [
-    *no_array("x", AS_LAYER, integers=False),
+    *no_array("x", AS_LAYER, integers=False, layer=True),
     *no_shape("x", SEQUENCE, (2, 5), (5, 3), (2, 5, 2), (2, 3, 5), (2, 5, 3, 1), ()),
     *no_ids("token ids", "input_size", 3),
     (IDS[None], ValueError, f"x as token ids must have shape {WIDE}, got (1, 2, 5)"),
     (IDS[0, 0], TypeError, "x must be a NumPy array, got int64"),
 ]
 X_T_ROWS: Rows = [
-    *no_array("x_t", AS_LAYER, integers=False),
+    *no_array("x_t", AS_LAYER, integers=False, layer=True),
     *no_shape("x_t", STEP, (3,), (2, 2), (2, 5, 3), ()),
     (np.array([1, 3]), ValueError, "token ids must lie in [0, input_size) = [0, 3), got 3"),
     (np.array([-1, 1]), ValueError, "token ids must lie in [0, input_size) = [0, 3), got -1"),
@@ -292,12 +321,12 @@ def attention() -> dict[str, dict[str, Rows]]:
     steps = "lengths must lie in [0, steps] = [0, 4], got "
     call = {
         "queries": [
-            *no_array("queries", "float64"),
+            *no_array("queries", "float64 as the layer", layer=True),
             *no_shape("queries", "shape (batch, steps, query_size) with query_size = 3", *wrong),
             (X[:1], ValueError, "keys must have the batch of queries, 1, got 2"),
         ],
         "keys": [
-            *no_array("keys", "float64"),
+            *no_array("keys", "float64 as the layer", layer=True),
             *no_shape("keys", "shape (batch, steps, key_size) with key_size = 6", *wrong),
             (KEYS[:1], ValueError, f"{batch}1"),
             (KEYS[:0], ValueError, f"{batch}0"),
@@ -354,7 +383,11 @@ def no_d_states() -> Rows:
         ((h, h), TypeError, f"{second} of arrays, got ndarray"),
         ((h, (h,)), TypeError, f"{second} of arrays, got tuple"),
         ((H, None), ValueError, f"{first} the {shape}, got (2, 2, 4)"),
-        ((single, None), TypeError, f"{first} dtype float64, got float32"),
+        (
+            (single, None),
+            TypeError,
+            f"{first} dtype float64, got float32{cast('d_state[0]')}",
+        ),
         ((None, (h, H)), ValueError, f"d_state[1].c must have the {shape}, got (2, 2, 4)"),
         ((0, None), TypeError, "d_state[0] must be a NumPy array, got int"),
     ]
@@ -417,14 +450,18 @@ def chains() -> dict[str, dict[str, Rows]]:
                 (None, TypeError, "model must be a Sequential, got NoneType"),
             ],
             "x": [
-                ([0.5], TypeError, "x must be a NumPy array, got list"),
+                ([0.5], TypeError, no_list_of("x", layer=True)),
                 (None, TypeError, "x must be a NumPy array, got NoneType"),
                 *no_shape(
                     "x",
                     "shape (batch, steps, features), or (batch, steps) of token ids",
                     *((5, 3), (2, 5, 3, 1), ()),
                 ),
-                (X.astype("float32"), TypeError, f"x must have dtype {AS_LAYER}, got float32"),
+                (
+                    X.astype("float32"),
+                    TypeError,
+                    f"x must have dtype {AS_LAYER}, got float32{cast('x')}, {OR_LAYER}",
+                ),
                 *no_ids("token ids", "input_size", 3),
             ],
             "loss_fn": [(0.5, TypeError, "loss_fn must be a function, got float")],
@@ -448,7 +485,7 @@ OWNER = "Linear(in_features=4, out_features=6, dtype=float64, seed=0)"
 NAME = no_name(OWNER, "weight, bias")
 LINEAR_X = {
     "x": [
-        *no_array("x", "float64"),
+        *no_array("x", "float64 as the layer", layer=True),
         *no_shape("x", "shape (..., in_features) = (..., 4)", (2, 5, 3), (4, 1), ()),
     ]
 }
@@ -459,12 +496,12 @@ def no_output(name: str, last: str) -> Rows:
     rule = f"{name} must have dtype float32 or float64, got"
     sizes = f"shape (batch, steps, {last}) or (batch, {last}) with {last} >= 1"
     return [
-        ([0.5], TypeError, f"{name} must be a NumPy array, got list"),
+        ([0.5], TypeError, no_list_of(name)),
         (None, TypeError, f"{name} must be a NumPy array, got NoneType"),
-        (np.ones((2, 5, 6), int), TypeError, f"{rule} int64"),
+        (np.ones((2, 5, 6), int), TypeError, f"{rule} int64{cast(name, 'float32')}"),
         (X.astype(complex), TypeError, f"{rule} complex128"),
         (X.astype(object), TypeError, f"{rule} object"),
-        (X.astype(">f8"), TypeError, f"{rule} >f8"),
+        (X.astype(">f8"), TypeError, f"{rule} >f8{cast(name, 'float32')}"),
         *no_shape(name, sizes, (5,), (2, 5, 6, 1), (2, 5, 0), (2, 0)),
     ]
 
@@ -480,7 +517,7 @@ IDS_OR_FLOATS = "targets must be integers (classes) or float64 (probabilities), 
 PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the classes"
 EVEN = np.full((2, 5, 6), 1 / 6)
 TARGETS: Rows = [
-    ([0], TypeError, "targets must be a NumPy array, got list"),
+    ([0], TypeError, no_list_of("targets")),
     (None, TypeError, "targets must be a NumPy array, got NoneType"),
     (IDS > 0, TypeError, f"{IDS_OR_FLOATS} bool"),
     (IDS.astype(complex), TypeError, f"{IDS_OR_FLOATS} complex128"),
@@ -492,7 +529,11 @@ TARGETS: Rows = [
         ValueError,
         "targets must have the shape of the logits, (2, 5, 6), got (2, 5)",
     ),
-    (EVEN.astype(np.float32), TypeError, "targets must have dtype float64, got float32"),
+    (
+        EVEN.astype(np.float32),
+        TypeError,
+        f"targets must have dtype float64, got float32{cast('targets')}",
+    ),
     (EVEN - 1, ValueError, f"{PROBABILITIES}, got {1 / 6 - 1}"),
     (EVEN * np.nan, ValueError, f"{PROBABILITIES}, got nan"),
     (np.ones((2, 5, 6)), ValueError, f"{PROBABILITIES}, got a sum of 6.0"),
@@ -500,7 +541,7 @@ TARGETS: Rows = [
 COUNTED: dict[str, Rows] = {
     "lengths": LENGTHS_ROWS,
     "mask": [
-        ([True], TypeError, "mask must be a NumPy array, got list"),
+        ([True], TypeError, no_list_of("mask")),
         (np.ones((2, 5)), TypeError, "mask must have dtype bool, got float64"),
         *[
             (
@@ -512,8 +553,12 @@ COUNTED: dict[str, Rows] = {
         ],
     ],
     "weights": [
-        ([1.0], TypeError, "weights must be a NumPy array, got list"),
-        (IDS, TypeError, "weights must have dtype float32 or float64, got int64"),
+        ([1.0], TypeError, no_list_of("weights")),
+        (
+            IDS,
+            TypeError,
+            f"weights must have dtype float32 or float64, got int64{cast('weights', 'float32')}",
+        ),
         *no_shape("weights", "shape (batch, steps) = (2, 5)", (5, 2), (2, 5, 6), ()),
         *no_shape("weights", "shape (batch,) = (2,)", (5,)),
         *[
@@ -550,7 +595,7 @@ KINDS = (
 )
 
 NO_IDS: Rows = [
-    ([0], TypeError, "ids must be a NumPy array, got list"),
+    ([0], TypeError, no_list_of("ids", layer=True)),
     (None, TypeError, "ids must be a NumPy array, got NoneType"),
     (IDS.astype(float), TypeError, "ids must be integers, got dtype float64"),
     (IDS > 0, TypeError, "ids must be integers, got dtype bool"),
@@ -575,7 +620,7 @@ def token_vectors() -> dict[str, dict[str, Rows]]:
     shape = "shape (num_embeddings, embedding_dim) = (3, 4)"
     weight = [*no_array("weight", "float64"), *no_shape("weight", shape, (4, 3), (12,), ())]
     ids = {"ids": NO_IDS, "lengths": LENGTHS_ROWS}
-    x = {"x": no_array("x", "float64")}
+    x = {"x": no_array("x", "float64 as the layer", layer=True)}
     return {
         "Embedding": {
             **{name: no_integer(name) for name in ("num_embeddings", "embedding_dim")},
@@ -602,11 +647,11 @@ def normalization() -> dict[str, dict[str, Rows]]:
     ]
     x = {
         "x": [
-            *no_array("x", "float64"),
+            *no_array("x", "float64 as the layer", layer=True),
             *no_shape("x", "shape (..., num_features) = (..., 3)", (2, 5, 4), (3, 1), ()),
         ]
     }
-    any_x = {"x": no_array("x", "float64")}
+    any_x = {"x": no_array("x", "float64 as the layer", layer=True)}
     d_output = like_output((2, 5, 3), (2, 5, 4), (10, 3), ())
     dtype = {"dtype": DTYPE_AND_SEED["dtype"]}
     return {

@@ -87,14 +87,13 @@ class LossArguments(NamedTuple):
 
     def ids(self, targets: object) -> Ids:
         """Check class ids; return them as (B, T), 0 for ignored steps."""
-        if not isinstance(targets, np.ndarray):
-            raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
-        if targets.dtype.kind not in "iu":
+        given = checks.numpy_array("targets", targets)
+        if given.dtype.kind not in "iu":
             rule = f"integers (classes) or {self.output.dtype} (probabilities)"
-            raise TypeError(f"targets must be {rule}, got dtype {targets.dtype}")
+            raise TypeError(f"targets must be {rule}, got dtype {given.dtype}")
         batch, steps, _ = self.output.shape
-        checks.shape("targets", targets, self.layout.dimensions(batch, steps))
-        ids = self.layout.arrange(targets)
+        checks.shape("targets", given, self.layout.dimensions(batch, steps))
+        ids = self.layout.arrange(given)
         return ids if self.weights is None else np.where(self.weights > 0.0, ids, 0)
 
     def values(self, targets: object) -> Rows:

@@ -424,6 +424,39 @@ def test_errors_name_time_major_shapes():
     assert run.backward(run.output).input.shape == X.shape
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: bptt.LSTM(3, 4, **options),
+        lambda **options: bptt.Linear(3, 4, **options),
+        lambda **options: bptt.LayerNorm(3, **options),
+        lambda **options: bptt.ReLU(**options),
+        lambda **options: bptt.Dropout(0.5, **options),
+        lambda **options: bptt.Sequential(bptt.GRU(3, 4, **options)),
+        lambda **options: bptt.Sequential(bptt.Tanh(**options), bptt.Linear(3, 4, **options)),
+    ],
+)
+def test_wrong_dtype_names_a_cure_that_works(make):
+    """NumPy's arrays are float64, the layers float32 by default: one rule for all of them."""
+    for call in (make().__call__, make().forward):
+        with pytest.raises(TypeError, match="x must have dtype float32 as the layer") as raised:
+            call(X)
+        cure = ': use x.astype(np.float32), or dtype="float64" for the layer'
+        assert str(raised.value).endswith(f", got float64{cure}")
+        with pytest.raises(TypeError) as raised:
+            call(list(X.astype(np.float32)))
+        cure = "use np.array(x), or pad sequences of different lengths and pass lengths"
+        assert str(raised.value) == f"x must be a NumPy array, got list: {cure}"
+        call(X.astype(np.float32))
+        call(np.array(list(X.astype(np.float32))))
+    make(dtype="float64")(X)
+
+
+def test_a_pair_for_a_gru_is_not_converted():
+    with pytest.raises(TypeError, match=r"state must be a NumPy array, got tuple$"):
+        bptt.GRU(3, 4, dtype="float64")(X, state=(H[:1], H[:1]))
+
+
 def test_failed_backward_keeps_saved_values(world):
     run = world.modules["GRU"].forward(X)
     with pytest.raises(ValueError, match="d_output must have shape"):

@@ -212,7 +212,7 @@ def test_continued_from_a_state(rng):
 
 def test_one_sequence_of_ids_with_softmax_cross_entropy(rng):
     model = bptt.Sequential(
-        bptt.Embedding(7, I, seed=0), bptt.LSTM(I, H, seed=0), bptt.Linear(H, 7)
+        bptt.Embedding(7, I, seed=0), bptt.LSTM(I, H, seed=0), bptt.Linear(H, 7, seed=0)
     )
     adam = bptt.Adam(model.modules, learning_rate=0.03)
     ids = np.arange(400) % 7

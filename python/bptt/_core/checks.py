@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -95,22 +96,68 @@ def seed(name: str, value: Any) -> int | None:
     return None if value is None else integer(name, value, 0)
 
 
+def numpy_array(name: str, value: Any, *, layer: bool = False) -> NDArray[Any]:
+    """Check that `value` is an array; `layer` says whether it is the input of a layer."""
+    if not isinstance(value, np.ndarray):
+        got = type(value).__name__
+        cure = _conversion(name, got, layer=layer)
+        raise TypeError(f"{name} must be a NumPy array, got {got}{cure}")
+    return value
+
+
 def floats(name: str, value: Any) -> FloatArray:
     """Check that `value` is an array of float32 or float64."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
-    if value.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{name} must have dtype float32 or float64, got {value.dtype}")
-    return value
+    given = numpy_array(name, value)
+    if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        got = f"{given.dtype}{_cast(name, given.dtype, np.dtype(np.float32))}"
+        raise TypeError(f"{name} must have dtype float32 or float64, got {got}")
+    return given
 
 
-def array(name: str, value: Any, expected: np.dtype[Any]) -> FloatArray:
-    """Check that `value` is an array of exactly the `expected` dtype; nothing is cast."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}")
-    if value.dtype != expected:
-        raise TypeError(f"{name} must have dtype {expected}, got {value.dtype}")
-    return value
+def array(name: str, value: Any, expected: np.dtype[Any], *, layer: bool = False) -> NDArray[Any]:
+    """Check that `value` is an array of exactly the `expected` dtype; nothing is cast.
+
+    `layer` says whether it is the input of a layer, whose dtype the user may choose as well.
+    """
+    given = numpy_array(name, value, layer=layer)
+    if given.dtype != expected:
+        rule = f"{name} must have dtype {expected}{' as the layer' if layer else ''}"
+        cure = _cast(name, given.dtype, expected, layer=layer)
+        raise TypeError(f"{rule}, got {given.dtype}{cure}")
+    return given
+
+
+def with_cure(error: TypeError, layer_input: str = "") -> TypeError:
+    """Return an error of the kernels with the cure that `array` would name.
+
+    `layer_input` is the name in the sentence of the input of a layer.
+    """
+    sentence = str(error)
+    name = sentence.partition(" ")[0]
+    layer = name == layer_input
+    if match := re.match(r"\S+ must be a NumPy array, got (\S+)$", sentence):
+        return TypeError(sentence + _conversion(name, match[1], layer=layer))
+    if match := re.match(r"\S+ must have dtype (float\d+)\b.*, got (\S+)$", sentence):
+        cure = _cast(name, np.dtype(match[2]), np.dtype(match[1]), layer=layer)
+        return TypeError(sentence + cure)
+    return error
+
+
+def _cast(name: str, got: np.dtype[Any], expected: np.dtype[Any], *, layer: bool = False) -> str:
+    """Return the cure for an array of another dtype, or nothing if a cast would not be one."""
+    if expected.kind != "f" or got.kind not in "fiub" or " " in name:
+        return ""
+    cure = f": use {name}.astype(np.{expected})"
+    other = layer and got in (np.dtype(np.float32), np.dtype(np.float64))
+    return f'{cure}, or dtype="{got}" for the layer' if other else cure
+
+
+def _conversion(name: str, got: str, *, layer: bool) -> str:
+    """Return the cure for a list, and nothing for other types, which may be a mistake."""
+    if got != "list" or " " in name:
+        return ""
+    ragged = ", or pad sequences of different lengths and pass lengths" if layer else ""
+    return f": use np.array({name}){ragged}"
 
 
 def shape(name: str, value: NDArray[Any], dimensions: Sequence[Dimension]) -> None:

@@ -176,7 +176,7 @@ class Attention(Module):
             ("queries", queries, self.query_size),
             ("keys", keys, self.key_size),
         ):
-            checks.array(name, array, self.dtype)
+            checks.array(name, array, self.dtype, layer=True)
             if array.ndim != 3 or array.shape[-1] != size:
                 axis = "query_size" if name == "queries" else "key_size"
                 rule = f"(batch, steps, {axis}) with {axis} = {size}"

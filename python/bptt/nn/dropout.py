@@ -72,7 +72,7 @@ class Dropout(Module):
         TypeError
             If `x` is not an array of the module's dtype.
         """
-        return checks.array("x", x, self.dtype)
+        return checks.array("x", x, self.dtype, layer=True)
 
     def forward(self, x: FloatArray) -> DropoutRun:
         """Apply a new random mask, ready for `DropoutRun.backward`: training.
@@ -91,7 +91,7 @@ class Dropout(Module):
         TypeError
             If `x` is not an array of the module's dtype.
         """
-        checks.array("x", x, self.dtype)
+        checks.array("x", x, self.dtype, layer=True)
         key = int(self._random.integers(1 << 63)) if self.rate else 0
         return DropoutRun(self._layout, self.rate, key, x)
 

@@ -55,7 +55,7 @@ class Elementwise(Module):
         TypeError
             If `x` is not an array of the module's dtype.
         """
-        return self._function(checks.array("x", x, self.dtype))
+        return self._function(checks.array("x", x, self.dtype, layer=True))
 
     def forward(self, x: FloatArray) -> ElementwiseRun:
         """Return φ(x), ready for `ElementwiseRun.backward`.

@@ -204,13 +204,12 @@ class EmbeddingRun:
 
 def _as_sequences(ids: object, lengths: object) -> NDArray[Any]:
     """Return `ids` as (batch, steps)."""
-    if not isinstance(ids, np.ndarray):
-        raise TypeError(f"ids must be a NumPy array, got {type(ids).__name__}")
+    given = checks.numpy_array("ids", ids, layer=True)
     if lengths is None:
-        return ids.reshape(1, -1)
-    if ids.ndim != 2:
-        raise ValueError(f"lengths needs ids of shape (batch, steps), got {ids.shape}")
-    return ids
+        return given.reshape(1, -1)
+    if given.ndim != 2:
+        raise ValueError(f"lengths needs ids of shape (batch, steps), got {given.shape}")
+    return given
 
 
 class EmbeddingBag(Embedding):
@@ -321,8 +320,7 @@ class EmbeddingBagRun(EmbeddingRun):
 
 def _flattened(ids: Any, lengths: Any) -> tuple[Any, Any]:
     """Return ids (B, T, F) as (B, T*F), with lengths times F; unchanged without lengths."""
-    if not isinstance(ids, np.ndarray):
-        raise TypeError(f"ids must be a NumPy array, got {type(ids).__name__}")
+    checks.numpy_array("ids", ids, layer=True)
     if ids.ndim != 3 if lengths is not None else ids.ndim == 0:
         rule = "(..., F)" if lengths is None else "(batch, steps, F) with lengths"
         raise ValueError(f"ids must have shape {rule}, got {ids.shape}")

@@ -92,7 +92,7 @@ class Linear(Module):
         ValueError
             If its last axis is not `in_features` long.
         """
-        checks.array("x", x, self.dtype)
+        checks.array("x", x, self.dtype, layer=True)
         if x.shape[-1:] != (self.in_features,):
             rule = f"(..., in_features) = (..., {self.in_features})"
             raise ValueError(f"x must have shape {rule}, got {x.shape}")

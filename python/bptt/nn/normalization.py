@@ -100,7 +100,7 @@ class LayerNorm(Module):
         ValueError
             If its last axis is not `num_features` long.
         """
-        checks.array("x", x, self.dtype)
+        checks.array("x", x, self.dtype, layer=True)
         if x.shape[-1:] != (self.num_features,):
             rule = f"(..., num_features) = (..., {self.num_features})"
             raise ValueError(f"x must have shape {rule}, got {x.shape}")

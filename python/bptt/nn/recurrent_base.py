@@ -113,7 +113,10 @@ class Recurrent(Module, Generic[StateT]):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
-        y, h, c = loader.kernels.infer(self._network(False), x, lengths, state)
+        try:
+            y, h, c = loader.kernels.infer(self._network(False), x, lengths, state)
+        except TypeError as error:
+            raise checks.with_cure(error, "x") from None
         return y, as_state(h, c)
 
     def forward(
@@ -164,7 +167,10 @@ class Recurrent(Module, Generic[StateT]):
         network = self._network(True)
         drops = self.dropout and self.num_layers > 1
         key = int(self._random.integers(1 << 63)) if drops else 0
-        y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
+        try:
+            y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
+        except TypeError as error:
+            raise checks.with_cure(error, "x") from None
         return Run(self, (network, saved, x.view()), y, as_state(h, c))
 
     def step(
@@ -206,7 +212,11 @@ class Recurrent(Module, Generic[StateT]):
         version, _, network = self._packed
         if version != self._version:
             network = self._network(False)
-        result: tuple[FloatArray, StateT] = loader.kernels.step(network, x_t, state, out, LSTMState)
+        result: tuple[FloatArray, StateT]
+        try:
+            result = loader.kernels.step(network, x_t, state, out, LSTMState)
+        except TypeError as error:
+            raise checks.with_cure(error, "x_t") from None
         return result
 
     def __getstate__(self) -> dict[str, Any]:

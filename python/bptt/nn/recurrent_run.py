@@ -109,9 +109,13 @@ class Run(Generic[StateT]):
         input = checks.flag("input", input)
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
-        d_input, d_h, d_c, flat, hidden_steps, cell_steps = loader.kernels.backward(
-            network, saved, x, self.output, output_gradient(d_output), d_state, steps, input
-        )
+        d = output_gradient(d_output)
+        try:
+            d_input, d_h, d_c, flat, hidden_steps, cell_steps = loader.kernels.backward(
+                network, saved, x, self.output, d, d_state, steps, input
+            )
+        except TypeError as error:
+            raise checks.with_cure(error) from None
         if not retain:
             self.release()
         return Gradients(

@@ -409,8 +409,7 @@ class Sequential:
         return x if unread else without_padding(x, padding), padding
 
     def _checked_input(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"{name} must be a NumPy array, got {type(x).__name__}")
+        checks.numpy_array(name, x, layer=True)
         if self.skip_input and x.dtype.kind in "iu" and not isinstance(self.modules[0], Embedding):
             raise TypeError(f"skip_input needs an Embedding for {name} of dtype {x.dtype}")
         return x

@@ -457,13 +457,3 @@ def test_clipping_errors(clip):
             clip(given, 1)
     for key, g in nested(gradients).items():
         np.testing.assert_array_equal(g, before[key])
-
-
-def test_unknown_attributes_are_refused():
-    optimizer = bptt.Adam(bptt.Linear(2, 2))
-    with pytest.raises(AttributeError, match=r"^Adam has no attribute 'lr': set learning_rate$"):
-        optimizer.lr = 1
-    with pytest.raises(AttributeError, match=r"^Adam has no attribute 'learning_rat'$"):
-        optimizer.learning_rat = 1
-    optimizer.learning_rate = 0.5
-    assert optimizer.learning_rate == 0.5

@@ -38,6 +38,8 @@ def example(action):
         return [action.option_strings[0], value], value
     if action.nargs == 0:
         return [action.option_strings[0]], True
+    if action.dest == "class_weight":
+        return [action.option_strings[0], "balanced"], "balanced"
     value = action.type("0.25") if action.type in FRACTIONS else action.type("3")
     return [action.option_strings[0], str(value)], value
 
@@ -51,8 +53,10 @@ def test_every_option_reaches_the_estimator_or_is_an_error(task):
     for action in options_of(parser):
         arguments, value = example(action)
         parsed = parser.parse_args(["file", *arguments])
-        if action.dest == "pool" and task in ("tagging", "language"):
-            with pytest.raises(CommandError, match=f"argument --pool: does not apply to {task}"):
+        excluded = {"pool": ("tagging", "language"), "class_weight": ("regression", "language")}
+        if task in excluded.get(action.dest, ()):
+            message = f"argument {action.option_strings[0]}: does not apply to {task}"
+            with pytest.raises(CommandError, match=message):
                 estimator_options.make_estimator(task, TEXTS, X, parsed)
         else:
             model = estimator_options.make_estimator(task, TEXTS, X, parsed)

@@ -74,12 +74,14 @@ def test_an_evaluation_that_is_not_possible_says_why(here, capsys):
 def test_spans_are_noticed(here, capsys):
     write_entities(here / "a.tsv")
     options = ("--learning-rate", "0.03", "--hidden-size", "16", "--epochs", "10")
-    shown, _ = run(capsys, "train", "a.tsv", *options)
+    shown, progress = run(capsys, "train", "a.tsv", *options)
     assert "Result   span F1 on 8 spans: 100.0%\n         baseline, most frequent label" in shown
     assert "\n         accuracy on " in shown
-    found = bptt.load_estimator("a.safetensors").metadata_
-    assert [one["metric"] for one in found["validation"]] == ["span F1", "accuracy"]
-    assert found["valid_spans"]
+    model = bptt.load_estimator("a.safetensors")
+    assert [one["metric"] for one in model.metadata_["validation"]] == ["span F1", "accuracy"]
+    assert (model.metric, model.monitor, model.viterbi) == ("span_f1", "metric", True)
+    assert "  span F1 " in progress
+    assert max(model.history_["validation_metric"]) == 1.0
 
 
 def test_predicted_labels_fit_together(here, capsys):
@@ -119,6 +121,39 @@ def test_span_f1_by_hand():
     assert (f1.size, f1.unit, f1.baselines[0][1]) == (1, "spans", 0.0)
     assert accuracy.value == pytest.approx(2 / 3)
     assert accuracy.baselines == [("most frequent label of every token", pytest.approx(2 / 3))]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("balanced", "balanced"),
+        ("O=0.2", {"O": 0.2}),
+        ("O=0.2,B-place=3", {"O": 0.2, "B-place": 3.0}),
+    ],
+)
+def test_class_weights(given, expected, here, capsys):
+    write_entities(here / "a.tsv")
+    run(capsys, "train", "a.tsv", *SMALL, "--class-weight", given)
+    assert bptt.load_estimator("a.safetensors").class_weight == expected
+
+
+def test_class_weights_of_integers(here, capsys):
+    rows = [f'{{"text": "{"ab"[i % 2]}", "label": {i % 2}}}\n' for i in range(40)]
+    (here / "a.jsonl").write_text("".join(rows))
+    run(capsys, "train", "a.jsonl", *SMALL, "--class-weight", "1=5")
+    assert bptt.load_estimator("a.safetensors").classes_.tolist() == [0, 1]
+
+
+def test_class_weights_of_unknown_labels(here, capsys):
+    write_entities(here / "a.tsv")
+    message = fails(capsys, "train", "a.tsv", *SMALL, "--class-weight", "o=0.2")
+    assert "'o'" in message
+    with pytest.raises(SystemExit):
+        run(capsys, "train", "a.tsv", "--class-weight", "heavy")
+    assert "must be balanced, or LABEL=WEIGHT,.., got 'heavy'" in capsys.readouterr().err
+    (here / "a.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 3},{i / 7}\n" for i in range(40)))
+    message = fails(capsys, "train", "a.csv", *SMALL, "--class-weight", "balanced")
+    assert message == "argument --class-weight: does not apply to regression"
 
 
 # ---- naive forecasts

@@ -39,6 +39,19 @@ def probability(text: str) -> float:
     return _number(text, lambda value: 0.0 < value <= 1.0, "in (0, 1]")
 
 
+def class_weight(text: str) -> str | dict[str, float]:
+    """Parse "balanced", or weights of labels such as O=0.2,X=3."""
+    if text == "balanced":
+        return text
+    weights = {}
+    for part in text.split(","):
+        label, equals, number = part.rpartition("=")
+        if not equals or not label:
+            raise ArgumentTypeError(f"must be balanced, or LABEL=WEIGHT,.., got {text!r}")
+        weights[label] = positive_number(number)
+    return weights
+
+
 def figure_size(text: str) -> tuple[float, float]:
     """Parse width x height of a figure in inches, such as 3.4x2.6."""
     parts = text.lower().replace("×", "x").split("x")

@@ -77,6 +77,12 @@ def describe_estimator(model: Any) -> str:
     return f"{text}; {', '.join(options)}" if options else text
 
 
+def epochs_since_best(model: Any) -> int:
+    """Return the number of epochs since the best one, whose weights a fitted estimator has."""
+    options = model._training_options()
+    return int(model.history_.epochs_since_best(options.min_delta, options.monitor))
+
+
 def format_file_size(path: Path) -> str:
     """Return the size of a file with its unit."""
     size = path.stat().st_size

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bptt.cli.arguments import fraction, learning_rate, positive_integer, seed
+from bptt.cli.arguments import class_weight, fraction, learning_rate, positive_integer, seed
 from bptt.cli.errors import CommandError
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
 from bptt.nn.cells import CELLS
@@ -70,6 +70,13 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
         type=learning_rate,
         metavar="RATE",
     )
+    add(
+        "--class-weight",
+        "class_weight",
+        "weights of labels in the loss: balanced, or LABEL=WEIGHT,.., such as O=0.2",
+        type=class_weight,
+        metavar="WEIGHTS",
+    )
     add("--patience", "patience", "epochs without improvement before early stopping", **count)
     add(
         "--seed",
@@ -113,6 +120,8 @@ def make_estimator(
         raise CommandError("a language model needs texts or tokens, got sequences of numbers")
     if "pool" in given and task in (TAGGING, LANGUAGE):
         raise CommandError(f"argument --pool: does not apply to {task}")
+    if "class_weight" in given and task in (REGRESSION, LANGUAGE):
+        raise CommandError(f"argument --class-weight: does not apply to {task}")
     if "tokens" in given and schema.content != "texts":
         raise CommandError(f"argument --tokens: needs texts, got sequences of {schema.content}")
     defaults = _network_defaults(task, schema, X, given) | _training_defaults(schema, X, given)

@@ -16,7 +16,6 @@ from bptt.cli.baselines import (
     token_pairs,
 )
 from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema
-from bptt.decoding.viterbi import viterbi_decode
 from bptt.metrics import span_f1, spans
 
 
@@ -64,13 +63,6 @@ def compare_with_baselines(evaluations: Sequence[Evaluation]) -> str:
     return f"No better than the baseline: {cure}"
 
 
-def predict_consistently(model: Any, X: Sequence[Any], *, valid_spans: bool) -> Any:
-    """Return the predictions of a model; with `valid_spans`, the most likely valid labels."""
-    if not valid_spans:
-        return model.predict(X)
-    return [viterbi_decode(p, model.classes_) for p in model.predict_proba(X)]
-
-
 def evaluate(
     model: Any,
     task: str,
@@ -78,8 +70,6 @@ def evaluate(
     validation: tuple[list[Any], list[Any] | None],
     schema: Schema,
     baseline: dict[str, Any],
-    *,
-    valid_spans: bool,
 ) -> list[Evaluation]:
     """Return the evaluations of a model on held-out sequences and targets.
 
@@ -95,15 +85,12 @@ def evaluate(
     schema : Schema
     baseline : dict
         As of `bptt.cli.baselines.fit_baseline`.
-    valid_spans : bool
-        As of `bptt.cli.baselines.has_valid_spans`.
     """
     X, y = validation
     if task == LANGUAGE:
         return [_evaluate_language_model(model, train, X)]
     assert y is not None
-    predictions = predict_consistently(model, X, valid_spans=valid_spans)
-    return evaluate_predictions(task, predictions, y, X, schema, baseline)
+    return evaluate_predictions(task, model.predict(X), y, X, schema, baseline)
 
 
 def evaluate_predictions(

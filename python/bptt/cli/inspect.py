@@ -19,6 +19,7 @@ from bptt.cli.arguments import figure_size, positive_integer
 from bptt.cli.console import (
     TASK_TITLES,
     describe_estimator,
+    epochs_since_best,
     format_file_size,
     pluralize,
     print_section,
@@ -138,6 +139,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _metric_name(estimator: Any) -> str:
     """Return the name of the metric in the history of an estimator."""
+    if getattr(estimator, "metric", None) == "span_f1":
+        return "span F1"
     return "mean absolute error" if type(estimator).__name__ == "SequenceRegressor" else "accuracy"
 
 
@@ -167,7 +170,7 @@ def _print_model(path: Path, model: SavedModel) -> None:
 
 def _print_history(estimator: Any, *, in_bits: bool) -> None:
     history = estimator.history_
-    best = len(history) - history.epochs_since_best(estimator.min_delta)
+    best = len(history) - epochs_since_best(estimator)
     seconds = sum(history["seconds"])
     epochs = pluralize(len(history), "epoch")
     print_section("Training", f"{epochs} in {seconds:.0f} s, best epoch {best}")

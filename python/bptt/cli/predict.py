@@ -70,8 +70,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
     model = load_model(arguments.model)
-    from bptt.cli.evaluation import predict_consistently
-
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
             f"{arguments.model} generates sequences and predicts no targets: "
@@ -86,8 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.text is not None:
         warn_unknown_tokens(model, X)
     try:
-        valid_spans = bool(model.metadata.get("valid_spans"))
-        predictions = predict_consistently(model.estimator, X, valid_spans=valid_spans)
+        predictions = model.estimator.predict(X)
         probabilities = model.estimator.predict_proba(X) if arguments.probabilities else None
     except (TypeError, ValueError) as error:
         raise CommandError(f"{table.name}: {error}") from error

@@ -16,6 +16,7 @@ import numpy as np
 from bptt.cli.baselines import fit_baseline, has_valid_spans
 from bptt.cli.console import (
     describe_estimator,
+    epochs_since_best,
     format_file_size,
     print_data_summary,
     print_next_commands,
@@ -214,13 +215,18 @@ def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> Non
 
 def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
     """Train a model, then evaluate and save it, also if training is interrupted."""
-    from bptt.cli.training_progress import EpochReporter
+    from bptt.cli.training_progress import METRICS, EpochReporter
 
     task, validation = job.task, job.validation
-    reporter = EpochReporter(task)
+    valid_spans = task == TAGGING and has_valid_spans(job.train.y or [])
+    reporter = EpochReporter(task, metric="span F1" if valid_spans else METRICS[task])
     model = None
     try:
         model = make_estimator(task, job.schema, job.train.X, arguments)
+        if isinstance(getattr(model, "class_weight", None), dict):
+            _name_labels(model, task, job.train.y or [])
+        if valid_spans:
+            model.set_params(metric="span_f1", viterbi=True, monitor="metric")
         print_section("Model", describe_estimator(model))
         held_out = (validation.X,) if task == LANGUAGE else validation
         model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
@@ -242,6 +248,14 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
         raise KeyboardInterrupt(f"interrupted, the model is in {path}") from None
 
 
+def _name_labels(model: Any, task: str, y: list[Any]) -> None:
+    """Replace the names of labels in the class weights by the labels, such as 1 for "1"."""
+    labels = y if task == CLASSIFICATION else [label for row in y for label in row]
+    named = {str(label): label for label in labels}
+    weights = {named.get(name, name): weight for name, weight in model.class_weight.items()}
+    model.set_params(class_weight=weights)
+
+
 def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
     """Save and evaluate a trained model."""
     from bptt.cli.evaluation import compare_with_baselines, evaluate
@@ -254,21 +268,12 @@ def _save_and_evaluate(path: Path, job: TrainingJob, model: Any) -> None:
         "file": table.name,
         "format": table.format,
         "baseline": baseline,
-        "valid_spans": task == TAGGING and has_valid_spans(train.y or []),
     }
     _save(model, path, metadata)  # before anything else can be interrupted
-    evaluations = evaluate(
-        model,
-        task,
-        train.X,
-        validation,
-        schema,
-        baseline,
-        valid_spans=metadata["valid_spans"],
-    )
+    evaluations = evaluate(model, task, train.X, validation, schema, baseline)
     _save(model, path, {**metadata, "validation": [one._asdict() for one in evaluations]})
     epochs = len(model.history_)
-    best = epochs - model.history_.epochs_since_best(model.min_delta)
+    best = epochs - epochs_since_best(model)
     print_section("\nResult", "\n".join(map(str, evaluations)))
     if comment := compare_with_baselines(evaluations):
         print_section("", comment)

@@ -6,12 +6,13 @@ import math
 import sys
 from typing import Any
 
-from bptt.cli.schema import LANGUAGE, REGRESSION
+from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING
 from bptt.training._progress import bar_class
 from bptt.training.history import Epoch
 from bptt.training.loop import Training
 from bptt.training.protocols import OrderedDataset
 
+METRICS = {CLASSIFICATION: "accuracy", TAGGING: "accuracy", REGRESSION: "error", LANGUAGE: ""}
 _MAX_LINES = 20
 _MAX_GROWTH = 100.0  # of the loss, from which training is stopped
 
@@ -23,10 +24,13 @@ class EpochReporter:
     ----------
     task : str
         Losses of a language model are printed in bits.
+    metric : str
+        Name of the metric; "" for none.
     """
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, metric: str = "") -> None:
         self._task = task
+        self._metric = metric
         self._bar: Any = None
         self._first_loss: float | None = None
 
@@ -84,9 +88,9 @@ class EpochReporter:
         if epoch.validation_loss is not None:
             parts.append(f"validation loss {self._format_loss(epoch.validation_loss)}")
         metric = epoch.validation_metric
-        if metric is not None and self._task != LANGUAGE:
-            is_error = self._task == REGRESSION
-            parts.append(f"error {metric:.4g}" if is_error else f"accuracy {metric:.1%}")
+        if metric is not None and self._metric:
+            value = f"{metric:.4g}" if self._task == REGRESSION else f"{metric:.1%}"
+            parts.append(f"{self._metric} {value}")
         return "  ".join([*parts, f"{epoch.seconds:.1f} s"])
 
     def _format_loss(self, loss: float) -> str:

@@ -207,8 +207,13 @@ def test_validation_in_another_file(here, capsys):
     write_tagged(here / "a.tsv")
     (here / "b.tsv").write_text("the\tDET\ncat\tNOUN\n\nthe\tDET\ndog\tX\n")
     shown, _ = run(capsys, "train", "a.tsv", *SMALL, "--validation", "b.tsv")
-    assert "b.tsv: sequences with unknown labels, ignored: 1" in shown
-    assert "accuracy on 2 steps: " in shown
+    note = "b.tsv: sequences with labels that are not in the training data: 1; these labels count"
+    assert note in " ".join(shown.split())
+    assert "accuracy on 4 steps: " in shown
+    (here / "c.csv").write_text("text,label\ngreat,good\nodd,strange\n")
+    write_reviews_csv(here / "a.csv")
+    shown, _ = run(capsys, "train", "a.csv", *SMALL, "--validation", "c.csv", "--overwrite")
+    assert "accuracy on 2 sequences: " in shown
 
 
 def test_a_label_that_occurs_once_is_in_the_training_data(here, capsys):

@@ -90,7 +90,7 @@ def split_dataset(
         is_held_out = select(table, column, values, held_out, arguments.random_state)
         train = data.take(np.flatnonzero(~is_held_out))
         validation = data.take(np.flatnonzero(is_held_out))
-        return train, _without_unknown_labels(train, validation, task, f"{chosen} {column!r}")
+        return train, _note_unknown_labels(train, validation, task, f"{chosen} {column!r}")
     order = np.random.default_rng(arguments.random_state).permutation(count)
     train, validation = data.take(sorted(order[held_out:])), data.take(sorted(order[:held_out]))
     known = _has_known_labels(train, validation, task)
@@ -207,22 +207,24 @@ def _check_no_column(option: str | None, what: str) -> None:
 def _read_validation_data(
     path: Path, format: str, train: Dataset, task: str, schema: Schema
 ) -> Dataset:
-    """Return the sequences of a validation file without labels unknown to the training data."""
+    """Return the sequences of a validation file."""
     table = read_table(path, default=format, tagged=schema.is_tagged)
     groups = group_rows(table, schema)
     y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
     data = Dataset(extract_sequences(table, schema, groups), y)
-    return _without_unknown_labels(train, data, task, str(path))
+    return _note_unknown_labels(train, data, task, str(path))
 
 
-def _without_unknown_labels(train: Dataset, data: Dataset, task: str, name: str) -> Dataset:
+def _note_unknown_labels(train: Dataset, data: Dataset, task: str, name: str) -> Dataset:
+    """Return the held-out data, after a note on the labels that count as errors."""
     known = _has_known_labels(train, data, task)
     if not any(known):
         raise CommandError(f"{name}: has no sequence with labels of the training data")
     if not all(known):
-        ignored = known.count(False)
-        print_section("Data", f"{name}: sequences with unknown labels, ignored: {ignored}")
-    return data.take([i for i, is_known in enumerate(known) if is_known])
+        count = known.count(False)
+        text = f"{name}: sequences with labels that are not in the training data: {count}"
+        print_section("Data", f"{text}; these labels count as errors")
+    return data
 
 
 def _has_known_labels(train: Dataset, validation: Dataset, task: str) -> list[bool]:

@@ -7,6 +7,7 @@ them. Part of the sequences are held out for validation.
 from __future__ import annotations
 
 import argparse
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,7 +230,9 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
             model.set_params(metric="span_f1", viterbi=True, monitor="metric")
         print_section("Model", describe_estimator(model))
         held_out = (validation.X,) if task == LANGUAGE else validation
-        model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
+        with warnings.catch_warnings():  # `split_dataset` has told the user
+            warnings.filterwarnings("ignore", ".* labels that were not in fit", UserWarning)
+            model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     except FloatingPointError as error:

@@ -263,11 +263,6 @@ def test_the_last_column_has_the_tags(tmp_path):
             ", line 3: column 'text' must be a text, got an empty cell: ",
         ),
         (
-            "a.csv",
-            "sequence,a,y\ns,1,1.5\ns,2,2.5\n",
-            ": column 'y' has numbers that vary within a",
-        ),
-        (
             "a.jsonl",
             '{"text": "a", "label": "p"}\n{"text": 5, "label": "q"}',
             ", line 2: column 'text' must be a text, got 5",

@@ -157,6 +157,66 @@ def test_decimal_commas_are_an_error(here, capsys):
     )
 
 
+# ---- numbers at every step
+
+
+def write_series(path, count=20, steps=15):
+    """A value at every step, and the next two."""
+    random = np.random.default_rng(0)
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["series", "value", "next", "later"])
+        for i in range(count):
+            x = 50 + 10 * np.sin(0.7 * np.arange(steps + 2) + random.uniform(0, 6))
+            rows.writerows([i, *x[t : t + 3].round(3)] for t in range(steps))
+
+
+def test_numbers_that_vary_within_a_sequence_are_targets_of_its_steps(here, capsys):
+    write_series(here / "a.csv")
+    options = ("--target", "next", "--ignore", "later", "--learning-rate", "0.03")
+    shown, _ = run(capsys, "train", "a.csv", "--epochs", "30", *options)
+    assert "regression, one number per step (numbers vary within sequences)" in shown
+    assert "Result   mean absolute error on 30 steps: " in shown
+    assert "baseline, naive forecast, last value of 'value': " in shown
+    model = bptt.load_estimator("a.safetensors")
+    assert (model.pool, model.scale) == (None, True)
+    shown, evaluation = run(capsys, "predict", "a.safetensors", "a.csv")
+    rows = list(csv.DictReader(io.StringIO(shown)))
+    assert len(rows) == 300
+    assert np.mean([abs(float(row["next"]) - float(row["prediction"])) for row in rows]) < 2
+    assert evaluation.startswith("mean absolute error on 300 steps: ")
+    shown, _ = run(capsys, "inspect", "a.safetensors", "a.csv", "--step", 3)
+    assert "Task     regression, one number per step" in shown
+
+
+def test_several_numbers_at_every_step(here, capsys):
+    write_series(here / "a.csv")
+    options = ("--target", "next", "--target", "later", "--time", "series")
+    shown, _ = run(capsys, "train", "a.csv", *SMALL, *options)
+    assert "mean absolute error of 'later' on 30 steps: " in shown
+    shown, _ = run(capsys, "predict", "a.safetensors", "a.csv")
+    assert shown.startswith("series,value,next,later,prediction_next,prediction_later\n")
+    message = fails(capsys, "train", "a.csv", *SMALL, *options, "--pool", "mean", "--overwrite")
+    assert message == "argument --pool: does not apply to regression with a number per step"
+
+
+def test_lists_of_numbers_are_targets_of_steps(here, capsys):
+    rows = [
+        {"x": [i, i + 1, i + 2], "y": [i / 2, i / 3, 0.5], "z": [i, 2 * i, 0.1]} for i in range(30)
+    ]
+    (here / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown, _ = run(capsys, "train", "a.jsonl", *SMALL, "--text", "x")
+    assert "regression, one number per step ('y' has one number per step)" in shown
+    shown, evaluation = run(capsys, "predict", "a.safetensors", "a.jsonl")
+    assert len(json.loads(shown.splitlines()[0])["prediction"]) == 3
+    assert "on 90 steps" in evaluation
+    both = ("--target", "y", "--target", "z", "--overwrite")
+    run(capsys, "train", "a.jsonl", *SMALL, *both)
+    shown, _ = run(capsys, "predict", "a.safetensors", "a.jsonl")
+    found = json.loads(shown.splitlines()[0])["prediction"]
+    assert {name: len(numbers) for name, numbers in found.items()} == {"y": 3, "z": 3}
+
+
 # ---- dates
 
 

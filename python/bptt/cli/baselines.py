@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt.cli.schema import CLASSIFICATION, REGRESSION, Schema
+from bptt.cli.schema import CLASSIFICATION, REGRESSION, Schema, stack_targets
 from bptt.data.target_encoder import TargetEncoder
 
 NAIVE = "naive forecast"
@@ -41,8 +41,8 @@ def fit_baseline(task: str, schema: Schema, X: Sequence[Any], y: Sequence[Any]) 
         `naive_forecasts`.
     """
     if task == REGRESSION:
-        targets = np.asarray(y, np.float64).reshape(len(y), -1)
-        means = targets.mean(axis=0)
+        targets = stack_targets(y, schema)
+        X, means = _naive_inputs(X, schema), targets.mean(axis=0)
         naive = [_fit_naive(X, column, schema) for column in targets.T]
         return {"constant": means.tolist(), "naive": naive}
     if task == CLASSIFICATION:
@@ -101,12 +101,20 @@ def naive_forecasts(
     schema : Schema
     """
     forecasts = []
+    X = _naive_inputs(X, schema)
     for lag, feature in naive:
         of = f" of {schema.inputs[feature]!r}" if schema.layout == "rows" else ""
         name = f"last value{of}" if lag == 1 else f"value{of} {lag} from the end"
         values = np.array([_features(x, schema)[-min(lag, len(x)), feature] for x in X])
         forecasts.append((f"{NAIVE}, {name}", values))
     return forecasts
+
+
+def _naive_inputs(X: Sequence[Any], schema: Schema) -> Sequence[Any]:
+    """Return the sequences before each target; before the target of a step, this step alone."""
+    if not schema.per_step or schema.content != "numbers":
+        return X
+    return list(np.concatenate(list(X))[:, np.newaxis])
 
 
 def _fit_naive(X: Sequence[Any], y: NDArray[np.float64], schema: Schema) -> list[list[int]]:

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bptt._core.installation import config
 from bptt.cli.readers import FORMATS
-from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema
+from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, TAGGING, Schema, stack_targets
 from bptt.cli.tables import Table, join_names
 from bptt.cli.worker_process import available_cores
 
@@ -22,7 +20,7 @@ _WIDTH = 79
 _TITLE_WIDTH = 9
 _MAX_EXAMPLE = 40  # characters of a text in a suggested command
 _INSTRUCTION_SETS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
-TASK_TITLES = {
+_TASK_TITLES = {
     CLASSIFICATION: "classification, one class per sequence",
     REGRESSION: "regression, one number per sequence",
     TAGGING: "tagging, one label per step",
@@ -50,18 +48,22 @@ def print_data_summary(
     """Print the content of a file, the task and the distribution of the targets."""
     lines = f"{table.name}: {table.lines[-1]:,} lines of {FORMATS[table.format].title}"
     print_section("Data", "; ".join([lines, *notes]))
-    text = TASK_TITLES[task] + (f" ({reason})" if reason else "")
+    text = task_title(task, schema) + (f" ({reason})" if reason else "")
     if y is not None and task in (CLASSIFICATION, TAGGING):
         labels = y if task == CLASSIFICATION else [label for row in y for label in row]
         counts = Counter(labels).most_common()
         shown = join_names([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
         text += f"\n{len(counts)} labels: {shown}"
     if y is not None and task == REGRESSION:
-        columns = np.asarray(y).reshape(len(y), -1).T
-        for name, values in zip(schema.targets, columns, strict=True):
+        for name, values in zip(schema.targets, stack_targets(y, schema).T, strict=True):
             of = f" of {name!r}" if len(schema.targets) > 1 else ""
             text += f"\ntargets{of} from {values.min():g} to {values.max():g}"
     print_section("Task", text)
+
+
+def task_title(task: str, schema: Schema) -> str:
+    """Return the description of a task."""
+    return "regression, one number per step" if schema.per_step else _TASK_TITLES[task]
 
 
 def describe_estimator(model: Any) -> str:

@@ -118,8 +118,9 @@ def make_estimator(
     }
     if task == LANGUAGE and schema.content == "numbers":
         raise CommandError("a language model needs texts or tokens, got sequences of numbers")
-    if "pool" in given and task in (TAGGING, LANGUAGE):
-        raise CommandError(f"argument --pool: does not apply to {task}")
+    if "pool" in given and (task in (TAGGING, LANGUAGE) or schema.per_step):
+        per_step = " with a number per step" if schema.per_step else ""
+        raise CommandError(f"argument --pool: does not apply to {task}{per_step}")
     if "class_weight" in given and task in (REGRESSION, LANGUAGE):
         raise CommandError(f"argument --class-weight: does not apply to {task}")
     if "tokens" in given and schema.content != "texts":
@@ -142,9 +143,11 @@ def _network_defaults(
     defaults: dict[str, Any] = {"cell": "gru", "bidirectional": True, "hidden_size": 64}
     if task == REGRESSION:
         defaults["scale"] = True  # targets too
-    pool = {} if task == TAGGING else {"pool": "mean"}
+    pool: dict[str, str | None] = {} if task == TAGGING else {"pool": "mean"}
+    if schema.per_step:
+        pool = {"pool": None}
     if schema.content == "numbers":
-        if pool and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:
+        if pool.get("pool") and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:
             pool = {"pool": "last"}
         return {**defaults, **pool, "tokens": None, "scale": True}
     if schema.content == "texts" and tokens is None:

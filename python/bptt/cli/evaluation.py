@@ -15,7 +15,7 @@ from bptt.cli.baselines import (
     predict_labels,
     token_pairs,
 )
-from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema
+from bptt.cli.schema import CLASSIFICATION, LANGUAGE, REGRESSION, Schema, stack_targets
 from bptt.metrics import span_f1, spans
 
 
@@ -53,7 +53,8 @@ class Evaluation(NamedTuple):
 
 def compare_with_baselines(evaluations: Sequence[Evaluation]) -> str:
     """Return a sentence if the model is no better than a baseline; else an empty string."""
-    main = evaluations if evaluations[0].unit == "sequences" else evaluations[:1]
+    is_span = evaluations[0].unit == "spans"  # else one for each target
+    main = evaluations[:1] if is_span else evaluations
     if any(evaluation.is_better for evaluation in main):
         return ""
     name = main[0].best_baseline[0]
@@ -154,16 +155,17 @@ def _evaluate_numbers(
     schema: Schema,
     baseline: dict[str, Any],
 ) -> list[Evaluation]:
-    predicted, wanted = (np.asarray(values).reshape(len(y), -1) for values in (predictions, y))
+    predicted, wanted = stack_targets(predictions, schema), stack_targets(y, schema)
+    unit = "steps" if schema.per_step else "sequences"
     found = []
     for k, column in enumerate(schema.targets):
         mean = baseline["constant"][k]
-        guesses = [(f"training mean {mean:.4g}", np.full(len(y), mean))]
+        guesses = [(f"training mean {mean:.4g}", np.full(len(wanted), mean))]
         guesses += naive_forecasts(baseline["naive"][k], X, schema)
         errors = [(name, float(np.abs(guess - wanted[:, k]).mean())) for name, guess in guesses]
         metric = "mean absolute error" + (f" of {column!r}" if len(schema.targets) > 1 else "")
         error = float(np.abs(predicted[:, k] - wanted[:, k]).mean())
-        found.append(Evaluation(metric, error, errors, len(y), "sequences", False))
+        found.append(Evaluation(metric, error, errors, len(wanted), unit, False))
     return found
 
 

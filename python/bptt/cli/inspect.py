@@ -17,12 +17,12 @@ import numpy as np
 
 from bptt.cli.arguments import figure_size, positive_integer
 from bptt.cli.console import (
-    TASK_TITLES,
     describe_estimator,
     epochs_since_best,
     format_file_size,
     pluralize,
     print_section,
+    task_title,
     text_bar,
 )
 from bptt.cli.errors import CommandError, require_packages
@@ -157,7 +157,7 @@ def _print_model(path: Path, model: SavedModel) -> None:
         targets = join_names([repr(name) for name in schema.targets], 4)
         target = f", target in {targets}" if targets else ""
         print_section("Data", f"{metadata['file']}; {schema.content} in {inputs}{target}")
-        print_section("Task", TASK_TITLES[model.task])
+        print_section("Task", task_title(model.task, schema))
     if hasattr(estimator, "classes_"):
         classes = estimator.classes_.tolist()
         print_section("", f"{len(classes)} labels: {join_names(classes)}")

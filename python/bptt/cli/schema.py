@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt.cli.errors import CommandError
 from bptt.cli.tables import Table, is_missing, join_names
@@ -32,6 +33,8 @@ class Schema:
         Columns of the targets; several for regression only.
     sequence : str, optional
         Column that identifies the sequence of a row; None for tagged sentences.
+    per_step : bool
+        Regression: the targets are numbers at every step.
     missing : "error", "fill" or "mask"
         Treatment of missing numbers in the inputs; see `fill_missing`.
     fill : list of float, optional
@@ -43,6 +46,7 @@ class Schema:
     inputs: list[str]
     targets: list[str] = field(default_factory=list)
     sequence: str | None = None
+    per_step: bool = False
     missing: str = "error"
     fill: list[float] | None = None
 
@@ -228,6 +232,11 @@ def extract_targets(
     CommandError
         If a target is missing, varies within a sequence, or has the wrong type.
     """
+    if task == REGRESSION and schema.per_step:
+        steps = [_step_numbers(table, schema, groups, name) for name in schema.targets]
+        if len(steps) == 1:
+            return steps[0]
+        return [np.stack(rows, axis=1) for rows in zip(*steps, strict=True)]
     if task == REGRESSION:
         columns = [_numeric_targets(table, schema, groups, name) for name in schema.targets]
         return (
@@ -263,6 +272,26 @@ def sequence_values(
     return [cells[group[0]] for group in groups]
 
 
+def _step_numbers(
+    table: Table, schema: Schema, groups: Sequence[Sequence[int]], column: str
+) -> list[Any]:
+    """Return the targets of every step, an array (T,) for each sequence."""
+    index = table.column_index(column, "the target")
+    if schema.layout != "rows":
+        single = replace(schema, targets=[column])
+        lists = [_step_labels(table, single, row, table.rows[row][index]) for (row,) in groups]
+        try:
+            return [np.array(list(map(float, numbers))) for numbers in lists]
+        except (TypeError, ValueError):
+            raise CommandError(
+                f"{table.name}: column {column!r} must be lists of numbers"
+            ) from None
+    for row in (row for group in groups for row in group):
+        if is_missing(table.rows[row][index]):
+            raise table.row_error(row, f"column {column!r} has no number: remove the line")
+    return [np.array([table.row_numbers(row, [index])[0] for row in group]) for group in groups]
+
+
 def _numeric_targets(
     table: Table, schema: Schema, groups: Sequence[Sequence[int]], column: str
 ) -> list[float]:
@@ -273,6 +302,12 @@ def _numeric_targets(
             raise table.row_error(row, f"column {column!r} has no number: remove the line")
     index = [table.column_index(column, "the target")]
     return [float(table.row_numbers(group[0], index)[0]) for group in groups]
+
+
+def stack_targets(y: Sequence[Any], schema: Schema) -> NDArray[np.float64]:
+    """Return the targets of a regression, (N, targets): of all sequences, or of all their steps."""
+    rows = np.concatenate(list(y)) if schema.per_step else np.asarray(y, np.float64)
+    return np.asarray(rows, np.float64).reshape(-1, len(schema.targets))
 
 
 def target_cells(table: Table, column: str) -> list[Any]:

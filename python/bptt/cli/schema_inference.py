@@ -107,17 +107,15 @@ def infer_task(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) ->
         return REGRESSION, f"{len(schema.targets)} targets"
     cells = target_cells(table, target)
     if isinstance(cells[0], list):
+        steps = [value for cell in cells if isinstance(cell, list) for value in cell]
+        if has_fractions(steps):
+            return REGRESSION, f"{target!r} has one number per step"
         return TAGGING, f"{target!r} has one label per step"
     numeric = all(is_number(cell) for cell in cells)
-    integral = numeric and all(float(cell) % 1 == 0 for cell in cells)
-    if table.sentence_ids is not None or any(
-        cells[row] != cells[group[0]] for group in groups for row in group
-    ):
-        if numeric and not integral:
-            raise CommandError(
-                f"{table.name}: column {target!r} has numbers that vary within a sequence: "
-                "regression needs one number per sequence"
-            )
+    integral = numeric and not has_fractions(cells)
+    if table.sentence_ids is not None or varies_within_sequences(cells, groups):
+        if numeric and (not integral or len(set(cells)) > _MAX_CLASSES):
+            return REGRESSION, "numbers vary within sequences"
         return TAGGING, "labels vary within sequences"
     distinct = len(set(cells))
     if numeric and (not integral or distinct > _MAX_CLASSES or 2 * distinct > len(groups)):
@@ -125,6 +123,26 @@ def infer_task(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) ->
     if numeric:
         return CLASSIFICATION, f"{target!r} has only {distinct} distinct integers"
     return CLASSIFICATION, f"{target!r} is text"
+
+
+def has_targets_per_step(table: Table, schema: Schema, groups: Sequence[Sequence[int]]) -> bool:
+    """Return whether a target of regression varies within sequences, or is a list."""
+    for column in schema.targets:
+        index = table.columns.index(column)
+        cells = [row[index] for row in table.rows]
+        if isinstance(cells[0], list) or varies_within_sequences(cells, groups):
+            return True
+    return False
+
+
+def varies_within_sequences(cells: Sequence[Any], groups: Sequence[Sequence[int]]) -> bool:
+    """Return whether a sequence has rows with different cells."""
+    return any(cells[row] != cells[group[0]] for group in groups for row in group)
+
+
+def has_fractions(cells: Sequence[Any]) -> bool:
+    """Return whether cells are numbers, and one is no integer."""
+    return all(map(is_number, cells)) and any(float(cell) % 1 for cell in cells)
 
 
 def _infer_plain_text(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:
@@ -214,7 +232,7 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
     inputs = [name for name in inputs if name not in targets]
     targets = [] if options.task == LANGUAGE else targets
     layout = _infer_layout(table, content, inputs, sequence)
-    schema = Schema(content, layout, inputs, targets, sequence, options.missing)
+    schema = Schema(content, layout, inputs, targets, sequence, missing=options.missing)
     return schema, [_describe_schema(schema), *notes]
 
 

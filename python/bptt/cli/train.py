@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bptt.cli.baselines import fit_baseline, has_valid_spans
 from bptt.cli.console import (
     describe_estimator,
@@ -39,8 +37,9 @@ from bptt.cli.schema import (
     feature_means,
     fill_missing,
     group_rows,
+    stack_targets,
 )
-from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
+from bptt.cli.schema_inference import SchemaOptions, has_targets_per_step, infer_schema, infer_task
 from bptt.cli.tables import Table
 
 NAME = "train"
@@ -158,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
     table = read_table(arguments.file, arguments.format)
     options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
     schema, notes = infer_schema(table, SchemaOptions(**options))
-    task, data, reason = _make_dataset(table, schema, arguments.task)
+    task, schema, data, reason = _make_dataset(table, schema, arguments.task)
     holdout = describe_holdout(table, schema, arguments)
     print_data_summary(table, schema, task, reason, [*notes, *filter(None, [holdout])], data.y)
     train, validation = split_dataset(data, table, task, schema, arguments)
@@ -171,25 +170,29 @@ def run(arguments: argparse.Namespace) -> None:
     _fit(path, TrainingJob(table, task, schema, train, validation), arguments)
 
 
-def _make_dataset(table: Table, schema: Schema, task: str | None) -> tuple[str, Dataset, str]:
-    """Return the task, the dataset, and the reason for the task if it is inferred."""
+def _make_dataset(
+    table: Table, schema: Schema, task: str | None
+) -> tuple[str, Schema, Dataset, str]:
+    """Return the task, the schema for it, the dataset, and the reason if the task is inferred."""
     groups = group_rows(table, schema)
     reason = ""
     if task is None:
         task, reason = infer_task(table, schema, groups)
+    if task == REGRESSION and has_targets_per_step(table, schema, groups):
+        schema = replace(schema, per_step=True)
     X = extract_sequences(table, schema, groups)
     y = None if task == LANGUAGE else extract_targets(table, schema, groups, task)
     if task in (CLASSIFICATION, TAGGING):
         _check_classes(table, schema, task, y or [])
     if task == REGRESSION:
         _check_numbers(table, schema, y or [])
-    return task, Dataset(X, y), reason
+    return task, schema, Dataset(X, y), reason
 
 
 def _check_numbers(table: Table, schema: Schema, y: list[Any]) -> None:
-    values = np.asarray(y).reshape(len(y), -1)
+    values = stack_targets(y, schema)
     for column, numbers in zip(schema.targets, values.T, strict=True):
-        if len(y) > 1 and numbers.min() == numbers.max():
+        if len(values) > 1 and numbers.min() == numbers.max():
             raise CommandError(
                 f"{table.name}: column {column!r} must have at least two values, got only "
                 f"{numbers[0]:g}: use another column as --target"

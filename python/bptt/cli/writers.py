@@ -43,15 +43,9 @@ def format_predictions(
     if table.format == "conllu":
         return _format_conllu(table, schema, groups, predictions, probabilities, list(classes))
     names = [f"P({label})" for label in classes] if probabilities is not None else []
-    headers = [COLUMN, *names]
-    if isinstance(predictions, np.ndarray) and predictions.ndim == 2:
-        outputs = schema.targets or [str(k + 1) for k in range(predictions.shape[1])]
-        headers = [f"{COLUMN}_{name}" for name in outputs]
-        if table.format == "jsonl":
-            predictions = [dict(zip(outputs, row.tolist(), strict=True)) for row in predictions]
-        else:
-            predictions = [tuple(map(_format_value, row)) for row in predictions]
-    steps = np.ndim(predictions[0]) == 1 and not isinstance(predictions[0], (str, tuple))
+    outputs, predictions = _name_outputs(table, schema, predictions)
+    headers = [f"{COLUMN}_{name}" for name in outputs] or [COLUMN, *names]
+    steps = np.ndim(predictions[0]) >= 1 and not isinstance(predictions[0], (str, tuple))
     if table.format == "jsonl":
         return _format_json_lines(table, groups, predictions, probabilities, classes, steps)
     cells = [_format_cells(predictions[i], probabilities, i, steps) for i in range(len(X))]
@@ -82,12 +76,34 @@ def format_predictions(
     return _format_rows(table.delimiter, [header, *rows])
 
 
+def _name_outputs(
+    table: Table, schema: Schema, predictions: Sequence[Any]
+) -> tuple[list[str], Sequence[Any]]:
+    """Return the names of several outputs, none for a single one, and the predictions by name.
+
+    In JSON, those of a sequence become a dict; in tables those of one row a tuple of texts.
+    """
+    dimensions = np.ndim(predictions[0])
+    per_step = isinstance(predictions, list)
+    if dimensions != 1 + per_step or isinstance(predictions[0], str):
+        return [], predictions
+    count = np.shape(predictions[0])[-1]
+    names = schema.targets or [str(k + 1) for k in range(count)]
+    if table.format == "jsonl":
+        return names, [dict(zip(names, rows.T.tolist(), strict=True)) for rows in predictions]
+    if per_step:
+        return names, predictions
+    return names, [tuple(map(_format_value, row)) for row in predictions]
+
+
 def _format_cells(
     prediction: Any, probabilities: Sequence[Any] | None, index: int, steps: bool
 ) -> list[list[str]]:
     """Return the new cells of a sequence: one list, or one per step."""
     if isinstance(prediction, tuple):  # several outputs
         return [list(prediction)]
+    if steps and np.ndim(prediction) == 2:
+        return [list(map(_format_value, row)) for row in prediction]
     rows = [[_format_value(label)] for label in (prediction if steps else [prediction])]
     if probabilities is not None:
         values = probabilities[index] if steps else [probabilities[index]]

@@ -179,7 +179,7 @@ def test_numbers_that_vary_within_a_sequence_are_targets_of_its_steps(here, caps
     assert "Result   mean absolute error on 30 steps: " in shown
     assert "baseline, naive forecast, last value of 'value': " in shown
     model = bptt.load_estimator("a.safetensors")
-    assert (model.pool, model.scale) == (None, True)
+    assert (model.pool, model.scale, model.bidirectional) == (None, True, False)
     shown, evaluation = run(capsys, "predict", "a.safetensors", "a.csv")
     rows = list(csv.DictReader(io.StringIO(shown)))
     assert len(rows) == 300
@@ -187,6 +187,29 @@ def test_numbers_that_vary_within_a_sequence_are_targets_of_its_steps(here, caps
     assert evaluation.startswith("mean absolute error on 300 steps: ")
     shown, _ = run(capsys, "inspect", "a.safetensors", "a.csv", "--step", 3)
     assert "Task     regression, one number per step" in shown
+
+
+@pytest.mark.parametrize(("target", "lag"), [("next", "1 step later"), ("later", "2 steps later")])
+def test_no_direction_reads_the_targets(target, lag, here, capsys):
+    write_series(here / "a.csv")
+    other = {"next": "later", "later": "next"}[target]
+    given = ("--target", target, "--ignore", other, "--bidirectional")
+    message = fails(capsys, "train", "a.csv", *SMALL, *given)
+    assert message == (
+        f"argument --bidirectional: target {target!r} is the input of 'value' {lag} in a.csv, "
+        "which the reverse direction reads"
+    )
+    run(
+        capsys,
+        "train",
+        "a.csv",
+        *SMALL,
+        "--target",
+        "value",
+        "--ignore",
+        "later",
+        "--bidirectional",
+    )
 
 
 def test_several_numbers_at_every_step(here, capsys):

@@ -144,7 +144,8 @@ def _network_defaults(
     if task == REGRESSION:
         defaults["scale"] = True  # targets too
     pool: dict[str, str | None] = {} if task == TAGGING else {"pool": "mean"}
-    if schema.per_step:
+    if schema.per_step:  # the targets are often later inputs, which a reverse direction reads
+        defaults["bidirectional"] = False
         pool = {"pool": None}
     if schema.content == "numbers":
         if pool.get("pool") and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:

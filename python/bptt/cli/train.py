@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bptt.cli.baselines import fit_baseline, has_valid_spans
 from bptt.cli.console import (
     describe_estimator,
@@ -64,6 +66,8 @@ examples:
   python -m bptt train months.csv --target next --time date --missing fill
   python -m bptt train tagged.tsv --validation more.tsv --epochs 20
   python -m bptt train book.txt --hidden-size 256"""
+
+_MAX_LOOKAHEAD = 12  # steps
 
 
 class TrainingJob(NamedTuple):
@@ -158,6 +162,8 @@ def run(arguments: argparse.Namespace) -> None:
     options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
     schema, notes = infer_schema(table, SchemaOptions(**options))
     task, schema, data, reason = _make_dataset(table, schema, arguments.task)
+    if schema.per_step and schema.content == "numbers" and arguments.bidirectional:
+        _check_lookahead(table, schema, data)
     holdout = describe_holdout(table, schema, arguments)
     print_data_summary(table, schema, task, reason, [*notes, *filter(None, [holdout])], data.y)
     train, validation = split_dataset(data, table, task, schema, arguments)
@@ -187,6 +193,30 @@ def _make_dataset(
     if task == REGRESSION:
         _check_numbers(table, schema, y or [])
     return task, schema, Dataset(X, y), reason
+
+
+def _check_lookahead(table: Table, schema: Schema, data: Dataset) -> None:
+    """Check that no target is an input of a later step, which the reverse direction reads."""
+    targets = [np.reshape(y, (len(y), -1)) for y in data.y or []]
+    for lag in range(1, _MAX_LOOKAHEAD + 1):
+        later = [x[lag:] for x in data.X]
+        known = [y[:-lag] for y in targets]
+        if not any(map(len, known)):
+            return
+        x, y = np.concatenate(later), np.concatenate(known)
+        same = [
+            (name, feature)
+            for k, name in enumerate(schema.targets)
+            for feature in range(x.shape[1])
+            if np.array_equal(x[:, feature], y[:, k], equal_nan=True)
+        ]
+        for name, feature in same:
+            of = f" of {schema.inputs[feature]!r}" if schema.layout == "rows" else ""
+            raise CommandError(
+                f"argument --bidirectional: target {name!r} is the input{of} {lag} "
+                f"{'step' if lag == 1 else 'steps'} later in {table.name}, which the reverse "
+                "direction reads"
+            )
 
 
 def _check_numbers(table: Table, schema: Schema, y: list[Any]) -> None:

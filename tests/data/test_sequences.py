@@ -139,6 +139,14 @@ def test_tables():
     ]
 
 
+@pytest.mark.parametrize("dtype", [object, str])
+def test_a_column_of_strings_is_a_list_of_texts(dtype):
+    column = np.array([["b a"], ["c"]], dtype)
+    assert encoded(column, tokens="words") == encoded(["b a", "c"], tokens="words")
+    assert encoded(column) == encoded(["b a", "c"])
+    assert encoded(column, tokens=None) == encoded([["b a"], ["c"]], tokens=None)
+
+
 # ---- fitted attributes -----------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ def test_wrong_class_weights(model, value, error, message):
         model.set_params(class_weight=value, epochs=1).fit(TEXTS, y)
 
 
-@pytest.mark.parametrize("value", ["balanced", {1: 2.0, 2: 0.5}])
+@pytest.mark.parametrize("value", ["balanced", {1: 2.0, np.int64(2): np.float64(0.5)}])
 def test_class_weights_are_saved(value, tmp_path):
     model = classifier(class_weight=value, epochs=2).fit(TEXTS, [1, 2] * 10)
     model.save(tmp_path / "model")
@@ -149,7 +149,7 @@ def test_codes_of_missing_labels_are_named(tmp_path):
     with pytest.warns(UserWarning, match=r"label -1 is a class: set ignore_label=-1 if"):
         assert tagger(epochs=1).fit(X, y).classes_.tolist() == [-1, 0, 1]
     assert tagger(epochs=1).fit(X, y, classes=[-1, 0, 1]).classes_.tolist() == [-1, 0, 1]
-    model = tagger(epochs=1, ignore_label=-1).fit(X, y)
+    model = tagger(epochs=1, ignore_label=np.int64(-1)).fit(X, y)
     assert model.classes_.tolist() == [0, 1]
     model.save(tmp_path / "model")
     loaded = bptt.SequenceTagger.load(tmp_path / "model")

@@ -55,7 +55,7 @@ def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) ->
     """
     X = ungrouped(X)
     names = _column_names(X)
-    items = _items(X)
+    items = _items(X, tokens)
     if not len(items):
         raise ValueError("X must have at least one sequence, got none")
     if isinstance(items, np.ndarray):
@@ -108,8 +108,11 @@ def _column_names(X: Any) -> tuple[str, ...] | None:
     return first if all(isinstance(name, str) for name in first) else None
 
 
-def _items(X: Any) -> list[Any] | NDArray[Any]:
-    """Return the sequences of `X` as a list, or as an array if they are a numeric array."""
+def _items(X: Any, tokens: str | None) -> list[Any] | NDArray[Any]:
+    """Return the sequences of `X` as a list, or as an array if they are a numeric array.
+
+    One column of strings that are to be split is a list of texts.
+    """
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of texts, got one {type(X).__name__}")
     if hasattr(X, "toarray"):
@@ -119,6 +122,8 @@ def _items(X: Any) -> list[Any] | NDArray[Any]:
         if array.dtype.kind in "biuf":
             return _shaped("X", array, "B", "T")
         if array.ndim and array.dtype.kind in "OUT":
+            if tokens is not None and array.ndim == 2 and array.shape[1] == 1:
+                array = array[:, 0]
             return list(array) if array.dtype == object else array.tolist()
         raise _no_numbers("X", array)
     if isinstance(X, Sequence):

@@ -139,7 +139,7 @@ class LabelEncoder:
         classes = self.classes_
         return {
             "steps": self._steps,
-            "ignore": self._ignore,
+            "ignore": self._ignore.item() if isinstance(self._ignore, np.generic) else self._ignore,
             "dtype": classes.dtype.str,
             "classes": classes.tolist(),
         }

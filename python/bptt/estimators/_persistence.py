@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from bptt._core.tensor_files import read_file, write_file
 from bptt.nn.module import Module
 from bptt.nn.serialization import pack_modules, unpack_modules
@@ -132,6 +134,14 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
     if not isinstance(estimator.random_state, int):
         parameters["random_state"] = None
     if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
-        parameters["class_weight"] = [list(pair) for pair in parameters["class_weight"].items()]
+        pairs = parameters["class_weight"].items()
+        parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]
+    if "ignore_label" in parameters:
+        parameters["ignore_label"] = _plain(parameters["ignore_label"])
     path = estimator.checkpoint_path
     return {**parameters, "callbacks": [], "checkpoint_path": None if path is None else str(path)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of NumPy as one of Python; anything else unchanged."""
+    return value.item() if isinstance(value, np.generic) else value

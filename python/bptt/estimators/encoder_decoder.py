@@ -151,10 +151,11 @@ class EncoderDecoder(AutoregressiveEstimator):
 
     Notes
     -----
-    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array. y
-    is a list of strings, token lists or id arrays, one per source; generated sequences have the
-    same type. `tokens` and `min_count` apply to both; `hidden_size`, `num_layers` and the other
-    options of layers to encoder and decoder.
+    X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array.
+    **Integers (T,) are ids; with ``scale=True`` they are numbers.** y is a list of strings, token
+    lists or id arrays, one per source; generated sequences have the same type. `tokens` and
+    `min_count` apply to both; `hidden_size`, `num_layers` and the other options of layers to
+    encoder and decoder.
 
     Examples
     --------

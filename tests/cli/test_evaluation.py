@@ -144,6 +144,13 @@ def test_class_weights_of_integers(here, capsys):
     assert bptt.load_estimator("a.safetensors").classes_.tolist() == [0, 1]
 
 
+def test_a_label_of_minus_one_is_shown(here, capsys):
+    rows = [f'{{"tokens": ["a", "b"], "tags": [{-(i % 2)}, 1]}}\n' for i in range(40)]
+    (here / "a.jsonl").write_text("".join(rows))
+    shown, _ = run(capsys, "train", "a.jsonl", *SMALL)
+    assert "3 labels: 1 50%, 0 25%, -1 25%" in shown
+
+
 def test_class_weights_of_unknown_labels(here, capsys):
     write_entities(here / "a.tsv")
     message = fails(capsys, "train", "a.tsv", *SMALL, "--class-weight", "o=0.2")

@@ -263,8 +263,9 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
             model.set_params(metric="span_f1", viterbi=True, monitor="metric")
         print_section("Model", describe_estimator(model))
         held_out = (validation.X,) if task == LANGUAGE else validation
-        with warnings.catch_warnings():  # `split_dataset` has told the user
-            warnings.filterwarnings("ignore", ".* labels that were not in fit", UserWarning)
+        with warnings.catch_warnings():  # the printed summary has all labels, known or not
+            for message in (".* labels that were not in fit", "label -.* is a class"):
+                warnings.filterwarnings("ignore", message, UserWarning)
             model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -64,6 +64,48 @@ def test_values_shown_are_those_computed(
         check_pictures(names["plt"])
 
 
+# ---- pages for users of other libraries ----------------------------------------------------------
+
+TORCH_BLOCK = re.compile(r"^```py\n(.*?)^```", re.DOTALL | re.MULTILINE)
+HABIT = re.compile(r"^\| (`.*) \| (`.*) \| .*\|$", re.MULTILINE)
+
+
+def habits(name: str, column: int) -> list[str]:
+    """Return the code in a column of the tables "Habits side by side", in their order."""
+    text = (DOCS / name).read_text("utf-8").partition("\n## Habits side by side\n")[2]
+    cells = [row[column] for row in HABIT.findall(text.partition("\n## ")[0])]
+    return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
+
+
+@pytest.mark.parametrize("name", ["coming-from-pytorch.md", "coming-from-keras.md"])
+def test_habits_of_bptt_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in BLOCK.findall((DOCS / name).read_text("utf-8").partition("\n## Habits")[0]):
+        run(block, names)
+    found = habits(name, 1)
+    assert len(found) > 25
+    for code in found:
+        exec(compile(code, code, "exec"), names)
+
+
+def test_code_of_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other column, and the other loop, are true as well."""
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    name = "coming-from-pytorch.md"
+    loop, weights = TORCH_BLOCK.findall((DOCS / name).read_text("utf-8"))
+    names: dict[str, Any] = {}
+    run(loop, names)
+    assert names["loss"].item() < 0.5
+    found = habits(name, 0)
+    assert len(found) > 25
+    for code in found:
+        exec(compile(code, code, "exec"), names)
+    for shown, value in run(weights, names):
+        assert shown == value
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

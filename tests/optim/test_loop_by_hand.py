@@ -197,6 +197,14 @@ def test_parameters_in_place_of_the_model():
         bptt.Adam(bptt.LSTM(3, 4).parameters)
 
 
+def test_repr_shows_the_arguments():
+    optimizer = bptt.AdamW(make_model(), 0.5, beta1=0.25)
+    arguments = "learning_rate=0.5, beta1=0.25, beta2=0.999, epsilon=1e-08, weight_decay=0.01"
+    assert repr(optimizer) == f"AdamW({arguments})"
+    shown = repr(bptt.SGD(make_model(), 0.5))
+    assert shown == "SGD(learning_rate=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)"
+
+
 # ---- loss ----------------------------------------------------------------------------------------
 
 

@@ -19,8 +19,6 @@ from bptt.nn.module import AllGradients, Gradients, Module, Modules, as_list
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSProp"]
 
-_NO_SETTINGS = ("_modules", "_slots", "_updates")  # attributes
-
 # Names in PyTorch and Keras -> names here.
 _OTHER_NAMES = {
     "lr": "learning_rate",
@@ -95,11 +93,9 @@ class Optimizer:
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        settings = (
-            f"{name.lstrip('_')}={value}"
-            for name, value in vars(self).items()
-            if name not in _NO_SETTINGS
-        )
+        names = [name for name in inspect.signature(type(self)).parameters if name != "modules"]
+        found = {name: vars(self)[f"_{name}"] for name in names if f"_{name}" in vars(self)}
+        settings = (f"{name}={value}" for name, value in found.items())
         return f"{type(self).__name__}({', '.join(settings)})"
 
     @property
@@ -343,7 +339,8 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
     ) -> None:
-        self._betas = checks.fraction("beta1", beta1), checks.fraction("beta2", beta2)
+        self._beta1 = checks.fraction("beta1", beta1)
+        self._beta2 = checks.fraction("beta2", beta2)
         self._epsilon = checks.positive("epsilon", epsilon)
         self._weight_decay = 0.0
         super().__init__(modules, learning_rate, ["first_moment", "second_moment"])
@@ -356,7 +353,8 @@ class Adam(Optimizer):
             first_moment,
             second_moment,
             self.learning_rate,
-            *self._betas,
+            self._beta1,
+            self._beta2,
             self._epsilon,
             self._weight_decay,
             self._updates,

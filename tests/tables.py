@@ -19,5 +19,9 @@ class Table:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self._values, dtype)
 
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        values = self._values[:, self.columns.index(column)]
+        return np.array(values.tolist())  # of its own dtype
+
     def __len__(self) -> int:
         return len(self._values)

@@ -134,6 +134,20 @@ def test_swapped_columns_are_refused(tmp_path):
         model.predict(X)
 
 
+def test_columns_that_are_no_numbers_are_named():
+    rows = [[1.0, "2012-01-01"], [2.0, "2012-01-02"]]
+    X = [Table(np.array(rows, object), ["x", "date"])] * 10
+    message = r"X\[0\]: all columns must hold real numbers, got 'date' of <U10: select the columns"
+    with pytest.raises(TypeError, match=message):
+        bptt.SequenceClassifier(**SMALL).fit(X, [0, 1] * 5)
+
+
+def test_labels_of_every_step_need_a_tagger():
+    message = r"y must hold one label per sequence, .* got a list: a SequenceTagger takes labels"
+    with pytest.raises(TypeError, match=message):
+        bptt.SequenceClassifier(**SMALL).fit(NUMBERS, [[0, 1, 0, 1]] * 10)
+
+
 def test_columns_of_one_table_are_checked():
     X = Table(NUMBERS, "abcd")
     model = bptt.SequenceRegressor(**SMALL).fit(X, np.arange(10.0))

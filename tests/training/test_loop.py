@@ -498,6 +498,7 @@ def test_wrong_options(option, value, kind):
     [
         ({"data": IndexDataset(0)}, ValueError, "data must have at least one sequence, got none"),
         ({"validation": IndexDataset(0)}, ValueError, "validation must have "),
+        ({"validation": 0.1}, TypeError, "validation must be a Dataset, got float"),
         ({"seed": -1}, ValueError, "seed must be "),
         ({"seed": None}, TypeError, "seed must be "),
         ({"resume": True}, ValueError, "resume=True needs checkpoint_path, got checkpoint_path=N"),

@@ -125,7 +125,7 @@ def _items(X: Any, tokens: str | None) -> list[Any] | NDArray[Any]:
             if tokens is not None and array.ndim == 2 and array.shape[1] == 1:
                 array = array[:, 0]
             return list(array) if array.dtype == object else array.tolist()
-        raise _no_numbers("X", array)
+        raise _no_numbers("X", array, X)
     if isinstance(X, Sequence):
         return list(X)
     raise TypeError(f"X must be a list of sequences or an array, got {type(X).__name__}")
@@ -135,6 +135,7 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
     """Return one sequence as a string, a token list or an array."""
     if isinstance(item, str):
         return _tokenize(name, item, tokens)
+    table = item
     if hasattr(item, "__array__"):
         item = np.asarray(item)
         if item.dtype.kind in "OUT":
@@ -154,7 +155,7 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
     else:
         array = _as_array(name, item)
     if array.dtype.kind not in "biuf":
-        raise _no_numbers(name, array)
+        raise _no_numbers(name, array, table)
     return _shaped(name, array, "T")
 
 
@@ -191,7 +192,14 @@ def _shaped(name: str, array: NDArray[Any], *axes: str) -> NDArray[Any]:
     return array
 
 
-def _no_numbers(name: str, array: NDArray[Any]) -> Exception:
+def _no_numbers(name: str, array: NDArray[Any], table: Any) -> Exception:
+    for column in getattr(table, "columns", ()):
+        kind = np.asarray(table[column]).dtype
+        if kind.kind not in "biuf":
+            return TypeError(
+                f"{name}: all columns must hold real numbers, got {column!r} of {kind}: select "
+                "the columns to learn from"
+            )
     if array.dtype.kind == "c":
         return ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
     return TypeError(

@@ -68,6 +68,12 @@ class LabelEncoder:
         y = ungrouped(y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
+        for label in rows[0][:1] if not self._steps else ():
+            if hasattr(label, "__len__") and not isinstance(label, (str, bytes, tuple)):
+                raise TypeError(
+                    "y must hold one label per sequence, single values, got a "
+                    f"{type(label).__name__}: a SequenceTagger takes labels of every step"
+                )
         try:
             occurring = set(chain.from_iterable(rows))
             if self._steps:

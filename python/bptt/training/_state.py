@@ -94,6 +94,8 @@ class TrainingState:
         self.callbacks = _check_callbacks(callbacks)
         self.settings = dict(settings or {})
         for name, dataset in (("data", data), ("validation", validation)):
+            if dataset is not None and not hasattr(dataset, "lengths"):
+                raise TypeError(f"{name} must be a Dataset, got {type(dataset).__name__}")
             if dataset is not None and not len(dataset.lengths):
                 raise ValueError(f"{name} must have at least one sequence, got none")
         self.modules = dict(task.modules)

@@ -402,6 +402,7 @@ def chains() -> dict[str, dict[str, Rows]]:
         ((), ValueError, "modules must not be empty"),
         ((layer, None), TypeError, f"{kinds}NoneType"),
         ((bptt.Linear,), TypeError, f"{kinds}type"),
+        (([layer, linear],), TypeError, f"{kinds}list: use Sequential(*modules)"),
         (
             (layer, tokens),
             ValueError,

@@ -37,6 +37,9 @@ class Loss(NamedTuple):
     def __float__(self) -> float:
         return self.value
 
+    def __str__(self) -> str:
+        return str(self.value)
+
     def __format__(self, specification: str) -> str:
         """Format the value: ``f"{loss:.3f}"``."""
         return format(self.value, specification)

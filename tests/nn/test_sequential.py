@@ -96,6 +96,17 @@ def test_parameters_have_the_index_and_the_name_of_pytorch():
         model.parameters["3.bias"] = array
 
 
+def test_gradients_have_the_names_of_the_parameters(rng):
+    model = everything()
+    run = model.forward(rng.integers(0, 7, (2, 3)))
+    gradients = run.backward(run.output)
+    assert list(gradients.parameters) == list(model.parameters)
+    for name, gradient in gradients.parameters.items():
+        i, _, of_module = name.partition(".")
+        assert gradient is gradients.modules[int(i)][of_module]
+        assert gradient.shape == model.parameters[name].shape
+
+
 def test_number_of_parameters():
     model = everything()
     sizes = [array.size for array in model.parameters.values()]

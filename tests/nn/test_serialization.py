@@ -229,7 +229,10 @@ def change(description, name, **arguments):
             lambda d, t: change(d, "plain", hidden_size=6),
             "must have shape (hidden_size, input_size)",
         ),
-        (lambda d, t: change(d, "plain", color="red"), "unexpected keyword argument 'color'"),
+        (
+            lambda d, t: change(d, "plain", color="red"),
+            "unknown argument color: RNN has input_size",
+        ),
         (lambda d, t: change(d, "plain", merge="max"), "merge must be one of"),
     ],
 )

@@ -212,7 +212,7 @@ def test_loss_is_a_number():
     loss = bptt.mean_squared_error(np.full((2, 1), 1.5), np.zeros((2, 1)))
     assert float(loss) == loss.value == 4.5
     assert f"{loss:.3f}" == "4.500"
-    assert f"{loss}" == "4.5"
+    assert f"{loss}" == str(loss) == "4.5"
     value, gradient = loss
     assert value == 4.5
     assert gradient.shape == (2, 1)

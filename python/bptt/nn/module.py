@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from bptt._core import checks
+from bptt._core.arguments import NamedArguments
 from bptt._core.checks import Dimension, FloatArray
 from bptt.losses import Loss
 
@@ -141,7 +142,7 @@ class NamedArrays:
         return nullcontext(self._flat)
 
 
-class Module(NamedArrays):
+class Module(NamedArguments, NamedArrays):
     """Base class of everything with parameters.
 
     `module[name]` and `module.parameters` are read-only arrays. Parameters change by assignment,
@@ -346,6 +347,11 @@ def _parts(item: Any) -> list[Any]:
     if isinstance(parts, Mapping):
         return list(parts.values())
     return list(parts) if isinstance(parts, (list, tuple)) else [item]
+
+
+def by_name(parts: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Return the arrays of the modules of a chain with names such as "0.weight_ih_l0"."""
+    return {f"{i}.{name}": value for i, part in enumerate(parts) for name, value in part.items()}
 
 
 def output_gradient(d_output: Any) -> Any:

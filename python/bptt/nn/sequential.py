@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt._core.arguments import NamedArguments
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
 from bptt._core.tensor_files import as_path
@@ -23,7 +24,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
-from bptt.nn.module import Module
+from bptt.nn.module import Module, by_name
 from bptt.nn.normalization import LayerNorm
 from bptt.nn.packing import Description, Packed, Tensors
 from bptt.nn.pooling import POOLS, Pooled
@@ -39,7 +40,7 @@ _KINDS = (*LAYERS, Linear, Embedding, Dropout, LayerNorm, ReLU, Tanh, Sigmoid)
 _NONZERO = (Linear, LayerNorm, Sigmoid)  # of a zero input
 
 
-class Sequential:
+class Sequential(NamedArguments):
     """Chain of modules, such as `Embedding`, `LSTM`, `Dropout`, `Linear`.
 
     Parameters
@@ -132,13 +133,7 @@ class Sequential:
         As those of a module, the arrays are views, which show later changes of the parameter;
         ``model[0]["weight_ih_l0"] = array`` changes it.
         """
-        return MappingProxyType(
-            {
-                f"{i}.{name}": value
-                for i, module in enumerate(self.modules)
-                for name, value in module.parameters.items()
-            }
-        )
+        return MappingProxyType(by_name([module.parameters for module in self.modules]))
 
     @property
     def num_parameters(self) -> int:
@@ -453,7 +448,9 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
     for i, module in enumerate(modules):
         if not isinstance(module, _KINDS):
             names = ", ".join(kind.__name__ for kind in _KINDS)
-            raise TypeError(f"modules must be {names}, got {type(module).__name__}")
+            # As in Keras, which takes a list.
+            cure = ": use Sequential(*modules)" if isinstance(module, (list, tuple)) else ""
+            raise TypeError(f"modules must be {names}, got {type(module).__name__}{cure}")
         if isinstance(module, Embedding) and i:
             raise ValueError(
                 f"modules may have an Embedding at the beginning only, got one at index {i}"

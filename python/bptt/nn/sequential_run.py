@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from bptt._core.checks import FloatArray
 from bptt._core.lengths import Padding, without_padding
 from bptt.losses import Loss
 from bptt.nn.linear import LinearRun
-from bptt.nn.module import Gradients, Module, output_gradient
+from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
 from bptt.nn.pooling import Pooled
 from bptt.nn.recurrent_base import Recurrent
@@ -30,6 +30,11 @@ class SequentialGradients:
     """Gradient of x, of its shape; None for token ids, or if not requested."""
     state: States
     """Gradient of the initial state of each recurrent layer."""
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Name -> gradient, with the names of `Sequential.parameters`, as "0.weight_ih_l0"."""
+        return by_name(self.modules)
 
 
 class SequentialRun:

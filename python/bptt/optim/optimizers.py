@@ -5,7 +5,6 @@ Parameters, gradients and state of a module are flat arrays, updated by one kern
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,44 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
+from bptt._core.arguments import NamedArguments
 from bptt._core.checks import FloatArray
 from bptt.nn.module import AllGradients, Gradients, Module, Modules, as_list
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSProp"]
 
-# Names in PyTorch and Keras -> names here.
-_OTHER_NAMES = {
-    "lr": "learning_rate",
-    "params": "modules",
-    "betas": "beta1 and beta2",
-    "beta_1": "beta1",
-    "beta_2": "beta2",
-    "eps": "epsilon",
-    "alpha": "decay",
-    "rho": "decay",
-}
 
-
-def _naming_unknown_arguments(init: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor that names the cure for an unknown argument."""
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    known = ", ".join(parameter.name for parameter in parameters)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return init
-
-    @functools.wraps(init)
-    def checked(self: Optimizer, *args: Any, **arguments: Any) -> None:
-        for name in arguments:
-            if name not in known.split(", "):
-                other = _OTHER_NAMES.get(name)
-                cure = f"it is called {other}" if other else f"{type(self).__name__} has {known}"
-                raise TypeError(f"unknown argument {name}: {cure}")
-        init(self, *args, **arguments)
-
-    return checked
-
-
-class Optimizer:
+class Optimizer(NamedArguments):
     """Base class of the optimizers: modules, learning rate, state and checks.
 
     Parameters
@@ -78,11 +47,6 @@ class Optimizer:
             for i, module in enumerate(self._modules)
         }
         self._updates = 0
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        if "__init__" in vars(cls):
-            type.__setattr__(cls, "__init__", _naming_unknown_arguments(vars(cls)["__init__"]))
 
     def __setattr__(self, name: str, value: object) -> None:
         # A misspelled learning rate would otherwise change nothing.

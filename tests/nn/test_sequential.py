@@ -101,6 +101,7 @@ def test_gradients_have_the_names_of_the_parameters(rng):
     run = model.forward(rng.integers(0, 7, (2, 3)))
     gradients = run.backward(run.output)
     assert list(gradients.parameters) == list(model.parameters)
+    assert "array" not in repr(gradients)
     for name, gradient in gradients.parameters.items():
         i, _, of_module = name.partition(".")
         assert gradient is gradients.modules[int(i)][of_module]

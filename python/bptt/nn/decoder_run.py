@@ -5,7 +5,7 @@ Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ class DecoderGradients:
 
     modules: list[Gradients]
     """Gradients of each module, in the order of `Decoder.modules`."""
-    state: State
+    state: State = field(repr=False)
     """Gradient of the initial state."""
-    memory: FloatArray | None
+    memory: FloatArray | None = field(repr=False)
     """Gradient of the memory, (B, T, M); None without attention."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ class SequentialGradients:
 
     modules: list[Gradients]
     """Gradients of each module, in the order of the modules, as `Optimizer.step` takes them."""
-    input: FloatArray | None
+    input: FloatArray | None = field(repr=False)
     """Gradient of x, of its shape; None for token ids, or if not requested."""
-    state: States
+    state: States = field(repr=False)
     """Gradient of the initial state of each recurrent layer."""
 
     @property

@@ -224,6 +224,7 @@ def test_from_dict_is_the_inverse_of_to_dict(X):
         {"vocabulary": [["a"], "b", "c"]},
         {"dtype": "int8"},
         {"min_count": "1"},
+        {"are_strings": None},
     ],
 )
 def test_from_dict_checks_its_content(change):
@@ -247,6 +248,21 @@ def test_transform_requires_the_type_of_fit():
     for encoder in (strings, ids, numbers):  # an empty sequence has no type
         assert encoder.transform([[], np.array([]), ""]).lengths.tolist() == [0, 0, 0]
         assert encoder.transform([[]]).values.ndim == (1 if encoder.kind == "ids" else 2)
+
+
+def test_words_are_not_read_as_characters():
+    lists, strings = SequenceEncoder().fit([["good", "film"]]), SequenceEncoder().fit(["good"])
+    for encoder in (lists, SequenceEncoder.from_dict(lists.to_dict())):
+        with pytest.raises(TypeError, match=r"^X must hold lists of tokens, as in fit, got str"):
+            encoder.transform(["good film"])
+    with pytest.raises(TypeError, match=r"^X\[0\] must be a string, .* got a list with 'film'$"):
+        strings.transform([["g", "film"]])
+    assert strings.transform([["g", "o"]])[0].tolist() == strings.transform(["go"])[0].tolist()
+    words = SequenceEncoder(tokens="words").fit([["good", "film"]])
+    assert (
+        words.transform(["good film"])[0].tolist()
+        == words.transform([["good", "film"]])[0].tolist()
+    )
 
 
 # ---- integers --------------------------------------------------------------------------------
@@ -279,6 +295,7 @@ def test_dense_ids_may_be_many():
         (np.zeros((2, 3, 5)), {}, "5 numbers per step"),
         (["ab"], {}, "characters, a vocabulary of 3"),
         ([["ab"]], {"tokens": None}, "tokens, a vocabulary of 2"),
+        ([["ab", "c"]], {}, "tokens, a vocabulary of 3"),
         (
             ["ab"],
             {"tokens": "words", "affixes": 1},

@@ -302,6 +302,10 @@ def test_wrong_parameters(parameters: dict[str, Any], message: str) -> None:
 def test_wrong_data() -> None:
     with pytest.raises(ValueError, match="y must have 2 sequences, as X, got 1"):
         small().fit(["a", "b"], ["b"])
+    with pytest.raises(TypeError, match=r"^y must be a list of sequences or an array, got None"):
+        small().fit(["a", "b"])
+    with pytest.raises(TypeError, match=r"^y\[1\] must be a string, a list or an array, got int"):
+        small().fit(["a", "b"], ["c", 1])
     with pytest.raises(TypeError, match="must hold tokens or integer ids"):
         small().fit(["a"], [np.ones((2, 3))])
     model = small(epochs=1).fit(["a"], ["b"])

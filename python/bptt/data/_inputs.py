@@ -30,9 +30,15 @@ class RawSequences(NamedTuple):
     """Number of steps of each sequence, (B,)."""
     names: tuple[str, ...] | None = None
     """Names of the columns, if X is a table or consists of tables with such names."""
+    are_strings: bool = False
+    """The first sequence is a string, not a list of tokens."""
+    name: str = "X"
+    """Name of the argument in error messages."""
 
 
-def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) -> RawSequences:
+def read_sequences(
+    X: Any, lengths: Any = None, *, tokens: str | None = None, argument: str = "X"
+) -> RawSequences:
     """Return users' sequences and their type.
 
     Parameters
@@ -43,6 +49,8 @@ def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) ->
         Number of steps of each sequence; later steps are not read. All by default.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split.
+    argument : str
+        Name of `X` in error messages.
 
     Returns
     -------
@@ -54,21 +62,22 @@ def read_sequences(X: Any, lengths: Any = None, *, tokens: str | None = None) ->
         If X has another type or shape, or is empty.
     """
     X = ungrouped(X)
-    names = _column_names(X)
-    items = _items(X, tokens)
+    names = _column_names(X, argument)
+    items = _items(X, tokens, argument)
     if not len(items):
-        raise ValueError("X must have at least one sequence, got none")
+        raise ValueError(f"{argument} must have at least one sequence, got none")
     if isinstance(items, np.ndarray):
         kind = "ids" if items.ndim == 2 and items.dtype.kind in "iu" else "features"
         batch, steps = items.shape[:2]
         live = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
-        return RawSequences(kind, items, live, names)
-    read_items = [_one(f"X[{i}]", item, tokens) for i, item in enumerate(items)]
+        return RawSequences(kind, items, live, names, name=argument)
+    read_items = [_one(f"{argument}[{i}]", item, tokens) for i, item in enumerate(items)]
     live = np.fromiter(map(len, read_items), np.int64, len(items))
     if lengths is not None:
         live = lengths_of(lengths, len(items), live)
         read_items = [item[:length] for item, length in zip(read_items, live, strict=True)]
-    return RawSequences(_kind(read_items), read_items, live, names)
+    are_strings = isinstance(items[0], str)
+    return RawSequences(_kind(read_items, argument), read_items, live, names, are_strings, argument)
 
 
 def ungrouped(X: Any) -> Any:
@@ -85,7 +94,7 @@ def ungrouped(X: Any) -> Any:
     return [group[[name for name in group.columns if name not in keys]] for group in groups]
 
 
-def _column_names(X: Any) -> tuple[str, ...] | None:
+def _column_names(X: Any, argument: str) -> tuple[str, ...] | None:
     """Return the names of the columns of a table, or of a list of tables; None if there are none.
 
     Raises
@@ -102,33 +111,35 @@ def _column_names(X: Any) -> tuple[str, ...] | None:
     for i, item in enumerate(X):
         if tuple(item.columns) != first:
             raise ValueError(
-                f"X[{i}] must have the columns of X[0] in the same order, {list(first)}, "
-                f"got {list(item.columns)}"
+                f"{argument}[{i}] must have the columns of {argument}[0] in the same order, "
+                f"{list(first)}, got {list(item.columns)}"
             )
     return first if all(isinstance(name, str) for name in first) else None
 
 
-def _items(X: Any, tokens: str | None) -> list[Any] | NDArray[Any]:
+def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any]:
     """Return the sequences of `X` as a list, or as an array if they are a numeric array.
 
     One column of strings that are to be split is a list of texts.
     """
     if isinstance(X, (str, bytes)):
-        raise TypeError(f"X must be a list of texts, got one {type(X).__name__}")
+        raise TypeError(f"{argument} must be a list of texts, got one {type(X).__name__}")
     if hasattr(X, "toarray"):
-        raise TypeError(f"X must be dense: sparse data are not supported, got {type(X).__name__}")
+        raise TypeError(
+            f"{argument} must be dense: sparse data are not supported, got {type(X).__name__}"
+        )
     if hasattr(X, "__array__"):  # including pandas
         array = np.asarray(X)
         if array.dtype.kind in "biuf":
-            return _shaped("X", array, "B", "T")
+            return _shaped(argument, array, "B", "T")
         if array.ndim and array.dtype.kind in "OUT":
             if tokens is not None and array.ndim == 2 and array.shape[1] == 1:
                 array = array[:, 0]
             return list(array) if array.dtype == object else array.tolist()
-        raise _no_numbers("X", array, X)
+        raise _no_numbers(argument, array, X)
     if isinstance(X, Sequence):
         return list(X)
-    raise TypeError(f"X must be a list of sequences or an array, got {type(X).__name__}")
+    raise TypeError(f"{argument} must be a list of sequences or an array, got {type(X).__name__}")
 
 
 def _one(name: str, item: Any, tokens: str | None) -> Item:
@@ -207,7 +218,7 @@ def _no_numbers(name: str, array: NDArray[Any], table: Any) -> Exception:
     )
 
 
-def _kind(items: list[Item]) -> str | None:
+def _kind(items: list[Item], argument: str) -> str | None:
     """Return the common type of all `items`; integers among real numbers are features.
 
     An empty sequence has no type, unless it has an axis of features.
@@ -225,8 +236,8 @@ def _kind(items: list[Item]) -> str | None:
     if "tokens" in first and len(first) > 1:
         tokens = first.pop("tokens")
         raise TypeError(
-            "X must hold only strings or only numbers, "
-            f"got strings in X[{tokens}] and numbers in X[{min(first.values())}]"
+            f"{argument} must hold only strings or only numbers, got strings in "
+            f"{argument}[{tokens}] and numbers in {argument}[{min(first.values())}]"
         )
     return "features" if "features" in first else next(iter(first), None)
 
@@ -263,8 +274,8 @@ def count_ids(raw: RawSequences) -> int:
             )
     if rule:
         raise ValueError(
-            f"X must hold dense ids, as every id has its own weights: {rule}, got {count - 1:,}. "
-            f"{INTEGER_CURE}"
+            f"{raw.name} must hold dense ids, as every id has its own weights: {rule}, "
+            f"got {count - 1:,}. {INTEGER_CURE}"
         )
     return max(count, 1)
 
@@ -288,8 +299,8 @@ def flat_ids(raw: RawSequences, size: int) -> tuple[NDArray[np.int32], Starts]:
     if wrong is not None:
         i, t = wrong
         raise ValueError(
-            f"X[{i}]: id {raw.items[i][t]} at step {t} is not in [0, {size}), those in fit. "
-            f"{INTEGER_CURE}"
+            f"{raw.name}[{i}]: id {raw.items[i][t]} at step {t} is not in [0, {size}), those in "
+            f"fit. {INTEGER_CURE}"
         )
     return flat.astype(np.int32), starts
 

@@ -162,6 +162,8 @@ class SequenceEncoder:
         Vocabulary of shapes, lower-case forms, prefixes and suffixes; None without `affixes`.
     feature_names : tuple of str or None
         Names of the columns, if the sequences in `fit` were tables (or one table).
+    are_strings : bool
+        The sequences in `fit` were strings, not lists of tokens.
     tokens : str or None
         The parameter.
     affixes : int or None
@@ -174,6 +176,7 @@ class SequenceEncoder:
     standardizer: Standardizer | None
     feature_vocabulary: Vocabulary | None
     feature_names: tuple[str, ...] | None
+    are_strings: bool
 
     def __init__(
         self,
@@ -198,7 +201,7 @@ class SequenceEncoder:
         if affixes is not None and tokens == "characters":
             raise ValueError("affixes needs tokens='words' or tokens=None, got tokens='characters'")
 
-    def fit(self, X: Any, lengths: Any = None) -> SequenceEncoder:
+    def fit(self, X: Any, lengths: Any = None, *, name: str = "X") -> SequenceEncoder:
         """Learn the type of the sequences, and their vocabulary or number of features.
 
         Parameters
@@ -207,6 +210,8 @@ class SequenceEncoder:
             Sequences, at least one with a step.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T]; later steps are not read. All by default.
+        name : str
+            Name of `X` in error messages.
 
         Returns
         -------
@@ -218,11 +223,11 @@ class SequenceEncoder:
             If X has another type, or its sequences are of different types. The values of ids and
             features are checked in `transform`.
         """
-        raw = self._read(X, lengths)
+        raw = self._read(X, lengths, name)
         if raw.kind is None or not raw.lengths.any():
             # scikit-learn's estimator checks require these words
             raise ValueError(
-                "X must have at least one step, got none: "
+                f"{name} must have at least one step, got none: "
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
         vocabulary = feature_vocabulary = None
@@ -244,7 +249,7 @@ class SequenceEncoder:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
-        self.feature_names = raw.names
+        self.feature_names, self.are_strings = raw.names, raw.are_strings
         self.standardizer = None
         if self._scale and self.kind == "features":
             sequences = self.transform(X, lengths)
@@ -252,8 +257,8 @@ class SequenceEncoder:
             self.standardizer = Standardizer.from_values(np.concatenate(steps))
         return self
 
-    def _read(self, X: Any, lengths: Any) -> RawSequences:
-        raw = read_sequences(X, lengths, tokens=self.tokens)
+    def _read(self, X: Any, lengths: Any, name: str = "X") -> RawSequences:
+        raw = read_sequences(X, lengths, tokens=self.tokens, argument=name)
         if raw.kind == "ids" and (self._scale or self._integers == "numbers"):
             return raw._replace(kind="features")
         return raw
@@ -297,7 +302,7 @@ class SequenceEncoder:
             If the encoder is not fitted.
         """
         if self.vocabulary is not None:
-            unit = self.tokens or "tokens"
+            unit = self.tokens if self.are_strings else "tokens"
             known = f"{unit}, a vocabulary of {len(self.vocabulary):,}"
             count = len(self.feature_vocabulary or ())
             return f"{known}, and {count:,} features of words" if count else known
@@ -310,7 +315,7 @@ class SequenceEncoder:
         name = type(self).__name__
         return f"<{name}: {self.describe()}>" if hasattr(self, "kind") else f"<{name}: not fitted>"
 
-    def transform(self, X: Any, lengths: Any = None) -> Sequences:
+    def transform(self, X: Any, lengths: Any = None, *, name: str = "X") -> Sequences:
         """Return the sequences as ids or features; they may share memory with X.
 
         Parameters
@@ -319,6 +324,8 @@ class SequenceEncoder:
             Sequences of the type in `fit`.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T]; later steps are not read. All by default.
+        name : str
+            Name of `X` in error messages.
 
         Returns
         -------
@@ -330,13 +337,14 @@ class SequenceEncoder:
             If the sequences are not of the type and size in `fit`, an id is not in [0, size), or a
             feature is not finite.
         """
-        raw = self._read(X, lengths)
+        raw = self._read(X, lengths, name)
         self._check_names(raw.names)
         learned = "tokens" if self.vocabulary is not None else self.kind
         integers = raw.kind == "ids" and learned == "features"  # integers are valid features
         if raw.kind not in (learned, None) and not integers:
-            raise TypeError(f"X must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
+            raise TypeError(f"{name} must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
         if self.vocabulary is not None:
+            self._check_unit(raw)
             return Sequences.from_arrays(map(self._ids, raw.items))
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
@@ -344,6 +352,27 @@ class SequenceEncoder:
         if self.standardizer is not None:
             flat = self.standardizer.transform(flat)
         return Sequences(flat, starts, raw.lengths)
+
+    def _check_unit(self, raw: RawSequences) -> None:
+        """Check that words are not read as characters, or characters as words.
+
+        All of them would be unknown tokens. Lists of words and strings of words may be mixed.
+        """
+        if self.tokens != "characters" or raw.are_strings == self.are_strings or raw.kind is None:
+            return
+        if raw.are_strings:
+            raise TypeError(
+                f"{raw.name} must hold lists of tokens, as in fit, got strings: split them, "
+                "or fit with tokens='words'"
+            )
+        assert self.vocabulary is not None
+        for i, words in enumerate(raw.items):
+            for word in words:
+                if len(word) > 1 and word not in self.vocabulary:
+                    raise TypeError(
+                        f"{raw.name}[{i}] must be a string, as in fit, or a list of characters, "
+                        f"got a list with {word!r}"
+                    )
 
     def _ids(self, words: list[str]) -> NDArray[np.int32]:
         """Return the ids of one token sequence, (T,), or with affixes (T, 1 + word features)."""
@@ -405,6 +434,7 @@ class SequenceEncoder:
             "standardizer": None if standardizer is None else standardizer.to_dict(),
             "affixes": self.affixes,
             "feature_names": None if self.feature_names is None else list(self.feature_names),
+            "are_strings": self.are_strings,
             "feature_vocabulary": None if features is None else list(features.tokens),
         }
 
@@ -439,6 +469,7 @@ class SequenceEncoder:
         encoder.feature_vocabulary = None if features is None else Vocabulary(features)
         names = content["feature_names"]
         encoder.feature_names = None if names is None else tuple(names)
+        encoder.are_strings = checks.flag("are_strings", content["are_strings"])
         count = len(tokens or ()) + len(features or ())
         if tokens is not None and encoder.size != count:
             raise ValueError(f"size must be the number of tokens, {count}, got {encoder.size}")

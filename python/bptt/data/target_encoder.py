@@ -44,7 +44,7 @@ class TargetEncoder:
     def __init__(self, *, tokens: str | None = "characters", min_count: int = 1) -> None:
         self._encoder = SequenceEncoder(tokens=tokens, min_count=min_count, special=(START, STOP))
 
-    def fit(self, X: Any, lengths: Any = None) -> TargetEncoder:
+    def fit(self, X: Any, lengths: Any = None, *, name: str = "X") -> TargetEncoder:
         """Learn the vocabulary, and the type of the sequences.
 
         Parameters
@@ -53,6 +53,8 @@ class TargetEncoder:
             Sequences.
         lengths : integer array (B,), optional
             Number of tokens of each row of a padded array. All T by default.
+        name : str
+            Name of `X` in error messages.
 
         Returns
         -------
@@ -63,8 +65,7 @@ class TargetEncoder:
         TypeError, ValueError
             If X has another type or an invalid value.
         """
-        self._encoder.fit(X, lengths)
-        self._strings = isinstance(next(iter(X)), str)
+        self._encoder.fit(X, lengths, name=name)
         self._set_special_ids()
         return self
 
@@ -108,7 +109,7 @@ class TargetEncoder:
         """
         return self._encoder.tokenize(text)
 
-    def transform(self, X: Any, lengths: Any = None) -> Sequences:
+    def transform(self, X: Any, lengths: Any = None, *, name: str = "X") -> Sequences:
         """Return the sequences as ids, without start and stop tokens.
 
         Parameters
@@ -117,6 +118,8 @@ class TargetEncoder:
             Sequences of the type in `fit`.
         lengths : integer array (B,), optional
             Number of tokens of each row of a padded array. All T by default.
+        name : str
+            Name of `X` in error messages.
 
         Returns
         -------
@@ -128,7 +131,7 @@ class TargetEncoder:
         TypeError, ValueError
             If X has another type than in `fit`, or an invalid value.
         """
-        return self._encoder.transform(X, lengths)
+        return self._encoder.transform(X, lengths, name=name)
 
     def decode(self, ids: NDArray[np.integer[Any]], prefix: Text = ()) -> Text:
         """Return ids as a sequence of the type in `fit`.
@@ -148,7 +151,7 @@ class TargetEncoder:
         if vocabulary is None:
             return np.concatenate([np.asarray(prefix, np.int64), ids]) if len(prefix) else ids
         tokens = [*self._encoder.tokenize(prefix), *vocabulary.decode(ids)]
-        if not self._strings:
+        if not self._encoder.are_strings:
             return tokens
         return ("" if self._encoder.tokens == "characters" else " ").join(tokens)
 
@@ -168,7 +171,7 @@ class TargetEncoder:
         -------
         dict
         """
-        return {"encoder": self._encoder.to_dict(), "strings": self._strings}
+        return {"encoder": self._encoder.to_dict()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TargetEncoder:
@@ -185,6 +188,5 @@ class TargetEncoder:
         """
         encoder = cls()
         encoder._encoder = SequenceEncoder.from_dict(content["encoder"])
-        encoder._strings = content["strings"]
         encoder._set_special_ids()
         return encoder

@@ -32,6 +32,7 @@ class AutoregressiveEstimator(SequenceEstimator):
     """
 
     _has_token_targets: ClassVar[bool] = True
+    _sequences_name: ClassVar[str] = "y"  # argument that holds the sequences to generate
 
     label_smoothing: float = 0.0
 
@@ -57,7 +58,7 @@ class AutoregressiveEstimator(SequenceEstimator):
 
     def _fit_target_encoder(self, y: Any, lengths: Any = None) -> None:
         encoder = TargetEncoder(tokens=self.tokens, min_count=self.min_count)
-        self.target_encoder_ = encoder.fit(y, lengths)
+        self.target_encoder_ = encoder.fit(y, lengths, name=self._sequences_name)
 
     # ---- decoding
 
@@ -144,7 +145,7 @@ class DecoderEstimator(AutoregressiveEstimator):
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         check_is_fitted(self, "target_encoder_")
-        return self.target_encoder_.transform(X, lengths)
+        return self.target_encoder_.transform(X, lengths, name=self._sequences_name)
 
     def _surprisal(self, task: DecoderTask, data: TokenDataset) -> list[NDArray[np.float64]]:
         result = [np.empty(0)] * len(data.lengths)

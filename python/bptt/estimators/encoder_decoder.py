@@ -448,7 +448,7 @@ class EncoderDecoder(AutoregressiveEstimator):
     ) -> None:
         self._fit_encoder(X, lengths)
         self._fit_target_encoder(y)
-        self._max_length = default_max_length(self.target_encoder_.transform(y))
+        self._max_length = default_max_length(self.target_encoder_.transform(y, name="y"))
         self.network_ = EncoderDecoderNetwork(
             *self._build_encoder(seeds), self._build_decoder(seeds)
         )
@@ -492,7 +492,7 @@ class EncoderDecoder(AutoregressiveEstimator):
         return PairDataset(sources, tokens)
 
     def _encode_targets(self, y: Any, count: int) -> Sequences:
-        targets = self.target_encoder_.transform(y)
+        targets = self.target_encoder_.transform(y, name="y")
         if len(targets) != count:
             raise ValueError(f"y must have {count} sequences, as X, got {len(targets)}")
         return targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,8 @@ class LanguageModel(DecoderEstimator):
     >>> model.complete("de")
     'deep'
     """
+
+    _sequences_name: ClassVar[str] = "X"
 
     truncate: tuple[int, int] | None = None
 

@@ -225,6 +225,8 @@ PyObject* call_step(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     error.set_error();
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
 }

@@ -100,12 +100,16 @@ class Arena {
   static constexpr Index kMinBlock = 1 << 16;
 
   // Blocks never move while in use; between calls they are merged into one that fits the next call.
-  void merge_blocks() {
+  // Without the memory for that, the arena is empty and the next call allocates what it needs.
+  void merge_blocks() noexcept {
     if (blocks_.size() < 2) return;
     Index total = 0;
     for (const auto& block : blocks_) total += block.size();
     blocks_.clear();
-    blocks_.emplace_back(total);
+    try {
+      blocks_.emplace_back(total);
+    } catch (const std::bad_alloc&) {
+    }
   }
 
   std::vector<Buffer<std::byte>> blocks_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -29,13 +30,37 @@ int cores() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+/// Blocks all signals on this thread for its lifetime; threads started meanwhile inherit that.
+class BlockSignals {
+ public:
+#if defined(__unix__) || defined(__APPLE__)
+  BlockSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+#else
+  BlockSignals() {}
+#endif
+
+ public:
+  BlockSignals(const BlockSignals&) = delete;
+  BlockSignals& operator=(const BlockSignals&) = delete;
+};
+
 /// Threads that sleep until there is a job; one job at a time.
 class Pool {
  public:
   std::atomic<bool> leased{false};  // by a PoolLease
 
   void run(int threads, const std::function<void(int)>& body) {
-    while (started_ + 1 < threads) start();
+    // A thread that the system refuses is one that does not arrive; the next call asks again.
+    while (static_cast<int>(handles_.size()) + 1 < threads && start()) {
+    }
     avoid_core_of_caller();
     body_ = &body;
     threads_ = threads;
@@ -59,20 +84,20 @@ class Pool {
   static constexpr int kPauses = 1000;
   static constexpr int kIdlePauses = 4000;  // some 100 us: the time between two calls in a loop
 
-  void start() {
-    const int number = ++started_;
-#if defined(__unix__) || defined(__APPLE__)
-    sigset_t all, before;  // signals belong to the program's own threads
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-#endif
-    std::thread thread([this, number] { serve(number); });
-    handles_.push_back(thread.native_handle());
-    thread.detach();
+  /// Starts one more thread; false if the system refuses.
+  bool start() {
+    const BlockSignals block;  // signals belong to the program's own threads
+    try {
+      handles_.reserve(handles_.size() + 1);
+      const int number = static_cast<int>(handles_.size()) + 1;
+      std::thread thread([this, number] { serve(number); });
+      handles_.push_back(thread.native_handle());
+      thread.detach();
+    } catch (const std::exception&) {  // std::system_error, std::bad_alloc
+      return false;
+    }
     avoided_core_ = kNone;
-#if defined(__unix__) || defined(__APPLE__)
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-#endif
+    return true;
   }
 
   /// Keeps the pool off the caller's core, where Linux would wake its threads: for milliseconds two
@@ -120,8 +145,7 @@ class Pool {
   std::atomic<bool> open_{false};
   std::atomic<int> threads_{0};
   std::atomic<const std::function<void(int)>*> body_{nullptr};
-  int started_ = 0;
-  std::vector<std::thread::native_handle_type> handles_;
+  std::vector<std::thread::native_handle_type> handles_;  // of the threads that were started
   static constexpr int kNone = -1;
   int avoided_core_ = kNone;
 };

@@ -1,0 +1,154 @@
+"""Faults of the system: threads that do not start, memory that runs out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="injects faults as Linux allows")
+
+# pthread_create that starts `allowed_threads` more threads, and any number if that is negative.
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+
+int allowed_threads = -1;
+
+typedef int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                   void *(*function)(void *), void *argument) {
+  if (allowed_threads == 0) return EAGAIN;
+  if (allowed_threads > 0) --allowed_threads;
+  create next = (create)dlsym(RTLD_NEXT, "pthread_create");
+  return next(thread, attributes, function, argument);
+}
+"""
+
+THREADS = """
+import ctypes, os, signal
+import numpy as np
+import bptt
+
+allowed = ctypes.c_int.in_dll(ctypes.CDLL(None), "allowed_threads")
+layer = bptt.LSTM(8, 256, seed=0)
+x = np.random.default_rng(0).standard_normal((16, 50, 8)).astype(np.float32)
+wide = bptt.LSTM(8, 700, seed=0)  # large enough for a step on several threads
+x_t = x[:8, 0].copy()
+with bptt.threads(1):
+    expected, expected_step = layer(x)[0], wide.step(x_t)[0]
+
+def check(started):
+    for _ in range(3):
+        output, step = layer(x)[0], wide.step(x_t)[0]
+        assert output.tobytes() == expected.tobytes()
+        assert step.tobytes() == expected_step.tobytes()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    assert len(os.listdir("/proc/self/task")) == alone + started
+
+alone = len(os.listdir("/proc/self/task"))
+allowed.value = 0
+check(0)
+allowed.value = 1
+check(1)
+allowed.value = -1
+check(3)
+print("done")
+"""
+
+MEMORY = """
+import resource, sys, threading
+import numpy as np
+import bptt
+
+def mapped():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[0]) * resource.getpagesize()
+
+kind, options, batch, hidden = getattr(bptt, sys.argv[1]), eval(sys.argv[2]), 64, 96
+layer = kind(16, hidden, seed=0, **options)
+x = np.random.default_rng(0).standard_normal((batch, 40, 16)).astype(np.float32)
+
+def train(x):
+    run = layer.forward(x)
+    gradients = run.backward(np.ones_like(run.output), input=True)
+    return run.output, gradients.input, gradients["weight_hh_l0"]
+
+calls = [lambda: train(x), lambda: layer(x)]
+if not layer.bidirectional:
+    calls.append(lambda: layer.step(x[:, 0]))
+train(x[:2, :2])
+failures = []
+
+def limited(growth):
+    resource.setrlimit(resource.RLIMIT_AS, (mapped() + growth, resource.RLIM_INFINITY))
+    for call in calls:
+        try:
+            call()
+        except MemoryError:
+            failures.append(growth)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+for growth in range(0, 24 << 20, 1 << 18):  # each in a thread of its own, whose arena is empty
+    thread = threading.Thread(target=limited, args=(growth,))
+    thread.start()
+    thread.join()
+assert failures
+expected = kind(16, hidden, seed=0, **options)(x)[0]
+for _ in range(2):
+    assert train(x)[0].tobytes() == expected.tobytes()
+print("done")
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> None:
+    """Run code in a new process, which prints "done" at its end."""
+    child = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile SHIM to a library that can be preloaded."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("shim")
+    source, library = folder / "shim.c", folder / "shim.so"
+    source.write_text(SHIM)
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    return library
+
+
+def test_calls_use_the_threads_that_the_system_starts(shim):
+    """Refused threads change neither results nor the signal mask, and are asked for again."""
+    run(THREADS, LD_PRELOAD=str(shim), BPTT_NUM_THREADS="4")
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"), [("LSTM", {}), ("GRU", {"bidirectional": True, "num_layers": 2})]
+)
+def test_out_of_memory_is_an_exception(cell, options):
+    # Large blocks come from the system, not from what malloc has kept.
+    run(
+        MEMORY,
+        cell,
+        repr(options),
+        BPTT_NUM_THREADS="2",
+        MALLOC_ARENA_MAX="1",
+        MALLOC_MMAP_THRESHOLD_="65536",
+    )

@@ -365,6 +365,12 @@ def test_generate_samples_searches_and_ranks(trained, here, capsys):
     assert {line.split()[1] for line in shares.splitlines()[:3]} == set("nrs")
 
 
+@pytest.mark.parametrize("option", [("--count", 3), ("--top-k", 2), ("--seed", 1)])
+def test_options_of_sampling_do_not_search(option, trained, capsys):
+    message = fails(capsys, "generate", trained / "names.txt.model", "--beam", 2, *option)
+    assert message == f"argument {option[0]}: applies to samples, remove it or --beam"
+
+
 def test_generate_warns_of_unknown_tokens(trained, here, capsys):
     shown, messages = run(capsys, "generate", trained / "book.txt.model", "--prompt", "the café",
                       "--max-length", 20, "--seed", 0)  # fmt: skip
@@ -467,6 +473,18 @@ def test_inspect_explains_a_step(trained, capsys):
     assert message == "argument --step: needs a model with an output at every step"
 
 
+def test_inspect_warns_of_unknown_tokens_and_marks_long_ones(trained, capsys):
+    text = "not incomprehensible"
+    shown, messages = run(capsys, "inspect", trained / "reviews.csv.model", "--text", text)
+    assert "incomprehensib… " in shown
+    assert messages == "unknown tokens: 'not', 'incomprehensible'\n"
+
+
+def test_saliency_names_the_target_of_a_regression(trained, capsys):
+    shown, _ = run(capsys, "inspect", trained / "waves.csv.model", trained / "waves.csv")
+    assert "saliency of the output 'speed'" in shown
+
+
 @pytest.mark.parametrize("size", ["3", "3x", "0x2", "axb", "3x2x1", "3x200", "nanx2"])
 def test_a_size_is_width_and_height(size, trained, capsys):
     with pytest.raises(SystemExit):
@@ -560,3 +578,79 @@ def test_help_fits_80_columns_and_has_examples(command, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert f"  python -m bptt {command} " in shown.partition("examples:\n")[2]
+
+
+# ---- arguments
+
+
+def test_a_file_may_follow_the_options(trained, here, capsys):
+    (here / "a.csv").write_text("text\nthe film was great\n")
+    model = trained / "reviews.csv.model"
+    shown, _ = run(capsys, "predict", model, "a.csv", "--probabilities")
+    assert run(capsys, "predict", model, "--probabilities", "a.csv")[0] == shown
+    assert run(capsys, "predict", model, "--format", "csv", "a.csv", "--output", "-")[0] != ""
+    message = fails(capsys, "predict", model, "--text", "great", "a.csv")
+    assert message == "needs either FILE or --text TEXT"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--epoch", "unrecognized arguments: --epoch; did you mean --epochs?\n"),
+        ("--learnrate=1", "unrecognized arguments: --learnrate=1; did you mean --learning-rate?\n"),
+        ("--frob", "unrecognized arguments: --frob\n"),
+    ],
+)
+def test_an_unknown_option_is_compared_with_those_of_the_command(option, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "a.csv", option])
+    assert capsys.readouterr().err.endswith(f"python -m bptt train: error: {message}")
+
+
+def test_standard_output_is_no_model(here, capsys):
+    (here / "a.csv").write_text("text,label\na,p\n")
+    message = fails(capsys, "train", "a.csv", "--output", "-")
+    assert message == "argument --output: must be a file, got -: a model is no text"
+
+
+def test_lines_are_those_of_plain_text(here, capsys):
+    (here / "a.csv").write_text("text,label\na,p\n")
+    message = fails(capsys, "train", "a.csv", "--lines")
+    assert message == "argument --lines: needs plain text, got CSV"
+
+
+def test_columns_that_are_not_used_are_named(here, capsys):
+    (here / "a.csv").write_text("name,city,size,label\n" + "n,c,1,p\nm,d,2,q\n" * 20)
+    chosen = ("--text", "name", "--target", "label", "--epochs", 1, "--hidden-size", 4)
+    shown = " ".join(run(capsys, "train", "a.csv", *chosen)[0].split())
+    assert "target in 'label'; not used: 'city', 'size' Task" in shown
+
+
+def test_rare_labels_are_not_0_percent(here, capsys):
+    rows = ["good,p"] * 150 + ["bad,q"] * 150 + ["odd,r"]
+    (here / "a.csv").write_text("\n".join(["text,label", *rows]))
+    shown = run(capsys, "train", "a.csv", "--epochs", 1, "--hidden-size", 4)[0]
+    assert "r <1%" in shown
+
+
+def test_a_cell_may_be_a_book(here, capsys):
+    book = "word " * 40_000
+    (here / "a.csv").write_text("text,label\n" + f"{book},p\nshort,q\n" * 4)
+    shown = run(capsys, "train", "a.csv", "--epochs", 1, "--hidden-size", 2)[0]
+    assert "2 labels: p 50%, q 50%" in shown
+
+
+def test_a_text_among_numbers_is_named(here, capsys):
+    rows = [f"{i},{i % 7},{i / 7}" for i in range(30)] + ["1,2,high"]
+    (here / "a.csv").write_text("\n".join(["a,b,target", *rows]))
+    message = fails(capsys, "train", "a.csv")
+    assert message.endswith("for a regression, all must be numbers, got 'high'")
+
+
+def test_one_column_with_the_name_of_the_input_is_a_table(trained, capsys, monkeypatch):
+    content = io.BytesIO(b"text\nwas great\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content))
+    shown, messages = run(capsys, "predict", trained / "reviews.csv.model", "-")
+    assert shown.splitlines()[0] == "text,prediction"
+    assert len(shown.splitlines()) == 2
+    assert messages == ""

@@ -206,7 +206,10 @@ def test_a_sentence_compares_with_the_best_baseline():
     assert not lower.is_better
     assert compare_with_baselines([lower]).startswith("The naive forecast, last value, wins: ")
     assert compare_with_baselines([lower._replace(value=1.0)]) == ""
-    assert compare_with_baselines([lower, lower._replace(value=1.0)]) == ""  # one of two targets
+    one_of_two = [lower._replace(metric="error of 'a'"), lower._replace(value=1.0)]
+    assert compare_with_baselines(one_of_two).startswith(
+        "The naive forecast, last value, wins in the error of 'a': forecast with it, or try more"
+    )
     accuracy = Evaluation("accuracy", 0.5, [("always 'a'", 0.5)], 9, "steps")
     assert compare_with_baselines([accuracy]).startswith("No better than the baseline: try more")
 

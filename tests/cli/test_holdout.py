@@ -93,9 +93,9 @@ def test_a_column_that_looks_like_a_group_or_a_time_is_noticed(here, capsys):
         )
     shown = " ".join(run(capsys, "train", "b.csv", *SMALL)[0].split())
     assert (
-        "up to 2 numbers, target in 'y'; 'year' is a time, not an input; held out at ran" in shown
-    )
-    assert "although 'year' looks like a time: --time year holds out the latest" in shown
+        "up to 2 numbers, 'a' to 'b', target in 'y'; 'year' is a time, not an input; held out at "
+        "random, although 'year' looks like a time: --time year holds out the latest"
+    ) in shown
     shown, _ = run(capsys, "train", "b.csv", *SMALL, "--time", "year", "--overwrite")
     assert "looks like" not in shown
 
@@ -123,3 +123,23 @@ def test_sentences_have_no_groups(here, capsys):
     (here / "a.tsv").write_text("a\tX\nb\tY\n\n" * 20)
     message = fails(capsys, "train", "a.tsv", *SMALL, "--group", "1")
     assert message == "argument --group: does not apply to sentences and plain text"
+
+
+def test_a_numbered_group_in_rows_may_be_the_sequences(here, capsys):
+    with open("motions.csv", "w") as file:
+        file.write("recording,ax,ay,az,activity\n")
+        for i in range(60):
+            activity = "run" if i % 2 else "walk"
+            file.writelines(f"{i},{i % 2},{t % 3},{t},{activity}\n" for t in range(4))
+    shown = " ".join(run(capsys, "train", "motions.csv", *SMALL)[0].split())
+    assert "every row is a sequence of up to 4 numbers, 'recording' to 'az', target in" in shown
+    assert "whole groups, --sequence recording makes one sequence of the rows of each" in shown
+    chosen = ("--sequence", "recording", "--overwrite")
+    shown = " ".join(run(capsys, "train", "motions.csv", *SMALL, *chosen)[0].split())
+    assert "are one sequence, numbers in 'ax', 'ay', 'az', target in 'activity' Task" in shown
+
+
+def test_the_target_is_no_group(here, capsys):
+    write_recordings(here / "a.csv")
+    message = fails(capsys, "train", "a.csv", *SMALL, "--target", "label", "--group", "label")
+    assert message == "argument --group: 'label' is the target: use another column"

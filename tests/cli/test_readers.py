@@ -166,7 +166,16 @@ def test_the_last_column_has_the_tags(tmp_path):
         # files
         ("a.csv", "", " is empty: it must have at least one line of data"),
         ("a.csv", " \n", " is empty: "),
-        ("a.csv", "text,label\n", " is empty: "),
+        (
+            "a.csv",
+            "text,label\n",
+            " is empty: it must have at least one line of data, got the names of the columns",
+        ),
+        (
+            "a.tsv",
+            "text,label\na,p\n",
+            ": must have columns separated by tabs, got 'text,label': use --format csv",
+        ),
         ("a.tsv", "# only\n\n# comments", " is empty: "),
         (
             "a.csv",
@@ -209,7 +218,16 @@ def test_the_last_column_has_the_tags(tmp_path):
             '{"text": "a"}\n{"text": ',
             ", line 2: Expecting value: every line must be a",
         ),
-        ("a.jsonl", '[{"text": "a"}]', ', line 1: must be an object such as {"text": .., "label":'),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n5',
+            ', line 2: must be an object such as {"text": .., "label":',
+        ),
+        (
+            "a.json",
+            '[\n  {"text": "a"}\n]',
+            ", line 1: must be an object, one per line, got an array: convert it with jq -c '.[]'",
+        ),
         # columns
         ("a.csv", "a,b\n1,2\n", ": which column is the target? Use --target; columns: a, b"),
         ("a.csv", "x,y\n1,a\n2,b\n", ": a row has only one number, in 'x': if a sequence spans"),

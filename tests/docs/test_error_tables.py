@@ -116,6 +116,7 @@ FILES = {
     "cells": ("text,label\na,b\nc,d,e\n", ()),
     "columns": ("1,2\n3,4\n", ()),
     "number": ("x1,x2,y\n1,2,0.5\n,2,1.5\n1,2,2.5\n", ("--target", "y")),
+    "array": ('[\n{"text": "good", "label": "a"}\n]', ()),
     "UTF-8": ("text,label\n\u00e9,a\n", ()),
     "target": ("a,b,c\n1,2,3\n4,5,6\n", ()),
     "series": ("date,value\n1990-01-01,1\n1990-02-01,2\n", ()),
@@ -150,11 +151,12 @@ def test_message_of_the_command_line(number, tmp_path, monkeypatch, capsys):
     messages = listed("command-line.md")
     assert len(messages) == len(FILES)
     text, options = list(FILES.values())[number]
-    (tmp_path / "a.csv").write_text(text, encoding="latin-1")
+    name = "a.json" if messages[number].startswith("a.json") else "a.csv"
+    (tmp_path / name).write_text(text, encoding="latin-1")
     (tmp_path / "a.safetensors").touch()
     if number < len(FILES) - 1:
         options = ("--overwrite", *options)
-    assert main(["train", "a.csv", *options]) == 2
+    assert main(["train", name, *options]) == 2
     shown = " ".join(capsys.readouterr().err.split()).partition("error: ")[2]
     assert re.match(pattern(messages[number]), shown), shown
 

@@ -19,6 +19,7 @@ from bptt.cli.worker_process import available_cores
 _WIDTH = 79
 _TITLE_WIDTH = 9
 _MAX_EXAMPLE = 40  # characters of a text in a suggested command
+_MAX_PROMPT = 20
 _INSTRUCTION_SETS = {"base": "baseline", "v3": "AVX2", "v4": "AVX-512"}
 _TASK_TITLES = {
     CLASSIFICATION: "classification, one class per sequence",
@@ -52,13 +53,19 @@ def print_data_summary(
     if y is not None and task in (CLASSIFICATION, TAGGING):
         labels = y if task == CLASSIFICATION else [label for row in y for label in row]
         counts = Counter(labels).most_common()
-        shown = join_names([f"{label} {count / len(labels):.0%}" for label, count in counts], 6)
+        shown = join_names(
+            [f"{label} {_format_share(count / len(labels))}" for label, count in counts], 6
+        )
         text += f"\n{len(counts)} labels: {shown}"
     if y is not None and task == REGRESSION:
         for name, values in zip(schema.targets, stack_targets(y, schema).T, strict=True):
             of = f" of {name!r}" if len(schema.targets) > 1 else ""
             text += f"\ntargets{of} from {values.min():g} to {values.max():g}"
     print_section("Task", text)
+
+
+def _format_share(share: float) -> str:
+    return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def task_title(task: str, schema: Schema) -> str:
@@ -100,7 +107,7 @@ def print_next_commands(path: Path, task: str, schema: Schema, file: str, exampl
         prompt = next((word for word in words if word.isalpha()), words[0])
         if schema.layout == "cell" and schema.content == "texts" and len(words) == 1:
             prompt = prompt[:2]  # a whole word leaves nothing to generate
-        lines = [f"generate {model} --prompt {shlex.quote(prompt)}"]
+        lines = [f"generate {model} --prompt {shlex.quote(prompt[:_MAX_PROMPT])}"]
     else:
         lines = [f"predict {model} {shlex.quote(file)}"]
         if schema.content != "numbers":

@@ -52,16 +52,19 @@ class Evaluation(NamedTuple):
 
 
 def compare_with_baselines(evaluations: Sequence[Evaluation]) -> str:
-    """Return a sentence if the model is no better than a baseline; else an empty string."""
+    """Return a sentence if the model is no better than a baseline, for some target; else ''."""
     is_span = evaluations[0].unit == "spans"  # else one for each target
     main = evaluations[:1] if is_span else evaluations
-    if any(evaluation.is_better for evaluation in main):
+    worse = [evaluation for evaluation in main if not evaluation.is_better]
+    if not worse:
         return ""
-    name = main[0].best_baseline[0]
+    name = worse[0].best_baseline[0]
     cure = "try more data, more --epochs or another model."
+    metrics = " and the ".join(evaluation.metric for evaluation in worse)
+    of = f" in the {metrics}" if len(worse) < len(main) else ""
     if name.startswith(NAIVE):
-        return f"The {name}, wins: forecast with it, or {cure}"
-    return f"No better than the baseline: {cure}"
+        return f"The {name}, wins{of}: forecast with it, or {cure}"
+    return f"No better than the baseline{of}: {cure}"
 
 
 def evaluate(

@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.model} is a {type(estimator).__name__}, not a language model: "
             f"use python -m bptt predict {arguments.model}"
         )
+    _check_options(arguments)
     prompt: Any = arguments.prompt
     if model.schema.content == "tokens":
         prompt = prompt.split()
@@ -83,6 +84,18 @@ def run(arguments: argparse.Namespace) -> None:
     texts = _generate(estimator, prompt, arguments)
     separator = "\n\n" if model.schema.layout == "running" else "\n"
     print(separator.join(text if isinstance(text, str) else " ".join(text) for text in texts))
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Check that no option of sampling is given for the most likely text or tokens."""
+    chosen = "--beam" if arguments.beam is not None else "--next" if arguments.next else None
+    if chosen is None:
+        return
+    defaults = {"count": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": None}
+    for name, default in defaults.items():
+        if getattr(arguments, name) != default:
+            option = name.replace("_", "-")
+            raise CommandError(f"argument --{option}: applies to samples, remove it or {chosen}")
 
 
 def _generate(estimator: Any, prompt: Any, arguments: argparse.Namespace) -> list[Any]:

@@ -85,6 +85,8 @@ def split_dataset(
         )
     if chosen is not None:
         column = getattr(arguments, chosen)
+        if chosen == "group" and column in schema.targets:
+            raise CommandError(f"argument --group: {column!r} is the target: use another column")
         values = _column_values(table, schema, column, chosen)
         select = _hold_out_groups if chosen == "group" else _hold_out_latest
         is_held_out = select(table, column, values, held_out, arguments.random_state)
@@ -97,7 +99,10 @@ def split_dataset(
     moved = validation.take([i for i, is_known in enumerate(known) if not is_known])
     validation = validation.take([i for i, is_known in enumerate(known) if is_known])
     if not validation.X:
-        raise CommandError(f"{arguments.file}: {count} sequences are too few for validation")
+        raise CommandError(
+            f"{arguments.file}: {count} sequences are too few for validation: every label needs "
+            "one for training too; add data, or a file with --validation FILE"
+        )
     y = None if train.y is None else train.y + (moved.y or [])
     return Dataset(train.X + moved.X, y), validation
 
@@ -123,10 +128,13 @@ def describe_holdout(table: Table, schema: Schema, arguments: argparse.Namespace
                 if not has_times(table, column):
                     continue
             if _is_constant(table, schema, column):
-                return (
+                text = (
                     f"held out at random, although {column!r} looks like a {kind}: "
                     f"--{kind} {column} holds out {held_out}"
                 )
+                if kind == "group" and schema.layout == "row":
+                    text += f", --sequence {column} makes one sequence of the rows of each"
+                return text
     return ""
 
 

@@ -28,8 +28,15 @@ from bptt.cli.console import (
 from bptt.cli.errors import CommandError, require_packages
 from bptt.cli.evaluation import Evaluation
 from bptt.cli.predict import add_input_arguments, read_input
-from bptt.cli.saved_models import SavedModel, load_model
-from bptt.cli.schema import LANGUAGE, adapt_schema, extract_sequences, fill_missing, group_rows
+from bptt.cli.saved_models import SavedModel, load_model, warn_unknown_tokens
+from bptt.cli.schema import (
+    LANGUAGE,
+    REGRESSION,
+    adapt_schema,
+    extract_sequences,
+    fill_missing,
+    group_rows,
+)
 from bptt.cli.tables import join_names
 from bptt.nn.cells import CELLS
 
@@ -133,6 +140,8 @@ def run(arguments: argparse.Namespace) -> None:
             results |= _analyze(model, X, arguments.number - 1, arguments.step)
         except (TypeError, ValueError) as error:
             raise CommandError(f"cannot analyze the sequence: {error}") from error
+        if arguments.text is not None:
+            warn_unknown_tokens(model, X)
     if arguments.plot is not None:
         _save_plots(arguments.plot, results, arguments.size)
 
@@ -225,7 +234,7 @@ def _analyze(
                 f"sequence, got {step}"
             )
         saliency = diagnostics.saliency(estimator, x, step=step - 1)
-    if saliency is not None and len(model.schema.targets) > 1:
+    if saliency is not None and model.task == REGRESSION:
         saliency = replace(saliency, output=model.schema.targets[saliency.output])
     if trace is not None or saliency is not None:
         _print_steps(x, trace, saliency)
@@ -262,7 +271,8 @@ def _print_steps(x: Any, trace: Any, saliency: Any) -> None:
         line = "".join(f"{values[t]:9.2f}" for values in gates.values())
         bar = "" if saliency is None else f"  {text_bar(saliency.norms[t] / largest, 16)}"
         text = repr(label) if isinstance(label, str) and not label.strip() else str(label)
-        print(f"{t + 1:6}  {text[:15]:16}{line}{bar}".rstrip())
+        text = text if len(text) < 16 else f"{text[:14]}…"
+        print(f"{t + 1:6}  {text:16}{line}{bar}".rstrip())
     if len(labels) > _MAX_ROWS:
         print(f"{'..':>6}  {len(labels) - _MAX_ROWS} more")
     for gate in gates:
@@ -271,7 +281,7 @@ def _print_steps(x: Any, trace: Any, saliency: Any) -> None:
 
 
 def _format_vector(row: Any) -> str:
-    return ", ".join(f"{value:.4g}" for value in np.atleast_1d(row)[:3])
+    return ", ".join(f"{value:.4g}" for value in np.atleast_1d(row))
 
 
 def _surrogate_targets(estimator: Any, X: Sequence[Any]) -> tuple[Any, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 
 import bptt
 from bptt.cli import bench, demo, generate, inspect, predict, train
@@ -31,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 for success, 2 for an error of use, 130 for Ctrl-C, 1 if stdout was closed.
     """
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments = _parse(parser, argv)
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -73,8 +76,23 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parser=subparser)
     return parser
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; an optional FILE may also follow options."""
+    arguments, rest = parser.parse_known_args(argv)
+    is_file = len(rest) == 1 and (rest == ["-"] or not rest[0].startswith("-"))
+    if is_file and getattr(arguments, "file", "") is None:
+        arguments.file = Path(rest.pop())
+    if rest:
+        command = getattr(arguments, "parser", parser)
+        options = re.findall(r"--[a-z-]+", command.format_help())
+        close = get_close_matches(rest[0].partition("=")[0], options, 1, 0.7)
+        hint = f"; did you mean {close[0]}?" if close and rest[0].startswith("--") else ""
+        command.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    return arguments
 
 
 def _fill(text: str) -> str:

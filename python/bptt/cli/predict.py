@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if (arguments.file is None) == (arguments.text is None):
         raise CommandError("needs either FILE or --text TEXT")
+    if str(arguments.output) == "-":
+        arguments.output = None
     if arguments.output is not None:
         check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
     model = load_model(arguments.model)
@@ -109,6 +111,7 @@ def read_input(arguments: argparse.Namespace, model: SavedModel) -> Table:
             arguments.format,
             default=model.metadata.get("format"),
             tagged=model.schema.is_tagged,
+            columns=model.schema.inputs,
         )
         known = model.metadata.get("format", table.format)
         if str(arguments.file) == "-" and table.format != known:

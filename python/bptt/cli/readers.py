@@ -12,7 +12,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,12 @@ _CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 
 
 def read_table(
-    path: Path, format: str | None = None, *, default: str | None = None, tagged: bool = False
+    path: Path,
+    format: str | None = None,
+    *,
+    default: str | None = None,
+    tagged: bool = False,
+    columns: Sequence[str] = (),
 ) -> Table:
     """Read a file.
 
@@ -53,6 +58,8 @@ def read_table(
         clearly a text. By default inferred from the lines.
     tagged : bool
         Read a tab-separated file as tagged sentences even without blank lines.
+    columns : sequence of str
+        Input columns of a model. Standard input whose first line is one of them is a table.
 
     Returns
     -------
@@ -67,6 +74,7 @@ def read_table(
     if format is None:
         is_known = path.suffix.lower() in _FORMAT_OF_SUFFIX
         is_text = str(path) == "-" and default is not None and _is_sentence(text, default)
+        is_text = is_text and text.lstrip("\n").partition("\n")[0].strip() not in columns
         format = default
         if is_known or is_text or format is None:
             format = _detect_format(path, text)
@@ -74,7 +82,8 @@ def read_table(
     name = "standard input" if str(path) == "-" else str(path)
     table = FORMATS[format].parse(name, text)
     if not table.rows:
-        raise CommandError(f"{name} is empty: it must have at least one line of data")
+        got = ", got the names of the columns" if table.columns else ""
+        raise CommandError(f"{name} is empty: it must have at least one line of data{got}")
     return table
 
 
@@ -157,6 +166,7 @@ def _is_conllu(text: str) -> bool:
 def _parse_csv(name: str, text: str) -> Table:
     first = text.lstrip("\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may be a whole book
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
@@ -180,6 +190,11 @@ def _csv_rows(name: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _parse_tsv(name: str, text: str) -> Table:
     lines = enumerate(text.split("\n"), 1)
+    header = text.lstrip("\n").partition("\n")[0]
+    if "\t" not in header and any(delimiter in header for delimiter in _DELIMITERS):
+        raise CommandError(
+            f"{name}: must have columns separated by tabs, got {header[:40]!r}: use --format csv"
+        )
     return _make_table(
         name, "tsv", ((n, line.split("\t")) for n, line in lines if line.strip()), "\t"
     )
@@ -288,6 +303,11 @@ def _parse_jsonl(name: str, text: str) -> Table:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
+        if not objects and line.lstrip().startswith("["):
+            raise CommandError(
+                f"{name}, line {number}: must be an object, one per line, got an array: "
+                f"convert it with jq -c '.[]'"
+            )
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:

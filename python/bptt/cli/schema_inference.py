@@ -68,6 +68,9 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
             f"--task {options.task} takes one --target, got {len(options.target)}: several need "
             f"--task {REGRESSION}"
         )
+    if options.lines is not None and table.format != "text":
+        option = "lines" if options.lines else "running"
+        raise CommandError(f"argument --{option}: needs plain text, got {table.format.upper()}")
     if table.format == "text":
         schema, notes = _infer_plain_text(table, options)
     elif table.sentence_ids is not None:
@@ -217,7 +220,7 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
         notes += [f"{name!r} is a group, not an input" for name in names]
     if not candidates:
         raise CommandError(f"{table.name}: there is no input column; {_input_hint(table, times)}")
-    if not targets and options.text is None and options.task != LANGUAGE and sequence is None:
+    if not targets and options.text is None and options.task != LANGUAGE:
         targets = _only_labels(table, candidates)
         candidates = [column for column in candidates if column not in targets]
     if options.text is not None:
@@ -231,6 +234,8 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
         targets = _infer_target(table, content, candidates, inputs)
     inputs = [name for name in inputs if name not in targets]
     targets = [] if options.task == LANGUAGE else targets
+    unused = [name for name in candidates if name not in (*inputs, *targets)]
+    notes += [f"not used: {join_names([repr(name) for name in unused], 4)}"] if unused else []
     layout = _infer_layout(table, content, inputs, sequence)
     schema = Schema(content, layout, inputs, targets, sequence, missing=options.missing)
     return schema, [_describe_schema(schema), *notes]
@@ -333,8 +338,10 @@ def _infer_inputs(
     if len(preferred) != 1:
         if len(others) < len(candidates) / 2:
             raise CommandError(_not_numeric(table, others[0], sequence, has_target=has_target))
+        also = "" if has_target else ", and --target for the target"
         raise CommandError(
-            f"{table.name}: which column is the text? Use --text; columns: {join_names(others)}"
+            f"{table.name}: which column is the text? Use --text{also}; "
+            f"columns: {join_names(others)}"
         )
     column = preferred[0]
     return "tokens" if sequence else contents[column], [column]
@@ -369,7 +376,9 @@ def _infer_layout(table: Table, content: str, inputs: list[str], sequence: str |
 def _describe_schema(schema: Schema) -> str:
     text = f"{schema.content} in {join_names([repr(name) for name in schema.inputs], 4)}"
     if schema.layout == "row":
-        text = f"every row is a sequence of up to {len(schema.inputs)} numbers"
+        first, last = schema.inputs[0], schema.inputs[-1]
+        count = len(schema.inputs)
+        text = f"every row is a sequence of up to {count} numbers, {first!r} to {last!r}"
     if schema.layout == "rows":
         text = f"rows with the same {schema.sequence!r} are one sequence, {text}"
     if schema.missing == "fill":

@@ -42,7 +42,7 @@ from bptt.cli.schema import (
     stack_targets,
 )
 from bptt.cli.schema_inference import SchemaOptions, has_targets_per_step, infer_schema, infer_task
-from bptt.cli.tables import Table
+from bptt.cli.tables import Table, is_number
 
 NAME = "train"
 SUMMARY = "train a model on a file of sequences"
@@ -157,6 +157,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     name = "model" if str(arguments.file) == "-" else arguments.file.stem
     path = arguments.output or Path(f"{name}.safetensors")
+    if str(path) == "-":
+        raise CommandError("argument --output: must be a file, got -: a model is no text")
     check_output_path(path, arguments.file, overwrite=arguments.overwrite)
     table = read_table(arguments.file, arguments.format)
     options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
@@ -241,6 +243,9 @@ def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> Non
     if task == TAGGING:
         return
     if len(classes) > len(y) // 2 and len(y) > 10:
+        texts = [label for label in y if not is_number(label)]
+        if len(texts) < len(y) / 2:
+            hint = f"for a regression, all must be numbers, got {texts[0]!r}" if texts else hint
         raise CommandError(
             f"{table.name}: column {schema.target!r} has {len(classes):,} distinct values in "
             f"{len(y):,} sequences, too many for classes: {hint}"

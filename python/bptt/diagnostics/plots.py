@@ -289,6 +289,7 @@ def plot_saliency(saliency: SaliencyData, ax: Axes | None = None) -> Axes:
     ax = make_axes(ax)
     norms = saliency.norms
     ax.bar(step_numbers(len(norms)), norms, width=0.8, color=COLORS[0])
+    ax.set_xlim(0.5, len(norms) + 0.5)
     ax.set_ylim(bottom=0)
     at = "" if saliency.step is None else f" at step {saliency.step + 1}"
     output = saliency.output

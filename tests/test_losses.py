@@ -451,6 +451,12 @@ PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the cl
     ("arguments", "error", "message"),
     [
         (
+            {"targets": TARGETS.astype(float)},
+            TypeError,
+            "targets must be integers (classes) or float64 (probabilities), got dtype float64: "
+            "use targets.astype(np.int64)",
+        ),
+        (
             {"targets": TARGETS.T, "time_major": True},
             ValueError,
             "targets must have shape (steps, batch) = (2, 3), got (3, 2)",

@@ -79,6 +79,9 @@ def test_span_f1():
     assert span_f1([set()], [set()]) == 0
     with pytest.raises(ValueError, match="predicted must have 2 sets, as expected, got 1"):
         span_f1(predicted[:1], expected)
+    message = r"^expected must hold sets of spans, got list: use \[spans\(labels\) for labels in ex"
+    with pytest.raises(TypeError, match=message):
+        span_f1(predicted, [["B-loc"], ["O"]])
 
 
 def test_labels_that_are_not_iob():

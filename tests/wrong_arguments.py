@@ -161,10 +161,7 @@ def no_flag(name: str) -> Rows:
 
 def no_choice(name: str, *choices: str) -> Rows:
     rule = f"{name} must be one of {', '.join(map(repr, choices))}, got "
-    return [
-        ("soft", ValueError, f"{rule}'soft'"),
-        (None, TypeError, f"{name} must be a string, got NoneType"),
-    ]
+    return [("soft", ValueError, f"{rule}'soft'"), (None, TypeError, f"{rule}NoneType")]
 
 
 def no_number(name: str, rule: str, *wrong: float) -> Rows:
@@ -401,7 +398,7 @@ def chains() -> dict[str, dict[str, Rows]]:
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
         ((layer, None), TypeError, f"{kinds}NoneType"),
-        ((bptt.Linear,), TypeError, f"{kinds}type"),
+        ((bptt.Linear,), TypeError, f"{kinds}the class Linear: use Linear(..)"),
         (([layer, linear],), TypeError, f"{kinds}list: use Sequential(*modules)"),
         (
             (layer, tokens),

@@ -90,7 +90,8 @@ class LossArguments(NamedTuple):
         given = checks.numpy_array("targets", targets)
         if given.dtype.kind not in "iu":
             rule = f"integers (classes) or {self.output.dtype} (probabilities)"
-            raise TypeError(f"targets must be {rule}, got dtype {given.dtype}")
+            cure = ": use targets.astype(np.int64)" if given.dtype.kind == "f" else ""
+            raise TypeError(f"targets must be {rule}, got dtype {given.dtype}{cure}")
         batch, steps, _ = self.output.shape
         checks.shape("targets", given, self.layout.dimensions(batch, steps))
         ids = self.layout.arrange(given)

@@ -100,7 +100,7 @@ def softmax_cross_entropy(
     given = LossArguments.check(
         ("logits", "classes"), logits, lengths, mask, weights, time_major, reduction
     )
-    if _are_floats(targets):
+    if _are_floats(targets) and targets.ndim == logits.ndim:
         q = given.values(targets)
         _check_probabilities(q)
         return Loss(*given.loss(_cross_entropy, (1.0 - smoothing) * q + smoothing / q.shape[-1]))

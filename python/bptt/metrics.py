@@ -131,12 +131,21 @@ def span_f1(
 
     Raises
     ------
+    TypeError
+        If an item is not a set, such as a list of labels.
     ValueError
         If the numbers of sequences differ.
     """
     if len(predicted) != len(expected):
         rule = f"predicted must have {len(expected)} sets, as expected"
         raise ValueError(f"{rule}, got {len(predicted)}")
+    for name, sets in (("predicted", predicted), ("expected", expected)):
+        for found in sets:
+            if not isinstance(found, (set, frozenset)):
+                raise TypeError(
+                    f"{name} must hold sets of spans, got {type(found).__name__}: "
+                    f"use [spans(labels) for labels in {name}]"
+                )
 
     def count(sets: Sequence[set[Span]]) -> int:
         return sum(kind in (None, span.kind) for spans in sets for span in spans)

@@ -148,6 +148,36 @@ def test_labels_of_every_step_need_a_tagger():
         bptt.SequenceClassifier(**SMALL).fit(NUMBERS, [[0, 1, 0, 1]] * 10)
 
 
+def test_missing_labels_and_texts_are_found():
+    model = bptt.SequenceClassifier(**SMALL)
+    for missing in (None, np.nan):
+        message = rf"labels must not be missing, got {missing} in y\[2\]$"
+        with pytest.raises(ValueError, match=message):
+            model.fit(["a", "b", "c"], ["x", "y", missing])
+        with pytest.raises(TypeError, match=rf"^X\[1\] must not be missing, got {missing}: fill"):
+            model.fit(["a", missing, "c"], ["x", "y", "x"])
+
+
+def test_numbers_of_a_regressor_that_are_not_finite_are_found():
+    model = bptt.SequenceRegressor(**SMALL)
+    for wrong in (np.nan, 1e300):
+        with pytest.raises(ValueError, match=r"^y must be finite in float32, .*: y\[3\] is "):
+            model.fit(NUMBERS, [*np.ones(3), wrong, *np.ones(6)])
+
+
+def test_one_sequence_is_not_a_batch():
+    model = bptt.SequenceClassifier(**SMALL).fit(np.ones((4, 5, 3)), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"\(B, T, 3\), got \(5, 3\): use \[X\] for one sequence$"):
+        model.predict(np.ones((5, 3)))
+    assert len(model.predict([np.ones((5, 3))])) == 1
+
+
+def test_sample_weights_of_steps_are_refused():
+    message = r"^sample_weight must have shape \(B,\) = \(2,\), one number per sequence, got lists"
+    with pytest.raises(ValueError, match=message):
+        bptt.SequenceTagger(**SMALL).fit(["ab", "c"], ["xy", "x"], sample_weight=[[1, 2], [1]])
+
+
 def test_columns_of_one_table_are_checked():
     X = Table(NUMBERS, "abcd")
     model = bptt.SequenceRegressor(**SMALL).fit(X, np.arange(10.0))
@@ -171,6 +201,11 @@ def test_groups_are_sequences():
         np.testing.assert_array_equal(model.predict_proba(other), model.predict_proba(groups))
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         np.testing.assert_array_equal(model.predict_proba([x, y]), model.predict_proba(groups))
+    labels = pandas.Series([0, 1], index=["x", "y"])
+    model.fit(groups, labels)
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=r"in the order of the groups of X, 'x' at 0, got 'y'"):
+            fit(groups, labels[::-1])
     tagger = bptt.SequenceTagger(**SMALL, tokens=None)
     tagger.fit(table.groupby("who")[["word"]], table.groupby("who")["b"])
     assert [len(labels) for labels in tagger.predict(table.groupby("who")[["word"]])] == [2, 3]

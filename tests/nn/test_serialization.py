@@ -184,6 +184,11 @@ def test_missing_file(path):
         bptt.load_modules(path)
 
 
+def test_missing_directory(path, modules):
+    with pytest.raises(FileNotFoundError, match=r"^No such directory: .*missing$"):
+        bptt.save_modules(path.parent / "missing" / "model", modules)
+
+
 def test_without_safetensors(path, modules, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)

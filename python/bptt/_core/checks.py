@@ -68,10 +68,10 @@ def one_of(*choices: str) -> Callable[[str, Any], str]:
     """Return a check that a value is one of the strings `choices`."""
 
     def choice(name: str, value: Any) -> str:
+        rule = ", ".join(map(repr, choices))
         if not isinstance(value, str):
-            raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+            raise TypeError(f"{name} must be one of {rule}, got {type(value).__name__}")
         if value not in choices:
-            rule = ", ".join(map(repr, choices))
             raise ValueError(f"{name} must be one of {rule}, got {value!r}")
         return value
 

@@ -48,6 +48,8 @@ def write_file(
     ------
     TypeError
         If `path` is not a path, or the header is not JSON-serializable.
+    FileNotFoundError
+        If there is no such directory.
     ImportError
         If safetensors is not installed.
     """
@@ -112,6 +114,8 @@ def remove_leftovers(path: Path) -> None:
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the same directory and rename it, which is atomic."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"No such directory: {path.parent}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

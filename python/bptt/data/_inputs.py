@@ -94,6 +94,33 @@ def ungrouped(X: Any) -> Any:
     return [group[[name for name in group.columns if name not in keys]] for group in groups]
 
 
+def check_order_of_groups(X: Any, y: Any) -> None:
+    """Check that targets with an index of groups are in the order of the groups of `X`.
+
+    Raises
+    ------
+    ValueError
+        If `X` is a pandas groupby object, and y has its groups as index, in another order.
+    """
+    index = getattr(y, "index", None)
+    if index is None or callable(index) or not hasattr(X, "ngroups"):
+        return
+    groups, given = [key for key, _ in X], list(index)
+    if given != groups and len(given) == len(groups) and set(given) == set(groups):
+        i = next(i for i, key in enumerate(groups) if given[i] != key)
+        raise ValueError(
+            f"y must be in the order of the groups of X, {groups[i]!r} at {i}, got {given[i]!r}: "
+            "use y.loc[[key for key, _ in X]]"
+        )
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a label or a sequence is None, NaN, or pandas' NA or NaT."""
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
 def _column_names(X: Any, argument: str) -> tuple[str, ...] | None:
     """Return the names of the columns of a table, or of a list of tables; None if there are none.
 
@@ -152,6 +179,8 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
         if item.dtype.kind in "OUT":
             is_column = item.ndim == 2 and item.shape[1] == 1
             item = (item[:, 0] if is_column else item).tolist()
+    elif is_missing(item):
+        raise TypeError(f"{name} must not be missing, got {item}: fill it, or leave it out")
     elif not isinstance(item, Sequence) or isinstance(item, bytes):
         raise TypeError(f"{name} must be a string, a list or an array, got {type(item).__name__}")
     if isinstance(item, np.ndarray):
@@ -343,7 +372,8 @@ def _with_features(items: Any, size: int) -> Any:
     if isinstance(items, np.ndarray):
         array = items if items.ndim == 3 else items[..., np.newaxis]
         if array.shape[2] != size:
-            raise ValueError(f"X must have shape (B, T, {size}), got {items.shape}")
+            cure = ": use [X] for one sequence" if items.shape[1:] == (size,) else ""
+            raise ValueError(f"X must have shape (B, T, {size}), got {items.shape}{cure}")
         return array
     arrays = []
     for i, item in enumerate(items):

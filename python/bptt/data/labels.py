@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data._inputs import ungrouped
+from bptt.data._inputs import is_missing, ungrouped
 from bptt.data.sequences import Sequences
 
 _MAX_SHOWN = 10  # classes in an error message
@@ -68,6 +68,12 @@ class LabelEncoder:
         y = ungrouped(y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
+        for i, label in enumerate(rows[0] if not self._steps else ()):
+            if is_missing(label):  # scikit-learn's estimator checks require the first words
+                raise ValueError(
+                    f"Input y contains NaN or None: labels must not be missing, got {label} in "
+                    f"y[{i}]"
+                )
         for label in rows[0][:1] if not self._steps else ():
             if hasattr(label, "__len__") and not isinstance(label, (str, bytes, tuple)):
                 raise TypeError(
@@ -177,8 +183,7 @@ class LabelEncoder:
         self._ids = {label: i for i, label in enumerate(classes.tolist())}
 
     def _is_ignored(self, label: Any) -> bool:
-        is_missing = label is None or (isinstance(label, float) and np.isnan(label))
-        return is_missing or (self._ignore is not None and label == self._ignore)
+        return is_missing(label) or (self._ignore is not None and label == self._ignore)
 
     def _encode(self, labels: list[Any], name: str, unknown: list[Any] | None) -> NDArray[np.int32]:
         """Return the ids of labels; unknown ones are appended to `unknown`, or are an error."""
@@ -193,7 +198,10 @@ class LabelEncoder:
             elif not (self._steps and self._is_ignored(label)):
                 if unknown is None or not self._may_be_a_label(label):
                     known = _shown(list(self._ids))
-                    raise ValueError(f"{name} must hold known labels ({known}), got {label!r}")
+                    cure = "" if name == "X" else "; fit(.., classes=[..]) names all"
+                    raise ValueError(
+                        f"{name} must hold known labels ({known}), got {label!r}{cure}"
+                    )
                 unknown.append(label)
                 ids[i] = UNKNOWN_ID
         return ids

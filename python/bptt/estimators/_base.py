@@ -19,6 +19,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
+from bptt.data._inputs import check_order_of_groups
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._persistence import read_estimator, write_estimator
@@ -264,6 +265,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """
         self._check_parameters()
         self._check_target(y)
+        check_order_of_groups(X, y)
         self._check_classes(classes)
         seeds = self._seeds()
         earlier = self._earlier_history(resume)
@@ -339,6 +341,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             the first one (or 1).
         """
         self._check_target(y)
+        check_order_of_groups(X, y)
         self._check_classes(classes)
         if not hasattr(self, "history_"):
             self._check_parameters()
@@ -618,9 +621,15 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _check_sample_weight(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
-        weights = np.asarray(sample_weight, np.float64)
+        rule = f"(B,) = ({count},)"
+        try:
+            weights = np.asarray(sample_weight, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"sample_weight must have shape {rule}, one number per sequence, got lists of "
+                "different lengths or no numbers"
+            ) from None
         if weights.shape != (count,):
-            rule = f"(B,) = ({count},)"
             raise ValueError(f"sample_weight must have shape {rule}, got {weights.shape}")
         if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
             raise ValueError("sample_weight must be finite and >= 0, and not zero everywhere")

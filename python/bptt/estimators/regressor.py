@@ -290,9 +290,14 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
                 f"got shape {targets.shape} of {targets.dtype}; pool=None takes numbers at every "
                 "step"
             )
-        if not np.isfinite(targets).all():
-            raise ValueError("y must be finite, got NaN or infinity")
-        numbers: FloatArray = targets.astype(self.dtype)
+        with np.errstate(over="ignore"):
+            numbers: FloatArray = targets.astype(self.dtype)
+        finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
+        if not finite.all():
+            i = int(finite.argmin())
+            raise ValueError(
+                f"y must be finite in {numbers.dtype}, got NaN or infinity: y[{i}] is {targets[i]}"
+            )
         return numbers
 
     def _dataset(

@@ -450,7 +450,10 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
             names = ", ".join(kind.__name__ for kind in _KINDS)
             # As in Keras, which takes a list.
             cure = ": use Sequential(*modules)" if isinstance(module, (list, tuple)) else ""
-            raise TypeError(f"modules must be {names}, got {type(module).__name__}{cure}")
+            got = type(module).__name__
+            if isinstance(module, type):
+                got, cure = f"the class {module.__name__}", f": use {module.__name__}(..)"
+            raise TypeError(f"modules must be {names}, got {got}{cure}")
         if isinstance(module, Embedding) and i:
             raise ValueError(
                 f"modules may have an Embedding at the beginning only, got one at index {i}"

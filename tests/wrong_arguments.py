@@ -524,8 +524,8 @@ TARGETS: Rows = [
     *no_ids("targets", "classes", 6),
     (
         IDS.astype(float),
-        ValueError,
-        "targets must have the shape of the logits, (2, 5, 6), got (2, 5)",
+        TypeError,
+        f"{IDS_OR_FLOATS} float64: use targets.astype(np.int64)",
     ),
     (
         EVEN.astype(np.float32),

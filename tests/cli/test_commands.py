@@ -654,3 +654,49 @@ def test_one_column_with_the_name_of_the_input_is_a_table(trained, capsys, monke
     assert shown.splitlines()[0] == "text,prediction"
     assert len(shown.splitlines()) == 2
     assert messages == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--text", "label"),
+        ("--ignore", "label"),
+        ("--sequence", "label"),
+        ("--group", "label"),
+        ("--target", "label"),
+    ],
+)
+def test_a_column_has_one_role(options, here, capsys):
+    (here / "a.csv").write_text("text,label\n" + "a,p\nb,q\n" * 10)
+    message = fails(capsys, "train", "a.csv", "--target", "label", *options)
+    assert message == f"argument {options[0]}: 'label' is already the target"
+
+
+def test_an_ignored_label_is_no_target(here, capsys):
+    (here / "a.csv").write_text("text,label,mood\n" + "a b,p,x\nb a,q,y\n" * 10)
+    chosen = ("--epochs", 1, "--hidden-size", 4)
+    shown = run(capsys, "train", "a.csv", "--ignore", "label", *chosen)[0]
+    assert "texts in 'text', target in 'mood'" in shown
+    shown = run(
+        capsys, "train", "a.csv", "--text", "label", "--target", "mood", "--overwrite", *chosen
+    )[0]
+    assert "texts in 'label', target in 'mood'" in shown
+
+
+def test_the_training_file_does_not_validate(here, capsys):
+    (here / "a.csv").write_text("text,label\n" + "a,p\nb,q\n" * 10)
+    message = fails(capsys, "train", "a.csv", "--validation", "a.csv")
+    assert message == "argument --validation: a.csv is the training file"
+
+
+def test_missing_glyphs_are_one_line(here, capsys):
+    pytest.importorskip("matplotlib")
+    texts = ["今天 好", "明天 不"] * 8
+    (here / "a.csv").write_text(
+        "text,label\n" + "".join(f"{text},{text[-1]}\n" for text in texts), encoding="utf-8"
+    )
+    run(capsys, "train", "a.csv", "--epochs", 1, "--hidden-size", 4)
+    messages = run(capsys, "inspect", "a.safetensors", "--text", texts[0], "--plot", "p")[1]
+    assert messages.startswith("boxes in the plots: matplotlib's font has no ")
+    assert messages.count("\n") == 1
+    assert "今" in messages

@@ -142,4 +142,4 @@ def test_a_numbered_group_in_rows_may_be_the_sequences(here, capsys):
 def test_the_target_is_no_group(here, capsys):
     write_recordings(here / "a.csv")
     message = fails(capsys, "train", "a.csv", *SMALL, "--target", "label", "--group", "label")
-    assert message == "argument --group: 'label' is the target: use another column"
+    assert message == "argument --group: 'label' is already the target"

@@ -224,6 +224,11 @@ def test_the_last_column_has_the_tags(tmp_path):
             ', line 2: must be an object such as {"text": .., "label":',
         ),
         (
+            "a.jsonl",
+            '{"text": "a", "label": {"b": 1}}\n{"text": "b", "label": {"b": 2}}',
+            ", line 1: column 'label' must be a label or number, got an object: {'b': 1}",
+        ),
+        (
             "a.json",
             '[\n  {"text": "a"}\n]',
             ", line 1: must be an object, one per line, got an array: convert it with jq -c '.[]'",

@@ -47,7 +47,8 @@ def print_data_summary(
     y: list[Any] | None,
 ) -> None:
     """Print the content of a file, the task and the distribution of the targets."""
-    lines = f"{table.name}: {table.lines[-1]:,} lines of {FORMATS[table.format].title}"
+    noun = "line" if table.lines[-1] == 1 else "lines"
+    lines = f"{table.name}: {table.lines[-1]:,} {noun} of {FORMATS[table.format].title}"
     print_section("Data", "; ".join([lines, *notes]))
     text = task_title(task, schema) + (f" ({reason})" if reason else "")
     if y is not None and task in (CLASSIFICATION, TAGGING):

@@ -47,7 +47,8 @@ class Evaluation(NamedTuple):
     def __str__(self) -> str:
         """Return a line with the metric of the model, and one for each baseline."""
         write = "{:.1%}".format if self.higher_is_better else "{:.4g}".format
-        lines = [f"{self.metric} on {self.size:,} {self.unit}: {write(self.value)}"]
+        unit = self.unit.removesuffix("s") if self.size == 1 else self.unit
+        lines = [f"{self.metric} on {self.size:,} {unit}: {write(self.value)}"]
         return "\n".join([*lines, *(f"baseline, {n}: {write(v)}" for n, v in self.baselines)])
 
 

@@ -67,6 +67,9 @@ def split_dataset(
     except ValueError:
         _check_no_column(chosen, "a validation file")
         path = Path(arguments.validation)
+        if path.resolve() == arguments.file.resolve():
+            message = f"argument --validation: {path} is the training file"
+            raise CommandError(message) from None
         validation = _read_validation_data(path, table.format, data, task, schema)
         return _split_running_text(data, schema), validation
     if not 0.0 < fraction < 1.0:
@@ -86,7 +89,7 @@ def split_dataset(
     if chosen is not None:
         column = getattr(arguments, chosen)
         if chosen == "group" and column in schema.targets:
-            raise CommandError(f"argument --group: {column!r} is the target: use another column")
+            raise CommandError(f"argument --group: {column!r} is already the target")
         values = _column_values(table, schema, column, chosen)
         select = _hold_out_groups if chosen == "group" else _hold_out_latest
         is_held_out = select(table, column, values, held_out, arguments.random_state)

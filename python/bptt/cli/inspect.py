@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -331,13 +334,26 @@ def _save_plots(path: Path, results: Mapping[str, _Plottable], size: tuple[float
     from matplotlib.figure import Figure
 
     files = {name: _plot_path(path, name) for name in results}
-    for name, result in results.items():
-        figure = Figure(figsize=size, dpi=100, layout="constrained")
-        result.plot(figure.add_subplot())
-        try:
-            with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text remains text
-                figure.savefig(files[name], dpi=max(100, round(_MIN_PIXELS / size[0])))
-        except OSError as error:
-            raise CommandError(f"cannot write plots to {path}: {error.strerror}") from error
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph ")
+        for name, result in results.items():
+            figure = Figure(figsize=size, dpi=100, layout="constrained")
+            result.plot(figure.add_subplot())
+            try:
+                with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text remains text
+                    figure.savefig(files[name], dpi=max(100, round(_MIN_PIXELS / size[0])))
+            except OSError as error:
+                raise CommandError(f"cannot write plots to {path}: {error.strerror}") from error
     print()
     print_section("Plots", ", ".join(map(str, files.values())))
+    missing: dict[str, None] = {}
+    for warning in caught:
+        if glyph := re.match(r"Glyph (\d+)", str(warning.message)):
+            missing[chr(int(glyph[1]))] = None
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if missing:
+        names = join_names(list(missing))
+        print(f"boxes in the plots: matplotlib's font has no {names}", file=sys.stderr)

@@ -319,6 +319,10 @@ def target_cells(table: Table, column: str) -> list[Any]:
             raise table.row_error(
                 row, f"column {column!r} is empty: fill it in, or remove the line"
             )
+        if isinstance(cell, dict):
+            raise table.row_error(
+                row, f"column {column!r} must be a label or number, got an object: {str(cell)[:40]}"
+            )
         if isinstance(cell, str) != isinstance(cells[0], str):
             raise table.row_error(
                 row,

@@ -63,6 +63,17 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
     for option in ("target", "ignore"):
         for column in getattr(options, option):
             table.column_index(column, f"--{option}")
+    for column in options.target:
+        others = {
+            "--target": options.target.count(column) > 1,
+            "--text": column == options.text,
+            "--ignore": column in options.ignore,
+            "--sequence": column == options.sequence,
+            "--group": column == options.group,
+        }
+        for option, is_given in others.items():
+            if is_given:
+                raise CommandError(f"argument {option}: {column!r} is already the target")
     if len(options.target) > 1 and options.task not in (None, REGRESSION):
         raise CommandError(
             f"--task {options.task} takes one --target, got {len(options.target)}: several need "
@@ -197,10 +208,12 @@ def _is_numbered(table: Table) -> bool:
 def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[str]]:
     targets = list(options.target)
     if not targets and options.task != LANGUAGE:
-        targets = [name for name in [_find_column(table, _TARGETS)] if name is not None]
+        taken = (*options.ignore, options.text, options.sequence)
+        targets = [name for name in [_find_column(table, _TARGETS, taken)] if name is not None]
     sequence = options.sequence
     if sequence is None and table.format != "jsonl":
-        sequence = _find_column(table, [name for name in _SEQUENCES if name not in targets])
+        taken = (*targets, *options.ignore, options.text)
+        sequence = _find_column(table, _SEQUENCES, taken)
     for name in targets:
         if has_dates(table, name):
             raise CommandError(
@@ -305,9 +318,11 @@ def _has_targets(table: Table, column: str) -> bool:
     return bool(cells) and 2 * len(set(map(str, cells))) <= len(cells)
 
 
-def _find_column(table: Table, names: Sequence[str]) -> str | None:
-    """Return the column with the first of these names, ignoring case."""
-    columns = {column.lower(): column for column in table.columns}
+def _find_column(
+    table: Table, names: Sequence[str], taken: Sequence[str | None] = ()
+) -> str | None:
+    """Return the column with the first of these names, ignoring case, that is not taken."""
+    columns = {column.lower(): column for column in table.columns if column not in taken}
     return next((columns[name] for name in names if name in columns), None)
 
 

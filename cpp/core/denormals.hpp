@@ -12,12 +12,13 @@ namespace bptt {
 inline std::atomic<bool> flush_denormals{true};  // of the process
 
 /// Denormal numbers cost a hundred cycles each and carry no information here: unless switched off,
-/// they are flushed to 0 for the lifetime of this object, which then restores the caller's mode.
+/// or not wanted, they are flushed to 0 for the lifetime of this object, which then restores the
+/// caller's mode.
 class FlushDenormals {
  public:
 #if defined(__SSE__)
-  FlushDenormals() : saved_(_mm_getcsr()) {
-    if (flush_denormals) _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
+  explicit FlushDenormals(bool wanted = true) : saved_(_mm_getcsr()) {
+    if (wanted && flush_denormals) _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
   }
   ~FlushDenormals() { _mm_setcsr(saved_); }
 
@@ -26,9 +27,9 @@ class FlushDenormals {
   static constexpr unsigned kDenormalsAreZero = 0x0040;
   unsigned saved_;
 #elif defined(__aarch64__)
-  FlushDenormals() {
+  explicit FlushDenormals(bool wanted = true) {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    const std::uint64_t flushing = saved_ | (flush_denormals ? kFlushToZero : 0);
+    const std::uint64_t flushing = saved_ | (wanted && flush_denormals ? kFlushToZero : 0);
     asm volatile("msr fpcr, %0" ::"r"(flushing));
   }
   ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
@@ -37,7 +38,7 @@ class FlushDenormals {
   static constexpr std::uint64_t kFlushToZero = std::uint64_t{1} << 24;
   std::uint64_t saved_;
 #else
-  FlushDenormals() {}
+  explicit FlushDenormals(bool = true) {}
 #endif
 
  public:

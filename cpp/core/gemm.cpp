@@ -32,14 +32,14 @@ void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, Matrix
 }
 
 template <class S>
-void add_transposed_product(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out) {
-  map(out).noalias() += map(a).transpose() * map(b);
+void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out) {
+  map(out).noalias() = map(a).transpose() * map(b);
 }
 
 #define BPTT_INSTANTIATE(S)                                                                      \
   template void multiply(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);               \
   template void multiply_by_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>); \
-  template void add_transposed_product(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);
+  template void multiply_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);
 BPTT_INSTANTIATE(float)
 BPTT_INSTANTIATE(double)
 #undef BPTT_INSTANTIATE

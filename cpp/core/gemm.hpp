@@ -20,8 +20,8 @@ void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
 /// out = a · bᵀ
 template <class S>
 void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
-/// out += aᵀ · b
+/// out = aᵀ · b
 template <class S>
-void add_transposed_product(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
 
 }  // namespace bptt

@@ -2,36 +2,103 @@
 
 #include <algorithm>
 
-#include "core/denormals.hpp"
 #include "core/gemm.hpp"
+#include "core/parallel/blocks.hpp"
+
+// Eigen's products on blocks of the result, each over the whole depth. The blocks of a large
+// product depend on its shape alone. An operand is packed once for each block, so that blocks are
+// few.
 
 namespace bptt {
+namespace {
+
+double operations(Index rows, Index in, Index out) {
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+}
+
+/// A range of `count` rows or columns cut into 1, 2, 4, … parts of at least `least`, at most
+/// kMostParts. They begin at multiples of a packet.
+class Parts {
+ public:
+  Parts(Index count, Index least) : count_(count) {
+    constexpr Index kMostParts = 32;
+    while (parts_ < kMostParts && count >= 2 * parts_ * least) parts_ *= 2;
+  }
+  Index size() const { return parts_; }
+  Range operator[](Index i) const {
+    constexpr Index kAlign = 16;
+    const Range range =
+        part_of((count_ + kAlign - 1) / kAlign, static_cast<int>(i), static_cast<int>(parts_));
+    return {std::min(range.first * kAlign, count_), std::min(range.last * kAlign, count_)};
+  }
+
+ private:
+  Index count_, parts_ = 1;
+};
+
+constexpr Index kLeastRows = 160;      // of a block that packs all of the weight
+constexpr Index kLeastOutputs = 256;   // of a block that packs all rows of x
+constexpr Index kLeastFeatures = 128;  // of a block of d_weight that packs all of d_y
+constexpr Index kWhole = Index{1} << 40;
+constexpr double kLarge = 3e6;  // operations; a smaller product is one block
+
+template <class S>
+void add_bias(const S* bias, Range rows, Range columns, Index stride, S* y) {
+  for (Index r = rows.first; r < rows.last; ++r) {
+    S* const row = y + r * stride;
+    for (Index k = columns.first; k < columns.last; ++k) row[k] += bias[k];
+  }
+}
+
+template <class S>
+void sum_rows(const S* d_y, Index rows, Range columns, Index stride, S* d_bias) {
+  std::fill(d_bias + columns.first, d_bias + columns.last, S(0));
+  for (Index r = 0; r < rows; ++r) {
+    const S* const row = d_y + r * stride;
+    for (Index k = columns.first; k < columns.last; ++k) d_bias[k] += row[k];
+  }
+}
+
+}  // namespace
 
 template <class S>
 void linear_forward(const S* x, Index rows, Index in, Index out, const S* weight, const S* bias,
                     S* y) {
-  const FlushDenormals flush;
-  multiply_by_transposed<S>({x, rows, in, in}, {weight, out, in, in}, {y, rows, out, out});
-  if (bias == nullptr) return;
-  for (Index r = 0; r < rows; ++r) {
-    for (Index k = 0; k < out; ++k) y[r * out + k] += bias[k];
-  }
+  const double cost = operations(rows, in, out);
+  const bool wide = out >= 2 * kLeastOutputs;
+  const Parts row_parts(rows, cost < kLarge || wide ? kWhole : kLeastRows);
+  const Parts out_parts(out, cost < kLarge || !wide ? kWhole : kLeastOutputs);
+  for_each_block(row_parts.size() * out_parts.size(), {cost}, [&](Index block) {
+    const Range r = row_parts[block % row_parts.size()], k = out_parts[block / row_parts.size()];
+    multiply_by_transposed<S>({x + r.first * in, r.size(), in, in},
+                              {weight + k.first * in, k.size(), in, in},
+                              {y + r.first * out + k.first, r.size(), k.size(), out});
+    if (bias != nullptr) add_bias(bias, r, k, out, y);
+  });
 }
 
 template <class S>
 void linear_backward(const S* x, Index rows, Index in, Index out, const S* weight, const S* d_y,
                      S* d_x, S* d_weight, S* d_bias) {
-  const FlushDenormals flush;
-  if (d_x != nullptr) {
-    multiply<S>({d_y, rows, out, out}, {weight, out, in, in}, {d_x, rows, in, in});
-  }
-  std::fill_n(d_weight, out * in, S(0));
-  add_transposed_product<S>({d_y, rows, out, out}, {x, rows, in, in}, {d_weight, out, in, in});
-  if (d_bias == nullptr) return;
-  std::fill_n(d_bias, out, S(0));
-  for (Index r = 0; r < rows; ++r) {
-    for (Index k = 0; k < out; ++k) d_bias[k] += d_y[r * out + k];
-  }
+  const double cost = operations(rows, in, out);
+  const bool wide = out >= 2 * kLeastOutputs;
+  const Parts row_parts(rows, cost < kLarge ? kWhole : kLeastRows);
+  const Parts out_parts(out, cost < kLarge || !wide ? kWhole : kLeastOutputs);
+  const Parts in_parts(in, cost < kLarge || wide ? kWhole : kLeastFeatures);
+  const Index of_input = d_x == nullptr ? 0 : row_parts.size();  // the longest blocks come first
+  const Index of_weight = out_parts.size() * in_parts.size();
+  for_each_block(of_input + of_weight, {d_x == nullptr ? cost : 2 * cost}, [&](Index block) {
+    if (block < of_input) {
+      const Range r = row_parts[block];
+      return multiply<S>({d_y + r.first * out, r.size(), out, out}, {weight, out, in, in},
+                         {d_x + r.first * in, r.size(), in, in});
+    }
+    block -= of_input;
+    const Range i = in_parts[block % in_parts.size()], k = out_parts[block / in_parts.size()];
+    multiply_transposed<S>({d_y + k.first, rows, k.size(), out}, {x + i.first, rows, i.size(), in},
+                           {d_weight + k.first * in + i.first, k.size(), i.size(), in});
+    if (d_bias != nullptr && i.first == 0) sum_rows(d_y, rows, k, out, d_bias);
+  });
 }
 
 #define BPTT_INSTANTIATE(S)                                                            \

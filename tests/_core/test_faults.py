@@ -81,7 +81,11 @@ def train(x):
     gradients = run.backward(np.ones_like(run.output), input=True)
     return run.output, gradients.input, gradients["weight_hh_l0"]
 
-calls = [lambda: train(x), lambda: layer(x)]
+linear = bptt.Linear(300, 700, seed=0)
+rows, d_rows = np.ones((500, 300), np.float32), np.ones((500, 700), np.float32)
+linear_run = linear.forward(rows)
+calls = [lambda: train(x), lambda: layer(x), lambda: linear(rows)]
+calls.append(lambda: linear_run.backward(d_rows, input=True))
 if not layer.bidirectional:
     calls.append(lambda: layer.step(x[:, 0]))
 train(x[:2, :2])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt._core import threads
+from bptt._core import loader, threads
 from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
 from layer_results import results
 
@@ -60,6 +60,86 @@ def test_results_do_not_depend_on_threads(cell, case, dtype):
     expected = run(case, dtype, 1)
     for count in COUNTS[1:]:
         assert_same_bits(run(case, dtype, count), expected)
+
+
+# ---- around the layers: large enough for threads and for several blocks
+
+
+def linear(kernels, rng, dtype, rows, features, outputs, bias):
+    x = rng.standard_normal((rows, features)).astype(dtype)
+    weight = rng.standard_normal((outputs, features)).astype(dtype)
+    c = rng.standard_normal(outputs).astype(dtype) if bias else None
+    d_y = rng.standard_normal((rows, outputs)).astype(dtype)
+    d_weight, d_c = np.empty_like(weight), None if c is None else np.empty_like(c)
+    found = {
+        "y": kernels.linear_forward(x, weight, c),
+        "d_x": kernels.linear_backward(x, weight, d_y, d_weight, d_c, True),
+        "d_weight": d_weight,
+    }
+    expected = {
+        "y": x @ weight.T + (0 if c is None else c),
+        "d_x": d_y @ weight,
+        "d_weight": d_y.T @ x,
+    }
+    if bias:
+        found["d_bias"], expected["d_bias"] = d_c, d_y.sum(0)
+    scale = np.sqrt(np.finfo(dtype).eps * max(rows, features, outputs))
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0.1 * scale, atol=0.1 * scale)
+    return found
+
+
+def cross_entropy(kernels, rng, dtype, batch, steps, classes):
+    logits = rng.standard_normal((batch, steps, classes)).astype(dtype)
+    targets = rng.integers(0, classes, (batch, steps))
+    weights = rng.integers(0, 3, (batch, steps)).astype(np.float64)
+    value, d_logits = kernels.softmax_cross_entropy(logits, targets, weights, 0.1, 7.0)
+    return {"value": np.float64(value), "d_logits": d_logits}
+
+
+def optimizers(kernels, rng, dtype, count):
+    def make():
+        return np.abs(rng.standard_normal(count)).astype(dtype)
+
+    found = {}
+    for momentum in (0.0, 0.9):
+        p, g, v = make(), make(), make()
+        kernels.sgd_step(p, g, v if momentum else None, 0.1, momentum, 0.01, bool(momentum))
+        found |= {f"SGD {momentum} p": p, f"SGD {momentum} v": v}
+        p, g, s, v = make(), make(), make(), make()
+        kernels.rmsprop_step(p, g, s, v if momentum else None, 0.1, 0.9, 1e-8, momentum)
+        found |= {f"RMSProp {momentum} {i}": a for i, a in enumerate((p, s, v))}
+    p, g, m, v = make(), make(), make(), make()
+    v[::7] *= np.finfo(dtype).tiny  # denormal moments are kept, on every thread
+    kernels.adam_step(p, g * np.sqrt(v), m, v, 0.1, 0.9, 0.999, 1e-8, 0.01, 3)
+    assert np.all(v > 0)
+    squares = np.float64(kernels.sum_of_squares(g))
+    np.testing.assert_allclose(squares, np.square(g.astype(np.float64)).sum(), rtol=1e-12)
+    return found | {"Adam p": p, "Adam m": m, "Adam v": v, "squares": squares}
+
+
+AROUND = {
+    "wide linear": (linear, 400, 150, 530, True),
+    "narrow linear": (linear, 700, 131, 33, True),
+    "linear without bias": (linear, 163, 300, 1031, False),
+    "cross-entropy": (cross_entropy, 5, 30, 2503),
+    "optimizers": (optimizers, 700_001),
+}
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("case", AROUND.values(), ids=AROUND.keys())
+def test_kernels_around_layers_do_not_depend_on_threads(case, dtype):
+    compute, *shape = case
+
+    def run(count):
+        with bptt.threads(count):
+            return compute(loader.kernels, np.random.default_rng(0), dtype, *shape)
+
+    expected = run(1)
+    for count in COUNTS[1:]:
+        assert_same_bits(run(count), expected)
 
 
 def started(code):

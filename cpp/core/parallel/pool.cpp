@@ -57,13 +57,14 @@ class Pool {
  public:
   std::atomic<bool> leased{false};  // by a PoolLease
 
-  void run(int threads, const std::function<void(int)>& body) {
+  void run(int threads, const std::function<void(int)>& body, bool flush) {
     // A thread that the system refuses is one that does not arrive; the next call asks again.
     while (static_cast<int>(handles_.size()) + 1 < threads && start()) {
     }
     avoid_core_of_caller();
     body_ = &body;
     threads_ = threads;
+    flush_ = flush;
     open_ = true;
     ++job_;
     if (asleep_ > 0) {
@@ -73,7 +74,7 @@ class Pool {
       wake_.notify_all();
     }
     {
-      const FlushDenormals flush;
+      const FlushDenormals mode(flush);
       body(0);
     }
     open_ = false;  // threads that have not started by now are not needed
@@ -119,7 +120,7 @@ class Pool {
       seen = next_job(seen);
       ++inside_;
       if (open_ && number < threads_) {
-        const FlushDenormals flush;
+        const FlushDenormals mode(flush_);
         (*body_)(number);
       }
       --inside_;
@@ -142,7 +143,7 @@ class Pool {
   std::condition_variable wake_;
   std::atomic<std::uint64_t> job_{0};
   std::atomic<int> asleep_{0}, inside_{0};
-  std::atomic<bool> open_{false};
+  std::atomic<bool> open_{false}, flush_{true};
   std::atomic<int> threads_{0};
   std::atomic<const std::function<void(int)>*> body_{nullptr};
   std::vector<std::thread::native_handle_type> handles_;  // of the threads that were started
@@ -187,8 +188,8 @@ PoolLease::~PoolLease() {
   if (granted_) pool().leased = false;
 }
 
-void PoolLease::run_on_pool(int threads, const std::function<void(int)>& body) {
-  pool().run(threads, body);
+void PoolLease::run_on_pool(int threads, const std::function<void(int)>& body, bool flush) {
+  pool().run(threads, body, flush);
 }
 
 }  // namespace bptt

@@ -29,19 +29,19 @@ class PoolLease {
   PoolLease& operator=(const PoolLease&) = delete;
   bool granted() const { return granted_; }
 
-  /// Runs body(0) on this thread and body(1) … body(threads-1) on others, with denormals flushed,
-  /// as soon as the system schedules them, or never where it refuses to start a thread. Returns
-  /// when body(0) and all those that have started have returned: by then the work of the others
-  /// must be done. `body` must not throw.
+  /// Runs body(0) on this thread and body(1) … body(threads-1) on others, with denormals flushed
+  /// unless told otherwise, as soon as the system schedules them, or never where it refuses to
+  /// start a thread. Returns when body(0) and all those that have started have returned: by then
+  /// the work of the others must be done. `body` must not throw.
   template <class Body>
-  void run(int threads, const Body& body) const {
-    if (threads > 1) return run_on_pool(threads, body);
-    const FlushDenormals flush;
+  void run(int threads, const Body& body, bool flush = true) const {
+    if (threads > 1) return run_on_pool(threads, body, flush);
+    const FlushDenormals mode(flush);
     body(0);
   }
 
  private:
-  static void run_on_pool(int threads, const std::function<void(int)>& body);
+  static void run_on_pool(int threads, const std::function<void(int)>& body, bool flush);
 
   bool granted_;
 };

@@ -1,0 +1,111 @@
+"""Time of what surrounds the layers in a training update: output layer, loss, optimizer.
+
+Prints the median milliseconds of each call on one thread and on all, in turns; with `--other`, also
+those of another build of the same kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import bptt
+from bptt._core import loader
+from bptt.cli.timing import interleave, seconds_per_call
+
+LINEAR = {  # rows, input features, output features
+    "word LM, V 10,000": (700, 200, 10_000),
+    "word LM, V 30,000": (1120, 256, 30_000),
+    "character LM": (3200, 256, 65),
+}
+PARAMETERS = 8_000_000
+
+Call = Callable[[Any], object]
+
+
+def linear_calls() -> dict[str, Call]:
+    """Return forward and backward of the output layers, and the loss of their logits."""
+    rng = np.random.default_rng(0)
+    calls: dict[str, Call] = {}
+    for name, (rows, features, outputs) in LINEAR.items():
+        x = rng.standard_normal((rows, features), np.float32)
+        weight = rng.standard_normal((outputs, features), np.float32)
+        bias = np.zeros(outputs, np.float32)
+        logits = rng.standard_normal((1, rows, outputs), np.float32)
+        targets = rng.integers(0, outputs, (1, rows))
+
+        def forward(kernels: Any, x: Any = x, weight: Any = weight, bias: Any = bias) -> object:
+            return kernels.linear_forward(x, weight, bias)
+
+        def backward(
+            kernels: Any, x: Any = x, weight: Any = weight, bias: Any = bias, d_y: Any = logits[0]
+        ) -> object:
+            d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
+            return kernels.linear_backward(x, weight, d_y, d_weight, d_bias, True)
+
+        def loss(kernels: Any, logits: Any = logits, targets: Any = targets) -> object:
+            return kernels.softmax_cross_entropy(logits, targets, None, 0.0, 1.0)
+
+        calls |= {f"{name}: forward": forward, f"{name}: backward": backward, f"{name}: loss": loss}
+    return calls
+
+
+def optimizer_calls() -> dict[str, Call]:
+    """Return the updates of PARAMETERS parameters and the norm of their gradient."""
+    rng = np.random.default_rng(0)
+    p, g, m, v = (np.abs(rng.standard_normal(PARAMETERS, np.float32)) for _ in range(4))
+    return {
+        "Adam": lambda kernels: kernels.adam_step(p, g, m, v, 1e-3, 0.9, 0.999, 1e-8, 0.0, 3),
+        "RMSProp": lambda kernels: kernels.rmsprop_step(p, g, v, None, 1e-3, 0.9, 1e-8, 0.0),
+        "SGD": lambda kernels: kernels.sgd_step(p, g, m, 1e-3, 0.9, 0.0, False),
+        "gradient norm": lambda kernels: kernels.sum_of_squares(g),
+    }
+
+
+def load(path: Path) -> ModuleType:
+    """Load a compiled kernel module from a file."""
+    spec = importlib.util.spec_from_file_location(path.name.partition(".")[0], path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def measure(kernels: Any, call: Call, threads: int) -> float:
+    before = kernels.set_own_thread_limit(threads)
+    try:
+        return seconds_per_call(partial(call, kernels))
+    finally:
+        kernels.set_own_thread_limit(before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="number of samples")
+    parser.add_argument("--other", type=Path, help="file of another build, _kernels_*.so")
+    options = parser.parse_args()
+    builds = {"": loader.kernels}
+    if options.other is not None:
+        builds["other, "] = load(options.other)
+    counts = sorted({1, bptt.get_num_threads()})
+    columns = [(build, count) for build in builds for count in counts]
+    print("| call | " + " | ".join(f"{build}{count} threads" for build, count in columns) + " |")
+    print("|---|" + "--:|" * len(columns))
+    for name, call in (linear_calls() | optimizer_calls()).items():
+        measures = {(b, n): partial(measure, builds[b], call, n) for b, n in columns}
+        times = interleave(measures, options.rounds)
+        figures = (f"{1e3 * statistics.median(times[column]):.2f}" for column in columns)
+        print(f"| {name} | " + " | ".join(figures) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,7 @@ def test_integers_of_a_scaled_estimator_are_numbers():
 
 
 def test_ids_of_a_regressor_are_embedded():
-    model = bptt.SequenceRegressor(embedding_size=3, **SMALL).fit(PASSENGERS, [1.0, 2.0])
+    model = bptt.SequenceRegressor(embedding_size=3, **SMALL).fit(PASSENGERS, [0.0, 1.0])
     assert model.encoder_.kind == "ids"
     with pytest.raises(ValueError, match=r"id 900 at step 0 is not in \[0, 149\), those in fit"):
         model.predict([[900]])

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -293,6 +293,7 @@ def test_numbers_at_every_step(outputs, tmp_path):
 
 def test_padded_and_missing_numbers_at_every_step():
     X, y = running_sums(30, 0)
+    y = [row - 10 for row in y]
     array, lengths = padded(X)
     targets = padded([row[:, np.newaxis] for row in y])[0]
     model = bptt.SequenceRegressor(
@@ -343,3 +344,17 @@ def test_wrong_numbers_at_every_step(pool, y, message):
     X = [np.ones((3, 1)), np.ones((2, 1))]
     with pytest.raises(ValueError, match=message):
         bptt.SequenceRegressor(pool=pool, hidden_size=4, epochs=1).fit(X, y)
+
+
+@pytest.mark.parametrize("pool", ["last", None])
+def test_targets_far_from_zero_need_scaling(pool):
+    X = np.random.default_rng(0).standard_normal((40, 5, 1))
+    y = 1000.0 + (X[:, :, 0] if pool is None else X[:, 0, 0])
+    options = {"hidden_size": 4, "epochs": 2, "random_state": 0, "pool": pool}
+    message = (
+        r"far worse than the mean of y: the loss is .*, its mean [0-9.]+; set scale=True, or sc"
+    )
+    with pytest.warns(ConvergenceWarning, match=message):
+        bptt.SequenceRegressor(**options).fit(X, y)
+    bptt.SequenceRegressor(**options).fit(X, y - 1000.0)  # no warning
+    bptt.SequenceRegressor(**options, scale=True).fit(X, y)

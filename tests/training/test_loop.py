@@ -164,6 +164,9 @@ def test_optimizers_by_name_and_by_function():
         make_optimizer("newton", modules, 0.25)
     with pytest.raises(TypeError, match=r"optimizer must be one of .*, got int"):
         make_optimizer(3, modules, 0.25)
+    assert make_optimizer(bptt.SGD, modules, 0.25).learning_rate == 0.25
+    with pytest.raises(TypeError, match=r"or a function, got an object: use SGD$"):
+        make_optimizer(bptt.SGD(list(modules.values())), modules, 0.25)
     with pytest.raises(TypeError, match="optimizer must return an Optimizer, got list"):
         make_optimizer(list, modules, 0.25)
 
@@ -483,6 +486,7 @@ def test_history_prints_a_small_table():
         ("clip_norm", 0.0, ValueError),
         ("clip_value", "1", TypeError),
         ("schedule", 3, TypeError),
+        ("schedule", schedules.CosineDecay, TypeError),
         ("verbose", 3, ValueError),
         ("verbose", "yes", ValueError),
         ("monitor", "accuracy", ValueError),

@@ -115,7 +115,8 @@ def gradient_flow(
         time_major, dtype, states = model.time_major, model.dtype, (state,)
     elif not isinstance(model, Sequential):
         kind = type(model).__name__
-        raise TypeError(f"model must be an RNN, LSTM, GRU or Sequential, got {kind}")
+        cure = ": use estimator_flow" if hasattr(model, "get_params") else ""
+        raise TypeError(f"model must be an RNN, LSTM, GRU or Sequential, got {kind}{cure}")
     elif not model._layers:
         raise ValueError(f"model must have a recurrent layer, got {model}")
     else:

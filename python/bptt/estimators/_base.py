@@ -105,11 +105,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         Number of epochs.
     batch_size : int
         Minibatch size, in sequences. Sequences of similar length are batched together.
-    optimizer : str or function
-        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
-        function from the list of modules to an `Optimizer`.
+    optimizer : str, class or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", its class,
+        or a function from the list of modules to an `Optimizer`.
     learning_rate : float
-        Learning rate of an optimizer given by name.
+        Learning rate of an optimizer given by name or class.
     schedule : Schedule, optional
         Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
     clip_norm : float, optional
@@ -297,6 +297,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 if name not in _RESUME_MAY_CHANGE
             },
         )
+        self._check_result(data)
         return self
 
     def partial_fit(
@@ -516,6 +517,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit_class_weight(self, data: Any) -> None:
         """Learn the weights of classes from the training data."""
+
+    def _check_result(self, data: Any) -> None:
+        """Warn if training has not learned what it obviously should."""
 
     def _check_target(self, y: Any) -> None:
         if y is None and get_tags(self).target_tags.required:

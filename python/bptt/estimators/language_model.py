@@ -60,11 +60,11 @@ class LanguageModel(DecoderEstimator):
         Number of epochs.
     batch_size : int
         Minibatch size, in sequences. Sequences of similar length are batched together.
-    optimizer : str or function
-        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
-        function from the list of modules to an `Optimizer`.
+    optimizer : str, class or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", its class,
+        or a function from the list of modules to an `Optimizer`.
     learning_rate : float
-        Learning rate of an optimizer given by name.
+        Learning rate of an optimizer given by name or class.
     schedule : Schedule, optional
         Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
     clip_norm : float, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -9,15 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
 from bptt._core.checks import FloatArray
 from bptt.data._step_targets import read_step_targets
+from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.losses import Loss, mean_squared_error
 from bptt.nn.module import Module
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
+
+_FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -57,11 +62,11 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         Number of epochs.
     batch_size : int
         Minibatch size, in sequences. Sequences of similar length are batched together.
-    optimizer : str or function
-        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
-        function from the list of modules to an `Optimizer`.
+    optimizer : str, class or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", its class,
+        or a function from the list of modules to an `Optimizer`.
     learning_rate : float
-        Learning rate of an optimizer given by name.
+        Learning rate of an optimizer given by name or class.
     schedule : Schedule, optional
         Factor of the learning rate in the course of training; see `bptt.optim.schedules`.
     clip_norm : float, optional
@@ -313,6 +318,24 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
     def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
         return self._dataset(X, y, lengths)
+
+    def _check_result(self, data: SequenceDataset) -> None:
+        """Warn if the mean of the targets would be a far better prediction: they need scaling."""
+        if self._standardizer is not None:
+            return
+        targets = data.targets
+        if isinstance(targets, Sequences):  # without padding
+            targets = np.concatenate([targets[i] for i in range(len(targets))])
+        variance = float(np.nanvar(targets, axis=0, dtype=np.float64).mean())
+        loss = self.history_[-1].loss
+        if loss > _FAR_WORSE * variance > 0.0:
+            warnings.warn(
+                f"the network predicts far worse than the mean of y: the loss is {loss:.4g}, the "
+                f"variance of y {variance:.4g}, its mean {np.nanmean(targets):.4g}; "
+                "set scale=True, or scale y",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         targets = self._check_numbers(y)

@@ -22,13 +22,13 @@ def make_optimizer(
 
     Parameters
     ----------
-    kind : str or function
-        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", or a
-        function from the list of modules to an `Optimizer`.
+    kind : str, class or function
+        Name of the optimizer, a key of `bptt.optim.OPTIMIZERS` such as "adam" or "sgd", its class,
+        or a function from the list of modules to an `Optimizer`.
     modules : mapping of str to Module
         Modules to optimize.
     learning_rate : float
-        Learning rate of an optimizer given by name.
+        Learning rate of an optimizer given by name or class.
 
     Returns
     -------
@@ -40,11 +40,17 @@ def make_optimizer(
         If the name is unknown, or the function returns another type.
     """
     chosen = list(modules.values())
-    if not callable(kind):
-        return OPTIMIZERS[checks.one_of(*OPTIMIZERS)("optimizer", kind)](
-            chosen, learning_rate=learning_rate
+    if isinstance(kind, Optimizer):
+        name = type(kind).__name__
+        raise TypeError(
+            f"optimizer must be a name, a class or a function, got an object: use {name}"
         )
-    made = kind(chosen)
+    build: Callable[..., Optimizer] = (
+        kind if callable(kind) else OPTIMIZERS[checks.one_of(*OPTIMIZERS)("optimizer", kind)]
+    )
+    if build in OPTIMIZERS.values():
+        return build(chosen, learning_rate=learning_rate)
+    made = build(chosen)
     if not isinstance(made, Optimizer):
         raise TypeError(f"optimizer must return an Optimizer, got {type(made).__name__}")
     return made
@@ -115,6 +121,9 @@ class TrainingOptions:
             raise TypeError(
                 f"schedule must be callable, as those of bptt.optim.schedules, got {kind}"
             )
+        if isinstance(self.schedule, type):
+            name = self.schedule.__name__
+            raise TypeError(f"schedule must be an object, got the class {name}: use {name}(..)")
         if self.verbose not in (0, 1, 2):  # includes False and True
             raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {self.verbose!r}")
         if self.verbose == 1:

@@ -700,3 +700,29 @@ def test_missing_glyphs_are_one_line(here, capsys):
     assert messages.startswith("boxes in the plots: matplotlib's font has no ")
     assert messages.count("\n") == 1
     assert "今" in messages
+
+
+@pytest.mark.parametrize(
+    ("option", "needs"),
+    [
+        (("--number", 2), "FILE or --text TEXT"),
+        (("--step", 1), "FILE or --text TEXT"),
+        (("--size", "3x3"), "--plot"),
+    ],
+)
+def test_options_without_effect_are_errors(option, needs, trained, capsys):
+    message = fails(capsys, "inspect", trained / "tagged.tsv.model", *option)
+    assert message == f"argument {option[0]}: needs {needs}"
+
+
+def test_a_model_without_a_field_is_of_another_version(trained, here, capsys):
+    load = pytest.importorskip("safetensors").safe_open
+    path = trained / "reviews.csv.model"
+    with load(path, "numpy") as file:
+        header = json.loads(file.metadata()["bptt"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header["generators"]
+    save = pytest.importorskip("safetensors.numpy").save_file
+    save(tensors, "old", {"bptt": json.dumps(header)})
+    message = fails(capsys, "predict", "old", "--text", "great")
+    assert message == "old was saved by another version of bptt: train it again"

@@ -11,6 +11,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
 
+from bptt.cli.column_kinds import time_keys
 from bptt.cli.holdout import Dataset, split_dataset
 from bptt.cli.main import make_parser
 from bptt.cli.readers import read_table
@@ -143,3 +144,18 @@ def test_the_target_is_no_group(here, capsys):
     write_recordings(here / "a.csv")
     message = fails(capsys, "train", "a.csv", *SMALL, "--target", "label", "--group", "label")
     assert message == "argument --group: 'label' is already the target"
+
+
+def test_quarters_are_times(here, capsys):
+    assert time_keys(["1970 Q1", "1969Q4"]) == [(1970, 1), (1969, 4)]
+    with open("a.csv", "w") as file:
+        file.write("Quarter,a,b,y\n")
+        file.writelines(
+            f"{1990 + i // 4} Q{i % 4 + 1},{i % 3},{i % 5},{i / 7}\n" for i in range(40)
+        )
+    shown = " ".join(run(capsys, "train", "a.csv", *SMALL)[0].split())
+    assert "'Quarter' is a time, not an input; held out at random, although 'Quarter'" in shown
+    shown = " ".join(
+        run(capsys, "train", "a.csv", *SMALL, "--time", "Quarter", "--overwrite")[0].split()
+    )
+    assert "held out: the latest sequences by 'Quarter'" in shown

@@ -229,6 +229,12 @@ def test_the_last_column_has_the_tags(tmp_path):
             ", line 1: column 'label' must be a label or number, got an object: {'b': 1}",
         ),
         (
+            "a.csv",
+            "a b\n0.5 2\n",
+            ", line 2: cells must be separated by commas, semicolons or tabs, got spaces: '0.5 2'",
+        ),
+        ("a.csv", "-1.5 2\n0.5 2\n", ", line 2: cells must be separated by commas, semicolons or"),
+        (
             "a.json",
             '[\n  {"text": "a"}\n]',
             ", line 1: must be an object, one per line, got an array: convert it with jq -c '.[]'",
@@ -263,6 +269,12 @@ def test_the_last_column_has_the_tags(tmp_path):
             'a,b,y\n1,2,p\n"3,5",4,q\n',
             ", line 3: column 'a' must be a finite number, got '3,5'"
             ": replace the decimal comma by a point",
+        ),
+        (
+            "a.csv",
+            'a,b,y\n"1,234",2,0.5\n',
+            ", line 2: column 'a' must be a finite number, got '1,234'"
+            ": replace the decimal comma by a point, or remove the comma of thousands",
         ),
         (
             "a.csv",

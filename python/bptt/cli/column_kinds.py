@@ -17,7 +17,10 @@ _DATE = re.compile(
     r"|(1[5-9]|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"  # 20120131
 )
 _MAX_DATE = 40  # characters
-_TIMES = ("date", "time", "timestamp", "datetime", "year", "yr", "month", "week", "day", "hour")
+_TIMES = (
+    "date", "time", "timestamp", "datetime", "year", "yr", "quarter", "month", "week", "day",
+    "hour",
+)  # fmt: skip
 _GROUPS = (
     "group", "speaker", "subject", "patient", "person", "participant", "user", "author", "writer",
     "player", "session", "recording", "document", "site", "station", "household", "customer",
@@ -82,6 +85,8 @@ def time_keys(cells: Sequence[Any]) -> list[Any] | None:
     """Return keys that sort times; None if they are neither numbers nor dates, year first."""
     if all(is_number(cell) for cell in cells):
         return [float(cell) for cell in cells]
-    if all(isinstance(cell, str) and re.match(r"\d{4}[-/.]\d", cell.strip()) for cell in cells):
+    if all(
+        isinstance(cell, str) and re.match(r"\d{4}([-/.]| ?Q)\d", cell.strip()) for cell in cells
+    ):
         return [tuple(map(int, re.findall(r"\d+", cell))) for cell in cells]
     return None

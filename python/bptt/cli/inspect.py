@@ -59,6 +59,7 @@ _MAX_STEPS = 200  # steps analyzed
 _MAX_SEQUENCES = 32  # in the batch of the gradient flow
 _PLOT_FORMATS = (".png", ".svg", ".pdf")
 _OTHER_FORMATS = (".jpg", ".jpeg", ".eps", ".ps", ".tif", ".tiff", ".gif", ".webp", ".bmp")
+_SIZE = (10.0, 5.6)  # inches
 _MIN_PIXELS = 1000  # width of a plot in pixels
 _CANDIDATES = ("cell", "candidate")  # saved with the gates, but not in [0, 1]
 _LEGENDS = {
@@ -109,7 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         type=figure_size,
-        default=(10.0, 5.6),
         metavar="WxH",
         help="width and height of a plot in inches (default: 10x5.6)",
     )
@@ -119,6 +119,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if arguments.file is not None and arguments.text is not None:
         raise CommandError("takes either FILE or --text TEXT")
+    if arguments.file is None and arguments.text is None:
+        for option, is_given in (("number", arguments.number > 1), ("step", arguments.step)):
+            if is_given:
+                raise CommandError(f"argument --{option}: needs FILE or --text TEXT")
+    if arguments.size is not None and arguments.plot is None:
+        raise CommandError("argument --size: needs --plot")
     if arguments.plot is not None:
         require_packages("matplotlib.figure", extra="plot")
         _make_directory(_plot_path(arguments.plot, "").parent)
@@ -146,7 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.text is not None:
             warn_unknown_tokens(model, X)
     if arguments.plot is not None:
-        _save_plots(arguments.plot, results, arguments.size)
+        _save_plots(arguments.plot, results, arguments.size or _SIZE)
 
 
 def _metric_name(estimator: Any) -> str:

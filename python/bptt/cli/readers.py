@@ -225,6 +225,11 @@ def _make_table(
                 f"{name}, line {line}: must have {len(columns)} cells like line {first}, "
                 f"got {len(row)}: {_cell_count_hint(row, columns, delimiter)}"
             )
+        if len(row) == 1 and len(row[0].split()) > 1 and all(map(is_number, row[0].split())):
+            raise CommandError(
+                f"{name}, line {line}: cells must be separated by commas, semicolons or tabs, got "
+                f"spaces: {row[0][:40]!r}"
+            )
         found.append(row)
         lines.append(line)
     return Table(name, format, columns, found, lines, delimiter)

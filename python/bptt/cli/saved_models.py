@@ -11,6 +11,8 @@ from bptt.cli.errors import CommandError, require_packages
 from bptt.cli.schema import Schema
 from bptt.cli.tables import TEXT, join_names
 
+_OTHER_VERSION = "was saved by another version of bptt: train it again"
+
 
 class SavedModel(NamedTuple):
     """A fitted estimator, and the metadata saved by `train`."""
@@ -38,6 +40,8 @@ def load_model(path: Path) -> SavedModel:
     try:
         estimator = load_estimator(path)
     except (TypeError, ValueError) as error:
+        if isinstance(error.__cause__, KeyError):  # a field that the file does not have
+            raise CommandError(f"{path} {_OTHER_VERSION}") from error
         raise CommandError(f"{error}; MODEL must be a file saved by train") from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
@@ -46,7 +50,7 @@ def load_model(path: Path) -> SavedModel:
     try:
         schema = _default_schema(estimator) if fields is None else Schema.from_dict(fields)
     except TypeError:
-        raise CommandError(f"{path} was saved by another version of bptt: train it again") from None
+        raise CommandError(f"{path} {_OTHER_VERSION}") from None
     return SavedModel(estimator, schema, metadata.get("task"), metadata)
 
 

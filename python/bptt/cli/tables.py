@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -136,4 +137,6 @@ def _number_rule(cell: Any) -> str:
     hint = "remove the line, or exclude the column with --ignore"
     if has_decimal_comma(cell):
         hint = "replace the decimal comma by a point"
+        if re.fullmatch(r"[-+]?\d{1,3},\d{3}", cell.strip()):
+            hint += ", or remove the comma of thousands"
     return f"must be a finite number, got {cell!r}: {hint}"

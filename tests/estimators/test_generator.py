@@ -147,5 +147,7 @@ def test_errors():
     with pytest.raises(ValueError, match="X must have 2 features, got 3"):
         model.predict(np.eye(3))
     labels = memorizing(epochs=1).fit([1, 2], ["a", "b"])
+    with pytest.raises(ValueError, match=r"labels must not be missing, got None in X\[1\]$"):
+        SequenceGenerator(epochs=1).fit(["a", None], ["b", "c"])
     with pytest.raises(ValueError, match=r"X must hold known labels \(1, 2\), got 3"):
         labels.predict([3])

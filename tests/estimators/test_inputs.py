@@ -142,6 +142,18 @@ def test_columns_that_are_no_numbers_are_named():
         bptt.SequenceClassifier(**SMALL).fit(X, [0, 1] * 5)
 
 
+def test_texts_in_several_columns_are_refused():
+    X = Table([["a film", "good"], ["b", "so so"]], ["title", "text"])
+    message = r"got the text 'a film' in a table of \['title', 'text'\]: select a column, or join"
+    with pytest.raises(TypeError, match=message):
+        bptt.SequenceClassifier(tokens="words", **SMALL).fit(X, [0, 1])
+    tokens = Table([["a", "c"], ["g", "t"]], ["1", "2"])
+    assert (
+        "a vocabulary of 5"
+        in bptt.SequenceClassifier(**SMALL).fit(tokens, [0, 1]).encoder_.describe()
+    )
+
+
 def test_labels_of_every_step_need_a_tagger():
     message = r"y must hold one label per sequence, .* got a list: a SequenceTagger takes labels"
     with pytest.raises(TypeError, match=message):

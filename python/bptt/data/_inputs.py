@@ -160,6 +160,7 @@ def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any
         if array.dtype.kind in "biuf":
             return _shaped(argument, array, "B", "T")
         if array.ndim and array.dtype.kind in "OUT":
+            _check_cells(array, X, argument)
             if tokens is not None and array.ndim == 2 and array.shape[1] == 1:
                 array = array[:, 0]
             return list(array) if array.dtype == object else array.tolist()
@@ -167,6 +168,18 @@ def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any
     if isinstance(X, Sequence):
         return list(X)
     raise TypeError(f"{argument} must be a list of sequences or an array, got {type(X).__name__}")
+
+
+def _check_cells(array: NDArray[Any], table: Any, argument: str) -> None:
+    """Check that the cells of a table of several columns are tokens, not texts."""
+    columns = list(getattr(table, "columns", ()))
+    if len(columns) > 1:
+        for cell in array.ravel().tolist():
+            if isinstance(cell, str) and len(cell.split()) > 1:
+                raise TypeError(
+                    f"{argument} must be one column of texts, or columns of tokens, got the text "
+                    f"{cell!r} in a table of {columns}: select a column, or join them"
+                )
 
 
 def _one(name: str, item: Any, tokens: str | None) -> Item:

@@ -44,7 +44,7 @@ class LabelEncoder:
         self._steps = checks.flag("steps", steps)
         self._ignore = ignore
 
-    def fit(self, y: Any, lengths: Any = None) -> LabelEncoder:
+    def fit(self, y: Any, lengths: Any = None, *, name: str = "y") -> LabelEncoder:
         """Learn the classes.
 
         Parameters
@@ -53,6 +53,8 @@ class LabelEncoder:
             Labels: strings, integers, or any other values that can be sorted.
         lengths : integer array (B,), optional
             With labels per step: number of labels of each sequence; see `transform`.
+        name : str
+            Name of `y` in error messages.
 
         Returns
         -------
@@ -67,12 +69,12 @@ class LabelEncoder:
         """
         y = ungrouped(y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
-        rows = _rows(y, lengths) if self._steps else [_labels("y", y)]
+        rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
         for i, label in enumerate(rows[0] if not self._steps else ()):
             if is_missing(label):  # scikit-learn's estimator checks require the first words
                 raise ValueError(
-                    f"Input y contains NaN or None: labels must not be missing, got {label} in "
-                    f"y[{i}]"
+                    f"Input {name} contains NaN or None: labels must not be missing, got {label} "
+                    f"in {name}[{i}]"
                 )
         for label in rows[0][:1] if not self._steps else ():
             if hasattr(label, "__len__") and not isinstance(label, (str, bytes, tuple)):

@@ -380,7 +380,7 @@ class SequenceGenerator(DecoderEstimator):
             features = _check_features(inputs).shape[1]
             self.condition_ = Linear(features, self.hidden_size, **self._module_options(seeds))
         else:
-            self._label_encoder = LabelEncoder().fit(inputs)
+            self._label_encoder = LabelEncoder().fit(inputs, name="X")
             count = len(self._label_encoder.classes_)
             self.condition_ = Embedding(count, self.hidden_size, **self._module_options(seeds))
         self.decoder_ = self._build_decoder(seeds)

@@ -215,9 +215,9 @@ def test_groups_are_sequences():
         np.testing.assert_array_equal(model.predict_proba([x, y]), model.predict_proba(groups))
     labels = pandas.Series([0, 1], index=["x", "y"])
     model.fit(groups, labels)
-    for fit in (model.fit, model.partial_fit):
+    for method in (model.fit, model.partial_fit, model.score):
         with pytest.raises(ValueError, match=r"in the order of the groups of X, 'x' at 0, got 'y'"):
-            fit(groups, labels[::-1])
+            method(groups, labels[::-1])
     tagger = bptt.SequenceTagger(**SMALL, tokens=None)
     tagger.fit(table.groupby("who")[["word"]], table.groupby("who")["b"])
     assert [len(labels) for labels in tagger.predict(table.groupby("who")[["word"]])] == [2, 3]

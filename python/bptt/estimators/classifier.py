@@ -13,6 +13,7 @@ from sklearn.utils.validation import column_or_1d
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.data._inputs import check_order_of_groups
 from bptt.data.labels import LabelEncoder, describe_classes
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._many_to_one import ManyToOneEstimator
@@ -42,8 +43,9 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
     dropout : float
         Dropout probability between layers and before the output layer, in [0, 1).
     embedding_size : int, optional
-        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
-        input weights of the first layer are then the embeddings.
+        Dimension of the token embeddings. By default tokens are one-hot: the input weights
+        of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
+        several times faster.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -281,6 +283,7 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
+        check_order_of_groups(X, y)
         found = self._predict_outputs(X, lengths).argmax(axis=1)
         ids = self._label_encoder.transform(y, allow_unknown=True)
         self._check_count(len(ids), len(found))

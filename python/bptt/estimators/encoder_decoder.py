@@ -57,8 +57,9 @@ class EncoderDecoder(AutoregressiveEstimator):
     dropout : float
         Dropout probability between layers and before the output layer, in [0, 1).
     embedding_size : int, optional
-        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
-        input weights of the first layer are then the embeddings.
+        Dimension of the token embeddings. By default tokens are one-hot: the input weights
+        of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
+        several times faster.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.

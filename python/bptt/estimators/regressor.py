@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
 from bptt._core.checks import FloatArray
+from bptt.data._inputs import check_order_of_groups
 from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
@@ -48,8 +49,9 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     dropout : float
         Dropout probability between layers and before the output layer, in [0, 1).
     embedding_size : int, optional
-        Dimension of the token embeddings. By default tokens are one-hot, at no extra cost: the
-        input weights of the first layer are then the embeddings.
+        Dimension of the token embeddings. By default tokens are one-hot: the input weights
+        of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
+        several times faster.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -219,6 +221,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
+        check_order_of_groups(X, y)
         if self.pool is not None:
             return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
         predicted = self.predict(X, lengths)

@@ -1,13 +1,15 @@
 """Time of what surrounds the layers in a training update: output layer, loss, optimizer.
 
 Prints the median milliseconds of each call on one thread and on all, in turns; with `--other`, also
-those of another build of the same kernels.
+those of another build of the same kernels. On Linux, calls whose threads had to wait for a core are
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -80,10 +82,19 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def seconds_without_core() -> float:
+    """Return how long the threads of this process have waited for a core, where Linux tells."""
+    tasks = Path("/proc/self/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[1]) for task in tasks) * 1e-9
+
+
 def measure(kernels: Any, call: Call, threads: int) -> float:
     before = kernels.set_own_thread_limit(threads)
     try:
-        return seconds_per_call(partial(call, kernels))
+        waited = seconds_without_core()
+        seconds = seconds_per_call(partial(call, kernels))
+        disturbed = seconds_without_core() - waited > 0.02 * seconds
+        return math.nan if disturbed else seconds
     finally:
         kernels.set_own_thread_limit(before)
 
@@ -103,7 +114,8 @@ def main() -> None:
     for name, call in (linear_calls() | optimizer_calls()).items():
         measures = {(b, n): partial(measure, builds[b], call, n) for b, n in columns}
         times = interleave(measures, options.rounds)
-        figures = (f"{1e3 * statistics.median(times[column]):.2f}" for column in columns)
+        kept = ([t for t in times[column] if not math.isnan(t)] or [math.nan] for column in columns)
+        figures = (f"{1e3 * statistics.median(some):.2f}" for some in kept)
         print(f"| {name} | " + " | ".join(figures) + " |", flush=True)
 
 

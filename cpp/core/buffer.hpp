@@ -109,6 +109,7 @@ class Arena {
     try {
       blocks_.emplace_back(total);
     } catch (const std::bad_alloc&) {
+      blocks_.clear();
     }
   }
 

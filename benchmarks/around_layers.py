@@ -109,7 +109,11 @@ def main() -> None:
         builds["other, "] = load(options.other)
     counts = sorted({1, bptt.get_num_threads()})
     columns = [(build, count) for build in builds for count in counts]
-    print("| call | " + " | ".join(f"{build}{count} threads" for build, count in columns) + " |")
+    print(
+        "| call | "
+        + " | ".join(f"{build}{count} thread{'s' * (count > 1)}" for build, count in columns)
+        + " |"
+    )
     print("|---|" + "--:|" * len(columns))
     for name, call in (linear_calls() | optimizer_calls()).items():
         measures = {(b, n): partial(measure, builds[b], call, n) for b, n in columns}

@@ -14,8 +14,9 @@ from sklearn.utils.validation import column_or_1d
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
-from bptt.data.labels import LabelEncoder, describe_classes
+from bptt.data.labels import LabelEncoder
 from bptt.estimators._class_weight import class_weights, target_weights
+from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.losses import Loss, softmax, softmax_cross_entropy
@@ -24,7 +25,7 @@ from bptt.training.supervised import SequenceBatch, SequenceDataset, WeightedMea
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[misc]
+class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  # type: ignore[misc]
     """Assigns one class to every sequence.
 
     The outputs of the recurrent layers are pooled to one vector per sequence, which goes through a
@@ -299,27 +300,12 @@ class SequenceClassifier(ClassifierMixin, ManyToOneEstimator):  # type: ignore[m
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         if getattr(y, "ndim", 1) == 2:
             y = column_or_1d(y, warn=True)
-        self._label_encoder = LabelEncoder().fit(y if classes is None else classes)
-        self.classes_ = self._label_encoder.classes_
+        self._set_labels(LabelEncoder().fit(y if classes is None else classes))
         return len(self.classes_)
-
-    def _describe_data(self) -> dict[str, str]:
-        shown = describe_classes(self.classes_)
-        return {**super()._describe_data(), "target": shown}
-
-    def _fitted_state(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder_.to_dict(),
-            "labels": self._label_encoder.to_dict(),
-            "class_weights": None if self._class_weights is None else self._class_weights.tolist(),
-        }
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         super()._restore(state, modules)
-        self._label_encoder = LabelEncoder.from_dict(state["labels"])
-        weights = state["class_weights"]
-        self._class_weights = None if weights is None else np.array(weights)
-        self.classes_ = self._label_encoder.classes_
+        self._restore_labels(state)
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         ids: NDArray[Any] = self._label_encoder.transform(y)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.labels import IGNORED_ID, UNKNOWN_ID, LabelEncoder, describe_classes
+from bptt.data.labels import IGNORED_ID, UNKNOWN_ID, LabelEncoder
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
-from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._class_weight import class_weights, target_weights
+from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
@@ -34,7 +34,7 @@ from bptt.training.supervised import (
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceTagger(SequenceEstimator):
+class SequenceTagger(LabelEstimator):
     """Assigns one label to every step of every sequence.
 
     Every step's output of the recurrent layers goes through a linear layer and softmax. The loss is
@@ -370,8 +370,7 @@ class SequenceTagger(SequenceEstimator):
     ) -> None:
         self._fit_encoder(X, lengths, affixes=self.affixes)
         labels = LabelEncoder(steps=True, ignore=self.ignore_label)
-        self._label_encoder = labels.fit(y, lengths) if classes is None else labels.fit([classes])
-        self.classes_ = self._label_encoder.classes_
+        self._set_labels(labels.fit(y, lengths) if classes is None else labels.fit([classes]))
         self._check_labels(is_chosen=classes is not None)
         self._make(seeds)
 
@@ -408,23 +407,9 @@ class SequenceTagger(SequenceEstimator):
         chain = self._build_chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 
-    def _describe_data(self) -> dict[str, str]:
-        shown = describe_classes(self.classes_)
-        return {**super()._describe_data(), "target": shown}
-
-    def _fitted_state(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder_.to_dict(),
-            "labels": self._label_encoder.to_dict(),
-            "class_weights": None if self._class_weights is None else self._class_weights.tolist(),
-        }
-
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
-        self._label_encoder = LabelEncoder.from_dict(state["labels"])
-        self.classes_ = self._label_encoder.classes_
-        weights = state["class_weights"]
-        self._class_weights = None if weights is None else np.array(weights)
+        self._restore_labels(state)
         chain = list(modules.values())
         if self.feedback:
             first = chain.pop(0) if self.encoder_.kind == "ids" else None

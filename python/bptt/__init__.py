@@ -29,8 +29,6 @@ from typing import TYPE_CHECKING
 from bptt._core.denormals import get_flush_denormals, set_flush_denormals
 from bptt._core.installation import config, show_config
 from bptt._core.threads import get_num_threads, set_num_threads, threads
-from bptt.estimators.loading import ESTIMATORS as _ESTIMATORS
-from bptt.estimators.loading import load_estimator
 from bptt.losses import (
     binary_cross_entropy,
     mean_squared_error,
@@ -56,7 +54,6 @@ from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
 from bptt.optim.optimizers import *  # noqa: F403 - all optimizers
-from bptt.training.truncated_bptt import Window, truncated_bptt
 
 if TYPE_CHECKING:
     from bptt import (
@@ -76,8 +73,10 @@ if TYPE_CHECKING:
     from bptt.estimators.encoder_decoder import EncoderDecoder
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
+    from bptt.estimators.loading import load_estimator
     from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
+    from bptt.training.truncated_bptt import Window, truncated_bptt
 
 __all__ = [
     "Attention",
@@ -138,7 +137,7 @@ __all__ += _optimizers.__all__
 
 __version__ = _version("bptt")
 
-# Imported at first use: layers need neither scikit-learn nor the reference.
+# Imported at first use: layers need neither scikit-learn nor training nor the reference.
 _LAZY_MODULES = (
     "data",
     "decoding",
@@ -153,14 +152,30 @@ _LAZY_MODULES = (
     "training",
 )
 
+_LAZY_NAMES = {  # name -> its package
+    **dict.fromkeys(
+        (
+            "EncoderDecoder",
+            "LanguageModel",
+            "SequenceClassifier",
+            "SequenceGenerator",
+            "SequenceRegressor",
+            "SequenceTagger",
+            "load_estimator",
+        ),
+        "bptt.estimators",
+    ),
+    **dict.fromkeys(("Window", "truncated_bptt"), "bptt.training"),
+}
+
 if not TYPE_CHECKING:  # a type checker would take the module to have every name
 
     def __getattr__(name: str) -> object:
-        """Import a package, or an estimator."""
+        """Import a package, or a name of one."""
         from importlib import import_module
 
         if name in _LAZY_MODULES:
             return import_module(f"bptt.{name}")
-        if name in _ESTIMATORS:
-            return getattr(import_module("bptt.estimators"), name)
+        if name in _LAZY_NAMES:
+            return getattr(import_module(_LAZY_NAMES[name]), name)
         raise AttributeError(f"module 'bptt' has no attribute {name!r}")

@@ -86,6 +86,13 @@ def test_import_needs_only_numpy() -> None:
         assert f"'{name}'" not in run.stdout
 
 
+def test_import_loads_layers_alone() -> None:
+    run = run_python("import sys, bptt; print(*(n for n in sys.modules if n.startswith('bptt.')))")
+    packages = {name.split(".")[1] for name in run.stdout.split()}
+    assert {"nn", "optim", "losses"} <= packages
+    assert not packages & {"cli", "data", "diagnostics", "estimators", "reference", "training"}
+
+
 def test_config() -> None:
     items = config()
     assert items["version"] == importlib.metadata.version("bptt")

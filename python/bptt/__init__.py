@@ -23,7 +23,6 @@
 ====================  ==========================================================================
 """
 
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from bptt._core.denormals import get_flush_denormals, set_flush_denormals
@@ -77,6 +76,8 @@ if TYPE_CHECKING:
     from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
     from bptt.training.truncated_bptt import Window, truncated_bptt
+
+    __version__: str
 
 __all__ = [
     "Attention",
@@ -135,8 +136,6 @@ __all__ = [
 __all__ += _recurrent.__all__
 __all__ += _optimizers.__all__
 
-__version__ = _version("bptt")
-
 # Imported at first use: layers need neither scikit-learn nor training nor the reference.
 _LAZY_MODULES = (
     "data",
@@ -171,9 +170,11 @@ _LAZY_NAMES = {  # name -> its package
 if not TYPE_CHECKING:  # a type checker would take the module to have every name
 
     def __getattr__(name: str) -> object:
-        """Import a package, or a name of one."""
+        """Import a package, or a name of one; read the version from the metadata."""
         from importlib import import_module
 
+        if name == "__version__":  # importlib.metadata takes as long to import as the layers
+            return import_module("importlib.metadata").version("bptt")
         if name in _LAZY_MODULES:
             return import_module(f"bptt.{name}")
         if name in _LAZY_NAMES:

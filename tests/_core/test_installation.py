@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,42 @@ def test_cpu_supports_base_first() -> None:
     assert loader.available() == tuple(
         isa for isa in loader.ISAS if isa in loader.built() and isa in _cpu.supported()
     )
+
+
+# The flags of CMakeLists.txt, as /proc/cpuinfo names them.
+NEEDED = {
+    "v3": {"avx2", "bmi1", "bmi2", "fma"},
+    "v4": {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
+}
+
+
+def processor_flags() -> set[str]:
+    """Return the flags that the kernel reports; empty except on x86."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return set(
+        next((line for line in lines if line.startswith("flags")), ":").split(":")[1].split()
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/cpuinfo is Linux's")
+def test_features_agree_with_the_kernel() -> None:
+    assert set(_cpu.features()) == processor_flags() & (NEEDED["v3"] | NEEDED["v4"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/cpuinfo is Linux's")
+def test_the_best_instruction_set_is_used() -> None:
+    """The best one that processor and installation have, found by other means than the loader."""
+    flags = processor_flags()
+    expected = "base"
+    needed: set[str] = set()
+    for isa, features in NEEDED.items():
+        needed |= features
+        if needed <= flags and list(Path(loader.__file__).parent.glob(f"_kernels_{isa}.*[do]")):
+            expected = isa
+    run = run_python(
+        "from bptt._core.loader import kernels; print(kernels.config()['isa'])", BPTT_ISA=""
+    )
+    assert run.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("isa", loader.available())
@@ -91,6 +128,17 @@ def test_import_loads_layers_alone() -> None:
     packages = {name.split(".")[1] for name in run.stdout.split()}
     assert {"nn", "optim", "losses"} <= packages
     assert not packages & {"cli", "data", "diagnostics", "estimators", "reference", "training"}
+
+
+def test_import_adds_few_modules_to_those_of_numpy() -> None:
+    """Parsers of metadata, hashes and archives took half of the time of the import."""
+    run = run_python(
+        "import sys, numpy; before = set(sys.modules); import bptt; print(*{*sys.modules} - before)"
+    )
+    assert run.stderr == ""
+    added = {name for name in run.stdout.split() if not name.startswith("bptt")}
+    assert not added & {"argparse", "email", "glob", "hashlib", "importlib.metadata", "json"}
+    assert not added & {"secrets", "subprocess", "zipfile"}
 
 
 def test_config() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -250,6 +251,25 @@ def test_default_is_the_number_of_available_cores():
 
 
 # ---- concurrency
+
+
+def test_every_module_runs_without_the_global_lock():
+    """Without the declaration, free-threaded Python would enable its lock at import."""
+    sources = Path(__file__).parents[2] / "cpp" / "bindings"
+    declared = [
+        line
+        for path in sources.glob("*.cpp")
+        for line in path.read_text().splitlines()
+        if line.startswith("PYBIND11_MODULE")
+    ]
+    assert len(declared) == 2
+    assert all(line.endswith("py::mod_gil_not_used()) {") for line in declared)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="Python has a lock")
+def test_import_does_not_enable_the_global_lock():
+    code = "import sys, bptt; bptt.LSTM(2, 3); sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 def test_concurrent_calls():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ def config() -> dict[str, str | int | list[str]]:
         instruction sets of this installation and of the CPU (lists of str); ``threads``, the
         maximum number of threads of a call (int).
     """
+    from importlib.metadata import version
+
     kernel_config = loader.kernels.config()
     return {
         "version": version("bptt"),

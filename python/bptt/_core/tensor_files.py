@@ -5,10 +5,7 @@ They contain no code, and reading executes none.
 
 from __future__ import annotations
 
-import glob
-import json
 import os
-import secrets
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +51,8 @@ def write_file(
         If safetensors is not installed.
     """
     need_safetensors("saving")
+    import json
+
     from safetensors.numpy import save
 
     # One key only: the order of several is not defined, and equal models should give equal files.
@@ -92,6 +91,8 @@ def read_file(
         If safetensors is not installed.
     """
     need_safetensors("loading")
+    import json
+
     from safetensors import SafetensorError, safe_open
 
     file_path = as_path(path)
@@ -108,6 +109,8 @@ def read_file(
 
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of processes that were killed while writing `path`."""
+    import glob
+
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
@@ -116,7 +119,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the same directory and rename it, which is atomic."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"No such directory: {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    model = load_model(arguments.model)
+    model = load_model(arguments.model, predict_only=True)
     estimator = model.estimator
     if not hasattr(estimator, "next_token_probabilities"):
         raise CommandError(

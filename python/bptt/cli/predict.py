@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output = None
     if arguments.output is not None:
         check_output_path(arguments.output, arguments.file, overwrite=arguments.overwrite)
-    model = load_model(arguments.model)
+    model = load_model(arguments.model, predict_only=True)
     if not hasattr(model.estimator, "predict"):
         raise CommandError(
             f"{arguments.model} generates sequences and predicts no targets: "

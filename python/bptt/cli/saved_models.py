@@ -24,8 +24,10 @@ class SavedModel(NamedTuple):
     metadata: dict[str, Any]
 
 
-def load_model(path: Path) -> SavedModel:
+def load_model(path: Path, *, predict_only: bool = False) -> SavedModel:
     """Load a model saved by `train`, or in Python by ``save``.
+
+    With `predict_only`, scikit-learn need not be installed, and is not imported.
 
     Raises
     ------
@@ -34,7 +36,11 @@ def load_model(path: Path) -> SavedModel:
     """
     if not path.is_file():
         raise CommandError(f"cannot load {path}: there is no such file")
-    require_packages("safetensors", "sklearn.base")
+    from bptt.estimators import _stand_ins
+
+    if predict_only:
+        _stand_ins.use()
+    require_packages("safetensors", *(() if _stand_ins.in_use else ("sklearn.base",)))
     from bptt.estimators.loading import load_estimator
 
     try:

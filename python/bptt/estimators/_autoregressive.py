@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
 from bptt.data.batching import sorted_batches
@@ -15,6 +14,7 @@ from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import Hypothesis
 from bptt.estimators._base import SequenceEstimator
+from bptt.estimators._sklearn import check_is_fitted, check_random_state
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding

@@ -14,15 +14,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from bptt._core import checks
 from bptt.data._inputs import check_order_of_groups
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._persistence import read_estimator, write_estimator
+from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -523,6 +521,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """Warn if training has not learned what it obviously should."""
 
     def _check_target(self, y: Any) -> None:
+        from sklearn.utils import get_tags
+
         if y is None and get_tags(self).target_tags.required:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None")

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import column_or_1d
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
@@ -19,6 +17,7 @@ from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._outputs import log_softmax
+from bptt.estimators._sklearn import ClassifierMixin
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.nn.module import Module
 from bptt.training.supervised import SequenceBatch, SequenceDataset, WeightedMean
@@ -299,6 +298,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
 
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         if getattr(y, "ndim", 1) == 2:
+            from sklearn.utils.validation import column_or_1d
+
             y = column_or_1d(y, warn=True)
         self._set_labels(LabelEncoder().fit(y if classes is None else classes))
         return len(self.classes_)

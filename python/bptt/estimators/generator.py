@@ -8,13 +8,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from bptt._core.checks import FloatArray
 from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._autoregressive import DecoderEstimator, default_max_length, random_generator
+from bptt.estimators._sklearn import check_is_fitted
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear

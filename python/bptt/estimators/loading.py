@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bptt.estimators import _stand_ins
 from bptt.estimators._persistence import read_estimator
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ def import_estimator(name: str) -> type[SequenceEstimator]:
     ImportError
         If scikit-learn is not installed.
     """
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
+    if not _stand_ins.in_use:
+        try:
+            import sklearn  # noqa: F401
+        except ImportError as error:
+            raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
     module = import_module(ESTIMATORS.get(name, "bptt.estimators._base"))
     estimator: type[SequenceEstimator] = getattr(module, name)
     return estimator

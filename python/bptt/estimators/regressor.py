@@ -9,9 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import r2_score
 
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
@@ -19,6 +16,7 @@ from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.estimators._sklearn import RegressorMixin
 from bptt.losses import Loss, mean_squared_error
 from bptt.nn.module import Module
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
@@ -221,6 +219,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
+        from sklearn.metrics import r2_score
+
         check_order_of_groups(X, y)
         if self.pool is not None:
             return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
@@ -332,6 +332,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         variance = float(np.nanvar(targets, axis=0, dtype=np.float64).mean())
         loss = self.history_[-1].loss
         if loss > _FAR_WORSE * variance > 0.0:
+            from sklearn.exceptions import ConvergenceWarning
+
             warnings.warn(
                 f"the network predicts far worse than the mean of y: the loss is {loss:.4g}, the "
                 f"variance of y {variance:.4g}, its mean {np.nanmean(targets):.4g}; "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,7 +27,6 @@ Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
 _Self = TypeVar("_Self", bound="NamedArrays")
 _Kind = TypeVar("_Kind", "Module", "Gradients")
-_versions = itertools.count(1)  # of all modules: `next` is atomic, so versions are unique
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class Module(NamedArguments, NamedArrays):
     seed: int | None
     _config: Mapping[str, Any]
     _random: np.random.Generator
-    _version: int
+    _version: object  # of the parameters; compared by identity
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.__dict__.update(config)
@@ -190,7 +188,7 @@ class Module(NamedArguments, NamedArrays):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._version = next(_versions)
+        self._version = object()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -217,7 +215,7 @@ class Module(NamedArguments, NamedArrays):
         try:
             yield self._flat
         finally:
-            self._version = next(_versions)
+            self._version = object()
 
     def _make_views(self) -> Mapping[str, FloatArray]:
         # Through a read-only buffer: `setflags(write=True)` cannot make these views writable again.

@@ -66,7 +66,11 @@ class Recurrent(Module, Generic[StateT]):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__({name: _CHECKS[name](name, value) for name, value in arguments.items()})
-        self._packed: tuple[int, bool, Any] = (0, False, None)  # version, for training, network
+        self._packed: tuple[object, bool, Any] = (
+            None,
+            False,
+            None,
+        )  # version, for training, network
 
     @property
     def cell(self) -> Cell:
@@ -210,7 +214,7 @@ class Recurrent(Module, Generic[StateT]):
         if self.bidirectional:
             raise ValueError("step needs a layer with bidirectional=False, got bidirectional=True")
         version, _, network = self._packed
-        if version != self._version:
+        if version is not self._version:
             network = self._network(False)
         result: tuple[FloatArray, StateT]
         try:
@@ -220,7 +224,7 @@ class Recurrent(Module, Generic[StateT]):
         return result
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_packed": (0, False, None)}
+        return {**super().__getstate__(), "_packed": (None, False, None)}
 
     def _network(self, training: bool) -> Any:
         """Return the packed weights; pack them if they changed or were not packed for training.
@@ -229,7 +233,7 @@ class Recurrent(Module, Generic[StateT]):
         version in one assignment.
         """
         version, for_training, network = self._packed
-        if version == self._version and for_training >= training:
+        if version is self._version and for_training >= training:
             return network
         version = self._version  # read before the parameters: see Module._changing
         network = loader.kernels.pack(self._kernel_config(), self._flat, training)

@@ -16,24 +16,10 @@ from typing import Any
 import pytest
 
 import bptt
+from public_packages import PACKAGES
 
 pytest.importorskip("sklearn")
 
-PACKAGES = (
-    "bptt",
-    "bptt.data",
-    "bptt.decoding",
-    "bptt.diagnostics",
-    "bptt.estimators",
-    "bptt.importers",
-    "bptt.losses",
-    "bptt.metrics",
-    "bptt.nn",
-    "bptt.optim",
-    "bptt.optim.schedules",
-    "bptt.reference",
-    "bptt.training",
-)
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -29,13 +29,13 @@ from bptt.nn.state import State, arrays_of, as_state
 class Bridge:
     """Linear maps from the final state of an encoder to the initial state of a decoder.
 
-    Each array of a state, (N, B, H), is reshaped to (B, N*H), so that every layer and direction of
+    Each array of a state, (N, B, H), is reshaped to (B, N·H), so that every layer and direction of
     the encoder reaches every layer of the decoder, and mapped to (N', B, H').
 
     Parameters
     ----------
     linears : sequence of Linear
-        N*H -> N'*H': one for each array of the state.
+        N·H → N'·H', one for each array of the state.
     num_layers : int
         N', number of layers of the decoder.
     """

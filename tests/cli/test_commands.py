@@ -23,6 +23,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
 
 import bptt
+import tensor_files
 from bptt.cli.main import main
 from command_line import fails, run
 
@@ -716,13 +717,8 @@ def test_options_without_effect_are_errors(option, needs, trained, capsys):
 
 
 def test_a_model_without_a_field_is_of_another_version(trained, here, capsys):
-    load = pytest.importorskip("safetensors").safe_open
-    path = trained / "reviews.csv.model"
-    with load(path, "numpy") as file:
-        header = json.loads(file.metadata()["bptt"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header, tensors = tensor_files.read(trained / "reviews.csv.model")
     del header["generators"]
-    save = pytest.importorskip("safetensors.numpy").save_file
-    save(tensors, "old", {"bptt": json.dumps(header)})
+    tensor_files.write(here / "old", header, tensors)
     message = fails(capsys, "predict", "old", "--text", "great")
     assert message == "old was saved by another version of bptt: train it again"

@@ -105,7 +105,12 @@ def test_the_last_split_of_a_splitter_is_used():
             ValueError,
             r"^validation = 0.001 of 40 sequences leaves 40 for tr",
         ),
-        ({"validation": 1.5}, ValueError, r"^validation must be in \[0, 1\), got 1.5"),
+        (
+            {"validation": 1.5},
+            ValueError,
+            r"^validation must be a fraction in \[0, 1\), data \(X, y\), or a splitter .*, got 1.5",
+        ),
+        ({"validation": 3}, ValueError, r"^validation must be a fraction in \[0, 1\), .*, got 3"),
         (
             {"validation": 0.1, "groups": [0] * 40},
             ValueError,

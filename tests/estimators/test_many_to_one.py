@@ -358,3 +358,24 @@ def test_targets_far_from_zero_need_scaling(pool):
         bptt.SequenceRegressor(**options).fit(X, y)
     bptt.SequenceRegressor(**options).fit(X, y - 1000.0)  # no warning
     bptt.SequenceRegressor(**options, scale=True).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (["a", "b"], ValueError, "y must hold numbers and have shape"),
+        ([object(), 1], TypeError, "y must hold one number, .*, got values of type object"),
+        ([{}, {}], TypeError, "y must hold one number, .*, got values of type dict"),
+        ([1j, 2], ValueError, "y must hold numbers and have shape"),
+        ([[1, 2], [3]], ValueError, "y must hold one number, .* got sequences of different len"),
+        ([1, np.nan], ValueError, "y must be finite in float32, got NaN or infinity: "),
+        ([1], ValueError, "y must have one target for each of 2 sequences, got 1"),
+        (3, ValueError, "y must hold numbers and have shape"),
+    ],
+)
+def test_targets_that_are_no_numbers(y, error, message):
+    model = bptt.SequenceRegressor(hidden_size=2, epochs=1, random_state=0)
+    model.fit(["ab", "b"], [0.1, -0.1])
+    for call in (model.score, model.fit, model.partial_fit):
+        with pytest.raises(error, match=f"^{message}"):
+            call(["ab", "b"], y)

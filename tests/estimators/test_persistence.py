@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
-
 import bptt
+import tensor_files
 from bptt.data.standardization import Standardizer
 
 TEXTS = ["ab", "ba", "abab", "b"]
@@ -44,10 +40,8 @@ def test_load_estimator_of_any_class(name, tmp_path):
 
 def change(path, **changed):
     """Change the header of a file."""
-    with safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["bptt"])
-    header |= changed
-    save_file(load_file(path), path, {"bptt": json.dumps(header)})
+    header, tensors = tensor_files.read(path)
+    tensor_files.write(path, header | changed, tensors)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +68,20 @@ def test_missing_file(tmp_path):
         bptt.load_estimator(tmp_path / "none")
     with pytest.raises(TypeError, match="path must be a string or a path, got int"):
         bptt.load_estimator(3)
+
+
+@pytest.mark.parametrize("metadata", [3, "ab", [1, 2]])
+def test_metadata_must_be_a_mapping(metadata, tmp_path):
+    model = FITTED["SequenceTagger"](bptt.SequenceTagger(**OPTIONS))
+    with pytest.raises(TypeError, match=r"^metadata must be a mapping, got "):
+        model.save(tmp_path / "model", metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_of_numpy_is_saved(tmp_path):
+    options = {**OPTIONS, "random_state": np.int64(3), "checkpoint_path": tmp_path / "t"}
+    FITTED["SequenceTagger"](bptt.SequenceTagger(**options)).save(tmp_path / "model")
+    assert bptt.load_estimator(tmp_path / "model").random_state == 3
 
 
 # ---- scale

@@ -137,3 +137,13 @@ def test_wrong_parameters(parameters, message):
 def test_labels_must_fit_their_sequences():
     with pytest.raises(ValueError, match=r"y\[1\]"):
         bptt.SequenceTagger().fit(["ab", "a"], [[0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("labels", [["x"], ["x", "y"], list("xyxy"), list("xyxyx")])
+def test_score_needs_a_label_for_every_step(labels):
+    model = bptt.SequenceTagger(hidden_size=4, epochs=1, random_state=0)
+    model.fit(["aba", "bb"], [list("xyx"), list("yy")])
+    rule = rf"^y\[0\] must have a label for each of the 3 steps of X\[0\], got {len(labels)}$"
+    for call in (model.score, model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=rule):
+            call(["aba"], [labels])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import os
 import sys
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import bptt
+import tensor_files
 
 
 @pytest.fixture
@@ -111,21 +111,19 @@ def test_files_of_chains_are_checked(path, model, modules):
     with pytest.raises(ValueError, match=r"got none: use bptt.load_modules"):
         bptt.Sequential.load(path)
     model.save(path)
-    with safe_open(path, framework="numpy") as file:
-        header = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    header, tensors = tensor_files.read(path)
     assert "model/1.weight_ih_l0" in tensors
     for load in (bptt.Sequential.load, bptt.load_modules):
-        save_file({**tensors, "extra": np.ones(2)}, path, header)
+        tensor_files.write(path, header, {**tensors, "extra": np.ones(2)})
         with pytest.raises(ValueError, match="to modules, got others: extra"):
             load(path)
         short = {key: value for key, value in tensors.items() if key != "model/4.bias"}
-        save_file(short, path, header)
+        tensor_files.write(path, header, short)
         with pytest.raises(ValueError, match=r"tensor model/4\.bias is missing"):
             load(path)
-        changed = json.loads(header["bptt"])
+        changed = copy.deepcopy(header)
         changed["modules"]["model"]["modules"][1]["class"] = "Exec"
-        save_file(tensors, path, {"bptt": json.dumps(changed)})
+        tensor_files.write(path, changed, tensors)
         with pytest.raises(ValueError, match="model/1 must be one of RNN, LSTM"):
             load(path)
 
@@ -243,12 +241,9 @@ def change(description, name, **arguments):
 )
 def test_inconsistent_files(path, modules, spoil, message):
     bptt.save_modules(path, modules)
-    with safe_open(path, framework="numpy") as file:
-        header = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    description = json.loads(header["bptt"])
+    description, tensors = tensor_files.read(path)
     spoil(description["modules"], tensors)
-    save_file(tensors, path, {"bptt": json.dumps(description)})
+    tensor_files.write(path, description, tensors)
     with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: ") as raised:
         bptt.load_modules(path)
     assert message in str(raised.value)
@@ -277,3 +272,22 @@ def test_corrupt_files(path, modules, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"cannot load .*model\.safetensors: "):
         bptt.load_modules(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="directories cannot be synchronized")
+def test_the_new_name_is_written_to_the_disk(path, modules, monkeypatch):
+    """Content, then name, then directory: in this order both survive a failure of the power."""
+    events = []
+    open_, fsync, replace = os.open, os.fsync, os.replace
+    monkeypatch.setattr(os, "open", lambda *a, **k: events.append(a[0]) or open_(*a, **k))
+    monkeypatch.setattr(os, "fsync", lambda file: events.append("fsync") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda *a: events.append("replace") or replace(*a))
+    bptt.save_modules(path, modules)
+    assert events == ["fsync", "replace", path.parent, "fsync"]
+
+
+def test_a_directory_is_not_a_file(tmp_path, modules):
+    for call in (bptt.load_modules, lambda path: bptt.save_modules(path, modules)):
+        with pytest.raises(IsADirectoryError, match=f"^Is a directory: {tmp_path}$"):
+            call(tmp_path)
+    assert list(tmp_path.iterdir()) == []

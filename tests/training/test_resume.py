@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 import bptt
+import tensor_files
 from bptt.optim import schedules
 from bptt.training.loop import Training
 from training_tasks import (
@@ -72,11 +71,10 @@ class Interrupt:
 
 def content(path):
     """Tensors and header of a checkpoint, without seconds."""
-    with safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["bptt"])
+    header, tensors = tensor_files.read(path)
     header["history"].pop("seconds")
     header["totals"].pop("seconds")
-    return header, {name: (t.dtype, t.tobytes()) for name, t in load_file(path).items()}
+    return header, {name: (t.dtype, t.tobytes()) for name, t in tensors.items()}
 
 
 def trained(path, data, validation=None, **arguments):
@@ -356,11 +354,9 @@ def other(name, array):
 def test_invalid_checkpoints(tmp_path, corrupt, message):
     path = tmp_path / "t"
     trained(path, parity(20), epochs=1)
-    with safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["bptt"])
-    tensors = load_file(path)
+    header, tensors = tensor_files.read(path)
     corrupt(header, tensors)
-    save_file(tensors, path, {"bptt": json.dumps(header)})
+    tensor_files.write(path, header, tensors)
     unchanged(path, rf"^cannot resume .*t: .*{message}")
 
 

@@ -1,17 +1,23 @@
 """Tensor files: safetensors with a JSON header in the metadata.
 
-They contain no code, and reading executes none.
+They contain no code, and reading executes none. The header begins with a checksum, SHA-256 of the
+rest of the header and of all tensors; files without one are from versions before 0.1.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+
+_CHECKSUM = '{"checksum": "sha256:'  # beginning of a header, which 64 digits and ", " follow
 
 
 def as_path(path: object, name: str = "path") -> Path:
@@ -55,9 +61,35 @@ def write_file(
 
     from safetensors.numpy import save
 
+    text = json.dumps(header)
+    checksum = _checksum(text, tensors)
     # One key only: the order of several is not defined, and equal models should give equal files.
-    metadata = {"bptt": json.dumps(header)}
+    metadata = {"bptt": f'{_CHECKSUM}{checksum}", {text[1:]}'}
     _write_atomically(as_path(path), save(dict(tensors), metadata))
+
+
+@contextlib.contextmanager
+def broken_file_errors(action: str) -> Iterator[None]:
+    """Turn the errors that the content of a broken file causes into ValueError.
+
+    Parameters
+    ----------
+    action : str
+        Beginning of the message, such as "cannot load model.safetensors".
+    """
+    try:
+        yield
+    except KeyError as error:  # whose text is the key alone
+        raise ValueError(f"{action}: {error} is missing") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(f"{action}: {error}") from error
 
 
 def read_file(
@@ -96,15 +128,44 @@ def read_file(
     from safetensors import SafetensorError, safe_open
 
     file_path = as_path(path)
+    if file_path.is_dir():
+        raise IsADirectoryError(f"Is a directory: {file_path}")
     try:
-        with safe_open(file_path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("bptt", "{}"))
-            if header.get("format") != expected:
-                raise ValueError(f"it is not a file of {what}")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+        with broken_file_errors(f"cannot load {file_path}"):
+            with safe_open(file_path, framework="numpy") as file:
+                text = (file.metadata() or {}).get("bptt", "{}")
+                header = json.loads(text)
+                found = header.get("format")
+                if found != expected:
+                    raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            start, rest = text[: len(_CHECKSUM) + 64], text[len(_CHECKSUM) + 67 :]
+            if start.startswith(_CHECKSUM) and start != _CHECKSUM + _checksum("{" + rest, tensors):
+                raise ValueError("its checksum is wrong: the file is damaged or was changed")
+    except SafetensorError as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
     return tensors, header
+
+
+def _other_format(found: object, expected: object) -> str:
+    """Return what to add to the error for a file of the same kind in another format."""
+    kind, _, number = str(found).rpartition(" ")
+    if kind != str(expected).rpartition(" ")[0] or not number.isdecimal():
+        return ""
+    return f": it has format {number}, of another version of bptt"
+
+
+def _checksum(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of a header and of the names, types, shapes and values of tensors."""
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(json.dumps([name, array.dtype.str, tensors[name].shape]).encode())
+        digest.update(array.reshape(-1).data)
+    return digest.hexdigest()
 
 
 def remove_leftovers(path: Path) -> None:
@@ -119,6 +180,8 @@ def _write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the same directory and rename it, which is atomic."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"No such directory: {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"Is a directory: {path}")
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -129,3 +192,21 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:  # KeyboardInterrupt as well
         temporary.unlink(missing_ok=True)
         raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Write the names in a directory to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # files may be written to it, but its list may not be read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
+    finally:
+        os.close(descriptor)

@@ -159,13 +159,15 @@ class LabelEncoder:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> LabelEncoder:
+    def from_dict(cls, content: Mapping[str, Any], *, steps: bool | None = None) -> LabelEncoder:
         """Return the encoder that `to_dict` described.
 
         Parameters
         ----------
         content : mapping
             Result of `to_dict`.
+        steps : bool, optional
+            What `steps` of the encoder must be.
 
         Returns
         -------
@@ -176,8 +178,10 @@ class LabelEncoder:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
-        encoder = cls(steps=content["steps"], ignore=content["ignore"])
-        encoder._set_classes(np.array(content["classes"], content["dtype"]))
+        encoder = cls(steps=content["steps"], ignore=_label("ignore", content["ignore"]))
+        if steps not in (None, encoder._steps):
+            raise ValueError(f"steps must be {steps}, got {encoder._steps}")
+        encoder._set_classes(_classes(content["classes"], content["dtype"]))
         return encoder
 
     def _set_classes(self, classes: NDArray[Any]) -> None:
@@ -212,6 +216,30 @@ class LabelEncoder:
         """Return whether a label is, as the classes, a string, or not a string."""
         known = next(iter(self._ids))
         return bool(label.__hash__) and isinstance(label, str) == isinstance(known, str)
+
+
+def _label(name: str, value: Any) -> Any:
+    """Check that `value` is a label in JSON types."""
+    if isinstance(value, (list, dict)):
+        raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
+    return value
+
+
+def _classes(labels: Any, dtype: Any) -> NDArray[Any]:
+    """Return the array of classes with a dtype as in a file; strings as long as they are."""
+    if not isinstance(labels, list) or not labels:
+        raise ValueError(f"classes must be a list of at least one label, got {labels!r}")
+    found = np.asarray([_label(f"classes[{i}]", label) for i, label in enumerate(labels)])
+    if not isinstance(dtype, str) or np.dtype(dtype).kind not in "biufUO":
+        raise ValueError(f"dtype must be one of labels, got {dtype!r}")
+    kinds = (np.dtype(dtype).kind.replace("u", "i"), found.dtype.kind.replace("u", "i"))
+    mixed = found.dtype.kind == "U" and not all(isinstance(label, str) for label in labels)
+    if mixed or kinds[0] not in (kinds[1], "O"):
+        raise ValueError(f"classes must be of dtype {dtype}, got {found.dtype}")
+    classes = found if found.dtype.kind == "U" else np.array(labels, dtype)
+    if len(set(classes.tolist())) < len(labels):
+        raise ValueError("classes must be distinct")
+    return classes
 
 
 def describe_classes(classes: NDArray[Any]) -> str:

@@ -110,6 +110,9 @@ class Sequences:
         return padded, lengths
 
 
+_MAX_AFFIXES = 1000
+
+
 class SequenceEncoder:
     """Encodes users' sequences as ids or features.
 
@@ -198,6 +201,8 @@ class SequenceEncoder:
         self._scale = checks.flag("scale", scale)
         self._integers = checks.one_of("ids", "numbers")("integers", integers)
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
+        if self.affixes is not None and self.affixes > _MAX_AFFIXES:
+            raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
         if affixes is not None and tokens == "characters":
             raise ValueError("affixes needs tokens='words' or tokens=None, got tokens='characters'")
 
@@ -464,13 +469,50 @@ class SequenceEncoder:
         encoder.standardizer = (
             None if standardizer is None else Standardizer.from_dict(standardizer)
         )
-        tokens, features = content["vocabulary"], content["feature_vocabulary"]
-        encoder.vocabulary = None if tokens is None else Vocabulary(tokens)
-        encoder.feature_vocabulary = None if features is None else Vocabulary(features)
-        names = content["feature_names"]
+        encoder.vocabulary = _vocabulary("vocabulary", content, (UNKNOWN, *encoder._special))
+        encoder.feature_vocabulary = _vocabulary("feature_vocabulary", content, (UNKNOWN,))
+        names = _strings("feature_names", content)
         encoder.feature_names = None if names is None else tuple(names)
         encoder.are_strings = checks.flag("are_strings", content["are_strings"])
-        count = len(tokens or ()) + len(features or ())
-        if tokens is not None and encoder.size != count:
-            raise ValueError(f"size must be the number of tokens, {count}, got {encoder.size}")
+        encoder._check_consistent()
         return encoder
+
+    def _check_consistent(self) -> None:
+        """Check that the fitted attributes fit together."""
+        tokens, features, scaled = self.vocabulary, self.feature_vocabulary, self.standardizer
+        count = len(tokens or ()) + len(features or ())
+        if tokens is not None and self.size != count:
+            raise ValueError(f"size must be the number of tokens, {count}, got {self.size}")
+        if self.kind == "features" and tokens is not None:
+            raise ValueError("vocabulary must be None for features")
+        if (features is None) != (self.affixes is None) or (features and tokens is None):
+            raise ValueError("feature_vocabulary must be that of the affixes of words")
+        if (scaled is None) == (self._scale and self.kind == "features"):
+            raise ValueError("standardizer must be that of features with scale=True")
+        if scaled is not None and len(scaled.mean) != self.size:
+            raise ValueError(f"mean must have {self.size} columns, got {len(scaled.mean)}")
+        names = self.feature_names
+        if names is not None and self.kind == "features" and len(names) != self.size:
+            raise ValueError(f"feature_names must be {self.size} names, got {len(names)}")
+
+
+def _strings(name: str, content: Mapping[str, Any]) -> list[str] | None:
+    """Return the field `name`, which is a list of strings or None."""
+    values = content[name]
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name} must be a list of strings, got {type(values).__name__}")
+    return values
+
+
+def _vocabulary(
+    name: str, content: Mapping[str, Any], special: tuple[str, ...]
+) -> Vocabulary | None:
+    """Return the vocabulary in the field `name`, which begins with the special tokens."""
+    tokens = _strings(name, content)
+    if tokens is None:
+        return None
+    if tuple(tokens[: len(special)]) != special:
+        raise ValueError(f"{name} must begin with {', '.join(special)}, got {tokens[:3]}")
+    return Vocabulary(tokens)

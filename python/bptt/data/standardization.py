@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 
 
@@ -98,5 +99,19 @@ class Standardizer:
         Returns
         -------
         Standardizer
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the content is incomplete or invalid.
         """
-        return cls(np.array(content["mean"]), np.array(content["std"]))
+        mean, std = (_numbers(name, content[name]) for name in ("mean", "std"))
+        if len(mean) != len(std) or not (std > 0).all():
+            raise ValueError(f"std must be > 0 for each of {len(mean)} columns, got {std.tolist()}")
+        return cls(mean, std)
+
+
+def _numbers(name: str, values: Sequence[float]) -> NDArray[np.float64]:
+    if not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a list of numbers, got {type(values).__name__}")
+    return np.array([checks.number(f"{name}[{i}]", x) for i, x in enumerate(values)], np.float64)

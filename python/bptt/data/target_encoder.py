@@ -185,8 +185,15 @@ class TargetEncoder:
         Returns
         -------
         TargetEncoder
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the content is incomplete or invalid.
         """
         encoder = cls()
         encoder._encoder = SequenceEncoder.from_dict(content["encoder"])
         encoder._set_special_ids()
+        if encoder._encoder._special != (START, STOP):
+            raise ValueError(f"special must be {START}, {STOP}, got {encoder._encoder._special}")
         return encoder

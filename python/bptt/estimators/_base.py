@@ -447,6 +447,21 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 "otherwise training cannot be resumed exactly"
             )
 
+    def _check_saved_parameters(self) -> None:
+        """Check the parameters, as far as possible without data, when a file is written or read.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter has the wrong type or an invalid value.
+        """
+        self._check_parameters()
+        if self.recompute_every is not None:
+            checks.integer("recompute_every", self.recompute_every)
+        self._training_options(verbose=False)
+        if self.verbose not in (0, 1, 2):  # without the need for a progress bar
+            raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {self.verbose!r}")
+
     def _describe_data(self) -> dict[str, str]:
         """Return what input and target were understood as, for the log."""
         return {"input": self.encoder_.describe()}

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
-
 Indices = NDArray[np.int64]
 
 
 def is_fraction(validation: Any) -> bool:
     """Return whether validation data are a fraction of the training data."""
-    return isinstance(validation, (int, float, np.number)) and not isinstance(validation, bool)
+    is_number = isinstance(validation, (int, float, np.integer, np.floating))
+    return is_number and not isinstance(validation, bool)
 
 
 def is_splitter(validation: Any) -> bool:
@@ -64,7 +63,10 @@ def hold_out(
             raise ValueError(f"groups must have shape (B,) = ({count},), got {groups.shape}")
     if is_splitter(validation):
         return _by_splitter(validation, count, y, groups)
-    fraction = checks.fraction(name, float(validation))
+    fraction = float(validation)
+    if not 0.0 <= fraction < 1.0:
+        others = ", data (X, y), or a splitter of scikit-learn" if name == "validation" else ""
+        raise ValueError(f"{name} must be a fraction in [0, 1){others}, got {validation}")
     members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
     units = int(members.max()) + 1
     held_out = round(units * fraction)

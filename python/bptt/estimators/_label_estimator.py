@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt.data.labels import LabelEncoder, describe_classes
 from bptt.estimators._base import SequenceEstimator
 
 
 class LabelEstimator(SequenceEstimator):
     """Base of the classifier and the tagger."""
+
+    _labels_of_steps: ClassVar[bool] = False
 
     classes_: NDArray[Any]
     _label_encoder: LabelEncoder
@@ -35,6 +38,13 @@ class LabelEstimator(SequenceEstimator):
         }
 
     def _restore_labels(self, state: Mapping[str, Any]) -> None:
-        self._set_labels(LabelEncoder.from_dict(state["labels"]))
+        self._set_labels(LabelEncoder.from_dict(state["labels"], steps=self._labels_of_steps))
         weights = state["class_weights"]
-        self._class_weights = None if weights is None else np.array(weights)
+        self._class_weights = None if weights is None else self._check_class_weights(weights)
+
+    def _check_class_weights(self, weights: Sequence[float]) -> NDArray[np.float64]:
+        if len(weights) != len(self.classes_):
+            rule = f"one for each of {len(self.classes_)} classes"
+            raise ValueError(f"class_weights must be {rule}, got {len(weights)}")
+        numbers = [checks.number(f"class_weights[{i}]", w, 0.0) for i, w in enumerate(weights)]
+        return np.array(numbers, np.float64)

@@ -13,6 +13,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.sequences import SequenceEncoder
 from bptt.estimators._base import SequenceEstimator
+from bptt.estimators._restored import check_chain
 from bptt.losses import Loss
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
@@ -74,6 +75,12 @@ class ManyToOneEstimator(SequenceEstimator):
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self.model_ = Sequential(*modules.values(), pool=self.pool)
+        outputs, bag = self._restore_targets(state), self.encoder_.affixes is not None
+        check_chain(self.model_, self.encoder_.size, outputs, bag=bag)
+
+    def _restore_targets(self, state: Mapping[str, Any]) -> int:
+        """Restore classes or scale of the targets; return the number of outputs."""
+        raise NotImplementedError
 
     def _task(self) -> SupervisedTask:
         return SupervisedTask(

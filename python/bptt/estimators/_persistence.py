@@ -13,12 +13,13 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from bptt._core.tensor_files import read_file, write_file
+from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.nn.module import Module
 from bptt.nn.serialization import pack_modules, unpack_modules
 from bptt.optim import schedules
 from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
+from bptt.training._checkpoint import generator_state
 from bptt.training.history import History
 from bptt.training.options import make_optimizer
 from bptt.training.protocols import TrainingTask
@@ -51,6 +52,9 @@ class Persistent(Protocol):
     def _fitted_state(self) -> dict[str, Any]:
         """Return all that `fit` has learned apart from the modules, in JSON types."""
 
+    def _check_saved_parameters(self) -> None:
+        """Check all parameters that do not depend on data."""
+
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         """Restore the fitted attributes from `_fitted_state` and the modules."""
 
@@ -64,6 +68,9 @@ def write_estimator(
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a fitted estimator to a file; see `SequenceEstimator.save`."""
+    estimator._check_saved_parameters()
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping, got {type(metadata).__name__}")
     modules = estimator._task().modules
     tensors, description = pack_modules(modules)
     for slot, array in estimator._optimizer.state().items():
@@ -103,24 +110,25 @@ def read_estimator(
         As for `load_estimator`.
     """
     tensors, header = read_file(path, _FORMAT, "an estimator")
-    try:
+    with broken_file_errors(f"cannot load {path}"):
         parameters = header["parameters"]
         if isinstance(parameters.get("class_weight"), list):
             parameters["class_weight"] = dict(parameters["class_weight"])
         if parameters["schedule"] is not None:
             parameters["schedule"] = schedules.from_dict(parameters["schedule"])
         estimator = class_of(header["estimator"])(**parameters)
+        if parameters["callbacks"] != []:
+            raise ValueError(f"callbacks must be [], got {parameters['callbacks']!r}")
+        estimator._check_saved_parameters()
         estimator._restore(header["fitted"], unpack_modules(header["modules"], tensors))
         estimator._fitted_network = estimator._network_parameters()
         estimator.history_ = History.from_dict(header["history"])
         estimator.metadata_ = dict(header["metadata"])
         modules = dict(estimator._task().modules)
         for name, module in modules.items():
-            module._random.bit_generator.state = header["generators"][name]
+            module._random.bit_generator.state = generator_state(header["generators"][name])
         estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
         estimator._optimizer.restore({k.partition("/")[2]: v for k, v in tensors.items()})
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
     return estimator
 
 
@@ -131,8 +139,8 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
         raise TypeError("save needs an optimizer given by name, got a function")
     if estimator.schedule is not None:
         parameters["schedule"] = schedules.to_dict(estimator.schedule)
-    if not isinstance(estimator.random_state, int):
-        parameters["random_state"] = None
+    seed = _plain(estimator.random_state)
+    parameters["random_state"] = seed if isinstance(seed, int) else None
     if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
         pairs = parameters["class_weight"].items()
         parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]

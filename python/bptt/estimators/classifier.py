@@ -19,7 +19,6 @@ from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._sklearn import ClassifierMixin
 from bptt.losses import Loss, softmax, softmax_cross_entropy
-from bptt.nn.module import Module
 from bptt.training.supervised import SequenceBatch, SequenceDataset, WeightedMean
 
 
@@ -304,9 +303,9 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         self._set_labels(LabelEncoder().fit(y if classes is None else classes))
         return len(self.classes_)
 
-    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        super()._restore(state, modules)
+    def _restore_targets(self, state: Mapping[str, Any]) -> int:
         self._restore_labels(state)
+        return len(self.classes_)
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         ids: NDArray[Any] = self._label_encoder.transform(y)

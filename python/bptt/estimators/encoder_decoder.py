@@ -19,6 +19,7 @@ from bptt.estimators._autoregressive import (
     default_max_length,
     random_generator,
 )
+from bptt.estimators._restored import check_network, default_length
 from bptt.nn.attention import Attention
 from bptt.nn.cells import CELLS
 from bptt.nn.decoder import Decoder
@@ -467,8 +468,9 @@ class EncoderDecoder(AutoregressiveEstimator):
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
-        self._max_length = state["max_length"]
+        self._max_length = default_length(state)
         self.network_ = EncoderDecoderNetwork.of(modules)
+        check_network(self.network_, self.encoder_.size, self.target_encoder_.size)
 
     def _task(self) -> SequenceToSequenceTask:
         return SequenceToSequenceTask(

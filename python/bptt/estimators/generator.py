@@ -14,6 +14,7 @@ from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._autoregressive import DecoderEstimator, default_max_length, random_generator
+from bptt.estimators._restored import check_decoder, check_module, default_length
 from bptt.estimators._sklearn import check_is_fitted
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
@@ -397,11 +398,20 @@ class SequenceGenerator(DecoderEstimator):
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
         labels = state["labels"]
-        self._label_encoder = None if labels is None else LabelEncoder.from_dict(labels)
-        self._max_length = state["max_length"]
+        self._label_encoder = None
+        if labels is not None:
+            self._label_encoder = LabelEncoder.from_dict(labels, steps=False)
+        self._max_length = default_length(state)
         parts: dict[str, Any] = dict(modules)
         self.condition_ = parts.pop("condition")
         self.decoder_ = Decoder(**parts)
+        check_decoder(self.decoder_, self.target_encoder_.size)
+        hidden = self.decoder_.recurrent.hidden_size
+        if self._label_encoder is None:
+            check_module("condition", self.condition_, Linear, out_features=hidden)
+        else:
+            sizes = {"num_embeddings": len(self._label_encoder.classes_), "embedding_dim": hidden}
+            check_module("condition", self.condition_, Embedding, **sizes)
 
     def _default_max_length(self) -> int:
         return self._max_length

@@ -16,6 +16,7 @@ from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import reordered
 from bptt.estimators._autoregressive import DecoderEstimator, random_generator
 from bptt.estimators._holdout import is_fraction, is_splitter
+from bptt.estimators._restored import check_decoder
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
@@ -435,6 +436,7 @@ class LanguageModel(DecoderEstimator):
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self.target_encoder_ = TargetEncoder.from_dict(state["target_encoder"])
         self.decoder_ = Decoder(**modules)  # type: ignore[arg-type]
+        check_decoder(self.decoder_, self.target_encoder_.size)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

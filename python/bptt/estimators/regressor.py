@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
 from bptt.data._step_targets import read_step_targets
@@ -18,7 +20,6 @@ from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._sklearn import RegressorMixin
 from bptt.losses import Loss, mean_squared_error
-from bptt.nn.module import Module
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
 
 _FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
@@ -223,7 +224,10 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
         check_order_of_groups(X, y)
         if self.pool is not None:
-            return float(r2_score(y, self.predict(X, lengths), sample_weight=sample_weight))
+            found = self.predict(X, lengths)
+            self._check_count(len(self._check_numbers(y)), len(found))
+            weights = self._check_sample_weight(sample_weight, len(found))
+            return float(r2_score(y, found, sample_weight=weights))
         predicted = self.predict(X, lengths)
         counts = np.array([len(one) for one in predicted])
         targets, _ = read_step_targets(y, counts)
@@ -276,11 +280,15 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             "standardizer": None if self._standardizer is None else self._standardizer.to_dict(),
         }
 
-    def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
-        super()._restore(state, modules)
-        self._one_output = state["one_output"]
-        standardizer = state["standardizer"]
-        self._standardizer = None if standardizer is None else Standardizer.from_dict(standardizer)
+    def _restore_targets(self, state: Mapping[str, Any]) -> int:
+        self._one_output = checks.flag("one_output", state["one_output"])
+        scaled = state["standardizer"]
+        self._standardizer = None if scaled is None else Standardizer.from_dict(scaled)
+        last = self.model_.modules[-1]
+        outputs = 1 if self._one_output else getattr(last, "out_features", 1)
+        if self._standardizer is not None and len(self._standardizer.mean) != outputs:
+            raise ValueError(f"mean must have {outputs} columns, got {self._standardizer.mean}")
+        return outputs
 
     def _check_numbers(self, y: Any) -> FloatArray:
         try:
@@ -291,6 +299,12 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             raise ValueError(
                 "y must hold one number, or one vector, per sequence, got sequences of different "
                 "lengths or texts: set pool=None for numbers at every step"
+            ) from None
+        except TypeError:
+            others = {type(one).__name__ for one in targets.flat if not isinstance(one, Real)}
+            raise TypeError(
+                "y must hold one number, or one vector, per sequence, got values of type "
+                + ", ".join(sorted(others))
             ) from None
         if targets.ndim not in (1, 2) or targets.dtype.kind not in "biuf":
             raise ValueError(

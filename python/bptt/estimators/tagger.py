@@ -18,6 +18,7 @@ from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._outputs import log_softmax
+from bptt.estimators._restored import check_chain, check_module
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
 from bptt.nn.embedding import Embedding
@@ -180,6 +181,7 @@ class SequenceTagger(LabelEstimator):
     """
 
     _has_classes: ClassVar[bool] = True
+    _labels_of_steps: ClassVar[bool] = True
 
     skip_input: bool = False
     feedback: bool = False
@@ -410,11 +412,18 @@ class SequenceTagger(LabelEstimator):
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
         self._restore_labels(state)
-        chain = list(modules.values())
+        self._check_labels(is_chosen=True)
+        chain, size, count = list(modules.values()), self.encoder_.size, len(self.classes_)
         if self.feedback:
-            first = chain.pop(0) if self.encoder_.kind == "ids" else None
-            self._embedding = first if isinstance(first, Embedding) else None
+            self._embedding = None
+            if self.encoder_.kind == "ids":
+                first = chain.pop(0)
+                check_module("the embedding", first, Embedding, num_embeddings=size)
+                assert isinstance(first, Embedding)
+                self._embedding, size = first, first.embedding_dim
+            size += count
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
+        check_chain(self.model_, size, count, bag=self.encoder_.affixes is not None)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
         options = (self._loss, self._metric, self._loss_weight, self.recompute_every)

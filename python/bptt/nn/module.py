@@ -10,13 +10,15 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.arguments import NamedArguments
@@ -41,6 +43,12 @@ class Layout:
     def size(self) -> int:
         """Number of elements of the flat array."""
         return sum(math.prod(size for _, size in shape) for shape in self.shapes.values())
+
+    def zeros(self) -> FloatArray:
+        """Return a new flat array of zeros."""
+        if self.size * self.dtype.itemsize > sys.maxsize:
+            raise ValueError(f"parameters must fit into memory, got {self.size:,} for {self.owner}")
+        return np.zeros(self.size, self.dtype)
 
     def views(self, flat: FloatArray) -> dict[str, FloatArray]:
         """Cut `flat` into its named arrays, without a copy."""
@@ -163,11 +171,45 @@ class Module(NamedArguments, NamedArrays):
         self.__dict__.update(config)
         self._config = {**config, "dtype": self.dtype.name}
         self._layout = Layout(_describe(type(self), config), self.dtype, self._shapes())
-        self._flat = np.zeros(self._layout.size, self.dtype)
-        self._views = self._make_views()
         self._random = np.random.default_rng(self.seed)
+        source = self.__dict__.pop("_source", None)
+        self._flat = self._layout.zeros() if source is None else source(self)
+        self._views = self._make_views()
         with self._changing() as flat:
-            self._initialize(self._layout.views(flat))
+            if source is None:
+                self._initialize(self._layout.views(flat))
+
+    @classmethod
+    def _with_parameters(
+        cls, config: Mapping[str, Any], parameter: Callable[[str], NDArray[Any]]
+    ) -> Module:
+        """Return a module with given parameters; they are checked before anything is allocated.
+
+        Parameters
+        ----------
+        config : mapping
+            Arguments of the constructor.
+        parameter : function
+            Name of a parameter -> array. It raises ValueError for one that is missing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, or a parameter is missing or of the wrong dtype or shape.
+        """
+
+        def source(module: Module) -> FloatArray:
+            layout = module._layout
+            given = {name: layout.check(name, parameter(name)) for name in layout.shapes}
+            flat: FloatArray = np.empty(layout.size, layout.dtype)
+            for name, view in layout.views(flat).items():
+                view[...] = given[name]
+            return flat
+
+        module = cls.__new__(cls)
+        module.__dict__["_source"] = source
+        module.__init__(**config)  # type: ignore[misc]
+        return module
 
     def _shapes(self) -> Shapes:
         """Return name -> shape of every parameter, in the order of the flat array."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
-from bptt._core.tensor_files import read_file, write_file
+from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.nn.attention import Attention
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
@@ -70,12 +70,18 @@ def unpack(prefix: str, description: Description, tensors: Tensors) -> Module:
     if description["class"] not in CLASSES:
         rule = f"{prefix.rstrip('/.')} must be one of {', '.join(CLASSES)}"
         raise ValueError(f"{rule}, got {description['class']}")
-    module = CLASSES[description["class"]](**description["config"])
-    for parameter in module.parameters:
-        key = prefix + parameter
+    used: list[str] = []
+
+    def tensor(name: str) -> NDArray[Any]:
+        key = prefix + name
         if key not in tensors:
             raise ValueError(f"tensor {key} is missing")
-        module[parameter] = tensors.pop(key)
+        used.append(key)
+        return tensors[key]
+
+    module = CLASSES[description["class"]]._with_parameters(description["config"], tensor)
+    for key in used:
+        del tensors[key]
     return module
 
 
@@ -93,9 +99,7 @@ def write(
 def reading(path: str | os.PathLike[str]) -> Iterator[Content]:
     """Yield the content of a file; errors of its content become ValueError with its path."""
     tensors, header = read_file(path, 1, "bptt.save_modules, format 1")
-    try:
+    with broken_file_errors(f"cannot load {path}"):
         yield Content(header["modules"], tensors, header["metadata"])
         if tensors:
             raise ValueError(f"tensors must belong to modules, got others: {', '.join(tensors)}")
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error

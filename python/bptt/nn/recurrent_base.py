@@ -23,10 +23,20 @@ from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
 from bptt.nn.state import LSTMState, StateT, as_state
 
+_MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
+
+
+def _num_layers(name: str, value: Any) -> int:
+    layers = checks.integer(name, value)
+    if layers > _MAX_LAYERS:
+        raise ValueError(f"{name} must be an integer <= {_MAX_LAYERS}, got {layers}")
+    return layers
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
-    "num_layers": checks.integer,
+    "num_layers": _num_layers,
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
     "dropout": checks.fraction,

@@ -257,7 +257,15 @@ def from_dict(description: Mapping[str, Any]) -> Schedule:
     Returns
     -------
     Schedule
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the description is invalid.
     """
+    if not isinstance(description, Mapping):
+        raise TypeError(f"schedule must be a mapping, got {type(description).__name__}")
+    checks.one_of(*_SCHEDULES)("kind", description["kind"])
     fields = {
         name: from_dict(value) if isinstance(value, Mapping) else value
         for name, value in description.items()

@@ -20,15 +20,16 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.tensor_files import (
     as_path,
+    broken_file_errors,
     need_safetensors,
     read_file,
     remove_leftovers,
     write_file,
 )
 from bptt.nn.module import Module
-from bptt.training._state import TrainingState
+from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import History
-from bptt.training.protocols import Dataset
+from bptt.training.protocols import Dataset, OrderedDataset
 
 _FORMAT = "training 1"
 _MAY_CHANGE = ("epochs", "verbose")  # options that may differ when training is resumed
@@ -103,7 +104,7 @@ class Checkpoint:
         """
         training, modules = self._training, self._training.modules
         tensors, header = read_file(self._path, _FORMAT, "a training")
-        try:
+        with broken_file_errors(f"cannot resume {self._path}"):
             for key, value in self._described.items():
                 if header["training"][key] != value:
                     before = header["training"][key]
@@ -112,20 +113,18 @@ class Checkpoint:
             best = {name: _flat(f"best/{name}", m, tensors) for name, m in modules.items()}
             history = History.from_dict(header["history"])
             batch, updates = (checks.integer(key, header[key], 0) for key in ("batch", "updates"))
-            totals = {f.name: header["totals"][f.name] for f in fields(training.totals)}
-            generators = {name: _generator_state(header["generators"][name]) for name in modules}
+            _check_batch(batch, training)
+            totals = {f.name: _total(f.name, header["totals"]) for f in fields(EpochTotals)}
+            generators = {name: generator_state(header["generators"][name]) for name in modules}
             slots = {key: array for key, array in tensors.items() if key.startswith("optimizer/")}
             training.optimizer.restore({key.partition("/")[2]: a for key, a in slots.items()})
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"cannot resume {self._path}: {error}") from error
         for name, module in modules.items():
             with module._changing() as flat:
                 flat[...] = current[name]
             module._random.bit_generator.state = generators[name]
         training.best, training.history = best, history
         training.batch, training.updates = batch, updates
-        for key, value in totals.items():
-            setattr(training.totals, key, math.nan if value is None else value)
+        training.totals = EpochTotals(**totals)
 
 
 def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
@@ -139,10 +138,34 @@ def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
     return flat
 
 
-def _generator_state(state: Any) -> Any:
+def _check_batch(batch: int, training: TrainingState) -> None:
+    """Check that an epoch has more minibatches than were done."""
+    size = training.options.batch_size
+    count = -(-len(training.data.lengths) // size)
+    if batch and (isinstance(training.data, OrderedDataset) or batch >= count):
+        raise ValueError(f"batch must be less than the {count} minibatches, got {batch}")
+
+
+def _total(name: str, totals: Any) -> float:
+    """Return one of the sums of an epoch; that of a metric may be missing."""
+    value = totals[name]
+    if name != "metric":
+        return checks.number(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        raise TypeError(f"metric must be None or a number, got {type(value).__name__}")
+    return math.nan if value is None else float(value)
+
+
+def generator_state(state: Any) -> Any:
     """Validate the state of a random generator and return it."""
+    if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
+        raise TypeError("the state of a random generator must be that of NumPy's PCG64")
+    for name in ("has_uint32", "uinteger"):
+        checks.integer(name, state[name], 0)
+    for name in ("state", "inc"):
+        checks.integer(name, state["state"][name], 0)
     trial = np.random.PCG64(0)
-    trial.state = state
+    trial.state = state  # type: ignore[assignment]
     return trial.state
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
+
+from bptt._core import checks
 
 _MAX_ROWS = 20  # of a printed table
 
@@ -169,11 +172,11 @@ class History(Sequence[Epoch]):
 
         Raises
         ------
-        KeyError, ValueError
-            If a field is missing, or the lengths differ.
+        KeyError, OverflowError, TypeError, ValueError
+            If a field is missing, the lengths differ, or a value is not a number.
         """
         rows = zip(*(columns[name] for name in Epoch._fields), strict=True)
-        return cls(Epoch(*row) for row in rows)
+        return cls(_checked(Epoch(*row)) for row in rows)
 
     def __repr__(self) -> str:
         return f"History of {len(self)} epochs"
@@ -191,6 +194,19 @@ class History(Sequence[Epoch]):
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
             for row in table
         )
+
+
+def _checked(epoch: Epoch) -> Epoch:
+    """Check the types of the values."""
+    checks.integer("number", epoch.number)
+    for name in Epoch._fields[1:]:
+        value = getattr(epoch, name)
+        if value is None and name in ("metric", "validation_loss", "validation_metric"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+        float(value)  # an integer may be too large
+    return epoch
 
 
 def _format(value: float | None) -> str:

@@ -1,0 +1,81 @@
+"""Checks that the parts of an estimator from a file fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bptt._core import checks
+from bptt.nn.decoder import Decoder
+from bptt.nn.embedding import Embedding, EmbeddingBag
+from bptt.nn.linear import Linear
+from bptt.nn.module import Module
+from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.seq2seq import EncoderDecoderNetwork
+from bptt.nn.sequential import Sequential
+
+
+def check_module(name: str, module: Any, kind: type[Module], **sizes: int) -> None:
+    """Check that a module is of a class, and some of its sizes."""
+    if not isinstance(module, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {module!r}")
+    for size, expected in sizes.items():
+        if getattr(module, size) != expected:
+            raise ValueError(f"{name} must have {size}={expected}, got {module}")
+
+
+def check_input(module: Module, size: int, *, bag: bool = False) -> None:
+    """Check that the first module of a network reads ids or features of this number.
+
+    `bag` says whether every step has several ids.
+    """
+    if bag or isinstance(module, Embedding):
+        kind = EmbeddingBag if bag else Embedding
+        check_module("the embedding", module, kind, num_embeddings=size)
+        if isinstance(module, EmbeddingBag) != bag:
+            raise TypeError(f"the embedding must be an Embedding, got {module}")
+    else:
+        check_module("the recurrent layer", module, Recurrent, input_size=size)
+
+
+def check_chain(chain: Sequential, inputs: int, outputs: int, *, bag: bool = False) -> None:
+    """Check the number of inputs and of outputs of a chain."""
+    check_input(chain.modules[0], inputs, bag=bag)
+    check_module("the output layer", chain.modules[-1], Linear, out_features=outputs)
+
+
+def check_decoder(decoder: Decoder, tokens: int) -> None:
+    """Check the number of tokens of a decoder."""
+    first = decoder.recurrent if decoder.embedding is None else decoder.embedding
+    check_input(first, tokens)
+    check_module("the output layer", decoder.output, Linear, out_features=tokens)
+
+
+def check_network(network: EncoderDecoderNetwork, inputs: int, tokens: int) -> None:
+    """Check the sizes of an encoder-decoder network, and of the states that connect both."""
+    recurrent, last = network.decoder.recurrent, network.encoder.modules[-1]
+    check_input(network.encoder.modules[0], inputs)
+    check_module("the encoder", last, type(recurrent))
+    assert isinstance(last, Recurrent)
+    check_decoder(network.decoder, tokens)
+    layers = last.num_layers * (2 if last.bidirectional else 1)
+    state, features = recurrent.num_layers * recurrent.hidden_size, layers * last.hidden_size
+    if network.bridge is None:
+        hidden, count = recurrent.hidden_size, recurrent.num_layers
+        rule = {"hidden_size": hidden, "num_layers": count, "bidirectional": False}
+        check_module("the encoder", last, Recurrent, **rule)
+    else:
+        if len(network.bridge.linears) != len(recurrent.cell.states):
+            raise ValueError(f"the bridge must map {len(recurrent.cell.states)} states")
+        for linear in network.bridge.linears:
+            check_module("the bridge", linear, Linear, in_features=features, out_features=state)
+    attention = network.decoder.attention
+    if attention is not None and attention.key_size != last.output_size:
+        raise ValueError(f"attention must have key_size={last.output_size}, got {attention}")
+
+
+def default_length(state: Any) -> int:
+    """Return the default maximum length of generated sequences."""
+    length = checks.integer("max_length", state["max_length"], 0)
+    if length >= 2**31:
+        raise ValueError(f"max_length must be less than 2**31, got {length}")
+    return length

@@ -76,4 +76,4 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "get-started": []}
+html_sidebars = {name: [] for name in ("index", "get-started")}  # they have no section

@@ -16,8 +16,8 @@ pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
 DOCS = Path(__file__).parents[2] / "docs"
-MORE = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md")
-SECTIONS = ("guide.md", "development.md")  # tables of contents of the site
+MORE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "examples/README.md")
+SECTIONS = ("guide.md", "theory.md", "development.md")  # tables of contents of the site
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
@@ -65,6 +65,32 @@ def test_values_shown_are_those_computed(
         check_pictures(names["plt"])
 
 
+def included(name: str) -> list[tuple[str, dict[str, str]]]:
+    """Return path and options of a page's parts of source files."""
+    found = re.findall(
+        r"^```{literalinclude} (\S+)\n((?::[\w-]+: .*\n)*)", (DOCS / name).read_text("utf-8"), re.M
+    )
+    return [
+        (path, dict(re.findall(r"^:([\w-]+): \"?(.*?)\"?$", options, re.M)))
+        for path, options in found
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if included(name)])
+def test_included_code_exists(name: str) -> None:
+    """Functions and marks of the code beside the equations are there."""
+    for path, options in included(name):
+        text = (DOCS / path).read_text("utf-8")
+        if "pyobject" in options:
+            assert f"\ndef {options['pyobject']}(" in text
+        for key in ("start-at", "start-after"):
+            if key in options:
+                assert options[key] in text, options
+                text = text.partition(options[key])[2]
+        if "end-before" in options:
+            assert options["end-before"] in text, options
+
+
 # ---- pages for users of other libraries ----------------------------------------------------------
 
 TORCH_BLOCK = re.compile(r"^```py\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -76,6 +102,20 @@ def habits(name: str, column: int) -> list[str]:
     text = (DOCS / name).read_text("utf-8").partition("\n## Habits side by side\n")[2]
     cells = [row[column] for row in HABIT.findall(text.partition("\n## ")[0])]
     return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_habits_of_numpy_run() -> None:
+    """Both columns of the table, after the loops."""
+    text = (DOCS / "coming-from-numpy.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for block in BLOCK.findall(text):
+        run(block, names)
+    rows = HABIT.findall(text.partition("\n## Side by side\n")[2].partition("\n## ")[0])
+    assert len(rows) > 10
+    for row in rows:
+        for cell in row:
+            for code in re.findall(r"`([^`]+)`", cell):
+                exec(compile(code, code, "exec"), names)
 
 
 @pytest.mark.parametrize("name", ["coming-from-pytorch.md", "coming-from-keras.md"])

@@ -33,7 +33,7 @@ extensions = [
 nitpicky = True
 exclude_patterns = ["figures", "pictures", "inventories"]
 templates_path = ["templates"]
-default_role = "autolink"  # `name` in a docstring is a link if it is a public name
+default_role = "py:obj"  # `name` in a docstring is a link if it is a public name
 
 # ---- pages ----
 

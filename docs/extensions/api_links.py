@@ -18,7 +18,7 @@ from sphinx.transforms import SphinxTransform
 # Of the names that several packages export, the shortest has the page.
 API = Path(__file__).parents[1] / "api"
 PACKAGES = sorted((path.stem for path in API.glob("bptt*.rst")), key=len)
-NAME = re.compile(r"(bptt(?:\.\w+)+)(?:\(.*\))?", re.DOTALL)
+NAME = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
 UNLINKED = (nodes.reference, nodes.title, nodes.term, addnodes.pending_xref)
 NUMPY_TYPES = {"array": "numpy.ndarray", "arrays": "numpy.ndarray"}
 
@@ -51,22 +51,41 @@ def short_names() -> dict[str, str]:
 SHORT_NAMES = short_names()
 
 
+def names_of_other_projects() -> dict[str, str]:
+    """Return code of the pages, such as ``nn.LSTM``, -> the full name in an inventory."""
+    found = {}
+    for inventory in sorted((API.parent / "inventories").glob("*.txt")):
+        for line in inventory.read_text("utf-8").splitlines()[1:]:
+            name = line.split()[0]
+            package, _, rest = name.partition(".")
+            found[name] = name
+            if package == "torch" and rest.startswith("nn."):
+                found[rest] = name
+            if package == "sklearn":
+                found[name.rpartition(".")[2]] = name
+    return {name: target for name, target in found.items() if "." in target}
+
+
+OTHER_NAMES = names_of_other_projects()
+
+
 class LinkNames(SphinxTransform):
-    """Link code such as ``bptt.LSTM`` in the text of a page."""
+    """Link code such as ``bptt.LSTM`` or ``nn.LSTM(8, 16)`` in the text of a page."""
 
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
-        """Wrap every literal that is a public name in a reference."""
+        """Wrap every literal that is a name, or a call of it, in a reference."""
         for literal in list(self.document.findall(nodes.literal)):
             match = NAME.fullmatch(literal.astext())
-            if not match or match[1] not in TARGETS or isinstance(literal.parent, UNLINKED):
+            target = match and {**OTHER_NAMES, **TARGETS}.get(match[1])
+            if not target or target == "bptt" or isinstance(literal.parent, UNLINKED):
                 continue
             reference = addnodes.pending_xref(
                 "",
                 refdomain="py",
                 reftype="obj",
-                reftarget=TARGETS[match[1]],
+                reftarget=target,
                 refdoc=self.env.docname,
                 refwarn=True,
             )

@@ -21,6 +21,7 @@ PAGES = {
     "examples/README.md": "gallery/index.md",
     "README.md": "index.md",
 }
+FILE_AS_TEXT = re.compile(r"\[[\w./-]+\.md\](?=\([\w./#-]+\))")
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 # Title, script and picture of an example.
 EXAMPLE = re.compile(r"## .+\n\n(.+): \[[^]]+\]\(([^)]+)\)\n\n!\[[^]]*\]\(([^)]+)\)\n")
@@ -37,13 +38,16 @@ def page_of(path: PurePosixPath) -> PurePosixPath:
 
 
 def with_links_of_the_site(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
-    """Return a text with its relative links as from its page; both paths are from the root."""
+    """Return a text with its relative links as from its page; both paths are from the root.
+
+    A link whose text is the name of a file gets the title of the page as its text.
+    """
 
     def replace(match: re.Match[str]) -> str:
         target = PurePosixPath(os.path.normpath(source.parent / match[1]))
         return os.path.relpath(page_of(target), page.parent)
 
-    return LINK.sub(replace, text)
+    return LINK.sub(replace, FILE_AS_TEXT.sub("[]", text))
 
 
 def write(page: str, text: str) -> None:
@@ -75,9 +79,9 @@ def write_gallery() -> None:
         assert match, part
         title, script, picture = match.groups()
         page = page_of(PurePosixPath("examples", script))
-        title = title.replace("&lt;", "<")
+        plain = title.replace("&lt;", "<")
         content = with_links_of_the_site(
-            f"# {title}\n\n![{title}]({picture})\n\n{part[match.end() :].strip()}\n\n"
+            f"# {title}\n\n![{plain}]({picture})\n\n{part[match.end() :].strip()}\n\n"
             f"## Script\n\n```{{literalinclude}} ../../examples/{script}\n:language: python\n```\n",
             source,
             page,
@@ -87,7 +91,7 @@ def write_gallery() -> None:
         task, _, subject = title.partition(": ")
         cards.append(
             f":::{{grid-item-card}} {task}\n:link: {page.stem}\n:link-type: doc\n"
-            f":img-top: ../../examples/{picture}\n:img-alt: {title}\n\n{subject}\n:::\n"
+            f":img-top: ../../examples/{picture}\n:img-alt: {plain}\n\n{subject}\n:::\n"
         )
     index = with_links_of_the_site(beginning, source, PurePosixPath("docs/gallery/index.md"))
     index = re.sub(r"\(#(\w+)\)", lambda match: f"({page_with(match[1], names)}.md)", index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,45 @@ def test_table_of_speed_is_that_of_the_results() -> None:
         r"^\| ((?:inference|training), .*) \|$", README.read_text("utf-8"), re.MULTILINE
     )
     assert {name: tuple(rest) for name, *rest in (row.split(" | ") for row in shown)} == stored
+
+
+# ---- the README of the package index ----
+
+ADDRESS = "https://example.org/bptt"
+SCRIPT = README.parent / ".ci" / "index_readme.py"
+OF_INDEX = runpy.run_path(str(SCRIPT)) if SCRIPT.exists() else {}
+in_repository = pytest.mark.skipif(not OF_INDEX, reason="a source distribution has no .ci")
+
+
+@in_repository
+def test_readme_of_the_index_is_up_to_date() -> None:
+    address = OF_INDEX["repository"]((README.parent / "pyproject.toml").read_text("utf-8"))
+    expected = OF_INDEX["for_index"](README.read_text("utf-8"), address)
+    assert OF_INDEX["TARGET"].read_text("utf-8") == expected, "run python .ci/index_readme.py"
+
+
+@in_repository
+def test_readme_of_the_index_has_absolute_links() -> None:
+    text = OF_INDEX["for_index"](README.read_text("utf-8"), ADDRESS)
+    found = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(found) > 15
+    for link in found:
+        assert link.startswith("https://"), link
+        path = re.sub(rf"^{ADDRESS}/(?:blob|raw)/HEAD/|#.*$", "", link)
+        assert (README.parent / path).exists(), link
+    assert "![Time of PyTorch" in text
+    assert "src=" not in text
+
+
+@in_repository
+def test_readme_of_the_index_without_an_address_has_no_relative_link() -> None:
+    text = OF_INDEX["for_index"](README.read_text("utf-8"), None)
+    assert not re.search(r"\]\((?!https?:)|src=", text)
+    assert "docs/training.md" not in text
+
+
+@in_repository
+def test_address_is_that_of_pyproject() -> None:
+    pyproject = f'[project]\nname = "x"\n\n[project.urls]\nRepository = "{ADDRESS}/"\n\n[tool.x]\n'
+    assert OF_INDEX["repository"](pyproject) == ADDRESS
+    assert OF_INDEX["repository"]('[project]\nname = "x"\n') is None

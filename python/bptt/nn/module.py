@@ -151,7 +151,7 @@ class NamedArrays:
 class Module(NamedArguments, NamedArrays):
     """Base class of everything with parameters.
 
-    `module[name]` and `module.parameters` are read-only arrays. Parameters change by assignment,
+    `module[name]` and ``module.parameters`` are read-only arrays. Parameters change by assignment,
     `module[name] = array`, which checks dtype and shape and copies, or through an optimizer.
 
     Parameters

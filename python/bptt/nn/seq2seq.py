@@ -62,7 +62,7 @@ class Bridge:
         )
 
     def forward(self, state: State) -> BridgeRun:
-        """Return the initial state of the decoder, ready for `BridgeRun.backward`.
+        """Return the initial state of the decoder, ready for ``BridgeRun.backward``.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ class Window:
     """A window of new steps, with the gradients of their loss."""
 
     steps: slice
-    """New steps: `targets[:, window.steps]` are their targets."""
+    """New steps: ``targets[:, window.steps]`` are their targets."""
     loss: float
     """Loss of the new steps, as returned by `loss_fn`."""
     output: FloatArray

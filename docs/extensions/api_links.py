@@ -15,10 +15,16 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 
+from bptt import estimators
+
 # Of the names that several packages export, the shortest has the page.
 API = Path(__file__).parents[1] / "api"
 PACKAGES = sorted((path.stem for path in API.glob("bptt*.rst")), key=len)
 NAME = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
+CODE = re.compile(
+    r'<span class="n">(?:bptt</span>(?:<span class="o">\.</span><span class="n">\w+</span>)+'
+    r"|(?:Sequence\w+|LanguageModel|EncoderDecoder)</span>)"
+)
 UNLINKED = (nodes.reference, nodes.title, nodes.term, addnodes.pending_xref)
 NUMPY_TYPES = {"array": "numpy.ndarray", "arrays": "numpy.ndarray"}
 
@@ -66,7 +72,9 @@ def names_of_other_projects() -> dict[str, str]:
     return {name: target for name, target in found.items() if "." in target}
 
 
-OTHER_NAMES = names_of_other_projects()
+# Names that are links without their package: other projects' and those of estimators.
+BARE_NAMES = names_of_other_projects()
+BARE_NAMES |= {name: TARGETS[f"bptt.estimators.{name}"] for name in estimators.__all__}
 
 
 class LinkNames(SphinxTransform):
@@ -78,7 +86,7 @@ class LinkNames(SphinxTransform):
         """Wrap every literal that is a name, or a call of it, in a reference."""
         for literal in list(self.document.findall(nodes.literal)):
             match = NAME.fullmatch(literal.astext())
-            target = match and {**OTHER_NAMES, **TARGETS}.get(match[1])
+            target = match and {**BARE_NAMES, **TARGETS}.get(match[1])
             if not target or target == "bptt" or isinstance(literal.parent, UNLINKED):
                 continue
             reference = addnodes.pending_xref(
@@ -108,6 +116,28 @@ def resolve_short_name(
         target = SHORT_NAMES[name] + dot + rest
         return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, content)
     return None if dot or name == "bptt" else content
+
+
+def link_code(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Link names such as ``bptt.LSTM`` in the highlighted code of a page."""
+    if "body" not in context or page.startswith("_modules/"):
+        return
+    objects = app.env.domains.python_domain.objects
+
+    def replace(match: re.Match[str]) -> str:
+        spans = re.findall(r"<span.*?</span>", match[0])  # a name, a period, a name, ...
+        for end in range(len(spans), 0, -2):
+            name = re.sub(r"<.*?>", "", "".join(spans[:end]))
+            entry = objects.get(BARE_NAMES.get(name) or TARGETS.get(name, ""))
+            if entry is not None and name != "bptt":
+                address = f"{app.builder.get_relative_uri(page, entry.docname)}#{entry.node_id}"
+                link = f'<a class="name" href="{address}">{"".join(spans[:end])}</a>'
+                return link + "".join(spans[end:])
+        return match[0]
+
+    context["body"] = CODE.sub(replace, context["body"])
 
 
 def skip_metadata_routing(
@@ -150,6 +180,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(LinkNames)
     app.connect("config-inited", set_aliases, priority=100)
     app.connect("missing-reference", resolve_short_name, priority=900)  # after intersphinx
+    app.connect("html-page-context", link_code)
     app.connect("html-page-context", mend_links_of_sources)
     app.connect("autodoc-skip-member", skip_metadata_routing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -101,7 +101,8 @@ def write_gallery() -> None:
     toctree = "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
     write(
         "gallery/index.md",
-        f"# Gallery\n\n{grid}\n## Results\n{introduction}{table}{table_rows}\n{toctree}",
+        f"# Gallery\n\n{grid}\n## How to run them\n{introduction}"
+        f"## Results\n\n{table}{table_rows}\n{toctree}",
     )
 
 

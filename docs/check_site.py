@@ -46,7 +46,8 @@ class Page(HTMLParser):
         resource = values.get(RESOURCES.get(tag, ""), "#")
         if resource != "#" and is_resource:
             self.resources.append(resource)
-        if tag == "img" and not values.get("alt"):
+        is_logo = "logo__image" in values.get("class", "")  # beside the name of the site
+        if tag == "img" and not values.get("alt") and not is_logo:
             self.pictures_without_text.append(values.get("src", ""))
 
 

@@ -49,8 +49,7 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # docstrings have types and shapes
-autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "special-members": "__call__", "undoc-members": False}
+autodoc_member_order = "groupwise"  # methods, then attributes
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # words that are no names
@@ -58,6 +57,7 @@ viewcode_line_numbers = True
 
 # ---- site ----
 
+html_favicon = "static/icon.svg"
 html_theme = "pydata_sphinx_theme"
 html_title = "bptt"
 html_static_path = ["static"]
@@ -65,7 +65,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "logo": {"text": "bptt"},
+    "logo": {"text": "bptt", "image_light": "static/icon.svg", "image_dark": "static/icon.svg"},
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "show_prev_next": True,

@@ -24,7 +24,7 @@ def viterbi_decode(
     probabilities : array (T, K)
         Probability of every label at every step, as `SequenceTagger.predict_proba` returns them.
     classes : sequence of K str
-        Labels "B-kind", "I-kind" and "O", as `SequenceTagger.classes_`.
+        Labels "B-kind", "I-kind" and "O", as ``SequenceTagger.classes_``.
 
     Returns
     -------

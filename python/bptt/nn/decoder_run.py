@@ -23,7 +23,7 @@ class DecoderGradients:
     """Gradients of a loss with respect to parameters and inputs of a `Decoder`."""
 
     modules: list[Gradients]
-    """Gradients of each module, in the order of `Decoder.modules`."""
+    """Gradients of each module, in the order of ``Decoder.modules``."""
     state: State = field(repr=False)
     """Gradient of the initial state."""
     memory: FloatArray | None = field(repr=False)

@@ -1,10 +1,13 @@
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <Eigen/Core>
 
 #include "bindings/register.hpp"
 #include "core/denormals.hpp"
-#include "core/parallel/pool.hpp"
+#include "core/parallel/engine.hpp"
+#include "core/parallel/lease.hpp"
+#include "core/parallel/thread_limit.hpp"
 
 namespace {
 
@@ -18,17 +21,22 @@ constexpr const char* compiler() {
 
 py::dict config() {
   using namespace py::literals;
-  return py::dict("isa"_a = BPTT_ISA, "eigen"_a = EIGEN_VERSION_STRING, "compiler"_a = compiler());
+  return py::dict("isa"_a = BPTT_ISA, "eigen"_a = EIGEN_VERSION_STRING, "compiler"_a = compiler(),
+                  "openmp"_a = bptt::openmp_library());
 }
 
 }  // namespace
 
 void register_config(py::module_& m) {
   using namespace py::literals;
+  bptt::start_engines();
   m.def("config", &config);
   m.def("thread_limit", &bptt::thread_limit);
   m.def("set_thread_limit", &bptt::set_thread_limit, "threads"_a);
   m.def("set_own_thread_limit", &bptt::set_own_thread_limit, "threads"_a);
+  m.def("thread_engines", &bptt::engine_names);
+  m.def("thread_engine", &bptt::engine_name);
+  m.def("set_thread_engine", &bptt::set_engine, "name"_a, py::call_guard<py::gil_scoped_release>());
   m.def("flushes_denormals", [] { return bptt::flush_denormals.load(); });
   m.def("set_flush_denormals", [](bool flush) { bptt::flush_denormals = flush; }, "flush"_a);
 }

@@ -36,5 +36,5 @@ function(bptt_add_kernel_module isa)
   target_compile_options(${module} PRIVATE -fno-math-errno -fno-trapping-math ${ARGN})
   # One file for the small bindings: compiling pybind11 itself takes longer than all of them.
   set_target_properties(${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
-  target_link_libraries(${module} PRIVATE bptt_eigen Threads::Threads)
+  target_link_libraries(${module} PRIVATE bptt_eigen bptt_openmp Threads::Threads)
 endfunction()

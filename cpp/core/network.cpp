@@ -28,10 +28,9 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
     }
   }
   constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
-  const PoolLease lease(parameter_count_ > kWorthWaking && thread_limit() > 1);
-  const int threads = lease.granted() ? thread_limit() : 1;
-  Team team(threads);
-  lease.run(threads, [&](int thread) {
+  const ThreadLease lease(parameter_count_ > kWorthWaking ? thread_limit() : 1);
+  Team team(lease.threads());
+  lease.run(lease.threads(), [&](int thread) {
     Worker worker(team, thread);
     worker.parallel_for([&](int part, int parts) {
       for (std::size_t i = 0; i < directions_.size(); ++i) {

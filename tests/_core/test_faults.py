@@ -10,25 +10,50 @@ from pathlib import Path
 
 import pytest
 
+from bptt._core import loader
+
+ENGINES = loader.kernels.thread_engines()
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="injects faults as Linux allows")
 
-# pthread_create that starts `allowed_threads` more threads, and any number if that is negative.
+# pthread_create that allows so many threads at a time, and any number if that is negative.
 SHIM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 int allowed_threads = -1;
 
-typedef int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+typedef void *(*body)(void *);
+typedef int (*create)(pthread_t *, const pthread_attr_t *, body, void *);
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-                   void *(*function)(void *), void *argument) {
-  if (allowed_threads == 0) return EAGAIN;
-  if (allowed_threads > 0) --allowed_threads;
+struct task {
+  body function;
+  void *argument;
+};
+
+static int running;
+
+static void *run(void *argument) {
+  struct task task = *(struct task *)argument;
+  free(argument);
+  void *result = task.function(task.argument);
+  __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
+  return result;
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, body function,
+                   void *argument) {
+  if (__atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST) > allowed_threads && allowed_threads >= 0) {
+    __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
+    return EAGAIN;
+  }
+  struct task *task = malloc(sizeof *task);
+  task->function = function;
+  task->argument = argument;
   create next = (create)dlsym(RTLD_NEXT, "pthread_create");
-  return next(thread, attributes, function, argument);
+  return next(thread, attributes, run, task);
 }
 """
 
@@ -36,6 +61,7 @@ THREADS = """
 import ctypes, os, signal
 import numpy as np
 import bptt
+from bptt._core.loader import kernels
 
 allowed = ctypes.c_int.in_dll(ctypes.CDLL(None), "allowed_threads")
 layer = bptt.LSTM(8, 256, seed=0)
@@ -52,6 +78,7 @@ def check(started):
         assert step.tobytes() == expected_step.tobytes()
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
     assert len(os.listdir("/proc/self/task")) == alone + started
+    assert kernels.thread_engine() == "pool"
 
 alone = len(os.listdir("/proc/self/task"))
 allowed.value = 0
@@ -138,21 +165,27 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def test_calls_use_the_threads_that_the_system_starts(shim):
-    """Refused threads change neither results nor the signal mask, and are asked for again."""
-    run(THREADS, LD_PRELOAD=str(shim), BPTT_NUM_THREADS="4")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_calls_use_the_threads_that_the_system_starts(engine, shim):
+    """Refused threads change neither results nor the signal mask, and are asked for again.
+
+    OpenMP would end the process: the pool takes over before it asks for them.
+    """
+    run(THREADS, LD_PRELOAD=str(shim), BPTT_NUM_THREADS="4", BPTT_THREAD_ENGINE=engine)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("cell", "options"), [("LSTM", {}), ("GRU", {"bidirectional": True, "num_layers": 2})]
 )
-def test_out_of_memory_is_an_exception(cell, options):
+def test_out_of_memory_is_an_exception(cell, options, engine):
     # Large blocks come from the system, not from what malloc has kept.
     run(
         MEMORY,
         cell,
         repr(options),
         BPTT_NUM_THREADS="2",
+        BPTT_THREAD_ENGINE=engine,
         MALLOC_ARENA_MAX="1",
         MALLOC_MMAP_THRESHOLD_="65536",
     )

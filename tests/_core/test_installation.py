@@ -150,6 +150,9 @@ def test_config() -> None:
     assert items["isas_built"] == list(loader.built())
     assert items["isas_supported"] == _cpu.supported()
     assert items["threads"] == bptt.get_num_threads()
+    assert items["thread_engine"] in loader.kernels.thread_engines()
+    assert items["thread_engines_built"] == loader.kernels.thread_engines()
+    assert (items["openmp"] == "none") == ("openmp" not in loader.kernels.thread_engines())
 
 
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,8 +161,8 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     items = config()
     assert len(lines) == len(items)
     assert lines[0].split() == ["version", items["version"]]
-    assert f"threads         {items['threads']}" in lines
-    assert f"isas built      {', '.join(loader.built())}" in lines
+    assert f"threads               {items['threads']}" in lines
+    assert f"isas built            {', '.join(loader.built())}" in lines
 
 
 def test_licences_are_installed() -> None:

@@ -1,4 +1,4 @@
-"""Threads: their number, their settings, and results that do not depend on them."""
+"""Threads: their number, their engines and settings, and results that do not depend on them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
 from layer_results import results
 
 COUNTS = (1, 2, 3, 8)
+ENGINES = loader.kernels.thread_engines()
+needs_openmp = pytest.mark.skipif("openmp" not in ENGINES, reason="built without OpenMP")
+
 # Large enough to use threads with every cell.
 ROWS = Case("lstm", steps=9, batch=21, input_size=19, hidden_size=67, state=True)
 UNITS = Case("lstm", steps=30, batch=3, input_size=19, hidden_size=199, state=True)
@@ -44,6 +48,27 @@ def assert_same_bits(actual, expected):
         assert actual[name].tobytes() == value.tobytes(), name
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    before = loader.kernels.thread_engine()
+    loader.kernels.set_thread_engine(request.param)
+    yield request.param
+    loader.kernels.set_thread_engine(before)
+
+
+@contextmanager
+def threads_of(engine, count):
+    """Exactly `count` threads: another engine begins without a memory of busy cores."""
+    kernels = loader.kernels
+    before = kernels.thread_engine()
+    kernels.set_thread_engine(engine)
+    try:
+        with bptt.threads(count):
+            yield
+    finally:
+        kernels.set_thread_engine(before)
+
+
 def run(case, dtype, count):
     problem = make(case, dtype)
     layer = make_layer(case, problem)  # a new layer, with the same dropout masks
@@ -59,8 +84,9 @@ def run(case, dtype, count):
 def test_results_do_not_depend_on_threads(cell, case, dtype):
     case = replace(case, cell=cell)
     expected = run(case, dtype, 1)
-    for count in COUNTS[1:]:
-        assert_same_bits(run(case, dtype, count), expected)
+    for count, engine in product(COUNTS[1:], ENGINES):
+        with threads_of(engine, count):
+            assert_same_bits(run(case, dtype, count), expected)
 
 
 # ---- around the layers: large enough for threads and for several blocks
@@ -134,42 +160,54 @@ AROUND = {
 def test_kernels_around_layers_do_not_depend_on_threads(case, dtype):
     compute, *shape = case
 
-    def run(count):
-        with bptt.threads(count):
+    def run(count, engine=ENGINES[0]):
+        with threads_of(engine, count):
             return compute(loader.kernels, np.random.default_rng(0), dtype, *shape)
 
     expected = run(1)
-    for count in COUNTS[1:]:
-        assert_same_bits(run(count), expected)
+    for count, engine in product(COUNTS[1:], ENGINES):
+        assert_same_bits(run(count, engine), expected)
 
 
-def started(code):
+def output(code, **environment):
+    """What a new process prints."""
+    child = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    return child.stdout
+
+
+def started(code, engine):
     """Number of threads of a new process after a call, on a machine with any number of cores."""
     code = f"import numpy as np, bptt, os\n{code}\nprint(len(os.listdir('/proc/self/task')))"
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "BPTT_NUM_THREADS": "3"}
-    child = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    return int(child.stdout)
+    return int(output(code, BPTT_NUM_THREADS="3", BPTT_THREAD_ENGINE=engine))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
-def test_only_large_calls_start_threads():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_large_calls_start_threads(engine):
     layer = "layer = bptt.LSTM(8, 256, seed=0)\n"
-    alone = started(layer)
-    assert started(layer + "layer(np.zeros((1, 50, 8), 'f'))") == alone + 2
-    assert started(layer + "layer(np.zeros((16, 50, 8), 'f'))") == alone + 2
-    assert started(layer + "with bptt.threads(1): layer(np.zeros((16, 50, 8), 'f'))") == alone
-    assert started(layer + "layer.step(np.zeros((1, 8), 'f'))") == alone
-    assert started("bptt.LSTM(8, 32)(np.zeros((1, 50, 8), 'f'))") == alone
+    alone = started(layer, engine)
+    assert started(layer + "layer(np.zeros((1, 50, 8), 'f'))", engine) == alone + 2
+    assert started(layer + "layer(np.zeros((16, 50, 8), 'f'))", engine) == alone + 2
+    serial = "with bptt.threads(1): layer(np.zeros((16, 50, 8), 'f'))"
+    assert started(layer + serial, engine) == alone
+    assert started(layer + "layer.step(np.zeros((1, 8), 'f'))", engine) == alone
+    assert started("bptt.LSTM(8, 32)(np.zeros((1, 50, 8), 'f'))", engine) == alone
 
 
 @pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs Linux and two cores",
 )
-def test_threads_run_on_other_cores_than_the_caller():
-    """Linux would wake them on the caller's core; they run on other cores of its affinity mask."""
+def test_pool_runs_on_other_cores_than_the_caller():
+    """Where Linux would wake its threads; they run on the other cores of its affinity mask."""
     own = os.sched_getaffinity(0)
     core = min(own)
     try:
@@ -178,7 +216,7 @@ def test_threads_run_on_other_cores_than_the_caller():
         os.sched_setaffinity(0, {core, max(own)})
         layer = bptt.LSTM(64, 256, seed=0)
         x = np.zeros((16, 200, 64), np.float32)
-        with bptt.threads(2):
+        with threads_of("pool", 2):
             layer(x)
         cores = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
         assert os.sched_getaffinity(0) == {core, max(own)}
@@ -250,6 +288,92 @@ def test_default_is_the_number_of_available_cores():
     assert child.stdout == "1\n"
 
 
+# ---- engines
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_environment_variable_sets_the_engine(engine):
+    code = "import bptt; from bptt._core.installation import config; "
+    code += "print(config()['thread_engine'])"
+    assert output(code, BPTT_THREAD_ENGINE=engine) == f"{engine}\n"
+    assert output(code, BPTT_THREAD_ENGINE="") == f"{ENGINES[0]}\n"
+
+
+def test_invalid_engine():
+    with pytest.raises(
+        ImportError, match=r"^BPTT_THREAD_ENGINE must be one of openmp, pool, got 'tbb'$"
+    ):
+        threads._engine_from_environment({"BPTT_THREAD_ENGINE": "tbb"}, ["openmp", "pool"])
+    sentence = "BPTT_THREAD_ENGINE=openmp asks for an engine that was not built; "
+    with pytest.raises(ImportError, match=f"^{sentence}this installation has pool$"):
+        threads._engine_from_environment({"BPTT_THREAD_ENGINE": "openmp"}, ["pool"])
+    with pytest.raises(ValueError, match=r"thread engine must be .*, got 'tbb'$"):
+        loader.kernels.set_thread_engine("tbb")
+
+
+@needs_openmp
+def test_threadpoolctl_sees_and_limits():
+    """It finds the OpenMP library, and its limit is that of our calls on the same thread."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    found = threadpoolctl.threadpool_info()
+    library = loader.kernels.config()["openmp"]  # its full version may follow
+    assert any(Path(item["filepath"]).name.startswith(library) for item in found)
+    layer, x = bptt.LSTM(8, 256, seed=0), np.ones((16, 50, 8), np.float32)
+    with bptt.threads(5):
+        expected = layer(x)[0]
+        for limit in (1, 3):
+            with threadpoolctl.threadpool_limits(limit, user_api="openmp"):
+                assert bptt.get_num_threads() == min(limit, 5)
+                np.testing.assert_array_equal(layer(x)[0], expected)
+                with ThreadPoolExecutor(1) as pool:  # this thread alone
+                    assert pool.submit(bptt.get_num_threads).result() >= 1
+        assert bptt.get_num_threads() == 5
+
+
+@needs_openmp
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+def test_calls_limited_by_threadpoolctl_start_no_threads():
+    pytest.importorskip("threadpoolctl")
+    code = "import threadpoolctl\nlayer = bptt.LSTM(8, 256, seed=0)\n"
+    alone = started(code, "openmp")
+    code += "with threadpoolctl.threadpool_limits(1): layer(np.zeros((16, 50, 8), 'f'))"
+    assert started(code, "openmp") == alone
+
+
+SHARED = """
+import sys
+import numpy as np
+import bptt
+layer, x = bptt.LSTM(16, 128, seed=0), np.ones((32, 40, 16), np.float32)
+with bptt.threads(1):
+    expected = layer(x)[0]
+if sys.argv[1] == "torch":
+    import torch
+    torch.set_num_threads(2)
+    a = torch.ones(1200, 1200)
+    other, right = lambda: torch.nn.functional.gelu(a).sum().item(), None
+else:
+    from sklearn.cluster import KMeans
+    a = np.random.default_rng(0).random((3000, 8))
+    other = lambda: KMeans(3, n_init=1, random_state=0).fit(a).inertia_
+value = other()
+for _ in range(20):
+    assert layer(x)[0].tobytes() == expected.tobytes()
+    np.testing.assert_allclose(other(), value, rtol=1e-6)
+from bptt._core.installation import config
+print(config()["thread_engine"])
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("library", ["torch", "sklearn"])
+def test_other_openmp_libraries_in_one_process(library, engine):
+    pytest.importorskip(library)
+    code = f"import sys; sys.argv = ['', {library!r}]\n{SHARED}"
+    found = output(code, BPTT_THREAD_ENGINE=engine, BPTT_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    assert found == f"{engine}\n"
+
+
 # ---- concurrency
 
 
@@ -272,6 +396,7 @@ def test_import_does_not_enable_the_global_lock():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
+@pytest.mark.usefixtures("engine")
 def test_concurrent_calls():
     expected = [run(case, np.float32, 1) for case in (ROWS, UNITS)]
     with ThreadPoolExecutor(4) as pool:
@@ -281,25 +406,80 @@ def test_concurrent_calls():
                 assert_same_bits(one, expected[i % 2])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_calls_after_fork():
-    """A forked child has no threads of its parent, and starts its own."""
-    expected = run(ROWS, np.float32, 2)["output"].tobytes()
-    child = os.fork()
-    if child == 0:
-        os._exit(run(ROWS, np.float32, 2)["output"].tobytes() != expected)
+FORKS = """
+import os, sys, threading, time
+import numpy as np
+import bptt
+from bptt._core import loader
+
+layer, x = bptt.LSTM(19, 67, seed=0), np.ones((21, 40, 19), np.float32)
+linear, rows = bptt.Linear(100, 900, seed=0), np.ones((300, 100), np.float32)
+
+def found():
+    return layer(x)[0].tobytes() + linear(rows).tobytes()
+
+with bptt.threads(1):
+    expected = found()
+assert found() == expected
+engine = loader.kernels.thread_engine()
+stop = threading.Event()
+
+def compute():
+    while not stop.is_set():
+        assert found() == expected
+
+def child():
+    assert loader.kernels.thread_engine() == "pool"
+    return found() == expected and found() == expected
+
+others = [threading.Thread(target=compute) for _ in range(2)]
+for other in others:
+    other.start()
+generator = np.random.default_rng(0)
+for _ in range(int(sys.argv[1])):
+    time.sleep(generator.uniform(0, 2e-3))  # at any moment of their calls
+    number = os.fork()
+    if number == 0:
+        try:
+            os._exit(0 if child() else 2)
+        except BaseException:
+            os._exit(3)
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            assert status == 0
-            return
-        time.sleep(0.01)
-    os.kill(child, 9)
-    pytest.fail("the child did not end")
+    ended = 0
+    while not ended:
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if time.monotonic() > deadline:
+            os.kill(number, 9)
+            sys.exit("a child did not end")
+        time.sleep(1e-4)
+    assert status == 0, status
+stop.set()
+for other in others:
+    other.join()
+assert loader.kernels.thread_engine() == engine
+print("done")
+"""
 
 
+def forks(count, engine):
+    code = f"import sys; sys.argv = ['', '{count}']\n{FORKS}"
+    return output(code, BPTT_THREAD_ENGINE=engine, BPTT_NUM_THREADS="3", PYTHONWARNINGS="ignore")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_forks_at_any_moment(engine):
+    """Other threads are inside calls; a child has the pool, with threads of its own."""
+    assert forks(20, engine) == "done\n"
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("engine", ENGINES)
+def test_thousand_forks(engine):
+    assert forks(1000, engine) == "done\n"
+
+
+@pytest.mark.usefixtures("engine")
 def test_results_on_busy_cores():
     """More threads than free cores: the results are the same bits."""
     expected = run(UNITS, np.float32, 1)

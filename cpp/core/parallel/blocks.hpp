@@ -5,7 +5,8 @@
 #include <exception>
 #include <mutex>
 
-#include "core/parallel/pool.hpp"
+#include "core/parallel/lease.hpp"
+#include "core/parallel/thread_limit.hpp"
 #include "core/ragged_batch.hpp"
 
 // Loops over independent blocks, for what has no time steps. Blocks depend on shapes alone, so that
@@ -28,7 +29,7 @@ void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
   constexpr double kWakeThreshold = 5e6;  // below, one thread is done as soon
   const Index wanted =
       cost.operations < kWakeThreshold ? 1 : std::min<Index>(blocks, thread_limit());
-  const PoolLease lease(wanted > 1);
+  const ThreadLease lease(static_cast<int>(wanted));
   std::atomic<Index> next{0};
   std::exception_ptr error;
   std::once_flag first_error;
@@ -40,7 +41,7 @@ void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
       std::call_once(first_error, [&] { error = std::current_exception(); });
     }
   };
-  lease.run(lease.granted() ? static_cast<int>(wanted) : 1, take_blocks, cost.flush_denormals);
+  lease.run(lease.threads(), take_blocks, cost.flush_denormals);
   if (error) std::rethrow_exception(error);
 }
 

@@ -4,9 +4,10 @@
 #include <vector>
 
 #include "core/direction.hpp"
+#include "core/parallel/lease.hpp"
 #include "core/parallel/plan.hpp"
-#include "core/parallel/pool.hpp"
 #include "core/parallel/team.hpp"
+#include "core/parallel/thread_limit.hpp"
 
 namespace bptt {
 
@@ -14,9 +15,9 @@ namespace bptt {
 class Executor {
  public:
   Executor(const LayerConfig& config, const RaggedBatch& batch)
-      : wanted_(plan_parallelism(config, batch)),
-        lease_(wanted_.threads > 1),
-        plan_(lease_.granted() ? wanted_ : ParallelPlan()) {}
+      : plan_(plan_parallelism(config, batch, thread_limit())), lease_(plan_.threads) {
+    if (lease_.threads() < plan_.threads) plan_ = plan_parallelism(config, batch, lease_.threads());
+  }
   const ParallelPlan& plan() const { return plan_; }
 
   /// before(i, worker), the loops of layer i and after(i, worker), for all layers in turn.
@@ -50,9 +51,8 @@ class Executor {
   }
 
  private:
-  ParallelPlan wanted_;
-  PoolLease lease_;
   ParallelPlan plan_;
+  ThreadLease lease_;
 };
 
 }  // namespace bptt

@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "core/direction.hpp"
-#include "core/parallel/pool.hpp"
 
 namespace bptt {
 
 // Work is counted in operations, of which a core does some fifty thousand million a second.
-ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch) {
+ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit) {
   constexpr double kWakeThreshold =
       1.5e6;                              // of a call: below, one thread is done before others wake
   constexpr double kSyncThreshold = 5e6;  // the same if the threads synchronize at every step
@@ -22,7 +21,6 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const double call = rows * row * static_cast<double>(config.num_layers * config.directions());
   ParallelPlan plan;
   if (call < kWakeThreshold) return plan;
-  const int limit = thread_limit();
   if (limit < 2) return plan;
   plan.concurrent_directions = config.bidirectional;
   const int teams = plan.concurrent_directions ? 2 : 1;

@@ -19,7 +19,8 @@ struct ParallelPlan {
   int threads_per_direction() const { return concurrent_directions ? threads / 2 : threads; }
 };
 
-/// How many threads pay off for a call, and how they split it. Affects speed, never results.
-ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch);
+/// How many of `limit` threads pay off for a call, and how they split it. Affects speed, never
+/// results.
+ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit);
 
 }  // namespace bptt

@@ -5,12 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <sched.h>
-#endif
+#include "core/parallel/work_time.hpp"
 
 // A team of threads that run the same loops together. Every loop is cut into as many parts as there
 // are threads. Which thread computes a part is open; what the part is, is fixed. A thread claims
@@ -67,22 +62,7 @@ class Worker {
     wait();
   }
 
-  static void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-  static void yield() {
-#if defined(__unix__) || defined(__APPLE__)
-    sched_yield();
-#endif
-  }
-
  private:
-  using Clock = std::chrono::steady_clock;
-
   static constexpr int kPauses = 1000;  // tens of microseconds: parts of a step take less
   static constexpr std::chrono::microseconds kPatience{200};
 
@@ -102,18 +82,26 @@ class Worker {
   void wait() {
     const std::uint64_t all = loop_ * static_cast<std::uint64_t>(team_.size_);
     for (int i = 0; i < kPauses; ++i) {
-      if (team_.completed_.load(std::memory_order_acquire) >= all) return;
-      pause();
+      if (complete(all)) return;
+      spin_pause();
+      ++wait_time.pauses;
     }
     const Clock::time_point start = Clock::now();
+    const Nanoseconds processor = processor_time();
     const Clock::duration before = waited_;
-    while (team_.completed_.load(std::memory_order_acquire) < all) {
-      yield();
+    while (!complete(all)) {
+      yield_core();
       const Clock::time_point now = Clock::now();
       waited_ = before + (now - start);
       // Nearly half of the time has gone into waiting: one thread alone is as fast.
       if (waited_ > kPatience + (now - start_) * 2 / 5) fall_back_to_serial();
     }
+    wait_time.elapsed += Nanoseconds(waited_ - before).count();
+    wait_time.processor += (processor_time() - processor).count();
+  }
+
+  bool complete(std::uint64_t parts) const {
+    return team_.completed_.load(std::memory_order_acquire) >= parts;
   }
 
   void fall_back_to_serial() {

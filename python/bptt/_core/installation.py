@@ -20,7 +20,9 @@ def config() -> dict[str, str | int | list[str]]:
         ``version``, ``python``, ``numpy``, ``eigen``, ``compiler`` and ``processor`` (str);
         ``isa``, the instruction set in use (str); ``isas_built`` and ``isas_supported``, the
         instruction sets of this installation and of the CPU (lists of str); ``threads``, the
-        maximum number of threads of a call (int).
+        maximum number of threads of a call (int); ``thread_engine``, what runs them in this
+        process, ``"openmp"`` or ``"pool"`` (str); ``thread_engines_built``, the engines of this
+        installation (list of str); ``openmp``, the OpenMP library in use, or ``"none"`` (str).
     """
     from importlib.metadata import version
 
@@ -36,6 +38,9 @@ def config() -> dict[str, str | int | list[str]]:
         "isas_built": list(loader.built()),
         "isas_supported": _cpu.supported(),
         "threads": get_num_threads(),
+        "thread_engine": loader.kernels.thread_engine(),
+        "thread_engines_built": loader.kernels.thread_engines(),
+        "openmp": kernel_config["openmp"] or "none",
     }
 
 

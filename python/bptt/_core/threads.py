@@ -1,9 +1,9 @@
-"""Number of threads; it affects running times, never results."""
+"""Number of threads and their engine; they affect running times, never results."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from bptt._core import checks, loader
@@ -12,8 +12,10 @@ from bptt._core import checks, loader
 def set_num_threads(n: int | None) -> None:
     """Set the maximum number of threads of a call, in the whole process.
 
-    Small calls use fewer. Of concurrent calls, one uses the thread pool and the others run on their
-    calling threads.
+    Small calls use fewer, and so do all calls for a while where other programs keep cores busy. Of
+    concurrent calls, one uses several threads and the others run on their calling threads.
+    ``omp_set_num_threads``, and what calls it (threadpoolctl, PyTorch if it shares its OpenMP
+    library), also limits the calls of the thread that called it.
 
     Parameters
     ----------
@@ -96,6 +98,25 @@ def _from_environment(environment: Mapping[str, str]) -> int:
     return min(int(shared), _MAX_THREADS) if shared.isdecimal() else 0
 
 
+def _engine_from_environment(environment: Mapping[str, str], built: Sequence[str]) -> str | None:
+    """Return the thread engine that the environment variable sets, or None."""
+    name = environment.get("BPTT_THREAD_ENGINE", "")
+    if not name:
+        return None
+    if name not in _ENGINES:
+        raise ImportError(f"BPTT_THREAD_ENGINE must be one of {', '.join(_ENGINES)}, got {name!r}")
+    if name not in built:
+        raise ImportError(
+            f"BPTT_THREAD_ENGINE={name} asks for an engine that was not built; "
+            f"this installation has {', '.join(built)}"
+        )
+    return name
+
+
 _MAX_THREADS = 1024
+_ENGINES = ("openmp", "pool")
 _DEFAULT = _from_environment(os.environ)  # 0: as many as there are cores
+_ENGINE = _engine_from_environment(os.environ, loader.kernels.thread_engines())
 set_num_threads(None)
+if _ENGINE is not None:
+    loader.kernels.set_thread_engine(_ENGINE)

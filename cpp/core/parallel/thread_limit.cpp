@@ -1,0 +1,48 @@
+#include "core/parallel/thread_limit.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "core/parallel/engine.hpp"
+
+namespace bptt {
+namespace {
+
+std::atomic<int> process_limit{0};      // 0: the default
+thread_local int thread_own_limit = 0;  // 0: none
+
+int cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int own_limit() {
+  if (thread_own_limit > 0) return thread_own_limit;
+  const int limit = process_limit;
+  return limit > 0 ? limit : cores();
+}
+
+}  // namespace
+
+int thread_limit() {
+  const int limit = own_limit(), shared = openmp_limit();
+  return shared > 0 ? std::min(limit, shared) : limit;
+}
+
+void set_thread_limit(int threads) { process_limit = threads; }
+
+int set_own_thread_limit(int threads) {
+  const int before = thread_own_limit;
+  thread_own_limit = threads;
+  return before;
+}
+
+}  // namespace bptt

@@ -83,10 +83,19 @@ def run(case, dtype, count):
 @every_cell
 def test_results_do_not_depend_on_threads(cell, case, dtype):
     case = replace(case, cell=cell)
+    engine = loader.kernels.thread_engine()
     expected = run(case, dtype, 1)
-    for count, engine in product(COUNTS[1:], ENGINES):
+    for count in COUNTS[1:]:
         with threads_of(engine, count):
             assert_same_bits(run(case, dtype, count), expected)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_results_do_not_depend_on_the_engine(case):
+    expected = run(case, np.float32, 1)
+    for count, engine in product(COUNTS[1:], ENGINES):
+        with threads_of(engine, count):
+            assert_same_bits(run(case, np.float32, count), expected)
 
 
 # ---- around the layers: large enough for threads and for several blocks

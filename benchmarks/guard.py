@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 
 import bptt
-from bptt.cli.benchmark import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
-from bptt.cli.timing import interleave
+from bptt.cli.bench_layers import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
+from bptt.cli.interleaved_timing import interleave
 from bptt.cli.worker_process import WorkerProcess, worker_environment
 from bptt.nn.cells import CELLS
 
@@ -120,7 +120,7 @@ def instructions(profile: Iterable[str]) -> int:
 def time_ratios() -> Figures:
     """Return the time of each call relative to that of NumPy's product per operation."""
     measured = [TIMED_PRODUCT, *tasks([TIMED_SIZE])]
-    with WorkerProcess("bptt.cli.benchmark", threads=1) as worker:
+    with WorkerProcess("bptt.cli.bench_layers", threads=1) as worker:
         measures = {task: partial(worker.request, [*task, "float32"]) for task in measured}
         samples = interleave(measures, 15)
     # The fastest sample is the least disturbed one.

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.cli import benchmark, timing, worker_process
+from bptt.cli import bench_layers, interleaved_timing, worker_process
 from bptt.cli.main import main
 from bptt.nn.recurrent import make_recurrent
 from cases import CELLS
@@ -32,9 +32,11 @@ def _small_product(tmp_path, monkeypatch):
     """Multiply small matrices in all processes, in a temporary directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        benchmark, "_PRODUCT", benchmark.Task(benchmark.PRODUCT, "", benchmark.Size(1, 64, 64, 64))
+        bench_layers,
+        "_PRODUCT",
+        bench_layers.Task(bench_layers.PRODUCT, "", bench_layers.Size(1, 64, 64, 64)),
     )
-    monkeypatch.setattr(benchmark, "_COOL_DOWN", 0.0)
+    monkeypatch.setattr(bench_layers, "_COOL_DOWN", 0.0)
 
 
 def command(*arguments):
@@ -88,10 +90,10 @@ def test_json_has_all_measurements(tmp_path):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_operations_are_those_of_the_matrix_products(cell):
-    size = benchmark.Size(7, 3, 4, 5)
+    size = bench_layers.Size(7, 3, 4, 5)
     layer = make_recurrent(cell, 4, 5)
     weights = layer["weight_ih_l0"].size + layer["weight_hh_l0"].size
-    assert benchmark.Task(benchmark.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
+    assert bench_layers.Task(bench_layers.INFERENCE, cell, size).operations == 2 * weights * 7 * 3
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_interleaving_skips_the_warm_up_round():
         return float(next(clock))
 
     ticks = []
-    found = timing.interleave(
+    found = interleaved_timing.interleave(
         {name: lambda name=name: measured(name) for name in "ab"},
         2,
         on_measure=lambda: ticks.append(1),
@@ -193,7 +195,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(interleaved_timing.time, "perf_counter", lambda: self.now)
 
     def wait(self, seconds):
         self.now += seconds
@@ -202,7 +204,7 @@ class Clock:
 
 def test_interleaving_lasts_for_the_minimum_time(monkeypatch):
     clock = Clock(monkeypatch)
-    found = timing.interleave({"": lambda: clock.wait(0.25)}, 1, min_seconds=1.0)
+    found = interleaved_timing.interleave({"": lambda: clock.wait(0.25)}, 1, min_seconds=1.0)
     assert found == {"": [0.25] * 3}  # after the warm-up round
 
 
@@ -210,7 +212,7 @@ def test_interleaving_lasts_for_the_minimum_time(monkeypatch):
 def test_seconds_per_call(min_seconds, calls, monkeypatch):
     clock = Clock(monkeypatch)
     made = []
-    found = timing.seconds_per_call(lambda: made.append(clock.wait(0.25)), min_seconds)
+    found = interleaved_timing.seconds_per_call(lambda: made.append(clock.wait(0.25)), min_seconds)
     assert found == 0.25
     assert len(made) == calls  # one call measures how many are needed
 
@@ -225,9 +227,9 @@ def test_worker_environment_sets_the_number_of_threads(threads):
 
 def test_an_error_in_the_worker_has_its_traceback():
     with (
-        worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker,
+        worker_process.WorkerProcess("bptt.cli.bench_layers", 1) as worker,
         pytest.raises(
-            RuntimeError, match=r"(?s)bptt\.cli\.benchmark failed:.*KeyError: 'no such cell'"
+            RuntimeError, match=r"(?s)bptt\.cli\.bench_layers failed:.*KeyError: 'no such cell'"
         ),
     ):
         worker.request(["inference", "no such cell", [1, 1, 1, 1], "float32"])
@@ -243,9 +245,9 @@ def test_a_missing_worker_module_is_an_error():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_a_killed_worker_is_a_memory_error():
-    with worker_process.WorkerProcess("bptt.cli.benchmark", 1) as worker:
+    with worker_process.WorkerProcess("bptt.cli.bench_layers", 1) as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
-        with pytest.raises(MemoryError, match=r"bptt\.cli\.benchmark was killed by signal 9"):
+        with pytest.raises(MemoryError, match=r"bptt\.cli\.bench_layers was killed by signal 9"):
             worker.request("what?")
 
 
@@ -261,7 +263,7 @@ def test_interrupt_while_a_worker_starts_leaves_no_process(monkeypatch):
     popen = subprocess.Popen
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt), worker_process.WorkerProcess("bptt.cli.benchmark", 1):
+    with pytest.raises(KeyboardInterrupt), worker_process.WorkerProcess("bptt.cli.bench_layers", 1):
         pytest.fail("it has not been interrupted")
     assert started[0].returncode is not None
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler

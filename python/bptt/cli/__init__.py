@@ -13,9 +13,9 @@ This package is an application and no public API: its modules and functions chan
 `estimator_options`, `saved_models`                   options -> estimator, model files
 `baselines`, `evaluation`                             metrics of a model and of its baseline
 `console`, `training_progress`, `demo_report`,        printed output
-`benchmark_report`
-`benchmark`, `numpy_comparison`, `timing`,            measurements of speed
-`worker_process`
+`bench_report`
+`bench_layers`, `numpy_comparison`,                   measurements of speed
+`interleaved_timing`, `worker_process`
 `corpus`                                              words of a text
 ====================================================  ============================================
 """

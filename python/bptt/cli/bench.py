@@ -18,8 +18,8 @@ from typing import Any
 from bptt._core.installation import config
 from bptt._core.threads import get_num_threads
 from bptt.cli.arguments import positive_integer
-from bptt.cli.benchmark import PRODUCT_SIZE, SIZES, Benchmark, Size, run_benchmark
-from bptt.cli.benchmark_report import MeasurementBar, print_benchmark
+from bptt.cli.bench_layers import PRODUCT_SIZE, SIZES, Benchmark, Size, run_benchmark
+from bptt.cli.bench_report import MeasurementBar, print_benchmark
 from bptt.cli.errors import CommandError
 from bptt.cli.worker_process import available_cores
 from bptt.nn.cells import CELLS

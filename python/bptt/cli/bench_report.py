@@ -1,4 +1,4 @@
-"""Benchmark results as tables, and the progress bar of the measurements."""
+"""Printed output of the command `bench`: tables, and the progress bar of the measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from bptt._core.installation import config
-from bptt.cli.benchmark import INFERENCE, STEP, TRAINING, Benchmark, Measurement
+from bptt.cli.bench_layers import INFERENCE, STEP, TRAINING, Benchmark, Measurement
 from bptt.cli.console import instruction_set_name, machine_name, pluralize
 
 

@@ -1,4 +1,4 @@
-"""Benchmark of the layers against NumPy's matrix product: tasks, measurement, results."""
+"""Measurements of the command `bench`: layers against NumPy's matrix product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bptt._core.checks import FloatArray
-from bptt.cli.timing import interleave, seconds_per_call
+from bptt.cli.interleaved_timing import interleave, seconds_per_call
 from bptt.cli.worker_process import WorkerProcess, serve
 from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import make_recurrent
@@ -155,7 +155,7 @@ def run_benchmark(benchmark: Benchmark, on_measure: Callable[[], object]) -> Non
     """
     with ExitStack() as stack:
         workers = {
-            n: stack.enter_context(WorkerProcess("bptt.cli.benchmark", n))
+            n: stack.enter_context(WorkerProcess("bptt.cli.bench_layers", n))
             for n in benchmark.threads
         }
 

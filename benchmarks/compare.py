@@ -27,10 +27,13 @@ from tqdm import tqdm
 import bptt
 import peers
 import report
-from grid import CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows
+from grid import BPTT_CELLS, CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows
+from models import GROUP as MODELS
+from models import AnyRow, model_rows, quick_model_rows, row_from_json
 
 HERE = Path(__file__).parent
 BUDGET, QUICK_BUDGET = 2.5, 0.8  # seconds for the samples of a row
+DISTURBED = 0.05  # seconds per second that threads waited for a core
 ASSUMED_RATE = 5e10  # FLOP/s per thread, for the first estimate of the remaining time
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -59,10 +62,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--quick", action="store_true", help="a few rows of every kind, under two minutes")
-    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells (default: all)")
+    add("--cells", nargs="+", choices=BPTT_CELLS, help="cells (default: all)")
     add("--modes", nargs="+", choices=MODES, default=list(MODES), help="modes (default: all)")
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="dtypes (default: both)")
-    add("--groups", nargs="+", choices=GROUPS, help="groups of rows (default: all)")
+    add("--groups", nargs="+", choices=[*GROUPS, MODELS], help="groups of rows (default: all)")
     add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="only rows of this size")
     add("--peers", nargs="*", choices=installed, help="libraries (default: all installed)")
     add(
@@ -79,7 +82,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="write results to DIR (default: benchmarks/results)",
     )
-    add("--resume", action="store_true", help="skip the rows already in DIR")
+    add(
+        "--resume",
+        action="store_true",
+        help="skip the rows already in DIR, unless other programs disturbed them",
+    )
     add("--no-plots", action="store_true", help="write tables only")
     arguments = parser.parse_args(argv)
     if not all(1 <= n <= count for n in arguments.threads):
@@ -94,9 +101,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def choose(arguments: argparse.Namespace) -> list[Row]:
+def every_row() -> list[AnyRow]:
+    """Return the rows of the full comparison."""
+    return [*all_rows(), *model_rows()]
+
+
+def choose(arguments: argparse.Namespace) -> list[AnyRow]:
     """Return the selected rows."""
-    rows = quick_rows() if arguments.quick else all_rows()
+    rows = [*quick_rows(), *quick_model_rows()] if arguments.quick else every_row()
     if arguments.size:
         T, B, inputs, H = arguments.size
         rows = [
@@ -109,7 +121,7 @@ def choose(arguments: argparse.Namespace) -> list[Row]:
     rows = [
         row
         for row in rows
-        if row.cell in arguments.cells
+        if (not arguments.cells or row.cell in arguments.cells)
         and row.mode in arguments.modes
         and row.dtype in arguments.dtypes
         and (not arguments.groups or row.group in arguments.groups)
@@ -179,13 +191,20 @@ def machine() -> dict[str, Any]:
     }
 
 
-def expected_seconds(row: Row, threads: int, budget: float) -> float:
+def expected_seconds(row: AnyRow, threads: int, budget: float) -> float:
     """Return the estimated time of a row: compilation, comparison of the results, samples."""
     once = 4 * row.flops / (ASSUMED_RATE * threads)
+    if row.group == MODELS:
+        return 1 + 10 * once + min(12 * (once + 0.1), 6 * budget)
     build = 0.3
     if row.group in ("grid", "ragged"):
         build += (1 if row.mode == "training" else 0.4) * (3 if row.batch <= 16 else 1)
     return build + 2 * once + min(9 * (once + 0.1), budget)
+
+
+def disturbed(entry: dict[str, Any]) -> bool:
+    """Return whether threads waited for a core, which other programs used, while measured."""
+    return bool(entry["waited"] > DISTURBED)
 
 
 class Results:
@@ -210,10 +229,11 @@ class Results:
                 f"--resume needs results of this machine, {self.content['machine']}, and "
                 f"{self.path} has those of {before['machine']}"
             )
+        before["rows"] = [row for row in before["rows"] if not disturbed(row)]
         self.content = before
 
-    def done(self) -> set[tuple[Row, int]]:
-        return {(Row(**entry["row"]), entry["threads"]) for entry in self.content["rows"]}
+    def done(self) -> set[tuple[AnyRow, int]]:
+        return {(row_from_json(entry["row"]), entry["threads"]) for entry in self.content["rows"]}
 
     def add(self, message: dict[str, Any], threads: int) -> None:
         if "row" in message:
@@ -237,7 +257,17 @@ def warn_if_busy() -> None:
         )
 
 
-def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) -> None:
+def warn_of_disturbed(results: Results) -> None:
+    found = sum(map(disturbed, results.content["rows"]))
+    if found:
+        print(
+            f"compare.py: warning: other programs disturbed {found} rows; --resume measures them "
+            "again",
+            file=sys.stderr,
+        )
+
+
+def measure(arguments: argparse.Namespace, rows: list[AnyRow], results: Results) -> None:
     done = results.done()
     budget = QUICK_BUDGET if arguments.quick else BUDGET
     jobs = {
@@ -262,15 +292,15 @@ def measure(arguments: argparse.Namespace, rows: list[Row], results: Results) ->
             for message in run_worker(settings):
                 results.add(message, threads)
                 if "row" in message:
-                    row = Row(**message["row"])
+                    row = row_from_json(message["row"])
                     progress.update(expected_seconds(row, threads, budget))
                 coming = next(waiting)
                 progress.set_description(f"threads {threads}: {coming}" if coming else "done")
 
 
-def default_output(arguments: argparse.Namespace, rows: list[Row]) -> Path:
+def default_output(arguments: argparse.Namespace, rows: list[AnyRow]) -> Path:
     """Return the directory of the results: a selection of rows does not overwrite the full set."""
-    return HERE / "results" if rows == all_rows() else HERE / "results" / "part"
+    return HERE / "results" if rows == every_row() else HERE / "results" / "part"
 
 
 def draw(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
@@ -301,6 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ncompare.py: interrupted; use --resume to continue", file=sys.stderr)
         return 130
+    warn_of_disturbed(results)
     print((arguments.output / "results.md").read_text(encoding="utf-8"))
     return 0
 

@@ -1,7 +1,7 @@
 """Profile of `fit`: share of the time in the kernels, and the slowest functions outside.
 
-Times every kernel while a tagger is fitted. A second fit under cProfile checks the share: profiling
-slows down the Python code, so that it is a lower bound.
+Times every kernel while an estimator is fitted. A second fit under cProfile checks the share:
+profiling slows down the Python code, so that it is a lower bound.
 """
 
 from __future__ import annotations
@@ -14,27 +14,64 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import bptt
 from bptt._core import loader
 
-STEPS, FEATURES, HIDDEN, BATCH, LABELS = 50, 32, 128, 32, 8
 MAX_SHOWN = 8  # functions outside the kernels
+Fit: TypeAlias = Callable[[], Any]
 
 
-def data(count: int) -> tuple[list[Any], list[Any]]:
-    """Return sequences of features, labelled by the largest of the first ones at every step."""
+def words(count: int, steps: int, vocabulary: int) -> list[Any]:
+    """Return sequences of ids with the frequencies of words (Zipf's law); every id occurs."""
     random = np.random.default_rng(0)
-    X = list(random.standard_normal((count, STEPS, FEATURES)).astype(np.float32))
-    return X, [x[:, :LABELS].argmax(axis=1) for x in X]
+    frequencies = 1 / np.arange(2.7, vocabulary + 2.7)
+    ids = random.choice(vocabulary, (count, steps), p=frequencies / frequencies.sum())
+    ids.flat[:vocabulary] = random.permutation(vocabulary)[: ids.size]
+    return list(random.permuted(ids).astype(np.int32))
 
 
-def tagger(epochs: int) -> bptt.SequenceTagger:
-    """Return the model to fit."""
-    return bptt.SequenceTagger(hidden_size=HIDDEN, batch_size=BATCH, epochs=epochs, random_state=0)
+def feature_tagger(epochs: int) -> Fit:
+    """Tagger of 320 sequences of 50 steps and 32 features, labelled by the largest of eight."""
+    random = np.random.default_rng(0)
+    X = list(random.standard_normal((320, 50, 32)).astype(np.float32))
+    y = [x[:, :8].argmax(axis=1) for x in X]
+    model = bptt.SequenceTagger(hidden_size=128, batch_size=32, epochs=epochs, random_state=0)
+    return partial(model.fit, X, y)
+
+
+def word_tagger(epochs: int) -> Fit:
+    """Bidirectional tagger of 960 sentences of 30 words, 20,000 distinct, with 17 tags."""
+    X = words(960, 30, 20_000)
+    model = bptt.SequenceTagger(
+        embedding_size=64, bidirectional=True, hidden_size=64, epochs=epochs, random_state=0
+    )
+    return partial(model.fit, X, [x % 17 for x in X])
+
+
+def word_lm(epochs: int) -> Fit:
+    """Language model of 400 sequences of 35 words, 10,000 distinct: two layers of 200."""
+    model = bptt.LanguageModel(
+        tokens=None,
+        embedding_size=200,
+        hidden_size=200,
+        num_layers=2,
+        batch_size=20,
+        epochs=epochs,
+        random_state=0,
+    )
+    return partial(model.fit, [x.tolist() for x in words(400, 35, 10_000)])
+
+
+FITS: dict[str, Callable[[int], Fit]] = {
+    "tagger of features": feature_tagger,
+    "tagger of words, V 20,000": word_tagger,
+    "language model of words, V 10,000": word_lm,
+}
 
 
 @contextmanager
@@ -67,22 +104,24 @@ def timed_kernels() -> Iterator[dict[str, float]]:
             setattr(kernels, name, function)
 
 
-def profile(threads: int, count: int, epochs: int) -> None:
+def profile(name: str, threads: int, epochs: int) -> None:
     """Print the profile of a fit."""
-    X, y = data(count)
+    make = FITS[name]
     with bptt.threads(threads):
-        tagger(1).fit(X[:BATCH], y[:BATCH])
+        make(1)()
+        fit = make(epochs)
         with timed_kernels() as seconds:
             start = time.perf_counter()
-            tagger(epochs).fit(X, y)
+            fit()
             total = time.perf_counter() - start
         profiler = cProfile.Profile()
-        profiler.runcall(tagger(epochs).fit, X, y)
+        profiler.runcall(make(epochs))
     inside = sum(seconds.values())
-    print(f"{threads} thread(s): fit {total:.3f} s, {inside / total:.1%} of it in the kernels")
-    for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+    print(f"\n{name}, {threads} thread{'s' * (threads > 1)}")
+    print(f"fit {total:.3f} s, {inside / total:.1%} of it in the kernels")
+    for kernel, spent in sorted(seconds.items(), key=lambda item: -item[1]):
         if spent > 0.001 * total:
-            print(f"  {spent / total:6.1%}  {name}")
+            print(f"  {spent / total:6.1%}  {kernel}")
     show_profile(profiler)
 
 
@@ -103,13 +142,13 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads")
-    parser.add_argument("--sequences", type=int, default=320, help="number of sequences")
-    parser.add_argument("--epochs", type=int, default=5, help="number of epochs")
+    parser.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS), help="models")
+    parser.add_argument("--epochs", type=int, default=3, help="number of epochs")
     arguments = parser.parse_args()
-    size = f"T={STEPS} B={BATCH} I={FEATURES} H={HIDDEN}"
-    print(f"LSTM tagger, {size}, float32, {loader.kernels.__name__}")
-    for threads in arguments.threads:
-        profile(threads, arguments.sequences, arguments.epochs)
+    print(f"float32, {loader.kernels.__name__}")
+    for name in arguments.fits:
+        for threads in arguments.threads:
+            profile(name, threads, arguments.epochs)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,14 @@ Array: TypeAlias = npt.NDArray[Any]
 Size: TypeAlias = tuple[int, int, int, int]
 
 # Names in bptt. The GRU has the reset gate after the product, as in all peers.
-BPTT_CELLS = {"rnn": "rnn", "lstm": "lstm", "gru": "gru_reset_after", "bilstm": "lstm"}
-CELLS = tuple(BPTT_CELLS)
+BPTT_CELLS = {
+    "rnn": "rnn",
+    "lstm": "lstm",
+    "gru": "gru_reset_after",
+    "bilstm": "lstm",
+    "bigru": "gru_reset_after",
+}
+CELLS = ("rnn", "lstm", "gru", "bilstm")  # of the layers that are measured alone
 MODES = ("inference", "training", "step")
 DTYPES = ("float32", "float64")
 GROUPS = ("grid", "step", "ragged", "lecture", "sweep")
@@ -73,7 +79,7 @@ class Row:
 
     @property
     def directions(self) -> int:
-        return 2 if self.cell == "bilstm" else 1
+        return 2 if self.cell.startswith("bi") else 1
 
     @property
     def kind(self) -> str:

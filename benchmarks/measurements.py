@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grid import Row
+from models import GROUP as MODELS
+from models import AnyRow, row_from_json
 
 BPTT = "bptt"
 
@@ -19,12 +20,17 @@ BPTT = "bptt"
 class Measurement:
     """Measurement of a row with a number of threads."""
 
-    row: Row
+    row: AnyRow
     threads: int
     times: Mapping[str, Mapping[str, float]]  # peer or variant -> median, ..
-    gemm: float  # FLOP/s of the fastest matrix product
+    products: Mapping[str, float]  # library -> FLOP/s of its matrix product; of a model, of all
     flops: float
     bytes: float
+
+    @property
+    def gemm(self) -> float:
+        """FLOP/s of the fastest matrix product."""
+        return max(self.products.values())
 
     @property
     def seconds(self) -> float:
@@ -40,6 +46,11 @@ class Measurement:
     def rate(self) -> float:
         """FLOP/s."""
         return self.flops / self.seconds
+
+    @property
+    def tokens(self) -> float:
+        """Tokens, or steps of sequences, per second."""
+        return self.row.sequence_steps / self.seconds
 
     @property
     def best(self) -> tuple[str, float] | None:
@@ -66,10 +77,10 @@ class Measurement:
 def read(content: Mapping[str, Any]) -> list[Measurement]:
     return [
         Measurement(
-            Row(**entry["row"]),
+            row_from_json(entry["row"]),
             entry["threads"],
             entry["peers"],
-            max(entry["gemm"].values()),
+            entry["gemm"],
             entry["flops"],
             entry["bytes"],
         )
@@ -120,8 +131,9 @@ def run_report_script(script: str, write: Callable[[Mapping[str, Any], Path], No
     return 0
 
 
-Condition = Callable[[Row], bool]
+Condition = Callable[[AnyRow], bool]
 REGIMES: dict[str, Condition] = {
+    "whole models": lambda row: row.group == MODELS,
     "step": lambda row: row.mode == "step",
     "ragged": lambda row: row.ragged,
     "B = 1, H < 256": lambda row: row.batch == 1 and row.hidden_size < 256,
@@ -132,6 +144,6 @@ REGIMES: dict[str, Condition] = {
 }
 
 
-def regime(row: Row) -> str:
+def regime(row: AnyRow) -> str:
     """Return the first of `REGIMES` that matches."""
     return next(name for name, fits in REGIMES.items() if fits(row))

@@ -25,6 +25,7 @@ GROUPS = {  # group -> suffix of the title
     "step": "",
     "ragged": ", ragged",
     "lecture": ", against the lecture's loop",
+    "models": ", whole models",
 }
 MODES = ("inference", "training", "step")
 
@@ -51,7 +52,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
     lines = list(lines)
     if not lines:
         return []
-    words = {"rows", "row", "worst row", "best peer", "regime"}
+    words = {"rows", "row", "worst row", "best peer", "regime", "model"}
     rule = ["---" if name in words else "--:" for name in head]
     return [f"| {' | '.join(line)} |" for line in (head, rule, *lines)] + [""]
 
@@ -139,6 +140,59 @@ def scaling(entries: Sequence[Measurement]) -> list[str]:
     return [f"## {threads} threads against one", "", *table(head, lines)]
 
 
+def models(entries: Sequence[Measurement]) -> list[str]:
+    """Return one table for each mode of whole models, with the speedup of all threads."""
+    entries = select(entries, group="models")
+    text: list[str] = []
+    for mode in MODES:
+        part = select(entries, mode=mode)
+        if not part:
+            continue
+        counts = sorted({e.threads for e in part})
+        found = {(e.row.label, e.threads): e for e in part}
+        lines = []
+        for label in dict.fromkeys(e.row.label for e in part):
+            those = [found.get((label, n)) for n in counts]
+            cells = [cell for entry in those for cell in model_cells(entry)]
+            first, last = those[0], those[-1]
+            gain = first.seconds / last.seconds if first and last else None
+            lines.append((label, *cells, *([times(gain)] if len(counts) > 1 else [])))
+        means = [
+            cell
+            for n in counts
+            for cell in (
+                "",
+                times(geometric_mean(e.torch_ratio for e in part if e.threads == n)),
+                times(geometric_mean(e.ratio for e in part if e.threads == n)),
+                "",
+            )
+        ]
+        lines.append(("geometric mean", *means, *([""] if len(counts) > 1 else [])))
+        heads = [
+            f"{name}, {n} thr"
+            for n in counts
+            for name in ("tokens/s", "× torch", "× best peer", "% of NumPy")
+        ]
+        head = ("model", *heads, *(["gain"] if len(counts) > 1 else []))
+        text += [f"### {mode[0].upper()}{mode[1:]}", "", *table(head, lines)]
+    return ["## Whole models", "", MODELS, "", *text] if text else []
+
+
+MODELS = (
+    "Training is a whole update, with clipping and Adam; rows are (T, B, embedding size, H). % of "
+    "NumPy: NumPy's time for all matrix products of the row, each as large as the model allows "
+    "(those of all steps at once), relative to the time of bptt, which computes all else as well. "
+    "Gain: one thread's time relative to that of all."
+)
+
+
+def model_cells(entry: Measurement | None) -> tuple[str, ...]:
+    if entry is None:
+        return ("–",) * 4
+    share = f"{100 * entry.rate / entry.products['numpy']:.0f} %"
+    return number(entry.tokens), times(entry.torch_ratio), times(entry.ratio), share
+
+
 def ragged(entries: Sequence[Measurement]) -> list[str]:
     """Compare ragged batches with full ones of the same shape."""
     lines = []
@@ -187,7 +241,7 @@ def details(entries: Sequence[Measurement]) -> list[str]:
 DETAILS = (
     "Rows are cell (T, B, I, H). Medians; ± is half the interquartile range. GFLOP/s count the "
     "operations of the matrix products; % is relative to the rate of one product of two "
-    "1024 × 1024 matrices, measured in between."
+    "1024 × 1024 matrices, measured in between; of whole models, to all their products."
 )
 HEAD = ("row", "bptt µs", "±", "GFLOP/s", "%", "best peer", "peer µs", "× best peer", "× torch")
 
@@ -226,6 +280,7 @@ def render(content: Mapping[str, Any]) -> str:
         ["# Results", ""],
         about(content),
         summary(entries),
+        models(entries),
         wins(entries),
         scaling(entries),
         ragged(entries),

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ WARM_UP = 0.02  # seconds; longer calls need no warm-up
 QUIET = 0.005  # seconds over which the CPU time of the process, counted in ticks, is observed
 PATIENCE = 0.25  # seconds to wait for spinning threads
 GEMM_SIZE = 1024
+GEMM_OPERATIONS = 2.0 * GEMM_SIZE**3
 
 
 @dataclass
@@ -80,6 +82,12 @@ def settle(threads: int) -> None:
             return
 
 
+def seconds_without_core() -> float:
+    """Return how long the threads of this process have waited for a core, where Linux tells."""
+    tasks = Path("/proc/self/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[1]) for task in tasks) * 1e-9
+
+
 def interleave(timed: Iterable[TimedCall], threads: int, rounds: int, budget: float) -> None:
     """Sample all calls in turn, `rounds` times or within `budget` seconds, at least once."""
     turns = list(timed)
@@ -110,11 +118,6 @@ def gemm(dtype: str, library: str) -> Callable[[], Any]:
 
     tensor, product = torch.from_numpy(a), torch.from_numpy(out)
     return lambda: torch.mm(tensor, tensor, out=product)
-
-
-def gemm_rate(seconds_per_call: float) -> float:
-    """Return FLOP/s."""
-    return 2.0 * GEMM_SIZE**3 / seconds_per_call
 
 
 def bandwidths(sizes: Iterable[int] = (1 << 18, 1 << 23, 1 << 28)) -> dict[str, float]:

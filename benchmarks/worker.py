@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -20,25 +20,29 @@ import numpy as np
 import peers
 import timing
 from bptt import reference
-from grid import Array, Problem, Row, make_problem
+from grid import Array, Row, make_problem
+from models import GROUP, AnyRow, all_products, make_model_problem, row_from_json
 
 REFERENCE_LIMIT = 3e7  # operations; larger rows are not compared with bptt.reference
 LONG = 1e10  # operations of a call that takes 0.1 s or more
 BPTT = "bptt"
+MODEL_PATIENCE = 6  # factor of the budget: an update takes up to a second in every library
 
 
 class MismatchError(Exception):
     """Results of a peer differ from those expected."""
 
 
-def tolerance(row: Row) -> float:
+def tolerance(row: AnyRow) -> float:
     """Return the tolerance relative to the largest element of an array."""
     if row.dtype == "float64":
         return 1e-10
     return 2e-5 * float(np.sqrt(max(row.steps, 25)))
 
 
-def compare(row: Row, name: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+def compare(
+    row: AnyRow, name: str, found: Mapping[str, Array], expected: Mapping[str, Array]
+) -> None:
     """Raise an error if results differ from those expected."""
     if set(found) != set(expected):
         raise MismatchError(f"{row}: {name} returned {sorted(found)}, not {sorted(expected)}")
@@ -58,7 +62,7 @@ def compare(row: Row, name: str, found: Mapping[str, Array], expected: Mapping[s
             )
 
 
-def expected_results(row: Row, problem: Problem) -> dict[str, Array]:
+def expected_results(row: Row, problem: Any) -> dict[str, Array]:
     """Return the output, and for training the gradients, of bptt.reference in float64."""
     result = reference.forward(
         row.bptt_cell.name,
@@ -82,8 +86,12 @@ class Worker:
         self.threads: int = settings["threads"]
         self.rounds: int = settings["rounds"]
         self.budget: float = settings["budget"]
-        self.rows = [Row(**row) for row in settings["rows"]]
-        self.peers = peers.create(settings["peers"], self.threads)
+        self.rows = [row_from_json(row) for row in settings["rows"]]
+        names = settings["peers"]
+        self.peers = peers.create(names, self.threads)
+        self.models: list[peers.Peer] = []
+        if any(row.group == GROUP for row in self.rows):
+            self.models = peers.create_models(names, self.threads)
         self.gemm = ["numpy"] + ["torch"] * ("torch" in settings["peers"])
         self.out = out
 
@@ -96,18 +104,25 @@ class Worker:
     def send(self, **message: Any) -> None:
         print(json.dumps(message), file=self.out, flush=True)
 
-    def measure(self, row: Row) -> dict[str, Any]:
+    def measure(self, row: AnyRow) -> dict[str, Any]:
         """Build the calls, compare their results, then time them."""
         start = time.perf_counter()
-        problem = make_problem(row)
         failed: dict[str, str] = {}
-        timed = self._prepare(row, problem, failed)
-        products = {name: self._product(row, name) for name in self.gemm}
-        turns = [*timed.values(), *products.values()]
-        timing.interleave(turns, self.threads, self.rounds, self.budget)
-        for peer in self.peers:
+        if isinstance(row, Row):
+            timed = self._prepare(row, make_problem(row), failed)
+            products = {name: timing.gemm(row.dtype, name) for name in self.gemm}
+            operations, budget = timing.GEMM_OPERATIONS, self.budget
+        else:
+            timed = self._prepare(row, make_model_problem(row), failed)
+            products = {name: all_products(row, name) for name in self.gemm}
+            operations, budget = row.flops, MODEL_PATIENCE * self.budget
+        calls = {name: self._warmed_up(product) for name, product in products.items()}
+        waited, begin = timing.seconds_without_core(), time.perf_counter()
+        timing.interleave([*timed.values(), *calls.values()], self.threads, self.rounds, budget)
+        waited = (timing.seconds_without_core() - waited) / (time.perf_counter() - begin)
+        for peer in self._peers_of(row):
             peer.close()
-        rates = {name: timing.gemm_rate(p.summary()["median"]) for name, p in products.items()}
+        rates = {name: operations / call.summary()["median"] for name, call in calls.items()}
         return {
             "row": row.to_json(),
             "threads": self.threads,
@@ -116,18 +131,22 @@ class Worker:
             "gemm": rates,
             "peers": {name: one.summary() for name, one in timed.items()},
             "failed": failed,
+            "waited": round(waited, 3),  # for a core: seconds of all threads per second
             "seconds": round(time.perf_counter() - start, 2),
         }
 
+    def _peers_of(self, row: AnyRow) -> list[peers.Peer]:
+        return self.models if row.group == GROUP else self.peers
+
     def _prepare(
-        self, row: Row, problem: Problem, failed: dict[str, str]
+        self, row: AnyRow, problem: Any, failed: dict[str, str]
     ) -> dict[str, timing.TimedCall]:
         """Return the calls of all peers, after a check against bptt and the reference."""
         timed: dict[str, timing.TimedCall] = {}
         expected: Mapping[str, Array] = {}
-        if row.flops <= REFERENCE_LIMIT and row.mode != "step":
+        if isinstance(row, Row) and row.flops <= REFERENCE_LIMIT and row.mode != "step":
             expected = expected_results(row, problem)
-        for peer in self.peers:
+        for peer in self._peers_of(row):
             if not peer.supports(row):
                 continue
             try:
@@ -152,8 +171,7 @@ class Worker:
             gc.collect()
         return timed
 
-    def _product(self, row: Row, library: str) -> timing.TimedCall:
-        product = timing.gemm(row.dtype, library)
+    def _warmed_up(self, product: Callable[[], Any]) -> timing.TimedCall:
         product()
         return timing.TimedCall(product, timing.seconds(product))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from grid import Array, Problem, Row
+from grid import Array, Row
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Task:
     `call` returns the types of the peer. Training returns the output and all gradients; a step
     starts from the state of the previous call, the first one from 0. `arrays` converts the result
     to NumPy arrays for the check before the timing: "output" (T, B, D), and for training "input"
-    and the gradients by the names of the parameters in bptt.
+    and the gradients by the names of the parameters in bptt. For a whole model it is the output
+    (B, T, K) or (B, K), or "loss" and the gradients, by part and name, of the first update.
     """
 
     call: Callable[[], Any]
@@ -26,7 +27,7 @@ class Task:
 
 
 class Peer:
-    """A library, or a variant of one, that computes the rows."""
+    """A library, or a variant of one, that computes the rows: layers, or whole models."""
 
     name: str
     family: str  # library; only the fastest variant counts
@@ -35,10 +36,10 @@ class Peer:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def supports(self, row: Row) -> bool:
+    def supports(self, row: Any) -> bool:
         raise NotImplementedError
 
-    def build(self, row: Row, problem: Problem) -> Task:
+    def build(self, row: Any, problem: Any) -> Task:
         raise NotImplementedError
 
     def close(self) -> None:

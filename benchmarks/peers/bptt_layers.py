@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 import bptt
 from bptt.nn.recurrent import make_recurrent
-from grid import Problem, Row
+from grid import Array, Problem, Row
 from peers.base import Peer, Task
 
 
@@ -24,7 +25,7 @@ class Bptt(Peer):
         return True
 
     def build(self, row: Row, problem: Problem) -> Task:
-        layer = make_layer(row, problem)
+        layer = make_layer(row, problem.parameters)
         x, G, lengths = problem.x, problem.d_output, problem.lengths
         if row.mode == "training":
             bias = problem.parameters["bias_l0"]
@@ -55,18 +56,18 @@ class Bptt(Peer):
         return Task(call, lambda y: {"output": y[None]})
 
 
-def make_layer(row: Row, problem: Problem) -> Any:
+def make_layer(row: Row, parameters: Mapping[str, Array], *, time_major: bool = True) -> Any:
     layer = make_recurrent(
         row.bptt_cell.name,
         row.input_size,
         row.hidden_size,
         num_layers=row.num_layers,
         bidirectional=row.directions == 2,
-        time_major=True,
+        time_major=time_major,
         dtype=row.dtype,
         seed=0,
     )
-    for name, value in problem.parameters.items():
+    for name, value in parameters.items():
         layer[name] = value
     return layer
 

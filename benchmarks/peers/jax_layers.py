@@ -26,7 +26,7 @@ class Jax(Peer):
         return row.group not in ("lecture", "sweep") and not huge(row)
 
     def build(self, row: Row, problem: Problem) -> Task:
-        parameters = make_parameters(row, problem)
+        parameters = make_parameters(row, problem.parameters)
         if row.mode == "step":
             return self._step(row, problem, parameters)
         mask = None
@@ -48,7 +48,7 @@ class Jax(Peer):
         train = jax.jit(gradients).lower(parameters, x, mask, G).compile()
         return Task(
             lambda: jax.block_until_ready(train(parameters, x, mask, G)),
-            lambda result: training_arrays(row, result),
+            training_arrays,
         )
 
     def _forward(self, row: Row) -> Callable[..., Any]:
@@ -135,21 +135,31 @@ def gru_step(p: Mapping[str, Any], z: Any, state: Any) -> Any:
 STEPS = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_step}
 
 
-def make_parameters(row: Row, problem: Problem) -> dict[str, dict[str, Any]]:
+def make_parameters(row: Row, parameters: Mapping[str, Array]) -> dict[str, dict[str, Any]]:
     """Return the parameters by layer and direction, with transposed weights."""
     names = ["weight_ih", "weight_hh", "bias"] + (["bias_hn"] if row.kind == "gru" else [])
     return {
-        place: {name: jnp.asarray(problem.parameters[name + place].T) for name in names}
+        place: {name: jnp.asarray(parameters[name + place].T) for name in names}
         for place in (f"_l{n}{suffix}" for n, suffix in layer_directions(row))
     }
 
 
-def training_arrays(row: Row, result: Any) -> dict[str, Array]:
+def training_arrays(result: Any) -> dict[str, Array]:
     y, (gradients, d_input) = result
-    found = {"output": np.asarray(y), "input": np.asarray(d_input)}
-    for place, values in gradients.items():
-        found.update({name + place: np.asarray(value).T for name, value in values.items()})
-    return found
+    return {
+        "output": np.asarray(y),
+        "input": np.asarray(d_input),
+        **parameter_gradients(gradients),
+    }
+
+
+def parameter_gradients(gradients: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
+    """Return the gradients by their names in bptt."""
+    return {
+        name + place: np.asarray(value).T
+        for place, values in gradients.items()
+        for name, value in values.items()
+    }
 
 
 def create(threads: int) -> list[Peer]:

@@ -24,7 +24,7 @@ class Torch(Peer):
         return row.group != "lecture"
 
     def build(self, row: Row, problem: Problem) -> Task:
-        layer = make_layer(row, problem)
+        layer = make_layer(row, problem.parameters)
         if row.mode == "step":
             return self._step(layer, torch.tensor(problem.x))
         x, G = pack(problem.x, problem), pack(problem.d_output, problem)
@@ -85,7 +85,7 @@ class TorchCell(Torch):
         cell: Any = kinds[row.cell](
             row.input_size, row.hidden_size, dtype=getattr(torch, row.dtype)
         )
-        values = make_layer(row, problem).state_dict().items()
+        values = make_layer(row, problem.parameters).state_dict().items()
         cell.load_state_dict({name.removesuffix("_l0"): value for name, value in values})
         cell.eval()
         x, state = torch.tensor(problem.x[0]), None
@@ -100,7 +100,7 @@ class TorchCell(Torch):
         return Task(call, lambda y: {"output": y.numpy()[None]})
 
 
-def make_layer(row: Row, problem: Problem) -> Any:
+def make_layer(row: Row, parameters: Mapping[str, Array]) -> Any:
     """Return the layer; its two biases are the sum in bptt and 0, except for n of the GRU."""
     kinds = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
     layer: Any = kinds[row.kind](
@@ -114,11 +114,11 @@ def make_layer(row: Row, problem: Problem) -> Any:
     for n, suffix in layer_directions(row):
         place = f"_l{n}{suffix}"
         for name in (f"weight_ih{place}", f"weight_hh{place}"):
-            values[name] = torch.tensor(problem.parameters[name])
-        values[f"bias_ih{place}"] = torch.tensor(problem.parameters[f"bias{place}"])
+            values[name] = torch.tensor(parameters[name])
+        values[f"bias_ih{place}"] = torch.tensor(parameters[f"bias{place}"])
         values[f"bias_hh{place}"] = torch.zeros_like(values[f"bias_ih{place}"])
         if row.kind == "gru":
-            bias = torch.tensor(problem.parameters[f"bias_hn{place}"])
+            bias = torch.tensor(parameters[f"bias_hn{place}"])
             values[f"bias_hh{place}"][2 * row.hidden_size :] = bias
     layer.load_state_dict(values)
     return layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -62,17 +63,17 @@ def test_tables_have_means_rows_and_the_command(results):
 
 @pytest.fixture
 def modules(monkeypatch):
-    """The modules grid and worker, which are no package; removed afterwards."""
+    """The modules grid, worker and models, which are no package; removed afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     before = set(sys.modules)
-    yield importlib.import_module("grid"), importlib.import_module("worker")
+    yield tuple(importlib.import_module(name) for name in ("grid", "worker", "models"))
     for name in set(sys.modules) - before:
         if str(BENCHMARKS) in (getattr(sys.modules[name], "__file__", None) or ""):
             del sys.modules[name]
 
 
 def test_stacks_ragged_batches_and_the_lecture_loop_agree_with_the_reference(modules):
-    grid, worker = modules
+    grid, worker, _ = modules
     settings = {"threads": 1, "rounds": 1, "budget": 0, "peers": ["numpy"], "rows": []}
     measure = worker.Worker(settings, sys.stderr)._prepare
     rows = [
@@ -89,7 +90,7 @@ def test_stacks_ragged_batches_and_the_lecture_loop_agree_with_the_reference(mod
 
 
 def test_wrong_results_are_an_error(modules):
-    grid, worker = modules
+    grid, worker, _ = modules
     row = grid.Row("grid", "lstm", "inference", 4, 2, 3, 5)
     right = {"output": np.ones((4, 2, 5), np.float32)}
     worker.compare(row, "somebody", right, right)
@@ -98,7 +99,7 @@ def test_wrong_results_are_an_error(modules):
 
 
 def test_the_full_comparison_has_every_cell_and_size_once(modules):
-    grid, _ = modules
+    grid, *_ = modules
     rows = grid.all_rows()
     assert len(set(rows)) == len(rows)
     assert {(r.cell, r.size, r.mode) for r in rows if r.group == "grid" and r.num_layers == 1} >= {
@@ -110,6 +111,82 @@ def test_the_full_comparison_has_every_cell_and_size_once(modules):
     assert set(grid.quick_rows()) <= set(rows) | {
         grid.Row("ragged", "lstm", mode, *grid.SIZES[6], ragged=True) for mode in grid.MODES
     }
+
+
+def tiny(model, mode, dtype):
+    """The model at a tiny size."""
+    outputs = 23 if model.outputs == model.vocabulary else model.outputs
+    sizes = {"steps": 7, "batch": 5, "vocabulary": 23, "embedding_size": 6, "hidden_size": 8}
+    shortest = min(model.shortest, 2)
+    return dataclasses.replace(
+        model, mode=mode, dtype=dtype, outputs=outputs, shortest=shortest, **sizes
+    )
+
+
+@pytest.mark.parametrize(
+    ("library", "dtype", "cells"),
+    [
+        ("torch", "float32", ("lstm", "gru", "bilstm", "bigru")),
+        ("torch", "float64", ("lstm", "gru", "bilstm", "bigru")),
+        ("jax", "float32", ("gru", "bigru")),  # compiles every row
+    ],
+)
+def test_whole_models_agree_with_other_libraries(modules, library, dtype, cells):
+    pytest.importorskip(library)
+    _, worker, models = modules
+    chosen = [model for model in models.MODELS if model.cell in cells]
+    rows = [tiny(m, mode, dtype) for m in chosen for mode in ("inference", "training")]
+    settings = {"threads": 1, "rounds": 1, "budget": 0, "peers": [library]}
+    measuring = worker.Worker({**settings, "rows": [row.to_json() for row in rows]}, sys.stderr)
+    assert measuring.rows == rows
+    for row in rows:
+        failed = {}
+        timed = measuring._prepare(row, models.make_model_problem(row), failed)
+        assert not failed
+        expected = library == "torch" or row.task in ("language model", "tagger")
+        assert (library in timed) == expected
+
+
+def test_operations_of_a_model_are_those_of_its_parameters(modules):
+    _, _, models = modules
+    for model in models.MODELS:
+        row = tiny(model, "inference", "float32")
+        weights = sum(
+            array.size * (row.output_rows if part.endswith("output") else row.sequence_steps)
+            for part, arrays in models.shapes(row).items()
+            for name, array in arrays.items()
+            if not part.endswith("embedding") and "bias" not in name
+        )
+        assert row.flops == 2 * weights
+        assert dataclasses.replace(row, mode="training").flops == 3 * row.flops
+
+
+def test_measurements_of_models_have_a_table(modules, tmp_path):
+    _, worker, models = modules
+    rows = [tiny(models.MODELS[0], mode, "float32") for mode in ("inference", "training")]
+    settings = {"threads": 1, "rounds": 1, "budget": 0, "peers": []}
+    measuring = worker.Worker({**settings, "rows": [row.to_json() for row in rows]}, sys.stderr)
+    entries = [json.loads(json.dumps(measuring.measure(row))) for row in rows]
+    entries += [{**entry, "threads": 2} for entry in entries]
+    report = importlib.import_module("report")
+    text = "\n".join(report.models(report.read({"rows": entries})))
+    assert text.count("| lstm language model V 23 (7, 5, 6, 8) |") == 2
+    assert text.count("| 1.00 |") == 2  # gain
+    assert "× torch, 1 thr" in text
+
+
+def test_disturbed_rows_are_measured_again(results):
+    path = results / "results.json"
+    content = json.loads(path.read_text())
+    for entry in content["rows"]:
+        entry["waited"] = 0.0
+    content["rows"][0]["waited"] = 0.5
+    path.write_text(json.dumps(content))
+    done = compare(results, "--size", "4", "1", "3", "5", "--resume")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(path.read_text())["rows"]
+    assert again[:-1] == content["rows"][1:]
+    assert again[-1]["row"] == content["rows"][0]["row"]
 
 
 def test_numbers_of_threads_are_checked(tmp_path):

@@ -1,10 +1,21 @@
 # How a compiled module of the package is built.
 
+# bptt_compile_options(<target> <scope> <flag>...)
+#
+# Flags of g++ and clang++; clang-cl takes them behind a prefix.
+function(bptt_compile_options target scope)
+  if(CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")
+    list(TRANSFORM ARGN PREPEND "/clang:")
+  endif()
+  target_compile_options(${target} ${scope} ${ARGN})
+endfunction()
+
 add_library(bptt_warnings INTERFACE)
-target_compile_options(
-  bptt_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
-                          -Wno-ignored-attributes
-                          $<$<BOOL:${BPTT_WERROR}>:-Werror>)
+bptt_compile_options(bptt_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion
+                     -Wno-sign-conversion -Wno-ignored-attributes)
+if(BPTT_WERROR)
+  bptt_compile_options(bptt_warnings INTERFACE -Werror)
+endif()
 
 # bptt_add_module(<name> <source>...)
 #
@@ -28,13 +39,29 @@ endfunction()
 # have one name for all of them, and within one module the linker would keep one at random.
 function(bptt_add_kernel_module isa)
   set(module _kernels_${isa})
-  bptt_add_module(${module} ${BPTT_CORE_SOURCES} ${BPTT_BINDING_SOURCES})
-  target_include_directories(${module} PRIVATE "${PROJECT_SOURCE_DIR}/cpp")
+  set(core bptt_core_${isa})
+  # Compiled without the headers of Python: the objects are the same for all its versions.
+  add_library(${core} OBJECT ${BPTT_CORE_SOURCES})
+  target_compile_features(${core} PRIVATE cxx_std_20)
+  set_target_properties(
+    ${core}
+    PROPERTIES CXX_EXTENSIONS OFF
+               CXX_VISIBILITY_PRESET hidden
+               VISIBILITY_INLINES_HIDDEN ON
+               POSITION_INDEPENDENT_CODE ON)
+  bptt_add_module(${module} ${BPTT_BINDING_SOURCES})
   target_compile_definitions(
     ${module} PRIVATE BPTT_MODULE_NAME=${module} BPTT_ISA="${isa}")
-  # Neither errno nor the floating point exception flags are read; results stay IEEE.
-  target_compile_options(${module} PRIVATE -fno-math-errno -fno-trapping-math ${ARGN})
   # One file for the small bindings: compiling pybind11 itself takes longer than all of them.
   set_target_properties(${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
-  target_link_libraries(${module} PRIVATE bptt_eigen bptt_openmp Threads::Threads)
+  foreach(target IN ITEMS ${core} ${module})
+    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cpp")
+    # Neither errno nor the floating point exception flags are read; results stay IEEE, and products
+    # are added where the source says so: clang would fuse them where the hardware can.
+    bptt_compile_options(
+      ${target} PRIVATE -fno-math-errno -fno-trapping-math -ffp-contract=off ${ARGN})
+    target_link_libraries(
+      ${target} PRIVATE bptt_warnings bptt_eigen bptt_openmp Threads::Threads)
+  endforeach()
+  target_link_libraries(${module} PRIVATE ${core})
 endfunction()

@@ -8,6 +8,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace bptt {
@@ -26,12 +28,25 @@ std::size_t block_bytes(std::size_t bytes) {
 void* from_system(std::size_t bytes) {
   const std::size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   void* memory = nullptr;
+#if defined(_WIN32)
+  memory = _aligned_malloc(bytes, alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+#else
   if (posix_memalign(&memory, alignment, bytes) != 0) throw std::bad_alloc();
+#endif
 #if defined(__linux__)
   // Fewer pages to map, and fewer TLB misses. A refusal does no harm.
   if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
   return memory;
+}
+
+void to_system(void* memory) noexcept {
+#if defined(_WIN32)
+  _aligned_free(memory);
+#else
+  std::free(memory);
+#endif
 }
 
 /// Freed blocks that are kept for reuse, the oldest first.
@@ -52,7 +67,7 @@ class FreeList {
     if (bytes > kMaxBytes) return false;
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock) return false;
-    while (count_ == blocks_.size() || total_ + bytes > kMaxBytes) std::free(remove(0));
+    while (count_ == blocks_.size() || total_ + bytes > kMaxBytes) to_system(remove(0));
     blocks_[count_++] = {memory, bytes};
     total_ += bytes;
     return true;
@@ -97,7 +112,7 @@ void* allocate_memory(std::size_t bytes) {
 
 void free_memory(void* memory, std::size_t bytes) noexcept {
   const std::size_t block = block_bytes(bytes);
-  if (block < kLarge || !free_list().keep(memory, block)) std::free(memory);
+  if (block < kLarge || !free_list().keep(memory, block)) to_system(memory);
 }
 
 }  // namespace bptt

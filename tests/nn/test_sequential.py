@@ -592,6 +592,7 @@ def test_training_learns_the_last_token(rng):
 
 
 def test_modules_can_be_saved(tmp_path, rng):
+    pytest.importorskip("safetensors")
     model = everything(pool="last")
     bptt.save_modules(tmp_path / "m", {str(i): m for i, m in enumerate(model.modules)})
     modules, _ = bptt.load_modules(tmp_path / "m")

@@ -132,7 +132,8 @@ class Tanh(Elementwise):
 
     @staticmethod
     def _backward(y: FloatArray, d_y: FloatArray) -> FloatArray:
-        d_x: FloatArray = d_y * (1 - y * y)
+        # With the dtype: NumPy 1.x would make float64 of a scalar.
+        d_x: FloatArray = d_y * np.subtract(1, y * y, dtype=y.dtype)
         return d_x
 
 
@@ -159,7 +160,7 @@ class Sigmoid(Elementwise):
 
     @staticmethod
     def _backward(y: FloatArray, d_y: FloatArray) -> FloatArray:
-        d_x: FloatArray = d_y * y * (1 - y)
+        d_x: FloatArray = d_y * y * np.subtract(1, y, dtype=y.dtype)
         return d_x
 
 

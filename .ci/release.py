@@ -138,9 +138,9 @@ def dry_run(version: str, date: datetime.date, options: list[str]) -> int:
             git("config", key, git("config", key), root=copy)
         release(copy, version, date)
         print(f"v{version}\n\n{notes((copy / 'CHANGELOG.md').read_text('utf-8'), version)}\n")
-        return subprocess.run(
-            [copy / ".ci" / "wheels", "--dist", dist, *options], check=False
-        ).returncode
+        # Builds at the same paths as without a release, where a compiler cache finds them.
+        command = [copy / ".ci" / "wheels", "--dist", dist, "--work", ROOT / "build" / "wheels"]
+        return subprocess.run([*command, *options], check=False).returncode
 
 
 def check_tag(tag: str) -> None:

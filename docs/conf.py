@@ -45,6 +45,7 @@ copybutton_prompt_is_regexp = True
 
 # ---- API reference ----
 
+toc_object_entries_show_parents = "hide"  # `fit`, not `SequenceClassifier.fit`
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_preserve_defaults = True
@@ -72,7 +73,6 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
-    "show_nav_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

@@ -733,7 +733,13 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "sigmoid": {"logits": no_output("logits", "classes")[:6]},
     **{kind.__name__: of_signature(kind, OPTIMIZER) for kind in OPTIMIZERS.values()},
-    **{f"{kind.__name__}.step": {"gradients": GRADIENTS} for kind in OPTIMIZERS.values()},
+    **{
+        f"{kind.__name__}.step": {
+            "gradients": GRADIENTS,
+            "gradient_scale": no_number("gradient_scale", "in [0, inf)", -1.0, np.inf),
+        }
+        for kind in OPTIMIZERS.values()
+    },
     **{f"{kind.__name__}.restore": {"state": STATE} for kind in OPTIMIZERS.values()},
     "set_flush_denormals": {"flush": no_flag("flush")},
     "set_num_threads": {"n": THREADS},

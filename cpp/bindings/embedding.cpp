@@ -16,34 +16,49 @@ bptt::RaggedBatch batch_of(const py::array& ids, py::handle lengths) {
   return ragged ? bptt::RaggedBatch(size, steps, ragged->data()) : bptt::RaggedBatch(size, steps);
 }
 
+/// The number of steps, a multiple of the bag.
+void require_bags(const bptt::RaggedBatch& batch, Index bag) {
+  if (bag < 1 || batch.steps() % bag != 0) {
+    throw py::value_error("bag must be a divisor of steps = " + std::to_string(batch.steps()) +
+                          ", got " + std::to_string(bag));
+  }
+}
+
 template <class S>
-py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths) {
+py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths, Index bag) {
   const bptt::RaggedBatch batch = batch_of(ids, lengths);
+  require_bags(batch, bag);
   const Index features = weight.shape(1);
   const auto rows = require_ids(ids, "ids", "num_embeddings", weight.shape(0), batch);
-  Dense<S> y({batch.size(), batch.steps(), features});
+  Dense<S> y({batch.size(), batch.steps() / bag, features});
   const auto to = sequence_view(y.mutable_data(), y, false);
   {
     const auto from = sequence_view(rows.data(), rows, false);
     const py::gil_scoped_release release;
-    bptt::embedding_forward(batch, features, weight.data(), from, to);
+    bptt::embedding_forward(batch, bag, features, weight.data(), from, to);
   }
   return y;
 }
 
+/// The ids that occur, ascending, and their rows of the gradient.
 template <class S>
-void embed_backward(const py::array& ids, py::handle lengths, py::handle d_output,
-                    Dense<S> d_weight) {
+py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::array& d_output,
+                         Index count, Index bag) {
   const bptt::RaggedBatch batch = batch_of(ids, lengths);
-  const Index count = d_weight.shape(0), features = d_weight.shape(1);
-  const auto rows = require_ids(ids, "ids", "num_embeddings", count, batch);
-  const auto d_y = require_dense<S>(d_output, "d_output", "(batch, steps, embedding_dim)",
-                                    {batch.size(), batch.steps(), features});
-  S* const to = d_weight.mutable_data();  // throws for a read-only array
-  const auto at = sequence_view(rows.data(), rows, false);
-  const auto from = sequence_view(d_y.data(), d_y, false);
-  const py::gil_scoped_release release;
-  bptt::embedding_backward(batch, count, features, at, from, to);
+  require_bags(batch, bag);
+  const auto named = require_ids(ids, "ids", "num_embeddings", count, batch);
+  const Index features = d_output.ndim() == 3 ? d_output.shape(2) : 0;
+  const auto d_y = require_dense<S>(d_output, "d_output", "(batch, steps / bag, embedding_dim)",
+                                    {batch.size(), batch.steps() / bag, features});
+  const bptt::StepsById steps(batch, count, sequence_view(named.data(), named, false));
+  Dense<std::int32_t> occurring(steps.size(), steps.ids().data());
+  Dense<S> d_rows({steps.size(), features});
+  S* const to = d_rows.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    bptt::embedding_backward(steps, bag, features, d_y.data(), to);
+  }
+  return py::make_tuple(occurring, d_rows);
 }
 
 /// Calls visit(a) with a C-contiguous matrix `a` in its dtype.
@@ -66,19 +81,22 @@ auto with_matrix(py::handle value, const char* name, Visit visit) {
 void register_embedding(py::module_& m) {
   m.def(
       "embedding_forward",
-      [](const py::object& weight, const py::object& ids, const py::object& lengths) -> py::array {
+      [](const py::object& weight, const py::object& ids, const py::object& lengths,
+         Index bag) -> py::array {
         const py::array at = require_array(ids, "ids");
         return with_matrix(weight, "weight",
-                           [&](const auto& table) { return embed(table, at, lengths); });
+                           [&](const auto& table) { return embed(table, at, lengths, bag); });
       },
-      "weight"_a, "ids"_a, "lengths"_a);
+      "weight"_a, "ids"_a, "lengths"_a, "bag"_a = 1);
   m.def(
       "embedding_backward",
       [](const py::object& ids, const py::object& lengths, const py::object& d_output,
-         const py::object& d_weight) {
+         Index num_embeddings, Index bag) {
         const py::array at = require_array(ids, "ids");
-        with_matrix(d_weight, "d_weight",
-                    [&](const auto& table) { embed_backward(at, lengths, d_output, table); });
+        const py::array d_y = require_array(d_output, "d_output");
+        return visit_float_dtype(d_y, "d_output", [&](auto zero) {
+          return embed_backward<decltype(zero)>(at, lengths, d_y, num_embeddings, bag);
+        });
       },
-      "ids"_a, "lengths"_a, "d_output"_a, "d_weight"_a);
+      "ids"_a, "lengths"_a, "d_output"_a, "num_embeddings"_a, "bag"_a = 1);
 }

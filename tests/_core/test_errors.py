@@ -234,7 +234,10 @@ class World:
             right = of_signature(kind, arguments)
             name, optimizer = kind.__name__, kind(**right)
             calls[name] = (kind, right)
-            calls[f"{name}.step"] = (optimizer.step, {"gradients": zero})
+            calls[f"{name}.step"] = (
+                optimizer.step,
+                {"gradients": zero, "gradient_scale": 1.0},
+            )
             calls[f"{name}.restore"] = (optimizer.restore, {"state": optimizer.state()})
         return calls
 

@@ -63,11 +63,15 @@ def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
 
 # Embeddings and dropout.
 def embedding_forward(
-    weight: NDArray[_F], ids: _Integer, lengths: _Integer | None
+    weight: NDArray[_F], ids: _Integer, lengths: _Integer | None, bag: int = 1
 ) -> NDArray[_F]: ...
 def embedding_backward(
-    ids: _Integer, lengths: _Integer | None, d_output: NDArray[_F], d_weight: NDArray[_F]
-) -> None: ...
+    ids: _Integer,
+    lengths: _Integer | None,
+    d_output: NDArray[_F],
+    num_embeddings: int,
+    bag: int = 1,
+) -> tuple[NDArray[np.int32], NDArray[_F]]: ...
 def dropout(x: NDArray[_F], rate: float, key: int) -> NDArray[_F]: ...
 
 # Linear layer and loss.
@@ -90,7 +94,8 @@ def softmax_cross_entropy(
     divisor: float,
 ) -> tuple[float, NDArray[_F]]: ...
 
-# Optimizers and gradient clipping, in place on flat arrays.
+# Optimizers and gradient clipping, in place on flat arrays. With `rows`, gradients are those of
+# these rows of a table, ascending, and 0 elsewhere.
 def sgd_step(
     parameters: NDArray[_F],
     gradients: NDArray[_F],
@@ -99,6 +104,8 @@ def sgd_step(
     momentum: float,
     weight_decay: float,
     nesterov: bool,
+    rows: NDArray[np.int32] | None = None,
+    gradient_scale: float = 1.0,
 ) -> None: ...
 def rmsprop_step(
     parameters: NDArray[_F],
@@ -109,6 +116,8 @@ def rmsprop_step(
     decay: float,
     epsilon: float,
     momentum: float,
+    rows: NDArray[np.int32] | None = None,
+    gradient_scale: float = 1.0,
 ) -> None: ...
 def adam_step(
     parameters: NDArray[_F],
@@ -121,8 +130,11 @@ def adam_step(
     epsilon: float,
     weight_decay: float,
     step: int,
+    rows: NDArray[np.int32] | None = None,
+    gradient_scale: float = 1.0,
+    lazy: bool = False,
 ) -> None: ...
-def sum_of_squares(a: _Float) -> float: ...
+def sum_of_squares(a: _Float, rows: NDArray[np.int32] | None = None, size: int = 0) -> float: ...
 def clip(a: _Float, limit: float) -> None: ...
 def scale(a: _Float, factor: float) -> None: ...
 

@@ -14,6 +14,7 @@ from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, lengths_of
 from bptt.losses import Loss
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
+from bptt.nn.sparse_gradients import SparseGradients
 
 
 class Embedding(Module):
@@ -165,7 +166,8 @@ class EmbeddingRun:
     def backward(self, d_output: FloatArray | Loss) -> Gradients:
         """Return the gradient of the weight.
 
-        dL/dweight[n] = Σ dL/dy over all occurrences of id n, summed in a fixed order.
+        dL/dweight[n] = Σ dL/dy over all occurrences of id n, summed in a fixed order. Only the rows
+        of ids that occurred are computed and stored; reading ``["weight"]`` makes the dense array.
 
         Parameters
         ----------
@@ -186,20 +188,16 @@ class EmbeddingRun:
         """
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
-        flat = np.empty(self._layout.size, self._layout.dtype)
-        ids, lengths, d = self._per_id(d_output)
-        sequences = _as_sequences(ids, lengths)
-        loader.kernels.embedding_backward(
-            sequences,
-            lengths,
-            d.reshape(*sequences.shape, d.shape[-1]),
-            self._layout.views(flat)["weight"],
-        )
-        return Gradients(self._layout, flat, None)
+        sequences, lengths, bag = self._bags()
+        (_, count), (_, features) = self._layout.shapes["weight"]
+        batch, steps = sequences.shape
+        d = d_output.reshape(batch, steps // bag, features)
+        ids, rows = loader.kernels.embedding_backward(sequences, lengths, d, count, bag)
+        return SparseGradients(self._layout, ids, rows)
 
-    def _per_id(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
-        """Return ids, lengths and the gradient of the vector of each id."""
-        return self._ids, self._lengths, d_output
+    def _bags(self) -> tuple[NDArray[Any], Any, int]:
+        """Return ids (batch, steps), lengths, and how many consecutive ids have one vector."""
+        return _as_sequences(self._ids, self._lengths), self._lengths, 1
 
 
 def _as_sequences(ids: object, lengths: object) -> NDArray[Any]:
@@ -266,10 +264,9 @@ class EmbeddingBag(Embedding):
         ValueError
             If an id or a length is out of its range, or `ids` has too few axes.
         """
-        flat, counts = _flattened(ids, lengths)
-        vectors = super().__call__(flat, lengths=counts)
-        total: FloatArray = vectors.reshape(*ids.shape, self.embedding_dim).sum(axis=-2)
-        return total
+        sequences, counts, bag = _as_bags(ids, lengths)
+        y: FloatArray = loader.kernels.embedding_forward(self["weight"], sequences, counts, bag)
+        return y.reshape(*ids.shape[:-1], self.embedding_dim)
 
     def forward(
         self,
@@ -312,19 +309,19 @@ class EmbeddingBagRun(EmbeddingRun):
         Sums of the vectors.
     """
 
-    def _per_id(self, d_output: FloatArray) -> tuple[Any, Any, FloatArray]:
-        flat, counts = _flattened(self._ids, self._lengths)
-        each = np.repeat(d_output[..., np.newaxis, :], self._ids.shape[-1], axis=-2)
-        return flat, counts, each
+    def _bags(self) -> tuple[NDArray[Any], Any, int]:
+        return _as_bags(self._ids, self._lengths)
 
 
-def _flattened(ids: Any, lengths: Any) -> tuple[Any, Any]:
-    """Return ids (B, T, F) as (B, T*F), with lengths times F; unchanged without lengths."""
+def _as_bags(ids: Any, lengths: Any) -> tuple[NDArray[Any], Any, int]:
+    """Return ids (..., F) as (batch, steps*F), with lengths times F, and F."""
     checks.numpy_array("ids", ids, layer=True)
     if ids.ndim != 3 if lengths is not None else ids.ndim == 0:
         rule = "(..., F)" if lengths is None else "(batch, steps, F) with lengths"
         raise ValueError(f"ids must have shape {rule}, got {ids.shape}")
-    if lengths is None:
-        return ids, None
-    batch, steps, count = ids.shape
-    return ids.reshape(batch, steps * count), lengths_of(lengths, batch, steps) * count
+    bag = ids.shape[-1]
+    counts = None if lengths is None else lengths_of(lengths, *ids.shape[:2]) * bag
+    if not bag:  # vectors of 0, as in padding
+        return np.zeros((1, math.prod(ids.shape[:-1])), ids.dtype), np.zeros(1, np.int64), 1
+    shape = (1, ids.size) if lengths is None else (len(ids), math.prod(ids.shape[1:]))
+    return ids.reshape(shape), counts, bag

@@ -284,6 +284,15 @@ class StepGradients(NamedTuple):
     """dL/dc_t, of the same shape; None for cells without a cell state."""
 
 
+class StoredValues(NamedTuple):
+    """Flat values of the gradients of a module."""
+
+    values: FloatArray
+    """Gradients of all parameters, (size,), or of some rows of the only one."""
+    rows: NDArray[np.int32] | None
+    """These rows, ascending; None for all parameters."""
+
+
 class Gradients(NamedArrays, Mapping[str, FloatArray]):
     """Gradients of a loss with respect to a module: a mapping of parameter names to arrays.
 
@@ -318,16 +327,39 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
     ) -> None:
         self._layout = layout
         self._flat = flat
-        self._views = self._make_views()
         self.input = input
         self.state = state
         self.steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for missing attributes only. A training loop never needs the views.
+        if name != "_views":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._views = self._make_views()
+        return self._views
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def __len__(self) -> int:
         return len(self._layout.shapes)
 
     def __repr__(self) -> str:
         return f"gradients of {self._layout.owner}"
+
+    # What clipping, optimizers and accumulation use, also without a dense array: `SparseGradients`.
+
+    def _stored(self) -> StoredValues:
+        """Return the values that are stored: changed in place, they change the gradients."""
+        return StoredValues(self._flat, None)
+
+    def _occurring(self) -> StoredValues:
+        """Return the values that an optimizer with lazy updates reads."""
+        return self._stored()
+
+    def _add(self, other: Gradients) -> None:
+        """Add the gradients of another loss with respect to the same module, in place."""
+        self._flat += other._flat
 
     # By identity: the comparison of arrays has no single truth value.
     __eq__ = object.__eq__

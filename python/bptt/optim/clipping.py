@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from bptt._core import checks, loader
 from bptt.nn.module import AllGradients, Gradients, as_list
@@ -26,7 +27,7 @@ def clip_by_value(gradients: AllGradients, limit: float) -> None:
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("limit", limit)
     for gradient in chosen:
-        loader.kernels.clip(gradient._flat, bound)
+        loader.kernels.clip(gradient._stored().values, bound)
 
 
 def clip_by_global_norm(gradients: AllGradients, max_norm: float) -> float:
@@ -55,8 +56,24 @@ def clip_by_global_norm(gradients: AllGradients, max_norm: float) -> float:
     """
     chosen = as_list("gradients", gradients, Gradients)
     bound = checks.positive("max_norm", max_norm)
-    norm = math.sqrt(sum(loader.kernels.sum_of_squares(gradient._flat) for gradient in chosen))
-    if bound < norm < math.inf:
+    norm = global_norm(chosen)
+    factor = clipping_factor(norm, bound)
+    if factor < 1.0:
         for gradient in chosen:
-            loader.kernels.scale(gradient._flat, bound / norm)
+            loader.kernels.scale(gradient._stored().values, factor)
     return norm
+
+
+def global_norm(gradients: Iterable[Gradients]) -> float:
+    """Return √Σg² over all parameters of all modules."""
+    total = 0.0
+    for gradient in gradients:
+        values, rows = gradient._stored()
+        size = 0 if rows is None else gradient._layout.size
+        total += loader.kernels.sum_of_squares(values, rows, size)
+    return math.sqrt(total)
+
+
+def clipping_factor(norm: float, max_norm: float) -> float:
+    """Return the factor that clips gradients of this global norm: 1 for NaN and infinity."""
+    return max_norm / norm if max_norm < norm < math.inf else 1.0

@@ -1,4 +1,4 @@
-"""Optimizers: SGD, RMSProp, Adam and AdamW.
+"""Optimizers: SGD, RMSProp, Adam, AdamW and LazyAdam.
 
 Parameters, gradients and state of a module are flat arrays, updated by one kernel call per module.
 """
@@ -17,7 +17,7 @@ from bptt._core.arguments import NamedArguments
 from bptt._core.checks import FloatArray
 from bptt.nn.module import AllGradients, Gradients, Module, Modules, as_list
 
-__all__ = ["SGD", "Adam", "AdamW", "RMSProp"]
+__all__ = ["SGD", "Adam", "AdamW", "LazyAdam", "RMSProp"]
 
 
 class Optimizer(NamedArguments):
@@ -71,23 +71,27 @@ class Optimizer(NamedArguments):
     def learning_rate(self, value: float) -> None:
         self._learning_rate = checks.number("learning_rate", value, low=0.0)
 
-    def step(self, gradients: AllGradients) -> None:
+    def step(self, gradients: AllGradients, *, gradient_scale: float = 1.0) -> None:
         """Update the parameters of all modules once.
 
         Parameters
         ----------
         gradients : Gradients, SequentialGradients, or list of them
             What `backward` returned, in the order of the modules. Not changed.
+        gradient_scale : float, default 1
+            Factor of all gradients, finite and >= 0, such as that of clipping. The result is, bit
+            for bit, that of gradients multiplied before, without another pass over them.
 
         Raises
         ------
         TypeError
-            If `gradients` is not what `backward` returned.
+            If `gradients` is not what `backward` returned, or the factor is not a number.
         ValueError
-            If the number of gradients is not that of the modules, or gradients do not fit their
-            module. No parameter has changed then.
+            If the factor is out of its range, the number of gradients is not that of the modules,
+            or gradients do not fit their module. No parameter has changed then.
         """
         matching = as_list("gradients", gradients, Gradients)
+        scale = checks.number("gradient_scale", gradient_scale, low=0.0)
         count = len(self._modules)
         if len(matching) != count:
             raise ValueError(
@@ -102,7 +106,7 @@ class Optimizer(NamedArguments):
         slots = list(self._slots.values())
         for i, (module, gradient) in enumerate(zip(self._modules, matching, strict=True)):
             with module._changing() as flat:
-                self._update(flat, gradient._flat, *slots[i::count])
+                self._update(flat, gradient, scale, *slots[i::count])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the optimizer's state, which later steps depend on.
@@ -150,7 +154,10 @@ class Optimizer(NamedArguments):
         for name, array in self._slots.items():
             array[...] = state[name]
 
-    def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
+    def _update(
+        self, parameters: FloatArray, gradient: Gradients, scale: float, *slots: FloatArray
+    ) -> None:
+        """Update the flat parameters and the state of one module, in place."""
         raise NotImplementedError
 
 
@@ -203,15 +210,20 @@ class SGD(Optimizer):
         """Decay μ of the velocity."""
         return self._momentum
 
-    def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
+    def _update(
+        self, parameters: FloatArray, gradient: Gradients, scale: float, *slots: FloatArray
+    ) -> None:
+        values, rows = gradient._stored()
         loader.kernels.sgd_step(
             parameters,
-            gradient,
+            values,
             slots[0] if slots else None,
             self.learning_rate,
             self._momentum,
             self._weight_decay,
             self._nesterov,
+            rows,
+            scale,
         )
 
 
@@ -255,17 +267,22 @@ class RMSProp(Optimizer):
         velocity = ["velocity"] if self._momentum else []
         super().__init__(modules, learning_rate, ["mean_square", *velocity])
 
-    def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
+    def _update(
+        self, parameters: FloatArray, gradient: Gradients, scale: float, *slots: FloatArray
+    ) -> None:
         mean_square, *velocity = slots
+        values, rows = gradient._stored()
         loader.kernels.rmsprop_step(
             parameters,
-            gradient,
+            values,
             mean_square,
             velocity[0] if velocity else None,
             self.learning_rate,
             self._decay,
             self._epsilon,
             self._momentum,
+            rows,
+            scale,
         )
 
 
@@ -294,6 +311,8 @@ class Adam(Optimizer):
         If an argument has the wrong type or an invalid value.
     """
 
+    _lazy = False  # update only the rows of a table that occurred
+
     def __init__(
         self,
         modules: Modules,
@@ -309,11 +328,14 @@ class Adam(Optimizer):
         self._weight_decay = 0.0
         super().__init__(modules, learning_rate, ["first_moment", "second_moment"])
 
-    def _update(self, parameters: FloatArray, gradient: FloatArray, *slots: FloatArray) -> None:
+    def _update(
+        self, parameters: FloatArray, gradient: Gradients, scale: float, *slots: FloatArray
+    ) -> None:
         first_moment, second_moment = slots
+        values, rows = gradient._occurring() if self._lazy else gradient._stored()
         loader.kernels.adam_step(
             parameters,
-            gradient,
+            values,
             first_moment,
             second_moment,
             self.learning_rate,
@@ -322,6 +344,9 @@ class Adam(Optimizer):
             self._epsilon,
             self._weight_decay,
             self._updates,
+            rows,
+            scale,
+            self._lazy,
         )
 
 
@@ -368,7 +393,61 @@ class AdamW(Adam):
         self._weight_decay = checks.number("weight_decay", weight_decay, low=0.0)
 
 
+class LazyAdam(AdamW):
+    """Adam that updates only the embedding vectors whose ids occurred.
+
+    Adam changes all vectors of an `Embedding` or `EmbeddingBag` at every step: without a gradient,
+    their running means decay, and they move on along the mean. Here the vectors of ids that did not
+    occur, and their running means, stay as they are, which for large vocabularies takes a fraction
+    of the time. It is not the same algorithm: means of rare ids decay per occurrence, not per step,
+    as in LazyAdam of TensorFlow Addons and SparseAdam of PyTorch. The bias correction counts all
+    steps. Other modules are updated as by `Adam`.
+
+    Parameters
+    ----------
+    modules : Module, Sequential, or list of them
+        Modules whose parameters `step` updates.
+    learning_rate : float, default 0.001
+        η, the step size, finite and >= 0.
+    beta1 : float, default 0.9
+        β₁, the decay of the running mean of the gradient, in [0, 1).
+    beta2 : float, default 0.999
+        β₂, the decay of the running mean of the squared gradient, in [0, 1).
+    epsilon : float, default 1e-8
+        ε, > 0.
+    weight_decay : float, default 0
+        λ of decoupled weight decay as in `AdamW`, finite and >= 0; of embedding vectors too only
+        those that occurred decay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
+    """
+
+    _lazy = True
+
+    def __init__(
+        self,
+        modules: Modules,
+        learning_rate: float = 0.001,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            modules,
+            learning_rate=learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+        )
+
+
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (Adam, AdamW, RMSProp, SGD)
+    kind.__name__.lower(): kind for kind in (Adam, AdamW, LazyAdam, RMSProp, SGD)
 }
 """Name, as in the parameter ``optimizer`` of estimators -> class."""

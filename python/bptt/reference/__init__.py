@@ -11,7 +11,7 @@ package against central differences. It needs nothing but NumPy, and no layer or
 `layers`                directions, dropout, stacked layers: `forward` and `backward`
 `head`                  output layer and softmax cross-entropy
 `normalization`         layer normalization
-`optimizers`            SGD, RMSProp, Adam, AdamW, gradient clipping
+`optimizers`            SGD, RMSProp, Adam, AdamW, LazyAdam, gradient clipping
 ======================  ====================================================================
 
 Notation: B batch, T steps, I inputs, H hidden units, G gates; U = ``weight_ih`` (G*H, I),
@@ -50,6 +50,7 @@ from .optimizers import (
     adamw_step,
     clip_by_global_norm,
     clip_by_value,
+    lazyadam_step,
     rmsprop_step,
     sgd_step,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "forward",
     "layer_norm",
     "layer_norm_backward",
+    "lazyadam_step",
     "linear",
     "linear_backward",
     "one_hot",

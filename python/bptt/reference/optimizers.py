@@ -190,6 +190,64 @@ def adamw_step(
     return adam_step(p, g, m, v, t, **options)
 
 
+def lazyadam_step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    t: int,
+    *,
+    rows: Array | None = None,
+    learning_rate: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """Lazy Adam: a step of AdamW for some rows, while p, m and v of the others stay.
+
+    As LazyAdam of TensorFlow Addons and SparseAdam of PyTorch.
+
+    Parameters
+    ----------
+    p : array
+        Parameters.
+    g : array
+        Gradient of the loss.
+    m : array
+        Running mean of the gradient, initially 0.
+    v : array
+        Running mean of the squared gradient, initially 0.
+    t : int
+        Number of this step, of any rows: 1, 2, …
+    rows : integer array, optional
+        Indices of the rows that are updated. All by default.
+    learning_rate : float, default 0.001
+        η.
+    beta1 : float, default 0.9
+        β₁.
+    beta2 : float, default 0.999
+        β₂.
+    epsilon : float, default 1e-8
+        ε.
+    weight_decay : float, default 0
+        λ.
+
+    Returns
+    -------
+    p, m, v : arrays
+    """
+    chosen = slice(None) if rows is None else rows
+    options = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+    new = adamw_step(
+        p[chosen], g[chosen], m[chosen], v[chosen], t, **options, weight_decay=weight_decay
+    )
+    results = p.copy(), m.copy(), v.copy()
+    for result, value in zip(results, new, strict=True):
+        result[chosen] = value
+    return results
+
+
 def clip_by_value(gradients: Mapping[str, Array], limit: float) -> dict[str, Array]:
     """Clip every element of the gradients to [-limit, limit].
 

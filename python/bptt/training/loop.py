@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data.batching import shuffled_batches, sorted_batches
 from bptt.nn.module import Gradients
-from bptt.optim.clipping import clip_by_global_norm, clip_by_value
+from bptt.optim.clipping import clip_by_value, clipping_factor, global_norm
 from bptt.optim.optimizers import Optimizer
 from bptt.training._checkpoint import Checkpoint
 from bptt.training._progress import Progress
@@ -250,10 +250,10 @@ class Training(TrainingState):
     def _update(self, group: list[NDArray[np.int64]]) -> None:
         """Make one optimizer step from the minibatches of `group`."""
         gradients = self._gradients(group)
-        norm = self._clip(gradients)
+        norm, factor = self._clip(gradients)
         if not math.isfinite(norm):
             raise self._not_finite("norm of the gradients", norm)
-        self.optimizer.step(gradients)
+        self.optimizer.step(gradients, gradient_scale=factor)
         self.gradient_norm = norm
         self.totals.gradient_norm += norm
         self.updates += 1
@@ -271,19 +271,22 @@ class Training(TrainingState):
             total = step.gradients if len(group) == 1 else _accumulate(total, step)
         if len(group) > 1 and group_totals.weight:
             for gradient in total:
-                gradient._flat /= group_totals.weight
+                values, _ = gradient._stored()
+                values /= group_totals.weight
         self.loss, self.metric = group_totals.means()
         return total
 
-    def _clip(self, gradients: list[Gradients]) -> float:
-        """Clip by value, then by norm; return the norm before clipping."""
-        limit, max_norm = self.options.clip_value, self.options.clip_norm or math.inf
-        if limit is None:
-            return clip_by_global_norm(gradients, max_norm)
-        norm = clip_by_global_norm(gradients, math.inf)
-        clip_by_value(gradients, limit)
-        clip_by_global_norm(gradients, max_norm)
-        return norm
+    def _clip(self, gradients: list[Gradients]) -> tuple[float, float]:
+        """Clip by value; return the norm before, and the factor that then clips by norm.
+
+        The optimizer applies the factor, as it reads the gradients anyway.
+        """
+        limit, max_norm = self.options.clip_value, self.options.clip_norm
+        norm = clipped = global_norm(gradients)
+        if limit is not None:
+            clip_by_value(gradients, limit)
+            clipped = norm if max_norm is None else global_norm(gradients)
+        return norm, 1.0 if max_norm is None else clipping_factor(clipped, max_norm)
 
     def _end_epoch(self, updates: int, start: float) -> None:
         """Validate, append the epoch to the history, and reset the totals."""
@@ -356,9 +359,10 @@ class Training(TrainingState):
 def _accumulate(total: list[Gradients], step: TrainingStep) -> list[Gradients]:
     """Add the gradients of a step, times its weight, to `total`, which is empty at first."""
     for gradient in step.gradients:
-        gradient._flat *= step.weight
+        values, _ = gradient._stored()
+        values *= step.weight
     if not total:
         return step.gradients
     for accumulated, gradient in zip(total, step.gradients, strict=True):
-        accumulated._flat += gradient._flat
+        accumulated._add(gradient)
     return total

@@ -199,5 +199,5 @@ def _backward(
     for run, d in zip(reversed(runs), reversed([*(None for _ in old), *d_outputs]), strict=True):
         result = run.backward(d, result.state, input=False)
         for total, part in zip(gradients, result.modules, strict=False):  # old runs: no head
-            total._flat += part._flat
+            total._add(part)
     return gradients

@@ -423,6 +423,8 @@ def chains() -> dict[str, dict[str, Rows]]:
         },
         "Sequential.__call__": sequence,
         "Sequential.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
+        "Sequential.cross_entropy": {**sequence, **CLASS_LOSS},
+        "SequentialRun.cross_entropy": CLASS_LOSS,
         "Sequential.__getitem__": {
             "index": [
                 (3, IndexError, "index must be in [-3, 3), got 3"),
@@ -536,6 +538,11 @@ TARGETS: Rows = [
     (EVEN * np.nan, ValueError, f"{PROBABILITIES}, got nan"),
     (np.ones((2, 5, 6)), ValueError, f"{PROBABILITIES}, got a sum of 6.0"),
 ]
+CLASSES: Rows = [  # where probabilities are no targets
+    (value, error, text.replace(" or float64 (probabilities)", ""))
+    for value, error, text in TARGETS[:-4]
+]
+SMOOTHING = no_number("label_smoothing", "in [0, 1)", 1.0, -0.5)
 COUNTED: dict[str, Rows] = {
     "lengths": LENGTHS_ROWS,
     "mask": [
@@ -566,6 +573,11 @@ COUNTED: dict[str, Rows] = {
     ],
     "time_major": no_flag("time_major"),
     "reduction": no_choice("reduction", "sum", "mean"),
+}
+CLASS_LOSS: dict[str, Rows] = {
+    "targets": CLASSES,
+    "label_smoothing": SMOOTHING,
+    **{name: COUNTED[name] for name in ("mask", "weights", "reduction")},
 }
 RATE = no_number("learning_rate", "in [0, inf)", -1.0, np.inf)
 MODULES = no_list("modules", "a Module, a Sequential, or a list or tuple of them")
@@ -687,6 +699,20 @@ TABLE: dict[str, dict[str, Rows]] = {
     },
     "Linear.__call__": LINEAR_X,
     "Linear.forward": LINEAR_X,
+    "Linear.cross_entropy": {
+        "x": [
+            *LINEAR_X["x"],
+            *no_shape(
+                "x",
+                "shape (batch, steps, in_features) or (batch, in_features) with in_features >= 1",
+                *((4,), (2, 5, 1, 4)),
+            ),
+        ],
+        "targets": CLASSES,
+        "label_smoothing": SMOOTHING,
+        "gradients": no_flag("gradients"),
+        **COUNTED,
+    },
     "LinearRun.backward": {
         **like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
         "input": no_flag("input"),
@@ -706,7 +732,26 @@ TABLE: dict[str, dict[str, Rows]] = {
     "softmax_cross_entropy": {
         "logits": no_output("logits", "classes"),
         "targets": TARGETS,
-        "label_smoothing": no_number("label_smoothing", "in [0, 1)", 1.0, -0.5),
+        "label_smoothing": SMOOTHING,
+        **COUNTED,
+    },
+    "linear_cross_entropy": {
+        "x": no_output("x", "features"),
+        "weight": [
+            *no_array("weight", "float64"),
+            *no_shape(
+                "weight",
+                "shape (classes, features) with features = 6 and classes >= 1",
+                *((6, 5), (0, 6), (6,), ()),
+            ),
+        ],
+        "bias": [
+            *no_array("bias", "float64", none=False),
+            *no_shape("bias", "shape (classes,) = (6,)", (5,), (6, 1), ()),
+        ],
+        "targets": CLASSES,
+        "label_smoothing": SMOOTHING,
+        "gradients": no_flag("gradients"),
         **COUNTED,
     },
     "binary_cross_entropy": {

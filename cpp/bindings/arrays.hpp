@@ -3,11 +3,13 @@
 #include <pybind11/numpy.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "bindings/register.hpp"
+#include "core/buffer.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
@@ -57,6 +59,21 @@ Dense<S> require_dense(py::handle value, const std::string& name, const char* sy
   const py::array_t<S> a = require_float_array<S>(value, name.c_str());
   require_shape(a, name, symbols, shape);
   return Dense<S>(a);
+}
+
+/// An uninitialized array. Large ones are in memory of allocate_memory, which is reused when freed.
+template <class S>
+Dense<S> new_array(const std::vector<Index>& shape) {
+  constexpr Index kLargeBytes = Index{1} << 20;
+  Index count = 1;
+  for (const Index size : shape) count *= size;
+  if (count * static_cast<Index>(sizeof(S)) < kLargeBytes) return Dense<S>(shape);
+  auto memory = std::make_unique<bptt::Buffer<S>>(count);
+  S* const data = memory->data();
+  const py::capsule owner(memory.get(),
+                          [](void* buffer) { delete static_cast<bptt::Buffer<S>*>(buffer); });
+  memory.release();  // the capsule's
+  return Dense<S>(shape, data, owner);
 }
 
 /// A (batch, step, feature) view; `a` has the axes (step, batch, …) if time_major.

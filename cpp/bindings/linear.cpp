@@ -1,6 +1,7 @@
 #include "core/linear.hpp"
 
 #include "bindings/arrays.hpp"
+#include "core/linear_cross_entropy.hpp"
 
 namespace {
 
@@ -12,7 +13,7 @@ py::array forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
   const auto c = py::reinterpret_borrow<py::object>(bias);
   const Dense<S> b =
       c.is_none() ? Dense<S>() : require_dense<S>(c, "bias", "(out_features,)", {out});
-  Dense<S> y({rows, out});
+  Dense<S> y = new_array<S>({rows, out});
   const S* const b_data = c.is_none() ? nullptr : b.data();
   S* const y_data = y.mutable_data();
   {
@@ -45,7 +46,7 @@ py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_outp
   py::object d_x = py::none();
   S* d_x_data = nullptr;
   if (input) {
-    Dense<S> array({rows, in});
+    Dense<S> array = new_array<S>({rows, in});
     d_x_data = array.mutable_data();
     d_x = std::move(array);
   }
@@ -54,6 +55,66 @@ py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_outp
     bptt::linear_backward(x.data(), rows, in, out, weight.data(), d_y.data(), d_x_data, d_v, d_c);
   }
   return d_x;
+}
+
+template <class S>
+Dense<S> zeros(const std::vector<Index>& shape) {
+  Dense<S> array(shape);
+  std::fill_n(array.mutable_data(), array.size(), S(0));
+  return array;
+}
+
+/// Value, losses (batch, steps), gradient of x or None, and predicted ids (batch, steps).
+template <class S>
+py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle bias,
+                        const py::array& targets, py::handle weights,
+                        const bptt::CrossEntropyOptions& options, py::handle d_weight,
+                        py::handle d_bias, bool input) {
+  const auto given = require_float_array<S>(x, "x", " as the layer");
+  const Dense<S> v(require_float_array<S>(weight, "weight"));
+  if (given.ndim() != 3 || v.ndim() != 2 || v.shape(0) == 0 || given.shape(2) != v.shape(1)) {
+    throw py::value_error(
+        "x (batch, steps, in_features) and weight (classes, in_features) must agree in "
+        "in_features, with classes >= 1, got " +
+        shape_text(shape_of(given)) + " and " + shape_text(shape_of(v)));
+  }
+  const Index batch = given.shape(0), steps = given.shape(1), in = given.shape(2);
+  const Index out = v.shape(0);
+  std::optional<Dense<S>> c;
+  if (!bias.is_none()) c = require_dense<S>(bias, "bias", "(classes,)", {out});
+  require_shape(targets, "targets", "(batch, steps)", {batch, steps});
+  const auto ids = require_ids(targets, "targets", "classes", out, bptt::RaggedBatch(batch, steps));
+  std::optional<Dense<double>> w;
+  if (!weights.is_none()) {
+    w = require_dense<double>(weights, "weights", "(batch, steps)", {batch, steps});
+  }
+  S* const d_v = gradient_data<S>(d_weight, "d_weight", "(classes, in_features)", {out, in});
+  S* const d_c = gradient_data<S>(d_bias, "d_bias", "(classes,)", {out});
+  const bool adjacent = in == 1 || given.strides(2) == given.itemsize();
+  const py::array_t<S> a = adjacent ? given : py::array_t<S>(Dense<S>(given));
+  auto losses = zeros<double>({batch, steps});
+  std::optional<Dense<S>> d_x;
+  if (input) d_x = w ? zeros<S>({batch, steps, in}) : Dense<S>({batch, steps, in});
+  auto predicted = zeros<std::int32_t>({batch, steps});
+  double value = 0;
+  {
+    const auto rows = sequence_view(a.data(), a, false);
+    double* const loss = losses.mutable_data();
+    S* const d = d_x ? d_x->mutable_data() : nullptr;
+    std::int32_t* const best = predicted.mutable_data();
+    const bptt::OutputLayer<S> layer{v.data(), c ? c->data() : nullptr, in, out};
+    const py::gil_scoped_release release;
+    std::vector<bptt::LossRow<S>> counted;
+    counted.reserve(static_cast<std::size_t>(batch * steps));
+    for (Index i = 0; i < batch * steps; ++i) {
+      const double each = w ? w->data()[i] : 1;
+      if (each == 0) continue;
+      counted.push_back({rows.row(i / steps, i % steps), ids.data()[i], each, loss + i,
+                         d == nullptr ? nullptr : d + i * in, best + i});
+    }
+    value = bptt::linear_cross_entropy<S>(counted, layer, options, d_v, d_c);
+  }
+  return py::make_tuple(value, losses, d_x ? py::object(*d_x) : py::none(), predicted);
 }
 
 /// Calls visit(x, weight) with both checked, in the dtype of the weight.
@@ -77,6 +138,13 @@ py::object with_inputs(py::handle x, py::handle weight, Visit visit) {
 
 void register_linear(py::module_& m) {
   m.def(
+      "new_array",
+      [](Index size, const py::dtype& dtype) -> py::array {
+        if (dtype.itemsize() == sizeof(float)) return new_array<float>({size});
+        return new_array<double>({size});
+      },
+      "size"_a, "dtype"_a);
+  m.def(
       "linear_forward",
       [](const py::object& x, const py::object& weight, const py::object& bias) {
         return with_inputs(x, weight,
@@ -92,4 +160,18 @@ void register_linear(py::module_& m) {
         });
       },
       "x"_a, "weight"_a, "d_output"_a, "d_weight"_a, "d_bias"_a, "input"_a);
+  m.def(
+      "linear_cross_entropy",
+      [](const py::object& x, const py::object& weight, const py::object& bias,
+         const py::object& targets, const py::object& weights, double label_smoothing,
+         double divisor, const py::object& d_weight, const py::object& d_bias, bool input) {
+        const py::array a = require_array(x, "x"), v = require_array(weight, "weight");
+        const py::array ids = require_array(targets, "targets");
+        return visit_float_dtype(v, "weight", [&](auto zero) {
+          return cross_entropy<decltype(zero)>(a, v, bias, ids, weights, {label_smoothing, divisor},
+                                               d_weight, d_bias, input);
+        });
+      },
+      "x"_a, "weight"_a, "bias"_a, "targets"_a, "weights"_a, "label_smoothing"_a, "divisor"_a,
+      "d_weight"_a, "d_bias"_a, "input"_a);
 }

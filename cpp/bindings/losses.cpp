@@ -24,7 +24,7 @@ py::tuple cross_entropy(const py::array& logits, const py::array& targets, py::h
   }
   const bool adjacent = classes == 1 || a.strides(2) == a.itemsize();
   const py::array_t<S> rows = adjacent ? a : py::array_t<S>(Dense<S>(a));
-  Dense<S> d_logits({batch, steps, classes});
+  Dense<S> d_logits = new_array<S>({batch, steps, classes});
   const auto d = sequence_view(d_logits.mutable_data(), d_logits, false);
   double value = 0;
   {

@@ -22,8 +22,9 @@ Eigen::Map<RowMajor<S>, 0, Eigen::OuterStride<>> map(MatrixView<S> m) {
 }  // namespace
 
 template <class S>
-void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out) {
-  map(out).noalias() = map(a) * map(b);
+void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out, bool add) {
+  if (!add) map(out).setZero();
+  map(out).noalias() += map(a) * map(b);
 }
 
 template <class S>
@@ -32,14 +33,16 @@ void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, Matrix
 }
 
 template <class S>
-void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out) {
-  map(out).noalias() = map(a).transpose() * map(b);
+void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out,
+                         bool add) {
+  if (!add) map(out).setZero();
+  map(out).noalias() += map(a).transpose() * map(b);
 }
 
 #define BPTT_INSTANTIATE(S)                                                                      \
-  template void multiply(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);               \
+  template void multiply(MatrixView<const S>, MatrixView<const S>, MatrixView<S>, bool);         \
   template void multiply_by_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>); \
-  template void multiply_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);
+  template void multiply_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>, bool);
 BPTT_INSTANTIATE(float)
 BPTT_INSTANTIATE(double)
 #undef BPTT_INSTANTIATE

@@ -14,14 +14,15 @@ struct MatrixView {
   Index rows, columns, stride;
 };
 
-/// out = a · b
+/// out = a · b, or out += a · b
 template <class S>
-void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out, bool add = false);
 /// out = a · bᵀ
 template <class S>
 void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
-/// out = aᵀ · b
+/// out = aᵀ · b, or out += aᵀ · b
 template <class S>
-void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
+void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out,
+                         bool add = false);
 
 }  // namespace bptt

@@ -4,6 +4,7 @@
 
 #include "core/gemm.hpp"
 #include "core/parallel/blocks.hpp"
+#include "core/parallel/parts.hpp"
 
 // Eigen's products on blocks of the result, each over the whole depth. The blocks of a large
 // product depend on its shape alone. An operand is packed once for each block, so that blocks are
@@ -15,26 +16,6 @@ namespace {
 double operations(Index rows, Index in, Index out) {
   return 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
 }
-
-/// A range of `count` rows or columns cut into 1, 2, 4, … parts of at least `least`, at most
-/// kMostParts. They begin at multiples of a packet.
-class Parts {
- public:
-  Parts(Index count, Index least) : count_(count) {
-    constexpr Index kMostParts = 32;
-    while (parts_ < kMostParts && count >= 2 * parts_ * least) parts_ *= 2;
-  }
-  Index size() const { return parts_; }
-  Range operator[](Index i) const {
-    constexpr Index kAlign = 16;
-    const Range range =
-        part_of((count_ + kAlign - 1) / kAlign, static_cast<int>(i), static_cast<int>(parts_));
-    return {std::min(range.first * kAlign, count_), std::min(range.last * kAlign, count_)};
-  }
-
- private:
-  Index count_, parts_ = 1;
-};
 
 constexpr Index kLeastRows = 160;      // of a block that packs all of the weight
 constexpr Index kLeastOutputs = 256;   // of a block that packs all rows of x

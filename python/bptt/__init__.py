@@ -30,6 +30,7 @@ from bptt._core.installation import config, show_config
 from bptt._core.threads import get_num_threads, set_num_threads, threads
 from bptt.losses import (
     binary_cross_entropy,
+    linear_cross_entropy,
     mean_squared_error,
     sigmoid,
     softmax,
@@ -113,6 +114,7 @@ __all__ = [
     "get_flush_denormals",
     "get_num_threads",
     "importers",
+    "linear_cross_entropy",
     "load_estimator",
     "load_modules",
     "losses",

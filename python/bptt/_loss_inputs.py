@@ -89,7 +89,9 @@ class LossArguments(NamedTuple):
         """Check class ids; return them as (B, T), 0 for ignored steps."""
         given = checks.numpy_array("targets", targets)
         if given.dtype.kind not in "iu":
-            rule = f"integers (classes) or {self.output.dtype} (probabilities)"
+            rule = "integers (classes)"
+            if self.name == "logits":
+                rule += f" or {self.output.dtype} (probabilities)"
             cure = ": use targets.astype(np.int64)" if given.dtype.kind == "f" else ""
             raise TypeError(f"targets must be {rule}, got dtype {given.dtype}{cure}")
         batch, steps, _ = self.output.shape

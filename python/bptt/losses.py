@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths
+from bptt._core.memory import new_array
 from bptt._loss_inputs import LossArguments, Rows
 
 __all__ = [
+    "LinearLoss",
     "Loss",
     "binary_cross_entropy",
+    "linear_cross_entropy",
     "mean_squared_error",
     "sigmoid",
     "softmax",
@@ -33,6 +36,36 @@ class Loss(NamedTuple):
     """Loss, accumulated in float64."""
     gradient: FloatArray
     """Gradient with respect to the first argument (logits, output), of its shape and dtype."""
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, specification: str) -> str:
+        """Format the value: ``f"{loss:.3f}"``."""
+        return format(self.value, specification)
+
+
+class LinearLoss(NamedTuple):
+    """Value, gradients and predictions of an output layer with its loss.
+
+    ``float(loss)`` and ``f"{loss:.3f}"`` are of its value.
+    """
+
+    value: float
+    """Loss, accumulated in float64."""
+    gradient: FloatArray | None
+    """Gradient with respect to `x`, of its shape and dtype; None if not requested."""
+    weight_gradient: FloatArray | None
+    """Gradient with respect to `weight`, (K, D); None if not requested."""
+    bias_gradient: FloatArray | None
+    """Gradient with respect to `bias`, (K,); None if not requested, or without a bias."""
+    losses: NDArray[np.float64]
+    """Loss of each step, times its weight, (B, T) or (B,); 0 for ignored steps."""
+    predicted: NDArray[np.int32]
+    """Class with the highest logit at each step, (B, T) or (B,); 0 for ignored steps."""
 
     def __float__(self) -> float:
         return self.value
@@ -108,6 +141,97 @@ def softmax_cross_entropy(
         given.output, given.ids(targets), given.weights, smoothing, given.divisor
     )
     return Loss(value, given.layout.restore(gradient))
+
+
+def linear_cross_entropy(
+    x: FloatArray,
+    weight: FloatArray,
+    targets: Ids,
+    *,
+    bias: FloatArray | None = None,
+    lengths: Lengths | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    label_smoothing: float = 0.0,
+    time_major: bool = False,
+    reduction: str = "sum",
+    gradients: bool = True,
+) -> LinearLoss:
+    """Return the softmax cross-entropy of a linear layer, and its gradients.
+
+    The same as `softmax_cross_entropy` of the logits V x + c, with V = `weight` and c = `bias`, but
+    the logits are computed in blocks and never in memory at once: for large numbers of classes.
+    Ignored steps take no time. `bptt.Linear.cross_entropy` and
+    `bptt.SequentialRun.cross_entropy` are the same for modules.
+
+    Parameters
+    ----------
+    x : array (B, T, D), or (B, D), float32 or float64
+        Input of the layer, at every step or once per sequence.
+    weight : array (K, D)
+        V, of the dtype of `x`; K classes.
+    targets : integer array (B, T) or (B,)
+        Class of each step, in [0, K).
+    bias : array (K,), optional
+        c, of the dtype of `x`. None by default.
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]; only with (B, T, D). Steps beyond it are
+        ignored: they add 0 to the value, their gradients are 0, and neither `x` nor the target is
+        read.
+    mask : bool array (B, T) or (B,), optional
+        False for steps that are ignored.
+    weights : float array (B, T), or (B,) for whole sequences, optional
+        Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+    label_smoothing : float, default 0
+        ε in [0, 1): see `softmax_cross_entropy`.
+    time_major : bool, default False
+        Whether x, targets, mask and weights per step are (T, B, ..).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradients by the sum of the weights (without weights: the number)
+        of the steps that are not ignored; all are 0 if there are none.
+    gradients : bool, default True
+        Whether to compute the gradients; False takes a third of the time.
+
+    Returns
+    -------
+    LinearLoss
+        Named tuple ``(value, gradient, weight_gradient, bias_gradient, losses, predicted)``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array or has the wrong dtype.
+    ValueError
+        If a shape does not fit, or a target, a length, a weight or an option is out of its range.
+    """
+    wanted = checks.flag("gradients", gradients)
+    smoothing = checks.fraction("label_smoothing", label_smoothing)
+    given = LossArguments.check(("x", "features"), x, lengths, mask, weights, time_major, reduction)
+    features = x.shape[-1]
+    checks.array("weight", weight, x.dtype)
+    if weight.ndim != 2 or weight.shape[1] != features or not len(weight):
+        rule = f"shape (classes, features) with features = {features} and classes >= 1"
+        raise ValueError(f"weight must have {rule}, got {weight.shape}")
+    if bias is not None:
+        checks.array("bias", bias, x.dtype)
+        checks.shape("bias", bias, [("classes", len(weight))])
+    d_weight = new_array(weight.shape, x.dtype) if wanted else None
+    d_bias = None if bias is None or not wanted else new_array(bias.shape, x.dtype)
+    value, losses, d_x, predicted = loader.kernels.linear_cross_entropy(
+        given.output,
+        weight,
+        bias,
+        given.ids(targets),
+        given.weights,
+        smoothing,
+        given.divisor,
+        d_weight,
+        d_bias,
+        wanted,
+    )
+    restore = given.layout.restore
+    d_input = None if d_x is None else restore(d_x)
+    return LinearLoss(value, d_input, d_weight, d_bias, restore(losses), restore(predicted))
 
 
 def binary_cross_entropy(

@@ -81,10 +81,13 @@ class World:
         run = head.forward(np.ones((2, 5, 4)))
         gradients, zero = (run.backward(np.zeros((2, 5, 6))) for _ in range(2))
         weight = {"name": "weight", "value": head["weight"].copy()}
+        _, loss = self.losses(np.ones((2, 5, 4)))["linear_cross_entropy"]
+        loss = {name: value for name, value in loss.items() if name not in ("weight", "bias")}
         self.calls |= {
             "Linear": (bptt.Linear, head.config),
             "Linear.__call__": (head.__call__, {"x": np.ones((2, 5, 4))}),
             "Linear.forward": (head.forward, {"x": np.ones((2, 5, 4))}),
+            "Linear.cross_entropy": (head.cross_entropy, loss),
             "Linear.__getitem__": (head.__getitem__, {"name": "bias"}),
             "Linear.__setitem__": (head.__setitem__, weight),
             "LinearRun.backward": (run.backward, {"d_output": np.ones((2, 5, 6)), "input": True}),
@@ -173,12 +176,21 @@ class World:
         def load(path):
             return tuple(bptt.Sequential.load(path).parameters.values())
 
+        loss = {
+            "targets": IDS,
+            "mask": np.ones((2, 5), bool),
+            "weights": np.ones((2, 5)),
+            "label_smoothing": 0.1,
+            "reduction": "sum",
+        }
         chain.save(path)
         kept = {**sequence, "recompute_every": 2}
         self.calls |= {
             "Sequential": (make, {"modules": modules, "pool": "max", "skip_input": False}),
             "Sequential.__call__": (chain.__call__, sequence),
             "Sequential.forward": (chain.forward, kept),
+            "Sequential.cross_entropy": (chain.cross_entropy, {**sequence, **loss}),
+            "SequentialRun.cross_entropy": (run.cross_entropy, loss),
             "Sequential.__getitem__": (chain.__getitem__, {"index": 1}),
             "Sequential.save": (chain.save, {"path": path}),
             "Sequential.load": (load, {"path": path}),
@@ -217,8 +229,11 @@ class World:
         }
         ids = {"logits": output, "targets": IDS, "label_smoothing": 0.1, **counted}
         values = {"targets": np.ones((2, 5, 6)), **counted}
+        linear = {"x": output, "weight": np.eye(6), "bias": np.ones(6), "gradients": True, **ids}
+        del linear["logits"]
         return {
             "softmax_cross_entropy": (bptt.softmax_cross_entropy, ids),
+            "linear_cross_entropy": (bptt.linear_cross_entropy, linear),
             "binary_cross_entropy": (bptt.binary_cross_entropy, {"logits": output, **values}),
             "mean_squared_error": (bptt.mean_squared_error, {"output": output, **values}),
             "softmax": (bptt.softmax, {"logits": output}),

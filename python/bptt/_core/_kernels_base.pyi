@@ -74,7 +74,8 @@ def embedding_backward(
 ) -> tuple[NDArray[np.int32], NDArray[_F]]: ...
 def dropout(x: NDArray[_F], rate: float, key: int) -> NDArray[_F]: ...
 
-# Linear layer and loss.
+# Linear layer and loss. Large arrays of `new_array` are in memory that is reused when freed.
+def new_array(size: int, dtype: np.dtype[Any]) -> _Float: ...
 def linear_forward(
     x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F] | None
 ) -> NDArray[_F]: ...
@@ -93,6 +94,18 @@ def softmax_cross_entropy(
     label_smoothing: float,
     divisor: float,
 ) -> tuple[float, NDArray[_F]]: ...
+def linear_cross_entropy(
+    x: NDArray[_F],
+    weight: NDArray[_F],
+    bias: NDArray[_F] | None,
+    targets: _Integer,
+    weights: NDArray[np.float64] | None,
+    label_smoothing: float,
+    divisor: float,
+    d_weight: NDArray[_F] | None,
+    d_bias: NDArray[_F] | None,
+    input: bool,
+) -> tuple[float, NDArray[np.float64], NDArray[_F] | None, NDArray[np.int32]]: ...
 
 # Optimizers and gradient clipping, in place on flat arrays. With `rows`, gradients are those of
 # these rows of a table, ascending, and 0 elsewhere.

@@ -20,6 +20,7 @@ from bptt.nn.module import Module
 from bptt.nn.pooling import POOLS
 from bptt.nn.sequential import Sequential
 from bptt.training.supervised import (
+    ClassTargets,
     SequenceBatch,
     SequenceDataset,
     SupervisedTask,
@@ -82,10 +83,13 @@ class ManyToOneEstimator(SequenceEstimator):
         """Restore classes or scale of the targets; return the number of outputs."""
         raise NotImplementedError
 
+    def _class_targets(self) -> ClassTargets | None:
+        """Return loss and metric of a classifier."""
+        return None
+
     def _task(self) -> SupervisedTask:
-        return SupervisedTask(
-            self.model_, self._loss, self._metric, self._loss_weight, self.recompute_every
-        )
+        functions = self._loss, self._metric, self._loss_weight
+        return SupervisedTask(self.model_, *functions, self.recompute_every, self._class_targets())
 
     def _dataset(
         self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None

@@ -19,7 +19,13 @@ from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._sklearn import ClassifierMixin
 from bptt.losses import Loss, softmax, softmax_cross_entropy
-from bptt.training.supervised import SequenceBatch, SequenceDataset, WeightedMean
+from bptt.training.supervised import (
+    ClassTargets,
+    Predicted,
+    SequenceBatch,
+    SequenceDataset,
+    WeightedMean,
+)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -324,16 +330,24 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         return float(len(batch.y) if weights is None else weights.sum())
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
-        return softmax_cross_entropy(
-            output,
-            np.maximum(batch.y, 0),
-            weights=target_weights(batch.y, batch.weights, self._class_weights),
-            label_smoothing=self.label_smoothing,
-            reduction="mean",
-        )
+        return softmax_cross_entropy(output, **self._loss_arguments(batch))
+
+    def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:
+        return {
+            "targets": np.maximum(batch.y, 0),
+            "weights": target_weights(batch.y, batch.weights, self._class_weights),
+            "label_smoothing": self.label_smoothing,
+            "reduction": "mean",
+        }
+
+    def _class_targets(self) -> ClassTargets:
+        return ClassTargets(self._loss_arguments, self._metric_of_ids)
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
-        correct = output.argmax(axis=1) == batch.y
+        return self._metric_of_ids(output.argmax(axis=1), batch)
+
+    def _metric_of_ids(self, ids: Predicted, batch: SequenceBatch) -> WeightedMean:
+        correct = ids == batch.y
         total = float(len(correct) if batch.weights is None else batch.weights.sum())
         weights = batch.weights if total else None
         return WeightedMean(float(np.average(correct, weights=weights)), total)

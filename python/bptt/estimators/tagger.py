@@ -26,6 +26,8 @@ from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.label_feedback import LabelFeedbackTask
 from bptt.training.supervised import (
+    ClassTargets,
+    Predicted,
     SequenceBatch,
     SequenceDataset,
     SupervisedTask,
@@ -426,7 +428,9 @@ class SequenceTagger(LabelEstimator):
         check_chain(self.model_, size, count, bag=self.encoder_.affixes is not None)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
-        options = (self._loss, self._metric, self._loss_weight, self.recompute_every)
+        options: Any = (self._loss, self._metric, self._loss_weight, self.recompute_every)
+        if not self.viterbi:  # which needs all logits
+            options = (*options, ClassTargets(self._loss_arguments, self._metric_of_ids))
         if self.feedback:
             return LabelFeedbackTask(self._embedding, self.model_, *options)
         return SupervisedTask(self.model_, *options)
@@ -467,17 +471,20 @@ class SequenceTagger(LabelEstimator):
         return float(weights[np.arange(batch.y.shape[1]) < lengths[:, np.newaxis]].sum())
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
-        return softmax_cross_entropy(
-            output,
-            np.maximum(batch.y, 0),
-            lengths=batch.lengths,
-            weights=self._target_weights(batch),
-            label_smoothing=self.label_smoothing,
-            reduction="mean",
-        )
+        return softmax_cross_entropy(output, lengths=batch.lengths, **self._loss_arguments(batch))
+
+    def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:
+        return {
+            "targets": np.maximum(batch.y, 0),
+            "weights": self._target_weights(batch),
+            "label_smoothing": self.label_smoothing,
+            "reduction": "mean",
+        }
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
-        ids = self._decode(output, batch.lengths)
+        return self._metric_of_ids(self._decode(output, batch.lengths), batch)
+
+    def _metric_of_ids(self, ids: Predicted, batch: SequenceBatch) -> WeightedMean:
         if self.metric == "accuracy":
             counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
             counted &= batch.y != IGNORED_ID

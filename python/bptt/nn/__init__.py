@@ -8,7 +8,7 @@ from bptt.nn.decoder_run import DecoderGradients, DecoderRun
 from bptt.nn.dropout import Dropout, DropoutRun
 from bptt.nn.elementwise import ElementwiseRun, ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag, EmbeddingBagRun, EmbeddingRun
-from bptt.nn.linear import Linear, LinearRun
+from bptt.nn.linear import Linear, LinearRun, OutputLoss
 from bptt.nn.module import Gradients, Module, StepGradients
 from bptt.nn.normalization import LayerNorm, LayerNormRun
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
@@ -46,6 +46,7 @@ __all__ = [
     "Linear",
     "LinearRun",
     "Module",
+    "OutputLoss",
     "ReLU",
     "Recurrent",
     "Run",

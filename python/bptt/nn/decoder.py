@@ -160,13 +160,54 @@ class Decoder:
         TypeError, ValueError
             If an argument has the wrong type or an invalid value.
         """
+        h, final = self.features(
+            tokens, lengths=lengths, state=state, memory=memory, memory_lengths=memory_lengths
+        )
+        return self.output(h), final
+
+    def features(
+        self,
+        tokens: Ids,
+        *,
+        lengths: Lengths | None = None,
+        state: State | None = None,
+        memory: FloatArray | None = None,
+        memory_lengths: Lengths | None = None,
+    ) -> tuple[FloatArray, State]:
+        """Return the input of the output layer and the final state: inference, without dropout.
+
+        Parameters
+        ----------
+        tokens : integer array (B, S)
+            Input tokens, the start token first.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, S]. S by default.
+        state : array or LSTMState, (num_layers, B, H), optional
+            Initial state of the recurrent layers. Zero by default.
+        memory : array (B, T, M), optional
+            Memory of the attention; required with attention, and only allowed then.
+        memory_lengths : integer array (B,), optional
+            Number of steps of each memory, in [0, T]. T by default.
+
+        Returns
+        -------
+        features : array (B, S, H), with attention (B, S, H + M)
+            Input of `output`, for example for `Linear.cross_entropy`.
+        state : array or LSTMState, (num_layers, B, H)
+            Final state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        """
         self._check_memory(memory)
         x = tokens if self.embedding is None else self.embedding(tokens, lengths=lengths)
         h, final = self.recurrent(x, lengths=lengths, state=state)
         if self.attention is not None and memory is not None:
             context, _ = self.attention(h, memory, lengths=memory_lengths)
             h = np.concatenate([h, context], axis=-1)
-        return self.output(h), final
+        return h, final
 
     def forward(
         self,
@@ -221,7 +262,7 @@ class Decoder:
         if self.dropout is not None:
             runs["dropout"] = self.dropout.forward(y)
             y = runs["dropout"].output
-        runs["output"] = self.output.forward(y)
+        runs["output"] = self.output._delayed(y)
         return DecoderRun(runs, padding_of(lengths, *tokens.shape), self.recurrent.hidden_size)
 
     def step(

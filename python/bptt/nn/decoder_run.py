@@ -12,8 +12,9 @@ import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Padding, without_padding
+from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
+from bptt.nn.linear import LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, output_gradient
 from bptt.nn.state import State
 
@@ -35,21 +36,23 @@ class DecoderRun:
 
     Attributes
     ----------
-    output : array (B, S, V)
-        Logits.
     state : array or LSTMState, (num_layers, B, H)
         Final state of the recurrent layers.
     """
 
-    output: FloatArray
     state: State
 
     def __init__(self, runs: dict[str, Any], padding: Padding, hidden_size: int) -> None:
-        self.output = runs["output"].output
         self.state = runs["recurrent"].state
         self._runs = runs
         self._padding = padding
         self._hidden_size = hidden_size
+
+    @property
+    def output(self) -> FloatArray:
+        """Logits, (B, S, V); computed when first read."""
+        logits: FloatArray = self._runs["output"].output
+        return logits
 
     @property
     def attention(self) -> FloatArray | None:
@@ -57,16 +60,62 @@ class DecoderRun:
         run = self._runs.get("attention")
         return None if run is None else run.weights
 
+    def cross_entropy(
+        self,
+        targets: Ids,
+        *,
+        weights: FloatArray | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "sum",
+    ) -> OutputLoss:
+        """Return the softmax cross-entropy of the targets, for `backward`.
+
+        The logits are never in memory at once: see `Linear.cross_entropy`.
+
+        Parameters
+        ----------
+        targets : integer array (B, S)
+            Target of each step, in [0, V); those in the padding are ignored.
+        weights : float array (B, S), or (B,) for whole sequences, optional
+            Weight of each step, finite and >= 0.
+        label_smoothing : float, default 0
+            ε in [0, 1): see `bptt.softmax_cross_entropy`.
+        reduction : {"sum", "mean"}, default "sum"
+            "mean" divides value and gradients by the sum of the weights.
+
+        Returns
+        -------
+        OutputLoss
+            Value, gradients of the output layer, losses of the steps and predicted tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value.
+        """
+        head: LinearRun = self._runs["output"]
+        return head._cross_entropy(
+            targets,
+            lengths=None if self._padding is None else (~self._padding).sum(1),
+            weights=weights,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+        )
+
     def backward(
-        self, d_logits: FloatArray | Loss, d_state: State | None = None, *, steps: bool = False
+        self,
+        d_logits: FloatArray | Loss | OutputLoss,
+        d_state: State | None = None,
+        *,
+        steps: bool = False,
     ) -> DecoderGradients:
         """Backpropagate through all modules and through time, exactly.
 
         Parameters
         ----------
-        d_logits : array (B, S, V) or Loss
-            Gradient of the loss with respect to `output`, or the loss with its gradient. Padding is
-            not read.
+        d_logits : array (B, S, V), Loss, or OutputLoss
+            Gradient of the loss with respect to `output`, or the loss with its gradient, or what
+            `cross_entropy` returned. Padding is not read.
         d_state : array or LSTMState, (num_layers, B, H), optional
             Gradient of the loss with respect to the final state.
         steps : bool, default False
@@ -83,12 +132,20 @@ class DecoderRun:
         RuntimeError
             If `backward` has been called before.
         """
-        d_logits = checks.array("d_logits", output_gradient(d_logits), self.output.dtype)
-        checks.same_shape("d_logits", d_logits, "the output", self.output.shape)
         found: dict[str, Any] = {}
-        d: Any = without_padding(d_logits, self._padding)
+        d: Any = None
+        head: LinearRun = self._runs["output"]
+        if isinstance(d_logits, OutputLoss):
+            found["output"] = output_gradients(head, d_logits, retain=False)
+            d = found["output"].input
+        else:
+            given = checks.array("d_logits", output_gradient(d_logits), head.dtype)
+            checks.same_shape("d_logits", given, "the output", head.shape)
+            d = without_padding(given, self._padding)
         memory = None
         for name, run in reversed(self._runs.items()):
+            if name in found:
+                continue
             if name == "attention":
                 d_hidden, d_context = np.split(d, [self._hidden_size], axis=-1)
                 found[name] = run.backward(d_context)
@@ -100,4 +157,5 @@ class DecoderRun:
             else:
                 found[name] = run.backward(d)
                 d = found[name].input
+        head.release()
         return DecoderGradients([found[n] for n in self._runs], found["recurrent"].state, memory)

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids, Lengths
+from bptt._core.memory import new_array
+from bptt._loss_inputs import LossArguments
 from bptt.losses import Loss
 from bptt.nn import initializers
-from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
+from bptt.nn.module import Gradients, Layout, Module, Shapes, Snapshot, output_gradient
+
+
+class OutputLoss(NamedTuple):
+    """Loss of an output layer, with its gradients and predictions.
+
+    ``float(loss)`` and ``f"{loss:.3f}"`` are of its value.
+    """
+
+    value: float
+    """Loss, accumulated in float64."""
+    gradients: Gradients | None
+    """Gradients of the parameters and, as ``.input``, of the input; None if not requested."""
+    losses: NDArray[np.float64]
+    """Loss of each step, times its weight, (B, T) or (B,); 0 for ignored steps."""
+    predicted: NDArray[np.int32]
+    """Class with the highest logit at each step, (B, T) or (B,); 0 for ignored steps."""
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, specification: str) -> str:
+        """Format the value: ``f"{loss:.3f}"``."""
+        return format(self.value, specification)
 
 
 class Linear(Module):
@@ -92,14 +123,8 @@ class Linear(Module):
         ValueError
             If its last axis is not `in_features` long.
         """
-        checks.array("x", x, self.dtype, layer=True)
-        if x.shape[-1:] != (self.in_features,):
-            rule = f"(..., in_features) = (..., {self.in_features})"
-            raise ValueError(f"x must have shape {rule}, got {x.shape}")
-        rows = x.reshape(-1, self.in_features)
-        bias = self["bias"] if self.bias else None
-        y: FloatArray = loader.kernels.linear_forward(rows, self["weight"], bias)
-        return y.reshape(*x.shape[:-1], self.out_features)
+        self._check(x)
+        return _output(x, self.parameters)
 
     def forward(self, x: FloatArray) -> LinearRun:
         """Return y = V x + c, ready for `LinearRun.backward`.
@@ -120,29 +145,150 @@ class Linear(Module):
         ValueError
             If its last axis is not `in_features` long.
         """
-        return LinearRun(self._layout, x, self["weight"].copy(), self(x))
+        run = self._delayed(x)
+        run.output  # noqa: B018 - computes it
+        return run
+
+    def cross_entropy(
+        self,
+        x: FloatArray,
+        targets: Ids,
+        *,
+        lengths: Lengths | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        weights: FloatArray | None = None,
+        label_smoothing: float = 0.0,
+        time_major: bool = False,
+        reduction: str = "sum",
+        gradients: bool = True,
+    ) -> OutputLoss:
+        """Return the softmax cross-entropy of the logits y = V x + c, and its gradients.
+
+        The logits are computed in blocks and never in memory at once: for large numbers of classes.
+        Ignored steps take no time.
+
+        Parameters
+        ----------
+        x : array (B, T, in_features), or (B, in_features)
+            Input, at every step or once per sequence; of the layer's dtype.
+        targets : integer array (B, T) or (B,)
+            Class of each step, in [0, out_features).
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T]; only with (B, T, in_features). Steps beyond
+            it are ignored: they add 0 to the value, their gradients are 0, and neither `x` nor the
+            target is read.
+        mask : bool array (B, T) or (B,), optional
+            False for steps that are ignored.
+        weights : float array (B, T), or (B,) for whole sequences, optional
+            Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+        label_smoothing : float, default 0
+            ε in [0, 1): see `bptt.softmax_cross_entropy`.
+        time_major : bool, default False
+            Whether x, targets, mask and weights per step are (T, B, ..).
+        reduction : {"sum", "mean"}, default "sum"
+            "mean" divides value and gradients by the sum of the weights (without weights: the
+            number) of the steps that are not ignored; all are 0 if there are none.
+        gradients : bool, default True
+            Whether to compute the gradients; False takes a third of the time.
+
+        Returns
+        -------
+        OutputLoss
+            Value, gradients, losses of the steps and predicted classes.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an array or has the wrong dtype.
+        ValueError
+            If a shape does not fit, or a target, a length, a weight or an option is out of its
+            range.
+        """
+        self._check(x)
+        names = ("x", "in_features")
+        given = LossArguments.check(names, x, lengths, mask, weights, time_major, reduction)
+        smoothing = checks.fraction("label_smoothing", label_smoothing)
+        wanted = checks.flag("gradients", gradients)
+        ids = given.ids(targets)
+        return _cross_entropy(self._layout, self.parameters, given, ids, smoothing, wanted)
+
+    def _delayed(self, x: FloatArray) -> LinearRun:
+        """Return the forward pass, whose output is computed when it is first read."""
+        self._check(x)
+        return LinearRun(self, x)
+
+    def _check(self, x: FloatArray) -> None:
+        checks.array("x", x, self.dtype, layer=True)
+        if x.shape[-1:] != (self.in_features,):
+            rule = f"(..., in_features) = (..., {self.in_features})"
+            raise ValueError(f"x must have shape {rule}, got {x.shape}")
 
 
 class LinearRun:
     """Forward pass of a `Linear`, as `Linear.forward` returns it.
 
-    It holds a copy of the weight, and the input itself, which must not change before `backward`.
+    It holds the input itself, which must not change before `backward`, and the parameters, which
+    are copied when they change.
 
     Attributes
     ----------
-    output : array (..., out_features)
-        y.
+    dtype : dtype
+        Of input and output.
+    shape : tuple of int
+        Shape of `output`.
     """
 
-    output: FloatArray
-
-    def __init__(
-        self, layout: Layout, x: FloatArray, weight: FloatArray, output: FloatArray
-    ) -> None:
-        self.output = output
-        self._layout = layout
+    def __init__(self, module: Linear, x: FloatArray) -> None:
+        self._module = module
+        self._version = module._version
+        self._kept: Snapshot | None = module._snapshot()
         self._x = x
-        self._weight = weight
+        self._layout = module._layout
+        self.dtype = module.dtype
+        self.shape = (*x.shape[:-1], module.out_features)
+        self._output: FloatArray | None = None
+
+    @property
+    def output(self) -> FloatArray:
+        """Output y, (..., out_features)."""
+        if self._output is None:
+            self._output = self._parameters.compute(lambda named: _output(self._x, named))
+        return self._output
+
+    def release(self) -> None:
+        """Hold the parameters no longer, so that they need not be copied when they change."""
+        self._kept = None
+
+    @property
+    def _parameters(self) -> Snapshot:
+        if self._kept is not None:
+            return self._kept
+        if self._module._version is not self._version:
+            raise RuntimeError(
+                "output needs the parameters of the forward pass, which backward has released and "
+                "which have changed since: read it before they change, or call backward(..., "
+                "retain=True)"
+            )
+        return self._module._snapshot()
+
+    def _cross_entropy(
+        self,
+        targets: Ids,
+        *,
+        lengths: Lengths | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        weights: FloatArray | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "sum",
+    ) -> OutputLoss:
+        """Return the loss of `Linear.cross_entropy`, at the parameters of the forward pass."""
+        names = ("x", "in_features")
+        given = LossArguments.check(names, self._x, lengths, mask, weights, False, reduction)
+        smoothing = checks.fraction("label_smoothing", label_smoothing)
+        ids = given.ids(targets)
+        return self._parameters.compute(
+            lambda named: _cross_entropy(self._layout, named, given, ids, smoothing, True)
+        )
 
     def backward(self, d_output: FloatArray | Loss, *, input: bool = True) -> Gradients:
         """Return the gradients of parameters and input.
@@ -169,17 +315,59 @@ class LinearRun:
             If its shape is not that of `output`.
         """
         input = checks.flag("input", input)
-        features, columns = self._weight.shape
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
-        checks.same_shape("d_output", d_output, "the output", self.output.shape)
-        flat = np.empty(self._layout.size, self._layout.dtype)
+        checks.same_shape("d_output", d_output, "the output", self.shape)
+        rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (self._x, d_output))
+        flat = new_array(self._layout.size, self._layout.dtype)
         d = self._layout.views(flat)
-        d_x: FloatArray | None = loader.kernels.linear_backward(
-            self._x.reshape(-1, columns),
-            self._weight,
-            d_output.reshape(-1, features),
-            d["weight"],
-            d.get("bias"),
-            input,
-        )
+
+        def compute(named: Mapping[str, FloatArray]) -> FloatArray | None:
+            return loader.kernels.linear_backward(
+                rows, named["weight"], d_rows, d["weight"], d.get("bias"), input
+            )
+
+        d_x = self._parameters.compute(compute)
         return Gradients(self._layout, flat, None if d_x is None else d_x.reshape(self._x.shape))
+
+
+def output_gradients(run: LinearRun, loss: OutputLoss, *, retain: bool) -> Gradients:
+    """Return the gradients of the loss of a run, a copy if `retain`."""
+    found = loss.gradients
+    if found is None or found.input is None or found.input.shape != run._x.shape:
+        raise ValueError("d_output must be what cross_entropy of this run returned, got another")
+    return copy.deepcopy(found) if retain else found
+
+
+def _cross_entropy(
+    layout: Layout,
+    parameters: Mapping[str, FloatArray],
+    given: LossArguments,
+    targets: Ids,
+    smoothing: float,
+    wanted: bool,
+) -> OutputLoss:
+    """Return the loss and, if `wanted`, its gradients."""
+    flat = new_array(layout.size if wanted else 0, layout.dtype)
+    d = layout.views(flat) if wanted else {}
+    value, losses, d_x, predicted = loader.kernels.linear_cross_entropy(
+        given.output,
+        parameters["weight"],
+        parameters.get("bias"),
+        targets,
+        given.weights,
+        smoothing,
+        given.divisor,
+        d.get("weight"),
+        d.get("bias"),
+        wanted,
+    )
+    restore = given.layout.restore
+    gradients = None if d_x is None else Gradients(layout, flat, restore(d_x))
+    return OutputLoss(value, gradients, restore(losses), restore(predicted))
+
+
+def _output(x: FloatArray, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    rows = x.reshape(-1, x.shape[-1])
+    weight = parameters["weight"]
+    y: FloatArray = loader.kernels.linear_forward(rows, weight, parameters.get("bias"))
+    return y.reshape(*x.shape[:-1], len(weight))

@@ -10,7 +10,10 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import os
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,12 +26,25 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.arguments import NamedArguments
 from bptt._core.checks import Dimension, FloatArray
+from bptt._core.memory import new_array
 from bptt.losses import Loss
 
 Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
 _Self = TypeVar("_Self", bound="NamedArrays")
 _Kind = TypeVar("_Kind", "Module", "Gradients")
+_Result = TypeVar("_Result")
+_snapshots_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Replace the lock, which a thread that a child of fork does not have may hold."""
+    global _snapshots_lock
+    _snapshots_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,8 @@ class NamedArrays:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+        derived = ("_views", "_latest")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -146,6 +163,32 @@ class NamedArrays:
     def _changing(self) -> AbstractContextManager[FloatArray]:
         """Yield the flat array for writing."""
         return nullcontext(self._flat)
+
+
+class Snapshot:
+    """The parameters of a module at one time, without a copy as long as they do not change.
+
+    Attributes
+    ----------
+    layout : Layout
+        Names and shapes.
+    flat : array
+        The module's own flat array; a copy of it from the first change on.
+    """
+
+    __slots__ = ("__weakref__", "flat", "layout")
+
+    def __init__(self, layout: Layout, flat: FloatArray) -> None:
+        self.layout = layout
+        self.flat = flat
+
+    def compute(self, function: Callable[[Mapping[str, FloatArray]], _Result]) -> _Result:
+        """Return `function` of the named parameters, again if another thread changed them in it."""
+        while True:
+            flat = self.flat
+            result = function(self.layout.views(flat))
+            if self.flat is flat:
+                return result
 
 
 class Module(NamedArguments, NamedArrays):
@@ -166,6 +209,7 @@ class Module(NamedArguments, NamedArrays):
     _config: Mapping[str, Any]
     _random: np.random.Generator
     _version: object  # of the parameters; compared by identity
+    _latest: Callable[[], Snapshot | None]  # snapshot of the current parameters, if one is alive
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.__dict__.update(config)
@@ -175,6 +219,7 @@ class Module(NamedArguments, NamedArrays):
         source = self.__dict__.pop("_source", None)
         self._flat = self._layout.zeros() if source is None else source(self)
         self._views = self._make_views()
+        self._latest = _no_snapshot
         with self._changing() as flat:
             if source is None:
                 self._initialize(self._layout.views(flat))
@@ -231,6 +276,7 @@ class Module(NamedArguments, NamedArrays):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._version = object()
+        self._latest = _no_snapshot
 
     @property
     def config(self) -> dict[str, Any]:
@@ -251,17 +297,37 @@ class Module(NamedArguments, NamedArrays):
     def _changing(self) -> Iterator[FloatArray]:
         """Yield the flat array for writing, then give the module a new version.
 
-        The version changes last, and also after an error: a thread that packs the parameters in the
-        meantime does so under the old version, and packs again at its next call.
+        The snapshot of the old parameters, if a run holds it, gets a copy. The version changes
+        last, and also after an error: a thread that packs the parameters in the meantime does so
+        under the old version, and packs again at its next call.
         """
+        with _snapshots_lock:
+            latest = self._latest()
+            if latest is not None:
+                latest.flat = new_array(self._flat.size, self.dtype)
+                latest.flat[...] = self._flat
+            self._latest = _no_snapshot
         try:
             yield self._flat
         finally:
             self._version = object()
 
+    def _snapshot(self) -> Snapshot:
+        """Return the current parameters, for a run whose backward pass needs them."""
+        with _snapshots_lock:
+            latest = self._latest()
+            if latest is None:
+                latest = Snapshot(self._layout, self._flat)
+                self._latest = weakref.ref(latest)
+        return latest
+
     def _make_views(self) -> Mapping[str, FloatArray]:
         # Through a read-only buffer: `setflags(write=True)` cannot make these views writable again.
         return self._layout.views(np.asarray(self._flat.data.toreadonly()))
+
+
+def _no_snapshot() -> None:
+    return None
 
 
 def _describe(kind: type[Module], config: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from bptt._core.lengths import Ids, Lengths
 from bptt.losses import Loss
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderRun
-from bptt.nn.linear import Linear, LinearRun
+from bptt.nn.linear import Linear, LinearRun, OutputLoss
 from bptt.nn.module import Gradients, Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialRun
@@ -217,11 +217,37 @@ class EncoderDecoderNetwork:
         -------
         array (B, S, V)
         """
+        return self.decoder.output(self.features(x, lengths, tokens, token_lengths))
+
+    def features(
+        self,
+        x: NDArray[Any],
+        lengths: Lengths,
+        tokens: Ids,
+        token_lengths: Lengths,
+    ) -> FloatArray:
+        """Return the input of the decoder's output layer with teacher forcing: inference.
+
+        Parameters
+        ----------
+        x : array (B, T, I), or integer array (B, T)
+            Source sequences.
+        lengths : integer array (B,)
+            Number of steps of each source.
+        tokens : integer array (B, S)
+            Input tokens of the decoder, the start token first.
+        token_lengths : integer array (B,)
+            Number of steps of each target.
+
+        Returns
+        -------
+        array (B, S, H), with attention (B, S, H + M)
+        """
         memory = self.encode(x, lengths)
-        logits, _ = self.decoder(
+        features, _ = self.decoder.features(
             tokens, lengths=token_lengths, state=memory.state, **memory.decoder_arguments()
         )
-        return logits
+        return features
 
     def encode(self, x: NDArray[Any], lengths: Lengths) -> Memory:
         """Run the encoder and the bridge: inference, without dropout.
@@ -359,15 +385,23 @@ class EncoderDecoderRun:
         """Logits of the next token at every step, (B, S, V)."""
         return self._decoded.output
 
-    def backward(self, d_output: FloatArray | Loss, *, steps: bool = False) -> list[Gradients]:
+    @property
+    def decoded(self) -> DecoderRun:
+        """Forward pass of the decoder."""
+        return self._decoded
+
+    def backward(
+        self, d_output: FloatArray | Loss | OutputLoss, *, steps: bool = False
+    ) -> list[Gradients]:
         """Backpropagate through all modules and through time, exactly.
 
         The network's own predictions among the input tokens are constants.
 
         Parameters
         ----------
-        d_output : array (B, S, V) or Loss
-            Gradient of the loss with respect to `output`, or the loss with its gradient.
+        d_output : array (B, S, V), Loss, or OutputLoss
+            Gradient of the loss with respect to `output`, or the loss with its gradient, or what
+            `DecoderRun.cross_entropy` returned.
         steps : bool, default False
             Whether to return the gradients of the recurrent states at every step as well.
 

@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.arguments import NamedArguments
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
+from bptt._core.lengths import Ids, Lengths, Padding, padding_of, without_padding
 from bptt._core.tensor_files import as_path
 from bptt.nn import packing
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
-from bptt.nn.linear import Linear
+from bptt.nn.linear import Linear, OutputLoss
 from bptt.nn.module import Module, by_name
 from bptt.nn.normalization import LayerNorm
 from bptt.nn.packing import Description, Packed, Tensors
 from bptt.nn.pooling import POOLS, Pooled
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.sequential_run import SequentialRun, recurrent_places
+from bptt.nn.sequential_run import SequentialRun, output_layer, recurrent_places
 from bptt.nn.state import State, States, as_states
 from bptt.nn.summary import feature_sizes, summarize
 
@@ -258,14 +258,90 @@ class Sequential(NamedArguments):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
+        return self._infer(x, lengths, state)
+
+    def _infer(
+        self,
+        x: NDArray[Any],
+        lengths: Lengths | None,
+        state: Sequence[State | None] | None = None,
+        *,
+        output_layer: bool = True,
+    ) -> tuple[FloatArray, States]:
+        """Return the output, or without the output layer its input, and the final states."""
         x, padding = self._checked(x, lengths)
 
         def infer(module: Any, value: Any, initial: State | None) -> _Applied:
             result = module(value, **_arguments(module, lengths, initial))
             return result if isinstance(module, Recurrent) else (result, None)
 
-        y, final, _ = self._run_modules(infer, x, state, padding, self.pool)
+        y, final, _ = self._run_modules(
+            infer, x, state, padding, self.pool, output_layer=output_layer
+        )
         return y, final
+
+    def cross_entropy(
+        self,
+        x: NDArray[Any],
+        targets: Ids,
+        *,
+        lengths: Lengths | None = None,
+        state: Sequence[State | None] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        weights: FloatArray | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "sum",
+    ) -> OutputLoss:
+        """Return the softmax cross-entropy at inference, without dropout and without gradients.
+
+        The last module must be a `Linear`; the logits are never in memory at once. For training see
+        `SequentialRun.cross_entropy`.
+
+        Parameters
+        ----------
+        x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
+            Input in the modules' dtype, or token ids.
+        targets : integer array (B, T), or (B,) with `pool`
+            Class of each step or sequence, in [0, K).
+        lengths : integer array (B,), optional
+            Number of steps of each sequence, in [0, T], in any order. T by default.
+        state : tuple of states, optional
+            Initial state of each recurrent layer; None for zero, the default.
+        mask : bool array (B, T) or (B,), optional
+            False for steps that are ignored.
+        weights : float array (B, T), or (B,) for whole sequences, optional
+            Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+        label_smoothing : float, default 0
+            ε in [0, 1): see `bptt.softmax_cross_entropy`.
+        reduction : {"sum", "mean"}, default "sum"
+            "mean" divides the value by the sum of the weights (without weights: the number) of the
+            steps that are not ignored.
+
+        Returns
+        -------
+        OutputLoss
+            Value, losses of the steps and predicted classes; no gradients.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If the last module is not a `Linear`, a shape does not fit, or a length, an id, a
+            target, a weight or an option is out of its range.
+        """
+        head = output_layer(self.modules)
+        features, _ = self._infer(x, lengths, state, output_layer=False)
+        return head.cross_entropy(
+            features,
+            targets,
+            lengths=None if self.pool else lengths,
+            mask=mask,
+            weights=weights,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            gradients=False,
+        )
 
     def forward(
         self,
@@ -293,6 +369,8 @@ class Sequential(NamedArguments):
         Returns
         -------
         SequentialRun
+            After a recurrent layer, a last `Linear` is computed when ``run.output`` is first read:
+            `SequentialRun.cross_entropy` does without.
 
         Raises
         ------
@@ -313,7 +391,15 @@ class Sequential(NamedArguments):
             runs.append(run)
             return run.output, getattr(run, "state", None)
 
-        y, final, pooled = self._run_modules(train, x, state, padding, self.pool)
+        head = self.modules[-1]
+        delayed = bool(self._layers) and isinstance(head, Linear)  # its output may not be needed
+        y: FloatArray | None
+        y, final, pooled = self._run_modules(
+            train, x, state, padding, self.pool, output_layer=not delayed
+        )
+        if isinstance(head, Linear) and delayed:
+            runs.append(head._delayed(y))
+            y = None
         skip_size = self._read_size if self.skip_input else 0
         return SequentialRun(self.modules, runs, pooled, padding, y, final, skip_size)
 
@@ -363,8 +449,12 @@ class Sequential(NamedArguments):
         state: Sequence[State | None] | None,
         padding: Padding = None,
         pool: str | None = None,
+        *,
+        output_layer: bool = True,
     ) -> tuple[FloatArray, States, Pooled | None]:
         """Run `x` through all modules; return output, final states and the pooled output.
+
+        Without the output layer, the last module, the output is its input.
 
         Inference, training and single steps differ in `apply` only: module, input and initial state
         -> output and final state. Padding is 0 throughout.
@@ -377,6 +467,8 @@ class Sequential(NamedArguments):
         for i, module in enumerate(self.modules):
             if self.skip_input and i == len(self.modules) - 1:
                 value = np.concatenate([value, read], axis=-1)
+            if not output_layer and i == len(self.modules) - 1:
+                break
             if i not in self._layers:
                 value, _ = apply(module, value, None)
                 if isinstance(module, _NONZERO) and padding is not None and pooled is None:

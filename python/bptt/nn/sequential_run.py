@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Padding, without_padding
+from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
-from bptt.nn.linear import LinearRun
+from bptt.nn.linear import Linear, LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
 from bptt.nn.pooling import Pooled
@@ -45,13 +46,10 @@ class SequentialRun:
 
     Attributes
     ----------
-    output : array (B, T, K), or (B, K) with a pool
-        Output; 0 in the padding.
     state : tuple of states
         Final state of each recurrent layer.
     """
 
-    output: FloatArray
     state: States
 
     def __init__(
@@ -60,11 +58,11 @@ class SequentialRun:
         runs: list[Any],
         pooled: Pooled | None,
         padding: Padding,
-        output: FloatArray,
+        output: FloatArray | None,
         state: States,
         skip_size: int = 0,
     ) -> None:
-        self.output = output
+        self._output = output  # None until the output layer is computed
         self.state = state
         self._modules = modules
         self._layers = recurrent_places(modules)
@@ -73,9 +71,81 @@ class SequentialRun:
         self._pooled = pooled
         self._padding = padding
 
+    @property
+    def output(self) -> FloatArray:
+        """Output, (B, T, K), or (B, K) with a pool; 0 in the padding."""
+        if self._output is None:
+            y: FloatArray = self._runs[-1].output
+            if self._padding is not None and self._pooled is None:
+                y[self._padding] = 0.0
+            self._output = y
+        return self._output
+
+    def cross_entropy(
+        self,
+        targets: Ids,
+        *,
+        mask: NDArray[np.bool_] | None = None,
+        weights: FloatArray | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "sum",
+    ) -> OutputLoss:
+        """Return the softmax cross-entropy of the output, for `backward`.
+
+        The last module must be a `Linear`. Its output and the gradients of its parameters are
+        computed together, in blocks, so that the logits are never in memory at once: see
+        `Linear.cross_entropy`. The same as `bptt.softmax_cross_entropy` of `output` with the
+        lengths of the forward pass, in less time and memory, in particular with many classes.
+
+        Parameters
+        ----------
+        targets : integer array (B, T), or (B,) with a pool
+            Class of each step or sequence, in [0, K).
+        mask : bool array (B, T) or (B,), optional
+            False for steps that are ignored.
+        weights : float array (B, T), or (B,) for whole sequences, optional
+            Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+        label_smoothing : float, default 0
+            ε in [0, 1): see `bptt.softmax_cross_entropy`.
+        reduction : {"sum", "mean"}, default "sum"
+            "mean" divides value and gradients by the sum of the weights (without weights: the
+            number) of the steps that are not ignored; all are 0 if there are none.
+
+        Returns
+        -------
+        OutputLoss
+            Value, gradients of the output layer, losses of the steps and predicted classes.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an array or has the wrong dtype.
+        ValueError
+            If the last module is not a `Linear`, a shape does not fit, or a target, a weight or an
+            option is out of its range.
+
+        Examples
+        --------
+        >>> run = model.forward(ids, lengths=lengths)
+        >>> loss = run.cross_entropy(targets, reduction="mean")
+        >>> optimizer.step(run.backward(loss))
+        """
+        output_layer(self._modules)
+        head: LinearRun = self._runs[-1]
+        padding = self._padding if self._pooled is None else None
+        lengths = None if padding is None else (~padding).sum(1)
+        return head._cross_entropy(
+            targets,
+            lengths=lengths,
+            mask=mask,
+            weights=weights,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+        )
+
     def backward(
         self,
-        d_output: FloatArray | Loss | None = None,
+        d_output: FloatArray | Loss | OutputLoss | None = None,
         d_state: Sequence[State | None] | None = None,
         *,
         steps: bool = False,
@@ -86,9 +156,9 @@ class SequentialRun:
 
         Parameters
         ----------
-        d_output : array of the shape of `output`, or Loss, optional
-            Gradient of the loss with respect to the output, or the loss with its gradient. Padding
-            is not read.
+        d_output : array of the shape of `output`, Loss, or OutputLoss, optional
+            Gradient of the loss with respect to the output, or the loss with its gradient, or what
+            `cross_entropy` returned. Padding is not read.
         d_state : tuple of states, optional
             Gradient of the loss with respect to the final state of each recurrent layer; None for
             zero.
@@ -114,6 +184,9 @@ class SequentialRun:
         """
         steps, retain = checks.flag("steps", steps), checks.flag("retain", retain)
         input = checks.flag("input", input)
+        head = None
+        if isinstance(d_output, OutputLoss):
+            head = output_gradients(self._runs[-1], d_output, retain=retain)
         d, d_final = self._checked(output_gradient(d_output), d_state)
         gradients: list[Gradients] = []
         d_initial: list[State] = []
@@ -126,7 +199,9 @@ class SequentialRun:
                 d, d_after = self._pooled.backward(d, d_after)
             if steps and i in self._layers and d is None and d_after is None:
                 d = np.zeros_like(run.output)  # their gradients are 0 at every step
-            if i in self._layers and not (d is None and d_after is None):
+            if head is not None and i == len(self._runs) - 1:
+                found = head
+            elif i in self._layers and not (d is None and d_after is None):
                 found = run.backward(d, d_after, steps=steps, input=needs_input, retain=retain)
             elif d is None:
                 found = _zero(self._modules[i], run)
@@ -142,6 +217,8 @@ class SequentialRun:
                 if i == self._layers[0] and d is not None and d_read is not None:
                     d += d_read
             gradients.insert(0, found)
+        if self._layers and not retain and isinstance(self._runs[-1], LinearRun):
+            self._runs[-1].release()  # as the recurrent layers have done
         return SequentialGradients(gradients, d if input else None, tuple(d_initial))
 
     def _checked(
@@ -151,15 +228,27 @@ class SequentialRun:
         states = as_states("d_state", d_state, len(self._layers))
         for i, value in enumerate(states):
             check_state(f"d_state[{i}]", value, self.state[i])
+        if isinstance(d_output, OutputLoss):
+            return None, dict(zip(self._layers, states, strict=True))
         if d_output is None:
             if all(value is None for value in states):
                 raise ValueError("backward needs d_output, d_state or both, got neither")
         else:
-            checks.array("d_output", d_output, self.output.dtype)
-            checks.same_shape("d_output", d_output, "the output", self.output.shape)
+            last = self._runs[-1]
+            shape = last.shape if isinstance(last, LinearRun) else self.output.shape
+            checks.array("d_output", d_output, self._modules[-1].dtype)
+            checks.same_shape("d_output", d_output, "the output", shape)
             if self._pooled is None:
                 d_output = without_padding(d_output, self._padding)
         return d_output, dict(zip(self._layers, states, strict=True))
+
+
+def output_layer(modules: Sequence[Module]) -> Linear:
+    """Return the last of the modules, a `Linear`."""
+    last = modules[-1]
+    if not isinstance(last, Linear):
+        raise ValueError(f"cross_entropy needs a Linear as the last module, got {last}")
+    return last
 
 
 def recurrent_places(modules: Sequence[Module]) -> list[int]:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
+from bptt.losses import Loss
 from bptt.nn.embedding import Embedding
+from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.protocols import Evaluation, TrainingStep
@@ -18,6 +20,7 @@ from bptt.training.supervised import (
     BatchLoss,
     BatchMetric,
     BatchWeight,
+    ClassTargets,
     SequenceBatch,
     measured,
     named_modules,
@@ -44,6 +47,8 @@ class LabelFeedbackTask:
     """Minibatch -> total weight of its targets."""
     recompute_every: int | None = None
     """Interval of stored states; see `RNN.forward`."""
+    class_targets: ClassTargets | None = None
+    """The same loss and metric without logits, if that is possible: less time and memory."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -75,13 +80,19 @@ class LabelFeedbackTask:
             lengths=batch.lengths,
             recompute_every=self.recompute_every,
         )
-        loss = self.loss_fn(run.output, batch)
-        d = run.backward(loss.gradient)
+        loss: Loss | OutputLoss
+        if self.class_targets is None:
+            loss = self.loss_fn(run.output, batch)
+            measured_metric = self.metric_fn(run.output, batch)
+        else:
+            loss = run.cross_entropy(**self.class_targets.arguments_fn(batch))
+            measured_metric = self.class_targets.metric_fn(loss.predicted, batch)
+        d = run.backward(loss, input=embedded is not None)
         gradients = list(d.modules)
         if embedded is not None:
             assert d.input is not None
             gradients.insert(0, embedded.backward(d.input[..., : x.shape[-1]]))
-        metric, metric_weight = measured(self.metric_fn(run.output, batch))
+        metric, metric_weight = measured(measured_metric)
         return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients, metric_weight)
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:

@@ -120,9 +120,9 @@ class SequenceToSequenceTask:
             self._forced(targets),
             recompute_every=self.recompute_every,
         )
-        loss = self.decoder_task.loss(run.output, targets)
-        gradients = run.backward(loss.gradient)
-        accuracy = token_accuracy(run.output, targets)
+        loss = run.decoded.cross_entropy(targets.targets, **self.decoder_task.loss_options(targets))
+        gradients = run.backward(loss)
+        accuracy = token_accuracy(loss.predicted, targets)
         return TrainingStep(loss.value, accuracy, targets.weight, gradients)
 
     def evaluate(self, batch: PairBatch) -> Evaluation:
@@ -138,9 +138,8 @@ class SequenceToSequenceTask:
         Evaluation
         """
         targets = batch.targets
-        logits = self.network(batch.x, batch.lengths, targets.tokens, targets.lengths)
-        loss = self.decoder_task.loss(logits, targets)
-        return Evaluation(loss.value, token_accuracy(logits, targets), targets.weight)
+        features = self.network.features(batch.x, batch.lengths, targets.tokens, targets.lengths)
+        return self.decoder_task.evaluate_features(features, targets)
 
     def attention_weights(self, batch: PairBatch) -> FloatArray:
         """Return the attention weights of the source steps for every target, (B, S, T).

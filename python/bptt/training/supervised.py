@@ -13,6 +13,7 @@ from bptt._core.checks import FloatArray
 from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
 from bptt.losses import Loss
+from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.protocols import Evaluation, TrainingStep
@@ -99,6 +100,16 @@ class WeightedMean(NamedTuple):
 BatchLoss: TypeAlias = Callable[[FloatArray, SequenceBatch], Loss]  # mean over the targets
 BatchMetric: TypeAlias = Callable[[FloatArray, SequenceBatch], "float | WeightedMean"]
 BatchWeight: TypeAlias = Callable[[SequenceBatch], float]  # of all targets
+Predicted: TypeAlias = NDArray[np.integer[Any]]  # class of each target
+
+
+class ClassTargets(NamedTuple):
+    """Softmax cross-entropy and a metric of the predicted classes: no logits are needed."""
+
+    arguments_fn: Callable[[SequenceBatch], Mapping[str, Any]]
+    """Minibatch -> arguments of `SequentialRun.cross_entropy`, for the mean loss."""
+    metric_fn: Callable[[Predicted, SequenceBatch], float | WeightedMean]
+    """Predicted classes and minibatch -> mean metric over the targets, or with its own weight."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,8 @@ class SupervisedTask:
     """Minibatch -> total weight of its targets."""
     recompute_every: int | None = None
     """Interval of stored states; see `RNN.forward`."""
+    class_targets: ClassTargets | None = None
+    """The same loss and metric without logits, if that is possible: less time and memory."""
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -136,15 +149,16 @@ class SupervisedTask:
         run = self.model.forward(
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
-        loss = self.loss_fn(run.output, batch)
-        metric, metric_weight = measured(self.metric_fn(run.output, batch))
-        return TrainingStep(
-            loss.value,
-            metric,
-            self.weight_fn(batch),
-            run.backward(loss.gradient).modules,
-            metric_weight,
-        )
+        loss: Loss | OutputLoss
+        if self.class_targets is None:
+            loss = self.loss_fn(run.output, batch)
+            metric = self.metric_fn(run.output, batch)
+        else:
+            loss = run.cross_entropy(**self.class_targets.arguments_fn(batch))
+            metric = self.class_targets.metric_fn(loss.predicted, batch)
+        gradients = run.backward(loss, input=False).modules
+        value, weight = measured(metric)
+        return TrainingStep(loss.value, value, self.weight_fn(batch), gradients, weight)
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:
         """Return mean loss and metric of a minibatch, without dropout.
@@ -158,10 +172,16 @@ class SupervisedTask:
         -------
         Evaluation
         """
-        output = self.predict(batch.x, batch.lengths)
-        metric, metric_weight = measured(self.metric_fn(output, batch))
-        loss = self.loss_fn(output, batch).value
-        return Evaluation(loss, metric, self.weight_fn(batch), metric_weight)
+        loss: Loss | OutputLoss
+        if self.class_targets is None:
+            output = self.predict(batch.x, batch.lengths)
+            loss, metric = self.loss_fn(output, batch), self.metric_fn(output, batch)
+        else:
+            arguments = self.class_targets.arguments_fn(batch)
+            loss = self.model.cross_entropy(batch.x, lengths=batch.lengths, **arguments)
+            metric = self.class_targets.metric_fn(loss.predicted, batch)
+        value, weight = measured(metric)
+        return Evaluation(loss.value, value, self.weight_fn(batch), weight)
 
     def predict(self, x: NDArray[Any], lengths: NDArray[np.int64]) -> FloatArray:
         """Return the output for padded sequences, without dropout.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import Ids
 from bptt.data.sequences import Sequences
 from bptt.losses import Loss, softmax_cross_entropy
 from bptt.nn.decoder import Decoder, teacher_forcing
@@ -20,7 +21,7 @@ from bptt.nn.module import Gradients, Module
 from bptt.nn.state import State, arrays_of, as_state
 from bptt.training.protocols import Evaluation, TrainingStep
 
-_SURPRISAL_STEPS = 1000  # steps whose logits are in memory at a time
+_SURPRISAL_STEPS = 1000  # steps whose features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,14 @@ class DecoderTask:
             state=None if projected is None else self._as_state(projected.output),
             recompute_every=self.recompute_every,
         )
-        loss = self.loss(run.output, batch)
-        d = run.backward(loss.gradient)
+        loss = run.cross_entropy(batch.targets, **self.loss_options(batch))
+        d = run.backward(loss)
         gradients: list[Gradients] = d.modules
         if projected is not None:
             d_h = arrays_of(d.state)[0]
             gradients = [projected.backward(d_h.sum(axis=0)), *gradients]
-        return TrainingStep(loss.value, token_accuracy(run.output, batch), batch.weight, gradients)
+        accuracy = token_accuracy(loss.predicted, batch)
+        return TrainingStep(loss.value, accuracy, batch.weight, gradients)
 
     def evaluate(self, batch: TokenBatch) -> Evaluation:
         """Return mean loss and accuracy of a minibatch, without dropout.
@@ -183,9 +185,32 @@ class DecoderTask:
         -------
         Evaluation
         """
-        logits = self.logits(batch)
-        loss = self.loss(logits, batch)
-        return Evaluation(loss.value, token_accuracy(logits, batch), batch.weight)
+        state = self.initial_state(batch.condition)
+        features, _ = self.decoder.features(batch.tokens, lengths=batch.lengths, state=state)
+        return self.evaluate_features(features, batch)
+
+    def evaluate_features(self, features: FloatArray, batch: TokenBatch) -> Evaluation:
+        """Return mean loss and accuracy, given the input of the output layer.
+
+        Parameters
+        ----------
+        features : array (B, S, D)
+            Input of the output layer.
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        Evaluation
+        """
+        loss = self.decoder.output.cross_entropy(
+            features,
+            batch.targets,
+            lengths=batch.lengths,
+            gradients=False,
+            **self.loss_options(batch),
+        )
+        return Evaluation(loss.value, token_accuracy(loss.predicted, batch), batch.weight)
 
     def logits(self, batch: TokenBatch) -> FloatArray:
         """Return the logits of all targets, (B, S, V).
@@ -204,9 +229,9 @@ class DecoderTask:
         return self.decoder(batch.tokens, lengths=batch.lengths, state=state)[0]
 
     def surprisal(self, batch: TokenBatch) -> NDArray[np.float64]:
-        """Return -log2 of the probability of every target, (B, S).
+        """Return -log2 of the probability of every target, (B, S); 0 in the padding.
 
-        The memory for logits is bounded by a fixed number of steps.
+        The memory for features is bounded by a fixed number of steps.
 
         Parameters
         ----------
@@ -223,10 +248,12 @@ class DecoderTask:
         for first in range(0, bits.shape[1], _SURPRISAL_STEPS):
             steps = slice(first, first + _SURPRISAL_STEPS)
             window = batch.window(steps)
-            logits, state = self.decoder(window.tokens, lengths=window.lengths, state=state)
-            logits -= logits.max(axis=2, keepdims=True)
-            targets = np.take_along_axis(logits, window.targets[..., np.newaxis], axis=2)[..., 0]
-            bits[:, steps] = np.log(np.exp(logits).sum(axis=2)) - targets
+            features, state = self.decoder.features(
+                window.tokens, lengths=window.lengths, state=state
+            )
+            bits[:, steps] = self.decoder.output.cross_entropy(
+                features, window.targets, lengths=window.lengths, gradients=False
+            ).losses
         return bits / math.log(2.0)
 
     def initial_state(self, condition: NDArray[Any] | None) -> State | None:
@@ -268,18 +295,28 @@ class DecoderTask:
             Value and gradient.
         """
         return softmax_cross_entropy(
-            logits,
-            batch.targets,
-            lengths=batch.lengths,
-            weights=batch.weights,
-            label_smoothing=self.label_smoothing,
-            reduction="mean",
+            logits, batch.targets, lengths=batch.lengths, **self.loss_options(batch)
         )
 
+    def loss_options(self, batch: TokenBatch) -> dict[str, Any]:
+        """Return the options of the cross-entropy: weights, label smoothing and reduction.
 
-def token_accuracy(logits: FloatArray, batch: TokenBatch) -> float:
-    """Return the fraction of targets that are the most likely token."""
+        Parameters
+        ----------
+        batch : TokenBatch
+            Minibatch.
+
+        Returns
+        -------
+        dict
+        """
+        smoothing = self.label_smoothing
+        return {"weights": batch.weights, "label_smoothing": smoothing, "reduction": "mean"}
+
+
+def token_accuracy(predicted: Ids, batch: TokenBatch) -> float:
+    """Return the fraction of targets that are predicted."""
     exists = np.arange(batch.tokens.shape[1]) < batch.lengths[:, np.newaxis]
-    correct = ((logits.argmax(axis=2) == batch.targets) & exists).sum(axis=1)
+    correct = ((predicted == batch.targets) & exists).sum(axis=1)
     total = float(correct.sum() if batch.weights is None else correct @ batch.weights)
     return total / max(batch.weight, 1e-300)

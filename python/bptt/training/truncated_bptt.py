@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,24 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Lengths, padding_of
+from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Gradients
 from bptt.nn.sequential import Sequential, check_sequences
 from bptt.nn.sequential_run import SequentialRun
 from bptt.nn.state import State, States, as_states
+
+Parts: TypeAlias = Sequence[tuple[slice, SequentialRun]]  # consecutive steps and their runs
+
+
+class WindowLoss(NamedTuple):
+    """Loss of the new steps of a window, which may be in several runs."""
+
+    value: float
+    """Loss."""
+    output: NDArray[Any]
+    """Output (B, steps, K), or what else `Window.output` is to be."""
+    gradients: Sequence[FloatArray | OutputLoss]
+    """Of each run: the argument of its `backward`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Window:
     """New steps: ``targets[:, window.steps]`` are their targets."""
     loss: float
     """Loss of the new steps, as returned by `loss_fn`."""
-    output: FloatArray
+    output: NDArray[Any]
     """Output at the new steps, (B, steps, K)."""
     gradients: list[Gradients]
     """Gradients of every module, the argument of `Optimizer.step`."""
@@ -95,6 +109,29 @@ def truncated_bptt(
     ...     clip_by_global_norm(window.gradients, 1.0)
     ...     optimizer.step(window.gradients)
     """
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function, got {type(loss_fn).__name__}")
+
+    def loss_of_parts(parts: Parts, steps: slice) -> WindowLoss:
+        output = np.concatenate([run.output for _, run in parts], 1)
+        loss, d_output = _loss(loss_fn, output, steps)
+        borders = [part.start - steps.start for part, _ in parts[1:]]
+        return WindowLoss(loss, output, np.split(d_output, borders, axis=1))
+
+    return windows(model, x, loss_of_parts, k1, k2, lengths=lengths, state=state)
+
+
+def windows(
+    model: Sequential,
+    x: NDArray[Any],
+    loss_fn: Callable[[Parts, slice], WindowLoss],
+    k1: int,
+    k2: int,
+    *,
+    lengths: Lengths | None = None,
+    state: Sequence[State | None] | None = None,
+) -> Iterator[Window]:
+    """Iterate over windows as `truncated_bptt` does, with a loss of the runs of the new steps."""
     if not isinstance(model, Sequential):
         raise TypeError(f"model must be a Sequential, got {type(model).__name__}")
     if not model._layers:
@@ -109,8 +146,6 @@ def truncated_bptt(
     x, _ = model._checked(x, None)
     check_sequences("x must have", x)
     padding_of(lengths, *x.shape[:2])
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn must be a function, got {type(loss_fn).__name__}")
     k1 = checks.integer("k1", k1)
     k2 = checks.integer("k2", k2)
     if k2 < k1:  # some new steps would have no gradient
@@ -140,35 +175,50 @@ class _Sequences:
 
 def _windows(
     sequences: _Sequences,
-    loss_fn: Callable[[FloatArray, slice], tuple[float, FloatArray]],
+    loss_fn: Callable[[Parts, slice], WindowLoss],
     k1: int,
     k2: int,
     initial: States,
 ) -> Iterator[Window]:
-    steps = sequences.x.shape[1]
+    total = sequences.x.shape[1]
     states = {0: initial}  # initial states of later windows, by step
-    for new in range(0, steps, k1):
-        end = min(new + k1, steps)
+    for new in range(0, total, k1):
+        end = min(new + k1, total)
         begin = max(0, end - k2)
         # Later windows begin inside these new steps if k1 does not divide k2 or T.
-        starts = {new + k1 - k2 % k1, steps - k2}
+        starts = {new + k1 - k2 % k1, total - k2}
         cuts = sorted({begin, new, end} | {start for start in starts if new < start < end})
         states = {step: state for step, state in states.items() if step >= begin}
-        state = states[begin]
-        runs: dict[int, SequentialRun] = {}  # by first step
-        for first, last in pairwise(cuts):
-            # Old steps have no loss: layers after the last state are not needed.
-            part = sequences.body if first < new else sequences.model
-            runs[first] = sequences.forward(part, first, last, state)
-            state = runs[first].state
-            if first >= new and last in starts:
-                states[last] = state
-        old = [run for first, run in runs.items() if first < new]
-        recent = [run for first, run in runs.items() if first >= new]
-        output = np.concatenate([run.output for run in recent], 1)
-        loss, d_output = _loss(loss_fn, output, slice(new, end))
-        gradients = _backward(old, recent, d_output)
-        yield Window(slice(new, end), loss, output, gradients, state)
+        # Its runs are freed before parameters change.
+        yield _window(sequences, loss_fn, slice(new, end), cuts, states, starts)
+
+
+def _window(
+    sequences: _Sequences,
+    loss_fn: Callable[[Parts, slice], WindowLoss],
+    steps: slice,
+    cuts: list[int],
+    states: dict[int, States],
+    starts: set[int],
+) -> Window:
+    """Return a window, cut at `cuts`; add the states at `starts` that are new to `states`."""
+    state = states[cuts[0]]
+    old: list[SequentialRun] = []
+    recent: list[tuple[slice, SequentialRun]] = []
+    for first, last in pairwise(cuts):
+        # Old steps have no loss: layers after the last state are not needed.
+        part = sequences.body if first < steps.start else sequences.model
+        run = sequences.forward(part, first, last, state)
+        state = run.state
+        if first < steps.start:
+            old.append(run)
+            continue
+        recent.append((slice(first, last), run))
+        if last in starts:
+            states[last] = state
+    loss = loss_fn(recent, steps)
+    gradients = _backward(old, [run for _, run in recent], loss.gradients)
+    return Window(steps, loss.value, loss.output, gradients, state)
 
 
 def _loss(
@@ -188,15 +238,17 @@ def _loss(
 
 
 def _backward(
-    old: list[SequentialRun], new: list[SequentialRun], d_output: FloatArray
+    old: list[SequentialRun],
+    new: list[SequentialRun],
+    d_outputs: Sequence[FloatArray | OutputLoss],
 ) -> list[Gradients]:
     """Backpropagate through consecutive runs, of which only the `new` ones have a loss."""
-    borders = np.cumsum([run.output.shape[1] for run in new])[:-1]
-    *d_outputs, d_last = np.split(d_output, borders, axis=1)
     *runs, last = *old, *new
+    of_runs: list[Any] = [None] * len(old)  # old steps have no loss
+    *others, d_last = of_runs + list(d_outputs)
     result = last.backward(d_last, input=False)
     gradients = result.modules
-    for run, d in zip(reversed(runs), reversed([*(None for _ in old), *d_outputs]), strict=True):
+    for run, d in zip(reversed(runs), reversed(others), strict=True):
         result = run.backward(d, result.state, input=False)
         for total, part in zip(gradients, result.modules, strict=False):  # old runs: no head
             total._add(part)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core.checks import FloatArray
-from bptt.losses import Loss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.state import State
 from bptt.training.protocols import Evaluation, TrainingStep
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset, token_accuracy
-from bptt.training.truncated_bptt import Window, truncated_bptt
+from bptt.training.truncated_bptt import Parts, Window, WindowLoss, windows
 
 
 class WindowBatch(NamedTuple):
@@ -112,18 +111,28 @@ class TruncatedBPTTTask:
         """
         sequences, steps = batch
 
-        def loss_fn(logits: FloatArray, steps: slice) -> Loss:
-            return self.decoder_task.loss(logits, sequences.window(steps))
+        def loss_fn(parts: Parts, steps: slice) -> WindowLoss:
+            return self._loss(parts, sequences, steps)
 
         if steps.start == 0:
             model = Sequential(*self.modules.values())
-            self._windows = truncated_bptt(
+            self._windows = windows(
                 model, sequences.tokens, loss_fn, self.k1, self.k2, lengths=sequences.lengths
             )
         window = next(self._windows)
         targets = sequences.window(steps)
         accuracy = token_accuracy(window.output, targets)
         return TrainingStep(window.loss, accuracy, targets.weight, window.gradients)
+
+    def _loss(self, parts: Parts, sequences: TokenBatch, steps: slice) -> WindowLoss:
+        """Return mean loss and predicted tokens of new steps, which are in several runs."""
+        options = self.decoder_task.loss_options(sequences)
+        weights, total = options.pop("weights"), sequences.window(steps).weight
+        shares = np.ones(len(sequences.lengths)) if weights is None else weights
+        options |= {"weights": shares / max(total, 1e-300), "reduction": "sum"}
+        losses = [run.cross_entropy(sequences.targets[:, part], **options) for part, run in parts]
+        predicted = np.concatenate([loss.predicted for loss in losses], axis=1)
+        return WindowLoss(math.fsum(loss.value for loss in losses), predicted, losses)
 
     def evaluate(self, batch: WindowBatch) -> Evaluation:
         """Return mean loss and accuracy of the next window, without dropout.
@@ -139,8 +148,7 @@ class TruncatedBPTTTask:
         """
         task, window = self.decoder_task, batch.sequences.window(batch.steps)
         state = self._evaluation_state if batch.steps.start else None
-        logits, self._evaluation_state = task.decoder(
+        features, self._evaluation_state = task.decoder.features(
             window.tokens, lengths=window.lengths, state=state
         )
-        loss = task.loss(logits, window)
-        return Evaluation(loss.value, token_accuracy(logits, window), window.weight)
+        return task.evaluate_features(features, window)

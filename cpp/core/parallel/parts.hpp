@@ -1,0 +1,30 @@
+#pragma once
+
+#include <algorithm>
+
+#include "core/ragged_batch.hpp"
+
+namespace bptt {
+
+/// A range of `count` rows or columns cut into 1, 2, 4, … parts of at least `least`, at most
+/// kMostParts. They begin at multiples of a packet.
+class Parts {
+ public:
+  static constexpr Index kMostParts = 32;
+
+  Parts(Index count, Index least) : count_(count) {
+    while (parts_ < kMostParts && count >= 2 * parts_ * least) parts_ *= 2;
+  }
+  Index size() const { return parts_; }
+  Range operator[](Index i) const {
+    constexpr Index kAlign = 16;
+    const Range range =
+        part_of((count_ + kAlign - 1) / kAlign, static_cast<int>(i), static_cast<int>(parts_));
+    return {std::min(range.first * kAlign, count_), std::min(range.last * kAlign, count_)};
+  }
+
+ private:
+  Index count_, parts_ = 1;
+};
+
+}  // namespace bptt

@@ -1,0 +1,21 @@
+"""Memory of large arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bptt._core import loader
+from bptt._core.checks import FloatArray
+
+
+def new_array(shape: int | tuple[int, ...], dtype: np.dtype[np.floating[Any]]) -> FloatArray:
+    """Return an uninitialized array of float32 or float64.
+
+    Memory of large arrays is reused when they are freed: the system maps and clears new memory page
+    by page, which can take longer than the work done in it.
+    """
+    size = shape if isinstance(shape, int) else math.prod(shape)
+    return loader.kernels.new_array(size, dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""Time of what surrounds the layers in a training update: output layer, loss, optimizer.
+"""Time of what surrounds the layers in a training update: output layer, attention, loss, optimizer.
 
 Prints the median milliseconds of each call on one thread and on all, in turns; with `--other`, also
 those of another build of the same kernels. On Linux, calls whose threads had to wait for a core are
@@ -28,6 +28,7 @@ LINEAR = {  # rows, input features, output features
     "word LM, V 30,000": (1120, 256, 30_000),
     "character LM": (3200, 256, 65),
 }
+STEPS = (32, 60, 256)  # batch, steps, features
 PARAMETERS = 8_000_000
 
 Call = Callable[[Any], object]
@@ -56,8 +57,46 @@ def linear_calls() -> dict[str, Call]:
         def loss(kernels: Any, logits: Any = logits, targets: Any = targets) -> object:
             return kernels.softmax_cross_entropy(logits, targets, None, 0.0, 1.0)
 
+        def together(
+            kernels: Any, x: Any = x, weight: Any = weight, bias: Any = bias, targets: Any = targets
+        ) -> object:
+            d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
+            return kernels.linear_cross_entropy(
+                x[np.newaxis], weight, bias, targets, None, 0.0, 1.0, d_weight, d_bias, True
+            )
+
+        calls |= {f"{name}: all together": together}
         calls |= {f"{name}: forward": forward, f"{name}: backward": backward, f"{name}: loss": loss}
     return calls
+
+
+def attention_calls() -> dict[str, Call]:
+    """Return forward and backward of attention, of the other losses and of normalization."""
+    rng = np.random.default_rng(0)
+    batch, steps, size = STEPS
+    x = rng.standard_normal(STEPS, np.float32)
+    targets = rng.dirichlet(np.ones(size), (batch, steps)).astype(np.float32)
+    v, one = rng.standard_normal(size, np.float32), np.ones(size, np.float32)
+
+    def attention(kernels: Any, v: Any = None) -> object:
+        contexts, weights = kernels.attention_forward(x, x, x, v, None)
+        return kernels.attention_backward(x, x, x, v, None, weights, contexts)
+
+    def normalization(kernels: Any) -> object:
+        y, z, scale = kernels.normalize_forward(x.reshape(-1, size), one, one, 1e-5)
+        return kernels.normalize_backward(z, one, scale, y, True)
+
+    def loss(kernels: Any, name: str) -> object:
+        return kernels.row_loss(name, x, targets, None, 0.0, 1.0)
+
+    return {
+        f"dot attention {STEPS}": attention,
+        f"additive attention {STEPS}": partial(attention, v=v),
+        f"layer normalization {STEPS}": normalization,
+        f"squared error {STEPS}": partial(loss, name="squared_error"),
+        f"binary cross-entropy {STEPS}": partial(loss, name="binary_cross_entropy"),
+        f"cross-entropy of probabilities {STEPS}": partial(loss, name="cross_entropy"),
+    }
 
 
 def optimizer_calls() -> dict[str, Call]:
@@ -115,7 +154,7 @@ def main() -> None:
         + " |"
     )
     print("|---|" + "--:|" * len(columns))
-    for name, call in (linear_calls() | optimizer_calls()).items():
+    for name, call in (linear_calls() | attention_calls() | optimizer_calls()).items():
         measures = {(b, n): partial(measure, builds[b], call, n) for b, n in columns}
         times = interleave(measures, options.rounds)
         kept = ([t for t in times[column] if not math.isnan(t)] or [math.nan] for column in columns)

@@ -17,9 +17,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 import bptt
 from bptt.cli.bench_layers import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
@@ -28,6 +30,7 @@ from bptt.cli.worker_process import WorkerProcess, worker_environment
 from bptt.nn.cells import CELLS
 
 Figures = dict[str, float]
+Call = Callable[[], object]
 
 STORED = Path(__file__).with_name("guard.json")
 UPDATE = "python benchmarks/guard.py --update"
@@ -64,9 +67,36 @@ def counted_cases() -> list[tuple[Task, str]]:
     ]
 
 
+def output_layer(rows: int, features: int, classes: int) -> Call:
+    """Return the loss of an output layer with its gradients, in float32."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, rows, features), np.float32)
+    layer = bptt.Linear(features, classes, seed=0)
+    targets = random.integers(0, classes, (1, rows))
+    return lambda: layer.cross_entropy(x, targets)
+
+
+def attention(kind: str, batch: int, steps: int, size: int) -> Call:
+    """Return forward and backward of an attention, in float32."""
+    x = np.random.default_rng(0).standard_normal((batch, steps, size), np.float32)
+    module = bptt.Attention(size, size, kind=kind, seed=0)
+    return lambda: module.forward(x, x).backward(x)
+
+
+def around_layers() -> dict[str, Call]:
+    """Return the counted calls of what surrounds the layers."""
+    return {
+        "output layer and loss (300, 64, 65) float32": output_layer(300, 64, 65),
+        "output layer and loss (100, 64, 2000) float32": output_layer(100, 64, 2000),
+        "dot attention (8, 20, 64) float32": attention("dot", 8, 20, 64),
+        "additive attention (8, 20, 64) float32": attention("additive", 8, 20, 64),
+    }
+
+
 def make_counted_calls() -> None:
     """Run every call once between two marks, under valgrind."""
     counted = [make_call(*task, dtype) for task, dtype in counted_cases()]
+    counted += around_layers().values()
     for make in counted:  # packs weights, allocates workspace
         make()
     os.getloadavg()
@@ -77,7 +107,7 @@ def make_counted_calls() -> None:
 
 def count_instructions() -> Figures:
     """Return the number of instructions in the kernels for every call."""
-    names = [title(task, dtype) for task, dtype in counted_cases()]
+    names = [title(task, dtype) for task, dtype in counted_cases()] + list(around_layers())
     with tempfile.TemporaryDirectory() as directory:
         profile = Path(directory, "profile")
         subprocess.run(

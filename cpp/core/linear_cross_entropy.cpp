@@ -132,7 +132,7 @@ class LinearCrossEntropy {
   // ---- many classes
 
   void by_classes() {
-    constexpr Index kLogitBytes = Index{16} << 20, kLeastRows = 128, kBlockClasses = 256;
+    constexpr Index kLogitBytes = Index{32} << 20, kLeastRows = 128, kBlockClasses = 256;
     const Index row_bytes = out_ * static_cast<Index>(sizeof(S));
     const Index fitting = std::max(kLeastRows, kLogitBytes / row_bytes);
     const int chunks = static_cast<int>((count() + fitting - 1) / fitting);

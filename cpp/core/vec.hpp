@@ -94,6 +94,11 @@ S highest_lane(Vec<S> a) {
 }
 
 template <class S>
+S sum_of_lanes(Vec<S> a) {
+  return Eigen::internal::predux(a.packet);
+}
+
+template <class S>
 Vec<S> absolute(Vec<S> a) {
   return Vec<S>(Eigen::internal::pabs(a.packet));
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -99,8 +98,8 @@ class LossArguments(NamedTuple):
         ids = self.layout.arrange(given)
         return ids if self.weights is None else np.where(self.weights > 0.0, ids, 0)
 
-    def values(self, targets: object) -> Rows:
-        """Check targets of the output's shape, or without the last axis if K = 1; return rows."""
+    def values(self, targets: object) -> FloatArray:
+        """Check targets of the output's shape, or without the last axis if K = 1: (B, T, K)."""
         array = checks.array("targets", targets, self.output.dtype)
         shape = self.layout.restore(self.output).shape
         if shape[-1] == 1 and array.shape == shape[:-1]:
@@ -108,33 +107,12 @@ class LossArguments(NamedTuple):
         if array.shape != shape:
             rule = f"the shape of the {self.name}, {shape}"
             raise ValueError(f"targets must have {rule}, got {array.shape}")
-        return self._rows(self.layout.arrange(array))
+        return self.layout.arrange(array)
 
-    def loss(
-        self, formula: Callable[[Rows, Rows], tuple[Rows, Rows]], targets: Rows
-    ) -> tuple[float, FloatArray]:
-        """Return value and gradient of the loss with this formula.
-
-        `formula` maps outputs and targets (N, K) to losses (N,) and gradients (N, K). NaN and
-        infinity are propagated without a warning, as by the kernels.
-        """
-        counted = self._counted
-        weights = np.ones(counted.shape) if self.weights is None else self.weights
-        gradient = np.zeros(self.output.shape, self.output.dtype)
-        with np.errstate(all="ignore"):
-            losses, slopes = formula(self._rows(self.output), targets)
-            gradient[counted] = (weights[counted] / self.divisor)[:, np.newaxis] * slopes
-            value = float(np.sum(weights[counted] * losses)) / self.divisor
-        return value, self.layout.restore(gradient)
-
-    @property
-    def _counted(self) -> NDArray[np.bool_]:
-        """Mask (B, T) of the steps that are not ignored."""
-        return np.ones(self.output.shape[:2], bool) if self.weights is None else self.weights > 0.0
-
-    def _rows(self, array: FloatArray) -> Rows:
+    def rows(self, values: FloatArray) -> Rows:
         """Return the steps of (B, T, K) that are not ignored."""
-        return array[self._counted].astype(np.float64)
+        counted = np.ones(values.shape[:2], bool) if self.weights is None else self.weights > 0.0
+        return values[counted].astype(np.float64)
 
 
 def _weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -134,9 +135,7 @@ def softmax_cross_entropy(
         ("logits", "classes"), logits, lengths, mask, weights, time_major, reduction
     )
     if _are_floats(targets) and targets.ndim == logits.ndim:
-        q = given.values(targets)
-        _check_probabilities(q)
-        return Loss(*given.loss(_cross_entropy, (1.0 - smoothing) * q + smoothing / q.shape[-1]))
+        return _row_loss("cross_entropy", given, targets, smoothing, _check_probabilities)
     value, gradient = loader.kernels.softmax_cross_entropy(
         given.output, given.ids(targets), given.weights, smoothing, given.divisor
     )
@@ -284,11 +283,7 @@ def binary_cross_entropy(
     given = LossArguments.check(
         ("logits", "outputs"), logits, lengths, mask, weights, time_major, reduction
     )
-    z = given.values(targets)
-    outside = z[~((z >= 0.0) & (z <= 1.0))]
-    if outside.size:
-        raise ValueError(f"targets must lie in [0, 1], got {outside[0]}")
-    return Loss(*given.loss(_binary_cross_entropy, z))
+    return _row_loss("binary_cross_entropy", given, targets, check=_check_in_unit_interval)
 
 
 def mean_squared_error(
@@ -340,7 +335,7 @@ def mean_squared_error(
     given = LossArguments.check(
         ("output", "outputs"), output, lengths, mask, weights, time_major, reduction
     )
-    return Loss(*given.loss(_squared_error, given.values(targets)))
+    return _row_loss("squared_error", given, targets)
 
 
 def softmax(logits: FloatArray) -> FloatArray:
@@ -389,15 +384,34 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     TypeError
         If `logits` is not an array of float32 or float64.
     """
-    x = checks.floats("logits", logits)
-    with np.errstate(all="ignore"):
-        e = np.exp(-np.abs(x))  # at most 1
-        y: FloatArray = np.where(x < 0.0, e, np.ones_like(e)) / (e + e.dtype.type(1.0))
-    return y
+    return loader.kernels.activate("sigmoid", checks.floats("logits", logits))
 
 
 def _are_floats(targets: object) -> bool:
     return isinstance(targets, np.ndarray) and targets.dtype.kind == "f"
+
+
+def _row_loss(
+    name: str,
+    given: LossArguments,
+    targets: object,
+    smoothing: float = 0.0,
+    check: Callable[[Rows], None] | None = None,
+) -> Loss:
+    """Return a loss by its kernel; `check` raises for targets that the kernel finds invalid."""
+    values = given.values(targets)
+    value, gradient, valid = loader.kernels.row_loss(
+        name, given.output, values, given.weights, smoothing, given.divisor
+    )
+    if not valid and check is not None:
+        check(given.rows(values))
+    return Loss(value, given.layout.restore(gradient))
+
+
+def _check_in_unit_interval(z: Rows) -> None:
+    outside = z[~((z >= 0.0) & (z <= 1.0))]
+    if outside.size:
+        raise ValueError(f"targets must lie in [0, 1], got {outside[0]}")
 
 
 def _check_probabilities(q: Rows) -> None:
@@ -410,25 +424,3 @@ def _check_probabilities(q: Rows) -> None:
     wrong = sums[~(np.abs(sums - 1.0) <= 1e-3)]
     if wrong.size:
         raise ValueError(f"{rule}, got a sum of {wrong[0]}")
-
-
-# ---- losses (N,) and gradients (N, K) of rows (N, K), in float64 ---------------------------------
-
-
-def _cross_entropy(x: Rows, q: Rows) -> tuple[Rows, Rows]:
-    x = x - x.max(axis=-1, keepdims=True)
-    e = np.exp(x)
-    total = e.sum(axis=-1, keepdims=True)
-    # log y is -inf where the logit is: no contribution where the target is 0.
-    each = np.multiply(q, x - np.log(total), where=q > 0.0, out=np.zeros_like(q))
-    return -each.sum(axis=-1), q.sum(axis=-1, keepdims=True) * (e / total) - q
-
-
-def _binary_cross_entropy(x: Rows, z: Rows) -> tuple[Rows, Rows]:
-    size = np.abs(x)
-    each = size * np.where(x > 0.0, 1.0 - z, z) + np.log1p(np.exp(-size))
-    return each.sum(axis=-1), sigmoid(x) - z
-
-
-def _squared_error(y: Rows, z: Rows) -> tuple[Rows, Rows]:
-    return np.square(y - z).mean(axis=-1), 2.0 / y.shape[-1] * (y - z)

@@ -133,6 +133,41 @@ def cross_entropy(kernels, rng, dtype, batch, steps, classes):
     return {"value": np.float64(value), "d_logits": d_logits}
 
 
+def row_losses(kernels, rng, dtype, batch, steps, outputs):
+    output = rng.standard_normal((batch, steps, outputs)).astype(dtype)
+    targets = rng.dirichlet(np.ones(outputs), (batch, steps)).astype(dtype)
+    weights = rng.integers(0, 3, (batch, steps)).astype(np.float64)
+    found = {}
+    for loss in ("squared_error", "binary_cross_entropy", "cross_entropy"):
+        value, gradient, valid = kernels.row_loss(loss, output, targets, weights, 0.1, 7.0)
+        assert valid
+        found |= {f"{loss} value": np.float64(value), f"{loss} gradient": gradient}
+    return found
+
+
+def attention(kernels, rng, dtype, batch, queries, keys, size, additive):
+    def make(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    q, k = make(batch, queries, size), make(batch, keys, size)
+    values, score = (make(batch, keys, size + 3), make(size)) if additive else (k, None)
+    given = q, k, values, score, rng.integers(0, keys + 1, batch)
+    contexts, weights = kernels.attention_forward(*given)
+    gradients = kernels.attention_backward(*given, weights, contexts)
+    named = dict(zip(("d_q", "d_k", "d_values", "d_score"), gradients, strict=True))
+    return {"contexts": contexts, "weights": weights} | {
+        name: value for name, value in named.items() if value is not None
+    }
+
+
+def normalization(kernels, rng, dtype, rows, features):
+    x, d_y = rng.standard_normal((2, rows, features)).astype(dtype)
+    weight, bias = rng.standard_normal((2, features)).astype(dtype)
+    y, z, scale = kernels.normalize_forward(x, weight, bias, 1e-5)
+    d_x, d_weight, d_bias = kernels.normalize_backward(z, weight, scale, d_y, True)
+    return {"y": y, "d_x": d_x, "d_weight": d_weight, "d_bias": d_bias}
+
+
 def optimizers(kernels, rng, dtype, count):
     def make():
         return np.abs(rng.standard_normal(count)).astype(dtype)
@@ -159,6 +194,10 @@ AROUND = {
     "narrow linear": (linear, 700, 131, 33, True),
     "linear without bias": (linear, 163, 300, 1031, False),
     "cross-entropy": (cross_entropy, 5, 30, 2503),
+    "losses of rows": (row_losses, 40, 60, 67),
+    "attention": (attention, 9, 40, 60, 131, False),
+    "additive attention": (attention, 9, 40, 60, 131, True),
+    "normalization": (normalization, 3000, 257),
     "optimizers": (optimizers, 700_001),
 }
 

@@ -106,6 +106,42 @@ def linear_cross_entropy(
     d_bias: NDArray[_F] | None,
     input: bool,
 ) -> tuple[float, NDArray[np.float64], NDArray[_F] | None, NDArray[np.int32]]: ...
+def row_loss(
+    loss: str,
+    output: NDArray[_F],
+    targets: NDArray[_F],
+    weights: NDArray[np.float64] | None,
+    label_smoothing: float,
+    divisor: float,
+) -> tuple[float, NDArray[_F], bool]: ...
+
+# Attention and layer normalization.
+def attention_forward(
+    queries: NDArray[_F],
+    keys: NDArray[_F],
+    values: NDArray[_F],
+    weight_score: NDArray[_F] | None,
+    lengths: _Integer | None,
+) -> tuple[NDArray[_F], NDArray[_F]]: ...
+def attention_backward(
+    queries: NDArray[_F],
+    keys: NDArray[_F],
+    values: NDArray[_F],
+    weight_score: NDArray[_F] | None,
+    lengths: _Integer | None,
+    weights: NDArray[_F],
+    d_output: NDArray[_F],
+) -> tuple[NDArray[_F], NDArray[_F] | None, NDArray[_F], NDArray[_F] | None]: ...
+def normalize_forward(
+    x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F], epsilon: float
+) -> tuple[NDArray[_F], NDArray[_F], NDArray[_F]]: ...
+def normalize_backward(
+    normalized: NDArray[_F],
+    weight: NDArray[_F],
+    scale: NDArray[_F],
+    d_output: NDArray[_F],
+    input: bool,
+) -> tuple[NDArray[_F] | None, NDArray[_F], NDArray[_F]]: ...
 
 # Optimizers and gradient clipping, in place on flat arrays. With `rows`, gradients are those of
 # these rows of a table, ascending, and 0 elsewhere.
@@ -151,5 +187,5 @@ def sum_of_squares(a: _Float, rows: NDArray[np.int32] | None = None, size: int =
 def clip(a: _Float, limit: float) -> None: ...
 def scale(a: _Float, factor: float) -> None: ...
 
-# Activation functions, for tests.
+# Activation functions.
 def activate(name: str, x: NDArray[_F]) -> NDArray[_F]: ...

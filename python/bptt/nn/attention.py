@@ -6,17 +6,19 @@ Shapes: B batch, S queries, T keys of each sequence; Q query_size, K key_size, A
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Lengths, Padding, padding_of, without_padding
+from bptt._core.lengths import Lengths, padding_of, without_padding
 from bptt.losses import Loss
 from bptt.nn import initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
+
+_Scored: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray | None, Lengths | None]
 
 
 class Attention(Module):
@@ -185,18 +187,16 @@ class Attention(Module):
             rule = f"keys must have the batch of queries, {len(queries)}"
             raise ValueError(f"{rule}, got {len(keys)}")
         padding = padding_of(lengths, *keys.shape[:2])
-        keys = without_padding(keys, padding)
-        score = _Dot if self.kind == "dot" else _Additive
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = score({name: self[name].copy() for name in self}, queries, keys)
-            return AttentionRun(self._layout, scores, _softmax(scores.value, padding), keys)
+        if padding is None:
+            lengths = None
+        return AttentionRun(self, queries, without_padding(keys, padding), lengths)
 
 
 class AttentionRun:
     """Forward pass of an `Attention`, as `Attention.forward` returns it.
 
-    It holds a copy of the parameters, and the queries and keys themselves, which must not change
-    before `backward`.
+    It holds the queries and keys themselves, which must not change before `backward`, and the
+    parameters, which are copied when they change.
 
     Attributes
     ----------
@@ -210,14 +210,27 @@ class AttentionRun:
     weights: FloatArray
 
     def __init__(
-        self, layout: Layout, scores: _Dot | _Additive, weights: FloatArray, keys: FloatArray
+        self, module: Attention, queries: FloatArray, keys: FloatArray, lengths: Lengths | None
     ) -> None:
-        weights.flags.writeable = False  # backward reads it again
-        self.weights = weights
-        self.output = weights @ keys
-        self._layout = layout
-        self._scores = scores
-        self._keys = keys
+        self._layout = module._layout
+        self._parameters = module._snapshot()
+        self._queries, self._keys, self._lengths = queries, keys, lengths
+        self._arguments = self._parameters.compute(self._scored)
+        self.output, self.weights = loader.kernels.attention_forward(*self._arguments)
+        self.weights.flags.writeable = False  # backward reads it again
+
+    def _scored(self, parameters: Mapping[str, FloatArray]) -> _Scored:
+        """Return queries and keys as they are compared, values, score vector and lengths."""
+        queries, keys = self._queries, self._keys
+        if not parameters:
+            return queries, keys, keys, None, self._lengths
+        return (
+            _project(queries, parameters["weight_query"]),
+            _project(keys, parameters["weight_key"]),
+            keys,
+            parameters["weight_score"].copy(),
+            self._lengths,
+        )
 
     def backward(self, d_output: FloatArray | Loss) -> AttentionGradients:
         """Return the gradients of parameters, queries and keys.
@@ -242,11 +255,22 @@ class AttentionRun:
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         flat = np.empty(self._layout.size, self._layout.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            d_weights = self.weights * (d_output @ self._keys.swapaxes(1, 2))
-            d_scores = d_weights - self.weights * d_weights.sum(-1, keepdims=True)
-            d_queries, d_keys = self._scores.backward(d_scores, self._layout.views(flat))
-            d_keys += self.weights.swapaxes(1, 2) @ d_output
+        d = self._layout.views(flat)
+        d_query, d_key, d_keys, d_score = loader.kernels.attention_backward(
+            *self._arguments, self.weights, d_output
+        )
+        if d_key is None or d_score is None:
+            return AttentionGradients(self._layout, flat, d_query, d_keys)
+        d["weight_score"][...] = d_score
+
+        def project_back(named: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+            return (
+                _project_back(self._queries, d_query, named, d, "weight_query"),
+                _project_back(self._keys, d_key, named, d, "weight_key"),
+            )
+
+        d_queries, by_score = self._parameters.compute(project_back)
+        d_keys += by_score
         return AttentionGradients(self._layout, flat, d_queries, d_keys)
 
 
@@ -268,66 +292,20 @@ class AttentionGradients(Gradients):
         self.input = queries, keys
 
 
-class _Dot:
-    """Scores (B, S, T): q·k."""
-
-    def __init__(
-        self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
-    ) -> None:
-        self.value = queries @ keys.swapaxes(1, 2)
-        self._queries, self._keys = queries, keys
-
-    def backward(
-        self, d: FloatArray, d_parameters: Mapping[str, FloatArray]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the gradients of queries and keys."""
-        return d @ self._keys, d.swapaxes(1, 2) @ self._queries
-
-
-class _Additive:
-    """Scores (B, S, T): v·tanh(W q + U k)."""
-
-    def __init__(
-        self, parameters: Mapping[str, FloatArray], queries: FloatArray, keys: FloatArray
-    ) -> None:
-        self._parameters, self._queries, self._keys = parameters, queries, keys
-        by_query = _project(queries, parameters["weight_query"])[:, :, np.newaxis]
-        by_key = _project(keys, parameters["weight_key"])[:, np.newaxis]
-        self._hidden = np.tanh(by_query + by_key)  # (B, S, T, A)
-        self.value = self._hidden @ parameters["weight_score"]
-
-    def backward(
-        self, d: FloatArray, d_parameters: Mapping[str, FloatArray]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the gradients of queries and keys; write those of the parameters."""
-        d_parameters["weight_score"][...] = np.tensordot(d, self._hidden, 3)
-        d_sum = d[..., np.newaxis] * self._parameters["weight_score"] * (1 - self._hidden**2)
-
-        def project_back(x: FloatArray, d_projected: FloatArray, name: str) -> FloatArray:
-            rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (x, d_projected))
-            weight, d_weight = self._parameters[name], d_parameters[name]
-            d_x: Any = loader.kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
-            return d_x.reshape(x.shape)  # type: ignore[no-any-return]
-
-        return (
-            project_back(self._queries, d_sum.sum(2), "weight_query"),
-            project_back(self._keys, d_sum.sum(1), "weight_key"),
-        )
-
-
 def _project(x: FloatArray, weight: FloatArray) -> FloatArray:
     y: FloatArray = loader.kernels.linear_forward(x.reshape(-1, x.shape[-1]), weight, None)
     return y.reshape(*x.shape[:-1], len(weight))
 
 
-def _softmax(scores: FloatArray, padding: Padding) -> FloatArray:
-    """Return the softmax over the last axis, 0 in the padding (B, T) of the keys."""
-    lowest = np.finfo(scores.dtype).min
-    if padding is not None:
-        scores = np.where(padding[:, np.newaxis], lowest, scores)
-    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=lowest))
-    if padding is not None:
-        weights *= ~padding[:, np.newaxis]
-    total = np.maximum(weights.sum(-1, keepdims=True), np.finfo(scores.dtype).tiny)
-    shares: FloatArray = weights / total  # 0 where there are no keys
-    return shares
+def _project_back(
+    x: FloatArray,
+    d_projected: FloatArray,
+    parameters: Mapping[str, FloatArray],
+    d_parameters: Mapping[str, FloatArray],
+    name: str,
+) -> FloatArray:
+    """Write the gradient of the weight `name`; return that of x."""
+    rows, d_rows = (a.reshape(-1, a.shape[-1]) for a in (x, d_projected))
+    weight, d_weight = parameters[name], d_parameters[name]
+    d_x: Any = loader.kernels.linear_backward(rows, weight, d_rows, d_weight, None, True)
+    return d_x.reshape(x.shape)  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt.losses import Loss
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
@@ -104,13 +104,12 @@ class LayerNorm(Module):
         if x.shape[-1:] != (self.num_features,):
             rule = f"(..., num_features) = (..., {self.num_features})"
             raise ValueError(f"x must have shape {rule}, got {x.shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            normalized = x - x.mean(axis=-1, keepdims=True)
-            variance = np.square(normalized).mean(axis=-1, keepdims=True)
-            scale = 1 / np.sqrt(variance + self.dtype.type(self.epsilon))
-            normalized *= scale
-            output = self["weight"] * normalized + self["bias"]
-        return LayerNormRun(self._layout, normalized, scale, self["weight"].copy(), output)
+        weight = self["weight"].copy()
+        rows = x.reshape(-1, self.num_features)
+        output, normalized, scale = loader.kernels.normalize_forward(
+            rows, weight, self["bias"], self.epsilon
+        )
+        return LayerNormRun(self._layout, normalized, scale, weight, output.reshape(x.shape))
 
 
 class LayerNormRun:
@@ -166,15 +165,9 @@ class LayerNormRun:
         input = checks.flag("input", input)
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
-        z, flat = self._normalized, np.empty(self._layout.size, self._layout.dtype)
-        parameters = self._layout.views(flat)
-        leading = tuple(range(d_output.ndim - 1))
-        with np.errstate(over="ignore", invalid="ignore"):
-            parameters["weight"][...] = (z * d_output).sum(axis=leading)
-            parameters["bias"][...] = d_output.sum(axis=leading)
-            d_input = None
-            if input:
-                d = d_output * self._weight
-                d_mean = d.mean(axis=-1, keepdims=True)
-                d_input = self._scale * (d - d_mean - z * (z * d).mean(axis=-1, keepdims=True))
-        return Gradients(self._layout, flat, d_input)
+        rows = d_output.reshape(self._normalized.shape)
+        d_x, d_weight, d_bias = loader.kernels.normalize_backward(
+            self._normalized, self._weight, self._scale, rows, input
+        )
+        flat = np.concatenate([d_weight, d_bias])
+        return Gradients(self._layout, flat, None if d_x is None else d_x.reshape(d_output.shape))

@@ -174,9 +174,7 @@ class LanguageModel(DecoderEstimator):
         data = self._token_dataset(X, lengths)
         logits = np.empty((len(data.lengths), self.target_encoder_.size), self.dtype)
         for indices in sorted_batches(data.lengths, PREDICTION_BATCH_SIZE):
-            batch = data.batch(indices)
-            all_steps = self._decoder_task().logits(batch)
-            logits[indices] = all_steps[np.arange(len(indices)), batch.lengths - 1]
+            logits[indices] = self._decoder_task().last_logits(data.batch(indices))
         return softmax(logits)
 
     def next_token_probabilities(self, prompt: Text = "") -> dict[str | int, float]:

@@ -212,8 +212,8 @@ class DecoderTask:
         )
         return Evaluation(loss.value, token_accuracy(loss.predicted, batch), batch.weight)
 
-    def logits(self, batch: TokenBatch) -> FloatArray:
-        """Return the logits of all targets, (B, S, V).
+    def last_logits(self, batch: TokenBatch) -> FloatArray:
+        """Return the logits of the last target of each sequence.
 
         Parameters
         ----------
@@ -222,11 +222,13 @@ class DecoderTask:
 
         Returns
         -------
-        array (B, S, V)
+        array (B, V)
             Logits.
         """
         state = self.initial_state(batch.condition)
-        return self.decoder(batch.tokens, lengths=batch.lengths, state=state)[0]
+        features, _ = self.decoder.features(batch.tokens, lengths=batch.lengths, state=state)
+        last = features[np.arange(len(features)), batch.lengths - 1]
+        return self.decoder.output(last)
 
     def surprisal(self, batch: TokenBatch) -> NDArray[np.float64]:
         """Return -log2 of the probability of every target, (B, S); 0 in the padding.

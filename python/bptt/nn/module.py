@@ -34,17 +34,26 @@ Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 _Self = TypeVar("_Self", bound="NamedArrays")
 _Kind = TypeVar("_Kind", "Module", "Gradients")
 _Result = TypeVar("_Result")
-_snapshots_lock = threading.Lock()
+
+# Shared among all modules, so that none is a part of a module, which may be copied and pickled. A
+# fork waits for the threads that hold one: its child has neither them nor half of a change.
+_locks = tuple(threading.RLock() for _ in range(64))
 
 
-def _renew_lock() -> None:
-    """Replace the lock, which a thread that a child of fork does not have may hold."""
-    global _snapshots_lock
-    _snapshots_lock = threading.Lock()
+def _acquire_locks() -> None:
+    for lock in _locks:
+        lock.acquire()
+
+
+def _release_locks() -> None:
+    for lock in _locks:
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(
+        before=_acquire_locks, after_in_parent=_release_locks, after_in_child=_release_locks
+    )
 
 
 @dataclass(frozen=True)
@@ -220,9 +229,9 @@ class Module(NamedArguments, NamedArrays):
         self._flat = self._layout.zeros() if source is None else source(self)
         self._views = self._make_views()
         self._latest = _no_snapshot
-        with self._changing() as flat:
-            if source is None:
-                self._initialize(self._layout.views(flat))
+        if source is None:
+            self._initialize(self._layout.views(self._flat))
+        self._version = object()
 
     @classmethod
     def _with_parameters(
@@ -297,24 +306,28 @@ class Module(NamedArguments, NamedArrays):
     def _changing(self) -> Iterator[FloatArray]:
         """Yield the flat array for writing, then give the module a new version.
 
-        The snapshot of the old parameters, if a run holds it, gets a copy. The version changes
-        last, and also after an error: a thread that packs the parameters in the meantime does so
-        under the old version, and packs again at its next call.
+        Other threads that change or pack the parameters wait. The snapshot of the old parameters,
+        if a run holds it, gets a copy. The version changes also after an error.
         """
-        with _snapshots_lock:
+        with self._lock:
             latest = self._latest()
             if latest is not None:
                 latest.flat = new_array(self._flat.size, self.dtype)
                 latest.flat[...] = self._flat
             self._latest = _no_snapshot
-        try:
-            yield self._flat
-        finally:
-            self._version = object()
+            try:
+                yield self._flat
+            finally:
+                self._version = object()
+
+    @property
+    def _lock(self) -> AbstractContextManager[bool]:
+        """Lock of the parameters, which a thread holds while it changes or packs them."""
+        return _locks[id(self) // 64 % len(_locks)]
 
     def _snapshot(self) -> Snapshot:
         """Return the current parameters, for a run whose backward pass needs them."""
-        with _snapshots_lock:
+        with self._lock:
             latest = self._latest()
             if latest is None:
                 latest = Snapshot(self._layout, self._flat)

@@ -239,15 +239,17 @@ class Recurrent(Module, Generic[StateT]):
     def _network(self, training: bool) -> Any:
         """Return the packed weights; pack them if they changed or were not packed for training.
 
-        No lock is needed: packed weights are immutable, and are replaced together with their
-        version in one assignment.
+        Packed weights are immutable, and are replaced together with their version in one
+        assignment: a call needs the lock only to pack, which waits for changes by other threads.
         """
         version, for_training, network = self._packed
         if version is self._version and for_training >= training:
             return network
-        version = self._version  # read before the parameters: see Module._changing
-        network = loader.kernels.pack(self._kernel_config(), self._flat, training)
-        self._packed = (version, training, network)
+        with self._lock:
+            version, for_training, network = self._packed  # another thread may have packed them
+            if version is not self._version or for_training < training:
+                network = loader.kernels.pack(self._kernel_config(), self._flat, training)
+                self._packed = (self._version, training, network)
         return network
 
     def _kernel_config(self) -> LayerConfig:

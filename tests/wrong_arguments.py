@@ -124,7 +124,7 @@ def no_out(lstm: bool) -> Rows:
     locked.flags.writeable = False
     whole = np.zeros((2, 2, 4))
     pair = "out must be what step returns: a tuple (y_t, state)"
-    plain = "out must be writeable C-contiguous arrays in the machine's byte order"
+    plain = "out must be writeable, aligned, C-contiguous arrays in the machine's byte order"
     apart = "out must be arrays that share no memory with each other"
     return [
         (y, TypeError, pair),

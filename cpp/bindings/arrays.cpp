@@ -37,7 +37,7 @@ bool is_integer_array(const py::array& a) {
 
 namespace {
 
-using Int64s = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using Int64s = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast | kAligned>;
 
 /// The sentence for an integer out of range. Those of uint64 beyond int64 arrive here negative.
 py::value_error out_of_range(const py::array& a, const std::string& rule, std::int64_t value) {

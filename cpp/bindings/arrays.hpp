@@ -18,8 +18,12 @@
 using bptt::Index;
 using bptt::Sequence;
 
+/// The flag of arrays whose elements lie at multiples of their size; `isinstance` ignores it.
+constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+
+/// C-contiguous and aligned: the constructor copies arrays that are not.
 template <class S>
-using Dense = py::array_t<S, py::array::c_style>;
+using Dense = py::array_t<S, py::array::c_style | kAligned>;
 
 /// "(2, 5, 8)"
 std::string shape_text(const std::vector<Index>& shape);
@@ -38,7 +42,15 @@ const char* dtype_name() {
   return sizeof(S) == 4 ? "float32" : "float64";
 }
 
-/// An array of S with any strides that are whole elements (others are copied).
+inline bool is_aligned(const py::array& a) { return (a.flags() & kAligned) != 0; }
+
+/// Whether an array is a Dense<S> as it is, which can be used in place.
+template <class S>
+bool is_dense(const py::array& a) {
+  return py::isinstance<Dense<S>>(a) && is_aligned(a);
+}
+
+/// An aligned array of S with any strides that are whole elements (others are copied).
 template <class S>
 py::array_t<S> require_float_array(py::handle value, const char* name, const char* also = "") {
   py::array a = require_array(value, name);
@@ -46,7 +58,7 @@ py::array_t<S> require_float_array(py::handle value, const char* name, const cha
     throw py::type_error(std::string(name) + " must have dtype " + dtype_name<S>() + also +
                          ", got " + dtype_text(a));
   }
-  bool addressable = (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  bool addressable = is_aligned(a);
   for (py::ssize_t i = 0; i < a.ndim(); ++i) addressable &= a.strides(i) % a.itemsize() == 0;
   if (!addressable) return Dense<S>(a);
   return py::reinterpret_borrow<py::array_t<S>>(a);

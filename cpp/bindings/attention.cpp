@@ -1,6 +1,7 @@
 #include "core/attention.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 
 namespace {
 
@@ -57,7 +58,7 @@ py::tuple forward(const Attended<S>& given) {
   S* const w = weights.mutable_data();
   S* const c = contexts.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::attention_forward(in, w, c);
   }
   return py::make_tuple(contexts, weights);
@@ -83,7 +84,7 @@ py::tuple backward(const Attended<S>& given, py::handle weights, py::handle d_co
   S* const to_value = d_value.mutable_data();
   S* const to_v = additive ? d_v->mutable_data() : nullptr;
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::attention_backward(in, w.data(), d_c.data(), to_query, to_key, to_value, to_v);
   }
   if (!additive) return py::make_tuple(d_query, py::none(), d_value, py::none());

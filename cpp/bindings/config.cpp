@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 
+#include "bindings/gil.hpp"
 #include "bindings/register.hpp"
 #include "core/denormals.hpp"
 #include "core/parallel/engine.hpp"
@@ -36,7 +37,13 @@ void register_config(py::module_& m) {
   m.def("set_own_thread_limit", &bptt::set_own_thread_limit, "threads"_a);
   m.def("thread_engines", &bptt::engine_names);
   m.def("thread_engine", &bptt::engine_name);
-  m.def("set_thread_engine", &bptt::set_engine, "name"_a, py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "set_thread_engine",
+      [](const std::string& name) {
+        const ReleaseGil release;
+        bptt::set_engine(name);
+      },
+      "name"_a);
   m.def("flushes_denormals", [] { return bptt::flush_denormals.load(); });
   m.def("set_flush_denormals", [](bool flush) { bptt::flush_denormals = flush; }, "flush"_a);
 }

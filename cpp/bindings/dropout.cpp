@@ -1,6 +1,7 @@
 #include "core/dropout.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 
 namespace {
 
@@ -12,7 +13,7 @@ py::array dropout(const py::array& x, double rate, std::uint64_t key) {
   Dense<S> out(shape_of(in));
   S* const to = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::DropoutMask(rate, key, 0).apply(in.data(), to, {0, static_cast<Index>(in.size())});
   }
   return out;

@@ -1,6 +1,7 @@
 #include "core/embedding.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 
 namespace {
 
@@ -34,7 +35,7 @@ py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths
   const auto to = sequence_view(y.mutable_data(), y, false);
   {
     const auto from = sequence_view(rows.data(), rows, false);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::embedding_forward(batch, bag, features, weight.data(), from, to);
   }
   return y;
@@ -55,7 +56,7 @@ py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::arr
   Dense<S> d_rows({steps.size(), features});
   S* const to = d_rows.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::embedding_backward(steps, bag, features, d_y.data(), to);
   }
   return py::make_tuple(occurring, d_rows);
@@ -67,10 +68,11 @@ auto with_matrix(py::handle value, const char* name, Visit visit) {
   const py::array a = require_array(value, name);
   return visit_float_dtype(a, name, [&](auto zero) {
     using S = decltype(zero);
-    if (!py::isinstance<Dense<S>>(a) || a.ndim() != 2) {
-      throw py::type_error(std::string(name) +
-                           " must be a C-contiguous array (num_embeddings, embedding_dim), got " +
-                           shape_text(shape_of(a)));
+    if (!is_dense<S>(a) || a.ndim() != 2) {
+      throw py::type_error(
+          std::string(name) +
+          " must be a C-contiguous, aligned array (num_embeddings, embedding_dim), got " +
+          shape_text(shape_of(a)));
     }
     return visit(py::reinterpret_borrow<Dense<S>>(a));
   });

@@ -1,6 +1,7 @@
 #include "core/linear.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 #include "core/linear_cross_entropy.hpp"
 
 namespace {
@@ -17,8 +18,8 @@ py::array forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
   const S* const b_data = c.is_none() ? nullptr : b.data();
   S* const y_data = y.mutable_data();
   {
-    const py::gil_scoped_release release;
-    bptt::linear_forward(x.data(), rows, in, out, weight.data(), b_data, y_data);
+    run_without_gil(
+        [&] { bptt::linear_forward(x.data(), rows, in, out, weight.data(), b_data, y_data); });
   }
   return y;
 }
@@ -30,8 +31,9 @@ S* gradient_data(py::handle value, const char* name, const char* symbols,
   if (value.is_none()) return nullptr;
   auto a = py::reinterpret_borrow<py::array>(value);
   require_shape(a, name, symbols, shape);
-  if (!py::isinstance<Dense<S>>(a)) {
-    throw py::type_error(std::string(name) + " must be a C-contiguous array of the layer's dtype");
+  if (!is_dense<S>(a)) {
+    throw py::type_error(std::string(name) +
+                         " must be a C-contiguous, aligned array of the layer's dtype");
   }
   return static_cast<S*>(a.mutable_data());
 }
@@ -51,8 +53,9 @@ py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_outp
     d_x = std::move(array);
   }
   {
-    const py::gil_scoped_release release;
-    bptt::linear_backward(x.data(), rows, in, out, weight.data(), d_y.data(), d_x_data, d_v, d_c);
+    run_without_gil([&] {
+      bptt::linear_backward(x.data(), rows, in, out, weight.data(), d_y.data(), d_x_data, d_v, d_c);
+    });
   }
   return d_x;
 }
@@ -103,7 +106,6 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
     S* const d = d_x ? d_x->mutable_data() : nullptr;
     std::int32_t* const best = predicted.mutable_data();
     const bptt::OutputLayer<S> layer{v.data(), c ? c->data() : nullptr, in, out};
-    const py::gil_scoped_release release;
     std::vector<bptt::LossRow<S>> counted;
     counted.reserve(static_cast<std::size_t>(batch * steps));
     for (Index i = 0; i < batch * steps; ++i) {
@@ -112,7 +114,8 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
       counted.push_back({rows.row(i / steps, i % steps), ids.data()[i], each, loss + i,
                          d == nullptr ? nullptr : d + i * in, best + i});
     }
-    value = bptt::linear_cross_entropy<S>(counted, layer, options, d_v, d_c);
+    run_without_gil(
+        [&] { value = bptt::linear_cross_entropy<S>(counted, layer, options, d_v, d_c); });
   }
   return py::make_tuple(value, losses, d_x ? py::object(*d_x) : py::none(), predicted);
 }

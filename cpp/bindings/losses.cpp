@@ -1,6 +1,7 @@
 #include "core/losses.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 #include "core/row_losses.hpp"
 
 namespace {
@@ -32,8 +33,9 @@ py::tuple cross_entropy(const py::array& logits, const py::array& targets, py::h
     const auto x = sequence_view(rows.data(), rows, false);
     const auto y = sequence_view(ids.data(), ids, false);
     const double* const each = w ? w->data() : nullptr;
-    const py::gil_scoped_release release;
-    value = bptt::softmax_cross_entropy<S>(batch, steps, classes, x, y, each, options, d);
+    run_without_gil([&] {
+      value = bptt::softmax_cross_entropy<S>(batch, steps, classes, x, y, each, options, d);
+    });
   }
   return py::make_tuple(value, d_logits);
 }
@@ -76,7 +78,7 @@ py::tuple row_loss(bptt::RowLoss loss, const py::array& output, py::handle targe
     const auto y = sequence_view(rows.data(), rows, false);
     const auto z = sequence_view(wanted.data(), wanted, false);
     const double* const each = w ? w->data() : nullptr;
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     result = bptt::row_loss<S>(loss, batch, steps, outputs, y, z, each, options, d);
   }
   return py::make_tuple(result.value, gradient, result.valid);

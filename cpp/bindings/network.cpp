@@ -1,3 +1,4 @@
+#include "bindings/gil.hpp"
 #include "bindings/network_arguments.hpp"
 #include "core/recompute.hpp"
 
@@ -44,7 +45,7 @@ py::capsule pack(const py::dict& layer, const py::array& parameters, bool traini
     const S* const data = flat.data();
     std::unique_ptr<Network<S>> network;
     {
-      const py::gil_scoped_release release;
+      const ReleaseGil release;
       network = std::make_unique<Network<S>>(config, data, training);
     }
     return encapsulate(std::move(network));
@@ -100,10 +101,7 @@ py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py:
   const Arguments<S> arguments(config, x, lengths, state);
   Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
   const NetworkForward<S> call = forward_call(config, arguments, outputs);
-  {
-    const py::gil_scoped_release release;
-    network.infer(call);
-  }
+  run_without_gil([&] { network.infer(call); });
   return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none());
 }
 
@@ -118,11 +116,10 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
   Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
   const NetworkForward<S> call = forward_call(config, arguments, outputs);
   auto saved = std::make_unique<Saved<S>>(arguments.batch, dropout_key);
-  {
-    const py::gil_scoped_release release;
+  run_without_gil([&] {
     recompute_every > 0 ? forward_recompute(network, call, recompute_every, *saved)
                         : network.forward(call, *saved);
-  }
+  });
   return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none(),
                         encapsulate(std::move(saved)));
 }
@@ -225,10 +222,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
       .d_parameters = d_parameters.mutable_data(),
       .d_h_steps = std::move(d_h_views),
       .d_c_steps = std::move(d_c_views)};
-  {
-    const py::gil_scoped_release release;
-    backward_recompute(network, call);
-  }
+  run_without_gil([&] { backward_recompute(network, call); });
   return py::make_tuple(or_none(d_x), d_initial.h, d_initial.c_or_none(), d_parameters,
                         or_none(d_h_steps), or_none(d_c_steps));
 }
@@ -240,10 +234,11 @@ template <class S, class Read>
 void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle x, Index layer,
                    bool reverse, Read read) {
   const Input<S> input = require_input_again<S>(network.config(), saved.batch, x);
-  const py::gil_scoped_release release;
-  for_each_segment(network, saved, input.x, [&](const Saved<S>& segment, Sequence<const S>) {
-    const auto& kept = segment.layers[static_cast<std::size_t>(layer)];
-    read(segment.batch, kept.directions[reverse ? 1 : 0], segment.first_step);
+  run_without_gil([&] {
+    for_each_segment(network, saved, input.x, [&](const Saved<S>& segment, Sequence<const S>) {
+      const auto& kept = segment.layers[static_cast<std::size_t>(layer)];
+      read(segment.batch, kept.directions[reverse ? 1 : 0], segment.first_step);
+    });
   });
 }
 

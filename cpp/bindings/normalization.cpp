@@ -1,6 +1,7 @@
 #include "core/normalization.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 
 namespace {
 
@@ -30,7 +31,7 @@ py::tuple forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias, do
   S* const to_z = z.mutable_data();
   S* const to_scale = scale.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::normalize_forward(x.data(), rows, features, weight.data(), b.data(), epsilon, to_y, to_z,
                             to_scale);
   }
@@ -50,7 +51,7 @@ py::tuple backward(const Dense<S>& z, const Dense<S>& weight, py::handle scale, 
   S* const to_weight = d_weight.mutable_data();
   S* const to_bias = d_bias.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::normalize_backward(z.data(), s.data(), rows, features, weight.data(), d_y.data(), to_x,
                              to_weight, to_bias);
   }

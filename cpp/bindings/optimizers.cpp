@@ -1,6 +1,7 @@
 #include "core/optimizers.hpp"
 
 #include "bindings/arrays.hpp"
+#include "bindings/gil.hpp"
 
 namespace {
 
@@ -10,8 +11,8 @@ using namespace py::literals;
 template <class S>
 S* flat_data(py::handle value, const char* name, Index count = -1) {
   auto a = py::reinterpret_steal<py::array>(require_array(value, name).release());
-  if (!py::isinstance<Dense<S>>(a) || a.ndim() != 1 || (count >= 0 && a.size() != count)) {
-    throw py::type_error(std::string(name) + " must be a flat C-contiguous array of " +
+  if (!is_dense<S>(a) || a.ndim() != 1 || (count >= 0 && a.size() != count)) {
+    throw py::type_error(std::string(name) + " must be a flat C-contiguous, aligned array of " +
                          dtype_name<S>() + (count >= 0 ? " with " + std::to_string(count) : "") +
                          " values, got " + dtype_text(a) + " with shape " +
                          shape_text(shape_of(a)));
@@ -82,7 +83,7 @@ void sgd_step(const py::object& parameters, const py::object& gradients, const p
     using S = std::remove_pointer_t<decltype(p)>;
     const auto g = require_gradient<S>(gradients, rows, count, gradient_scale);
     S* const v = flat_data_or_null<S>(velocity, "velocity", count);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::sgd_step(count, p, g, v, {learning_rate, momentum, weight_decay, nesterov});
   });
 }
@@ -96,7 +97,7 @@ void rmsprop_step(const py::object& parameters, const py::object& gradients,
     const auto g = require_gradient<S>(gradients, rows, count, gradient_scale);
     S* const s = flat_data<S>(mean_square, "mean_square", count);
     S* const v = flat_data_or_null<S>(velocity, "velocity", count);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::rmsprop_step(count, p, g, s, v, {learning_rate, decay, epsilon, momentum});
   });
 }
@@ -111,7 +112,7 @@ void adam_step(const py::object& parameters, const py::object& gradients,
     const auto g = require_gradient<S>(gradients, rows, count, gradient_scale);
     S* const m = flat_data<S>(first_moment, "first_moment", count);
     S* const v = flat_data<S>(second_moment, "second_moment", count);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     bptt::adam_step(count, p, g, m, v, {learning_rate, beta1, beta2, epsilon, weight_decay, lazy},
                     step);
   });
@@ -122,7 +123,7 @@ double sum_of_squares(const py::object& a, const py::object& rows, Index size) {
     using S = std::remove_pointer_t<decltype(data)>;
     const Index all = rows.is_none() ? count : size;
     const auto g = require_gradient<S>(a, rows, all);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     return bptt::sum_of_squares(all, g);
   });
 }
@@ -144,7 +145,7 @@ void register_optimizers(py::module_& m) {
       "clip",
       [](const py::object& a, double limit) {
         in_place(a, "a", [limit](auto* data, Index count) {
-          const py::gil_scoped_release release;
+          const ReleaseGil release;
           bptt::clip(count, data, limit);
         });
       },
@@ -153,7 +154,7 @@ void register_optimizers(py::module_& m) {
       "scale",
       [](const py::object& a, double factor) {
         in_place(a, "a", [factor](auto* data, Index count) {
-          const py::gil_scoped_release release;
+          const ReleaseGil release;
           bptt::scale(count, data, factor);
         });
       },

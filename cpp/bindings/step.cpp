@@ -1,3 +1,4 @@
+#include "bindings/gil.hpp"
 #include "bindings/network_arguments.hpp"
 
 // One time step, for streams, where the overhead around the kernel counts. On the fast path, arrays
@@ -135,7 +136,8 @@ struct Results {
                   {batch, config.output_size()});
     if (state.is_none()) throw py::type_error(kOutRule);
     require_state<S>(config, batch, state, "out's state");
-    throw py::value_error("out must be writeable C-contiguous arrays in the machine's byte order");
+    throw py::value_error(
+        "out must be writeable, aligned, C-contiguous arrays in the machine's byte order");
   }
 };
 
@@ -198,7 +200,7 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
   if (batch * network.parameter_count() > kLongOperations) {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     network.infer(call);
   } else {
     network.infer(call);

@@ -41,6 +41,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
 
   void run(Worker& worker) const override {
     for (Index i = task_.chunks.count - 1; i >= 0; --i) {
+      if (worker.cancelled()) return;
       const StepRange steps = chunk(i);
       split_ == Split::kBatch ? run_batch_split(worker, steps) : run_hidden_split(worker, steps);
       gradients_.add(worker, steps, chunk_, task_.accumulator.first && i == task_.chunks.count - 1);
@@ -58,6 +59,8 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   }
 
  private:
+  static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
+
   StepRange chunk(Index i) const {
     const Index first = task_.chunks.ends[i], last = task_.chunks.ends[i + 1];
     const Index first_row = batch_.first_row(first);
@@ -68,8 +71,10 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   void run_batch_split(Worker& worker, const StepRange& steps) const {
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
+      const bool long_steps = slots.size() * layer_.gates_width() * layer_.hidden_ > kLongStep;
       gather_h_prev(steps, slots, steps.first, steps.last);
       for (Index s = steps.last - 1; s >= steps.first; --s) {
+        if (long_steps && worker.cancelled()) return;
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
         const Index first = batch_.first_row(s) - steps.first_row;
         if constexpr (Cell::kPhases > 1) {

@@ -46,4 +46,33 @@ class FlushDenormals {
   FlushDenormals& operator=(const FlushDenormals&) = delete;
 };
 
+/// Denormals are kept for the lifetime of this object: for code of others within a call.
+class KeepDenormals {
+ public:
+#if defined(__SSE__)
+  KeepDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ & ~kFlush); }
+  ~KeepDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;
+  unsigned saved_;
+#elif defined(__aarch64__)
+  KeepDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    const std::uint64_t keeping = saved_ & ~(std::uint64_t{1} << 24);
+    asm volatile("msr fpcr, %0" ::"r"(keeping));
+  }
+  ~KeepDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+ private:
+  std::uint64_t saved_;
+#else
+  KeepDenormals() {}
+#endif
+
+ public:
+  KeepDenormals(const KeepDenormals&) = delete;
+  KeepDenormals& operator=(const KeepDenormals&) = delete;
+};
+
 }  // namespace bptt

@@ -66,7 +66,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   void run(Worker& worker) const {
     if (split_ == Split::kBatch) {
       worker.parallel_for([&](int part, int parts) {
-        run_slots<kTraining>(batch_.slots(part, parts), chunks_[part]);
+        run_slots<kTraining>(worker, batch_.slots(part, parts), chunks_[part]);
       });
     } else {
       run_hidden_split<kTraining>(worker);
@@ -75,8 +75,9 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
 
   /// Some rows through all steps.
   template <bool kTraining>
-  void run_slots(Range slots, const Chunk& chunk) const {
+  void run_slots(const Worker& worker, Range slots, const Chunk& chunk) const {
     for (Index first = 0, last; first < batch_.longest(slots); first = last) {
+      if (worker.cancelled()) return;
       last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
       project_input(slots, first, last, chunk);
       S* gates = chunk.gates;

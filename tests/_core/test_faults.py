@@ -1,4 +1,4 @@
-"""Faults of the system: threads that do not start, memory that runs out."""
+"""Faults of the system: threads that do not start, memory that runs out, exit in a call."""
 
 from __future__ import annotations
 
@@ -139,6 +139,94 @@ print("done")
 """
 
 
+# The growth of memory that is allowed is given, in MB.
+TRAINING = """
+import resource, sys
+import numpy as np
+import bptt
+
+layer = bptt.GRU(64, 128, num_layers=2, seed=0)
+x = np.random.default_rng(0).standard_normal((64, 200, 64)).astype(np.float32)
+
+def train(x):
+    run = layer.forward(x)
+    return run.backward(np.ones_like(run.output))._flat.tobytes()
+
+def limit(growth):
+    with open("/proc/self/statm") as pages:
+        used = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + growth, resource.RLIM_INFINITY))
+
+train(x[:2, :3])
+failures = 0
+for growth in range(0, 27 * 6, 6):
+    limit(growth << 20)
+    try:
+        train(x)
+    except MemoryError:
+        failures += 1
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert failures
+assert train(x) == train(x)
+print("done")
+"""
+
+# A daemon thread is inside a kernel when the interpreter ends.
+EXIT = """
+import sys, threading
+import numpy as np
+import bptt
+
+random = np.random.default_rng(0)
+x = random.standard_normal((32, 200, 64)).astype(np.float32)
+layer = bptt.GRU(64, 128, num_layers=2, seed=0)
+wide = bptt.LSTM(8, 400, seed=0)
+linear, embedding = bptt.Linear(512, 512, seed=0), bptt.Embedding(1000, 256, seed=0)
+rows, ids = np.ones((4000, 512), np.float32), np.zeros((256, 400), np.int64)
+logits, targets = np.ones((64, 100, 500), np.float32), np.zeros((64, 100), np.int64)
+large = bptt.Linear(1000, 1000, seed=0)
+run, linear_run, embedding_run = layer.forward(x), linear.forward(rows), embedding.forward(ids)
+
+def pack():
+    wide["bias_l0"] = wide["bias_l0"].copy()
+    wide(x[:1, :1, :8])
+
+sgd = bptt.SGD(large, learning_rate=0.1, momentum=0.9)
+flat = np.ones((1, 1000), np.float32)
+gradients = large.forward(flat).backward(flat)
+calls = {
+    "infer": lambda: layer(x),
+    "forward": lambda: layer.forward(x),
+    "backward": lambda: run.backward(np.ones_like(run.output), retain=True),
+    "gates": lambda: run.gates(),
+    "step": lambda: wide.step(x[:, 0, :8]),
+    "pack": pack,
+    "linear": lambda: linear(rows),
+    "linear backward": lambda: linear_run.backward(linear_run.output),
+    "embedding": lambda: embedding(ids),
+    "embedding backward": lambda: embedding_run.backward(embedding_run.output),
+    "loss": lambda: bptt.softmax_cross_entropy(logits, targets),
+    "dropout": lambda: bptt.Dropout(0.5, seed=0).forward(rows),
+    "optimizer": lambda: sgd.step(gradients),
+}
+entered = threading.Event()
+
+def repeat(call):
+    while True:
+        call()
+        entered.set()
+
+for _ in range(2):
+    threading.Thread(target=repeat, args=(calls[sys.argv[1]],), daemon=True).start()
+entered.wait()
+print("done")
+"""
+KERNELS = (
+    *("infer", "forward", "backward", "gates", "step", "pack", "linear", "linear backward"),
+    *("embedding", "embedding backward", "loss", "dropout", "optimizer"),
+)
+
+
 def run(code: str, *arguments: str, **environment: str) -> None:
     """Run code in a new process, which prints "done" at its end."""
     child = subprocess.run(
@@ -189,3 +277,22 @@ def test_out_of_memory_is_an_exception(cell, options, engine):
         MALLOC_ARENA_MAX="1",
         MALLOC_MMAP_THRESHOLD_="65536",
     )
+
+
+def test_out_of_memory_in_training_of_stacked_layers():
+    run(TRAINING, BPTT_NUM_THREADS="2")
+
+
+def test_bindings_release_the_gil_in_one_way():
+    """Others unwind through destructors when a daemon thread is inside at exit."""
+    folder = Path(__file__).parents[2] / "cpp" / "bindings"
+    if not folder.is_dir():
+        pytest.skip("needs the sources")
+    others = [path.name for path in folder.iterdir() if "gil_scoped_release" in path.read_text()]
+    assert others == []
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_exit_while_a_daemon_thread_is_in_a_kernel(kernel):
+    """Every binding that releases the GIL: the thread never runs on without it."""
+    run(EXIT, kernel)

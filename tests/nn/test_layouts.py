@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt._core import loader
 from cases import (
     DTYPES,
     EVERYTHING,
@@ -122,6 +123,64 @@ def test_step_does_not_depend_on_memory_layout(cell, layout):
     expected, _ = layer.step(x[:, 0], p.state)
     y, _ = layer.step(LAYOUTS[layout](x)[:, 0], p.state)
     np.testing.assert_array_equal(y, expected)
+
+
+def allocated(call, *arguments, **options):
+    """Return the result of a call and the peak of the memory that it allocates in NumPy."""
+    tracemalloc.start()
+    try:
+        return call(*arguments, **options), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_misaligned_arrays_are_copied():
+    """To read them in place is undefined behavior, even where the processor allows it."""
+    layer = bptt.LSTM(40, 8, seed=0)
+    linear, embedding = bptt.Linear(40, 1, seed=0), bptt.Embedding(9, 1, seed=0)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((50, 60, 40)).astype(np.float32)
+    ids = random.integers(0, 9, (50, 60))
+    h = np.ones((1, 50, 8), np.float32)
+    run = layer.forward(x)
+    cases = [
+        (layer, x, lambda y: y[0]),
+        (lambda d: run.backward(d, retain=True), np.ones_like(run.output), lambda g: g.input),
+        (lambda h: layer(x, state=bptt.LSTMState(h, h)), h, lambda y: y[0]),
+        (lambda x: layer.step(x), x[:, 0].copy(), lambda y: y[0]),
+        (linear, x, lambda y: y),
+        (lambda x: linear.forward(x).backward(np.ones((50, 60, 1), "f4")), x, lambda g: g["bias"]),
+        (embedding, ids, lambda y: y),
+        (bptt.Dropout(0.5, seed=0).forward, x, lambda run: run.output.shape),
+        (lambda x: bptt.softmax_cross_entropy(x, ids), x, lambda loss: loss.gradient),
+    ]
+    for call, argument, value in cases:
+        expected, memory = allocated(call, argument)
+        found, more = allocated(call, misaligned(argument))
+        np.testing.assert_array_equal(value(found), value(expected))
+        assert more >= memory + argument.nbytes // 2
+
+
+def test_misaligned_arrays_are_no_output():
+    layer = bptt.GRU(3, 4, seed=0)
+    x_t = np.ones((2, 3), np.float32)
+    y_t, state = layer.step(x_t)
+    for out in ((misaligned(y_t), state), (y_t, misaligned(state))):
+        with pytest.raises(ValueError, match="out must be writeable, aligned, C-contiguous arr"):
+            layer.step(x_t, out=out)
+    flat, other = np.ones(4), misaligned(np.ones(4))
+    matrix, table = np.ones((1, 2)), misaligned(np.ones((3, 2)))
+    ids, kernels = np.zeros((1, 1), int), loader.kernels
+    for call in (
+        lambda: kernels.sgd_step(other, flat, None, 0.1, 0.0, 0.0, False),
+        lambda: kernels.sgd_step(flat, other, None, 0.1, 0.0, 0.0, False),
+        lambda: kernels.clip(other, 0.5),
+        lambda: kernels.embedding_backward(ids, None, np.ones((1, 1, 2)), table),
+        lambda: kernels.linear_backward(matrix, matrix, matrix[:, :1], table[:1], None, False),
+    ):
+        with pytest.raises(TypeError, match=r"must be a (flat )?C-contiguous, aligned array"):
+            call()
+    assert (flat == 1.0).all()
 
 
 def test_foreign_byte_order_is_accepted_for_integers_only():

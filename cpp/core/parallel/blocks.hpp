@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 
+#include "core/interruption.hpp"
 #include "core/parallel/lease.hpp"
 #include "core/parallel/thread_limit.hpp"
 #include "core/ragged_batch.hpp"
@@ -22,8 +23,8 @@ struct LoopCost {
 };
 
 /// Calls body(block) for every block in [0, blocks), on several threads if that pays off. A thread
-/// that has finished a block takes the next one. The first exception of a body is thrown here; the
-/// blocks that have not begun by then are left out.
+/// that has finished a block takes the next one. The first exception of a body, or Interrupted, is
+/// thrown here; the blocks that have not begun by then are left out.
 template <class Body>
 void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
   constexpr double kWakeThreshold = 5e6;  // below, one thread is done as soon
@@ -35,7 +36,10 @@ void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
   std::once_flag first_error;
   const auto take_blocks = [&](int) noexcept {
     try {
-      for (Index block = next++; block < blocks; block = next++) body(block);
+      for (Index block = next++; block < blocks; block = next++) {
+        if (interrupt_pending()) throw Interrupted();
+        body(block);
+      }
     } catch (...) {
       next = blocks;
       std::call_once(first_error, [&] { error = std::current_exception(); });

@@ -20,15 +20,18 @@ class Executor {
   }
   const ParallelPlan& plan() const { return plan_; }
 
-  /// before(i, worker), the loops of layer i and after(i, worker), for all layers in turn.
+  /// before(i, worker), the loops of layer i and after(i, worker), for all layers in turn. Throws
+  /// Interrupted where the caller wants the call to end.
   template <class Before, class After>
   void run(TimeLoop* const* loops, Index layers, Index directions, Before before,
            After after) const {
-    Team team(plan_.threads);
+    Cancellation cancellation;
+    Team team(plan_.threads, &cancellation);
     std::vector<std::unique_ptr<Team>> direction_teams;  // one a loop
     if (plan_.concurrent_directions) {
       for (Index i = 0; i < 2 * layers; ++i) {
-        direction_teams.push_back(std::make_unique<Team>(plan_.threads_per_direction()));
+        direction_teams.push_back(
+            std::make_unique<Team>(plan_.threads_per_direction(), &cancellation));
       }
     }
     const auto body = [&](int thread) {
@@ -48,6 +51,7 @@ class Executor {
       }
     };
     lease_.run(plan_.threads, body);
+    cancellation.check();
   }
 
  private:

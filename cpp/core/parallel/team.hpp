@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/interruption.hpp"
 #include "core/parallel/work_time.hpp"
 
 // A team of threads that run the same loops together. Every loop is cut into as many parts as there
@@ -17,7 +18,9 @@ namespace bptt {
 
 class Team {
  public:
-  explicit Team(int size) : size_(size) {
+  /// With a cancellation, parts are left out once it is requested.
+  explicit Team(int size, Cancellation* cancellation = nullptr)
+      : size_(size), cancellation_(cancellation) {
     if (size > 1) claims_ = std::make_unique<Claim[]>(static_cast<std::size_t>(size));
   }
   int size() const { return size_; }
@@ -30,6 +33,7 @@ class Team {
   static constexpr int kNone = -1;
 
   const int size_;
+  Cancellation* const cancellation_;
   std::unique_ptr<Claim[]> claims_;                      // one a part
   alignas(64) std::atomic<std::uint64_t> completed_{0};  // parts, of all loops
   alignas(64) std::atomic<int> serial_worker_{kNone};    // set by the serial fallback
@@ -42,11 +46,17 @@ class Worker {
       : team_(team), index_(index), start_(team.size() > 1 ? Clock::now() : Clock::time_point()) {}
   int size() const { return team_.size_; }
 
+  /// Whether the call has been interrupted: asked between pieces of work, by bodies that take long.
+  bool cancelled() const {
+    return team_.cancellation_ != nullptr && team_.cancellation_->requested();
+  }
+
   /// Calls body(part, parts) for the parts that this thread claims; returns when all parts are
   /// complete. Every worker of the team must make the same calls in the same order.
   template <class Body>
   void parallel_for(Body body) {
     const int parts = team_.size_;
+    if (cancelled()) return;
     if (parts == 1) {
       body(0, 1);
       return;
@@ -91,6 +101,7 @@ class Worker {
     const Clock::duration before = waited_;
     while (!complete(all)) {
       yield_core();
+      cancelled();  // so that the others see it
       const Clock::time_point now = Clock::now();
       waited_ = before + (now - start);
       // Nearly half of the time has gone into waiting: one thread alone is as fast.

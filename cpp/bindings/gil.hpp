@@ -1,0 +1,86 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "core/denormals.hpp"
+#include "core/interruption.hpp"
+
+namespace py = pybind11;
+
+/// Releases the GIL for its lifetime. Where the interpreter has ended in the meantime, a daemon
+/// thread sleeps for good, as in Python 3.14: older versions end it by a forced unwind, which would
+/// run through destructors that need the GIL, or are noexcept, and so end the process.
+class ReleaseGil {
+ public:
+  ReleaseGil() : thread_(PyEval_SaveThread()) {}
+  ~ReleaseGil() { take(); }
+  ReleaseGil(const ReleaseGil&) = delete;
+  ReleaseGil& operator=(const ReleaseGil&) = delete;
+
+  void take() noexcept {
+    try {
+      PyEval_RestoreThread(thread_);
+    } catch (...) {  // the forced unwind, which must not leave this handler
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  }
+  void give_back() noexcept { thread_ = PyEval_SaveThread(); }
+
+ private:
+  PyThreadState* thread_;
+};
+
+/// Runs Python's signal handlers now and then during a call on the main thread, the only one that
+/// has to; an exception of theirs ends the call.
+class SignalHandlers final : public bptt::InterruptSource {
+ public:
+  SignalHandlers(ReleaseGil& gil, std::optional<py::error_already_set>& error)
+      : gil_(gil), error_(error), outer_(bptt::interrupt_source) {
+    bptt::interrupt_source = this;
+  }
+  ~SignalHandlers() { bptt::interrupt_source = outer_; }
+
+ private:
+  bool ask() override {
+    const bptt::KeepDenormals mode;
+    bptt::interrupt_source = nullptr;  // of the calls that a handler makes
+    gil_.take();
+    try {
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      if (!is_main_thread()) stop_asking();
+    } catch (py::error_already_set& error) {
+      error_.emplace(std::move(error));
+    }
+    gil_.give_back();
+    bptt::interrupt_source = this;
+    return error_.has_value();
+  }
+
+  static bool is_main_thread() {
+    const auto threading = py::module_::import("threading");
+    const py::object main = threading.attr("main_thread")().attr("ident");
+    return main.equal(threading.attr("get_ident")());
+  }
+
+  ReleaseGil& gil_;
+  std::optional<py::error_already_set>& error_;
+  InterruptSource* const outer_;
+};
+
+/// Runs body() without the GIL. Signals are handled during it; what their handlers raise is thrown,
+/// and what body has written is then of no use.
+template <class Body>
+void run_without_gil(const Body& body) {
+  std::optional<py::error_already_set> error;
+  try {
+    ReleaseGil gil;
+    const SignalHandlers handlers(gil, error);
+    body();
+  } catch (const bptt::Interrupted&) {  // error is set
+  }
+  if (error) throw py::error_already_set(*error);
+}

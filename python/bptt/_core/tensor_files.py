@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,9 @@ def remove_leftovers(path: Path) -> None:
     import glob
 
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        leftover.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError), open(leftover, "rb") as file:
+            if _lock(file):  # its writer is gone
+                leftover.unlink(missing_ok=True)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
@@ -184,15 +186,41 @@ def _write_atomically(path: Path, content: bytes) -> None:
         raise IsADirectoryError(f"Is a directory: {path}")
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with _locked_file(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # otherwise the name could reach the disk before the content
-        os.replace(temporary, path)
+            if os.name == "posix":  # elsewhere an open file cannot be renamed
+                os.replace(temporary, path)
+        if os.name != "posix":
+            os.replace(temporary, path)
     except BaseException:  # KeyboardInterrupt as well
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def _locked_file(path: Path) -> IO[bytes]:
+    """Open a new file that `remove_leftovers` of another process leaves alone."""
+    while True:
+        file = open(path, "xb")  # noqa: SIM115
+        _lock(file, wait=True)
+        if path.exists():  # not removed before it was locked
+            return file
+        file.close()
+
+
+def _lock(file: IO[bytes], *, wait: bool = False) -> bool:
+    """Lock a file, where the system can; return False if another process has locked it."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def _sync_directory(path: Path) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 import bptt
 from bptt._core import loader
 
-ROUNDS = 3
-MIN_CALLS, MAX_CALLS = 30, 150  # of a run
+ROUNDS = 8
+MIN_CALLS, MAX_CALLS = 15, 60  # of a run
 WARM_UP = 3
 PAUSE = 0.02  # seconds; longer than OpenMP's threads spin
 OVERSUBSCRIBED = 16

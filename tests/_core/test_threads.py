@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -540,3 +541,35 @@ def test_results_on_busy_cores():
         for other in others:
             other.kill()
             other.wait()
+
+
+@pytest.mark.timing
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two cores",
+)
+@pytest.mark.parametrize("shape", [(1, 100, 256), (16, 100, 64), (32, 100, 256)], ids=str)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_busy_core_does_not_make_calls_slower_than_one_thread(engine, shape):
+    """Calls use fewer threads for a while when one thread would have been faster."""
+    code = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\n"
+    code += "print(flush=True)\nwhile True: pass"
+    core = str(max(os.sched_getaffinity(0)))
+    layer, x = bptt.LSTM(shape[2], shape[2], seed=0), np.ones(shape, np.float32)
+    times = {1: [], 2: []}
+    before = loader.kernels.thread_engine()
+    with subprocess.Popen([sys.executable, "-c", code, core], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()  # it is busy from here on
+        try:
+            loader.kernels.set_thread_engine(engine)
+            for _ in range(8):
+                for count, found in times.items():
+                    with bptt.threads(count):
+                        for _ in range(25):
+                            start = time.perf_counter()
+                            layer(x)
+                            found.append(time.perf_counter() - start)
+        finally:
+            other.kill()
+            loader.kernels.set_thread_engine(before)
+    assert np.median(times[2]) <= 1.3 * np.median(times[1])

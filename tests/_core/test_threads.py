@@ -481,7 +481,7 @@ def child():
     assert loader.kernels.thread_engine() == "pool"
     return found() == expected and found() == expected
 
-others = [threading.Thread(target=compute) for _ in range(2)]
+others = [threading.Thread(target=compute, daemon=True) for _ in range(2)]
 for other in others:
     other.start()
 generator = np.random.default_rng(0)

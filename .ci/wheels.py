@@ -175,7 +175,9 @@ class Workshop:
         if not interpreter.exists():
             run([python, "-m", "venv", environment])
         requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-        run([interpreter, "-m", "pip", "install", "--quiet", *requires, "cmake", "ninja"])
+        install = [interpreter, "-m", "pip", "install", "--quiet", "--upgrade"]
+        run([*install, "pip"])  # older ones do not know -C
+        run([*install, *requires, "cmake", "ninja"])
         return interpreter
 
     def build_wheel(

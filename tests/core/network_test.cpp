@@ -12,6 +12,7 @@
 
 #include "core/activations.hpp"
 #include "core/cells/cell_kind.hpp"
+#include "core/parallel/lease.hpp"
 #include "core/parallel/thread_limit.hpp"
 
 namespace {
@@ -206,6 +207,7 @@ void test_threads() {
 }  // namespace
 
 int main() {
+  start_engines();
   test_equations();
   test_central_differences();
   test_threads();

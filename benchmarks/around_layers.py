@@ -1,4 +1,4 @@
-"""Time of what surrounds the layers in a training update: output layer, attention, loss, optimizer.
+"""Time of what surrounds the layers: embedding, output layer, attention, losses, optimizers.
 
 Prints the median milliseconds of each call on one thread and on all, in turns; with `--other`, also
 those of another build of the same kernels. On Linux, calls whose threads had to wait for a core are
@@ -30,6 +30,11 @@ LINEAR = {  # rows, input features, output features
 }
 STEPS = (32, 60, 256)  # batch, steps, features
 PARAMETERS = 8_000_000
+EMBEDDINGS = {  # ids of the table, features, sequences, steps
+    "V 10,000, E 200": (10_000, 200, 32, 35),
+    "V 30,000, E 128": (30_000, 128, 32, 35),
+}
+BAG = 10  # ids of a step of an EmbeddingBag
 
 Call = Callable[[Any], object]
 
@@ -99,15 +104,44 @@ def attention_calls() -> dict[str, Call]:
     }
 
 
-def optimizer_calls() -> dict[str, Call]:
-    """Return the updates of PARAMETERS parameters and the norm of their gradient."""
+def embedding_calls(
+    name: str, count: int, features: int, sequences: int, steps: int
+) -> dict[str, Call]:
+    """Return forward and backward of an embedding, and updates with its sparse gradient."""
     rng = np.random.default_rng(0)
-    p, g, m, v = (np.abs(rng.standard_normal(PARAMETERS, np.float32)) for _ in range(4))
+    weight = np.abs(rng.standard_normal((count, features), np.float32))
+    ids = rng.integers(0, count, (sequences, steps))
+    bags = rng.integers(0, count, (sequences, steps * BAG))
+    d_y = rng.standard_normal((sequences, steps, features), np.float32)
+    p, m, v = (weight.reshape(-1).copy() for _ in range(3))
+    rows, values = loader.kernels.embedding_backward(ids, None, d_y, count)
+    g = values.reshape(-1)
+    adam = (1e-3, 0.9, 0.999, 1e-8, 0.0, 3, rows, 0.5)
+    calls: dict[str, Call] = {
+        "forward": lambda kernels: kernels.embedding_forward(weight, ids, None),
+        "backward": lambda kernels: kernels.embedding_backward(ids, None, d_y, count),
+        "bag forward": lambda kernels: kernels.embedding_forward(weight, bags, None, BAG),
+        "bag backward": lambda kernels: kernels.embedding_backward(bags, None, d_y, count, BAG),
+        "gradient norm": lambda kernels: kernels.sum_of_squares(g, rows, p.size),
+        "Adam": lambda kernels: kernels.adam_step(p, g, m, v, *adam),
+        "LazyAdam": lambda kernels: kernels.adam_step(p, g, m, v, *adam, True),
+        "SGD": lambda kernels: kernels.sgd_step(p, g, None, 1e-3, 0.0, 0.0, False, rows, 0.5),
+    }
+    return {f"{name}: {call}": function for call, function in calls.items()}
+
+
+def optimizer_calls(parameters: int) -> dict[str, Call]:
+    """Return the updates of some parameters, and the norm and clipping of their gradient."""
+    rng = np.random.default_rng(0)
+    p, g, m, v = (np.abs(rng.standard_normal(parameters, np.float32)) for _ in range(4))
+    adam = (1e-3, 0.9, 0.999, 1e-8, 0.0, 3)
     return {
-        "Adam": lambda kernels: kernels.adam_step(p, g, m, v, 1e-3, 0.9, 0.999, 1e-8, 0.0, 3),
+        "Adam": lambda kernels: kernels.adam_step(p, g, m, v, *adam),
+        "Adam, scaled gradient": lambda kernels: kernels.adam_step(p, g, m, v, *adam, None, 0.5),
         "RMSProp": lambda kernels: kernels.rmsprop_step(p, g, v, None, 1e-3, 0.9, 1e-8, 0.0),
         "SGD": lambda kernels: kernels.sgd_step(p, g, m, 1e-3, 0.9, 0.0, False),
         "gradient norm": lambda kernels: kernels.sum_of_squares(g),
+        "clipping by value": lambda kernels: kernels.clip(g, 3.0),
     }
 
 
@@ -154,7 +188,10 @@ def main() -> None:
         + " |"
     )
     print("|---|" + "--:|" * len(columns))
-    for name, call in (linear_calls() | attention_calls() | optimizer_calls()).items():
+    calls = linear_calls() | attention_calls() | optimizer_calls(PARAMETERS)
+    for title, sizes in EMBEDDINGS.items():
+        calls |= embedding_calls(title, *sizes)
+    for name, call in calls.items():
         measures = {(b, n): partial(measure, builds[b], call, n) for b, n in columns}
         times = interleave(measures, options.rounds)
         kept = ([t for t in times[column] if not math.isnan(t)] or [math.nan] for column in columns)

@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 
 import bptt
+from around_layers import embedding_calls, optimizer_calls
+from bptt._core import loader
 from bptt.cli.bench_layers import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
 from bptt.cli.interleaved_timing import interleave
 from bptt.cli.worker_process import WorkerProcess, worker_environment
@@ -85,11 +87,15 @@ def attention(kind: str, batch: int, steps: int, size: int) -> Call:
 
 def around_layers() -> dict[str, Call]:
     """Return the counted calls of what surrounds the layers."""
+    of_kernels = embedding_calls("embedding (1000, 50)", 1000, 50, 8, 20) | {
+        f"{name}, 20,000 parameters": call for name, call in optimizer_calls(20_000).items()
+    }
     return {
         "output layer and loss (300, 64, 65) float32": output_layer(300, 64, 65),
         "output layer and loss (100, 64, 2000) float32": output_layer(100, 64, 2000),
         "dot attention (8, 20, 64) float32": attention("dot", 8, 20, 64),
         "additive attention (8, 20, 64) float32": attention("additive", 8, 20, 64),
+        **{name: partial(call, loader.kernels) for name, call in of_kernels.items()},
     }
 
 

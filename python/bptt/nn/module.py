@@ -313,8 +313,9 @@ class Module(NamedArguments, NamedArrays):
         with self._lock:
             latest = self._latest()
             if latest is not None:
-                latest.flat = new_array(self._flat.size, self.dtype)
-                latest.flat[...] = self._flat
+                copied = new_array(self._flat.size, self.dtype)
+                copied[...] = self._flat
+                latest.flat = copied  # complete: other threads compute from it at once
             self._latest = _no_snapshot
             self._is_changing = True
             try:

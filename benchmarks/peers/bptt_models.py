@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import bptt
-from bptt.losses import Loss, softmax_cross_entropy
 from bptt.nn import Attention, Decoder, Embedding, EncoderDecoderNetwork, Linear, Sequential
 from bptt.nn.module import Gradients
 from bptt.optim import Adam, clip_by_global_norm
@@ -18,7 +17,7 @@ from peers.base import Peer, Task
 from peers.bptt_layers import make_layer
 
 Infer: TypeAlias = Callable[[], Array]
-Differentiate: TypeAlias = Callable[[], tuple[Loss, list[Gradients]]]
+Differentiate: TypeAlias = Callable[[], tuple[float, list[Gradients]]]
 
 
 class BpttModels(Peer):
@@ -72,19 +71,13 @@ def sequential(
     row: ModelRow, problem: ModelProblem, parts: Mapping[str, Any]
 ) -> tuple[Infer, Differentiate]:
     """Return the calls of a language model, a tagger or a classifier."""
-    per_sequence = row.task == CLASSIFIER
-    model = Sequential(*parts.values(), pool="last" if per_sequence else None)
+    model = Sequential(*parts.values(), pool="last" if row.task == CLASSIFIER else None)
     lengths = problem.lengths
 
-    def differentiate() -> tuple[Loss, list[Gradients]]:
+    def differentiate() -> tuple[float, list[Gradients]]:
         run = model.forward(problem.ids, lengths=lengths)
-        loss = softmax_cross_entropy(
-            run.output,
-            problem.targets,
-            lengths=None if per_sequence else lengths,
-            reduction="mean",
-        )
-        return loss, run.backward(loss).modules
+        loss = run.cross_entropy(problem.targets, reduction="mean")
+        return loss.value, run.backward(loss).modules
 
     return lambda: model(problem.ids, lengths=lengths)[0], differentiate
 
@@ -103,14 +96,12 @@ def encoder_decoder(
     network = EncoderDecoderNetwork(encoder, None, decoder)
     arguments: Any = problem.ids, problem.lengths, problem.decoder_ids, problem.target_lengths
 
-    def differentiate() -> tuple[Loss, list[Gradients]]:
+    def differentiate() -> tuple[float, list[Gradients]]:
         run = network.forward(*arguments)
-        loss = softmax_cross_entropy(
-            run.output, problem.targets, lengths=problem.target_lengths, reduction="mean"
-        )
+        loss = run.decoded.cross_entropy(problem.targets, reduction="mean")
         gradients = dict(zip(network.modules, run.backward(loss), strict=True))
         del gradients["decoder-attention"]  # has no parameters
-        return loss, list(gradients.values())
+        return loss.value, list(gradients.values())
 
     return lambda: network(*arguments), differentiate
 
@@ -122,10 +113,10 @@ def without_padding(logits: Array, problem: ModelProblem) -> Array:
 
 
 def checked_arrays(
-    row: ModelRow, loss: Loss, parts: Mapping[str, Any], gradients: list[Gradients]
+    row: ModelRow, loss: float, parts: Mapping[str, Any], gradients: list[Gradients]
 ) -> dict[str, Array]:
     """Return loss and gradients by name, for the comparison with other libraries."""
-    found = {"loss": np.array(float(loss), row.dtype)}
+    found = {"loss": np.array(loss, row.dtype)}
     for part, gradient in zip(parts, gradients, strict=True):
         found.update({f"{part}.{name}": gradient[name].copy() for name in gradient})
     return found

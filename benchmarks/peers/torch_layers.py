@@ -11,10 +11,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from grid import Array, Problem, Row
 from peers.base import Peer, Task, layer_directions
 
+VERSION = f"{torch.__version__} ({torch.backends.cpu.get_cpu_capability()})"
+
 
 class Torch(Peer):
     name = family = "torch"
-    version = torch.__version__
+    version = VERSION
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)

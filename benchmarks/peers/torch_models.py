@@ -12,14 +12,14 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from grid import Array
 from models import CLASSIFIER, ENCODER_DECODER, LEARNING_RATE, MAX_NORM, ModelProblem, ModelRow
 from peers.base import Peer, Task
-from peers.torch_layers import make_layer, parameter_gradients
+from peers.torch_layers import VERSION, make_layer, parameter_gradients
 
 
 class TorchModels(Peer):
     """Adam as PyTorch chooses its implementation."""
 
     name = family = "torch"
-    version = torch.__version__
+    version = VERSION
     fused: bool | None = None
 
     def __init__(self, threads: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import itertools
 import json
 import os
@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.cli import bench_layers, interleaved_timing, worker_process
+from bptt.cli import bench_layers, bench_update, interleaved_timing, worker_process
 from bptt.cli.main import main
 from bptt.nn.recurrent import make_recurrent
 from cases import CELLS
 
-SMALL = ("bench", "--size", "3,2,4,5", "--rounds", "2")
+SMALL = ("bench", "--size", "3,2,4,5", "--vocabulary", "20", "--rounds", "2")
 GUARD = Path(__file__).parents[2] / "benchmarks" / "guard.py"
 
 
@@ -62,7 +62,17 @@ def test_tables_have_all_sizes_cells_and_modes(capsys):
             cells = rf"  LSTM {row}{many}\n  GRU, reset after {row}{many}\n"
             assert re.search(rf"^{re.escape(size)}\n{cells}", table, re.MULTILINE)
     # Both sizes have the same step.
-    assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nMedians of 2 rounds", shown, re.MULTILINE)
+    assert re.search(r"^\(4, 5\)( +[\d.]+ +±\d+%){2}\n\nUpdate of", shown, re.MULTILINE)
+    # The first cell at the first size.
+    title = r"^Update of a language model, 20 tokens, \(3, 2, 4, 5\)\n"
+    update = re.search(rf"{title}.*?\n\n", shown, re.DOTALL | re.MULTILINE)[0]
+    several = bptt.get_num_threads() > 1
+    part = r" +[\d.]+ +\d+ [█▏▎▍▌▋▊▉#]* *"
+    row = part + (rf"{part} +[\d.]+" if several else "")
+    for stage in ("embedding", "LSTM", "output layer, loss", "clipping, Adam"):
+        assert re.search(rf"^{stage} {row}$", update, re.MULTILINE)
+    assert re.search(r"^all +[\d.]+ 100 [█#]{12}", update, re.MULTILINE)
+    assert shown.index("\n\nMedians of 2 rounds") > shown.index("\nall ")
 
 
 def test_json_has_all_measurements(tmp_path):
@@ -86,6 +96,28 @@ def test_json_has_all_measurements(tmp_path):
     assert result["gflops"] == pytest.approx(operations / result["median_seconds"] / 1e9)
     share = result["gflops"] / results["product", 1]["gflops"]
     assert result["share_of_product"] == pytest.approx(share)
+    update = found["update"]
+    assert (update["cell"], update["vocabulary"]) == ("rnn", 20)
+    assert update["size"] == result["size"]
+    assert [result["threads"] for result in update["results"]] == counts
+    for result in update["results"]:
+        assert len(result["seconds"]) == 2
+        assert result["median_seconds"] == pytest.approx(np.median(np.sum(result["seconds"], 1)))
+        stages = result["median_seconds_of_stages"]
+        assert list(stages) == ["embedding", "RNN", "output layer, loss", "clipping, Adam"]
+        assert list(stages.values()) == pytest.approx(list(np.median(result["seconds"], 0)))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_stages_of_an_update_add_up(cell):
+    model = bench_update.UpdateModel(cell, bench_update.Size(3, 2, 4, 5), 20)
+    update = bench_update.make_update(model, "float64")
+    start = time.perf_counter()
+    stages = update()
+    total = time.perf_counter() - start
+    assert len(stages) == len(model.stages)
+    assert all(seconds > 0 for seconds in stages)
+    assert sum(stages) <= total
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -105,6 +137,7 @@ def test_operations_are_those_of_the_matrix_products(cell):
         (["--size", "10000000,100000,1000,1000"], "out of memory: "),
         (["--cell", "transformer"], "argument --cell: invalid choice: 'transformer'"),
         (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16'"),
+        (["--vocabulary", "0"], "argument --vocabulary: must be an integer >= 1, got '0'"),
         (["--rounds", "0"], "argument --rounds: must be an integer >= 1, got '0'"),
         (["--json", "."], "argument --json: cannot write .: it is a directory"),
         (["--json", "no/file"], "argument --json: cannot write no/file: there is no directory no"),
@@ -274,10 +307,12 @@ def test_interrupt_while_a_worker_starts_leaves_no_process(monkeypatch):
 
 @pytest.fixture(scope="module")
 def guard():
-    spec = importlib.util.spec_from_file_location("guard", GUARD)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module guard, which is in no package, as its neighbor around_layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(GUARD.parent)
+        yield importlib.import_module("guard")
+    for name in ("guard", "around_layers"):
+        sys.modules.pop(name, None)
 
 
 def test_guard_counts_the_instructions_of_the_kernels(guard):
@@ -328,6 +363,7 @@ def test_guard_passes_without_recorded_figures(guard, capsys):
 def test_every_call_of_the_guard_has_a_recorded_figure(guard):
     stored = json.loads(guard.STORED.read_text(encoding="utf-8"))
     counted = {guard.title(task, dtype) for task, dtype in guard.counted_cases()}
+    counted |= set(guard.around_layers())
     timed = {guard.title(task) for task in guard.tasks([guard.TIMED_SIZE])}
     assert all(set(figures) == counted for figures in stored["instructions"].values())
     assert all(set(figures) == timed for figures in stored["ratios"].values())

@@ -1,9 +1,10 @@
-"""Measure the speed of the layers on this machine, compared with NumPy's matrix product.
+"""Measure the speed of layers and of a training update on this machine.
 
 Rates count the operations of the matrix products of a layer, and are shown relative
 to the rate of NumPy's product of two large matrices on the same number of threads:
-one, and the maximum of a layer (limited by BPTT_NUM_THREADS). Measurements are
-interleaved.
+one, and the maximum of a layer (limited by BPTT_NUM_THREADS). The update is that of a
+language model: embedding, the first chosen cell at the first chosen size, output layer
+with loss, clipping and Adam. Measurements are interleaved.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from bptt._core.threads import get_num_threads
 from bptt.cli.arguments import positive_integer
 from bptt.cli.bench_layers import PRODUCT_SIZE, SIZES, Benchmark, Size, run_benchmark
 from bptt.cli.bench_report import MeasurementBar, print_benchmark
+from bptt.cli.bench_update import (
+    SIZE,
+    VOCABULARY,
+    UpdateBenchmark,
+    UpdateModel,
+    run_update_benchmark,
+)
 from bptt.cli.errors import CommandError
 from bptt.cli.worker_process import available_cores
 from bptt.nn.cells import CELLS
 
 NAME = "bench"
-SUMMARY = "measure the speed of the layers on this machine"
+SUMMARY = "measure the speed of layers and of a training update on this machine"
 USAGE = "[options]"
 EXAMPLES = """\
 examples:
@@ -52,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(CELLS)}; may be repeated (default: all)",
     )
     parser.add_argument(
+        "--vocabulary",
+        default=VOCABULARY,
+        type=positive_integer,
+        metavar="V",
+        help="number of tokens of the language model (default: %(default)s)",
+    )
+    parser.add_argument(
         "--dtype",
         default="float32",
         choices=("float32", "float64"),
@@ -76,19 +91,23 @@ def run(arguments: argparse.Namespace) -> None:
     cells = list(dict.fromkeys(arguments.cell or CELLS))
     threads = sorted({1, get_num_threads()})
     benchmark = Benchmark(arguments.dtype, arguments.rounds, threads, sizes, cells, {})
-    total = (benchmark.rounds + 1) * len(benchmark.jobs())
+    cell, size = (arguments.cell or ["lstm"])[0], (arguments.size or [SIZE])[0]
+    model = UpdateModel(cell, size, arguments.vocabulary)
+    update = UpdateBenchmark(model, arguments.dtype, arguments.rounds, threads, {})
+    total = (benchmark.rounds + 1) * (len(benchmark.jobs()) + len(threads))
     with MeasurementBar(total) as bar:
         run_benchmark(benchmark, bar.update)
-    print_benchmark(benchmark)
+        run_update_benchmark(update, bar.update)
+    print_benchmark(benchmark, update)
     if arguments.json is not None:
-        text = json.dumps(_to_json(benchmark), indent=1)
+        text = json.dumps(_to_json(benchmark, update), indent=1)
         try:
             arguments.json.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"cannot write {arguments.json}: {error.strerror}") from error
 
 
-def _to_json(benchmark: Benchmark) -> dict[str, Any]:
+def _to_json(benchmark: Benchmark, update: UpdateBenchmark) -> dict[str, Any]:
     """Return settings and measurements for JSON."""
     return {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -110,6 +129,22 @@ def _to_json(benchmark: Benchmark) -> dict[str, Any]:
             }
             for m in benchmark.measurements.values()
         ],
+        "update": {
+            "cell": update.model.cell,
+            "size": update.model.size._asdict(),
+            "vocabulary": update.model.vocabulary,
+            "results": [
+                {
+                    "threads": threads,
+                    "median_seconds": update.total(threads),
+                    "median_seconds_of_stages": dict(
+                        zip(update.model.stages, update.medians(threads), strict=True)
+                    ),
+                    "seconds": update.samples[threads],
+                }
+                for threads in update.threads
+            ],
+        },
     }
 
 

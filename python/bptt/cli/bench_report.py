@@ -9,7 +9,8 @@ import numpy as np
 
 from bptt._core.installation import config
 from bptt.cli.bench_layers import INFERENCE, STEP, TRAINING, Benchmark, Measurement
-from bptt.cli.console import instruction_set_name, machine_name, pluralize
+from bptt.cli.bench_update import UpdateBenchmark
+from bptt.cli.console import instruction_set_name, machine_name, pluralize, text_bar
 
 
 class MeasurementBar:
@@ -46,8 +47,8 @@ class MeasurementBar:
             self._bar.update()
 
 
-def print_benchmark(benchmark: Benchmark) -> None:
-    """Print the machine, the rate of NumPy's product, and the tables of all modes."""
+def print_benchmark(benchmark: Benchmark, update: UpdateBenchmark) -> None:
+    """Print the machine, the rate of NumPy's product, and all tables."""
     build = config()
     print(
         f"{machine_name()}, {instruction_set_name()} kernels\n"
@@ -64,6 +65,7 @@ def print_benchmark(benchmark: Benchmark) -> None:
     _print_rates(benchmark, INFERENCE, "Inference")
     _print_rates(benchmark, TRAINING, "Training: forward and backward, all gradients")
     _print_steps(benchmark)
+    _print_update(update)
     print(
         f"\nMedians of {pluralize(benchmark.rounds, 'round')}; ±: half the interquartile range.\n"
         "GFLOP/s: operations of the matrix products; %: of the rate of NumPy's product on\n"
@@ -102,6 +104,27 @@ def _print_steps(benchmark: Benchmark) -> None:
     for size, row in rows.items():
         line = "".join(f"{_format_microseconds(m):>12}{f'±{m.spread:.0%}':>5}" for m in row)
         print(f"({', '.join(map(str, size))})".ljust(12) + line)
+
+
+def _print_update(update: UpdateBenchmark) -> None:
+    """Print where the time of an update goes: milliseconds, share and a bar for each stage."""
+    model, width = update.model, 12
+    size = f"({', '.join(map(str, model.size))})"
+    several = len(update.threads) > 1
+    heads = "".join(f"{'on ' + pluralize(n, 'thread'):^27}" for n in update.threads)
+    columns = f"{'ms':>9}{'%':>4}{'':14}" * len(update.threads)
+    print(f"\nUpdate of a language model, {model.vocabulary:,} tokens, {size}")
+    print(f"{'':18}{heads}".rstrip())
+    print(f"{'':18}{columns}{'gain' if several else ''}".rstrip())
+    totals = [update.total(n) for n in update.threads]
+    stages = zip(*(update.medians(n) for n in update.threads), strict=True)
+    for title, times in (*zip(model.stages, stages, strict=True), ("all", totals)):
+        cells = "".join(
+            f"{1e3 * seconds:9.2f}{100 * seconds / total:4.0f} {text_bar(seconds / total, width)} "
+            for seconds, total in zip(times, totals, strict=True)
+        )
+        gain = f"{times[0] / times[-1]:4.2f}" if several else ""
+        print(f"{title:18}{cells}{gain}".rstrip())
 
 
 def _format_microseconds(measurement: Measurement) -> str:

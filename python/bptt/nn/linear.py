@@ -124,7 +124,7 @@ class Linear(Module):
             If its last axis is not `in_features` long.
         """
         self._check(x)
-        return self._whole(_output, x, self.parameters)
+        return _output(x, self.parameters)
 
     def forward(self, x: FloatArray) -> LinearRun:
         """Return y = V x + c, ready for `LinearRun.backward`.
@@ -210,8 +210,7 @@ class Linear(Module):
         smoothing = checks.fraction("label_smoothing", label_smoothing)
         wanted = checks.flag("gradients", gradients)
         ids = given.ids(targets)
-        arguments = (self._layout, self.parameters, given, ids, smoothing, wanted)
-        return self._whole(_cross_entropy, *arguments)
+        return _cross_entropy(self._layout, self.parameters, given, ids, smoothing, wanted)
 
     def _delayed(self, x: FloatArray) -> LinearRun:
         """Return the forward pass, whose output is computed when it is first read."""

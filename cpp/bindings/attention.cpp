@@ -58,8 +58,7 @@ py::tuple forward(const Attended<S>& given) {
   S* const w = weights.mutable_data();
   S* const c = contexts.mutable_data();
   {
-    const ReleaseGil release;
-    bptt::attention_forward(in, w, c);
+    run_without_gil([&] { bptt::attention_forward(in, w, c); });
   }
   return py::make_tuple(contexts, weights);
 }
@@ -84,8 +83,9 @@ py::tuple backward(const Attended<S>& given, py::handle weights, py::handle d_co
   S* const to_value = d_value.mutable_data();
   S* const to_v = additive ? d_v->mutable_data() : nullptr;
   {
-    const ReleaseGil release;
-    bptt::attention_backward(in, w.data(), d_c.data(), to_query, to_key, to_value, to_v);
+    run_without_gil([&] {
+      bptt::attention_backward(in, w.data(), d_c.data(), to_query, to_key, to_value, to_v);
+    });
   }
   if (!additive) return py::make_tuple(d_query, py::none(), d_value, py::none());
   return py::make_tuple(d_query, *d_key, d_value, *d_v);

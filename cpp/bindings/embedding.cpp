@@ -35,8 +35,8 @@ py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths
   const auto to = sequence_view(y.mutable_data(), y, false);
   {
     const auto from = sequence_view(rows.data(), rows, false);
-    const ReleaseGil release;
-    bptt::embedding_forward(batch, bag, features, weight.data(), from, to);
+    run_without_gil(
+        [&] { bptt::embedding_forward(batch, bag, features, weight.data(), from, to); });
   }
   return y;
 }
@@ -56,8 +56,7 @@ py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::arr
   Dense<S> d_rows({steps.size(), features});
   S* const to = d_rows.mutable_data();
   {
-    const ReleaseGil release;
-    bptt::embedding_backward(steps, bag, features, d_y.data(), to);
+    run_without_gil([&] { bptt::embedding_backward(steps, bag, features, d_y.data(), to); });
   }
   return py::make_tuple(occurring, d_rows);
 }

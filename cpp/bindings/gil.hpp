@@ -5,7 +5,9 @@
 #include <chrono>
 #include <optional>
 #include <thread>
+#include <utility>
 
+#include "core/buffer.hpp"
 #include "core/denormals.hpp"
 #include "core/interruption.hpp"
 
@@ -47,7 +49,10 @@ class SignalHandlers final : public bptt::InterruptSource {
  private:
   bool ask() override {
     const bptt::KeepDenormals mode;
-    bptt::interrupt_source = nullptr;  // of the calls that a handler makes
+    // A handler may make calls itself: they are not interrupted, and have scratch memory of their
+    // own, since other threads go on with that of this call.
+    bptt::interrupt_source = nullptr;
+    bptt::Arena outer = std::exchange(bptt::scratch(), bptt::Arena());
     gil_.take();
     try {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -56,6 +61,7 @@ class SignalHandlers final : public bptt::InterruptSource {
       error_.emplace(std::move(error));
     }
     gil_.give_back();
+    bptt::scratch() = std::move(outer);
     bptt::interrupt_source = this;
     return error_.has_value();
   }

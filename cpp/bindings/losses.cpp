@@ -78,8 +78,8 @@ py::tuple row_loss(bptt::RowLoss loss, const py::array& output, py::handle targe
     const auto y = sequence_view(rows.data(), rows, false);
     const auto z = sequence_view(wanted.data(), wanted, false);
     const double* const each = w ? w->data() : nullptr;
-    const ReleaseGil release;
-    result = bptt::row_loss<S>(loss, batch, steps, outputs, y, z, each, options, d);
+    run_without_gil(
+        [&] { result = bptt::row_loss<S>(loss, batch, steps, outputs, y, z, each, options, d); });
   }
   return py::make_tuple(result.value, gradient, result.valid);
 }

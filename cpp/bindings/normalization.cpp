@@ -31,9 +31,10 @@ py::tuple forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias, do
   S* const to_z = z.mutable_data();
   S* const to_scale = scale.mutable_data();
   {
-    const ReleaseGil release;
-    bptt::normalize_forward(x.data(), rows, features, weight.data(), b.data(), epsilon, to_y, to_z,
-                            to_scale);
+    run_without_gil([&] {
+      bptt::normalize_forward(x.data(), rows, features, weight.data(), b.data(), epsilon, to_y,
+                              to_z, to_scale);
+    });
   }
   return py::make_tuple(y, z, scale);
 }
@@ -51,9 +52,10 @@ py::tuple backward(const Dense<S>& z, const Dense<S>& weight, py::handle scale, 
   S* const to_weight = d_weight.mutable_data();
   S* const to_bias = d_bias.mutable_data();
   {
-    const ReleaseGil release;
-    bptt::normalize_backward(z.data(), s.data(), rows, features, weight.data(), d_y.data(), to_x,
-                             to_weight, to_bias);
+    run_without_gil([&] {
+      bptt::normalize_backward(z.data(), s.data(), rows, features, weight.data(), d_y.data(), to_x,
+                               to_weight, to_bias);
+    });
   }
   return py::make_tuple(d_x ? py::object(*d_x) : py::none(), d_weight, d_bias);
 }

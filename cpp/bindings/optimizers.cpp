@@ -38,8 +38,8 @@ S* flat_data_or_null(py::handle value, const char* name, Index count) {
 
 /// Ascending row numbers of a table of `count` rows.
 const std::int32_t* require_rows(const py::array& rows, Index count) {
-  if (!py::isinstance<Dense<std::int32_t>>(rows) || rows.ndim() != 1) {
-    throw py::type_error("rows must be a flat C-contiguous array of int32, got " +
+  if (!is_dense<std::int32_t>(rows) || rows.ndim() != 1) {
+    throw py::type_error("rows must be a flat C-contiguous, aligned array of int32, got " +
                          dtype_text(rows) + " with shape " + shape_text(shape_of(rows)));
   }
   const auto* const ids = static_cast<const std::int32_t*>(rows.data());

@@ -38,6 +38,7 @@ def test_cpu_supports_base_first() -> None:
     )
 
 
+CPUINFO = Path("/proc/cpuinfo")
 # The flags of CMakeLists.txt, as /proc/cpuinfo names them.
 NEEDED = {
     "v3": {"avx2", "bmi1", "bmi2", "fma"},
@@ -45,20 +46,23 @@ NEEDED = {
 }
 
 
+needs_cpuinfo = pytest.mark.skipif(not CPUINFO.exists(), reason="needs /proc/cpuinfo, of Linux")
+
+
 def processor_flags() -> set[str]:
     """Return the flags that the kernel reports; empty except on x86."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = CPUINFO.read_text().splitlines()
     return set(
         next((line for line in lines if line.startswith("flags")), ":").split(":")[1].split()
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/cpuinfo is Linux's")
+@needs_cpuinfo
 def test_features_agree_with_the_kernel() -> None:
     assert set(_cpu.features()) == processor_flags() & (NEEDED["v3"] | NEEDED["v4"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/cpuinfo is Linux's")
+@needs_cpuinfo
 def test_the_best_instruction_set_is_used() -> None:
     """The best one that processor and installation have, found by other means than the loader."""
     flags = processor_flags()

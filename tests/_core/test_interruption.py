@@ -112,10 +112,11 @@ def test_output_layers_end_early(threads):
     assert alarm.late < MOST
 
 
-def test_handlers_that_return_change_nothing():
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_handlers_that_return_change_nothing(threads):
     """A handler may use layers itself, and does not see the mode of denormal numbers of a call."""
     layer, other = bptt.LSTM(8, 320, seed=0), bptt.GRU(8, 64, seed=1)
-    x = np.broadcast_to(normal(16, 1, 8), (16, 3000, 8))
+    x = np.broadcast_to(normal(16, 1, 8), (16, 1500, 8))
     expected = layer(x)[0].tobytes()
     expected_other = other(x[:, :50])[0].tobytes()
     seen = []
@@ -125,11 +126,13 @@ def test_handlers_that_return_change_nothing():
         seen.append(other(x[:, :50])[0].tobytes() == expected_other)
         seen.append(other.forward(x[:, :50]).backward(np.ones((16, 50, 64), "f4")) is not None)
 
-    with Alarm(handler=handler) as alarm:
-        found = layer(x)[0].tobytes()
-    assert alarm.handled == 1
-    assert seen == [True, True, True]
-    assert found == expected
+    with bptt.threads(threads):
+        for delay in (0.01, 0.02, 0.03, 0.04):  # the threads are at different places
+            with Alarm(delay, handler) as alarm:
+                found = layer(x)[0].tobytes()
+            assert alarm.handled == 1
+            assert found == expected
+    assert seen == [True] * 12
 
 
 def test_calls_on_other_threads_are_not_interrupted():

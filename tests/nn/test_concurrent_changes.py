@@ -18,6 +18,18 @@ MODULES = {
     "RNN": (bptt.RNN(400, 400, seed=0), lambda m: m(X)[0]),
     "LSTM": (bptt.LSTM(400, 300, seed=0), lambda m: m(X)[0]),
     "LSTM.step": (bptt.LSTM(400, 300, seed=0), lambda m: m.step(X[:, 0])[0]),
+    "Linear": (bptt.Linear(400, 2000, seed=0), lambda m: m(X)),
+    "Linear.forward": (bptt.Linear(400, 2000, seed=0), lambda m: m.forward(X).output),
+    "Linear.cross_entropy": (
+        bptt.Linear(400, 2000, seed=0),
+        lambda m: m.cross_entropy(X, np.array([[3, 5]])).losses,
+    ),
+    "Embedding": (bptt.Embedding(3000, 64, seed=0), lambda m: m(np.arange(3000)[np.newaxis])),
+    "LayerNorm": (bptt.LayerNorm(400), lambda m: m(X + np.arange(400, dtype="f4"))),
+    "Attention": (
+        bptt.Attention(400, 400, kind="additive", attention_size=300, seed=0),
+        lambda m: m.forward(X, np.repeat(X, 3, axis=1) * np.arange(6, dtype="f4")[:, None]).output,
+    ),
     "GRU": (bptt.GRU(400, 300, num_layers=2, seed=0), lambda m: m.forward(X).output),
 }
 
@@ -25,7 +37,11 @@ MODULES = {
 def large_and_small(module):
     """Two values of all parameters."""
     names = list(module.parameters)
-    return [{name: np.full_like(module[name], value) for name in names} for value in (0.01, -0.02)]
+    steps = {name: np.linspace(0, 1e-3, module[name].size) for name in names}
+    return [
+        {name: (v + steps[name]).astype("f4").reshape(module[name].shape) for name in names}
+        for v in (0.01, -0.02)
+    ]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -310,7 +310,11 @@ def test_training_with_sparse_gradients_has_the_bits_of_dense_ones(
             "gradients must be whole rows of 20 parameters, got 8 values for 3",
         ),
         ([], ValueError, "gradients must be whole rows of 20 parameters, got 8 values for 0 rows"),
-        ([0.0, 1.0], TypeError, "rows must be a flat C-contiguous array of int32, got float64"),
+        (
+            [0.0, 1.0],
+            TypeError,
+            "rows must be a flat C-contiguous, aligned array of int32, got float64",
+        ),
     ],
 )
 def test_kernels_check_rows(rows, error, message):

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
 #include "core/direction.hpp"
+#include "core/interruption.hpp"
 #include "core/parallel/lease.hpp"
 #include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
@@ -34,7 +36,9 @@ class Executor {
             std::make_unique<Team>(plan_.threads_per_direction(), &cancellation));
       }
     }
+    std::atomic<int> running{0};  // threads other than the caller
     const auto body = [&](int thread) {
+      if (thread > 0) ++running;
       Worker worker(team, thread);
       for (Index i = 0; i < layers; ++i) {
         before(i, worker);
@@ -49,12 +53,22 @@ class Executor {
         }
         after(i, worker);
       }
+      thread > 0 ? void(--running) : wait_for(running, cancellation);
     };
     lease_.run(plan_.threads, body);
     cancellation.check();
   }
 
  private:
+  /// Another thread may compute all that is left (see Worker), and the caller alone asks whether it
+  /// is to end.
+  static void wait_for(const std::atomic<int>& running, Cancellation& cancellation) {
+    if (interrupt_source == nullptr || running == 0) return;
+    const Clock::time_point start = Clock::now();
+    while (running > 0 && !cancellation.requested()) yield_core();
+    wait_time.elapsed += Nanoseconds(Clock::now() - start).count();
+  }
+
   ParallelPlan plan_;
   ThreadLease lease_;
 };

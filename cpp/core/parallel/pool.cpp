@@ -5,6 +5,9 @@
 #include <thread>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#endif
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
@@ -50,19 +53,39 @@ class Pool final : public Engine {
   static constexpr int kPauses = 1000;
   static constexpr int kIdlePauses = 4000;  // some 100 us: the time between two calls in a loop
 
-  /// Starts one more thread; false if the system refuses.
+  /// Starts one more thread; false if the system refuses, or has no memory for what comes with it:
+  /// the first use of a thread-local variable allocates, and ends the process where it cannot.
+  /// Hence a thread uses one before anything else is allocated.
   bool start() {
+    if (!has_memory()) return false;
     const BlockSignals inherited;
+    std::atomic<bool> ready{false};
     try {
       handles_.reserve(handles_.size() + 1);
       const int number = static_cast<int>(handles_.size()) + 1;
-      std::thread thread([this, number] { serve(number); });
+      std::thread thread([this, number, &ready] {
+        wait_time = {};
+        ready = true;
+        serve(number);
+      });
       handles_.push_back(thread.native_handle());
       thread.detach();
     } catch (const std::exception&) {  // std::system_error, std::bad_alloc
       return false;
     }
+    while (!ready) yield_core();
     avoided_core_ = kNone;
+    return true;
+  }
+
+  static bool has_memory() {
+#if defined(__unix__) || defined(__APPLE__)
+    constexpr std::size_t kReserve = 1 << 20;
+    void* const memory =
+        mmap(nullptr, kReserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    munmap(memory, kReserve);
+#endif
     return true;
   }
 

@@ -105,7 +105,8 @@ class Embedding(Module):
             If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
         sequences = _as_sequences(ids, lengths)
-        y: FloatArray = loader.kernels.embedding_forward(self["weight"], sequences, lengths)
+        arguments = (self["weight"], sequences, lengths)
+        y: FloatArray = self._whole(loader.kernels.embedding_forward, *arguments)
         return y.reshape(*ids.shape, self.embedding_dim)
 
     def forward(
@@ -265,7 +266,8 @@ class EmbeddingBag(Embedding):
             If an id or a length is out of its range, or `ids` has too few axes.
         """
         sequences, counts, bag = _as_bags(ids, lengths)
-        y: FloatArray = loader.kernels.embedding_forward(self["weight"], sequences, counts, bag)
+        arguments = (self["weight"], sequences, counts, bag)
+        y: FloatArray = self._whole(loader.kernels.embedding_forward, *arguments)
         return y.reshape(*ids.shape[:-1], self.embedding_dim)
 
     def forward(

@@ -124,7 +124,7 @@ class Linear(Module):
             If its last axis is not `in_features` long.
         """
         self._check(x)
-        return _output(x, self.parameters)
+        return self._whole(_output, x, self.parameters)
 
     def forward(self, x: FloatArray) -> LinearRun:
         """Return y = V x + c, ready for `LinearRun.backward`.
@@ -210,7 +210,8 @@ class Linear(Module):
         smoothing = checks.fraction("label_smoothing", label_smoothing)
         wanted = checks.flag("gradients", gradients)
         ids = given.ids(targets)
-        return _cross_entropy(self._layout, self.parameters, given, ids, smoothing, wanted)
+        arguments = (self._layout, self.parameters, given, ids, smoothing, wanted)
+        return self._whole(_cross_entropy, *arguments)
 
     def _delayed(self, x: FloatArray) -> LinearRun:
         """Return the forward pass, whose output is computed when it is first read."""

@@ -159,7 +159,7 @@ class NamedArrays:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_views", "_latest")
+        derived = ("_views", "_latest", "_is_changing")
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -218,6 +218,7 @@ class Module(NamedArguments, NamedArrays):
     _config: Mapping[str, Any]
     _random: np.random.Generator
     _version: object  # of the parameters; compared by identity
+    _is_changing: bool = False  # whether a thread writes to the parameters
     _latest: Callable[[], Snapshot | None]  # snapshot of the current parameters, if one is alive
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -312,13 +313,28 @@ class Module(NamedArguments, NamedArrays):
         with self._lock:
             latest = self._latest()
             if latest is not None:
-                latest.flat = new_array(self._flat.size, self.dtype)
-                latest.flat[...] = self._flat
+                copied = new_array(self._flat.size, self.dtype)
+                copied[...] = self._flat
+                latest.flat = copied  # complete: other threads compute from it at once
             self._latest = _no_snapshot
+            self._is_changing = True
             try:
                 yield self._flat
             finally:
                 self._version = object()
+                self._is_changing = False
+
+    def _whole(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        """Return ``function(*arguments)``, which reads parameters, at one version of them.
+
+        If another thread has changed them in the meantime, it is called again.
+        """
+        version = self._version
+        result = function(*arguments)
+        if self._is_changing or self._version is not version:
+            with self._lock:
+                return function(*arguments)
+        return result
 
     @property
     def _lock(self) -> AbstractContextManager[bool]:

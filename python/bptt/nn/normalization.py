@@ -104,6 +104,9 @@ class LayerNorm(Module):
         if x.shape[-1:] != (self.num_features,):
             rule = f"(..., num_features) = (..., {self.num_features})"
             raise ValueError(f"x must have shape {rule}, got {x.shape}")
+        return self._whole(self._normalize, x)
+
+    def _normalize(self, x: FloatArray) -> LayerNormRun:
         weight = self["weight"].copy()
         rows = x.reshape(-1, self.num_features)
         output, normalized, scale = loader.kernels.normalize_forward(

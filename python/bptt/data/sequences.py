@@ -7,7 +7,8 @@ turns strings, token lists, id arrays, float arrays and padded arrays into `Sequ
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -245,10 +246,11 @@ class SequenceEncoder:
             )
             size = len(vocabulary)
             if self.affixes is not None:
-                features = self._word_features(chain.from_iterable(raw.items))
-                feature_vocabulary = Vocabulary.from_sequences(
-                    features, special=(UNKNOWN,), min_count=self._min_count
-                )
+                counts: Counter[str] = Counter()
+                for word, count in Counter(chain.from_iterable(raw.items)).items():
+                    for feature in word_features(word, self.affixes):
+                        counts[feature] += count
+                feature_vocabulary = Vocabulary._from_counts(counts, (UNKNOWN,), self._min_count)
                 size += len(feature_vocabulary)
         else:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
@@ -350,7 +352,8 @@ class SequenceEncoder:
             raise TypeError(f"{name} must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
         if self.vocabulary is not None:
             self._check_unit(raw)
-            return Sequences.from_arrays(map(self._ids, raw.items))
+            feature_ids: dict[str, NDArray[np.int32]] = {}
+            return Sequences.from_arrays(self._ids(words, feature_ids) for words in raw.items)
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
         flat, starts = flat_features(raw, self.size, self._dtype)
@@ -379,21 +382,26 @@ class SequenceEncoder:
                         f"got a list with {word!r}"
                     )
 
-    def _ids(self, words: list[str]) -> NDArray[np.int32]:
-        """Return the ids of one token sequence, (T,), or with affixes (T, 1 + word features)."""
+    def _ids(
+        self, words: list[str], feature_ids: dict[str, NDArray[np.int32]]
+    ) -> NDArray[np.int32]:
+        """Return the ids of one token sequence, (T,), or with affixes (T, 1 + word features).
+
+        `feature_ids` has the ids of the features of words so far, which are repeated.
+        """
         assert self.vocabulary is not None
         ids = self.vocabulary.encode(words)
         if self.feature_vocabulary is None or self.affixes is None:
             return ids
-        count = len(word_features("", self.affixes))
-        features = chain.from_iterable(self._word_features(words))
-        feature_ids = self.feature_vocabulary.encode(features).reshape(len(ids), count)
-        feature_ids += np.int32(len(self.vocabulary))
-        return np.concatenate([ids[:, np.newaxis], feature_ids], axis=1)
-
-    def _word_features(self, words: Iterable[str]) -> Iterator[tuple[str, ...]]:
-        assert self.affixes is not None
-        return (word_features(word, self.affixes) for word in words)
+        for word in words:
+            if word not in feature_ids:
+                features = self.feature_vocabulary.encode(word_features(word, self.affixes))
+                feature_ids[word] = features + np.int32(len(self.vocabulary))
+        found = np.empty((len(ids), 1 + len(word_features("", self.affixes))), np.int32)
+        found[:, 0] = ids
+        for row, word in zip(found, words, strict=True):
+            row[1:] = feature_ids[word]
+        return found
 
     def tokenize(self, text: Any) -> list[str]:
         """Return the tokens of a string or a token list.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,16 @@ class Vocabulary:
             If `min_count` is not an integer >= 1.
         """
         checks.integer("min_count", min_count)
-        counts = Counter(token for sequence in sequences for token in sequence)
-        for token in special:
-            counts.pop(token, None)
-        frequent = [token for token, count in counts.items() if count >= min_count]
-        return cls([*special, *sorted(frequent, key=lambda token: (-counts[token], token))])
+        return cls._from_counts(Counter(chain.from_iterable(sequences)), special, min_count)
+
+    @classmethod
+    def _from_counts(
+        cls, counts: Mapping[str, int], special: Sequence[str], min_count: int
+    ) -> Vocabulary:
+        """Return the vocabulary of tokens with these frequencies."""
+        frequent = (token for token, count in counts.items() if count >= min_count)
+        others = set(frequent).difference(special)
+        return cls([*special, *sorted(others, key=lambda token: (-counts[token], token))])
 
     def __len__(self) -> int:
         return len(self.tokens)

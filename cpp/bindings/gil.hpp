@@ -86,7 +86,8 @@ void run_without_gil(const Body& body) {
     ReleaseGil gil;
     const SignalHandlers handlers(gil, error);
     body();
-  } catch (const bptt::Interrupted&) {  // error is set
+  } catch (const bptt::Interrupted&) {
+    if (!error) throw;  // never: what ends a call sets it
   }
   if (error) throw py::error_already_set(*error);
 }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from child_process import check_done, compile_library, run_code
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="injects faults as Linux allows")
 
@@ -172,38 +171,10 @@ print("done")
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile SHIM to a library that can be preloaded."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run(
-        [
-            compiler,
-            "-shared",
-            "-fPIC",
-            source,
-            "-o",
-            library,
-            "-ldl",
-            "-Wl,--no-as-needed",
-            "-lstdc++",
-        ],
-        check=True,
-    )
-    return library
+    return compile_library(SHIM, tmp_path_factory.mktemp("shim"), "-Wl,--no-as-needed", "-lstdc++")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_every_allocation_fails_once(kind, threads, shim):
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, kind, str(threads)],
-        env={**os.environ, "LD_PRELOAD": str(shim), "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
+    check_done(run_code(CHILD, kind, threads, timeout=300, LD_PRELOAD=str(shim)))

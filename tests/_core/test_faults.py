@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from bptt._core import loader
+from child_process import check_done, compile_library, run_code
 
 ENGINES = loader.kernels.thread_engines()
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="injects faults as Linux allows")
@@ -229,28 +227,13 @@ KERNELS = (
 
 def run(code: str, *arguments: str, **environment: str) -> None:
     """Run code in a new process, which prints "done" at its end."""
-    child = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
+    check_done(run_code(code, *arguments, **environment))
 
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile SHIM to a library that can be preloaded."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
-    return library
+    return compile_library(SHIM, tmp_path_factory.mktemp("shim"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ pytest.importorskip("safetensors")
 
 import bptt
 from bptt._core.tensor_files import remove_leftovers
+from child_process import check_done, compile_library, run_code
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="injects faults as Linux allows")
 
@@ -166,31 +165,17 @@ print("done")
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile SHIM to a library that can be preloaded."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
-    return library
+    return compile_library(SHIM, tmp_path_factory.mktemp("shim"))
 
 
 def run(code: str, shim: Path, folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "LD_PRELOAD": str(shim), "BPTT_FAULTS": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_code(code, *arguments, LD_PRELOAD=str(shim), BPTT_FAULTS=str(folder))
 
 
 def test_every_call_fails_once(shim, tmp_path):
     """With a full disk, an error of the device, missing rights and an exceeded quota."""
     child = run(FAIL, shim, tmp_path)
-    assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
+    check_done(child)
 
 
 def test_killed_at_every_call(shim, tmp_path):

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -76,13 +77,9 @@ def test_no_call_sees_half_of_a_change(name):
     assert found <= expected
 
 
-def test_no_parameter_is_assigned_by_halves():
-    layer = bptt.LSTM(400, 300, seed=0)
-    values = [np.full_like(layer["weight_hh_l0"], value) for value in (0.01, -0.02)]
-    expected = set()
-    for value in values:
-        layer["weight_hh_l0"] = value
-        expected.add(layer(X)[0].tobytes())
+@contextmanager
+def assigning(layer, values):
+    """Assign the values of a parameter in turn, in another thread."""
     ended = threading.Event()
 
     def assign() -> None:
@@ -93,10 +90,21 @@ def test_no_parameter_is_assigned_by_halves():
     thread = threading.Thread(target=assign)
     thread.start()
     try:
-        found = {layer(X)[0].tobytes() for _ in range(200)}
+        yield
     finally:
         ended.set()
         thread.join()
+
+
+def test_no_parameter_is_assigned_by_halves():
+    layer = bptt.LSTM(400, 300, seed=0)
+    values = [np.full_like(layer["weight_hh_l0"], value) for value in (0.01, -0.02)]
+    expected = set()
+    for value in values:
+        layer["weight_hh_l0"] = value
+        expected.add(layer(X)[0].tobytes())
+    with assigning(layer, values):
+        found = {layer(X)[0].tobytes() for _ in range(200)}
     assert found <= expected
 
 
@@ -105,16 +113,7 @@ def test_no_parameter_is_assigned_by_halves():
 def test_a_child_of_fork_has_no_half_of_a_change_and_no_lock_of_its_parent():
     layer = bptt.LSTM(400, 300, seed=0)
     values = [np.full_like(layer["weight_hh_l0"], value) for value in (0.01, -0.02)]
-    ended = threading.Event()
-
-    def assign() -> None:
-        while not ended.is_set():
-            for value in values:
-                layer["weight_hh_l0"] = value
-
-    thread = threading.Thread(target=assign)
-    thread.start()
-    try:
+    with assigning(layer, values):
         for _ in range(30):
             child = os.fork()
             if not child:
@@ -122,6 +121,3 @@ def test_a_child_of_fork_has_no_half_of_a_change_and_no_lock_of_its_parent():
                 layer["weight_hh_l0"] = values[0]
                 os._exit(0 if whole else 1)
             assert os.waitpid(child, 0)[1] == 0
-    finally:
-        ended.set()
-        thread.join()

@@ -1,0 +1,41 @@
+"""Code that tests run in processes of their own, with shared libraries preloaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_code(code: str, *arguments: object, timeout: int = 120, **environment: str):
+    """Run Python code in a new process; return the completed process, with its output."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def check_done(child: subprocess.CompletedProcess) -> None:
+    """Check that the code of a process has printed "done" at its end, and nothing else."""
+    assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
+
+
+def compile_library(code: str, folder: Path, *options: str) -> Path:
+    """Compile C code to a library that can be preloaded; skip the test without a compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    source, library = folder / "shim.c", folder / "shim.so"
+    source.write_text(code)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", source, "-o", library, "-ldl", *options], check=True
+    )
+    return library

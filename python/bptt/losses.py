@@ -216,17 +216,29 @@ def linear_cross_entropy(
         checks.shape("bias", bias, [("classes", len(weight))])
     d_weight = new_array(weight.shape, x.dtype) if wanted else None
     d_bias = None if bias is None or not wanted else new_array(bias.shape, x.dtype)
+    return loss_of_layer(given, given.ids(targets), smoothing, (weight, bias), (d_weight, d_bias))
+
+
+def loss_of_layer(
+    given: LossArguments,
+    targets: Ids,
+    smoothing: float,
+    layer: tuple[FloatArray, FloatArray | None],
+    d_layer: tuple[FloatArray | None, FloatArray | None],
+) -> LinearLoss:
+    """Return the loss of checked arguments; write the gradients of weight and bias, or none."""
+    (weight, bias), (d_weight, d_bias) = layer, d_layer
     value, losses, d_x, predicted = loader.kernels.linear_cross_entropy(
         given.output,
         weight,
         bias,
-        given.ids(targets),
+        targets,
         given.weights,
         smoothing,
         given.divisor,
         d_weight,
         d_bias,
-        wanted,
+        d_weight is not None,
     )
     restore = given.layout.restore
     d_input = None if d_x is None else restore(d_x)

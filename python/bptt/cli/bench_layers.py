@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from bptt._core.checks import FloatArray
 from bptt.cli.interleaved_timing import interleave, seconds_per_call
-from bptt.cli.worker_process import WorkerProcess, serve
+from bptt.cli.worker_process import serve, worker_processes
 from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import make_recurrent
 
@@ -153,11 +152,7 @@ def run_benchmark(benchmark: Benchmark, on_measure: Callable[[], object]) -> Non
     on_measure : function
         Called after every sample.
     """
-    with ExitStack() as stack:
-        workers = {
-            n: stack.enter_context(WorkerProcess("bptt.cli.bench_layers", n))
-            for n in benchmark.threads
-        }
+    with worker_processes("bptt.cli.bench_layers", benchmark.threads) as workers:
 
         def sample(threads: int, task: Task) -> float:
             seconds = float(workers[threads].request([*task, benchmark.dtype]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 
 from bptt.cli.bench_layers import Size
 from bptt.cli.interleaved_timing import interleave
-from bptt.cli.worker_process import WorkerProcess, serve
+from bptt.cli.worker_process import serve, worker_processes
 from bptt.nn.cells import CELLS
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
@@ -71,11 +70,7 @@ def run_update_benchmark(benchmark: UpdateBenchmark, on_measure: Callable[[], ob
     on_measure : function
         Called after every sample.
     """
-    with ExitStack() as stack:
-        workers = {
-            n: stack.enter_context(WorkerProcess("bptt.cli.bench_update", n))
-            for n in benchmark.threads
-        }
+    with worker_processes("bptt.cli.bench_update", benchmark.threads) as workers:
 
         def sample(threads: int) -> float:
             stages = workers[threads].request([*benchmark.model, benchmark.dtype])

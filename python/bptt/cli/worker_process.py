@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 _THREAD_VARIABLES = (
@@ -103,6 +103,13 @@ class WorkerProcess:
         if signal_number > 0 and not errors:  # killed by the system, which is out of memory
             raise MemoryError(f"{self._module} was killed by signal {signal_number}")
         raise RuntimeError(f"{self._module} failed:\n{errors}")
+
+
+@contextmanager
+def worker_processes(module: str, threads: Iterable[int]) -> Iterator[dict[int, WorkerProcess]]:
+    """Start a worker process for each number of threads, and kill all at the end."""
+    with ExitStack() as stack:
+        yield {n: stack.enter_context(WorkerProcess(module, n)) for n in threads}
 
 
 def serve(function: Callable[[Any], object]) -> None:

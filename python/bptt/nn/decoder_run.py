@@ -96,7 +96,7 @@ class DecoderRun:
         head: LinearRun = self._runs["output"]
         return head._cross_entropy(
             targets,
-            lengths=None if self._padding is None else (~self._padding).sum(1),
+            self._padding,
             weights=weights,
             label_smoothing=label_smoothing,
             reduction=reduction,

@@ -11,10 +11,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Ids, Lengths
+from bptt._core.lengths import Ids, Lengths, Padding
 from bptt._core.memory import new_array
 from bptt._loss_inputs import LossArguments
-from bptt.losses import Loss
+from bptt.losses import Loss, loss_of_layer
 from bptt.nn import initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes, Snapshot, output_gradient
 
@@ -275,8 +275,8 @@ class LinearRun:
     def _cross_entropy(
         self,
         targets: Ids,
+        padding: Padding,
         *,
-        lengths: Lengths | None = None,
         mask: NDArray[np.bool_] | None = None,
         weights: FloatArray | None = None,
         label_smoothing: float = 0.0,
@@ -284,6 +284,7 @@ class LinearRun:
     ) -> OutputLoss:
         """Return the loss of `Linear.cross_entropy`, at the parameters of the forward pass."""
         names = ("x", "in_features")
+        lengths = None if padding is None else (~padding).sum(1)
         given = LossArguments.check(names, self._x, lengths, mask, weights, False, reduction)
         smoothing = checks.fraction("label_smoothing", label_smoothing)
         ids = given.ids(targets)
@@ -350,21 +351,10 @@ def _cross_entropy(
     """Return the loss and, if `wanted`, its gradients."""
     flat = new_array(layout.size if wanted else 0, layout.dtype)
     d = layout.views(flat) if wanted else {}
-    value, losses, d_x, predicted = loader.kernels.linear_cross_entropy(
-        given.output,
-        parameters["weight"],
-        parameters.get("bias"),
-        targets,
-        given.weights,
-        smoothing,
-        given.divisor,
-        d.get("weight"),
-        d.get("bias"),
-        wanted,
-    )
-    restore = given.layout.restore
-    gradients = None if d_x is None else Gradients(layout, flat, restore(d_x))
-    return OutputLoss(value, gradients, restore(losses), restore(predicted))
+    layer = parameters["weight"], parameters.get("bias")
+    loss = loss_of_layer(given, targets, smoothing, layer, (d.get("weight"), d.get("bias")))
+    gradients = Gradients(layout, flat, loss.gradient) if wanted else None
+    return OutputLoss(loss.value, gradients, loss.losses, loss.predicted)
 
 
 def _output(x: FloatArray, parameters: Mapping[str, FloatArray]) -> FloatArray:

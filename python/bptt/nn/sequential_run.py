@@ -132,11 +132,9 @@ class SequentialRun:
         """
         output_layer(self._modules)
         head: LinearRun = self._runs[-1]
-        padding = self._padding if self._pooled is None else None
-        lengths = None if padding is None else (~padding).sum(1)
         return head._cross_entropy(
             targets,
-            lengths=lengths,
+            self._padding if self._pooled is None else None,
             mask=mask,
             weights=weights,
             label_smoothing=label_smoothing,

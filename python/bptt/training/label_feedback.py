@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt.losses import Loss
 from bptt.nn.embedding import Embedding
-from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.protocols import Evaluation, TrainingStep
@@ -22,6 +20,7 @@ from bptt.training.supervised import (
     BatchWeight,
     ClassTargets,
     SequenceBatch,
+    loss_and_metric,
     measured,
     named_modules,
 )
@@ -80,19 +79,13 @@ class LabelFeedbackTask:
             lengths=batch.lengths,
             recompute_every=self.recompute_every,
         )
-        loss: Loss | OutputLoss
-        if self.class_targets is None:
-            loss = self.loss_fn(run.output, batch)
-            measured_metric = self.metric_fn(run.output, batch)
-        else:
-            loss = run.cross_entropy(**self.class_targets.arguments_fn(batch))
-            measured_metric = self.class_targets.metric_fn(loss.predicted, batch)
+        loss, found = loss_and_metric(run, batch, self.loss_fn, self.metric_fn, self.class_targets)
         d = run.backward(loss, input=embedded is not None)
         gradients = list(d.modules)
         if embedded is not None:
             assert d.input is not None
             gradients.insert(0, embedded.backward(d.input[..., : x.shape[-1]]))
-        metric, metric_weight = measured(measured_metric)
+        metric, metric_weight = measured(found)
         return TrainingStep(loss.value, metric, self.weight_fn(batch), gradients, metric_weight)
 
     def evaluate(self, batch: SequenceBatch) -> Evaluation:

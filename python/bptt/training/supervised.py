@@ -16,6 +16,7 @@ from bptt.losses import Loss
 from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
+from bptt.nn.sequential_run import SequentialRun
 from bptt.training.protocols import Evaluation, TrainingStep
 
 PREDICTION_BATCH_SIZE = 64  # sequences
@@ -149,13 +150,7 @@ class SupervisedTask:
         run = self.model.forward(
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
-        loss: Loss | OutputLoss
-        if self.class_targets is None:
-            loss = self.loss_fn(run.output, batch)
-            metric = self.metric_fn(run.output, batch)
-        else:
-            loss = run.cross_entropy(**self.class_targets.arguments_fn(batch))
-            metric = self.class_targets.metric_fn(loss.predicted, batch)
+        loss, metric = loss_and_metric(run, batch, self.loss_fn, self.metric_fn, self.class_targets)
         gradients = run.backward(loss, input=False).modules
         value, weight = measured(metric)
         return TrainingStep(loss.value, value, self.weight_fn(batch), gradients, weight)
@@ -199,6 +194,20 @@ class SupervisedTask:
             Output once per sequence or at every step.
         """
         return self.model(x, lengths=lengths)[0]
+
+
+def loss_and_metric(
+    run: SequentialRun,
+    batch: SequenceBatch,
+    loss_fn: BatchLoss,
+    metric_fn: BatchMetric,
+    class_targets: ClassTargets | None,
+) -> tuple[Loss | OutputLoss, float | WeightedMean]:
+    """Return loss and metric of a forward pass: without logits if there are class targets."""
+    if class_targets is None:
+        return loss_fn(run.output, batch), metric_fn(run.output, batch)
+    loss = run.cross_entropy(**class_targets.arguments_fn(batch))
+    return loss, class_targets.metric_fn(loss.predicted, batch)
 
 
 def measured(metric: float | WeightedMean) -> tuple[float, float | None]:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/bias.hpp"
 #include "core/gemm.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
@@ -23,23 +24,6 @@ constexpr Index kLeastFeatures = 128;  // of a block of d_weight that packs all 
 constexpr Index kWhole = Index{1} << 40;
 constexpr double kLarge = 3e6;  // operations; a smaller product is one block
 
-template <class S>
-void add_bias(const S* bias, Range rows, Range columns, Index stride, S* y) {
-  for (Index r = rows.first; r < rows.last; ++r) {
-    S* const row = y + r * stride;
-    for (Index k = columns.first; k < columns.last; ++k) row[k] += bias[k];
-  }
-}
-
-template <class S>
-void sum_rows(const S* d_y, Index rows, Range columns, Index stride, S* d_bias) {
-  std::fill(d_bias + columns.first, d_bias + columns.last, S(0));
-  for (Index r = 0; r < rows; ++r) {
-    const S* const row = d_y + r * stride;
-    for (Index k = columns.first; k < columns.last; ++k) d_bias[k] += row[k];
-  }
-}
-
 }  // namespace
 
 template <class S>
@@ -54,7 +38,8 @@ void linear_forward(const S* x, Index rows, Index in, Index out, const S* weight
     multiply_by_transposed<S>({x + r.first * in, r.size(), in, in},
                               {weight + k.first * in, k.size(), in, in},
                               {y + r.first * out + k.first, r.size(), k.size(), out});
-    if (bias != nullptr) add_bias(bias, r, k, out, y);
+    if (bias == nullptr) return;
+    add_bias(bias + k.first, r.size(), k.size(), out, y + r.first * out + k.first);
   });
 }
 
@@ -78,7 +63,9 @@ void linear_backward(const S* x, Index rows, Index in, Index out, const S* weigh
     const Range i = in_parts[block % in_parts.size()], k = out_parts[block / in_parts.size()];
     multiply_transposed<S>({d_y + k.first, rows, k.size(), out}, {x + i.first, rows, i.size(), in},
                            {d_weight + k.first * in + i.first, k.size(), i.size(), in});
-    if (d_bias != nullptr && i.first == 0) sum_rows(d_y, rows, k, out, d_bias);
+    if (d_bias == nullptr || i.first != 0) return;
+    std::fill(d_bias + k.first, d_bias + k.last, S(0));
+    add_bias_gradient(d_y + k.first, rows, k.size(), out, d_bias + k.first);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/bias.hpp"
 #include "core/buffer.hpp"
 #include "core/gemm.hpp"
 #include "core/parallel/blocks.hpp"
@@ -243,11 +244,7 @@ class LinearCrossEntropy {
     const Index width = classes.size();
     multiply_by_transposed<S>({x, n, in_, in_}, {weight_ + classes.first * in_, width, in_, in_},
                               {logits, n, width, width});
-    if (bias_ == nullptr) return;
-    for (Index r = 0; r < n; ++r) {
-      S* const row = logits + r * width;
-      for (Index k = 0; k < width; ++k) row[k] += bias_[classes.first + k];
-    }
+    if (bias_ != nullptr) add_bias(bias_ + classes.first, n, width, width, logits);
   }
 
   Moments<S> moments_of(const S* logits, Index width) const {
@@ -303,10 +300,7 @@ class LinearCrossEntropy {
     }
     if (to.d_bias == nullptr) return;
     if (!to.add) std::fill_n(to.d_bias, width, S(0));
-    for (Index r = 0; r < n; ++r) {
-      const S* const d = logits + r * width;
-      for (Index k = 0; k < width; ++k) to.d_bias[k] += d[k];
-    }
+    add_bias_gradient(logits, n, width, width, to.d_bias);
   }
 
   const std::vector<LossRow<S>>& rows_;

@@ -1,10 +1,9 @@
 #include "core/row_losses.hpp"
 
-#include <algorithm>
+#include <atomic>
 #include <cmath>
 
-#include "core/buffer.hpp"
-#include "core/parallel/blocks.hpp"
+#include "core/loss_rows.hpp"
 #include "core/softmax_rows.hpp"
 
 namespace bptt {
@@ -126,47 +125,26 @@ template <class S>
 RowLossResult row_loss(RowLoss loss, Index batch, Index steps, Index outputs, Sequence<const S> y,
                        Sequence<const S> z, const double* weights, const RowLossOptions& options,
                        Sequence<S> d) {
-  constexpr Index kBlockElements = Index{1} << 14;
   constexpr double kElementOperations = 40;
   const Shares q(options.smoothing, outputs);
-  const Index rows = batch * steps;
-  Arena& arena = scratch();
-  const Arena::Scope scope(arena);
-  double* const losses = arena.allocate<double>(rows);
-  bool* const valid_rows = arena.allocate<bool>(rows);
-  const double elements = static_cast<double>(rows) * static_cast<double>(outputs);
-  const auto row_of = [&](Index row, double weight) {
-    const Index b = row / steps, t = row % steps;
+  std::atomic<bool> all_valid{true};
+  const auto row_of = [&](Index b, Index t, double weight, S* d_row) {
     const S* const output = y.row(b, t);
     const S* const target = z.row(b, t);
-    valid_rows[row] = valid(loss, target, outputs);
+    if (!valid(loss, target, outputs)) all_valid = false;
     switch (loss) {
       case RowLoss::kSquaredError:
-        return squared_error(output, target, outputs, weight, d.row(b, t));
+        return squared_error(output, target, outputs, weight, d_row);
       case RowLoss::kBinaryCrossEntropy:
-        return binary_cross_entropy(output, target, outputs, weight, d.row(b, t));
+        return binary_cross_entropy(output, target, outputs, weight, d_row);
       case RowLoss::kCrossEntropy:
         break;
     }
-    return cross_entropy(output, target, outputs, q, weight, d.row(b, t));
+    return cross_entropy(output, target, outputs, q, weight, d_row);
   };
-  for_each_range(rows, std::max<Index>(1, kBlockElements / outputs),
-                 {kElementOperations * elements}, [&](Index, Range own) {
-                   for (Index row = own.first; row < own.last; ++row) {
-                     const double weight = weights == nullptr ? 1.0 : weights[row];
-                     losses[row] = 0;
-                     valid_rows[row] = true;
-                     if (weight == 0) {
-                       std::fill_n(d.row(row / steps, row % steps), outputs, S(0));
-                     } else {
-                       losses[row] = weight * row_of(row, weight / options.divisor);
-                     }
-                   }
-                 });
-  double total = 0;
-  for (Index row = 0; row < rows; ++row) total += losses[row];
-  const bool all_valid = std::all_of(valid_rows, valid_rows + rows, [](bool row) { return row; });
-  return {total / options.divisor, all_valid};
+  const double value = sum_of_row_losses(batch, steps, outputs, kElementOperations, weights,
+                                         options.divisor, d, row_of);
+  return {value, all_valid};
 }
 
 #define BPTT_INSTANTIATE(S)                                                                \

@@ -179,7 +179,7 @@ def test_parameters_changed_while_being_packed_are_packed_again(lstm, x, monkeyp
     def slow_pack(*arguments):
         network = pack(*arguments)
         monkeypatch.setattr(loader.kernels, "pack", pack)
-        lstm["bias_l0"] = np.ones(16)  # as another thread could
+        lstm["bias_l0"] = np.ones(16)  # as a signal handler could
         return network
 
     monkeypatch.setattr(loader.kernels, "pack", slow_pack)

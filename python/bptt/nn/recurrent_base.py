@@ -241,15 +241,17 @@ class Recurrent(Module, Generic[StateT]):
 
         Packed weights are immutable, and are replaced together with their version in one
         assignment: a call needs the lock only to pack, which waits for changes by other threads.
+        The version is read first: a signal handler may change parameters in the meantime.
         """
         version, for_training, network = self._packed
         if version is self._version and for_training >= training:
             return network
         with self._lock:
+            current = self._version
             version, for_training, network = self._packed  # another thread may have packed them
-            if version is not self._version or for_training < training:
+            if version is not current or for_training < training:
                 network = loader.kernels.pack(self._kernel_config(), self._flat, training)
-                self._packed = (self._version, training, network)
+                self._packed = (current, training, network)
         return network
 
     def _kernel_config(self) -> LayerConfig:

@@ -17,6 +17,7 @@ PAGES = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "benchmarks/README.md": "project/benchmarks.md",
+    "benchmarks/results/models/results.md": "project/benchmark-results-models.md",
     "benchmarks/results/results.md": "project/benchmark-results.md",
     "examples/README.md": "gallery/index.md",
     "README.md": "index.md",

@@ -130,7 +130,8 @@ def release(root: Path, version: str, date: datetime.date) -> None:
 def dry_run(version: str, date: datetime.date, options: list[str]) -> int:
     """Release in a copy of the last commit, and build its files into dist/."""
     dist = ROOT / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
+    if "--resume" not in options:
+        shutil.rmtree(dist, ignore_errors=True)
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "bptt")
         git("clone", "--quiet", "--no-hardlinks", str(ROOT), str(copy))

@@ -85,6 +85,18 @@ def with_citation(citation: str, version: str, date: datetime.date) -> str:
     return re.sub(r"^date-released: .*$", f"date-released: {date}", citation, flags=re.M)
 
 
+def workflow(release: str, wheels: str) -> list[str]:
+    """Return what the push of the tag starts: the jobs, with the names of their steps or builds."""
+    lines = []
+    for job in re.split(r"^  (?=\w+:\n)", release.partition("\njobs:\n")[2], flags=re.M)[1:]:
+        (name,) = re.findall(r"^    name: (.*)$", job, re.M)
+        parts = re.findall(r"^ +- name: (.*)$", job, re.M)
+        if "wheels.yml" in job:
+            parts = ["sdist", *re.findall(r"- { name: ([^,]*),", wheels)]
+        lines.append(f"{name}: {'; '.join(parts)}" if parts else name)
+    return lines
+
+
 # ---- files
 
 
@@ -139,6 +151,12 @@ def dry_run(version: str, date: datetime.date, options: list[str]) -> int:
             git("config", key, git("config", key), root=copy)
         release(copy, version, date)
         print(f"v{version}\n\n{notes((copy / 'CHANGELOG.md').read_text('utf-8'), version)}\n")
+        workflows = copy / ".github" / "workflows"
+        texts = [(workflows / f"{name}.yml").read_text("utf-8") for name in ("release", "wheels")]
+        print(f"The push of v{version} starts release.yml:")
+        print(
+            *(f"{i}. {job}" for i, job in enumerate(workflow(*texts), 1)), "", sep="\n", flush=True
+        )
         # Builds at the same paths as without a release, where a compiler cache finds them.
         command = [copy / ".ci" / "wheels", "--dist", dist, "--work", ROOT / "build" / "wheels"]
         return subprocess.run([*command, *options], check=False).returncode

@@ -50,7 +50,7 @@ class Production:
             if python_of(root) not in self.pythons:
                 sys.exit(f"{root} has Python {python_of(root)}; of these, there is none here")
         self.workshop = Workshop(arguments.work.resolve())
-        self.workshop.make_sdist(self.dist)
+        self.sdist = self.workshop.make_sdist(self.dist)
         self.sources = self.workshop.digest()
         self.results = Results(self.workshop.directory / "results.json", resume=arguments.resume)
 
@@ -90,7 +90,7 @@ class Production:
 
     def measure(self, wheel: Path, test: Callable[[], Row]) -> Row:
         """Return the line of a wheel with its size, and print it."""
-        row = attempt(Row.of(wheel), test)
+        row = attempt(Row(wheel.name), test)
         size = wheel.stat().st_size
         row.kilobytes, row.glibc = round(size / 1000), newest_glibc(wheel)
         if size > MAX_BYTES:
@@ -126,7 +126,9 @@ class Production:
             others = [self.test_musl()] if arguments.musl else []
             if arguments.guard:
                 print(self.compare_compilers(next(iter(wheels)), wheels))
-        rows = [*(future.result() for future in pending), *others]
+        kilobytes = round(self.sdist.stat().st_size / 1000)
+        rows = [Row(self.sdist.name, kilobytes, tests="source of the wheels")]
+        rows += [*(future.result() for future in pending), *others]
         print(table(rows))
         problems += [f"{row.wheel}: {problem}" for row in rows for problem in row.problems]
         print(*problems, sep="\n")
@@ -139,7 +141,7 @@ class Production:
             interpreter = self.workshop.environment(*next(iter(self.pythons.items())))
             return asdict(test_musl(self.workshop, interpreter))
 
-        row = Row("core_test (no wheel)", "")
+        row = Row("core_test (no wheel)")
         return attempt(row, lambda: Row(**self.results.once("musl", self.sources, test)))
 
     def compare_compilers(self, version: str, wheels: dict[str, Path]) -> str:

@@ -57,7 +57,7 @@ def compare_compilers(workshop: Workshop, version: str, python: Path, wheel: Pat
 
 def test_musl(workshop: Workshop, interpreter: Path) -> Row:
     """Run the test of the core, linked statically with musl."""
-    row = Row("core_test (no wheel)", "")
+    row = Row("core_test (no wheel)")
     build = workshop.directory / "build-musl"
     shutil.rmtree(build, ignore_errors=True)
     definitions = {

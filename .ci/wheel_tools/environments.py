@@ -32,7 +32,7 @@ def test_in_clean_environment(
     steps: Sequence[str],
 ) -> Row:
     """Install the wheel in a new environment, and run the tests against it."""
-    row = Row.of(wheel)
+    row = Row(wheel.name)
     environment = workshop.directory / f"test-{version}"
     shutil.rmtree(environment, ignore_errors=True)
     run([python, "-m", "venv", environment])

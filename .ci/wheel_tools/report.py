@@ -15,7 +15,7 @@ class Row:
     """A line of the table."""
 
     wheel: str
-    tag: str
+    """Name of the file, which ends with the tag."""
     kilobytes: int = 0
     glibc: str = ""
     import_ms: str = ""
@@ -23,11 +23,6 @@ class Row:
     threads: str = ""
     isa: str = ""
     problems: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, wheel: Path) -> Row:
-        """Return the empty line of a wheel."""
-        return cls(wheel.name, wheel.stem.split("-", 2)[2])
 
 
 class Results:

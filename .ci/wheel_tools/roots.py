@@ -33,7 +33,7 @@ def test_in_root(
 
     The root has Python alone, and need not reach the network: the host's pip fetches the wheels.
     """
-    row = Row.of(wheel)
+    row = Row(wheel.name)
     inside = root / "tmp/bptt"
     shutil.rmtree(inside, ignore_errors=True)
     shutil.copytree(workshop.source, inside / "source")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,16 @@ def test_an_error_writes_nothing(release: ModuleType, repository: Path) -> None:
     with pytest.raises(release.ReleaseError, match="is empty"):
         release.edit(repository, "0.2.0", DATE)
     assert (repository / "pyproject.toml").read_text() == PYPROJECT
+
+
+def test_jobs_of_the_workflow(release: ModuleType) -> None:
+    folder = ROOT / ".github" / "workflows"
+    texts = [(folder / f"{name}.yml").read_text("utf-8") for name in ("release", "wheels")]
+    jobs = release.workflow(*texts)
+    names = [job.partition(":")[0] for job in jobs]
+    assert names == ["tag, version and changelog agree", "build", "publish", "GitHub release"]
+    assert re.fullmatch("build: sdist; manylinux x86_64; .*; Windows x86_64", jobs[1])
+    assert jobs[2].endswith("; Publish, with attestations")
 
 
 def test_command_line(tmp_path: Path) -> None:

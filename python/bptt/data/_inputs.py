@@ -18,6 +18,8 @@ Item: TypeAlias = str | list[str] | NDArray[Any]  # of tokens, or (T,), or (T, I
 
 KINDS = {"tokens": "strings", "ids": "integer ids", "features": "numbers"}
 
+_STRING = frozenset([str])
+
 
 class RawSequences(NamedTuple):
     """Sequences of one type, before they are encoded."""
@@ -184,6 +186,8 @@ def _check_cells(array: NDArray[Any], table: Any, argument: str) -> None:
 
 def _one(name: str, item: Any, tokens: str | None) -> Item:
     """Return one sequence as a string, a token list or an array."""
+    if isinstance(item, list) and item and _STRING.issuperset(map(type, item)):
+        return item
     if isinstance(item, str):
         return _tokenize(name, item, tokens)
     table = item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 
 _START, _END = "\x02", "\x03"  # not characters of words
 
@@ -33,10 +34,11 @@ def word_features(word: str, affixes: int) -> tuple[str, ...]:
     marked = f"{_START}{word.lower()}{_END}"
     prefixes = [marked[: k + 1] for k in range(1, affixes + 1)]
     suffixes = [marked[-k - 1 :] for k in range(1, affixes + 1)]
-    shape = "".join(kind for kind, _ in groupby(map(_character_class, word)))
+    shape = "".join(map(itemgetter(0), groupby(map(_character_class, word))))
     return (f"{_END}{shape}", marked, *prefixes, *suffixes)
 
 
+@lru_cache(maxsize=2**12)
 def _character_class(character: str) -> str:
     """Return the symbol of a character in the shape of a word."""
     if character.isupper() or character.islower():

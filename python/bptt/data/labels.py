@@ -127,12 +127,15 @@ class LabelEncoder:
             If a label is not one of the classes, or the number of labels differs from `lengths`.
         """
         rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
-        names = [f"y[{i}]" for i in range(len(rows))] if self._steps else [name]
         unknown: list[Any] = []
-        ids = [
-            self._encode(row, one, unknown if allow_unknown else None)
-            for row, one in zip(rows, names, strict=True)
-        ]
+        try:
+            ids = np.fromiter(map(self._ids.__getitem__, chain.from_iterable(rows)), np.int32)
+        except (KeyError, TypeError):  # TypeError: an unhashable label
+            names = [f"y[{i}]" for i in range(len(rows))] if self._steps else [name]
+            listed = unknown if allow_unknown else None
+            ids = np.concatenate(
+                [self._encode(row, one, listed) for row, one in zip(rows, names, strict=True)]
+            )
         if unknown:
             shown = _shown(sorted(set(unknown), key=repr))
             warnings.warn(
@@ -141,7 +144,9 @@ class LabelEncoder:
                 UserWarning,
                 stacklevel=4,
             )
-        return Sequences.from_arrays(ids) if self._steps else ids[0]
+        if not self._steps:
+            return ids
+        return Sequences.from_lengths(ids, np.fromiter(map(len, rows), np.int64, len(rows)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return parameters and classes in JSON types.
@@ -193,10 +198,6 @@ class LabelEncoder:
 
     def _encode(self, labels: list[Any], name: str, unknown: list[Any] | None) -> NDArray[np.int32]:
         """Return the ids of labels; unknown ones are appended to `unknown`, or are an error."""
-        try:
-            return np.array([self._ids[label] for label in labels], np.int32)
-        except (KeyError, TypeError):  # TypeError: an unhashable label
-            pass
         ids = np.full(len(labels), IGNORED_ID, np.int32)
         for i, label in enumerate(labels):
             if label.__hash__ and label in self._ids:
@@ -286,6 +287,8 @@ def _rows(y: Any, lengths: Any) -> list[list[Any]]:
 
 def _labels(name: str, y: Any, *, steps: bool = False) -> list[Any]:
     """Return labels as a list; with `steps`, those of one sequence, which may be a string."""
+    if isinstance(y, list):
+        return y
     if hasattr(y, "__array__"):
         array = np.asarray(y)
         if array.ndim == 2 and array.shape[1] == 1 and not steps:

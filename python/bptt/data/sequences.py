@@ -7,10 +7,10 @@ turns strings, token lists, id arrays, float arrays and padded arrays into `Sequ
 from __future__ import annotations
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,24 @@ class Sequences:
         """
         arrays = list(rows)
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
-        return cls(np.concatenate(arrays), np.cumsum(lengths) - lengths, lengths)
+        return cls.from_lengths(np.concatenate(arrays), lengths)
+
+    @classmethod
+    def from_lengths(cls, values: NDArray[Any], lengths: NDArray[np.int64]) -> Sequences:
+        """Cut an array into sequences.
+
+        Parameters
+        ----------
+        values : array (total steps,) or (total steps, I)
+            Ids or features, one sequence after the other.
+        lengths : int64 array (B,)
+            Number of steps of each sequence.
+
+        Returns
+        -------
+        Sequences
+        """
+        return cls(values, np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -241,16 +258,14 @@ class SequenceEncoder:
             raise TypeError(f"affixes needs X to hold strings, got {KINDS[raw.kind]}")
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)
-            vocabulary = Vocabulary.from_sequences(
-                raw.items, special=special, min_count=self._min_count
-            )
+            counts = Counter(chain.from_iterable(raw.items))
+            vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
             size = len(vocabulary)
             if self.affixes is not None:
-                counts: Counter[str] = Counter()
-                for word, count in Counter(chain.from_iterable(raw.items)).items():
-                    for feature in word_features(word, self.affixes):
-                        counts[feature] += count
-                feature_vocabulary = Vocabulary._from_counts(counts, (UNKNOWN,), self._min_count)
+                feature_counts = self._count_features(counts)
+                feature_vocabulary = Vocabulary._from_counts(
+                    feature_counts, (UNKNOWN,), self._min_count
+                )
                 size += len(feature_vocabulary)
         else:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
@@ -352,8 +367,7 @@ class SequenceEncoder:
             raise TypeError(f"{name} must hold {KINDS[learned]}, as in fit, got {KINDS[raw.kind]}")
         if self.vocabulary is not None:
             self._check_unit(raw)
-            feature_ids: dict[str, NDArray[np.int32]] = {}
-            return Sequences.from_arrays(self._ids(words, feature_ids) for words in raw.items)
+            return Sequences.from_lengths(self._ids(raw.items), raw.lengths)
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
         flat, starts = flat_features(raw, self.size, self._dtype)
@@ -382,26 +396,30 @@ class SequenceEncoder:
                         f"got a list with {word!r}"
                     )
 
-    def _ids(
-        self, words: list[str], feature_ids: dict[str, NDArray[np.int32]]
-    ) -> NDArray[np.int32]:
-        """Return the ids of one token sequence, (T,), or with affixes (T, 1 + word features).
+    def _count_features(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Return the frequencies of the features of words with these frequencies."""
+        features, places = _numbered(self._features(counts))
+        each = np.fromiter(counts.values(), np.int64, len(counts))
+        weights = np.repeat(each, len(places) // len(counts))
+        return dict(zip(features, np.bincount(places, weights).astype(int).tolist(), strict=True))
 
-        `feature_ids` has the ids of the features of words so far, which are repeated.
-        """
+    def _features(self, words: Iterable[str]) -> Iterable[str]:
+        """Return the features of the first word, of the second, .."""
+        affixes = self.affixes or 0
+        return chain.from_iterable(word_features(word, affixes) for word in words)
+
+    def _ids(self, sequences: Iterable[Iterable[str]]) -> NDArray[np.int32]:
+        """Return the ids of all tokens, (N,), or with affixes (N, 1 + word features)."""
         assert self.vocabulary is not None
-        ids = self.vocabulary.encode(words)
-        if self.feature_vocabulary is None or self.affixes is None:
-            return ids
-        for word in words:
-            if word not in feature_ids:
-                features = self.feature_vocabulary.encode(word_features(word, self.affixes))
-                feature_ids[word] = features + np.int32(len(self.vocabulary))
-        found = np.empty((len(ids), 1 + len(word_features("", self.affixes))), np.int32)
-        found[:, 0] = ids
-        for row, word in zip(found, words, strict=True):
-            row[1:] = feature_ids[word]
-        return found
+        tokens = chain.from_iterable(sequences)
+        if self.feature_vocabulary is None:
+            return self.vocabulary.encode(tokens)
+        words, places = _numbered(tokens)  # words are repeated
+        ids = np.empty((len(words), 1 + len(word_features("", self.affixes or 0))), np.int32)
+        ids[:, 0] = self.vocabulary.encode(words)
+        features = self.feature_vocabulary.encode(self._features(words))
+        ids[:, 1:] = features.reshape(len(ids), ids.shape[1] - 1) + np.int32(len(self.vocabulary))
+        return ids[places]
 
     def tokenize(self, text: Any) -> list[str]:
         """Return the tokens of a string or a token list.
@@ -502,6 +520,13 @@ class SequenceEncoder:
         names = self.feature_names
         if names is not None and self.kind == "features" and len(names) != self.size:
             raise ValueError(f"feature_names must be {self.size} names, got {len(names)}")
+
+
+def _numbered(tokens: Iterable[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct tokens, and the index of each of `tokens` among them."""
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    places = np.fromiter(map(numbers.__getitem__, tokens), np.int64)
+    return list(numbers), places
 
 
 def _strings(name: str, content: Mapping[str, Any]) -> list[str] | None:

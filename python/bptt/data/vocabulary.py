@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,8 @@ class Vocabulary:
     ) -> Vocabulary:
         """Return the vocabulary of tokens with these frequencies."""
         frequent = (token for token, count in counts.items() if count >= min_count)
-        others = set(frequent).difference(special)
-        return cls([*special, *sorted(others, key=lambda token: (-counts[token], token))])
+        others = sorted(set(frequent).difference(special))
+        return cls([*special, *sorted(others, key=counts.__getitem__, reverse=True)])  # stable
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -102,11 +102,12 @@ class Vocabulary:
             If a token is unknown and the vocabulary has no "<unk>".
         """
         unknown = self._ids.get(UNKNOWN, -1)
-        ids = [self._ids.get(token, unknown) for token in tokens]
-        if -1 in ids:
-            token = list(tokens)[ids.index(-1)]
+        given = list(tokens)
+        ids = np.fromiter(map(self._ids.get, given, repeat(unknown)), np.int32, len(given))
+        if unknown < 0 and unknown in ids:
+            token = given[ids.tolist().index(unknown)]
             raise ValueError(f"tokens must be in the vocabulary, got {token!r}")
-        return np.array(ids, np.int32)
+        return ids
 
     def decode(self, ids: Iterable[Any]) -> list[str]:
         """Return the tokens of ids.

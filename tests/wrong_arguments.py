@@ -809,7 +809,13 @@ TABLE: dict[str, dict[str, Rows]] = {
         ],
         "metadata": [
             (3, TypeError, "metadata must be a mapping, got int"),
-            ({"a": 1j}, TypeError, "Object of type complex is not JSON serializable"),
+            (
+                {"a": 1j},
+                TypeError,
+                "metadata must be JSON-serializable: Object of type complex is not JSON "
+                "serializable",
+            ),
+            ({1: 2}, TypeError, "names of metadata must be strings, got int"),
         ],
     },
     "load_modules": {"path": [(3, TypeError, "path must be a string or a path, got int")]},

@@ -78,6 +78,8 @@ def from_torch(
         fit.
     """
     order = _order(_TORCH, kind)
+    checks.fields("tensors", tensors)
+    prefix = checks.instance("prefix", prefix, str)
     names = ["" if f"{prefix}weight_ih" in tensors else "_l0"]
     while f"{prefix}weight_ih_l{len(names)}" in tensors:
         names.append(f"_l{len(names)}")
@@ -122,6 +124,8 @@ def from_keras(
         or float64, or a shape does not fit.
     """
     order = _order(_KERAS, kind)
+    cudnn = checks.flag("cudnn", cudnn)
+    weights = checks.items("weights", weights)
     if len(weights) not in (3, 6):
         rule = "kernel, recurrent_kernel and bias, of one direction or of two"
         raise ValueError(f"weights must be {rule}, got {len(weights)} arrays")
@@ -173,12 +177,19 @@ def from_onnx(
     order = _order(_ONNX, kind)
     W, R = _array("W", W, 3), _array("R", R, 3)
     B = np.zeros((len(W), 2 * W.shape[1]), W.dtype) if B is None else _array("B", B, 2)
+    rows = W.shape[1]
+    if not len(W) == len(R) == len(B) or B.shape[1] != 2 * rows:
+        rule = f"(D, G*H, I), (D, G*H, H) and (D, 2*G*H) with G*H = {rows}"
+        got = f"{W.shape}, {R.shape} and {B.shape}"
+        raise ValueError(f"W, R and B must have the shapes {rule}, got {got}")
     directions = [_Weights(w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
     return _build(kind, [directions], order, options)
 
 
 def _order(gates: _Gates, kind: type[Recurrent[Any]]) -> tuple[int, ...]:
     """Return where the blocks of rows of our layer are in the other library's arrays."""
+    if not isinstance(kind, type):
+        raise TypeError(f"kind must be a class such as LSTM, got {type(kind).__name__}")
     known = next((layer for layer in gates if issubclass(kind, layer)), None)
     if known is None:
         names = ", ".join(layer.__name__ for layer in gates)
@@ -187,6 +198,7 @@ def _order(gates: _Gates, kind: type[Recurrent[Any]]) -> tuple[int, ...]:
 
 
 def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str) -> _Weights:
+    checks.fields("tensors", tensors, f"{prefix}weight_ih{name}", f"{prefix}weight_hh{name}")
     ih = _array("weight_ih", tensors[f"{prefix}weight_ih{name}"], 2)
     hh = _array("weight_hh", tensors[f"{prefix}weight_hh{name}"], 2)
     none = np.zeros(len(ih), ih.dtype)

@@ -24,12 +24,18 @@ def edit_distance(a: Sequence[object], b: Sequence[object]) -> int:
     Returns
     -------
     int
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a sequence.
     """
+    a, b = checks.items("a", a, text=True), checks.items("b", b, text=True)
     row = list(range(len(b) + 1))  # distances of a[:i] to all prefixes of b
     for i, x in enumerate(a, start=1):
         corner, row[0] = row[0], i
         for j, y in enumerate(b, start=1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + bool(x != y))
     return row[-1]
 
 
@@ -54,15 +60,19 @@ def error_rate(
 
     Raises
     ------
+    TypeError
+        If an argument, or an item, is not a sequence.
     ValueError
         If the numbers of sequences differ, or `expected` has no tokens.
     """
+    predicted, expected = checks.items("predicted", predicted), checks.items("expected", expected)
     if len(predicted) != len(expected):
         rule = f"predicted must have {len(expected)} sequences, as expected"
         raise ValueError(f"{rule}, got {len(predicted)}")
-    tokens = sum(map(len, expected))
-    checks.integer("the number of tokens in expected", tokens)
-    return sum(map(edit_distance, predicted, expected)) / tokens
+    read = [checks.items(f"expected[{i}]", item, text=True) for i, item in enumerate(expected)]
+    tokens = checks.integer("the number of tokens in expected", sum(map(len, read)))
+    found = [checks.items(f"predicted[{i}]", item, text=True) for i, item in enumerate(predicted)]
+    return sum(map(edit_distance, found, read)) / tokens
 
 
 class Span(NamedTuple):
@@ -94,9 +104,12 @@ def spans(labels: Sequence[str]) -> set[Span]:
 
     Raises
     ------
+    TypeError
+        If the labels are not a sequence of strings.
     ValueError
         If a label is not of these forms.
     """
+    labels = checks.items("labels", labels)
     found: set[Span] = set()
     start, kind = 0, ""
     for i, label in enumerate([*labels, "O"]):
@@ -132,10 +145,11 @@ def span_f1(
     Raises
     ------
     TypeError
-        If an item is not a set, such as a list of labels.
+        If an item is not a set of spans, such as a list of labels.
     ValueError
         If the numbers of sequences differ.
     """
+    predicted, expected = checks.items("predicted", predicted), checks.items("expected", expected)
     if len(predicted) != len(expected):
         rule = f"predicted must have {len(expected)} sets, as expected"
         raise ValueError(f"{rule}, got {len(predicted)}")
@@ -146,6 +160,10 @@ def span_f1(
                     f"{name} must hold sets of spans, got {type(found).__name__}: "
                     f"use [spans(labels) for labels in {name}]"
                 )
+            for span in found:
+                if not isinstance(span, Span):
+                    got = type(span).__name__
+                    raise TypeError(f"{name} must hold sets of spans, got a set with {got}")
 
     def count(sets: Sequence[set[Span]]) -> int:
         return sum(kind in (None, span.kind) for spans in sets for span in spans)

@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,29 +24,44 @@ Dimension: TypeAlias = tuple[str, int]  # symbol and size, as ("4*hidden_size", 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
     """Check that `value` is an integer >= `minimum`, of any type but bool."""
     is_integer = hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
-    if not is_integer or isinstance(value, np.ndarray):
+    if not is_integer or isinstance(value, (np.ndarray, np.timedelta64)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     result = operator.index(value)
     if result < minimum:
-        raise ValueError(f"{name} must be an integer >= {minimum}, got {result}")
+        raise ValueError(f"{name} must be an integer >= {minimum}, got {shown(result)}")
     return result
+
+
+def shown(value: int) -> str:
+    """Return an integer as text; of more than 50 digits, which Python may refuse, its size."""
+    if abs(value) < 10**50:
+        return str(value)
+    return f"{'a negative' if value < 0 else 'an'} integer of {value.bit_length()} bits"
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """Check that `value` is a real number, of any type but bool, in [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    result = float(value)
+    result = _real(name, value)
     if not low <= result < high:  # false for NaN
         raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {result}")
     return result
 
 
+def _real(name: str, value: Any) -> float:
+    """Return a real number of any type but bool as a float."""
+    wrong = isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real)
+    if wrong:  # NumPy calls timedelta64 an integer
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        size = type(value).__name__
+        raise ValueError(f"{name} must fit into a float, got a larger {size}") from None
+
+
 def positive(name: str, value: Any) -> float:
     """Check that `value` is a real number > 0; infinity is accepted."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    result = float(value)
+    result = _real(name, value)
     if not result > 0.0:
         raise ValueError(f"{name} must be > 0, got {result}")
     return result
@@ -78,12 +93,60 @@ def one_of(*choices: str) -> Callable[[str, Any], str]:
     return choice
 
 
+def real_numbers(name: str, values: Any) -> list[float]:
+    """Check that `values` is a sequence of real numbers; NaN and infinity are accepted."""
+    return [_real(f"{name}[{i}]", value) for i, value in enumerate(items(name, values))]
+
+
+def items(name: str, values: Any, *, text: bool = False) -> list[Any]:
+    """Check that `values` is a list or an array (N,), with `text` or a string; return its items."""
+    if isinstance(values, np.ndarray):
+        if values.ndim == 0:
+            raise ValueError(f"{name} must have at least one dimension, got {values.shape}")
+        return list(values.tolist()) if values.ndim == 1 else list(values)
+    if not isinstance(values, Sequence) or (isinstance(values, (str, bytes)) and not text):
+        raise TypeError(f"{name} must be a list or an array, got {type(values).__name__}")
+    return list(values)
+
+
+def instance(name: str, value: Any, *kinds: type) -> Any:
+    """Check that `value` is an instance of one of the classes."""
+    if not isinstance(value, kinds):
+        rule = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be of type {rule}, got {type(value).__name__}")
+    return value
+
+
+def fields(name: str, value: Any, *names: str) -> Mapping[str, Any]:
+    """Check that `value` is a mapping with these keys, such as the content of a JSON file."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, got {type(value).__name__}")
+    for key in names:
+        if key not in value:
+            raise KeyError(f"{key!r} is missing in {name}")
+    return value
+
+
+def indices(name: str, value: Any, size: int) -> NDArray[np.int64]:
+    """Check that `value` is an integer array (B,) with elements in [0, size)."""
+    array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple, range)) else None
+    if array is None or (array.dtype.kind not in "iu" and array.size):
+        got = type(value).__name__ if array is None else f"dtype {array.dtype}"
+        raise TypeError(f"{name} must be an array of integers, got {got}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have shape (B,), got {array.shape}")
+    wrong = (array < 0) | (array >= size)
+    if wrong.any():
+        raise ValueError(f"{name} must lie in [0, {size}), got {array[wrong][0]}")
+    return array.astype(np.int64, copy=False)
+
+
 def dtype(name: str, value: Any) -> np.dtype[np.floating[Any]]:
     """Check that `value` denotes float32 or float64."""
     try:
         # NumPy takes None for float64; here it must be explicit.
         given = None if value is None else np.dtype(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SyntaxError, AttributeError, RecursionError):
         given = None
     for known in (np.dtype(np.float32), np.dtype(np.float64)):
         if given is not None and given == known:
@@ -177,5 +240,7 @@ def same_shape(name: str, value: NDArray[Any], of: str, expected: tuple[int, ...
 
 def iob_label(name: str, value: str) -> None:
     """Check that `value` is "O", "B-kind" or "I-kind"."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be strings, got {type(value).__name__}")
     if value != "O" and (value[:2] not in ("B-", "I-") or len(value) == 2):
         raise ValueError(f"{name} must be 'O', 'B-kind' or 'I-kind', got {value!r}")

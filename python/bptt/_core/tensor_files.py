@@ -22,9 +22,40 @@ _CHECKSUM = '{"checksum": "sha256:'  # beginning of a header, which 64 digits an
 
 def as_path(path: object, name: str = "path") -> Path:
     """Check that `path` is a string or a path; return it as a Path."""
-    if not isinstance(path, (str, os.PathLike)):
+    found = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(found, str):
         raise TypeError(f"{name} must be a string or a path, got {type(path).__name__}")
-    return Path(path)
+    try:
+        encoded = os.fsencode(found)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be a name that files can have, got {found!r}") from None
+    if b"\0" in encoded:
+        raise ValueError(f"{name} must not have a null character, got {found!r}")
+    return Path(found)
+
+
+def checked_metadata(metadata: object) -> dict[str, Any]:
+    """Check that metadata are None, or a mapping of strings to what JSON has; return a dict."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping, got {type(metadata).__name__}")
+    found = dict(metadata)
+    for name in found:
+        if not isinstance(name, str):  # JSON would make 1 and "1" the same
+            raise TypeError(f"names of metadata must be strings, got {type(name).__name__}")
+    import json
+
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise TypeError(f"metadata must be JSON-serializable: {error}") from None
+    return found
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogates, and so an encoding in UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def need_safetensors(what: str) -> None:
@@ -51,6 +82,8 @@ def write_file(
     ------
     TypeError
         If `path` is not a path, or the header is not JSON-serializable.
+    ValueError
+        If the name of a tensor is not valid Unicode.
     FileNotFoundError
         If there is no such directory.
     ImportError
@@ -61,6 +94,9 @@ def write_file(
 
     from safetensors.numpy import save
 
+    for key in tensors:
+        if not is_unicode(key):
+            raise ValueError(f"names must be valid Unicode, got {key!r}")
     text = json.dumps(header)
     checksum = _checksum(text, tensors)
     # One key only: the order of several is not defined, and equal models should give equal files.
@@ -80,7 +116,9 @@ def broken_file_errors(action: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:  # whose text is the key alone
-        raise ValueError(f"{action}: {error} is missing") from error
+        text = str(error.args[0]) if error.args else ""
+        sentence = text if " is missing in " in text else f"{error} is missing"
+        raise ValueError(f"{action}: {sentence}") from error
     except (
         ArithmeticError,
         AttributeError,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
+
 _MIN_POOL = 50  # batches sorted by length together: few are padded by more than 1/50
 
 
@@ -33,7 +35,14 @@ def shuffled_batches(
     -------
     list of int64 arrays
         Indices of each minibatch, a partition of 0 .. N-1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
     """
+    lengths, batch_size = _checked(lengths, batch_size)
+    seed, epoch = checks.integer("seed", seed, 0), checks.integer("epoch", epoch, 0)
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     count = -(-len(order) // batch_size)
@@ -61,8 +70,23 @@ def sorted_batches(lengths: NDArray[np.integer[Any]], batch_size: int) -> list[N
     -------
     list of int64 arrays
         Indices of each minibatch, a partition of 0 .. N-1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or an invalid value.
     """
+    lengths, batch_size = _checked(lengths, batch_size)
     return _split(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def _checked(lengths: Any, batch_size: Any) -> tuple[NDArray[np.integer[Any]], int]:
+    """Check the lengths of sequences and a minibatch size."""
+    checks.numpy_array("lengths", lengths)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        got = f"{lengths.dtype} {lengths.shape}"
+        raise ValueError(f"lengths must be integers of shape (N,), got {got}")
+    return lengths, checks.integer("batch_size", batch_size)
 
 
 def _split(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

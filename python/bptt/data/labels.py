@@ -92,7 +92,16 @@ class LabelEncoder:
         if not classes:
             raise ValueError("y must have at least one label, got none")
         _check_no_fractions(classes)
-        array = np.asarray(classes)
+        for label in classes:
+            if isinstance(label, (str, bytes)) and label[-1:] in ("\0", b"\0"):
+                raise ValueError(
+                    f"y must hold labels that do not end with a null character, which NumPy's "
+                    f"arrays remove, got {label!r}"
+                )
+        try:
+            array = np.asarray(classes)
+        except (ValueError, TypeError, OverflowError):
+            array = np.empty((1, 1))
         if array.ndim > 1:
             raise TypeError(f"y must hold labels that are single values, got {classes[0]!r}")
         typed = isinstance(y, np.ndarray) and y.dtype != object
@@ -183,6 +192,7 @@ class LabelEncoder:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
+        checks.fields("content", content, "steps", "ignore", "classes", "dtype")
         encoder = cls(steps=content["steps"], ignore=_label("ignore", content["ignore"]))
         if steps not in (None, encoder._steps):
             raise ValueError(f"steps must be {steps}, got {encoder._steps}")
@@ -200,7 +210,7 @@ class LabelEncoder:
         """Return the ids of labels; unknown ones are appended to `unknown`, or are an error."""
         ids = np.full(len(labels), IGNORED_ID, np.int32)
         for i, label in enumerate(labels):
-            if label.__hash__ and label in self._ids:
+            if _is_hashable(label) and label in self._ids:
                 ids[i] = self._ids[label]
             elif not (self._steps and self._is_ignored(label)):
                 if unknown is None or not self._may_be_a_label(label):
@@ -216,7 +226,16 @@ class LabelEncoder:
     def _may_be_a_label(self, label: Any) -> bool:
         """Return whether a label is, as the classes, a string, or not a string."""
         known = next(iter(self._ids))
-        return bool(label.__hash__) and isinstance(label, str) == isinstance(known, str)
+        return _is_hashable(label) and isinstance(label, str) == isinstance(known, str)
+
+
+def _is_hashable(label: Any) -> bool:
+    """Return whether a label can be compared with classes: a tuple of lists cannot."""
+    try:
+        hash(label)
+    except TypeError:
+        return False
+    return True
 
 
 def _label(name: str, value: Any) -> Any:
@@ -231,7 +250,11 @@ def _classes(labels: Any, dtype: Any) -> NDArray[Any]:
     if not isinstance(labels, list) or not labels:
         raise ValueError(f"classes must be a list of at least one label, got {labels!r}")
     found = np.asarray([_label(f"classes[{i}]", label) for i, label in enumerate(labels)])
-    if not isinstance(dtype, str) or np.dtype(dtype).kind not in "biufUO":
+    try:
+        kind = np.dtype(dtype).kind if isinstance(dtype, str) else ""
+    except (TypeError, ValueError, SyntaxError):
+        kind = ""
+    if not kind or kind not in "biufUO":
         raise ValueError(f"dtype must be one of labels, got {dtype!r}")
     kinds = (np.dtype(dtype).kind.replace("u", "i"), found.dtype.kind.replace("u", "i"))
     mixed = found.dtype.kind == "U" and not all(isinstance(label, str) for label in labels)

@@ -28,7 +28,7 @@ from bptt.data._inputs import (
 )
 from bptt.data._word_features import word_features
 from bptt.data.standardization import Standardizer
-from bptt.data.vocabulary import UNKNOWN, Vocabulary
+from bptt.data.vocabulary import UNKNOWN, Vocabulary, strings
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +61,21 @@ class Sequences:
         Returns
         -------
         Sequences
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is none, or their dtypes or shapes do not fit together.
         """
-        arrays = list(rows)
+        if not isinstance(rows, Iterable):
+            raise TypeError(f"rows must be arrays, one per sequence, got {type(rows).__name__}")
+        arrays = [checks.numpy_array(f"rows[{i}]", row) for i, row in enumerate(rows)]
+        if not arrays:
+            raise ValueError("rows must have at least one array, got none")
+        for i, array in enumerate(arrays):
+            if array.ndim not in (1, 2) or array.shape[1:] != arrays[0].shape[1:]:
+                rule = "shape (T,) or (T, I), as the others"
+                raise ValueError(f"rows[{i}] must have {rule}, got {array.shape}")
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
         return cls.from_lengths(np.concatenate(arrays), lengths)
 
@@ -88,6 +101,10 @@ class Sequences:
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         """Return one sequence, (T,) or (T, I), as a view."""
+        index = checks.integer("index", index, -len(self))
+        if index >= len(self):  # IndexError: it ends iteration
+            got = checks.shown(index)
+            raise IndexError(f"index must be in [0, {len(self)}), got {got}")
         first = self.starts[index]
         return self.values[first : first + self.lengths[index]]
 
@@ -102,7 +119,13 @@ class Sequences:
         Returns
         -------
         Sequences
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an index is not an integer, or there is no such sequence.
         """
+        indices = checks.indices("indices", indices, len(self))
         return Sequences(self.values, self.starts[indices], self.lengths[indices])
 
     def pad(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -119,7 +142,13 @@ class Sequences:
             Ids or features; T is the length of the longest of these sequences. Padding is 0.
         lengths : int64 array (B,)
             Number of steps of each sequence.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an index is not an integer, or there is no such sequence.
         """
+        indices = checks.indices("indices", indices, len(self))
         lengths = self.lengths[indices]
         steps = np.arange(lengths.max(initial=0))
         positions = self.starts[indices][:, np.newaxis] + steps
@@ -214,7 +243,7 @@ class SequenceEncoder:
             checks.one_of("characters", "words")("tokens", tokens)
         self.tokens = tokens
         self._min_count = checks.integer("min_count", min_count)
-        self._special = tuple(special)
+        self._special = strings("special", special)
         self._dtype = checks.dtype("dtype", dtype)
         self._scale = checks.flag("scale", scale)
         self._integers = checks.one_of("ids", "numbers")("integers", integers)
@@ -488,6 +517,8 @@ class SequenceEncoder:
             If the content is incomplete or invalid.
         """
         options = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
+        fitted = ("kind", "size", "standardizer", "vocabulary", "feature_vocabulary")
+        checks.fields("content", content, *options, *fitted, "feature_names", "are_strings")
         encoder = cls(**{name: content[name] for name in options})
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])

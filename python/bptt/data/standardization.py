@@ -39,7 +39,15 @@ class Standardizer:
         Returns
         -------
         Standardizer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the values are no floats, or have another shape.
         """
+        checks.floats("values", values)
+        if values.ndim != 2 or not len(values):
+            raise ValueError(f"values must have shape (N, columns) with N >= 1, got {values.shape}")
         mean = values.mean(axis=0, dtype=np.float64)
         std = values.std(axis=0, dtype=np.float64)
         # The deviation of a constant column is a rounding error, not a scale.
@@ -58,7 +66,13 @@ class Standardizer:
         -------
         array (.., columns)
             Standardized values, of the same dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the values are no floats, or have another number of columns.
         """
+        self._check("values", values)
         standardized: FloatArray = ((values - self.mean) / self.std).astype(values.dtype)
         return standardized
 
@@ -74,9 +88,21 @@ class Standardizer:
         -------
         array (.., columns)
             Values in the original unit, of the same dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the values are no floats, or have another number of columns.
         """
+        self._check("standardized", standardized)
         values: FloatArray = (standardized * self.std + self.mean).astype(standardized.dtype)
         return values
+
+    def _check(self, name: str, values: FloatArray) -> None:
+        checks.floats(name, values)
+        if values.ndim == 0 or values.shape[-1] != len(self.mean):
+            rule = f"(.., columns) with columns = {len(self.mean)}"
+            raise ValueError(f"{name} must have shape {rule}, got {values.shape}")
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return mean and std in JSON types.
@@ -105,6 +131,7 @@ class Standardizer:
         KeyError, TypeError, ValueError
             If the content is incomplete or invalid.
         """
+        checks.fields("content", content, "mean", "std")
         mean, std = (_numbers(name, content[name]) for name in ("mean", "std"))
         if len(mean) != len(std) or not (std > 0).all():
             raise ValueError(f"std must be > 0 for each of {len(mean)} columns, got {std.tolist()}")

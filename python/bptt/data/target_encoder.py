@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN
 
@@ -146,10 +147,17 @@ class TargetEncoder:
         Returns
         -------
         string, token list or id array
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an id is not an integer, or not in [0, size), or the prefix is of another type.
         """
+        ids = checks.indices("ids", ids, self.size)
         vocabulary = self._encoder.vocabulary
         if vocabulary is None:
-            return np.concatenate([np.asarray(prefix, np.int64), ids]) if len(prefix) else ids
+            first = () if len(prefix) == 0 else checks.indices("prefix", prefix, self.size)
+            return np.concatenate([first, ids]) if len(first) else ids
         tokens = [*self._encoder.tokenize(prefix), *vocabulary.decode(ids)]
         if not self._encoder.are_strings:
             return tokens
@@ -192,6 +200,7 @@ class TargetEncoder:
             If the content is incomplete or invalid.
         """
         encoder = cls()
+        checks.fields("content", content, "encoder")
         encoder._encoder = SequenceEncoder.from_dict(content["encoder"])
         encoder._set_special_ids()
         if encoder._encoder._special != (START, STOP):

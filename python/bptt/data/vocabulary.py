@@ -30,12 +30,14 @@ class Vocabulary:
 
     Raises
     ------
+    TypeError
+        If a token is not a string.
     ValueError
         If a token is repeated.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
-        self.tokens = tuple(tokens)
+        self.tokens = strings("tokens", tokens)
         self._ids = {token: i for i, token in enumerate(self.tokens)}
         if len(self._ids) < len(self.tokens):
             repeated = next(t for t, count in Counter(self.tokens).items() if count > 1)
@@ -63,10 +65,17 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            If `min_count` is not an integer >= 1.
+            If `min_count` is not an integer >= 1, or a token is not a string.
         """
-        checks.integer("min_count", min_count)
-        return cls._from_counts(Counter(chain.from_iterable(sequences)), special, min_count)
+        min_count = checks.integer("min_count", min_count)
+        if not isinstance(sequences, Iterable):
+            raise TypeError(f"sequences must be token sequences, got {type(sequences).__name__}")
+        try:
+            counts = Counter(chain.from_iterable(sequences))
+        except TypeError as error:  # not iterable, or not hashable
+            raise TypeError(f"sequences must be sequences of strings: {error}") from None
+        strings("tokens", counts)
+        return cls._from_counts(counts, strings("special", special), min_count)
 
     @classmethod
     def _from_counts(
@@ -98,12 +107,20 @@ class Vocabulary:
 
         Raises
         ------
+        TypeError
+            If a token is not a string.
         ValueError
             If a token is unknown and the vocabulary has no "<unk>".
         """
         unknown = self._ids.get(UNKNOWN, -1)
-        given = list(tokens)
-        ids = np.fromiter(map(self._ids.get, given, repeat(unknown)), np.int32, len(given))
+        given = (
+            list(tokens) if isinstance(tokens, (list, tuple, str)) else strings("tokens", tokens)
+        )
+        try:
+            ids = np.fromiter(map(self._ids.get, given, repeat(unknown)), np.int32, len(given))
+        except TypeError:  # not hashable
+            strings("tokens", given)
+            raise
         if unknown < 0 and unknown in ids:
             token = given[ids.tolist().index(unknown)]
             raise ValueError(f"tokens must be in the vocabulary, got {token!r}")
@@ -121,5 +138,26 @@ class Vocabulary:
         -------
         list of str
             Their tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an id is not an integer, or not in [0, V).
         """
-        return [self.tokens[i] for i in ids]
+        given: Any = ids
+        if isinstance(given, Iterable) and not isinstance(given, (np.ndarray, Sequence)):
+            given = list(given)
+        return [self.tokens[i] for i in checks.indices("ids", given, len(self.tokens))]
+
+
+def strings(name: str, values: Any) -> tuple[str, ...]:
+    """Check that `values` are strings; a string stands for its characters."""
+    if not isinstance(values, Iterable) or isinstance(values, bytes):
+        raise TypeError(f"{name} must be strings, got {type(values).__name__}")
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise TypeError(f"{name} must be strings, got an array without a dimension")
+    found = tuple(values)
+    for value in found:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be strings, got {type(value).__name__}")
+    return found

@@ -6,6 +6,7 @@ Shapes: B sequences, W beam, N = B*W, K tokens.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,17 +86,30 @@ def beam_search(
     TypeError, ValueError
         If an argument has the wrong type or an invalid value.
     """
-    checks.integer("beam", beam)
-    checks.integer("max_length", max_length)
-    checks.number("length_penalty", length_penalty, 0.0)
-    count = beam if count is None else count
-    if checks.integer("count", count) > beam:
-        raise ValueError(f"count must be in [1, beam] = [1, {beam}], got {count}")
-    rows = np.repeat(np.arange(len(start)), beam)
-    search = _Search(len(start), beam, stop, max_length, length_penalty, count)
-    tokens, state = np.asarray(start)[rows], reordered(state, rows)
+    if not callable(step):
+        raise TypeError(f"step must be a function, got {type(step).__name__}")
+    stop = checks.integer("stop", stop, 0)
+    beam = checks.integer("beam", beam)
+    max_length = checks.integer("max_length", max_length)
+    length_penalty = checks.number("length_penalty", length_penalty, 0.0)
+    count = beam if count is None else checks.integer("count", count)
+    if count > beam:
+        raise ValueError(f"count must be in [1, beam] = [1, {beam}], got {checks.shown(count)}")
+    first = np.asarray(start)
+    if first.ndim != 1 or first.dtype.kind not in "iu":
+        got = f"dtype {first.dtype} and shape {first.shape}"
+        raise TypeError(f"start must be an array (B,) of integers, got {got}")
+    rows = np.repeat(np.arange(len(first)), beam)
+    search = _Search(len(first), beam, stop, max_length, length_penalty, count)
+    tokens, state = first[rows], reordered(state, rows)
     for length in range(1, max_length + 1):
-        log_p, state = step(tokens, state)
+        found: Any = step(tokens, state)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"step must return log-probabilities and a state, got {type(found).__name__}"
+            )
+        log_p, state = found
+        _check_log_p(log_p, len(rows))
         tokens, parents = search.extend(log_p, length)
         if search.done():
             break
@@ -110,7 +124,20 @@ def reordered(state: BeamState, rows: NDArray[np.int64]) -> BeamState:
     if isinstance(state, tuple):
         parts = [reordered(part, rows) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    if not isinstance(state, np.ndarray) or state.ndim < 2:
+        got = state.shape if isinstance(state, np.ndarray) else type(state).__name__
+        raise TypeError(f"state must be arrays with the batch on axis 1, in tuples, got {got}")
     return np.take(state, rows, axis=1)
+
+
+def _check_log_p(log_p: Any, rows: int) -> None:
+    """Check the log-probabilities that a step returns."""
+    checks.floats("log-probabilities", log_p)
+    if log_p.ndim != 2 or len(log_p) != rows or not log_p.shape[1]:
+        rule = f"shape (B*beam, tokens) = ({rows}, tokens)"
+        raise ValueError(f"log-probabilities must have {rule}, got {log_p.shape}")
+    if np.isnan(log_p).any():
+        raise ValueError("log-probabilities must be numbers, got NaN")
 
 
 class _Search:
@@ -165,4 +192,6 @@ class _Search:
         self._found[i].sort(key=lambda hypothesis: -hypothesis.score)  # stable
 
     def _divisor(self, length: int) -> float:
-        return float(((5.0 + length) / 6.0) ** self._penalty)
+        with np.errstate(over="ignore"):
+            divisor = np.float64((5.0 + length) / 6.0) ** self._penalty
+        return min(float(divisor), sys.float_info.max)  # scores stay numbers

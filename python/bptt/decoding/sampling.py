@@ -48,9 +48,11 @@ def sampling_distribution(
     temperature = checks.number("temperature", temperature, 0.0)
     scores = _checked(logits).astype(np.float64)
     if top_k is not None:
-        checks.integer("top_k", top_k)
-    if top_p is not None and not 0.0 < checks.number("top_p", top_p) <= 1.0:
-        raise ValueError(f"top_p must be in (0, 1], got {top_p}")
+        top_k = checks.integer("top_k", top_k)
+    if top_p is not None:
+        top_p = checks.number("top_p", top_p)
+        if not 0.0 < top_p <= 1.0:
+            raise ValueError(f"top_p must be in (0, 1], got {top_p}")
     scores -= scores.max(axis=1, keepdims=True)
     if temperature == 0.0:
         return largest(scores, 1).astype(np.float64)
@@ -98,6 +100,7 @@ def sample(
     TypeError, ValueError
         If an argument has the wrong type or an invalid value.
     """
+    checks.instance("random", random, np.random.Generator)
     p = sampling_distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     cumulative = np.cumsum(p, axis=1)
     cumulative /= cumulative[:, -1:]  # exactly 1, which is never drawn

@@ -32,14 +32,20 @@ def viterbi_decode(
 
     Raises
     ------
-    ValueError
-        If the shape does not fit, or a class is not an IOB label.
+    TypeError, ValueError
+        If the dtype or shape does not fit, or a class is not an IOB label.
     """
-    names = np.asarray(classes)
-    log_weights = iob_log_weights(names.tolist())
-    if np.ndim(probabilities) != 2 or probabilities.shape[1] != len(names):
+    labels_given = checks.items("classes", classes)
+    if not labels_given:
+        raise ValueError("classes must have at least one label, got none")
+    log_weights = iob_log_weights(labels_given)
+    names = np.asarray(labels_given)
+    checks.floats("probabilities", probabilities)
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(names):
         rule = f"(T, number of classes) = (T, {len(names)})"
-        raise ValueError(f"probabilities must have shape {rule}, got {np.shape(probabilities)}")
+        raise ValueError(f"probabilities must have shape {rule}, got {probabilities.shape}")
+    if not (probabilities >= 0.0).all():
+        raise ValueError("probabilities must be >= 0, got a negative number or NaN")
     if not len(probabilities):
         return names[:0]
     with np.errstate(divide="ignore"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics.verdict import Verdict
 
@@ -31,12 +32,14 @@ _WIDE = 4.0  # inches of the axes, from which a legend has two columns
 
 def make_axes(ax: Axes | None) -> Axes:
     """Return `ax`, or the axes of a new figure."""
-    if ax is not None:
-        return ax
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'bptt[plot]'") from error
+    if ax is not None:
+        checks.instance("ax", ax, Axes)
+        return ax
     return plt.subplots(layout="constrained")[1]
 
 

@@ -49,10 +49,11 @@ class Trajectory:
             If an argument has the wrong type or shape, or a state is not finite.
         """
         check_recurrent("layer", layer)
-        if checks.integer("level", level, 0) >= layer.num_layers:
-            count = layer.num_layers
-            raise ValueError(f"level must be in [0, num_layers) = [0, {count}), got {level}")
-        if checks.flag("reverse", reverse) and not layer.bidirectional:
+        level, reverse = checks.integer("level", level, 0), checks.flag("reverse", reverse)
+        if level >= layer.num_layers:
+            rule = f"[0, num_layers) = [0, {layer.num_layers})"
+            raise ValueError(f"level must be in {rule}, got {checks.shown(level)}")
+        if reverse and not layer.bidirectional:
             raise ValueError("reverse=True needs a bidirectional layer")
         x, state = check_sequence(layer, x)[np.newaxis], as_float64(state)
         directions = 1 + layer.bidirectional

@@ -58,7 +58,9 @@ class Contributions:
             If an index is not an integer or out of range.
         """
         count = len(self.states)
-        if not checks.integer("k", k, 0) <= checks.integer("t", t, 0) < count:
+        k, t = checks.integer("k", k, 0), checks.integer("t", t, 0)
+        if not k <= t < count:
+            k, t = checks.shown(k), checks.shown(t)  # type: ignore[assignment]
             raise ValueError(f"0 <= k <= t < T = {count} must hold, got k = {k} and t = {t}")
         gradient = self._d_states[t]
         for step in self._jacobians[k + 1 : t + 1][::-1]:

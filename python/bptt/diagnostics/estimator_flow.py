@@ -132,7 +132,8 @@ class GradientFlowRecorder:
         TypeError
             If it is not a callback of an estimator's `fit`.
         """
-        estimator = next((c.estimator for c in training.callbacks if hasattr(c, "estimator")), None)
+        callbacks = getattr(training, "callbacks", ())
+        estimator = next((c.estimator for c in callbacks if hasattr(c, "estimator")), None)
         if estimator is None:
             raise TypeError("GradientFlowRecorder must be a callback of an estimator's fit")
         self.flows.append(estimator_flow(estimator, self.X, self.y, self.lengths))

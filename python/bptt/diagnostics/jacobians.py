@@ -63,7 +63,9 @@ class JacobianProducts:
             If an index is not an integer or out of range.
         """
         last = len(self.steps)
-        if not checks.integer("k", k, 0) <= checks.integer("t", t, 0) <= last:
+        k, t = checks.integer("k", k, 0), checks.integer("t", t, 0)
+        if not k <= t <= last:
+            k, t = checks.shown(k), checks.shown(t)  # type: ignore[assignment]
             raise ValueError(f"0 <= k <= t <= T = {last} must hold, got k = {k} and t = {t}")
         product = np.eye(self.steps.shape[1])
         for step in self.steps[k:t]:

@@ -124,8 +124,9 @@ def plot_flow_history(flows: Sequence[FlowData], ax: Axes | None = None, *, laye
     if not flows:
         raise ValueError("flows must have at least one epoch, got none")
     names = flows[0].names
-    if checks.integer("layer", layer, 0) >= len(names):
-        raise ValueError(f"layer must be in [0, {len(names)}), got {layer}")
+    layer = checks.integer("layer", layer, 0)
+    if layer >= len(names):
+        raise ValueError(f"layer must be in [0, {len(names)}), got {checks.shown(layer)}")
     ax = make_axes(ax)
     curves = [flow.remaining[layer] for flow in flows]
     norms = np.zeros((len(curves), max(map(len, curves))))  # zeros are blank

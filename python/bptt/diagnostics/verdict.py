@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 
 LIMIT = 100.0  # vanishing: factor < 1/LIMIT; exploding: factor > LIMIT
@@ -39,7 +40,15 @@ class Verdict:
         Returns
         -------
         Verdict
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the logarithms are no floats, or have another shape.
         """
+        checks.floats("logs", logs)
+        if logs.ndim != 1 or not len(logs):
+            raise ValueError(f"logs must have shape (n+1,), got {logs.shape}")
         logs = np.where(np.isnan(logs), np.inf, logs)
         steps, last = len(logs) - 1, float(logs[-1])
         with np.errstate(over="ignore"):

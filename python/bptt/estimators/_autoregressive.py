@@ -73,7 +73,8 @@ class AutoregressiveEstimator(SequenceEstimator):
         self, inputs: dict[str, Any], *, beam: int, max_length: int | None, length_penalty: float
     ) -> list[NDArray[np.int64]]:
         """Return the most likely sequence for every row of a minibatch."""
-        if checks.integer("beam", beam) == 1:
+        beam = checks.integer("beam", beam)
+        if beam == 1:
             checks.number("length_penalty", length_penalty, 0.0)
             return self._decoder.greedy_search(**inputs, **self._decoding_options(max_length))
         found = self._search(

@@ -33,7 +33,7 @@ from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
 from bptt.training.history import History
 from bptt.training.loop import Training, train
-from bptt.training.options import TrainingOptions, make_optimizer
+from bptt.training.options import TrainingOptions, checked_verbose, make_optimizer
 
 _MOST_SEED = 2**31 - 1
 # Parameters that may differ when training is resumed. `train` itself compares the optimizer.
@@ -459,8 +459,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if self.recompute_every is not None:
             checks.integer("recompute_every", self.recompute_every)
         self._training_options(verbose=False)
-        if self.verbose not in (0, 1, 2):  # without the need for a progress bar
-            raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {self.verbose!r}")
+        checked_verbose(self.verbose)  # without the need for a progress bar
 
     def _describe_data(self) -> dict[str, str]:
         """Return what input and target were understood as, for the log."""

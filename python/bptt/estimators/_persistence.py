@@ -7,13 +7,20 @@ the metadata of the user.
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from bptt._core.tensor_files import broken_file_errors, read_file, write_file
+from bptt._core import checks
+from bptt._core.tensor_files import (
+    broken_file_errors,
+    checked_metadata,
+    read_file,
+    write_file,
+)
 from bptt.nn.module import Module
 from bptt.nn.serialization import pack_modules, unpack_modules
 from bptt.optim import schedules
@@ -32,6 +39,7 @@ class Persistent(Protocol):
 
     optimizer: str | Callable[[list[Module]], Optimizer]
     learning_rate: float
+    dtype: Any
     schedule: Schedule | None
     random_state: Any
     checkpoint_path: str | os.PathLike[str] | None
@@ -69,8 +77,7 @@ def write_estimator(
 ) -> None:
     """Write a fitted estimator to a file; see `SequenceEstimator.save`."""
     estimator._check_saved_parameters()
-    if metadata is not None and not isinstance(metadata, Mapping):
-        raise TypeError(f"metadata must be a mapping, got {type(metadata).__name__}")
+    metadata = checked_metadata(metadata)
     modules = estimator._task().modules
     tensors, description = pack_modules(modules)
     for slot, array in estimator._optimizer.state().items():
@@ -83,7 +90,7 @@ def write_estimator(
         "generators": {n: m._random.bit_generator.state for n, m in modules.items()},
         "fitted": estimator._fitted_state(),
         "history": estimator.history_.to_dict(),
-        "metadata": dict(metadata or {}),
+        "metadata": metadata,
     }
     write_file(path, tensors, header)
 
@@ -146,10 +153,16 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
         parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]
     if "ignore_label" in parameters:
         parameters["ignore_label"] = _plain(parameters["ignore_label"])
+    parameters["dtype"] = checks.dtype("dtype", estimator.dtype).name
     path = estimator.checkpoint_path
-    return {**parameters, "callbacks": [], "checkpoint_path": None if path is None else str(path)}
+    parameters |= {"callbacks": [], "checkpoint_path": None if path is None else os.fspath(path)}
+    return {name: _plain(value) for name, value in parameters.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of NumPy as one of Python; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Return a scalar of NumPy, or another number, as one of Python; anything else unchanged."""
+    if isinstance(value, np.generic):
+        return value.item() if value.dtype.kind != "f" else float(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, int, float)):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return value

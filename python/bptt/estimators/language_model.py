@@ -326,7 +326,7 @@ class LanguageModel(DecoderEstimator):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        checks.integer("count", count)
+        count = checks.integer("count", count)
         inputs = self._inputs(prompt)
         copies = np.zeros(count, np.int64)
         sampled = self._sample_ids(

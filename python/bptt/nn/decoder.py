@@ -5,6 +5,7 @@ Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -456,11 +457,13 @@ class Decoder:
         TypeError, ValueError
             If an argument has the wrong type or an invalid value.
         """
-        checks.integer("beam", beam)
+        beam = checks.integer("beam", beam)
+        forbidden = self._forbidden(forbidden)
         if memory is not None:
-            memory = np.repeat(memory, beam, axis=0)
+            memory = np.repeat(checks.numpy_array("memory", memory), beam, axis=0)
         if memory_lengths is not None:
-            memory_lengths = np.repeat(memory_lengths, beam)
+            given = checks.numpy_array("memory_lengths", memory_lengths)
+            memory_lengths = np.repeat(given, beam)
 
         def step(tokens: Ids, state: State | None) -> tuple[FloatArray, State]:
             logits, state = self.step(tokens, state, memory=memory, memory_lengths=memory_lengths)
@@ -488,8 +491,13 @@ class Decoder:
         memory: dict[str, Any],
     ) -> list[NDArray[np.int64]]:
         """Generate step by step; `choose` picks tokens (B,) from logits (B, V)."""
-        checks.integer("max_length", max_length)
-        tokens = np.asarray(start)
+        max_length = checks.integer("max_length", max_length)
+        stop, forbidden = checks.integer("stop", stop, 0), self._forbidden(forbidden)
+        tokens = checks.numpy_array("start", start)
+        if tokens.ndim != 1:
+            raise ValueError(f"start must have shape (batch,), got {tokens.shape}")
+        if max_length > sys.maxsize // max(8 * len(tokens), 1):
+            raise ValueError(f"max_length must fit into memory, got {checks.shown(max_length)}")
         generated = np.full((len(tokens), max_length), stop, np.int64)
         alive = np.ones(len(tokens), np.bool_)
         for t in range(max_length):
@@ -501,8 +509,22 @@ class Decoder:
             generated[alive, t] = tokens[alive]
         return [row[: _length_before(row, stop)] for row in generated]
 
+    def _forbidden(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Check ids of tokens that are never generated."""
+        return tuple(checks.indices("forbidden", ids, self.output.out_features).tolist())
+
     def _check(self) -> None:
         recurrent, embedding, attention = self.recurrent, self.embedding, self.attention
+        checks.instance("recurrent", recurrent, Recurrent)
+        checks.instance("output", self.output, Linear)
+        optional = (
+            ("embedding", embedding, Embedding),
+            ("attention", attention, Attention),
+            ("dropout", self.dropout, Dropout),
+        )
+        for name, module, kind in optional:
+            if module is not None:
+                checks.instance(name, module, kind)
         if recurrent.bidirectional or recurrent.time_major:
             rule = "bidirectional=False and time_major=False"
             raise ValueError(f"recurrent must have {rule}, got {recurrent}")

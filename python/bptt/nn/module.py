@@ -93,10 +93,12 @@ class Layout:
 
     def check(self, name: str, value: object) -> FloatArray:
         """Return `value` if its dtype and shape are those of `name`."""
-        if name not in self.shapes:
-            raise self.unknown(name)
+        try:
+            shape = self.shapes[name]
+        except (KeyError, TypeError):  # TypeError: not hashable
+            raise self.unknown(name) from None
         array = checks.array(name, value, self.dtype)
-        checks.shape(name, array, self.shapes[name])
+        checks.shape(name, array, shape)
         return array
 
 
@@ -125,7 +127,7 @@ class NamedArrays:
         """
         try:
             return self._views[name]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: not hashable
             raise self._layout.unknown(name) from None
 
     def __setitem__(self, name: str, value: FloatArray) -> None:

@@ -91,7 +91,7 @@ def write(
     """Write modules by name, and metadata, to a file."""
     descriptions = {name: packed.description for name, packed in modules.items()}
     tensors = {key: value for packed in modules.values() for key, value in packed.tensors.items()}
-    header = {"format": 1, "modules": descriptions, "metadata": dict(metadata)}
+    header = {"format": 1, "modules": descriptions, "metadata": metadata}
     write_file(path, tensors, header)
 
 

@@ -6,7 +6,7 @@ with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is 
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -16,6 +16,8 @@ from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
 from bptt.nn.state import StateT, as_state
+
+_Kept: TypeAlias = tuple[Any, Any, NDArray[Any]]  # network, saved values, x
 
 
 class _Layer(Protocol):
@@ -51,7 +53,7 @@ class Run(Generic[StateT]):
     def __init__(
         self,
         layer: _Layer,
-        kept: tuple[Any, Any, NDArray[Any]],
+        kept: _Kept,
         output: FloatArray,
         state: StateT,
     ) -> None:
@@ -59,7 +61,7 @@ class Run(Generic[StateT]):
         self.output = output
         self.state = state
         self._layer = layer
-        self._kept: tuple[Any, Any, NDArray[Any]] | None = kept  # network, saved values, x
+        self._kept: _Kept | None = kept
 
     def backward(
         self,
@@ -150,7 +152,7 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        kept = self._of_layer("gates", layer, reverse)
+        kept, layer, reverse = self._of_layer("gates", layer, reverse)
         names = self._layer.cell.saved_gates
         if not names:
             return {}
@@ -182,7 +184,8 @@ class Run(Generic[StateT]):
         """
         if not self._layer.cell.has_cell_state:
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
-        return loader.kernels.cells(*self._of_layer("cells", layer, reverse), layer, reverse)
+        kept, layer, reverse = self._of_layer("cells", layer, reverse)
+        return loader.kernels.cells(*kept, layer, reverse)
 
     def dropout_mask(self, layer: int = 0) -> FloatArray:
         """Return the dropout mask that multiplied the output of one layer.
@@ -206,7 +209,7 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        network, saved, _ = self._of_layer("dropout_mask", layer, False)
+        (network, saved, _), layer, _ = self._of_layer("dropout_mask", layer, False)
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
             raise ValueError(f"dropout_mask needs dropout after layer {layer} of {self._layer}")
         return loader.kernels.dropout_mask(network, saved, layer)
@@ -215,7 +218,7 @@ class Run(Generic[StateT]):
         """Free the values saved for backward; `output` and `state` stay."""
         self._kept = None
 
-    def _saved(self, what: str) -> tuple[Any, Any, NDArray[Any]]:
+    def _saved(self, what: str) -> _Kept:
         if self._kept is None:
             raise RuntimeError(
                 f"{what} needs the values that forward saved, which have been released: "
@@ -223,12 +226,18 @@ class Run(Generic[StateT]):
             )
         return self._kept
 
-    def _of_layer(self, what: str, layer: int, reverse: bool) -> tuple[Any, Any, NDArray[Any]]:
-        """Return the saved values, if there is such a layer and direction."""
+    def _of_layer(self, what: str, layer: int, reverse: bool) -> tuple[_Kept, int, bool]:
+        """Return the saved values, layer and direction, if there are such ones.
+
+        Further on only the integer is used: an object may have another value when asked again.
+        """
         kept = self._saved(what)
         count = self._layer.num_layers
-        if checks.integer("layer", layer, 0) >= count:
-            raise ValueError(f"layer must be in [0, num_layers) = [0, {count}), got {layer}")
-        if checks.flag("reverse", reverse) and not self._layer.bidirectional:
+        index = checks.integer("layer", layer, 0)
+        if index >= count:
+            got = checks.shown(index)
+            raise ValueError(f"layer must be in [0, num_layers) = [0, {count}), got {got}")
+        second = checks.flag("reverse", reverse)
+        if second and not self._layer.bidirectional:
             raise ValueError("reverse=True needs a bidirectional layer")
-        return kept
+        return kept, index, second

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths
 from bptt.losses import Loss
@@ -24,6 +25,8 @@ from bptt.nn.module import Gradients, Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialRun
 from bptt.nn.state import State, arrays_of, as_state
+
+_DECODER_PARTS = ("embedding", "recurrent", "attention", "dropout", "output")
 
 
 class Bridge:
@@ -41,8 +44,18 @@ class Bridge:
     """
 
     def __init__(self, linears: Sequence[Linear], num_layers: int) -> None:
-        self.linears = tuple(linears)
-        self.num_layers = num_layers
+        if not isinstance(linears, Sequence):
+            raise TypeError(f"linears must be a list of Linear, got {type(linears).__name__}")
+        self.linears = tuple(
+            checks.instance(f"linears[{i}]", linear, Linear) for i, linear in enumerate(linears)
+        )
+        self.num_layers = checks.integer("num_layers", num_layers)
+        if not self.linears:
+            raise ValueError("linears must have at least one layer, got none")
+        for linear in self.linears:
+            if linear.out_features % self.num_layers:
+                rule = f"a multiple of num_layers = {self.num_layers} outputs"
+                raise ValueError(f"linears must have {rule}, got {linear}")
 
     def __call__(self, state: State) -> State:
         """Return the initial state of the decoder: inference.
@@ -56,7 +69,7 @@ class Bridge:
         -------
         array or LSTMState, (N', B, H')
         """
-        pairs = zip(self.linears, arrays_of(state), strict=True)
+        pairs = zip(self.linears, self._parts(state), strict=True)
         return as_state(
             *(_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs)
         )
@@ -73,7 +86,7 @@ class Bridge:
         -------
         BridgeRun
         """
-        parts = arrays_of(state)
+        parts = self._parts(state)
         runs = [
             linear.forward(_merge_layers(part))
             for linear, part in zip(self.linears, parts, strict=True)
@@ -83,6 +96,20 @@ class Bridge:
             runs,
             len(parts[0]),
         )
+
+    def _parts(self, state: State) -> tuple[FloatArray, ...]:
+        """Check the final state of an encoder and return its arrays."""
+        parts = arrays_of(state)
+        if len(parts) != len(self.linears):
+            rule = f"state must have {len(self.linears)} arrays, one for each linear layer"
+            raise ValueError(f"{rule}, got {len(parts)}")
+        for part, linear in zip(parts, self.linears, strict=True):
+            checks.array("state", part, linear.dtype)
+            units = part.shape[0] * part.shape[2] if part.ndim == 3 else -1
+            if units != linear.in_features:
+                rule = f"shape (N, batch, H) with N*H = {linear.in_features}"
+                raise ValueError(f"state must have {rule}, got {part.shape}")
+        return parts
 
 
 @dataclass(frozen=True)
@@ -117,12 +144,13 @@ class BridgeRun:
 def _merge_layers(part: FloatArray) -> FloatArray:
     """(N, B, H) -> (B, N*H)."""
     batch = part.shape[1]
-    return np.ascontiguousarray(part.swapaxes(0, 1)).reshape(batch, -1)
+    return np.ascontiguousarray(part.swapaxes(0, 1)).reshape(batch, part.shape[0] * part.shape[2])
 
 
 def _split_layers(rows: FloatArray, count: int) -> FloatArray:
     """(B, N*H) -> (N, B, H)."""
-    return np.ascontiguousarray(rows.reshape(len(rows), count, -1).swapaxes(0, 1))
+    units = rows.shape[1] // count
+    return np.ascontiguousarray(rows.reshape(len(rows), count, units).swapaxes(0, 1))
 
 
 @dataclass(frozen=True)
@@ -160,6 +188,12 @@ class EncoderDecoderNetwork:
     decoder: Decoder
     """Decoder of the target tokens."""
 
+    def __post_init__(self) -> None:
+        checks.instance("encoder", self.encoder, Sequential)
+        checks.instance("decoder", self.decoder, Decoder)
+        if self.bridge is not None:
+            checks.instance("bridge", self.bridge, Bridge)
+
     @classmethod
     def of(cls, modules: Mapping[str, Module]) -> EncoderDecoderNetwork:
         """Return the network with these `modules`, named as in the property of that name.
@@ -171,11 +205,22 @@ class EncoderDecoderNetwork:
         Returns
         -------
         EncoderDecoderNetwork
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name or a module is wrong, or the modules do not fit together.
         """
         parts: dict[str, dict[str, Any]] = {"encoder": {}, "bridge": {}, "decoder": {}}
-        for name, module in modules.items():
-            part, _, of_part = name.partition("-")
+        for name, module in checks.fields("modules", modules).items():
+            part, _, of_part = str(name).partition("-")
+            if part not in parts or (part == "decoder" and of_part not in _DECODER_PARTS):
+                rule = "names of modules must be as those of `modules`, such as encoder-lstm"
+                raise ValueError(f"{rule}, got {name!r}")
             parts[part][of_part] = module
+        for name in ("recurrent", "output"):
+            if name not in parts["decoder"]:
+                raise ValueError(f"modules must have decoder-{name}, got {list(modules)}")
         decoder = Decoder(**parts["decoder"])
         bridge = tuple(parts["bridge"].values())
         return cls(
@@ -332,8 +377,19 @@ class EncoderDecoderNetwork:
         Returns
         -------
         integer array (B, S)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape.
         """
-        mixed: Ids = tokens.copy()
+        checks.instance("memory", memory, Memory)
+        mixed: Ids = checks.numpy_array("tokens", tokens).copy()
+        if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
+            got = f"{tokens.dtype} {tokens.shape}"
+            raise ValueError(f"tokens must be integers of shape (B, S), got {got}")
+        checks.array("forced", forced, np.dtype(np.bool_))
+        checks.same_shape("forced", forced, "tokens", tokens.shape)
         state = memory.state
         for s in range(1, tokens.shape[1]):
             logits, state = self.decoder.step(mixed[:, s - 1], state, **memory.decoder_arguments())
@@ -355,10 +411,16 @@ class EncoderDecoderNetwork:
         Returns
         -------
         array (B, S, T)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or there is no attention.
         """
         decoder = self.decoder
-        assert decoder.attention is not None
-        assert memory.outputs is not None
+        checks.instance("memory", memory, Memory)
+        if decoder.attention is None or memory.outputs is None:
+            raise ValueError("attention_weights needs a decoder with attention, got one without")
         x = tokens if decoder.embedding is None else decoder.embedding(tokens, lengths=lengths)
         h, _ = decoder.recurrent(x, lengths=lengths, state=memory.state)
         _, weights = decoder.attention(h, memory.outputs, lengths=memory.lengths)

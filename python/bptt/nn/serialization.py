@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from bptt._core.tensor_files import as_path
+from bptt._core.tensor_files import as_path, checked_metadata
 from bptt.nn import packing
 from bptt.nn.module import Module
 from bptt.nn.packing import CLASSES, Description, Packed, Tensors
@@ -41,6 +41,8 @@ def save_modules(
     TypeError
         If an argument has the wrong type, a module is of another class, or `metadata` is not
         JSON-serializable.
+    ValueError
+        If a name or the path is not valid Unicode.
     ImportError
         If safetensors is not installed.
     """
@@ -50,9 +52,7 @@ def save_modules(
         rule = "modules must be a mapping of names to modules"
         raise TypeError(f'{rule}, got {kind}: use {{"model": model}}')
     _check_mapping("modules", modules, "a mapping of names to modules")
-    metadata = {} if metadata is None else metadata
-    _check_mapping("metadata", metadata, "a mapping")
-    packing.write(file, _packed(modules), metadata)
+    packing.write(file, _packed(modules), checked_metadata(metadata))
 
 
 def load_modules(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -62,8 +62,8 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        checks.integer("every", self.every)
-        checks.positive("factor", self.factor)
+        _set(self, every=checks.integer("every", self.every))
+        _set(self, factor=checks.positive("factor", self.factor))
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
         """Return the factor of the learning rate for the next update.
@@ -80,8 +80,17 @@ class StepDecay:
         Returns
         -------
         float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not an integer, or a loss not a number.
         """
-        return self.factor ** (update // (self.every * updates_per_epoch))
+        updates, per_epoch = _counts(update, updates_per_epoch)
+        try:
+            return self.factor ** (updates // (self.every * per_epoch))
+        except OverflowError:
+            return math.inf
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,8 @@ class CosineDecay:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.integer("epochs", self.epochs)
-        checks.fraction("floor", self.floor)
+        _set(self, epochs=checks.integer("epochs", self.epochs))
+        _set(self, floor=checks.fraction("floor", self.floor))
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
         """Return the factor of the learning rate for the next update.
@@ -121,8 +130,15 @@ class CosineDecay:
         Returns
         -------
         float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not an integer, or a loss not a number.
         """
-        part = min(update / (self.epochs * updates_per_epoch), 1.0)
+        updates, per_epoch = _counts(update, updates_per_epoch)
+        total = self.epochs * per_epoch
+        part = updates / total if updates < total else 1.0
         return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
@@ -145,9 +161,9 @@ class Plateau:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.integer("patience", self.patience)
-        checks.fraction("factor", self.factor)
-        checks.fraction("floor", self.floor)
+        _set(self, patience=checks.integer("patience", self.patience))
+        _set(self, factor=checks.fraction("factor", self.factor))
+        _set(self, floor=checks.fraction("floor", self.floor))
 
     def __call__(self, update: int, updates_per_epoch: int, losses: Sequence[float]) -> float:
         """Return the factor of the learning rate for the next update.
@@ -164,9 +180,14 @@ class Plateau:
         Returns
         -------
         float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not an integer, or a loss not a number.
         """
         factor, best, waited = 1.0, math.inf, 0
-        for loss in losses:
+        for loss in checks.real_numbers("losses", losses):
             best, waited = (loss, 0) if loss < best else (best, waited + 1)
             if waited == self.patience:
                 factor, waited = factor * self.factor, 0
@@ -189,7 +210,7 @@ class WarmUp:
     then: Schedule | None = None
 
     def __post_init__(self) -> None:
-        checks.integer("updates", self.updates)
+        _set(self, updates=checks.integer("updates", self.updates))
         if self.then is not None and not callable(self.then):
             raise TypeError(f"then must be None or a schedule, got {type(self.then).__name__}")
 
@@ -208,11 +229,29 @@ class WarmUp:
         Returns
         -------
         float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not an integer, or a loss not a number.
         """
-        rising = min((update + 1) / self.updates, 1.0)
+        updates, _ = _counts(update, updates_per_epoch)
+        rising = (updates + 1) / self.updates if updates < self.updates else 1.0
         if self.then is None:
             return rising
         return rising * self.then(update, updates_per_epoch, losses)
+
+
+def _set(schedule: Schedule, **values: float) -> None:
+    """Set fields to their checked values, in the plain types of JSON."""
+    for name, value in values.items():
+        object.__setattr__(schedule, name, value)
+
+
+def _counts(update: Any, updates_per_epoch: Any) -> tuple[int, int]:
+    """Check the number of updates so far and of those of an epoch."""
+    count = checks.integer("update", update, 0)
+    return count, checks.integer("updates_per_epoch", updates_per_epoch)
 
 
 _SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
@@ -260,15 +299,14 @@ def from_dict(description: Mapping[str, Any]) -> Schedule:
 
     Raises
     ------
-    TypeError, ValueError
-        If the description is invalid.
+    KeyError, TypeError, ValueError
+        If the description is incomplete or invalid.
     """
-    if not isinstance(description, Mapping):
-        raise TypeError(f"schedule must be a mapping, got {type(description).__name__}")
-    checks.one_of(*_SCHEDULES)("kind", description["kind"])
+    checks.fields("schedule", description, "kind")
+    kind = checks.one_of(*_SCHEDULES)("kind", description["kind"])
     fields = {
         name: from_dict(value) if isinstance(value, Mapping) else value
         for name, value in description.items()
         if name != "kind"
     }
-    return _SCHEDULES[description["kind"]](**fields)
+    return _SCHEDULES[kind](**fields)

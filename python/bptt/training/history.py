@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -52,9 +53,10 @@ class Epoch(NamedTuple):
 
         Raises
         ------
-        ValueError
-            If there is no metric.
+        TypeError, ValueError
+            If `monitor` is unknown, or there is no metric.
         """
+        checks.one_of("loss", "max_metric", "min_metric")("monitor", monitor)
         if monitor == "loss":
             return self.monitored
         metric = self.metric if self.validation_loss is None else self.validation_metric
@@ -73,7 +75,9 @@ class History(Sequence[Epoch]):
     """
 
     def __init__(self, epochs: Iterable[Epoch] = ()) -> None:
-        self._epochs = list(epochs)
+        if not isinstance(epochs, Iterable):
+            raise TypeError(f"epochs must be a list of Epoch, got {type(epochs).__name__}")
+        self._epochs: list[Epoch] = [checks.instance("epochs", e, Epoch) for e in epochs]
 
     def append(self, epoch: Epoch) -> None:
         """Append an epoch.
@@ -82,8 +86,13 @@ class History(Sequence[Epoch]):
         ----------
         epoch : Epoch
             The epoch.
+
+        Raises
+        ------
+        TypeError
+            If it is none.
         """
-        self._epochs.append(epoch)
+        self._epochs.append(checks.instance("epoch", epoch, Epoch))
 
     def __len__(self) -> int:
         return len(self._epochs)
@@ -108,13 +117,17 @@ class History(Sequence[Epoch]):
 
         Raises
         ------
-        IndexError, KeyError
+        IndexError, KeyError, TypeError
             If there is no such epoch or field.
         """
         if isinstance(key, slice):
             return History(self._epochs[key])
         if not isinstance(key, str):
-            return self._epochs[key]
+            index = checks.integer("key", key, -sys.maxsize)
+            if not -len(self) <= index < len(self):  # IndexError: it ends iteration
+                got = checks.shown(index)
+                raise IndexError(f"key must be in [0, {len(self)}), got {got}")
+            return self._epochs[index]
         if key not in Epoch._fields:
             raise KeyError(f"key must be one of {', '.join(Epoch._fields)}, got {key!r}")
         return [getattr(epoch, key) for epoch in self]
@@ -141,7 +154,13 @@ class History(Sequence[Epoch]):
         -------
         int
             0 without epochs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is invalid, or there is no metric.
         """
+        min_delta = checks.number("min_delta", min_delta, 0.0)
         best, since = math.inf, 0
         for epoch in self:
             cost = epoch.cost(monitor)
@@ -175,7 +194,12 @@ class History(Sequence[Epoch]):
         KeyError, OverflowError, TypeError, ValueError
             If a field is missing, the lengths differ, or a value is not a number.
         """
-        rows = zip(*(columns[name] for name in Epoch._fields), strict=True)
+        checks.fields("columns", columns, *Epoch._fields)
+        lists = [columns[name] for name in Epoch._fields]
+        for name, values in zip(Epoch._fields, lists, strict=True):
+            if not isinstance(values, (list, tuple)) or len(values) != len(lists[0]):
+                raise ValueError(f"{name} must be a list of {len(lists[0])} values, got {values!r}")
+        rows = zip(*lists, strict=True)
         return cls(_checked(Epoch(*row)) for row in rows)
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.nn.embedding import Embedding
 from bptt.nn.module import Module
@@ -71,7 +72,13 @@ class LabelFeedbackTask:
         Returns
         -------
         TrainingStep
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, SequenceBatch)
         embedded = None if self.embedding is None else self.embedding.forward(batch.x)
         x = batch.x if embedded is None else embedded.output
         run = self.chain.forward(
@@ -99,7 +106,13 @@ class LabelFeedbackTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, SequenceBatch)
         x = self.embed(batch.x)
         forced, _ = self.chain(self.append_labels(x, batch.y), lengths=batch.lengths)
         loss = self.loss_fn(forced, batch).value

@@ -225,7 +225,8 @@ class Training(TrainingState):
             while self.batch < len(batches):
                 group = batches[self.batch : self.batch + options.accumulate]
                 if options.schedule is not None:
-                    factor = options.schedule(self.updates, updates, losses)
+                    found = options.schedule(self.updates, updates, losses)
+                    factor = checks.number("the factor of schedule", found, 0.0)
                     self.optimizer.learning_rate = self._base_rate * factor
                 self._update(group)
                 self.totals.seconds = time.perf_counter() - start

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from bptt._core import checks
 from bptt.nn.module import Module
@@ -39,7 +41,7 @@ def make_optimizer(
     TypeError, ValueError
         If the name is unknown, or the function returns another type.
     """
-    chosen = list(modules.values())
+    chosen = list(checks.fields("modules", modules).values())
     if isinstance(kind, Optimizer):
         name = type(kind).__name__
         raise TypeError(
@@ -107,15 +109,14 @@ class TrainingOptions:
     verbose: bool | int = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            checks.integer(name, getattr(self, name))
-        if self.patience is not None:
-            checks.integer("patience", self.patience)
+        for name in ("epochs", "batch_size", "accumulate", "patience"):
+            if name != "patience" or self.patience is not None:
+                self._set(name, checks.integer(name, getattr(self, name)))
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
-                checks.positive(name, getattr(self, name))
+                self._set(name, checks.positive(name, getattr(self, name)))
         checks.one_of("loss", "max_metric", "min_metric")("monitor", self.monitor)
-        checks.number("min_delta", self.min_delta, 0.0)
+        self._set("min_delta", checks.number("min_delta", self.min_delta, 0.0))
         if self.schedule is not None and not callable(self.schedule):
             kind = type(self.schedule).__name__
             raise TypeError(
@@ -124,7 +125,23 @@ class TrainingOptions:
         if isinstance(self.schedule, type):
             name = self.schedule.__name__
             raise TypeError(f"schedule must be an object, got the class {name}: use {name}(..)")
-        if self.verbose not in (0, 1, 2):  # includes False and True
-            raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {self.verbose!r}")
+        self._set("verbose", checked_verbose(self.verbose))
         if self.verbose == 1:
             bar_class()
+
+    def _set(self, name: str, value: object) -> None:
+        """Set a field to its checked value, which has a plain type."""
+        object.__setattr__(self, name, value)
+
+
+def checked_verbose(value: Any) -> int:
+    """Check that `value` is a bool, 0, 1 or 2.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1, 2):
+        raise ValueError(f"verbose must be False, True, 0, 1 or 2, got {value!r}")
+    return int(value)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.sequences import Sequences
 from bptt.nn.module import Module
@@ -110,7 +111,13 @@ class SequenceToSequenceTask:
         Returns
         -------
         TrainingStep
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, PairBatch)
         targets = batch.targets
         run = self.network.forward(
             batch.x,
@@ -136,7 +143,13 @@ class SequenceToSequenceTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, PairBatch)
         targets = batch.targets
         features = self.network.features(batch.x, batch.lengths, targets.tokens, targets.lengths)
         return self.decoder_task.evaluate_features(features, targets)
@@ -153,7 +166,13 @@ class SequenceToSequenceTask:
         -------
         array (B, S, T)
             Weights; rows sum to 1.
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, PairBatch)
         memory = self.network.encode(batch.x, batch.lengths)
         return self.network.attention_weights(memory, batch.targets.tokens, batch.targets.lengths)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
@@ -146,7 +147,13 @@ class SupervisedTask:
         Returns
         -------
         TrainingStep
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, SequenceBatch)
         run = self.model.forward(
             batch.x, lengths=batch.lengths, recompute_every=self.recompute_every
         )
@@ -166,7 +173,13 @@ class SupervisedTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, SequenceBatch)
         loss: Loss | OutputLoss
         if self.class_targets is None:
             output = self.predict(batch.x, batch.lengths)

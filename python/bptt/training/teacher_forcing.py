@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids
 from bptt.data.sequences import Sequences
@@ -56,7 +57,15 @@ class TokenBatch:
         Returns
         -------
         TokenBatch
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `steps` is no slice of step 1 with a start >= 0.
         """
+        checks.instance("steps", steps, slice)
+        if steps.step not in (None, 1) or checks.integer("steps.start", steps.start, 0) < 0:
+            raise ValueError(f"steps must have a step of 1, got {steps}")
         tokens, targets = self.tokens[:, steps], self.targets[:, steps]
         lengths = np.clip(self.lengths - steps.start, 0, tokens.shape[1])
         return TokenBatch(self.condition, tokens, targets, lengths, self.weights)
@@ -154,7 +163,13 @@ class DecoderTask:
         Returns
         -------
         TrainingStep
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         projected: Any = None
         if self.condition is not None:
             projected = self.condition.forward(batch.condition)  # type: ignore[arg-type]
@@ -202,7 +217,13 @@ class DecoderTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         loss = self.decoder.output.cross_entropy(
             features,
             batch.targets,
@@ -224,7 +245,13 @@ class DecoderTask:
         -------
         array (B, V)
             Logits.
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         state = self.initial_state(batch.condition)
         features, _ = self.decoder.features(batch.tokens, lengths=batch.lengths, state=state)
         last = features[np.arange(len(features)), batch.lengths - 1]
@@ -244,7 +271,13 @@ class DecoderTask:
         -------
         float64 array (B, S)
             Bits.
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         state = self.initial_state(batch.condition)
         bits: NDArray[np.float64] = np.empty(batch.tokens.shape)
         for first in range(0, bits.shape[1], _SURPRISAL_STEPS):
@@ -295,7 +328,13 @@ class DecoderTask:
         -------
         Loss
             Value and gradient.
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         return softmax_cross_entropy(
             logits, batch.targets, lengths=batch.lengths, **self.loss_options(batch)
         )
@@ -311,7 +350,13 @@ class DecoderTask:
         Returns
         -------
         dict
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         smoothing = self.label_smoothing
         return {"weights": batch.weights, "label_smoothing": smoothing, "reduction": "mean"}
 

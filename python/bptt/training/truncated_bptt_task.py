@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.state import State
@@ -108,7 +109,13 @@ class TruncatedBPTTTask:
         Returns
         -------
         TrainingStep
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, WindowBatch)
         sequences, steps = batch
 
         def loss_fn(parts: Parts, steps: slice) -> WindowLoss:
@@ -145,7 +152,13 @@ class TruncatedBPTTTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, WindowBatch)
         task, window = self.decoder_task, batch.sequences.window(batch.steps)
         state = self._evaluation_state if batch.steps.start else None
         features, self._evaluation_state = task.decoder.features(

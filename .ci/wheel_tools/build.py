@@ -19,6 +19,17 @@ from wheel_tools.commands import ROOT, CommandError, clean_environment, run, too
 
 GLIBC = "2.28"
 
+# The unwinder's functions, by the version of GCC that brought them.
+UNWINDER = {
+    "GCC_3.0": (
+        *("DeleteException", "Find_FDE", "ForcedUnwind", "GetDataRelBase", "GetGR", "GetIP"),
+        *("GetLanguageSpecificData", "GetRegionStart", "GetTextRelBase", "RaiseException"),
+        *("Resume", "SetGR", "SetIP"),
+    ),
+    "GCC_3.3": ("Backtrace", "FindEnclosingFunction", "GetCFA", "Resume_or_Rethrow"),
+    "GCC_4.2.0": ("GetIPInfo",),
+}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -96,8 +107,8 @@ class Workshop:
         return sdist
 
     def digest(self) -> str:
-        """Return the digest of the sources that wheels are made of."""
-        content = hashlib.sha256()
+        """Return the digest of what wheels are made of: the sources, and how they are built."""
+        content = hashlib.sha256(Path(__file__).read_bytes())
         for pattern in INPUTS:
             for path in sorted(self.source.glob(pattern)):
                 files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -115,6 +126,37 @@ class Workshop:
         path.write_text(f'#!/bin/sh\nexec "{zig}" c++ -target {target.zig} "$@"\n')
         path.chmod(0o755)
         return path
+
+    def linker_flags(self, target: Target) -> str:
+        """Return the flags that keep zig's C++ runtime apart from others in the process.
+
+        Zig links libc++ and LLVM's unwinder into every module. Exported, its operator new gives way
+        to another library's, whose exceptions libc++ does not know. And the C library ends threads
+        by unwinding them with libgcc_s.so.1, whose contexts LLVM's unwinder cannot read: a process
+        whose daemon thread is in a kernel at exit would crash. So the modules export their entry
+        point alone, and use the unwinder of libgcc_s.so.1, of which a stub is linked with.
+        """
+        directory = self.directory / f"link-{target.zig}"
+        directory.mkdir(exist_ok=True)
+        exports, versions = directory / "exports.map", directory / "versions.map"
+        exports.write_text("{ global: PyInit_*; local: *; };\n")
+        nodes = {v: " ".join(f"_Unwind_{n};" for n in names) for v, names in UNWINDER.items()}
+        older = ["", *nodes]
+        lines = [
+            f"{v} {{ global: {n} }} {o};\n" for o, (v, n) in zip(older, nodes.items(), strict=False)
+        ]
+        versions.write_text("".join(lines))
+        source, stub = directory / "stub.s", directory / "libgcc_s.so.1"
+        names = [f"_Unwind_{name}" for group in UNWINDER.values() for name in group]
+        source.write_text("".join(f".globl {n}\n.type {n}, %function\n{n}:\n" for n in names))
+        run(
+            [
+                *(self.compiler(target), "-shared", "-nostdlib", f"-Wl,-soname,{stub.name}"),
+                *(f"-Wl,--version-script={versions}", source, "-o", stub),
+            ],
+            env=clean_environment(),
+        )
+        return f"-s -Wl,--version-script={exports} {stub}"
 
     def environment(self, version: str, python: Path) -> Path:
         """Return the interpreter of an environment with the build requirements."""
@@ -175,7 +217,10 @@ def build_x86_64(workshop: Workshop, python: Path, version: str) -> Path:
     interpreter = workshop.environment(version, python)
     # Those of one environment for all: with equal paths, a compiler cache finds the core's objects.
     workshop.headers = workshop.headers or eigen(interpreter)
-    definitions = {"EIGEN_INCLUDE_DIR": str(workshop.headers)}
+    definitions = {
+        "CMAKE_MODULE_LINKER_FLAGS": workshop.linker_flags(X86_64),
+        "EIGEN_INCLUDE_DIR": str(workshop.headers),
+    }
     return workshop.build_wheel(interpreter, workshop.compiler(X86_64), definitions)
 
 
@@ -198,6 +243,7 @@ def build_arm64(workshop: Workshop, root: Path, python: Path, version: str) -> P
         interpreter,
         workshop.compiler(ARM64),
         {
+            "CMAKE_MODULE_LINKER_FLAGS": workshop.linker_flags(ARM64),
             "CMAKE_SYSTEM_NAME": "Linux",
             "CMAKE_SYSTEM_PROCESSOR": "aarch64",
             "EIGEN_INCLUDE_DIR": str(eigen(interpreter)),

@@ -30,6 +30,10 @@ function(bptt_add_module name)
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(${name} PRIVATE bptt_warnings)
+  # What pybind11 shares between modules stays within each, above all the translators of exceptions:
+  # where the C++ library is linked statically, as libc++ is by zig, a module does not recognize the
+  # exceptions of another one, and MemoryError would become "unknown exception".
+  target_compile_definitions(${name} PRIVATE PYBIND11_STDLIB="_${name}")
   install(TARGETS ${name} LIBRARY DESTINATION ${SKBUILD_PROJECT_NAME}/_core)
 endfunction()
 

@@ -13,6 +13,12 @@
 
 namespace py = pybind11;
 
+/// The end of a daemon thread where the interpreter has ended: its forced unwind arrives in
+/// catch (...), and must not leave it.
+[[noreturn]] inline void sleep_for_good() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
 /// Releases the GIL for its lifetime. Where the interpreter has ended in the meantime, a daemon
 /// thread sleeps for good, as in Python 3.14: older versions end it by a forced unwind, which would
 /// run through destructors that need the GIL, or are noexcept, and so end the process.
@@ -26,8 +32,8 @@ class ReleaseGil {
   void take() noexcept {
     try {
       PyEval_RestoreThread(thread_);
-    } catch (...) {  // the forced unwind, which must not leave this handler
-      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    } catch (...) {
+      sleep_for_good();
     }
   }
   void give_back() noexcept { thread_ = PyEval_SaveThread(); }
@@ -59,6 +65,8 @@ class SignalHandlers final : public bptt::InterruptSource {
       if (!is_main_thread()) stop_asking();
     } catch (py::error_already_set& error) {
       error_.emplace(std::move(error));
+    } catch (...) {  // Python code, as of threading, gives the GIL to others in between
+      sleep_for_good();
     }
     gil_.give_back();
     bptt::scratch() = std::move(outer);

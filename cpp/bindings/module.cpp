@@ -15,5 +15,6 @@ PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
   register_attention(m);
   register_normalization(m);
   register_optimizers(m);
+  register_padding(m);
   register_activations(m);
 }

@@ -14,4 +14,5 @@ void register_losses(py::module_& m);
 void register_attention(py::module_& m);
 void register_normalization(py::module_& m);
 void register_optimizers(py::module_& m);
+void register_padding(py::module_& m);
 void register_activations(py::module_& m);

@@ -9,6 +9,7 @@ from bptt._core.kernel_types import CellInfo, LayerConfig
 
 _F = TypeVar("_F", bound=np.floating[Any])
 _Float = NDArray[np.floating[Any]]
+_S = TypeVar("_S", bound=np.generic)
 _Integer = NDArray[np.integer[Any]]
 
 def config() -> dict[str, str]: ...
@@ -61,7 +62,10 @@ def gates(network: object, saved: object, x: NDArray[Any], layer: int, reverse: 
 def cells(network: object, saved: object, x: NDArray[Any], layer: int, reverse: bool) -> _Float: ...
 def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
 
-# Embeddings and dropout.
+# Minibatches, embeddings and dropout.
+def pad(
+    values: NDArray[_S], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[_S]: ...
 def embedding_forward(
     weight: NDArray[_F], ids: _Integer, lengths: _Integer | None, bag: int = 1
 ) -> NDArray[_F]: ...

@@ -409,7 +409,7 @@ def _flat(raw: RawSequences, dtype: Any) -> tuple[NDArray[Any], Starts]:
     if isinstance(raw.items, np.ndarray):  # a view: padding remains between the sequences
         batch, steps, *rest = raw.items.shape
         flat = raw.items.reshape(batch * steps, *rest).astype(dtype, copy=False)
-        return flat, np.arange(batch) * steps
+        return np.ascontiguousarray(flat), np.arange(batch) * steps
     flat = np.concatenate(raw.items, dtype=dtype, casting="unsafe")
     return flat, np.cumsum(raw.lengths) - raw.lengths
 

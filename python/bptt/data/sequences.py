@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt.data._inputs import (
     KINDS,
     RawSequences,
@@ -150,11 +150,7 @@ class Sequences:
         """
         indices = checks.indices("indices", indices, len(self))
         lengths = self.lengths[indices]
-        steps = np.arange(lengths.max(initial=0))
-        positions = self.starts[indices][:, np.newaxis] + steps
-        padded = self.values.take(positions, axis=0, mode="clip")
-        padded[steps >= lengths[:, np.newaxis]] = 0
-        return padded, lengths
+        return loader.kernels.pad(self.values, self.starts[indices], lengths), lengths
 
 
 _MAX_AFFIXES = 1000

@@ -7,28 +7,25 @@ namespace {
 
 using namespace py::literals;
 
-/// The steps of ids (batch, steps).
-bptt::RaggedBatch batch_of(const py::array& ids, py::handle lengths) {
+/// The steps of ids (batch, steps), of which every `bag` are one of the lengths.
+bptt::RaggedBatch batch_of(const py::array& ids, py::handle lengths, Index bag) {
   if (ids.ndim() != 2) {
     throw py::value_error("ids must have shape (batch, steps), got " + shape_text(shape_of(ids)));
   }
   const Index size = ids.shape(0), steps = ids.shape(1);
-  const auto ragged = require_lengths(lengths, size, steps);
-  return ragged ? bptt::RaggedBatch(size, steps, ragged->data()) : bptt::RaggedBatch(size, steps);
-}
-
-/// The number of steps, a multiple of the bag.
-void require_bags(const bptt::RaggedBatch& batch, Index bag) {
-  if (bag < 1 || batch.steps() % bag != 0) {
-    throw py::value_error("bag must be a divisor of steps = " + std::to_string(batch.steps()) +
-                          ", got " + std::to_string(bag));
+  if (bag < 1 || steps % bag != 0) {
+    throw py::value_error("bag must be a divisor of steps = " + std::to_string(steps) + ", got " +
+                          std::to_string(bag));
   }
+  auto ragged = require_lengths(lengths, size, steps / bag);
+  if (!ragged) return {size, steps};
+  for (Index& length : *ragged) length *= bag;
+  return {size, steps, ragged->data()};
 }
 
 template <class S>
 py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths, Index bag) {
-  const bptt::RaggedBatch batch = batch_of(ids, lengths);
-  require_bags(batch, bag);
+  const bptt::RaggedBatch batch = batch_of(ids, lengths, bag);
   const Index features = weight.shape(1);
   const auto rows = require_ids(ids, "ids", "num_embeddings", weight.shape(0), batch);
   Dense<S> y({batch.size(), batch.steps() / bag, features});
@@ -45,8 +42,7 @@ py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths
 template <class S>
 py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::array& d_output,
                          Index count, Index bag) {
-  const bptt::RaggedBatch batch = batch_of(ids, lengths);
-  require_bags(batch, bag);
+  const bptt::RaggedBatch batch = batch_of(ids, lengths, bag);
   const auto named = require_ids(ids, "ids", "num_embeddings", count, batch);
   const Index features = d_output.ndim() == 3 ? d_output.shape(2) : 0;
   const auto d_y = require_dense<S>(d_output, "d_output", "(batch, steps / bag, embedding_dim)",

@@ -316,14 +316,15 @@ class EmbeddingBagRun(EmbeddingRun):
 
 
 def _as_bags(ids: Any, lengths: Any) -> tuple[NDArray[Any], Any, int]:
-    """Return ids (..., F) as (batch, steps*F), with lengths times F, and F."""
+    """Return ids (..., F) as (batch, steps*F), with their lengths in steps, and F."""
     checks.numpy_array("ids", ids, layer=True)
     if ids.ndim != 3 if lengths is not None else ids.ndim == 0:
         rule = "(..., F)" if lengths is None else "(batch, steps, F) with lengths"
         raise ValueError(f"ids must have shape {rule}, got {ids.shape}")
     bag = ids.shape[-1]
-    counts = None if lengths is None else lengths_of(lengths, *ids.shape[:2]) * bag
     if not bag:  # vectors of 0, as in padding
+        if lengths is not None:
+            lengths_of(lengths, *ids.shape[:2])
         return np.zeros((1, math.prod(ids.shape[:-1])), ids.dtype), np.zeros(1, np.int64), 1
     shape = (1, ids.size) if lengths is None else (len(ids), math.prod(ids.shape[1:]))
-    return ids.reshape(shape), counts, bag
+    return ids.reshape(shape), lengths, bag

@@ -44,8 +44,10 @@ def run(*arguments):
     "name", ["tagger", "tagger, V 19,000", "character LM", "word LM, V 10,000"]
 )
 def test_a_fit_tells_seconds_and_those_in_kernels(name, data):
-    found = json.loads(run(BENCHMARKS / "fits.py", "--data", data, "--run", name))
+    options = ("--data", data, "--run", name, "--epochs", 1)
+    found = json.loads(run(BENCHMARKS / "fits.py", *options))
     assert 0 < found["kernels"] < found["seconds"]
+    assert 0 < found["before"] < found["seconds"]
 
 
 def test_profile_of_a_fit_names_kernels_and_other_functions():

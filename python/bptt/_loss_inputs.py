@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import Dimension, FloatArray
-from bptt._core.lengths import Ids, Lengths, padding_of
+from bptt._core.lengths import Ids, Lengths, Padding, padding_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -60,8 +60,12 @@ class LossArguments(NamedTuple):
         weights: FloatArray | None,
         time_major: bool,
         reduction: str,
+        padding: Padding = None,
     ) -> LossArguments:
-        """Check the arguments; `names` are those of `output` and of its last axis."""
+        """Check the arguments; `names` are those of `output` and of its last axis.
+
+        Known `padding` stands in for `lengths`.
+        """
         checks.one_of("sum", "mean")("reduction", reduction)
         swapped = checks.flag("time_major", time_major)
         name, last = names
@@ -76,10 +80,12 @@ class LossArguments(NamedTuple):
         layout = Layout(output.ndim == 2, swapped)
         arranged = layout.arrange(output)
         batch, steps, _ = arranged.shape
-        if lengths is None and mask is None and weights is None:
+        if padding is None:
+            padding = padding_of(lengths, batch, steps)
+        if padding is None and mask is None and weights is None:
             each, total = None, float(batch * steps)
         else:
-            each = _weights(layout, batch, steps, lengths, mask, weights)
+            each = _weights(layout, batch, steps, padding, mask, weights)
             total = float(each.sum())
         divisor = total if reduction == "mean" and total > 0.0 else 1.0
         return cls(name, arranged, each, divisor, layout)
@@ -119,16 +125,13 @@ def _weights(
     layout: Layout,
     batch: int,
     steps: int,
-    lengths: Lengths | None,
+    padding: Padding,
     mask: NDArray[np.bool_] | None,
     weights: FloatArray | None,
 ) -> NDArray[np.float64]:
-    """Combine lengths, mask and weights to one weight per step, (B, T)."""
-    each = np.ones((batch, steps))
+    """Combine padding, mask and weights to one weight per step, (B, T)."""
+    each = np.ones((batch, steps)) if padding is None else (~padding).astype(np.float64)
     dimensions = layout.dimensions(batch, steps)
-    padding = padding_of(lengths, batch, steps)
-    if padding is not None:
-        each[padding] = 0.0
     if mask is not None:
         checks.array("mask", mask, np.dtype(np.bool_))
         checks.shape("mask", mask, dimensions)

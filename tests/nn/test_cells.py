@@ -50,14 +50,14 @@ def test_declaration_agrees_with_the_kernels(cell):
     extra = compiled["has_bias_hn"] + compiled["unit_weights"]
     assert len(declared.extra_parameters) == extra
     layer = make_recurrent(cell, 3, 4)
-    assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config())
+    assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config)
     run = layer.forward(np.array([[0, 2, 1]]))
     assert len(arrays_of(run.state)) == len(layer.cell.states)
     assert tuple(run.gates()) == layer.cell.saved_gates
 
 
 def test_unknown_cell_in_the_kernels():
-    config = {**make_recurrent("rnn", 3, 4)._kernel_config(), "cell": "none"}
+    config = {**make_recurrent("rnn", 3, 4)._kernel_config, "cell": "none"}
     with pytest.raises(ValueError, match="cell must be one of"):
         loader.kernels.parameter_count(config)
 

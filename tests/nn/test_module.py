@@ -67,7 +67,7 @@ def test_names_and_shapes(cell, merge, bidirectional):
     layer = make_recurrent(cell, 3, 4, **common)
     expected = reference.parameter_shapes(cell, input_size=3, hidden_size=4, **common)
     assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
-    assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config())
+    assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config)
     assert layer.output_size == (8 if bidirectional and merge == "concat" else 4)
 
 

@@ -41,9 +41,11 @@ def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDAr
         raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
     if array.shape != (batch,):
         raise ValueError(f"lengths must have shape (batch,) = ({batch},), got {array.shape}")
-    for wrong in np.flatnonzero((array < 0) | (array > steps)):
-        most = np.broadcast_to(steps, batch)[wrong]
-        raise ValueError(f"lengths must lie in [0, steps] = [0, {most}], got {array[wrong]}")
+    wrong = (array < 0) | (array > steps)
+    if wrong.any():
+        first = int(wrong.argmax())
+        most = np.broadcast_to(steps, batch)[first]
+        raise ValueError(f"lengths must lie in [0, steps] = [0, {most}], got {array[first]}")
     return array.astype(np.int64)
 
 

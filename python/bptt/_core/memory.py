@@ -19,3 +19,9 @@ def new_array(shape: int | tuple[int, ...], dtype: np.dtype[np.floating[Any]]) -
     """
     size = shape if isinstance(shape, int) else math.prod(shape)
     return loader.kernels.new_array(size, dtype).reshape(shape)
+
+
+def side_by_side(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return arrays that differ in the last axis alone as one, joined along it."""
+    joined = new_array((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.dtype)
+    return np.concatenate([a, b], axis=-1, out=joined)

@@ -468,7 +468,7 @@ class SequenceTagger(LabelEstimator):
         weights, lengths = self._target_weights(batch), batch.lengths
         if weights is None or weights.ndim == 1:
             return float(lengths.sum() if weights is None else lengths @ weights)
-        return float(weights[np.arange(batch.y.shape[1]) < lengths[:, np.newaxis]].sum())
+        return float(weights[batch.exists].sum())
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         return softmax_cross_entropy(output, lengths=batch.lengths, **self._loss_arguments(batch))
@@ -486,14 +486,18 @@ class SequenceTagger(LabelEstimator):
 
     def _metric_of_ids(self, ids: Predicted, batch: SequenceBatch) -> WeightedMean:
         if self.metric == "accuracy":
-            counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
-            counted &= batch.y != IGNORED_ID
-            counts = np.column_stack(
-                [((ids == batch.y) & counted).sum(axis=1), counted.sum(axis=1)]
-            )
+            counted = batch.exists & (batch.y != IGNORED_ID)
+            steps = [(ids == batch.y) & counted, counted]
+            if batch.weights is None:
+                return _mean(*map(np.count_nonzero, steps))
+            counts = np.column_stack([one.sum(axis=1) for one in steps])
         else:
             rows = zip(ids, batch.y, batch.lengths, strict=True)
             counts = np.array([self._count_right(row[:n], true[:n]) for row, true, n in rows])
         weights = np.ones(len(ids)) if batch.weights is None else batch.weights
-        right, total = weights @ counts
-        return WeightedMean(float(right) / max(float(total), 1e-300), float(total))
+        return _mean(*(weights @ counts))
+
+
+def _mean(right: Any, total: Any) -> WeightedMean:
+    """Return the metric of this numerator and denominator."""
+    return WeightedMean(float(right) / max(float(total), 1e-300), float(total))

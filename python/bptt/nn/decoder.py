@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, padding_of
+from bptt._core.memory import side_by_side
 from bptt.decoding.beam import Hypothesis, beam_search
 from bptt.decoding.sampling import most_likely, sample
 from bptt.nn.attention import Attention
@@ -207,7 +208,7 @@ class Decoder:
         h, final = self.recurrent(x, lengths=lengths, state=state)
         if self.attention is not None and memory is not None:
             context, _ = self.attention(h, memory, lengths=memory_lengths)
-            h = np.concatenate([h, context], axis=-1)
+            h = side_by_side(h, context)
         return h, final
 
     def forward(
@@ -259,7 +260,7 @@ class Decoder:
         y = runs["recurrent"].output
         if self.attention is not None and memory is not None:
             runs["attention"] = self.attention.forward(y, memory, lengths=memory_lengths)
-            y = np.concatenate([y, runs["attention"].output], axis=-1)
+            y = side_by_side(y, runs["attention"].output)
         if self.dropout is not None:
             runs["dropout"] = self.dropout.forward(y)
             y = runs["dropout"].output
@@ -304,7 +305,7 @@ class Decoder:
         h, state = self.recurrent.step(x, state)
         if self.attention is not None and memory is not None:
             context, _ = self.attention(h[:, np.newaxis], memory, lengths=memory_lengths)
-            h = np.concatenate([h, context[:, 0]], axis=-1)
+            h = side_by_side(h, context[:, 0])
         return self.output(h), state
 
     def greedy_search(

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Padding, without_padding
@@ -147,10 +145,10 @@ class DecoderRun:
             if name in found:
                 continue
             if name == "attention":
-                d_hidden, d_context = np.split(d, [self._hidden_size], axis=-1)
-                found[name] = run.backward(d_context)
+                found[name] = run.backward(d[..., self._hidden_size :])
                 d_queries, memory = found[name].input
-                d = d_hidden + d_queries
+                d_queries += d[..., : self._hidden_size]
+                d = d_queries
             elif name == "recurrent":
                 found[name] = run.backward(d, d_state, steps=steps)
                 d = found[name].input

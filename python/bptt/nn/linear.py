@@ -284,8 +284,9 @@ class LinearRun:
     ) -> OutputLoss:
         """Return the loss of `Linear.cross_entropy`, at the parameters of the forward pass."""
         names = ("x", "in_features")
-        lengths = None if padding is None else (~padding).sum(1)
-        given = LossArguments.check(names, self._x, lengths, mask, weights, False, reduction)
+        given = LossArguments.check(
+            names, self._x, None, mask, weights, False, reduction, padding=padding
+        )
         smoothing = checks.fraction("label_smoothing", label_smoothing)
         ids = given.ids(targets)
         return self._parameters.compute(

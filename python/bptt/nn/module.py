@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -64,10 +66,18 @@ class Layout:
     dtype: np.dtype[np.floating[Any]]
     shapes: Shapes
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements of the flat array."""
         return sum(math.prod(size for _, size in shape) for shape in self.shapes.values())
+
+    @cached_property
+    def _places(self) -> list[tuple[str, slice, tuple[int, ...]]]:
+        """Name, place in the flat array and shape of every array."""
+        shapes = [tuple(size for _, size in shape) for shape in self.shapes.values()]
+        stops = list(accumulate(map(math.prod, shapes)))
+        places = map(slice, [0, *stops], stops)
+        return list(zip(self.shapes, places, shapes, strict=True))
 
     def zeros(self) -> FloatArray:
         """Return a new flat array of zeros."""
@@ -77,14 +87,7 @@ class Layout:
 
     def views(self, flat: FloatArray) -> dict[str, FloatArray]:
         """Cut `flat` into its named arrays, without a copy."""
-        views: dict[str, FloatArray] = {}
-        start = 0
-        for name, dimensions in self.shapes.items():
-            shape = tuple(size for _, size in dimensions)
-            stop = start + math.prod(shape)
-            views[name] = flat[start:stop].reshape(shape)
-            start = stop
-        return views
+        return {name: flat[place].reshape(shape) for name, place, shape in self._places}
 
     def unknown(self, name: object) -> KeyError:
         """Return the error for a name that is not in `shapes`."""
@@ -281,7 +284,7 @@ class Module(NamedArguments, NamedArrays):
 
     def __setattr__(self, name: str, value: object) -> None:
         # Shapes and packed weights are derived from the arguments.
-        if name in self.__dict__.get("_config", ()):
+        if not name.startswith("_") and name in self.__dict__.get("_config", ()):
             raise AttributeError(f"{name} of {type(self).__name__} is fixed when it is made")
         super().__setattr__(name, value)
 
@@ -495,7 +498,9 @@ def as_list(name: str, given: object, kind: type[_Kind]) -> list[_Kind]:
     """
     # A single module is iterable itself, over its names.
     items = given if isinstance(given, (list, tuple)) else [given]
-    found = [part for item in items for part in _parts(item)]
+    found: list[Any] = []
+    for item in items:
+        found += [item] if isinstance(item, kind) else _parts(item)
     if not all(isinstance(part, kind) for part in found):
         got = type(given).__name__
         if items is given:

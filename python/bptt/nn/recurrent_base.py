@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Generic
 
 from numpy.typing import NDArray
@@ -250,10 +251,11 @@ class Recurrent(Module, Generic[StateT]):
             current = self._version
             version, for_training, network = self._packed  # another thread may have packed them
             if version is not current or for_training < training:
-                network = loader.kernels.pack(self._kernel_config(), self._flat, training)
+                network = loader.kernels.pack(self._kernel_config, self._flat, training)
                 self._packed = (current, training, network)
         return network
 
+    @cached_property
     def _kernel_config(self) -> LayerConfig:
         return {
             "cell": self.cell.name,

@@ -18,6 +18,7 @@ from bptt._core import checks
 from bptt._core.arguments import NamedArguments
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, Padding, padding_of, without_padding
+from bptt._core.memory import side_by_side
 from bptt._core.tensor_files import as_path
 from bptt.nn import packing
 from bptt.nn.dropout import Dropout
@@ -466,7 +467,7 @@ class Sequential(NamedArguments):
         module: Any
         for i, module in enumerate(self.modules):
             if self.skip_input and i == len(self.modules) - 1:
-                value = np.concatenate([value, read], axis=-1)
+                value = side_by_side(value, read)
             if not output_layer and i == len(self.modules) - 1:
                 break
             if i not in self._layers:

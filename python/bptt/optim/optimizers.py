@@ -105,6 +105,8 @@ class Optimizer(NamedArguments):
         self._updates += 1
         slots = list(self._slots.values())
         for i, (module, gradient) in enumerate(zip(self._modules, matching, strict=True)):
+            if not len(module._layout.shapes):  # such as Dropout
+                continue
             with module._changing() as flat:
                 self._update(flat, gradient, scale, *slots[i::count])
 

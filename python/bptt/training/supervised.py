@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,6 +36,12 @@ class SequenceBatch:
     """Targets (B, ..), or one per step, (B, T, ..)."""
     weights: NDArray[np.float64] | None
     """Sample weights (B,)."""
+
+    @cached_property
+    def exists(self) -> NDArray[np.bool_]:
+        """False in the padding, (B, T)."""
+        steps: NDArray[np.bool_] = np.arange(self.x.shape[1]) < self.lengths[:, np.newaxis]
+        return steps
 
 
 @dataclass(frozen=True)

@@ -364,6 +364,9 @@ class DecoderTask:
 def token_accuracy(predicted: Ids, batch: TokenBatch) -> float:
     """Return the fraction of targets that are predicted."""
     exists = np.arange(batch.tokens.shape[1]) < batch.lengths[:, np.newaxis]
-    correct = ((predicted == batch.targets) & exists).sum(axis=1)
-    total = float(correct.sum() if batch.weights is None else correct @ batch.weights)
+    right = (predicted == batch.targets) & exists
+    if batch.weights is None:
+        total = float(np.count_nonzero(right))
+    else:
+        total = float(right.sum(axis=1) @ batch.weights)
     return total / max(batch.weight, 1e-300)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# 2, 3 and 8 threads on every machine, here and in child processes; read when bptt is imported.
+os.environ["BPTT_OVERSUBSCRIBE"] = "1"
+
 import pytest
 from hypothesis import settings
 

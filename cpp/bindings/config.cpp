@@ -2,6 +2,8 @@
 #include <pybind11/stl.h>
 
 #include <Eigen/Core>
+#include <cstdlib>
+#include <string_view>
 
 #include "bindings/gil.hpp"
 #include "bindings/register.hpp"
@@ -30,11 +32,14 @@ py::dict config() {
 
 void register_config(py::module_& m) {
   using namespace py::literals;
+  const char* const oversubscribe = std::getenv("BPTT_OVERSUBSCRIBE");
+  bptt::set_oversubscription(oversubscribe != nullptr && std::string_view(oversubscribe) == "1");
   bptt::start_engines();
   m.def("config", &config);
   m.def("thread_limit", &bptt::thread_limit);
   m.def("set_thread_limit", &bptt::set_thread_limit, "threads"_a);
   m.def("set_own_thread_limit", &bptt::set_own_thread_limit, "threads"_a);
+  m.def("set_core_quota", &bptt::set_core_quota, "cores"_a);
   m.def("thread_engines", &bptt::engine_names);
   m.def("thread_engine", &bptt::engine_name);
   m.def(

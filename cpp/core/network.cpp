@@ -28,7 +28,7 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
     }
   }
   constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
-  const ThreadLease lease(parameter_count_ > kWorthWaking ? thread_limit() : 1);
+  const ThreadLease lease(parameter_count_ > kWorthWaking ? usable_threads() : 1);
   Team team(lease.threads());
   lease.run(lease.threads(), [&](int thread) {
     Worker worker(team, thread);

@@ -274,6 +274,19 @@ def test_pool_runs_on_other_cores_than_the_caller():
         os.sched_setaffinity(0, own)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_calls_use_no_more_threads_than_cores(engine, monkeypatch):
+    monkeypatch.setenv("BPTT_OVERSUBSCRIBE", "")
+    code = "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    code += "layer = bptt.LSTM(8, 256, seed=0)\n"
+    alone = started(code, engine)
+    code += "with bptt.threads(8): layer(np.zeros((16, 50, 8), 'f'))\n"
+    assert started(code, engine) == alone
+    cores = len(os.sched_getaffinity(0))
+    assert started(code.partition("\n")[2], engine) == alone + min(cores, 8) - 1
+
+
 # ---- settings
 
 
@@ -335,6 +348,53 @@ def test_default_is_the_number_of_available_cores():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert child.stdout == "1\n"
+
+
+CGROUP_FILES = [
+    ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 2),
+    (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/cpu.max": "100000 100000\n",
+            "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+        },
+        1,
+    ),
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "300000 100000\n"}, 3),
+    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 0),
+    (
+        {
+            "proc/self/cgroup": "3:cpuset:/c\n2:cpu,cpuacct:/c:d\n0::/\n",
+            "sys/fs/cgroup/cpu/c:d/cpu.cfs_quota_us": "50000\n",
+            "sys/fs/cgroup/cpu/c:d/cpu.cfs_period_us": "100000\n",
+        },
+        1,
+    ),
+    (
+        {
+            "proc/self/cgroup": "2:cpu:/c\n",
+            "sys/fs/cgroup/cpu/c/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/c/cpu.cfs_period_us": "100000\n",
+        },
+        0,
+    ),
+    ({}, 0),
+]
+
+
+@pytest.mark.parametrize(("files", "cores"), CGROUP_FILES)
+def test_quota_of_control_groups(files, cores, tmp_path):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert threads._core_quota(tmp_path) == cores
+
+
+def test_default_is_at_most_the_quota():
+    code = "from bptt._core import loader; loader.kernels.set_core_quota(1)\n"
+    code += "import bptt; print(bptt.get_num_threads())"
+    assert output(code, BPTT_NUM_THREADS="", OMP_NUM_THREADS="") == "1\n"
 
 
 # ---- engines

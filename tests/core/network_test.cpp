@@ -207,6 +207,7 @@ void test_threads() {
 }  // namespace
 
 int main() {
+  set_oversubscription(true);  // 8 threads on every machine
   start_engines();
   test_equations();
   test_central_differences();

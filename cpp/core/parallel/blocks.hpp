@@ -29,7 +29,7 @@ template <class Body>
 void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
   constexpr double kWakeThreshold = 5e6;  // below, one thread is done as soon
   const Index wanted =
-      cost.operations < kWakeThreshold ? 1 : std::min<Index>(blocks, thread_limit());
+      cost.operations < kWakeThreshold ? 1 : std::min<Index>(blocks, usable_threads());
   const ThreadLease lease(static_cast<int>(wanted));
   std::atomic<Index> next{0};
   std::exception_ptr error;

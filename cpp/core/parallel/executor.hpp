@@ -17,7 +17,7 @@ namespace bptt {
 class Executor {
  public:
   Executor(const LayerConfig& config, const RaggedBatch& batch)
-      : plan_(plan_parallelism(config, batch, thread_limit())), lease_(plan_.threads) {
+      : plan_(plan_parallelism(config, batch, usable_threads())), lease_(plan_.threads) {
     if (lease_.threads() < plan_.threads) plan_ = plan_parallelism(config, batch, lease_.threads());
   }
   const ParallelPlan& plan() const { return plan_; }

@@ -93,7 +93,7 @@ void ThreadLease::run_on_engine(int threads, const std::function<void(int)>& bod
     body(thread);
     work.fetch_add(timer.elapsed().count(), std::memory_order_relaxed);
   };
-  const int team = std::max(threads, thread_limit() - (wanted_ - threads_));
+  const int team = std::max(threads, usable_threads() - (wanted_ - threads_));
   const Clock::time_point start = Clock::now();
   if (!held_->engine.load()->run(threads, team, std::cref(timed))) {
     held_->engine = held_->pool.get();  // from now on: the system may refuse threads again

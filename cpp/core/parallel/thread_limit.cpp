@@ -13,15 +13,22 @@
 namespace bptt {
 namespace {
 
-std::atomic<int> process_limit{0};      // 0: the default
+std::atomic<int> process_limit{0};  // 0: the default
+std::atomic<int> core_quota{0};     // 0: none
+std::atomic<bool> may_oversubscribe{false};
 thread_local int thread_own_limit = 0;  // 0: none
 
-int cores() {
+int cores_to_run_on() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int cores() {
+  const int quota = core_quota, available = cores_to_run_on();
+  return quota > 0 ? std::min(quota, available) : available;
 }
 
 int own_limit() {
@@ -36,6 +43,15 @@ int thread_limit() {
   const int limit = own_limit(), shared = openmp_limit();
   return shared > 0 ? std::min(limit, shared) : limit;
 }
+
+int usable_threads() {
+  const int limit = thread_limit();
+  return limit < 2 || may_oversubscribe ? limit : std::min(limit, cores());
+}
+
+void set_oversubscription(bool allowed) { may_oversubscribe = allowed; }
+
+void set_core_quota(int cores) { core_quota = cores; }
 
 void set_thread_limit(int threads) { process_limit = threads; }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from bptt._core import checks, loader
 
@@ -12,8 +13,9 @@ from bptt._core import checks, loader
 def set_num_threads(n: int | None) -> None:
     """Set the maximum number of threads of a call, in the whole process.
 
-    Small calls use fewer, and so do all calls for a while where other programs keep cores busy. Of
-    concurrent calls, one uses several threads and the others run on their calling threads.
+    A call never uses more threads than there are cores available to the process. Small calls use
+    fewer, and so do all calls for a while where other programs keep cores busy. Of concurrent
+    calls, one uses several threads and the others run on their calling threads.
     ``omp_set_num_threads``, and what calls it (threadpoolctl, PyTorch if it shares its OpenMP
     library), also limits the calls of the thread that called it.
 
@@ -22,7 +24,8 @@ def set_num_threads(n: int | None) -> None:
     n : int or None
         Maximum number of threads, in [1, 1024]. None restores the default: the environment variable
         ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of cores available to the
-        process.
+        process: those of its affinity mask, or fewer if the processor time of its control group is
+        limited, as in containers.
 
     Raises
     ------
@@ -98,6 +101,39 @@ def _from_environment(environment: Mapping[str, str]) -> int:
     return min(int(shared), _MAX_THREADS) if shared.isdecimal() else 0
 
 
+def _core_quota(root: Path = Path("/")) -> int:
+    """Return the cores whose time Linux's control groups grant the process, rounded up; 0 for all.
+
+    A group's limit holds for the groups inside: the smallest on the path is the one in effect.
+    """
+    quotas = []
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        for group in (mount / path.lstrip("/"), *(mount / path.lstrip("/")).parents):
+            if not group.is_relative_to(mount):
+                break
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+            quotas.append(" ".join(line for name in names for line in _lines(group / name)).split())
+    cores = [-(-int(quota[0]) // int(quota[1])) for quota in quotas if _is_limit(quota)]
+    return min(cores, default=0)
+
+
+def _is_limit(quota: Sequence[str]) -> bool:
+    """Whether a quota and its period, in microseconds, are a limit: not "max" or "-1"."""
+    return len(quota) == 2 and all(part.isdecimal() and int(part) > 0 for part in quota)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file of the system; none where it cannot be read."""
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
 def _engine_from_environment(environment: Mapping[str, str], built: Sequence[str]) -> str | None:
     """Return the thread engine that the environment variable sets, or None."""
     name = environment.get("BPTT_THREAD_ENGINE", "")
@@ -117,6 +153,7 @@ _MAX_THREADS = 1024
 _ENGINES = ("openmp", "pool")
 _DEFAULT = _from_environment(os.environ)  # 0: as many as there are cores
 _ENGINE = _engine_from_environment(os.environ, loader.kernels.thread_engines())
+loader.kernels.set_core_quota(_core_quota())
 set_num_threads(None)
 if _ENGINE is not None:
     loader.kernels.set_thread_engine(_ENGINE)

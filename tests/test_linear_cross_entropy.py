@@ -328,7 +328,7 @@ def test_errors():
         lambda: layers.cross_entropy(ids, targets),
         lambda: layers.forward(ids).cross_entropy(targets),
     ):
-        with pytest.raises(ValueError, match="cross_entropy needs a Linear as the last module"):
+        with pytest.raises(ValueError, match="needs a Linear or a CRF as the last module"):
             call()
 
 

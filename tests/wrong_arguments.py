@@ -394,7 +394,9 @@ def chains() -> dict[str, dict[str, Rows]]:
     """The table of Sequential."""
     linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
-    kinds = f"modules must be {LAYER_NAMES}, Linear, Embedding, Dropout, LayerNorm, {NAMES}, got "
+    kinds = (
+        f"modules must be {LAYER_NAMES}, Linear, CRF, Embedding, Dropout, LayerNorm, {NAMES}, got "
+    )
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
         ((layer, None), TypeError, f"{kinds}NoneType"),
@@ -600,7 +602,7 @@ STATE: Rows = [
     for wrong in (None, [1], 3)
 ]
 KINDS = (
-    f"{LAYER_NAMES}, Linear, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}, "
+    f"{LAYER_NAMES}, Linear, CRF, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}, "
     "Sequential"
 )
 
@@ -622,6 +624,55 @@ def like_output(
     rule = f"the shape of the output, {shape}"
     arrays = no_array("d_output", "float64", none=none)
     return {"d_output": [*arrays, *no_shape("d_output", rule, *wrong)]}
+
+
+def random_field() -> dict[str, dict[str, Rows]]:
+    """The table of CRF, of emissions (2, 5, 6)."""
+    name = no_name("CRF(num_labels=6, dtype=float64)", "transitions, start, end")
+    start = [
+        *no_array("start", "float64"),
+        *no_shape("start", "shape (num_labels,) = (6,)", (5,), (1, 6), ()),
+    ]
+    types = no_array("x", "float64 as the layer", layer=True)
+    rule = "shape (batch, steps, num_labels) with num_labels = 6"
+    x = [*types, *no_shape("x", rule, (2, 5, 3), (5, 6), (2, 5, 1, 6), ())]
+    sequence = {"x": x, "lengths": LENGTHS_ROWS}
+    labels = [
+        (
+            value,
+            error,
+            text.replace("(classes)", "(labels)").replace("[0, classes)", "[0, num_labels)"),
+        )
+        for value, error, text in CLASSES
+    ]
+    shape = "weights must have shape (batch,) = (2,), got "
+    weights: Rows = [
+        ([1.0], TypeError, no_list_of("weights")),
+        (np.ones((2, 5)), ValueError, f"{shape}(2, 5)"),
+        (np.ones(5), ValueError, f"{shape}(5,)"),
+        (np.array([1.0, -1.0]), ValueError, "weights must be finite and >= 0, got -1.0"),
+        (np.array([1.0, np.inf]), ValueError, "weights must be finite and >= 0, got inf"),
+    ]
+    return {
+        "CRF": {"num_labels": no_integer("num_labels"), "dtype": DTYPE_AND_SEED["dtype"]},
+        "CRF.__getitem__": {"name": name},
+        "CRF.__setitem__": {"name": name, "value": start},
+        "CRF.__call__": {
+            "x": [*types, *no_shape("x", "shape (..., num_labels) = (..., 6)", (2, 5, 3), ())]
+        },
+        "CRF.forward": {"x": x},
+        "CRF.decode": sequence,
+        "CRF.marginals": sequence,
+        "CRF.cross_entropy": {
+            **sequence,
+            "targets": labels,
+            "mask": COUNTED["mask"],
+            "weights": weights,
+            "reduction": COUNTED["reduction"],
+            "gradients": no_flag("gradients"),
+        },
+        "CRFRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
+    }
 
 
 def token_vectors() -> dict[str, dict[str, Rows]]:
@@ -717,6 +768,7 @@ TABLE: dict[str, dict[str, Rows]] = {
         **like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
         "input": no_flag("input"),
     },
+    **random_field(),
     **token_vectors(),
     **normalization(),
     **chains(),

@@ -73,6 +73,20 @@ Dense<S> require_dense(py::handle value, const std::string& name, const char* sy
   return Dense<S>(a);
 }
 
+/// A writable C-contiguous gradient array, used in place.
+template <class S>
+S* gradient_data(py::handle value, const char* name, const char* symbols,
+                 const std::vector<Index>& shape) {
+  if (value.is_none()) return nullptr;
+  auto a = py::reinterpret_borrow<py::array>(value);
+  require_shape(a, name, symbols, shape);
+  if (!is_dense<S>(a)) {
+    throw py::type_error(std::string(name) +
+                         " must be a C-contiguous, aligned array of the layer's dtype");
+  }
+  return static_cast<S*>(a.mutable_data());
+}
+
 /// An uninitialized array. Large ones are in memory of allocate_memory, which is reused when freed.
 template <class S>
 Dense<S> new_array(const std::vector<Index>& shape) {

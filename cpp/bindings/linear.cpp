@@ -24,20 +24,6 @@ py::array forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
   return y;
 }
 
-/// A writable C-contiguous gradient array, used in place.
-template <class S>
-S* gradient_data(py::handle value, const char* name, const char* symbols,
-                 const std::vector<Index>& shape) {
-  if (value.is_none()) return nullptr;
-  auto a = py::reinterpret_borrow<py::array>(value);
-  require_shape(a, name, symbols, shape);
-  if (!is_dense<S>(a)) {
-    throw py::type_error(std::string(name) +
-                         " must be a C-contiguous, aligned array of the layer's dtype");
-  }
-  return static_cast<S*>(a.mutable_data());
-}
-
 template <class S>
 py::object backward(const Dense<S>& x, const Dense<S>& weight, py::handle d_output,
                     py::handle d_weight, py::handle d_bias, bool input) {

@@ -12,6 +12,7 @@ PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
   register_embedding(m);
   register_dropout(m);
   register_losses(m);
+  register_crf(m);
   register_attention(m);
   register_normalization(m);
   register_optimizers(m);

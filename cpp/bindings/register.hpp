@@ -11,6 +11,7 @@ void register_linear(py::module_& m);
 void register_embedding(py::module_& m);
 void register_dropout(py::module_& m);
 void register_losses(py::module_& m);
+void register_crf(py::module_& m);
 void register_attention(py::module_& m);
 void register_normalization(py::module_& m);
 void register_optimizers(py::module_& m);

@@ -38,6 +38,7 @@ from bptt.losses import (
 )
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
+from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CRF",
     "Attention",
     "Dropout",
     "Embedding",

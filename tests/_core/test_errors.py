@@ -14,6 +14,7 @@ import pytest
 
 import bptt
 from bptt.nn.attention import AttentionRun
+from bptt.nn.crf import CRFRun
 from bptt.nn.dropout import DropoutRun
 from bptt.nn.elementwise import ElementwiseRun
 from bptt.nn.embedding import EmbeddingRun
@@ -36,6 +37,8 @@ class World:
             self.add_layer(name, layer)
         self.modules["Linear"] = bptt.Linear(4, 6, dtype="float64", seed=0)
         self.add_head(self.modules["Linear"])
+        self.modules["CRF"] = bptt.CRF(6, dtype="float64")
+        self.add_crf(self.modules["CRF"])
         self.modules["Embedding"] = bptt.Embedding(3, 4, dtype="float64", seed=0)
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
         self.modules["LayerNorm"] = bptt.LayerNorm(3, dtype="float64")
@@ -103,6 +106,29 @@ class World:
                 bptt.clip_by_global_norm,
                 {"gradients": zero, "max_norm": 1.0},
             ),
+        }
+
+    def add_crf(self, crf):
+        x = np.ones((2, 5, 6))
+        weight = {"name": "start", "value": crf["start"].copy()}
+        sequence = {"x": x, "lengths": np.array([2, 5])}
+        loss = {
+            "targets": IDS,
+            "mask": np.ones((2, 5), bool),
+            "weights": np.ones(2),
+            "reduction": "sum",
+            "gradients": True,
+        }
+        self.calls |= {
+            "CRF": (bptt.CRF, crf.config),
+            "CRF.__call__": (crf.__call__, {"x": x}),
+            "CRF.forward": (crf.forward, {"x": x}),
+            "CRF.decode": (crf.decode, sequence),
+            "CRF.marginals": (crf.marginals, sequence),
+            "CRF.cross_entropy": (crf.cross_entropy, {**sequence, **loss}),
+            "CRF.__getitem__": (crf.__getitem__, {"name": "end"}),
+            "CRF.__setitem__": (crf.__setitem__, weight),
+            "CRFRun.backward": (crf.forward(x).backward, {"d_output": np.ones((2, 5, 6))}),
         }
 
     def add_embedding(self, embedding):
@@ -314,7 +340,15 @@ def test_error(world, name, argument, value, error, sentence):
 
 RUNS = {
     run.__name__: run
-    for run in (LinearRun, EmbeddingRun, DropoutRun, AttentionRun, LayerNormRun, ElementwiseRun)
+    for run in (
+        LinearRun,
+        CRFRun,
+        EmbeddingRun,
+        DropoutRun,
+        AttentionRun,
+        LayerNormRun,
+        ElementwiseRun,
+    )
 }  # not exported
 
 

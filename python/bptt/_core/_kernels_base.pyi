@@ -120,6 +120,36 @@ def row_loss(
     divisor: float,
 ) -> tuple[float, NDArray[_F], bool]: ...
 
+# Conditional random fields and Viterbi decoding.
+def crf_loss(
+    emissions: NDArray[_F],
+    transitions: NDArray[_F],
+    start: NDArray[_F],
+    end: NDArray[_F],
+    lengths: _Integer | None,
+    targets: _Integer,
+    mask: NDArray[np.bool_] | None,
+    weights: NDArray[np.float64] | None,
+    divisor: float,
+    d_transitions: NDArray[_F] | None,
+    d_start: NDArray[_F] | None,
+    d_end: NDArray[_F] | None,
+) -> tuple[float, NDArray[np.float64], NDArray[_F] | None]: ...
+def crf_marginals(
+    emissions: NDArray[_F],
+    transitions: NDArray[_F],
+    start: NDArray[_F],
+    end: NDArray[_F],
+    lengths: _Integer | None,
+) -> NDArray[_F]: ...
+def crf_viterbi(
+    emissions: NDArray[_F],
+    transitions: NDArray[_F],
+    start: NDArray[_F],
+    end: NDArray[_F],
+    lengths: _Integer | None,
+) -> NDArray[np.int32]: ...
+
 # Attention and layer normalization.
 def attention_forward(
     queries: NDArray[_F],

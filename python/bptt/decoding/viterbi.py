@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
+from bptt._core.checks import FloatArray
 
 
 def viterbi_decode(
@@ -46,10 +47,8 @@ def viterbi_decode(
         raise ValueError(f"probabilities must have shape {rule}, got {probabilities.shape}")
     if not (probabilities >= 0.0).all():
         raise ValueError("probabilities must be >= 0, got a negative number or NaN")
-    if not len(probabilities):
-        return names[:0]
     with np.errstate(divide="ignore"):
-        log_p = np.log(probabilities)
+        log_p = np.log(probabilities.astype(np.float64))
     path = viterbi_ids(log_p[np.newaxis], np.array([len(log_p)]), *log_weights)
     labels: NDArray[np.str_] = names[path[0]]
     return labels
@@ -83,17 +82,17 @@ def iob_log_weights(classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArra
 
 
 def viterbi_ids(
-    scores: NDArray[np.floating[Any]],
+    scores: FloatArray,
     lengths: NDArray[np.integer[Any]],
     first: NDArray[np.float64],
     transitions: NDArray[np.float64],
-) -> NDArray[np.int64]:
+) -> NDArray[np.int32]:
     """Return the label sequences with the largest sum of scores and log-weights.
 
     Parameters
     ----------
     scores : array (B, T, K)
-        Log-probability, or logit, of every label at every step; T >= 1.
+        Log-probability, or logit, of every label at every step; float32 or float64.
     lengths : integer array (B,)
         Number of steps of each sequence; later steps are not read.
     first : array (K,)
@@ -103,19 +102,9 @@ def viterbi_ids(
 
     Returns
     -------
-    int64 array (B, T)
-        Ids; after the end of a sequence its last id.
+    int32 array (B, T)
+        Ids; 0 after the end of a sequence.
     """
-    batch, steps, labels = scores.shape
-    best = first + scores[:, 0]  # of all paths to each label
-    parents = np.broadcast_to(np.arange(labels), (steps, batch, labels)).copy()
-    for t in range(1, steps):
-        live = (t < lengths)[:, np.newaxis]
-        paths = best[:, :, np.newaxis] + transitions
-        np.copyto(parents[t], paths.argmax(axis=1), where=live)
-        best = np.where(live, paths.max(axis=1) + scores[:, t], best)
-    ids = np.empty((batch, steps), np.int64)
-    ids[:, -1] = best.argmax(axis=1)
-    for t in range(steps - 1, 0, -1):
-        ids[:, t - 1] = parents[t][np.arange(batch), ids[:, t]]
-    return ids
+    scores = np.ascontiguousarray(scores)
+    first, transitions = first.astype(scores.dtype), transitions.astype(scores.dtype)
+    return loader.kernels.crf_viterbi(scores, transitions, first, np.zeros_like(first), lengths)

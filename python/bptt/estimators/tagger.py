@@ -268,19 +268,19 @@ class SequenceTagger(LabelEstimator):
         """
         return [self.classes_[ids] for ids in self._predict_ids(X, lengths)]
 
-    def _predict_ids(self, X: Any, lengths: Any) -> list[NDArray[np.int64]]:
+    def _predict_ids(self, X: Any, lengths: Any) -> list[Predicted]:
         sequences = self._encode(X, lengths)
-        result = [np.empty(0, np.int64)] * len(sequences)
+        result: list[Predicted] = [np.empty(0, np.int64)] * len(sequences)
         for indices, counts, output in predict_in_batches(self._task().predict, sequences):
             for i, count, ids in zip(indices, counts, self._decode(output, counts), strict=True):
                 result[i] = ids[:count]
         return result
 
-    def _decode(self, logits: FloatArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _decode(self, logits: FloatArray, lengths: NDArray[np.int64]) -> Predicted:
         """Return the predicted ids (B, T) of logits (B, T, K)."""
-        if self.viterbi and logits.shape[1]:
+        if self.viterbi:
             return viterbi_ids(logits, lengths, *iob_log_weights(self.classes_.tolist()))
-        ids: NDArray[np.int64] = logits.argmax(axis=2)
+        ids: Predicted = logits.argmax(axis=2)
         return ids
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
@@ -324,7 +324,7 @@ class SequenceTagger(LabelEstimator):
         return right / max(total, 1e-300)
 
     def _count_right(
-        self, predicted: NDArray[np.int64], true: NDArray[np.integer[Any]]
+        self, predicted: Predicted, true: NDArray[np.integer[Any]]
     ) -> tuple[float, float]:
         """Return numerator and denominator of the metric for one sequence of ids."""
         counted = true != IGNORED_ID

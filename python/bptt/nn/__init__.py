@@ -3,6 +3,7 @@
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.cells import CELLS, Cell
+from bptt.nn.crf import CRF, CRFRun
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
 from bptt.nn.dropout import Dropout, DropoutRun
@@ -22,10 +23,12 @@ from bptt.nn.state import LSTMState
 
 __all__ = [
     "CELLS",
+    "CRF",
     "Attention",
     "AttentionGradients",
     "AttentionRun",
     "Bridge",
+    "CRFRun",
     "Cell",
     "Decoder",
     "DecoderGradients",

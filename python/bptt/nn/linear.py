@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,7 +20,7 @@ from bptt.nn.module import Gradients, Layout, Module, Shapes, Snapshot, output_g
 
 
 class OutputLoss(NamedTuple):
-    """Loss of an output layer, with its gradients and predictions.
+    """Loss of an output layer or a CRF, with its gradients and predictions.
 
     ``float(loss)`` and ``f"{loss:.3f}"`` are of its value.
     """
@@ -30,9 +30,9 @@ class OutputLoss(NamedTuple):
     gradients: Gradients | None
     """Gradients of the parameters and, as ``.input``, of the input; None if not requested."""
     losses: NDArray[np.float64]
-    """Loss of each step, times its weight, (B, T) or (B,); 0 for ignored steps."""
+    """Loss of each step, times its weight, (B, T) or (B,), or of a CRF's sequences; 0 if none."""
     predicted: NDArray[np.int32]
-    """Class with the highest logit at each step, (B, T) or (B,); 0 for ignored steps."""
+    """Most likely class of each step, of a CRF in sequence, (B, T) or (B,); 0 for ignored steps."""
 
     def __float__(self) -> float:
         return self.value
@@ -333,8 +333,8 @@ class LinearRun:
         return Gradients(self._layout, flat, None if d_x is None else d_x.reshape(self._x.shape))
 
 
-def output_gradients(run: LinearRun, loss: OutputLoss, *, retain: bool) -> Gradients:
-    """Return the gradients of the loss of a run, a copy if `retain`."""
+def output_gradients(run: Any, loss: OutputLoss, *, retain: bool) -> Gradients:
+    """Return the gradients of the loss of a `LinearRun` or `CRFRun`, a copy if `retain`."""
     found = loss.gradients
     if found is None or found.input is None or found.input.shape != run._x.shape:
         raise ValueError("d_output must be what cross_entropy of this run returned, got another")

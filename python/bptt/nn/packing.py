@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.nn.attention import Attention
+from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -30,6 +31,7 @@ CLASSES: Mapping[str, type[Module]] = {
     for kind in (
         *LAYERS,
         Linear,
+        CRF,
         Embedding,
         EmbeddingBag,
         Dropout,

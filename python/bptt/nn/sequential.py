@@ -21,6 +21,7 @@ from bptt._core.lengths import Ids, Lengths, Padding, padding_of, without_paddin
 from bptt._core.memory import side_by_side
 from bptt._core.tensor_files import as_path
 from bptt.nn import packing
+from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -31,13 +32,19 @@ from bptt.nn.packing import Description, Packed, Tensors
 from bptt.nn.pooling import POOLS, Pooled
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.sequential_run import SequentialRun, output_layer, recurrent_places
+from bptt.nn.sequential_run import (
+    SequentialRun,
+    last_head,
+    output_place,
+    recurrent_places,
+    smoothing_of,
+)
 from bptt.nn.state import State, States, as_states
 from bptt.nn.summary import feature_sizes, summarize
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
-_KINDS = (*LAYERS, Linear, Embedding, Dropout, LayerNorm, ReLU, Tanh, Sigmoid)
+_KINDS = (*LAYERS, Linear, CRF, Embedding, Dropout, LayerNorm, ReLU, Tanh, Sigmoid)
 _NONZERO = (Linear, LayerNorm, Sigmoid)  # of a zero input
 
 
@@ -48,15 +55,16 @@ class Sequential(NamedArguments):
     ----------
     *modules : Module
         From input to output: batch-first recurrent layers, `Linear`, `Dropout`, `LayerNorm`,
-        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding`. All have one
-        dtype, and the output features of each are the input features of the next.
+        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding`, and before at most
+        one `CRF`. All have one dtype, and the output features of each are the input features of the
+        next.
     pool : {None, "last", "mean", "max"}, default None
         Pooling over time after the last recurrent layer. None: its output at every step. "last":
         its final hidden state, with both directions merged as in its output. "mean", "max": mean or
         maximum of its output over the steps of each sequence, 0 for an empty one.
     skip_input : bool, default False
-        Whether the last module, a `Linear`, also reads the input x_t of the first recurrent layer:
-        y_t = V [h_t, x_t] + c.
+        Whether the last module, or the one before a `CRF`, a `Linear`, also reads the input x_t of
+        the first recurrent layer: y_t = V [h_t, x_t] + c.
 
     Attributes
     ----------
@@ -295,8 +303,8 @@ class Sequential(NamedArguments):
     ) -> OutputLoss:
         """Return the softmax cross-entropy at inference, without dropout and without gradients.
 
-        The last module must be a `Linear`; the logits are never in memory at once. For training see
-        `SequentialRun.cross_entropy`.
+        The last module must be a `Linear`, whose logits are never in memory at once, or a `CRF`.
+        For training see `SequentialRun.cross_entropy`.
 
         Parameters
         ----------
@@ -328,10 +336,11 @@ class Sequential(NamedArguments):
         TypeError
             If an argument has the wrong type or dtype.
         ValueError
-            If the last module is not a `Linear`, a shape does not fit, or a length, an id, a
-            target, a weight or an option is out of its range.
+            If the last module is neither a `Linear` nor a `CRF`, a shape does not fit, or a length,
+            an id, a target, a weight or an option is out of its range.
         """
-        head = output_layer(self.modules)
+        head = last_head(self.modules)
+        smoothing = smoothing_of(head, label_smoothing)
         features, _ = self._infer(x, lengths, state, output_layer=False)
         return head.cross_entropy(
             features,
@@ -339,9 +348,9 @@ class Sequential(NamedArguments):
             lengths=None if self.pool else lengths,
             mask=mask,
             weights=weights,
-            label_smoothing=label_smoothing,
             reduction=reduction,
             gradients=False,
+            **smoothing,
         )
 
     def forward(
@@ -466,7 +475,7 @@ class Sequential(NamedArguments):
         value = read = x
         module: Any
         for i, module in enumerate(self.modules):
-            if self.skip_input and i == len(self.modules) - 1:
+            if self.skip_input and i == output_place(self.modules):
                 value = side_by_side(value, read)
             if not output_layer and i == len(self.modules) - 1:
                 break
@@ -506,21 +515,22 @@ class Sequential(NamedArguments):
         for name, given in (("pool", self.pool), ("skip_input", self.skip_input)):
             if given and not self._layers:
                 raise ValueError(f"{name}={given!r} needs a recurrent layer, got {self!r}")
+        if self.pool and isinstance(self.modules[-1], CRF):
+            raise ValueError(f"a CRF needs pool=None, got pool={self.pool!r}")
         if not self.skip_input:
             return
         if self.pool:
             raise ValueError(f"skip_input needs pool=None, got pool={self.pool!r}")
-        if not isinstance(self.modules[-1], Linear):
-            raise ValueError(
-                f"skip_input needs a Linear as the last module, got {self.modules[-1]}"
-            )
+        head = self.modules[output_place(self.modules)]
+        if not isinstance(head, Linear):
+            raise ValueError(f"skip_input needs a Linear as the last module, got {head}")
 
     def _check_sizes(self) -> None:
         features = None  # of the input of a module, if a module before it determines them
         for i, module in enumerate(self.modules):
             inputs, outputs = feature_sizes(module)
             expected = str(features)
-            if features is not None and self.skip_input and i == len(self.modules) - 1:
+            if features is not None and self.skip_input and i == output_place(self.modules):
                 features += self._read_size
                 expected = f"{expected} + {self._read_size} = {features}"
             if features is not None and inputs not in (features, None):
@@ -551,6 +561,8 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
             raise ValueError(
                 f"modules may have an Embedding at the beginning only, got one at index {i}"
             )
+        if isinstance(module, CRF) and i < len(modules) - 1:
+            raise ValueError(f"modules may have a CRF at the end only, got one at index {i}")
         if getattr(module, "time_major", False):
             raise ValueError(f"modules must be batch-first, got {module}")
     if len({id(module) for module in modules}) < len(modules):

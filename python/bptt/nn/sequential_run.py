@@ -13,6 +13,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
+from bptt.nn.crf import CRF, CRFRun
 from bptt.nn.linear import Linear, LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
@@ -92,7 +93,8 @@ class SequentialRun:
     ) -> OutputLoss:
         """Return the softmax cross-entropy of the output, for `backward`.
 
-        The last module must be a `Linear`. Its output and the gradients of its parameters are
+        The last module must be a `Linear`, or a `CRF`, whose loss is the negative log-likelihood:
+        see `CRF.cross_entropy`. The output of a `Linear` and the gradients of its parameters are
         computed together, in blocks, so that the logits are never in memory at once: see
         `Linear.cross_entropy`. The same as `bptt.softmax_cross_entropy` of `output` with the
         lengths of the forward pass, in less time and memory, in particular with many classes.
@@ -114,15 +116,15 @@ class SequentialRun:
         Returns
         -------
         OutputLoss
-            Value, gradients of the output layer, losses of the steps and predicted classes.
+            Value, gradients of the last module, losses of the steps and predicted classes.
 
         Raises
         ------
         TypeError
             If an argument is not an array or has the wrong dtype.
         ValueError
-            If the last module is not a `Linear`, a shape does not fit, or a target, a weight or an
-            option is out of its range.
+            If the last module is neither a `Linear` nor a `CRF`, a shape does not fit, or a target,
+            a weight or an option is out of its range.
 
         Examples
         --------
@@ -130,15 +132,15 @@ class SequentialRun:
         >>> loss = run.cross_entropy(targets, reduction="mean")
         >>> optimizer.step(run.backward(loss))
         """
-        output_layer(self._modules)
-        head: LinearRun = self._runs[-1]
+        smoothing = smoothing_of(last_head(self._modules), label_smoothing)
+        head: LinearRun | CRFRun = self._runs[-1]
         return head._cross_entropy(
             targets,
             self._padding if self._pooled is None else None,
             mask=mask,
             weights=weights,
-            label_smoothing=label_smoothing,
             reduction=reduction,
+            **smoothing,
         )
 
     def backward(
@@ -208,7 +210,7 @@ class SequentialRun:
             else:
                 found = run.backward(d)
             d = found.input
-            if self._skip_size and i == len(self._runs) - 1 and d is not None:
+            if self._skip_size and i == output_place(self._modules) and d is not None:
                 d, d_read = np.split(d, [-self._skip_size], axis=-1)
             if i in self._layers:
                 d_initial.insert(0, found.state)
@@ -241,12 +243,26 @@ class SequentialRun:
         return d_output, dict(zip(self._layers, states, strict=True))
 
 
-def output_layer(modules: Sequence[Module]) -> Linear:
-    """Return the last of the modules, a `Linear`."""
+def last_head(modules: Sequence[Module]) -> Linear | CRF:
+    """Return the last of the modules, which has a loss."""
     last = modules[-1]
-    if not isinstance(last, Linear):
-        raise ValueError(f"cross_entropy needs a Linear as the last module, got {last}")
+    if not isinstance(last, (Linear, CRF)):
+        raise ValueError(f"cross_entropy needs a Linear or a CRF as the last module, got {last}")
     return last
+
+
+def smoothing_of(head: Linear | CRF, label_smoothing: float) -> dict[str, Any]:
+    """Return label smoothing as an argument of the loss of the last module, if it has it."""
+    if isinstance(head, Linear):
+        return {"label_smoothing": label_smoothing}
+    if checks.fraction("label_smoothing", label_smoothing) > 0.0:
+        raise ValueError(f"label_smoothing must be 0 with a CRF, got {label_smoothing}")
+    return {}
+
+
+def output_place(modules: Sequence[Module]) -> int:
+    """Return the index of the output layer: the last module, or the one before a CRF."""
+    return len(modules) - (2 if isinstance(modules[-1], CRF) else 1)
 
 
 def recurrent_places(modules: Sequence[Module]) -> list[int]:

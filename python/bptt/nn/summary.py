@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bptt.nn.crf import CRF
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
@@ -21,6 +22,8 @@ def feature_sizes(module: Module) -> tuple[int | None, int | None]:
         return module.in_features, module.out_features
     if isinstance(module, LayerNorm):
         return module.num_features, module.num_features
+    if isinstance(module, CRF):
+        return module.num_labels, module.num_labels
     return None, module.embedding_dim if isinstance(module, Embedding) else None
 
 

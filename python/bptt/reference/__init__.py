@@ -10,6 +10,7 @@ package against central differences. It needs nothing but NumPy, and no layer or
 `merges`                combination of the two directions of a layer
 `layers`                directions, dropout, stacked layers: `forward` and `backward`
 `head`                  output layer and softmax cross-entropy
+`crf`                   linear-chain conditional random field
 `normalization`         layer normalization
 `optimizers`            SGD, RMSProp, Adam, AdamW, LazyAdam, gradient clipping
 ======================  ====================================================================
@@ -41,6 +42,7 @@ Examples
 from .activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation, sigmoid
 from .arguments import parameter_shapes
 from .cells import CELLS
+from .crf import CRFGradients, crf_loss, crf_marginals, crf_viterbi
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
@@ -61,6 +63,7 @@ __all__ = [
     "GATE_ACTIVATIONS",
     "MERGES",
     "Activation",
+    "CRFGradients",
     "Gradients",
     "Result",
     "adam_step",
@@ -68,6 +71,9 @@ __all__ = [
     "backward",
     "clip_by_global_norm",
     "clip_by_value",
+    "crf_loss",
+    "crf_marginals",
+    "crf_viterbi",
     "forward",
     "layer_norm",
     "layer_norm_backward",

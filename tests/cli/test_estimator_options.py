@@ -53,7 +53,11 @@ def test_every_option_reaches_the_estimator_or_is_an_error(task):
     for action in options_of(parser):
         arguments, value = example(action)
         parsed = parser.parse_args(["file", *arguments])
-        excluded = {"pool": ("tagging", "language"), "class_weight": ("regression", "language")}
+        excluded = {
+            "pool": ("tagging", "language"),
+            "class_weight": ("regression", "language"),
+            "crf": ("classification", "regression", "language"),
+        }
         if task in excluded.get(action.dest, ()):
             message = f"argument {action.option_strings[0]}: does not apply to {task}"
             with pytest.raises(CommandError, match=message):

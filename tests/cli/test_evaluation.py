@@ -84,6 +84,20 @@ def test_spans_are_noticed(here, capsys):
     assert max(model.history_["validation_metric"]) == 1.0
 
 
+def test_conditional_random_field(here, capsys):
+    write_entities(here / "a.tsv")
+    shown, _ = run(capsys, "train", "a.tsv", *SMALL, "--crf")
+    model = bptt.load_estimator("a.safetensors")
+    assert (model.crf, model.viterbi) == (True, True)
+    assert isinstance(model.model_.modules[-1], bptt.CRF)
+    run(capsys, "predict", "a.safetensors", "a.tsv", "--probabilities")
+    shown, _ = run(capsys, "inspect", "a.safetensors")
+    assert "CRF" in shown
+    options = ("--overwrite", "--crf", "--class-weight", "O=0.2")
+    message = fails(capsys, "train", "a.tsv", *SMALL, *options)
+    assert "crf=True needs class_weight=None" in message
+
+
 def test_predicted_labels_fit_together(here, capsys):
     write_entities(here / "a.tsv")
     run(capsys, "train", "a.tsv", *SMALL, "--epochs", "1")

@@ -63,7 +63,8 @@ LEFT_OUT = {
         *("decoding.Hypothesis", "diagnostics.Contributions", "diagnostics.GateTrace"),
         *("diagnostics.GradientFlow", "diagnostics.JacobianProducts", "diagnostics.Saliency"),
         *("diagnostics.Verdict", "losses.LinearLoss", "losses.Loss", "metrics.Span"),
-        *("nn.AttentionGradients", "nn.AttentionRun", "nn.DecoderGradients", "nn.DecoderRun"),
+        *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.DecoderGradients"),
+        *("nn.DecoderRun", "reference.CRFGradients"),
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
         *("nn.EncoderDecoderRun", "nn.Gradients", "nn.LSTMState", "nn.LayerNormRun"),
         *("nn.LinearRun", "nn.OutputLoss", "nn.Run", "nn.SequentialGradients"),
@@ -267,6 +268,16 @@ def modules() -> Targets:
         {**plain, "backward": {**d, "input": True}},
         "LayerNormRun",
     )
+    sequence = {**x, "lengths": LENGTHS}
+    labels = {**sequence, "targets": IDS, "mask": np.ones((2, 5), bool), "weights": np.ones(2)}
+    calls = {
+        **plain,
+        "decode": sequence,
+        "marginals": sequence,
+        "cross_entropy": {**labels, "reduction": "sum", "gradients": True},
+        "backward": d,
+    }
+    found |= module(lambda: bptt.CRF(3, dtype="float64"), calls, "CRFRun")
     found |= module(lambda: bptt.Dropout(0.5, **F8), {**plain, "backward": d}, "DropoutRun")
     calls = {"__call__": ids, "forward": ids, "backward": wide}
     found |= module(lambda: bptt.Embedding(3, 4, **F8), calls, "EmbeddingRun")
@@ -1233,6 +1244,8 @@ def of_reference() -> Targets:
     parameters = {name: np.ones(shape) * 0.1 for name, shape in shapes.items()}
     result = reference.forward("lstm", X, parameters)
     array = np.ones((4, 3))
+    ends = {"start": np.ones(3), "end": np.ones(3)}
+    field = {"emissions": X, "transitions": np.eye(3), **ends, "lengths": LENGTHS}
     five = {"p": array, "g": array, "m": array, "v": array, "t": 1}
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "forward": (
@@ -1285,6 +1298,9 @@ def of_reference() -> Targets:
             reference.softmax_cross_entropy,
             {"logits": X, "targets": IDS, "lengths": LENGTHS},
         ),
+        "crf_loss": (reference.crf_loss, {**field, "targets": IDS}),
+        "crf_marginals": (reference.crf_marginals, field),
+        "crf_viterbi": (reference.crf_viterbi, field),
         "clip_by_value": (reference.clip_by_value, {"gradients": {"a": array}, "limit": 1.0}),
         "clip_by_global_norm": (
             reference.clip_by_global_norm,

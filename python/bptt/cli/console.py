@@ -79,6 +79,7 @@ def describe_estimator(model: Any) -> str:
     direction = ", bidirectional" if model.bidirectional else ""
     layers = pluralize(model.num_layers, "layer")
     text = f"{model.cell.upper()}, {layers} of {model.hidden_size} units{direction}"
+    text += ", CRF" if getattr(model, "crf", False) else ""
     options = [
         f"{name.replace('_', '-')} {getattr(model, name)}"
         for name in ("tokens", "embedding_size", "affixes", "pool", "dropout", "truncate")

@@ -84,8 +84,9 @@ def iob_log_weights(classes: Sequence[str]) -> tuple[NDArray[np.float64], NDArra
 def viterbi_ids(
     scores: FloatArray,
     lengths: NDArray[np.integer[Any]],
-    first: NDArray[np.float64],
-    transitions: NDArray[np.float64],
+    first: NDArray[np.floating[Any]],
+    transitions: NDArray[np.floating[Any]],
+    last: NDArray[np.floating[Any]] | None = None,
 ) -> NDArray[np.int32]:
     """Return the label sequences with the largest sum of scores and log-weights.
 
@@ -99,12 +100,14 @@ def viterbi_ids(
         Log-weights of the first label.
     transitions : array (K, K)
         Log-weights of label j after label i.
+    last : array (K,), optional
+        Log-weights of the last label. All 0 by default.
 
     Returns
     -------
     int32 array (B, T)
         Ids; 0 after the end of a sequence.
     """
-    scores = np.ascontiguousarray(scores)
-    first, transitions = first.astype(scores.dtype), transitions.astype(scores.dtype)
-    return loader.kernels.crf_viterbi(scores, transitions, first, np.zeros_like(first), lengths)
+    end = np.zeros_like(first) if last is None else last
+    pairs, start, end = (part.astype(scores.dtype) for part in (transitions, first, end))
+    return loader.kernels.crf_viterbi(scores, pairs, start, end, lengths)

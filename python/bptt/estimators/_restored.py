@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bptt._core import checks
+from bptt.nn.crf import CRF
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
@@ -37,10 +38,16 @@ def check_input(module: Module, size: int, *, bag: bool = False) -> None:
         check_module("the recurrent layer", module, Recurrent, input_size=size)
 
 
-def check_chain(chain: Sequential, inputs: int, outputs: int, *, bag: bool = False) -> None:
-    """Check the number of inputs and of outputs of a chain."""
+def check_chain(
+    chain: Sequential, inputs: int, outputs: int, *, bag: bool = False, crf: bool = False
+) -> None:
+    """Check the number of inputs and of outputs of a chain; `crf` says whether it ends in a CRF."""
     check_input(chain.modules[0], inputs, bag=bag)
-    check_module("the output layer", chain.modules[-1], Linear, out_features=outputs)
+    modules = chain.modules
+    if crf:
+        check_module("the last module", modules[-1], CRF, num_labels=outputs)
+        modules = modules[:-1]
+    check_module("the output layer", modules[-1], Linear, out_features=outputs)
 
 
 def check_decoder(decoder: Decoder, tokens: int) -> None:

@@ -21,7 +21,9 @@ from bptt.estimators._outputs import log_softmax
 from bptt.estimators._restored import check_chain, check_module
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
+from bptt.nn.crf import CRF
 from bptt.nn.embedding import Embedding
+from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.label_feedback import LabelFeedbackTask
@@ -40,8 +42,8 @@ from bptt.training.supervised import (
 class SequenceTagger(LabelEstimator):
     """Assigns one label to every step of every sequence.
 
-    Every step's output of the recurrent layers goes through a linear layer and softmax. The loss is
-    the mean cross-entropy over all steps.
+    Every step's output of the recurrent layers goes through a linear layer and softmax, or with
+    `crf` a conditional random field. The loss is the mean cross-entropy over all steps.
 
     Parameters
     ----------
@@ -144,6 +146,12 @@ class SequenceTagger(LabelEstimator):
         For labels B-kind, I-kind and O: predict the most likely valid sequence, in which I-kind
         follows only B-kind or I-kind, instead of the most likely label of every step. Not with
         ``feedback=True``.
+    crf : bool
+        Conditional random field over the labels of a sequence (see `bptt.CRF`): scores of labels
+        that follow each other are learned, the loss is that of whole label sequences, `predict`
+        returns the most likely one, and `predict_proba` the probabilities of each label in all of
+        them. Where a label is missing, any counts. Not with `feedback`, `class_weight` and
+        `label_smoothing`.
 
     Attributes
     ----------
@@ -193,11 +201,13 @@ class SequenceTagger(LabelEstimator):
     ignore_label: Any = None
     metric: str = "accuracy"
     viterbi: bool = False
+    crf: bool = False
 
     def predict_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
         """Return the probabilities of the labels at every step.
 
-        With ``feedback=True`` they are conditional on the most likely labels before.
+        With ``feedback=True`` they are conditional on the most likely labels before, with
+        ``crf=True`` marginals over all label sequences.
 
         Parameters
         ----------
@@ -218,7 +228,15 @@ class SequenceTagger(LabelEstimator):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return [softmax(logits) for logits in self._logits(X, lengths)]
+        if not self.crf:
+            return [softmax(logits) for logits in self._logits(X, lengths)]
+        sequences = self._encode(X, lengths)
+        result: list[FloatArray] = [np.empty(0)] * len(sequences)
+        for indices, counts, output in predict_in_batches(self._task().predict, sequences):
+            marginals = self._field().marginals(output, lengths=counts)
+            for i, count, probabilities in zip(indices, counts, marginals, strict=True):
+                result[i] = probabilities[:count]
+        return result
 
     def predict_log_proba(self, X: Any, lengths: Any = None) -> list[FloatArray]:
         """Return the natural logarithms of the probabilities of the labels at every step.
@@ -242,10 +260,13 @@ class SequenceTagger(LabelEstimator):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return [log_softmax(logits) for logits in self._logits(X, lengths)]
+        if not self.crf:
+            return [log_softmax(logits) for logits in self._logits(X, lengths)]
+        with np.errstate(divide="ignore"):  # of probabilities that round to 0
+            return [np.log(probabilities) for probabilities in self.predict_proba(X, lengths)]
 
     def predict(self, X: Any, lengths: Any = None) -> list[NDArray[Any]]:
-        """Return the most likely label of every step; with `viterbi`, labels that fit together.
+        """Return the most likely labels: of every step, or with `viterbi` or `crf` of the sequence.
 
         Parameters
         ----------
@@ -278,8 +299,13 @@ class SequenceTagger(LabelEstimator):
 
     def _decode(self, logits: FloatArray, lengths: NDArray[np.int64]) -> Predicted:
         """Return the predicted ids (B, T) of logits (B, T, K)."""
+        weights = iob_log_weights(self.classes_.tolist()) if self.viterbi else (0.0, 0.0)
+        if self.crf:
+            learned = self._field().parameters
+            first, transitions = learned["start"] + weights[0], learned["transitions"] + weights[1]
+            return viterbi_ids(logits, lengths, first, transitions, learned["end"])
         if self.viterbi:
-            return viterbi_ids(logits, lengths, *iob_log_weights(self.classes_.tolist()))
+            return viterbi_ids(logits, lengths, *weights)
         ids: Predicted = logits.argmax(axis=2)
         return ids
 
@@ -364,6 +390,13 @@ class SequenceTagger(LabelEstimator):
             raise ValueError("viterbi=True needs feedback=False: labels are predicted one by one")
         if self.affixes is not None and (self.embedding_size is None or self.feedback):
             raise ValueError("affixes needs an embedding_size, and feedback=False")
+        if checks.flag("crf", self.crf) and self.feedback:
+            raise ValueError("crf=True needs feedback=False: it is another model of the labels")
+        if self.crf and (self.class_weight is not None or self.label_smoothing):
+            raise ValueError(
+                "crf=True needs class_weight=None and label_smoothing=0: its loss is that of whole "
+                "label sequences, which sample_weight weights"
+            )
         if checks.flag("feedback", self.feedback) and self.bidirectional:
             raise ValueError(
                 "feedback=True needs bidirectional=False: labels are predicted from left to right"
@@ -401,6 +434,9 @@ class SequenceTagger(LabelEstimator):
             raise ValueError("skip_input=True needs float features, or an embedding_size")
         if not self.feedback:
             self.model_ = self._build_model(count, seeds, skip_input=self.skip_input)
+            if self.crf:
+                modules = (*self.model_.modules, CRF(count, dtype=self.dtype))
+                self.model_ = Sequential(*modules, skip_input=self.skip_input)
             return
         self._embedding: Embedding | None = None
         size = self.encoder_.size
@@ -425,11 +461,12 @@ class SequenceTagger(LabelEstimator):
                 self._embedding, size = first, first.embedding_dim
             size += count
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
-        check_chain(self.model_, size, count, bag=self.encoder_.affixes is not None)
+        bag = self.encoder_.affixes is not None
+        check_chain(self.model_, size, count, bag=bag, crf=self.crf)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
         options: Any = (self._loss, self._metric, self._loss_weight, self.recompute_every)
-        if not self.viterbi:  # which needs all logits
+        if not self.viterbi:  # which needs the output
             options = (*options, ClassTargets(self._loss_arguments, self._metric_of_ids))
         if self.feedback:
             return LabelFeedbackTask(self._embedding, self.model_, *options)
@@ -461,7 +498,14 @@ class SequenceTagger(LabelEstimator):
         assert isinstance(data.targets, Sequences)
         self._class_weights = class_weights(self.class_weight, self.classes_, data.targets.values)
 
+    def _field(self) -> CRF:
+        field = self.model_.modules[-1]
+        assert isinstance(field, CRF)
+        return field
+
     def _target_weights(self, batch: SequenceBatch) -> NDArray[np.float64] | None:
+        if self.crf:
+            return batch.weights
         return target_weights(batch.y, batch.weights, self._class_weights)
 
     def _loss_weight(self, batch: SequenceBatch) -> float:
@@ -470,16 +514,22 @@ class SequenceTagger(LabelEstimator):
             return float(lengths.sum() if weights is None else lengths @ weights)
         return float(weights[batch.exists].sum())
 
-    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
-        return softmax_cross_entropy(output, lengths=batch.lengths, **self._loss_arguments(batch))
+    def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss | OutputLoss:
+        arguments = {"lengths": batch.lengths, **self._loss_arguments(batch)}
+        if self.crf:
+            return self._field().cross_entropy(output, **arguments)
+        return softmax_cross_entropy(output, **arguments)
 
     def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:
-        return {
+        arguments = {
             "targets": np.maximum(batch.y, 0),
             "weights": self._target_weights(batch),
-            "label_smoothing": self.label_smoothing,
             "reduction": "mean",
         }
+        if self.crf:
+            known = batch.y >= 0
+            return arguments | {"mask": None if known.all() else known}
+        return arguments | {"label_smoothing": self.label_smoothing}
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
         return self._metric_of_ids(self._decode(output, batch.lengths), batch)

@@ -106,7 +106,9 @@ class WeightedMean(NamedTuple):
     """Number of what the mean is over."""
 
 
-BatchLoss: TypeAlias = Callable[[FloatArray, SequenceBatch], Loss]  # mean over the targets
+BatchLoss: TypeAlias = Callable[
+    [FloatArray, SequenceBatch], "Loss | OutputLoss"
+]  # mean over the targets
 BatchMetric: TypeAlias = Callable[[FloatArray, SequenceBatch], "float | WeightedMean"]
 BatchWeight: TypeAlias = Callable[[SequenceBatch], float]  # of all targets
 Predicted: TypeAlias = NDArray[np.integer[Any]]  # class of each target

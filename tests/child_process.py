@@ -12,7 +12,12 @@ import pytest
 
 
 def run_code(code: str, *arguments: object, timeout: int = 120, **environment: str):
-    """Run Python code in a new process; return the completed process, with its output."""
+    """Run Python code in a new process; return the completed process, with its output.
+
+    Libraries that are preloaded here, as those of sanitizers, come before the ones of the process.
+    """
+    if "LD_PRELOAD" in environment and "LD_PRELOAD" in os.environ:
+        environment["LD_PRELOAD"] = f"{os.environ['LD_PRELOAD']} {environment['LD_PRELOAD']}"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
@@ -36,6 +41,8 @@ def compile_library(code: str, folder: Path, *options: str) -> Path:
     source, library = folder / "shim.c", folder / "shim.so"
     source.write_text(code)
     subprocess.run(
-        [compiler, "-shared", "-fPIC", source, "-o", library, "-ldl", *options], check=True
+        [compiler, "-shared", "-fPIC", source, "-o", library, "-ldl", *options],
+        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+        check=True,
     )
     return library

@@ -61,10 +61,11 @@ const char* capsule_name(const Saved<S>*) {
 
 template <class T>
 py::capsule encapsulate(std::unique_ptr<T> object) {
-  T* const raw = object.release();
-  return py::capsule(raw, capsule_name(raw), [](PyObject* capsule) {
-    delete static_cast<T*>(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)));
+  py::capsule capsule(object.get(), capsule_name(object.get()), [](PyObject* owner) {
+    delete static_cast<T*>(PyCapsule_GetPointer(owner, PyCapsule_GetName(owner)));
   });
+  object.release();  // the capsule's
+  return capsule;
 }
 
 template <class T>

@@ -162,7 +162,8 @@ void attention_backward(const AttentionInput<S>& in, const S* weights, const S* 
     backward(Item<S>(in, b), weights + b * in.queries * in.keys,
              d_contexts + b * in.queries * in.features, d_query + b * in.queries * in.size,
              d_key == nullptr ? nullptr : d_key + b * in.keys * in.size,
-             d_value + b * in.keys * in.features, sums.data() + b * in.size);
+             d_value + b * in.keys * in.features,
+             d_v == nullptr ? nullptr : sums.data() + b * in.size);
   });
   if (d_v == nullptr) return;
   std::fill_n(d_v, in.size, S(0));

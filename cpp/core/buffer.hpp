@@ -54,6 +54,7 @@ class Arena {
     ~Scope() {
       arena_.block_ = block_;
       arena_.used_ = used_;
+      if constexpr (kWatched) arena_.blocks_.resize(block_);
       if (--arena_.depth_ == 0) arena_.merge_blocks();
     }
     Scope(const Scope&) = delete;
@@ -67,6 +68,7 @@ class Arena {
 
   template <class T>
   T* allocate(Index count) {
+    if constexpr (kWatched) return allocate_alone<T>(count);
     const Index align = static_cast<Index>(kAlignment);
     const Index bytes = (count * static_cast<Index>(sizeof(T)) + align - 1) / align * align;
     while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size()) {
@@ -98,6 +100,14 @@ class Arena {
 
  private:
   static constexpr Index kMinBlock = 1 << 16;
+
+  /// A block for these elements alone.
+  template <class T>
+  T* allocate_alone(Index count) {
+    blocks_.emplace_back(std::max<Index>(1, count * static_cast<Index>(sizeof(T))));
+    block_ = blocks_.size();
+    return reinterpret_cast<T*>(blocks_.back().data());
+  }
 
   // Blocks never move while in use; between calls they are merged into one that fits the next call.
   // Without the memory for that, the arena is empty and the next call allocates what it needs.

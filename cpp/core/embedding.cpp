@@ -4,11 +4,12 @@
 #include <bit>
 
 #include "core/parallel/blocks.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 namespace {
 
-constexpr Index kBlockElements = Index{1} << 13;
+constexpr Index kBlockElements = (Index{1} << 13) / kShrink;
 constexpr double kElementOperations = 10;  // the memory is the limit
 
 /// Rows of a block.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/cell_direction.hpp"
+#include "core/shrink.hpp"
 
 // The time loop forward, for any cell.
 
@@ -53,8 +54,8 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
  private:
-  static constexpr Index kChunkBytes = Index{256}
-                                       << 10;  // the projections stay in L2 until they are used
+  // The projections stay in L2 until they are used.
+  static constexpr Index kChunkBytes = (Index{256} << 10) / kShrink;
 
   /// Scratch for the steps whose input is projected together.
   struct Chunk {

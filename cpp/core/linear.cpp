@@ -6,6 +6,7 @@
 #include "core/gemm.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
+#include "core/shrink.hpp"
 
 // Eigen's products on blocks of the result, each over the whole depth. The blocks of a large
 // product depend on its shape alone. An operand is packed once for each block, so that blocks are
@@ -18,11 +19,11 @@ double operations(Index rows, Index in, Index out) {
   return 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
 }
 
-constexpr Index kLeastRows = 160;      // of a block that packs all of the weight
-constexpr Index kLeastOutputs = 256;   // of a block that packs all rows of x
-constexpr Index kLeastFeatures = 128;  // of a block of d_weight that packs all of d_y
+constexpr Index kLeastRows = 160 / kShrink;      // of a block that packs all of the weight
+constexpr Index kLeastOutputs = 256 / kShrink;   // of a block that packs all rows of x
+constexpr Index kLeastFeatures = 128 / kShrink;  // of a block of d_weight that packs all of d_y
 constexpr Index kWhole = Index{1} << 40;
-constexpr double kLarge = 3e6;  // operations; a smaller product is one block
+constexpr double kLarge = 3e6 / kShrink;  // operations; a smaller product is one block
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include "core/gemm.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
+#include "core/shrink.hpp"
 #include "core/softmax_rows.hpp"
 
 // With few classes, threads take blocks of rows: logits, loss and gradients of a block are computed
@@ -19,7 +20,7 @@
 namespace bptt {
 namespace {
 
-constexpr Index kManyClasses = 512;
+constexpr Index kManyClasses = 512 / kShrink;
 
 /// What a block of classes contributes to the softmax of a row.
 template <class S>
@@ -76,16 +77,19 @@ class LinearCrossEntropy {
   // ---- few classes
 
   void by_rows() {
-    constexpr Index kGroupRows = 160, kBlockRows = 256, kBytes = Index{16} << 20;
+    constexpr Index kGroupRows = 160 / kShrink, kBlockRows = 256 / kShrink;
+    constexpr Index kBytes = Index{16} << 20;
     const Index weights = out_ * in_, bytes = weights * static_cast<Index>(sizeof(S));
     const Parts groups(count(), std::max(kGroupRows, count() * bytes / kBytes));
     const Index sums = d_weight_ == nullptr ? 0 : groups.size() - 1;
     Buffer<S> d_weights(sums * weights), d_biases(d_bias_ == nullptr ? 0 : sums * out_);
     const double products = d_weight_ == nullptr ? 1 : 3;
     for_each_block(groups.size(), {products * product_cost(count())}, [&](Index group) {
-      S* const d_w = group == 0 ? d_weight_ : d_weights.data() + (group - 1) * weights;
-      S* const d_b =
-          group == 0 || d_bias_ == nullptr ? d_bias_ : d_biases.data() + (group - 1) * out_;
+      const auto own_sum = [group](S* first, Buffer<S>& others, Index size) {
+        return group == 0 || first == nullptr ? first : others.data() + (group - 1) * size;
+      };
+      S* const d_w = own_sum(d_weight_, d_weights, weights);
+      S* const d_b = own_sum(d_bias_, d_biases, out_);
       const Range own = groups[group];
       for (Index first = own.first; first < own.last; first += kBlockRows) {
         block_of_rows({first, std::min(first + kBlockRows, own.last)}, d_w, d_b, first > own.first);
@@ -133,7 +137,8 @@ class LinearCrossEntropy {
   // ---- many classes
 
   void by_classes() {
-    constexpr Index kLogitBytes = Index{32} << 20, kLeastRows = 128, kBlockClasses = 256;
+    constexpr Index kLogitBytes = (Index{32} << 20) / (kShrink * kShrink);
+    constexpr Index kLeastRows = 128 / kShrink, kBlockClasses = 256 / kShrink;
     const Index row_bytes = out_ * static_cast<Index>(sizeof(S));
     const Index fitting = std::max(kLeastRows, kLogitBytes / row_bytes);
     const int chunks = static_cast<int>((count() + fitting - 1) / fitting);

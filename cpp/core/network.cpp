@@ -2,6 +2,7 @@
 
 #include "core/merge.hpp"
 #include "core/parallel/executor.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 
@@ -27,7 +28,7 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
       chunk_row_bytes_ = std::max(chunk_row_bytes_, directions_.back()->chunk_row_bytes());
     }
   }
-  constexpr Index kWorthWaking = 1 << 19;  // parameters: half a millisecond
+  constexpr Index kWorthWaking = (1 << 19) / kShrink;  // parameters: half a millisecond
   const ThreadLease lease(parameter_count_ > kWorthWaking ? usable_threads() : 1);
   Team team(lease.threads());
   lease.run(lease.threads(), [&](int thread) {
@@ -95,11 +96,12 @@ struct Network<S>::ForwardStage {
 /// between the layers stays in the cache, and its memory does not grow with T.
 template <class S>
 void Network<S>::infer(const NetworkForward<S>& call) const {
-  constexpr Index kBytesBetween = Index{512} << 10;
+  constexpr Index kBytesBetween = (Index{512} << 10) / kShrink;
+  constexpr Index kLeastSteps = 1 + 15 / kShrink;
   const RaggedBatch& batch = *call.batch;
   const Index step_bytes =
       std::max<Index>(1, batch.size() * config_.output_size() * static_cast<Index>(sizeof(S)));
-  const Index slice = std::max<Index>(16, kBytesBetween / step_bytes);
+  const Index slice = std::max<Index>(kLeastSteps, kBytesBetween / step_bytes);
   if (config_.num_layers == 1 || config_.bidirectional || batch.steps() <= slice) {
     return run_forward(call, nullptr);
   }
@@ -225,8 +227,9 @@ struct Network<S>::BackwardStage {
 
 template <class S>
 Index Network<S>::backward_chunk_end(const RaggedBatch& batch, Index first) const {
-  constexpr Index kChunkBytes = Index{512} << 10;
-  constexpr Index kChunkRows = 256;  // deep enough for the weight products to run at speed
+  constexpr Index kChunkBytes = (Index{512} << 10) / kShrink;
+  constexpr Index kChunkRows =
+      256 / kShrink;  // deep enough for the weight products to run at speed
   return chunk_end(batch, {0, batch.size()}, first, chunk_row_bytes_,
                    std::max(kChunkBytes, kChunkRows * chunk_row_bytes_));
 }

@@ -6,6 +6,7 @@
 #include "core/buffer.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
+#include "core/shrink.hpp"
 
 // Threads take rows. The gradients of the parameters are sums over rows: one for each of a fixed
 // number of parts, added in order.
@@ -13,8 +14,8 @@
 namespace bptt {
 namespace {
 
-constexpr double kOperations = 10;  // of an element
-constexpr Index kLeastRows = 64;    // of a part
+constexpr double kOperations = 10;          // of an element
+constexpr Index kLeastRows = 64 / kShrink;  // of a part
 
 double cost_of(Index rows, Index features) {
   return kOperations * static_cast<double>(rows) * static_cast<double>(features);

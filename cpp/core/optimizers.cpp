@@ -5,11 +5,12 @@
 
 #include "core/buffer.hpp"
 #include "core/parallel/blocks.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 namespace {
 
-constexpr Index kBlockElements = Index{1} << 15;
+constexpr Index kBlockElements = (Index{1} << 15) / kShrink;
 
 /// visit(block, range) for blocks of a flat array; `touched` of its elements take about so many
 /// operations. A moment may be denormal, and is not flushed.
@@ -59,7 +60,7 @@ enum class Touches { kAll, kRowsWithGradient };
 template <class S, class Update>
 void for_each_tile(Index count, const Gradient<S>& gradient, Touches touches, double operations,
                    const Update& update) {
-  constexpr Index kTile = 1024;
+  constexpr Index kTile = 1024 / kShrink;
   const bool skip_zeros = touches == Touches::kRowsWithGradient;
   const Index touched = skip_zeros && gradient.sparse ? gradient.rows * gradient.width : count;
   for_each_part(count, touched, operations, [&](Index, Range own) {

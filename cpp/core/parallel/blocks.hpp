@@ -9,6 +9,7 @@
 #include "core/parallel/lease.hpp"
 #include "core/parallel/thread_limit.hpp"
 #include "core/ragged_batch.hpp"
+#include "core/shrink.hpp"
 
 // Loops over independent blocks, for what has no time steps. Blocks depend on shapes alone, so that
 // the bits of a result do not depend on the number of threads.
@@ -27,7 +28,7 @@ struct LoopCost {
 /// thrown here; the blocks that have not begun by then are left out.
 template <class Body>
 void for_each_block(Index blocks, const LoopCost& cost, const Body& body) {
-  constexpr double kWakeThreshold = 5e6;  // below, one thread is done as soon
+  constexpr double kWakeThreshold = 5e6 / kShrink;  // below, one thread is done as soon
   const Index wanted =
       cost.operations < kWakeThreshold ? 1 : std::min<Index>(blocks, usable_threads());
   const ThreadLease lease(static_cast<int>(wanted));

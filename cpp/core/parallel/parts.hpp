@@ -13,17 +13,19 @@ class Parts {
   static constexpr Index kMostParts = 32;
 
   Parts(Index count, Index least) : count_(count) {
+    least = std::max(least, kAlign);
     while (parts_ < kMostParts && count >= 2 * parts_ * least) parts_ *= 2;
   }
   Index size() const { return parts_; }
   Range operator[](Index i) const {
-    constexpr Index kAlign = 16;
     const Range range =
         part_of((count_ + kAlign - 1) / kAlign, static_cast<int>(i), static_cast<int>(parts_));
     return {std::min(range.first * kAlign, count_), std::min(range.last * kAlign, count_)};
   }
 
  private:
+  static constexpr Index kAlign = 16;
+
   Index count_, parts_ = 1;
 };
 

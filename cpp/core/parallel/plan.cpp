@@ -3,17 +3,18 @@
 #include <algorithm>
 
 #include "core/direction.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 
 // Work is counted in operations, of which a core does some fifty thousand million a second.
 ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit) {
-  constexpr double kWakeThreshold =
-      1.5e6;                              // of a call: below, one thread is done before others wake
-  constexpr double kSyncThreshold = 5e6;  // the same if the threads synchronize at every step
-  constexpr double kLongStep = 1e6;       // worth synchronizing even once
-  constexpr double kStepThreshold =
-      25e3;                      // of a step and thread: synchronizing costs a third of it
+  // Of a call: below, one thread is done before others wake.
+  constexpr double kWakeThreshold = 1.5e6 / kShrink;
+  // The same if the threads synchronize at every step, and a step worth it even once.
+  constexpr double kSyncThreshold = 5e6 / kShrink, kLongStep = 1e6 / kShrink;
+  // Of a step and thread: synchronizing costs a third of it.
+  constexpr double kStepThreshold = 25e3 / kShrink;
   constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
   const double rows = static_cast<double>(batch.total_rows());
   const double hidden = static_cast<double>(config.hidden_size);

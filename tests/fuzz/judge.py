@@ -147,6 +147,15 @@ def still_works(make: Callable[[], Target], target: Target) -> str:
     return ""
 
 
+def valid(target: Target) -> str:
+    """Make a valid call; return the sentence of its exception, or nothing."""
+    try:
+        _use(target.function(**target.arguments))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def _use(result: Any) -> None:
     """Read what a call returns lazily."""
     if isinstance(result, Iterator):

@@ -14,7 +14,7 @@ import bptt
 from bptt import data, decoding, diagnostics, importers, metrics, nn, training
 from bptt._core import checks
 from bptt.optim import schedules
-from tests.fuzz.values import ArrayLike, Index
+from tests.fuzz.values import ArrayLike, Index, Shrinking
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
@@ -26,7 +26,7 @@ OPTIONS = {"hidden_size": 3, "epochs": 1, "random_state": 0}
 WEIGHTS = [np.ones((3, 16)), np.ones((4, 16)), np.ones(16)]
 LOGITS = np.zeros((2, 3))
 SEQUENCES = data.Sequences.from_arrays([np.arange(3), np.arange(2)])
-ENCODER = data.SequenceEncoder().fit(TEXTS)
+MASKED = np.ma.masked_array(np.ones((2, 3)), [[True, False, False]] * 2)
 
 
 def run():
@@ -213,6 +213,43 @@ RAISED = [
         lambda: training.DecoderTask(decoder()).surprisal(None),
         TypeError,
         "batch must be of type TokenBatch, got NoneType",
+    ),
+    (
+        lambda: training.PairDataset(SEQUENCES, training.TokenDataset(SEQUENCES.take([0]), 3, 4)),
+        ValueError,
+        "targets must have 2 sequences, as sources, got 1",
+    ),
+    (lambda: training.TokenDataset(SEQUENCES, 2**31, 4), ValueError, "start must be an id <= 2147"),
+    (lambda: training.TruncatedBPTTTask(3, 1, 2), TypeError, "task must be of type DecoderTask"),
+    (lambda: training.WindowDataset(3, 1), TypeError, "data must be of type TokenDataset, got int"),
+    (lambda: training.SequenceDataset([1], [1]), TypeError, "sequences must be of type Sequences"),
+    (lambda: data.Sequences([1], [1], [1]), TypeError, "values must be a NumPy array, got list"),
+    (lambda: data.Standardizer([1.0], [1.0]), TypeError, "mean must be a NumPy array, got list"),
+    # masked elements were used as if they were not masked
+    (lambda: classifier().fit(MASKED, [0, 1]), ValueError, "X must not have masked elements"),
+    (
+        lambda: bptt.SequenceRegressor(**OPTIONS).fit(np.ones((2, 3)), MASKED[:, 0]),
+        ValueError,
+        "y must not have masked elements",
+    ),
+    (
+        lambda: classifier().fit(np.ones((2, 3)), np.ma.masked_array([0, 1], [True, False])),
+        ValueError,
+        "y must not have masked elements",
+    ),
+    (
+        lambda: classifier().fit(TEXTS, ["x", "y"], np.ma.masked_array([1, 2], [True, False])),
+        ValueError,
+        "lengths must not have masked elements",
+    ),
+    # values that split like a splitter, lists whose length is another one when it is asked again
+    (lambda: classifier().fit(TEXTS, [0, 1], validation=b"a"), TypeError, "validation must be"),
+    (
+        lambda: bptt.Sequential(bptt.GRU(3, 4, **F8), bptt.GRU(4, 4, **F8))(
+            np.ones((1, 1, 3)), state=Shrinking([None, None])
+        ),
+        ValueError,
+        "state must be a tuple of states, one for each of 2 recurrent layers",
     ),
     # diagnostics
     (

@@ -7,6 +7,7 @@ the tests, which shrinks its choices, and one that reads the bytes of a coverage
 from __future__ import annotations
 
 import array
+import dataclasses
 import datetime
 import decimal
 import fractions
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import bptt
 
 Random = random.Random
 
@@ -278,7 +281,7 @@ def recast(r: Random, value: Any) -> Any:
             if kind == "structured":
                 return value.astype([("a", "f8"), ("b", "O")])
             return value.astype(kind)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value.astype("O")
 
 
@@ -316,7 +319,7 @@ def reshape(r: Random, value: Any) -> Any:
         return np.zeros((), value.dtype) if value.dtype.kind != "O" else np.array(None)
     if kind == 5 and shape:  # huge, of no memory
         axis = r.randrange(len(shape))
-        rest = value.size and int(np.prod(shape[:axis] + shape[axis + 1 :]))
+        rest = int(np.prod(shape[:axis] + shape[axis + 1 :]))
         shape[axis] = 2**17 if rest else r.choice((2**17, 2**31, 2**40))
         one = value.reshape(-1)[:1] if value.size else np.zeros(1, value.dtype)
         try:
@@ -588,6 +591,25 @@ def _variation(r: Random, value: Any) -> Any:
         return of_mapping(r, value)
     if isinstance(value, (list, tuple)):
         return of_sequence(r, value)
-    if callable(value) and not isinstance(value, type):
+    if isinstance(value, type):
+        return r.choice((*OTHER_TYPES, value, type(value)))
+    if dataclasses.is_dataclass(value):
+        return of_dataclass(r, value)
+    if isinstance(value, np.random.Generator):
+        return r.choice((np.random.default_rng(), np.random.RandomState(0), 0, None, np.random))
+    if callable(value):
         return of_function(r, value)
     return anything(r)
+
+
+OTHER_TYPES = (bptt.RNN, bptt.LSTM, bptt.GRU, bptt.Linear, int, str, np.ndarray, object)
+
+
+def of_dataclass(r: Random, value: Any) -> Any:
+    """Return a dataclass with a variation of one of its fields, if its checks let it pass."""
+    names = [field.name for field in dataclasses.fields(value) if field.init]
+    name = r.choice(names)
+    try:
+        return dataclasses.replace(value, **{name: variation(r, getattr(value, name), name)})
+    except Exception:
+        return anything(r)

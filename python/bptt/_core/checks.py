@@ -93,6 +93,12 @@ def one_of(*choices: str) -> Callable[[str, Any], str]:
     return choice
 
 
+def not_masked(name: str, value: Any) -> None:
+    """Check that `value` is not an array with masked elements, whose values would be used."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} must not have masked elements: fill them, or leave them out")
+
+
 def real_numbers(name: str, values: Any) -> list[float]:
     """Check that `values` is a sequence of real numbers; NaN and infinity are accepted."""
     return [_real(f"{name}[{i}]", value) for i, value in enumerate(items(name, values))]
@@ -129,8 +135,13 @@ def fields(name: str, value: Any, *names: str) -> Mapping[str, Any]:
 
 def indices(name: str, value: Any, size: int) -> NDArray[np.int64]:
     """Check that `value` is an integer array (B,) with elements in [0, size)."""
-    array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple, range)) else None
-    if array is None or (array.dtype.kind not in "iu" and array.size):
+    given = list(value) if isinstance(value, (list, tuple, range)) else value
+    try:
+        array = np.asarray(given) if isinstance(given, (np.ndarray, list)) else None
+    except ValueError:  # ragged
+        array = None
+    is_empty = given is not value and not given
+    if array is None or (array.dtype.kind not in "iu" and not is_empty):
         got = type(value).__name__ if array is None else f"dtype {array.dtype}"
         raise TypeError(f"{name} must be an array of integers, got {got}")
     if array.ndim != 1:
@@ -221,6 +232,21 @@ def _conversion(name: str, got: str, *, layer: bool) -> str:
         return ""
     ragged = ", or pad sequences of different lengths and pass lengths" if layer else ""
     return f": use np.array({name}){ragged}"
+
+
+def array_of(name: str, value: Any, kinds: str, *dimensions: int) -> NDArray[Any]:
+    """Check that `value` is an array of one of NumPy's `kinds` of dtypes, with these dimensions."""
+    given = numpy_array(name, value)
+    if given.dtype.kind not in kinds:
+        rule = " or ".join(_KINDS[kind] for kind in kinds if kind in _KINDS)
+        raise TypeError(f"{name} must be of {rule}, got dtype {given.dtype}")
+    if given.ndim not in dimensions:
+        rule = " or ".join(map(str, dimensions))
+        raise ValueError(f"{name} must have {rule} dimensions, got shape {given.shape}")
+    return given
+
+
+_KINDS = {"i": "integers", "f": "floats", "b": "bools"}
 
 
 def shape(name: str, value: NDArray[Any], dimensions: Sequence[Dimension]) -> None:

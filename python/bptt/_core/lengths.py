@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 
 Ids: TypeAlias = NDArray[np.integer[Any]]  # of tokens, in any shape
@@ -37,6 +38,7 @@ def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDAr
         raise TypeError(
             f"lengths must be an array of integers, got {type(lengths).__name__}"
         ) from None
+    checks.not_masked("lengths", lengths)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
     if array.shape != (batch,):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import lengths_of
 
@@ -158,6 +159,7 @@ def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any
             f"{argument} must be dense: sparse data are not supported, got {type(X).__name__}"
         )
     if hasattr(X, "__array__"):  # including pandas
+        checks.not_masked(argument, X)
         array = np.asarray(X)
         if array.dtype.kind in "biuf":
             return _shaped(argument, array, "B", "T")
@@ -192,6 +194,7 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
         return _tokenize(name, item, tokens)
     table = item
     if hasattr(item, "__array__"):
+        checks.not_masked(name, item)
         item = np.asarray(item)
         if item.dtype.kind in "OUT":
             is_column = item.ndim == 2 and item.shape[1] == 1
@@ -202,13 +205,13 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
         raise TypeError(f"{name} must be a string, a list or an array, got {type(item).__name__}")
     if isinstance(item, np.ndarray):
         array = item
-    elif item and isinstance(item[0], str):
+    elif (item := list(item)) and isinstance(item[0], str):
         for t, token in enumerate(item):
             if not isinstance(token, str):
                 raise TypeError(
                     f"{name} must hold only strings, got {type(token).__name__} at step {t}"
                 )
-        return list(item)
+        return item
     else:
         array = _as_array(name, item)
     if array.dtype.kind not in "biuf":

@@ -68,6 +68,7 @@ class LabelEncoder:
             If there are no labels, or labels are real numbers with a fraction.
         """
         y = ungrouped(y)
+        checks.not_masked(name, y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
         for i, label in enumerate(rows[0] if not self._steps else ()):
@@ -291,13 +292,15 @@ def _rows(y: Any, lengths: Any) -> list[list[Any]]:
     """Return the labels of every sequence, without padding."""
     y = ungrouped(y)
     padded = hasattr(y, "__array__") and np.ndim(y) == 2
-    y = list(np.asarray(y)) if hasattr(y, "__array__") else y
+    checks.not_masked("y", y)
+    y = np.asarray(y) if hasattr(y, "__array__") else y
+    y = list(y) if isinstance(y, np.ndarray) and y.ndim else y
     if not isinstance(y, Sequence) or isinstance(y, (str, bytes)):
         raise TypeError(f"y must be a list of sequences of labels, got {type(y).__name__}")
     rows = [_labels(f"y[{i}]", row, steps=True) for i, row in enumerate(y)]
     if lengths is None:
         return rows
-    counts = np.asarray(lengths).tolist()
+    counts = checks.array_of("lengths", np.asarray(lengths), "iu", 1).tolist()
     if len(rows) != len(counts):
         raise ValueError(f"y must have {len(counts)} sequences, as X, got {len(rows)}")
     for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
@@ -313,6 +316,7 @@ def _labels(name: str, y: Any, *, steps: bool = False) -> list[Any]:
     if isinstance(y, list):
         return y
     if hasattr(y, "__array__"):
+        checks.not_masked(name, y)
         array = np.asarray(y)
         if array.ndim == 2 and array.shape[1] == 1 and not steps:
             array = array[:, 0]

@@ -49,6 +49,12 @@ class Sequences:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        checks.numpy_array("values", self.values)
+        checks.array_of("starts", self.starts, "iu", 1)
+        checks.array_of("lengths", self.lengths, "iu", 1)
+        checks.same_shape("lengths", self.lengths, "starts", self.starts.shape)
+
     @classmethod
     def from_arrays(cls, rows: Iterable[NDArray[Any]]) -> Sequences:
         """Concatenate arrays, one per sequence.
@@ -93,7 +99,17 @@ class Sequences:
         Returns
         -------
         Sequences
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, or the lengths are not those of parts of the array.
         """
+        checks.numpy_array("values", values)
+        checks.array_of("lengths", lengths, "iu", 1)
+        steps = values.shape[0] if values.ndim else 0
+        if (lengths < 0).any() or (lengths > steps).any() or lengths.sum() > steps:
+            raise ValueError(f"lengths must be >= 0, and in all at most {steps}, got {lengths}")
         return cls(values, np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:

@@ -27,6 +27,11 @@ class Standardizer:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        checks.array_of("mean", self.mean, "f", 1)
+        checks.array_of("std", self.std, "f", 1)
+        checks.same_shape("std", self.std, "mean", self.mean.shape)
+
     @classmethod
     def from_values(cls, values: FloatArray) -> Standardizer:
         """Return the standardizer of these values.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
@@ -19,7 +18,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.module import Module
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
-from bptt.nn.state import State, as_state
+from bptt.nn.state import State, arrays_of, as_state
 
 LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]  # output -> loss and its gradient
 
@@ -99,7 +98,5 @@ def select_layers(state: State, layers: slice) -> State:
     """Return the states of some layers of a stack, or None for None."""
     if state is None:
         return None
-    if isinstance(state, (tuple, list)):
-        return as_state(*(part[layers] for part in state))
-    part: NDArray[Any] = state[layers]
-    return part
+    parts = [checks.array_of("state", part, "fiu", 3)[layers] for part in arrays_of(state)]
+    return as_state(*parts[:2])

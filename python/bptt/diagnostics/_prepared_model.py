@@ -74,9 +74,10 @@ def step_labels(tokens: Sequence[Any] | None, prepared: PreparedModel) -> tuple[
     if tokens is None:
         return prepared.tokens
     steps = prepared.x.shape[1]
-    if len(tokens) != steps:
-        raise ValueError(f"tokens must have T = {steps} labels, got {len(tokens)}")
-    return tuple(tokens)
+    labels = checks.items("tokens", tokens, text=True)
+    if len(labels) != steps:
+        raise ValueError(f"tokens must have T = {steps} labels, got {len(labels)}")
+    return tuple(labels)
 
 
 def _prepare_estimator(estimator: Any, sequence: Any) -> PreparedModel:

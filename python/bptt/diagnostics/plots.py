@@ -240,7 +240,7 @@ def plot_gates(trace: GateData, ax: Axes | None = None, *, gate: str | None = No
     names = tuple(trace.gates)
     keeps = [name for name in ("forget", "update") if name in names]
     gate = keeps[0] if gate is None and keeps else gate
-    if gate is None or gate not in names:
+    if not isinstance(gate, str) or gate not in names:
         raise ValueError(f"gate must be one of {', '.join(names) or 'none'}, got {gate!r}")
     ax = make_axes(ax)
     values = trace.gates[gate]

@@ -617,7 +617,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             )
         if encoder.vocabulary is not None:
             return
-        for name, is_set in (("min_count", self.min_count > 1), ("tokens", self.tokens == "words")):
+        min_count = checks.integer("min_count", self.min_count)
+        for name, is_set in (
+            ("min_count", min_count > 1),
+            ("tokens", self.tokens == "words"),
+        ):
             if is_set:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} needs strings or tokens, {found}: leave it out"

@@ -18,7 +18,8 @@ def is_fraction(validation: Any) -> bool:
 
 def is_splitter(validation: Any) -> bool:
     """Return whether validation data are chosen by a splitter of scikit-learn."""
-    return callable(getattr(validation, "split", None)) and not isinstance(validation, str)
+    text = isinstance(validation, (str, bytes, bytearray))
+    return callable(getattr(validation, "split", None)) and not text
 
 
 def hold_out(

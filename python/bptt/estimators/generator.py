@@ -373,7 +373,11 @@ class SequenceGenerator(DecoderEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        inputs = np.asarray(X if classes is None else classes)
+        try:
+            inputs = np.asarray(X if classes is None else classes)
+        except ValueError:
+            rule = "X must be labels (B,), or numbers (B, features), of the same number of features"
+            raise ValueError(f"{rule} in every row") from None
         self._fit_target_encoder(y, lengths)
         self._max_length = default_max_length(self._encode(y, lengths))
         self._label_encoder: LabelEncoder | None = None

@@ -291,6 +291,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         return outputs
 
     def _check_numbers(self, y: Any) -> FloatArray:
+        checks.not_masked("y", y)
         try:
             targets = np.asarray(y)
             if targets.dtype == object:
@@ -314,6 +315,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             )
         with np.errstate(over="ignore"):
             numbers: FloatArray = targets.astype(self.dtype)
+        if not numbers.size:
+            raise ValueError(f"y must have at least one number, got shape {numbers.shape}")
         finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
         if not finite.all():
             i = int(finite.argmin())

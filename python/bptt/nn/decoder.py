@@ -5,7 +5,6 @@ Shapes: B batch, S steps, V tokens, H hidden_size, T steps of the memory, M its 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -497,18 +496,17 @@ class Decoder:
         tokens = checks.numpy_array("start", start)
         if tokens.ndim != 1:
             raise ValueError(f"start must have shape (batch,), got {tokens.shape}")
-        if max_length > sys.maxsize // max(8 * len(tokens), 1):
-            raise ValueError(f"max_length must fit into memory, got {checks.shown(max_length)}")
-        generated = np.full((len(tokens), max_length), stop, np.int64)
+        generated: list[NDArray[np.int64]] = []  # of every step, (batch,); no more than there are
         alive = np.ones(len(tokens), np.bool_)
-        for t in range(max_length):
+        for _ in range(max_length):
             logits, state = self.step(tokens, state, **memory)
             tokens = choose(_mask_forbidden(logits, forbidden))
             alive &= tokens != stop
             if not alive.any():
                 break
-            generated[alive, t] = tokens[alive]
-        return [row[: _length_before(row, stop)] for row in generated]
+            generated.append(np.where(alive, tokens, stop))
+        rows = np.stack(generated, axis=1) if generated else np.empty((len(alive), 0), np.int64)
+        return [row[: _length_before(row, stop)] for row in rows]
 
     def _forbidden(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Check ids of tokens that are never generated."""

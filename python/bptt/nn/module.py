@@ -364,6 +364,10 @@ def _no_snapshot() -> None:
     return None
 
 
+def _shown(value: Any) -> str:
+    return checks.shown(value) if type(value) is int else str(value)
+
+
 def _describe(kind: type[Module], config: Mapping[str, Any]) -> str:
     """Return the constructor call, without arguments at their defaults."""
     signature = inspect.signature(kind).parameters
@@ -372,7 +376,7 @@ def _describe(kind: type[Module], config: Mapping[str, Any]) -> str:
         for name, value in config.items()
         if name not in signature or value != signature[name].default
     }
-    return f"{kind.__name__}({', '.join(f'{name}={value}' for name, value in changed.items())})"
+    return f"{kind.__name__}({', '.join(f'{name}={_shown(v)}' for name, v in changed.items())})"
 
 
 class StepGradients(NamedTuple):

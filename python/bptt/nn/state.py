@@ -44,9 +44,10 @@ def as_states(name: str, value: Any, count: int) -> list[State | None]:
     rule = f"{name} must be a tuple of states, one for each of {count} recurrent layers"
     if isinstance(value, LSTMState) or not isinstance(value, (tuple, list)):
         raise TypeError(f"{rule}, got {type(value).__name__}")
-    if len(value) != count:
-        raise ValueError(f"{rule}, got {len(value)}")
-    return list(value)
+    given = list(value)
+    if len(given) != count:
+        raise ValueError(f"{rule}, got {len(given)}")
+    return given
 
 
 def check_state(name: str, value: Any, like: State) -> None:

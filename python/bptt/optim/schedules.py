@@ -305,7 +305,7 @@ def from_dict(description: Mapping[str, Any]) -> Schedule:
     checks.fields("schedule", description, "kind")
     kind = checks.one_of(*_SCHEDULES)("kind", description["kind"])
     fields = {
-        name: from_dict(value) if isinstance(value, Mapping) else value
+        str(name): from_dict(value) if isinstance(value, Mapping) else value
         for name, value in description.items()
         if name != "kind"
     }

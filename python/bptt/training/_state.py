@@ -92,7 +92,12 @@ class TrainingState:
         self.seed = checks.integer("seed", seed, 0)
         self.validation = validation
         self.callbacks = _check_callbacks(callbacks)
-        self.settings = dict(settings or {})
+        self.settings = {} if settings is None else dict(checks.fields("settings", settings))
+        checks.instance("options", options, TrainingOptions)
+        checks.instance("optimizer", optimizer, Optimizer)
+        for name in ("modules", "training_step", "evaluate"):
+            if not hasattr(task, name):
+                raise TypeError(f"task must be a TrainingTask, got {type(task).__name__}")
         for name, dataset in (("data", data), ("validation", validation)):
             if dataset is not None and not hasattr(dataset, "lengths"):
                 raise TypeError(f"{name} must be a Dataset, got {type(dataset).__name__}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.nn.embedding import Embedding
+from bptt.nn.linear import Linear
 from bptt.nn.module import Module
 from bptt.nn.sequential import Sequential
 from bptt.training.protocols import Evaluation, TrainingStep
@@ -21,6 +22,7 @@ from bptt.training.supervised import (
     BatchWeight,
     ClassTargets,
     SequenceBatch,
+    check_functions,
     loss_and_metric,
     measured,
     named_modules,
@@ -49,6 +51,13 @@ class LabelFeedbackTask:
     """Interval of stored states; see `RNN.forward`."""
     class_targets: ClassTargets | None = None
     """The same loss and metric without logits, if that is possible: less time and memory."""
+
+    def __post_init__(self) -> None:
+        if self.embedding is not None:
+            checks.instance("embedding", self.embedding, Embedding)
+        checks.instance("chain", self.chain, Sequential)
+        checks.instance("the last module of chain", self.chain.modules[-1], Linear)
+        check_functions(self)
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -159,8 +168,15 @@ class LabelFeedbackTask:
         -------
         array (B, T, I)
             Features.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input has the wrong type or shape.
         """
-        return x if self.embedding is None else self.embedding(x)
+        if self.embedding is not None:
+            return self.embedding(x)
+        return checks.array_of("x", x, "f", 3)
 
     def append_labels(self, x: FloatArray, y: NDArray[Any]) -> FloatArray:
         """Append the one-hot label of the previous step to features: (B, T, I + K).
@@ -176,8 +192,19 @@ class LabelFeedbackTask:
         -------
         array (B, T, I + K)
             Input of the chain.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or there is no such label.
         """
+        checks.array_of("x", x, "f", 3)
+        checks.array_of("y", y, "iu", 2)
         batch, steps, size = x.shape
+        checks.same_shape("y", y, "x without features", (batch, steps))
+        if (y >= self.num_labels).any():
+            got = y.max(initial=0)
+            raise ValueError(f"y must be < the number of labels, {self.num_labels}, got {got}")
         z = np.zeros((batch, steps, size + self.num_labels), x.dtype)
         z[..., :size] = x
         if steps > 1:

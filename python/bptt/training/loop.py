@@ -99,6 +99,7 @@ def train(
         If a checkpoint is requested and safetensors is not installed.
     """
     training = Training(task, data, options, optimizer, seed, validation, callbacks, settings)
+    resume = checks.flag("resume", resume)
     if checkpoint_path is None and (resume or save_every is not None):
         name = "resume=True" if resume else "save_every"
         raise ValueError(f"{name} needs checkpoint_path, got checkpoint_path=None")
@@ -184,6 +185,7 @@ class Training(TrainingState):
             As for `train`.
         """
         self._save_every = 0 if save_every is None else checks.integer("save_every", save_every)
+        resume = checks.flag("resume", resume)
         self._checkpoint = Checkpoint(path, self)
         if isinstance(self.data, OrderedDataset):
             self._save_every = 0  # a checkpoint does not contain the state between minibatches

@@ -29,6 +29,11 @@ class PairBatch:
     targets: TokenBatch
     """Targets."""
 
+    def __post_init__(self) -> None:
+        checks.array_of("x", self.x, "iuf", 2, 3)
+        checks.array_of("lengths", self.lengths, "iu", 1)
+        checks.instance("targets", self.targets, TokenBatch)
+
 
 @dataclass(frozen=True)
 class PairDataset:
@@ -38,6 +43,14 @@ class PairDataset:
     """The N sources."""
     targets: TokenDataset
     """The N targets."""
+
+    def __post_init__(self) -> None:
+        checks.instance("sources", self.sources, Sequences)
+        checks.instance("targets", self.targets, TokenDataset)
+        count = len(self.sources)
+        if len(self.targets.sequences) != count:
+            rule = f"targets must have {count} sequences, as sources"
+            raise ValueError(f"{rule}, got {len(self.targets.sequences)}")
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -89,6 +102,11 @@ class SequenceToSequenceTask:
     """Probability mass of the targets that is spread over all tokens, in [0, 1)."""
     recompute_every: int | None = None
     """Interval of stored states; see `RNN.forward`."""
+
+    def __post_init__(self) -> None:
+        checks.instance("network", self.network, EncoderDecoderNetwork)
+        checks.number("scheduled_sampling", self.scheduled_sampling, 0.0)
+        checks.fraction("label_smoothing", self.label_smoothing)
 
     @property
     def modules(self) -> Mapping[str, Module]:

@@ -37,6 +37,13 @@ class SequenceBatch:
     weights: NDArray[np.float64] | None
     """Sample weights (B,)."""
 
+    def __post_init__(self) -> None:
+        checks.array_of("x", self.x, "iuf", 2, 3)
+        checks.array_of("lengths", self.lengths, "iu", 1)
+        checks.numpy_array("y", self.y)
+        if self.weights is not None:
+            checks.array_of("weights", self.weights, "f", 1)
+
     @cached_property
     def exists(self) -> NDArray[np.bool_]:
         """False in the padding, (B, T)."""
@@ -55,6 +62,17 @@ class SequenceDataset:
     weights: NDArray[np.float64] | None = None
     """Sample weights (N,)."""
 
+    def __post_init__(self) -> None:
+        checks.instance("sequences", self.sequences, Sequences)
+        if not isinstance(self.targets, Sequences):
+            checks.array_of("targets", self.targets, "iufb", 1, 2, 3)
+        if self.weights is not None:
+            checks.array_of("weights", self.weights, "f", 1)
+        for name, values in (("targets", self.targets), ("weights", self.weights)):
+            if values is not None and len(values) != len(self.sequences):
+                rule = f"{name} must have one entry for each of {len(self.sequences)} sequences"
+                raise ValueError(f"{rule}, got {len(values)}")
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of steps of each sequence, (N,)."""
@@ -72,6 +90,7 @@ class SequenceDataset:
         -------
         SequenceBatch
         """
+        indices = checks.indices("indices", indices, len(self.sequences))
         x, lengths = self.sequences.pad(indices)
         targets = self.targets
         y = targets.pad(indices)[0] if isinstance(targets, Sequences) else targets[indices]
@@ -89,6 +108,7 @@ class SequenceDataset:
         -------
         SequenceDataset
         """
+        indices = checks.indices("indices", indices, len(self.sequences))
         targets = self.targets
         return SequenceDataset(
             self.sequences.take(indices),
@@ -139,6 +159,10 @@ class SupervisedTask:
     """Interval of stored states; see `RNN.forward`."""
     class_targets: ClassTargets | None = None
     """The same loss and metric without logits, if that is possible: less time and memory."""
+
+    def __post_init__(self) -> None:
+        checks.instance("model", self.model, Sequential)
+        check_functions(self)
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -216,6 +240,22 @@ class SupervisedTask:
             Output once per sequence or at every step.
         """
         return self.model(x, lengths=lengths)[0]
+
+
+def check_functions(task: Any) -> None:
+    """Check the functions of a task, and what it has instead of them.
+
+    Raises
+    ------
+    TypeError
+        If one is no function.
+    """
+    for name in ("loss_fn", "metric_fn", "weight_fn"):
+        function = getattr(task, name)
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+    if task.class_targets is not None:
+        checks.instance("class_targets", task.class_targets, ClassTargets)
 
 
 def loss_and_metric(

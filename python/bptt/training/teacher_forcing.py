@@ -22,6 +22,8 @@ from bptt.nn.module import Gradients, Module
 from bptt.nn.state import State, arrays_of, as_state
 from bptt.training.protocols import Evaluation, TrainingStep
 
+_MAX_ID = 2**31 - 2
+_TOKEN_ARRAYS = (("tokens", "iu", 2), ("targets", "iu", 2), ("lengths", "iu", 1))
 _SURPRISAL_STEPS = 1000  # steps whose features are in memory at a time
 
 
@@ -39,6 +41,17 @@ class TokenBatch:
     """Number of steps of each sequence, (B,)."""
     weights: NDArray[np.float64] | None
     """Sample weights (B,)."""
+
+    def __post_init__(self) -> None:
+        if self.condition is not None:
+            checks.array_of("condition", self.condition, "iuf", 1, 2)
+        for name, kinds, dimensions in _TOKEN_ARRAYS:
+            checks.array_of(name, getattr(self, name), kinds, dimensions)
+        checks.same_shape("targets", self.targets, "tokens", self.tokens.shape)
+        checks.same_shape("lengths", self.lengths, "the batch", (len(self.tokens),))
+        if self.weights is not None:
+            checks.array_of("weights", self.weights, "f", 1)
+            checks.same_shape("weights", self.weights, "lengths", self.lengths.shape)
 
     @property
     def weight(self) -> float:
@@ -86,6 +99,23 @@ class TokenDataset:
     weights: NDArray[np.float64] | None = None
     """Sample weights (N,)."""
 
+    def __post_init__(self) -> None:
+        checks.instance("sequences", self.sequences, Sequences)
+        for name in ("start", "stop"):
+            value = checks.integer(name, getattr(self, name), 0)
+            if value > _MAX_ID:
+                got = checks.shown(value)
+                raise ValueError(f"{name} must be an id <= {_MAX_ID}, got {got}")
+        rows = (len(self.sequences),)
+        if self.condition is not None:
+            checks.array_of("condition", self.condition, "iuf", 1, 2)
+            if len(self.condition) != len(self.sequences):
+                rule = f"condition must have {len(self.sequences)} rows, one for each sequence"
+                raise ValueError(f"{rule}, got {len(self.condition)}")
+        if self.weights is not None:
+            checks.array_of("weights", self.weights, "f", 1)
+            checks.same_shape("weights", self.weights, "sequences", rows)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of steps of each sequence, (N,), including the stop token."""
@@ -103,6 +133,7 @@ class TokenDataset:
         -------
         TokenBatch
         """
+        indices = checks.indices("indices", indices, len(self.sequences))
         forced = teacher_forcing(*self.sequences.pad(indices), self.start, self.stop)
         return TokenBatch(self._condition(indices), *forced, self._weights(indices))
 
@@ -118,6 +149,7 @@ class TokenDataset:
         -------
         TokenDataset
         """
+        indices = checks.indices("indices", indices, len(self.sequences))
         sequences = self.sequences.take(indices)
         condition, weights = self._condition(indices), self._weights(indices)
         return TokenDataset(sequences, self.start, self.stop, condition, weights)
@@ -145,6 +177,12 @@ class DecoderTask:
     """Probability mass of the targets that is spread over all tokens, in [0, 1)."""
     recompute_every: int | None = None
     """Interval of stored states; see `RNN.forward`."""
+
+    def __post_init__(self) -> None:
+        checks.instance("decoder", self.decoder, Decoder)
+        if self.condition is not None:
+            checks.instance("condition", self.condition, Linear, Embedding)
+        checks.fraction("label_smoothing", self.label_smoothing)
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -199,7 +237,13 @@ class DecoderTask:
         Returns
         -------
         Evaluation
+
+        Raises
+        ------
+        TypeError
+            If `batch` is none.
         """
+        checks.instance("batch", batch, TokenBatch)
         state = self.initial_state(batch.condition)
         features, _ = self.decoder.features(batch.tokens, lengths=batch.lengths, state=state)
         return self.evaluate_features(features, batch)

@@ -39,6 +39,8 @@ class WindowDataset:
     """
 
     def __init__(self, data: TokenDataset, k1: int) -> None:
+        checks.instance("data", data, TokenDataset)
+        k1 = checks.integer("k1", k1)
         self._sequences = data.batch(np.arange(len(data.lengths)))
         self._k1 = k1
 
@@ -68,7 +70,15 @@ class WindowDataset:
         Returns
         -------
         WindowBatch
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an index is not an integer, or there is no such window.
         """
+        indices = checks.indices("indices", indices, len(self.lengths))
+        if not len(indices):
+            raise ValueError("indices must have at least one window, got none")
         first, last = int(indices[0]) * self._k1, (int(indices[-1]) + 1) * self._k1
         end = min(last, self._sequences.tokens.shape[1])
         return WindowBatch(self._sequences, slice(first, end))
@@ -88,6 +98,12 @@ class TruncatedBPTTTask:
     """
 
     def __init__(self, task: DecoderTask, k1: int, k2: int) -> None:
+        checks.instance("task", task, DecoderTask)
+        k1, k2 = checks.integer("k1", k1), checks.integer("k2", k2)
+        if k2 < k1:
+            raise ValueError(
+                f"k2 must be an integer >= k1 = {checks.shown(k1)}, got {checks.shown(k2)}"
+            )
         self.decoder_task = task
         self.k1, self.k2 = k1, k2
         self._windows: Iterator[Window] = iter(())
@@ -116,6 +132,8 @@ class TruncatedBPTTTask:
             If `batch` is none.
         """
         checks.instance("batch", batch, WindowBatch)
+        checks.instance("batch.sequences", batch.sequences, TokenBatch)
+        checks.instance("batch.steps", batch.steps, slice)
         sequences, steps = batch
 
         def loss_fn(parts: Parts, steps: slice) -> WindowLoss:
@@ -159,6 +177,8 @@ class TruncatedBPTTTask:
             If `batch` is none.
         """
         checks.instance("batch", batch, WindowBatch)
+        checks.instance("batch.sequences", batch.sequences, TokenBatch)
+        checks.instance("batch.steps", batch.steps, slice)
         task, window = self.decoder_task, batch.sequences.window(batch.steps)
         state = self._evaluation_state if batch.steps.start else None
         features, self._evaluation_state = task.decoder.features(

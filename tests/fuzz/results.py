@@ -1,0 +1,59 @@
+"""Files of results: one for each harness, in `tests/fuzz/results/`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """Return processor and number of cores, as the operating system reports them."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(s.partition(":")[2].strip() for s in lines if s.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def write(harness: str, command: str, count: int, unit: str, failures: int, **more: Any) -> Path:
+    """Write the result of a harness; return the path of its file.
+
+    Parameters
+    ----------
+    harness : str
+        Name of the harness, and of the file.
+    command : str
+        Command that repeats the run.
+    count : int
+        Number of what was tried.
+    unit : str
+        What was counted, in the plural.
+    failures : int
+        Number of open failures.
+    **more
+        ``seconds``, and further numbers of the harness.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    content = {
+        "harness": harness,
+        "command": command,
+        "count": count,
+        "unit": unit,
+        "failures": failures,
+        "seconds": round(float(more.pop("seconds", 0.0)), 1),
+        "date": today,
+        "machine": machine(),
+        **more,
+    }
+    path = RESULTS / f"{harness}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path

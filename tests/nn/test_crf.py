@@ -366,6 +366,7 @@ def test_training_learns_what_emissions_do_not_tell(rng):
 
 
 def test_save_and_load(tmp_path, rng):
+    pytest.importorskip("safetensors")
     model = chain(rng)
     model.save(tmp_path / "model.safetensors")
     loaded = bptt.Sequential.load(tmp_path / "model.safetensors")

@@ -264,6 +264,7 @@ def test_reading_the_gradients_does_not_change_a_lazy_update():
 def test_training_with_sparse_gradients_has_the_bits_of_dense_ones(
     name, clip, accumulate, monkeypatch
 ):
+    pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     x = [list(rng.choice(list("abcdefghij"), rng.integers(1, 9))) for _ in range(20)]
     y = [[letter in "aei" for letter in sequence] for sequence in x]

@@ -267,21 +267,21 @@ def _no_numbers(name: str, array: NDArray[Any], table: Any) -> Exception:
     )
 
 
-def _kind(items: list[Item], argument: str) -> str | None:
-    """Return the common type of all `items`; integers among real numbers are features.
+def _kind_of(item: Item) -> str | None:
+    """Return the type of a sequence; an empty one has none, unless it has an axis of features."""
+    if not isinstance(item, np.ndarray):
+        return "tokens" if item else None
+    if item.ndim == 2:
+        return "features"
+    if not len(item):
+        return None
+    return "ids" if item.dtype.kind in "iu" else "features"
 
-    An empty sequence has no type, unless it has an axis of features.
-    """
-    first: dict[str, int] = {}
-    for i, item in enumerate(items):
-        if isinstance(item, np.ndarray) and item.ndim == 2:
-            first.setdefault("features", i)
-        elif not len(item):
-            continue
-        elif not isinstance(item, np.ndarray):
-            first.setdefault("tokens", i)
-        else:
-            first.setdefault("ids" if item.dtype.kind in "iu" else "features", i)
+
+def _kind(items: list[Item], argument: str) -> str | None:
+    """Return the common type of all `items`; integers among real numbers are features."""
+    kinds = list(map(_kind_of, items))
+    first = {kind: kinds.index(kind) for kind in KINDS if kind in kinds}
     if "tokens" in first and len(first) > 1:
         tokens = first.pop("tokens")
         raise TypeError(

@@ -32,10 +32,15 @@ def word_features(word: str, affixes: int) -> tuple[str, ...]:
         The features.
     """
     marked = f"{_START}{word.lower()}{_END}"
-    prefixes = [marked[: k + 1] for k in range(1, affixes + 1)]
-    suffixes = [marked[-k - 1 :] for k in range(1, affixes + 1)]
     shape = "".join(map(itemgetter(0), groupby(map(_character_class, word))))
-    return (f"{_END}{shape}", marked, *prefixes, *suffixes)
+    return (f"{_END}{shape}", *map(marked.__getitem__, _parts(affixes)))
+
+
+@lru_cache
+def _parts(affixes: int) -> list[slice]:
+    """Return the places of the whole word, its prefixes and its suffixes in the marked word."""
+    lengths = range(2, affixes + 2)
+    return [slice(None), *(slice(k) for k in lengths), *(slice(-k, None) for k in lengths)]
 
 
 @lru_cache(maxsize=2**12)

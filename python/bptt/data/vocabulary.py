@@ -82,8 +82,8 @@ class Vocabulary:
         cls, counts: Mapping[str, int], special: Sequence[str], min_count: int
     ) -> Vocabulary:
         """Return the vocabulary of tokens with these frequencies."""
-        frequent = (token for token, count in counts.items() if count >= min_count)
-        others = sorted(set(frequent).difference(special))
+        frequent = {token for token, count in counts.items() if count >= min_count}
+        others = sorted(frequent.difference(special))
         return cls([*special, *sorted(others, key=counts.__getitem__, reverse=True)])  # stable
 
     def __len__(self) -> int:

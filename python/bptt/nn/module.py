@@ -321,13 +321,12 @@ class Module(NamedArguments, NamedArrays):
                 copied = new_array(self._flat.size, self.dtype)
                 copied[...] = self._flat
                 latest.flat = copied  # complete: other threads compute from it at once
-            self._latest = _no_snapshot
-            self._is_changing = True
+            state = self.__dict__  # past the checks of __setattr__, which take a while
+            state.update(_latest=_no_snapshot, _is_changing=True)
             try:
                 yield self._flat
             finally:
-                self._version = object()
-                self._is_changing = False
+                state.update(_version=object(), _is_changing=False)
 
     def _whole(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         """Return ``function(*arguments)``, which reads parameters, at one version of them.

@@ -1,0 +1,107 @@
+"""Branch coverage of cpp/core, from the counts that a build with the preset `coverage` has left.
+
+A branch of the source counts once: those of a template are merged over its instantiations. Where
+these differ in the branches that the compiler makes of a line (``if constexpr``), the largest
+number counts. Left out, as by gcovr's ``--exclude-throw-branches`` and
+``--exclude-unreachable-branches``, are branches that an exception alone takes, and those of lines
+without code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "cpp" / "core"
+Branches = dict[tuple[str, int], list[bool]]  # by function and line: whether each has been taken
+
+
+def gcov_files(build: Path) -> Iterator[dict[str, Any]]:
+    """Yield what gcov says of every source file of every object."""
+    gcov = shutil.which("gcov")
+    if gcov is None:
+        raise SystemExit("gcov must be on PATH; it comes with g++")
+    command = [gcov, "--json-format", "--branch-probabilities", "--demangled-names", "--stdout"]
+    for counts in sorted(build.resolve().rglob("*.gcda")):
+        output = subprocess.run(
+            [*command, counts], cwd=counts.parent, capture_output=True, text=True, check=True
+        ).stdout
+        for line in output.splitlines():
+            yield from json.loads(line)["files"]
+
+
+def template_name(function: str) -> str:
+    """Return the name of a function without return type, template arguments and parameters."""
+    name, depth = [], 0
+    for character in re.sub(r"operator[^\w\s(]+", "operator", function):
+        depth += character in "<({"
+        if depth == 0:
+            name.append(character)
+        depth -= character in ">)}"
+    return "".join(name).removesuffix(" const").strip().rpartition(" ")[2]
+
+
+@functools.lru_cache(None)
+def code_of(file: Path) -> list[str]:
+    """Return the lines of a file without comments and braces."""
+    lines = file.read_text().splitlines()
+    return [re.sub(r"//.*|\belse\b|[{};\s]", "", line) for line in lines]
+
+
+def merged(taken: list[bool], before: list[bool]) -> list[bool]:
+    """Return the branches of a line in two instantiations."""
+    if len(taken) == len(before):
+        return [a or b for a, b in zip(taken, before, strict=True)]
+    return max(taken, before, key=len)
+
+
+def branches(build: Path) -> dict[str, Branches]:
+    """Return the branches of every file of the core."""
+    found: dict[str, Branches] = collections.defaultdict(dict)
+    for file in gcov_files(build):
+        path = Path(file["file"])
+        if CORE not in path.parents:
+            continue
+        names = {f["name"]: template_name(f["demangled_name"]) for f in file["functions"]}
+        of_file = found[str(path.relative_to(CORE))]
+        for line in file["lines"]:
+            number = line["line_number"]
+            taken = [branch["count"] > 0 for branch in line["branches"] if not branch["throw"]]
+            if taken and code_of(path)[number - 1]:
+                key = (names.get(line.get("function_name"), ""), number)
+                of_file[key] = merged(taken, of_file.get(key, []))
+    return found
+
+
+def main() -> None:
+    """Print the table, and the lines with branches that are never taken."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("build", type=Path, help="directory of the build")
+    parser.add_argument("--least", type=float, default=95, help="percentage that is required")
+    options = parser.parse_args()
+    rows, missed = [], []
+    for name, found in sorted(branches(options.build).items()):
+        rows.append((name, sum(map(sum, found.values())), sum(map(len, found.values()))))
+        for (function, line), each in sorted(found.items(), key=lambda item: item[0][1]):
+            if not all(each):
+                missed.append(f"cpp/core/{name}:{line}  {sum(each)} of {len(each)}  {function}")
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    for name, taken, count in rows:
+        print(f"{name:32}{taken:6} of {count:5}{100 * taken / max(count, 1):7.1f} %")
+    print("\nLines with branches that are never taken:", *missed, sep="\n")
+    share = 100 * rows[-1][1] / max(rows[-1][2], 1)
+    if share < options.least:
+        raise SystemExit(f"branch coverage must be at least {options.least} %, got {share:.1f} %")
+
+
+if __name__ == "__main__":
+    main()

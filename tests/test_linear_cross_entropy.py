@@ -21,6 +21,8 @@ SIZES = {
     "many": (5, 7, 3, 600),
     "blocks of classes": (3, 4, 2, 9001),
     "chunks of rows": (20, 30, 3, 20_000),
+    "edges of tiles": (7, 19, 37, 1111),
+    "deep": (5, 13, 337, 577),
 }
 every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 

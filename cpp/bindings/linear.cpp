@@ -83,7 +83,7 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
   const py::array_t<S> a = adjacent ? given : py::array_t<S>(Dense<S>(given));
   auto losses = zeros<double>({batch, steps});
   std::optional<Dense<S>> d_x;
-  if (input) d_x = w ? zeros<S>({batch, steps, in}) : Dense<S>({batch, steps, in});
+  if (input) d_x = new_array<S>({batch, steps, in});
   auto predicted = zeros<std::int32_t>({batch, steps});
   double value = 0;
   {
@@ -96,9 +96,13 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
     counted.reserve(static_cast<std::size_t>(batch * steps));
     for (Index i = 0; i < batch * steps; ++i) {
       const double each = w ? w->data()[i] : 1;
-      if (each == 0) continue;
-      counted.push_back({rows.row(i / steps, i % steps), ids.data()[i], each, loss + i,
-                         d == nullptr ? nullptr : d + i * in, best + i});
+      S* const d_row = d == nullptr ? nullptr : d + i * in;
+      if (each != 0) {
+        counted.push_back(
+            {rows.row(i / steps, i % steps), ids.data()[i], each, loss + i, d_row, best + i});
+      } else if (d_row != nullptr) {
+        std::fill_n(d_row, in, S(0));
+      }
     }
     run_without_gil(
         [&] { value = bptt::linear_cross_entropy<S>(counted, layer, options, d_v, d_c); });

@@ -48,6 +48,7 @@ class GemmTn {
                   Index right_columns, S* const* out, bool add);
 
  private:
+  template <int P>
   static void run_tile(const S* left, const S* right, Index rows, int columns, Index width,
                        S* const* out, Index first, bool add);
 };

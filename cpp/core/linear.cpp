@@ -3,14 +3,17 @@
 #include <algorithm>
 
 #include "core/bias.hpp"
+#include "core/buffer.hpp"
 #include "core/gemm.hpp"
+#include "core/gemm_grouped.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
 #include "core/shrink.hpp"
 
 // Eigen's products on blocks of the result, each over the whole depth. The blocks of a large
 // product depend on its shape alone. An operand is packed once for each block, so that blocks are
-// few.
+// few. Many outputs of many rows are computed by a product of our own, which packs x once for all
+// blocks.
 
 namespace bptt {
 namespace {
@@ -23,7 +26,31 @@ constexpr Index kLeastRows = 160 / kShrink;      // of a block that packs all of
 constexpr Index kLeastOutputs = 256 / kShrink;   // of a block that packs all rows of x
 constexpr Index kLeastFeatures = 128 / kShrink;  // of a block of d_weight that packs all of d_y
 constexpr Index kWhole = Index{1} << 40;
-constexpr double kLarge = 3e6 / kShrink;  // operations; a smaller product is one block
+constexpr double kLarge = 3e6 / kShrink;   // operations; a smaller product is one block
+constexpr Index kManyRows = 64 / kShrink;  // are worth packing the weight and x for our own product
+
+/// linear_forward for many rows and outputs.
+template <class S>
+void forward_by_outputs(const S* x, Index rows, Index in, Index out, const S* weight, const S* bias,
+                        S* y) {
+  using Gemm = GemmTn<S>;
+  constexpr Index kRowsAtOnce = 64;
+  Buffer<S> packed(Gemm::right_size(in, rows));
+  for_each_range(rows, kRowsAtOnce, {2.0 * static_cast<double>(rows * in)}, [&](Index, Range own) {
+    Gemm::pack_right([&](Index r) { return x + r * in; }, 1, in, own, rows, packed.data());
+  });
+  const OutputBlocks blocks(out);
+  for_each_block(blocks.size(), {operations(rows, in, out)}, [&](Index block) {
+    Arena& arena = scratch();
+    const Arena::Scope scope(arena);
+    const Range k = blocks[block];
+    S* const w = arena.allocate<S>(Gemm::right_size(k.size(), in));
+    pack_right_transposed(weight + k.first * in, in, k.size(), in, w);
+    multiply_grouped<S, Gemm::kPanelColumns>(packed.data(), rows, in, w, k.size(), y + k.first, out,
+                                             false);
+    if (bias != nullptr) add_bias(bias + k.first, rows, k.size(), out, y + k.first);
+  });
+}
 
 }  // namespace
 
@@ -32,6 +59,9 @@ void linear_forward(const S* x, Index rows, Index in, Index out, const S* weight
                     S* y) {
   const double cost = operations(rows, in, out);
   const bool wide = out >= 2 * kLeastOutputs;
+  if (wide && rows >= kManyRows && cost >= kLarge) {
+    return forward_by_outputs(x, rows, in, out, weight, bias, y);
+  }
   const Parts row_parts(rows, cost < kLarge || wide ? kWhole : kLeastRows);
   const Parts out_parts(out, cost < kLarge || !wide ? kWhole : kLeastOutputs);
   for_each_block(row_parts.size() * out_parts.size(), {cost}, [&](Index block) {

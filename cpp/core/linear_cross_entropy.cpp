@@ -6,6 +6,7 @@
 #include "core/bias.hpp"
 #include "core/buffer.hpp"
 #include "core/gemm.hpp"
+#include "core/gemm_grouped.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
 #include "core/shrink.hpp"
@@ -15,7 +16,9 @@
 // while it is in cache, and the gradients of the weight, one for each group of blocks, are added in
 // the end. With many classes, rows are taken in chunks, one after the other, and threads take
 // blocks of classes: first logits, with what each block contributes to the softmax; then gradients.
-// Groups, chunks and blocks depend on shapes alone.
+// Groups, chunks and blocks depend on shapes alone. The products of few classes are Eigen's; those
+// of many are our own, whose operands are packed once: x for all blocks and for two products, the
+// gradients of the logits of a block for two.
 
 namespace bptt {
 namespace {
@@ -106,7 +109,8 @@ class LinearCrossEntropy {
     const S* const x = gather(rows, arena.allocate<S>(n * in_));
     S* const logits = arena.allocate<S>(n * out_);
     auto* const gradients = arena.allocate<RowGradient<S>>(n);
-    multiply_logits(x, n, {0, out_}, logits);
+    multiply_by_transposed<S>({x, n, in_, in_}, {weight_, out_, in_, in_}, {logits, n, out_, out_});
+    if (bias_ != nullptr) add_bias(bias_, n, out_, out_, logits);
     for (Index r = 0; r < n; ++r) {
       const S* const row = logits + r * out_;
       const Moments<S> moments = moments_of(row, out_);
@@ -116,10 +120,12 @@ class LinearCrossEntropy {
     }
     if (d_weight_ == nullptr) return;
     S* const d_x = writes_input() ? arena.allocate<S>(n * in_) : nullptr;
-    backward(x, rows, {0, out_}, gradients, logits, {d_w, d_b, add, d_x, false});
-    for (Index r = 0; d_x != nullptr && r < n; ++r) {
-      std::copy_n(d_x + r * in_, in_, row_of(rows.first + r).d_x);
-    }
+    if (d_b != nullptr && !add) std::fill_n(d_b, out_, S(0));
+    differentiate(rows, {0, n}, {0, out_}, gradients, logits, logits, d_b);
+    multiply_transposed<S>({logits, n, out_, out_}, {x, n, in_, in_}, {d_w, out_, in_, in_}, add);
+    if (d_x == nullptr) return;
+    multiply<S>({logits, n, out_, out_}, {weight_, out_, in_, in_}, {d_x, n, in_, in_});
+    for (Index r = 0; r < n; ++r) std::copy_n(d_x + r * in_, in_, row_of(rows.first + r).d_x);
   }
 
   /// to += each of `number` arrays, in order.
@@ -136,21 +142,28 @@ class LinearCrossEntropy {
 
   // ---- many classes
 
+  using Gemm = GemmTn<S>;
+
   void by_classes() {
     constexpr Index kLogitBytes = (Index{32} << 20) / (kShrink * kShrink);
-    constexpr Index kLeastRows = 128 / kShrink, kBlockClasses = 256 / kShrink;
+    constexpr Index kLeastRows = 128 / kShrink;
     const Index row_bytes = out_ * static_cast<Index>(sizeof(S));
     const Index fitting = std::max(kLeastRows, kLogitBytes / row_bytes);
     const int chunks = static_cast<int>((count() + fitting - 1) / fitting);
     const Index most = (count() + chunks - 1) / chunks;
-    const Parts blocks(out_, kBlockClasses);
-    Buffer<S> x_memory(most * in_), logits(most * out_);
+    const OutputBlocks blocks(out_);
+    Buffer<S> x_memory(Gemm::right_size(in_, most)), logits(most * out_);
     Buffer<S> d_x(d_weight_ == nullptr || !writes_input() ? 0 : groups_of(blocks) * most * in_);
     Buffer<Moments<S>> moments(most * blocks.size());
     Buffer<RowGradient<S>> gradients(most);
     for (int i = 0; i < chunks; ++i) {
       const Range rows = part_of(count(), i, chunks);
-      const S* const x = gather(rows, x_memory.data());
+      S* const x = x_memory.data();
+      for_each_range(rows.size(), 64, {2.0 * static_cast<double>(rows.size() * in_)},
+                     [&](Index, Range own) {
+                       Gemm::pack_right([&](Index r) { return row_of(rows.first + r).x; }, 1, in_,
+                                        own, rows.size(), x);
+                     });
       forward_chunk(rows, x, blocks, logits.data(), moments.data());
       finish_chunk(rows, blocks, logits.data(), moments.data(), gradients.data());
       if (d_weight_ != nullptr) {
@@ -159,23 +172,31 @@ class LinearCrossEntropy {
     }
   }
 
-  static Index groups_of(const Parts& blocks) { return std::min<Index>(blocks.size(), 16); }
+  static int groups_of(const OutputBlocks& blocks) {
+    return static_cast<int>(std::min<Index>(blocks.size(), 16));
+  }
 
-  void forward_chunk(Range rows, const S* x, const Parts& blocks, S* logits,
+  void forward_chunk(Range rows, const S* x, const OutputBlocks& blocks, S* logits,
                      Moments<S>* moments) const {
     const Index n = rows.size();
     for_each_block(blocks.size(), {product_cost(n)}, [&](Index block) {
+      Arena& arena = scratch();
+      const Arena::Scope scope(arena);
       const Range k = blocks[block];
+      const Index width = k.size();
+      S* const weight = arena.allocate<S>(Gemm::right_size(width, in_));
       S* const own = logits + n * k.first;
-      multiply_logits(x, n, k, own);
+      pack_right_transposed(weight_ + k.first * in_, in_, width, in_, weight);
+      multiply_grouped<S, Gemm::kPanelColumns>(x, n, in_, weight, width, own, width, false);
+      if (bias_ != nullptr) add_bias(bias_ + k.first, n, width, width, own);
       for (Index r = 0; r < n; ++r) {
-        moments[r * blocks.size() + block] = moments_of(own + r * k.size(), k.size());
+        moments[r * blocks.size() + block] = moments_of(own + r * width, width);
       }
     });
   }
 
-  void finish_chunk(Range rows, const Parts& blocks, const S* logits, const Moments<S>* moments,
-                    RowGradient<S>* gradients) {
+  void finish_chunk(Range rows, const OutputBlocks& blocks, const S* logits,
+                    const Moments<S>* moments, RowGradient<S>* gradients) {
     constexpr double kOperations = 50;  // of a block
     const Index n = rows.size(), number = blocks.size();
     for_each_range(n, 32, {kOperations * static_cast<double>(n * number)}, [&](Index, Range own) {
@@ -195,15 +216,18 @@ class LinearCrossEntropy {
     });
   }
 
-  void backward_chunk(Range rows, const S* x, const Parts& blocks, const RowGradient<S>* gradients,
-                      S* logits, bool add, S* d_x) const {
-    const Index n = rows.size(), groups = groups_of(blocks), each = blocks.size() / groups;
+  void backward_chunk(Range rows, const S* x, const OutputBlocks& blocks,
+                      const RowGradient<S>* gradients, const S* logits, bool add, S* d_x) const {
+    const Index n = rows.size();
+    const int groups = groups_of(blocks);
     for_each_block(groups, {2 * product_cost(n)}, [&](Index group) {
-      for (Index b = group * each; b < (group + 1) * each; ++b) {
+      const Range own = part_of(blocks.size(), static_cast<int>(group), groups);
+      for (Index b = own.first; b < own.last; ++b) {
         const Range k = blocks[b];
-        backward(x, rows, k, gradients, logits + n * k.first,
-                 {d_weight_ + k.first * in_, d_bias_ == nullptr ? nullptr : d_bias_ + k.first, add,
-                  d_x == nullptr ? nullptr : d_x + group * n * in_, b > group * each});
+        block_of_classes(
+            x, rows, k, gradients, logits + n * k.first,
+            {d_weight_ + k.first * in_, d_bias_ == nullptr ? nullptr : d_bias_ + k.first, add,
+             d_x == nullptr ? nullptr : d_x + group * n * in_, b > own.first});
       }
     });
     if (d_x == nullptr) return;
@@ -217,6 +241,31 @@ class LinearCrossEntropy {
         }
       }
     });
+  }
+
+  /// The gradients of a block of classes. x is packed.
+  void block_of_classes(const S* x, Range rows, Range classes, const RowGradient<S>* gradients,
+                        const S* logits, const Sums& to) const {
+    constexpr Index kRowsAtOnce = 8;  // still in L1 when they are packed
+    Arena& arena = scratch();
+    const Arena::Scope scope(arena);
+    const Index n = rows.size(), width = classes.size();
+    if (to.d_bias != nullptr && !to.add) std::fill_n(to.d_bias, width, S(0));
+    S* const d = arena.allocate<S>(Gemm::left_size(width, n));
+    S* const d_rows = arena.allocate<S>(kRowsAtOnce * width);
+    for (Index first = 0; first < n; first += kRowsAtOnce) {
+      const Range some{first, std::min(first + kRowsAtOnce, n)};
+      differentiate(rows, some, classes, gradients, logits, d_rows, to.d_bias);
+      Gemm::pack_left(d_rows - first * width, width, width, some, n, d);
+    }
+    S** const d_weight = arena.allocate<S*>(width);
+    for (Index k = 0; k < width; ++k) d_weight[k] = to.d_weight + k * in_;
+    Gemm::run(d, x, n, {0, Gemm::tiles(width)}, width, in_, d_weight, to.add);
+    if (to.d_x == nullptr) return;
+    S* const weight = arena.allocate<S>(Gemm::right_size(in_, width));
+    Gemm::pack_right([&](Index k) { return weight_ + (classes.first + k) * in_; }, 1, in_,
+                     {0, width}, width, weight);
+    multiply_grouped<S, Gemm::kTileColumns>(d, n, width, weight, in_, to.d_x, in_, to.add_x);
   }
 
   // ---- both
@@ -242,14 +291,6 @@ class LinearCrossEntropy {
       std::copy_n(row_of(rows.first + r).x, in_, memory + r * in_);
     }
     return memory;
-  }
-
-  /// Logits (n, classes) of n rows of x.
-  void multiply_logits(const S* x, Index n, Range classes, S* logits) const {
-    const Index width = classes.size();
-    multiply_by_transposed<S>({x, n, in_, in_}, {weight_ + classes.first * in_, width, in_, in_},
-                              {logits, n, width, width});
-    if (bias_ != nullptr) add_bias(bias_ + classes.first, n, width, width, logits);
   }
 
   Moments<S> moments_of(const S* logits, Index width) const {
@@ -286,26 +327,20 @@ class LinearCrossEntropy {
     *row.predicted = static_cast<std::int32_t>(classes.first + (found - logits));
   }
 
-  /// The gradients of some rows and classes; overwrites the logits with theirs.
-  void backward(const S* x, Range rows, Range classes, const RowGradient<S>* gradients, S* logits,
-                const Sums& to) const {
-    const Index n = rows.size(), width = classes.size();
-    for (Index r = 0; r < n; ++r) {
-      S* const d = logits + r * width;
+  /// Writes the gradients of the logits of some of the rows to `d`, which begins with the first of
+  /// them and may be the logits, and adds these to d_bias.
+  void differentiate(Range rows, Range some, Range classes, const RowGradient<S>* gradients,
+                     const S* logits, S* d, S* d_bias) const {
+    const Index width = classes.size();
+    for (Index r = some.first; r < some.last; ++r) {
+      S* const row = d + (r - some.first) * width;
       const RowGradient<S>& of = gradients[r];
-      scaled_exponentials(d, width, of.highest, of.scale, of.every, d);
+      scaled_exponentials(logits + r * width, width, of.highest, of.scale, of.every, row);
       const Index target = row_of(rows.first + r).target;
-      if (target >= classes.first && target < classes.last) d[target - classes.first] -= of.own;
+      if (target >= classes.first && target < classes.last) row[target - classes.first] -= of.own;
     }
-    multiply_transposed<S>({logits, n, width, width}, {x, n, in_, in_},
-                           {to.d_weight, width, in_, in_}, to.add);
-    if (to.d_x != nullptr) {
-      multiply<S>({logits, n, width, width}, {weight_ + classes.first * in_, width, in_, in_},
-                  {to.d_x, n, in_, in_}, to.add_x);
-    }
-    if (to.d_bias == nullptr) return;
-    if (!to.add) std::fill_n(to.d_bias, width, S(0));
-    add_bias_gradient(logits, n, width, width, to.d_bias);
+    if (d_bias == nullptr) return;
+    add_bias_gradient(d, some.size(), width, width, d_bias);
   }
 
   const std::vector<LossRow<S>>& rows_;

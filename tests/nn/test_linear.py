@@ -43,6 +43,23 @@ def test_linear(leading, bias, dtype, rng):
     np.testing.assert_allclose(gradients.input, d_output @ layer["weight"], **rounding(dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(64, 1, 9000), (65, 337, 577), (400, 37, 1111), (129, 650, 513)]
+)
+def test_many_rows_and_outputs(rows, inputs, outputs, dtype, rng):
+    layer = bptt.Linear(inputs, outputs, dtype=dtype, seed=0)
+    layer["bias"] = rng.standard_normal(outputs).astype(dtype)
+    x = rng.standard_normal((rows, inputs)).astype(dtype)
+    results = []
+    for count in (1, 2, 3, 8):
+        with bptt.threads(count):
+            results.append(layer(x))
+    assert all(result.tobytes() == results[0].tobytes() for result in results)
+    expected = x.astype(np.float64) @ layer["weight"].T.astype(np.float64) + layer["bias"]
+    np.testing.assert_allclose(results[0], expected, **rounding(dtype))
+
+
 def test_linear_reads_any_strides(rng):
     layer = bptt.Linear(6, 5, dtype=np.float64, seed=0)
     x = rng.standard_normal((6, 4, 3)).transpose(1, 2, 0)

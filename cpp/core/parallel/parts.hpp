@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/ragged_batch.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 
@@ -27,6 +28,24 @@ class Parts {
   static constexpr Index kAlign = 16;
 
   Index count_, parts_ = 1;
+};
+
+/// Many outputs of a linear layer, or classes, cut into blocks of at most 288 for gemm_grouped.hpp:
+/// multiples of its tiles and panels, but for the last one.
+class OutputBlocks {
+ public:
+  explicit OutputBlocks(Index outputs)
+      : outputs_(outputs), number_(static_cast<int>((outputs + kMost - 1) / kMost)) {}
+  Index size() const { return number_; }
+  Range operator[](Index i) const {
+    const Range own = part_of((outputs_ + kUnit - 1) / kUnit, static_cast<int>(i), number_);
+    return {own.first * kUnit, std::min(outputs_, own.last * kUnit)};
+  }
+
+ private:
+  static constexpr Index kUnit = 96 / kShrink, kMost = 3 * kUnit;
+  Index outputs_;
+  int number_;
 };
 
 }  // namespace bptt

@@ -85,6 +85,20 @@ def attention(kind: str, batch: int, steps: int, size: int) -> Call:
     return lambda: module.forward(x, x).backward(x)
 
 
+def label_sequences(batch: int, steps: int, labels: int) -> dict[str, Call]:
+    """Return the losses of label sequences with their gradients, and Viterbi decoding."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((batch, steps, labels), np.float32)
+    targets = random.integers(1, labels, (batch, steps))
+    crf = bptt.CRF(labels)
+    few = targets[:, : steps // 5]
+    return {
+        f"CRF {x.shape} float32": lambda: crf.cross_entropy(x, targets),
+        f"CRF decoding {x.shape} float32": lambda: crf.decode(x),
+        f"CTC {x.shape} float32": lambda: bptt.ctc_loss(x, few),
+    }
+
+
 def around_layers() -> dict[str, Call]:
     """Return the counted calls of what surrounds the layers."""
     of_kernels = embedding_calls("embedding (1000, 50)", 1000, 50, 8, 20) | {
@@ -95,6 +109,7 @@ def around_layers() -> dict[str, Call]:
         "output layer and loss (100, 64, 2000) float32": output_layer(100, 64, 2000),
         "dot attention (8, 20, 64) float32": attention("dot", 8, 20, 64),
         "additive attention (8, 20, 64) float32": attention("additive", 8, 20, 64),
+        **label_sequences(8, 50, 20),
         **{name: partial(call, loader.kernels) for name, call in of_kernels.items()},
     }
 

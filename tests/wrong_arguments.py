@@ -626,6 +626,59 @@ def like_output(
     return {"d_output": [*arrays, *no_shape("d_output", rule, *wrong)]}
 
 
+OF_SEQUENCES: Rows = [
+    ([1.0], TypeError, no_list_of("weights")),
+    (np.ones((2, 5)), ValueError, "weights must have shape (batch,) = (2,), got (2, 5)"),
+    (np.ones(5), ValueError, "weights must have shape (batch,) = (2,), got (5,)"),
+    (np.array([1.0, -1.0]), ValueError, "weights must be finite and >= 0, got -1.0"),
+    (np.array([1.0, np.inf]), ValueError, "weights must be finite and >= 0, got inf"),
+]
+CTC: dict[str, Rows] = {
+    "logits": [
+        ([0.5], TypeError, no_list_of("logits")),
+        *no_shape(
+            "logits",
+            "shape (batch, steps, classes) with classes >= 1",
+            *((2, 6), (2, 5, 0), (2, 5, 1, 6), ()),
+        ),
+    ],
+    "targets": [
+        ([0], TypeError, no_list_of("targets")),
+        (None, TypeError, "targets must be a NumPy array, got NoneType"),
+        (IDS > 0, TypeError, "targets must be integers (labels), got dtype bool"),
+        (
+            IDS.astype(float),
+            TypeError,
+            "targets must be integers (labels), got dtype float64: use targets.astype(np.int64)",
+        ),
+        *(
+            (
+                np.ones(shape, int),
+                ValueError,
+                f"targets must have shape (batch, labels) with batch = 2, got {shape}",
+            )
+            for shape in ((3, 2), (2,), ())
+        ),
+        (IDS[:, :2] + 5, ValueError, "targets must lie in [0, classes) = [0, 6), got 7"),
+        (IDS[:, :2] - 3, ValueError, "targets must lie in [0, classes) = [0, 6), got -1"),
+        (np.zeros((2, 2), int), ValueError, "targets must not have the blank, 0"),
+    ],
+    "lengths": LENGTHS_ROWS,
+    "target_lengths": [
+        (value, error, f"target_{text}".replace("steps", "labels").replace("5]", "2]"))
+        for value, error, text in LENGTHS_ROWS
+    ],
+    "blank": [
+        *no_integer("blank", 0),
+        (6, ValueError, "blank must be in [0, classes) = [0, 6), got 6"),
+    ],
+    "zero_infinity": no_flag("zero_infinity"),
+    "weights": OF_SEQUENCES,
+    "time_major": no_flag("time_major"),
+    "reduction": COUNTED["reduction"],
+}
+
+
 def random_field() -> dict[str, dict[str, Rows]]:
     """The table of CRF, of emissions (2, 5, 6)."""
     name = no_name("CRF(num_labels=6, dtype=float64)", "transitions, start, end")
@@ -645,14 +698,6 @@ def random_field() -> dict[str, dict[str, Rows]]:
         )
         for value, error, text in CLASSES
     ]
-    shape = "weights must have shape (batch,) = (2,), got "
-    weights: Rows = [
-        ([1.0], TypeError, no_list_of("weights")),
-        (np.ones((2, 5)), ValueError, f"{shape}(2, 5)"),
-        (np.ones(5), ValueError, f"{shape}(5,)"),
-        (np.array([1.0, -1.0]), ValueError, "weights must be finite and >= 0, got -1.0"),
-        (np.array([1.0, np.inf]), ValueError, "weights must be finite and >= 0, got inf"),
-    ]
     return {
         "CRF": {"num_labels": no_integer("num_labels"), "dtype": DTYPE_AND_SEED["dtype"]},
         "CRF.__getitem__": {"name": name},
@@ -667,7 +712,7 @@ def random_field() -> dict[str, dict[str, Rows]]:
             **sequence,
             "targets": labels,
             "mask": COUNTED["mask"],
-            "weights": weights,
+            "weights": OF_SEQUENCES,
             "reduction": COUNTED["reduction"],
             "gradients": no_flag("gradients"),
         },
@@ -806,6 +851,7 @@ TABLE: dict[str, dict[str, Rows]] = {
         "gradients": no_flag("gradients"),
         **COUNTED,
     },
+    "ctc_loss": CTC,
     "binary_cross_entropy": {
         "logits": no_output("logits", "outputs"),
         "targets": [

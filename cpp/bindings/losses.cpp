@@ -2,6 +2,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/gil.hpp"
+#include "core/ctc.hpp"
 #include "core/row_losses.hpp"
 
 namespace {
@@ -84,6 +85,36 @@ py::tuple row_loss(bptt::RowLoss loss, const py::array& output, py::handle targe
   return py::make_tuple(result.value, gradient, result.valid);
 }
 
+/// Value and gradient. Targets are (batch, labels), padded.
+template <class S>
+py::tuple ctc(const py::array& logits, const py::array& targets, py::handle lengths,
+              py::handle target_lengths, py::handle weights, bptt::CtcInput<S> in) {
+  const Dense<S> x(require_float_array<S>(logits, "logits"));
+  if (x.ndim() != 3 || x.shape(2) == 0) {
+    throw py::value_error("logits must have shape (batch, steps, classes) with classes >= 1, got " +
+                          shape_text(shape_of(x)));
+  }
+  in.batch = x.shape(0), in.steps = x.shape(1), in.classes = x.shape(2);
+  in.labels = targets.ndim() == 2 ? targets.shape(1) : 0;
+  require_shape(targets, "targets", "(batch, labels)", {in.batch, in.labels});
+  const auto steps = require_lengths(lengths, in.batch, in.steps);
+  const auto counts = require_lengths(target_lengths, in.batch, in.labels);
+  const bptt::RaggedBatch ragged = counts ? bptt::RaggedBatch(in.batch, in.labels, counts->data())
+                                          : bptt::RaggedBatch(in.batch, in.labels);
+  const auto ids = require_ids(targets, "targets", "classes", in.classes, ragged);
+  std::optional<Dense<double>> w;
+  if (!weights.is_none()) w = require_dense<double>(weights, "weights", "(batch,)", {in.batch});
+  in.logits = x.data(), in.targets = ids.data();
+  in.lengths = steps ? steps->data() : nullptr;
+  in.target_lengths = counts ? counts->data() : nullptr;
+  in.weights = w ? w->data() : nullptr;
+  Dense<S> gradient = new_array<S>({in.batch, in.steps, in.classes});
+  S* const d = gradient.mutable_data();
+  double value = 0;
+  run_without_gil([&] { value = bptt::ctc_loss<S>(in, d); });
+  return py::make_tuple(value, gradient);
+}
+
 }  // namespace
 
 void register_losses(py::module_& m) {
@@ -99,6 +130,21 @@ void register_losses(py::module_& m) {
         });
       },
       "loss"_a, "output"_a, "targets"_a, "weights"_a, "label_smoothing"_a, "divisor"_a);
+  m.def(
+      "ctc_loss",
+      [](const py::object& logits, const py::object& targets, const py::object& lengths,
+         const py::object& target_lengths, Index blank, bool zero_infinity,
+         const py::object& weights, double divisor) {
+        const py::array a = require_array(logits, "logits");
+        const py::array ids = require_array(targets, "targets");
+        return visit_float_dtype(a, "logits", [&](auto zero) {
+          bptt::CtcInput<decltype(zero)> in{};
+          in.blank = blank, in.zero_infinity = zero_infinity, in.divisor = divisor;
+          return ctc(a, ids, lengths, target_lengths, weights, in);
+        });
+      },
+      "logits"_a, "targets"_a, "lengths"_a, "target_lengths"_a, "blank"_a, "zero_infinity"_a,
+      "weights"_a, "divisor"_a);
   m.def(
       "softmax_cross_entropy",
       [](const py::object& logits, const py::object& targets, const py::object& weights,

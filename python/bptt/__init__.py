@@ -30,6 +30,7 @@ from bptt._core.installation import config, show_config
 from bptt._core.threads import get_num_threads, set_num_threads, threads
 from bptt.losses import (
     binary_cross_entropy,
+    ctc_loss,
     linear_cross_entropy,
     mean_squared_error,
     sigmoid,
@@ -109,6 +110,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "config",
+    "ctc_loss",
     "data",
     "decoding",
     "diagnostics",

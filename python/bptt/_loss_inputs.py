@@ -121,6 +121,22 @@ class LossArguments(NamedTuple):
         return values[counted].astype(np.float64)
 
 
+def sequence_weights(weights: FloatArray | None, batch: int) -> NDArray[np.float64] | None:
+    """Check weights of whole sequences, (batch,); return them in float64."""
+    if weights is None:
+        return None
+    checks.floats("weights", weights)
+    checks.shape("weights", weights, [("batch", batch)])
+    _check_weights(weights)
+    return weights.astype(np.float64)
+
+
+def _check_weights(weights: FloatArray) -> None:
+    wrong = weights[~((weights >= 0.0) & (weights < np.inf))]
+    if wrong.size:
+        raise ValueError(f"weights must be finite and >= 0, got {wrong[0]}")
+
+
 def _weights(
     layout: Layout,
     batch: int,
@@ -140,8 +156,6 @@ def _weights(
         checks.floats("weights", weights)
         whole = weights.ndim == 1 and not layout.once
         checks.shape("weights", weights, [("batch", batch)] if whole else dimensions)
-        wrong = weights[~((weights >= 0.0) & (weights < np.inf))]
-        if wrong.size:
-            raise ValueError(f"weights must be finite and >= 0, got {wrong[0]}")
+        _check_weights(weights)
         each *= weights[:, np.newaxis] if whole else layout.arrange(weights)
     return each

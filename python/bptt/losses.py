@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Ids, Lengths
+from bptt._core.lengths import Ids, Lengths, lengths_of
 from bptt._core.memory import new_array
-from bptt._loss_inputs import LossArguments, Rows
+from bptt._loss_inputs import LossArguments, Rows, sequence_weights
 
 __all__ = [
     "LinearLoss",
     "Loss",
     "binary_cross_entropy",
+    "ctc_loss",
     "linear_cross_entropy",
     "mean_squared_error",
     "sigmoid",
@@ -243,6 +244,97 @@ def loss_of_layer(
     restore = given.layout.restore
     d_input = None if d_x is None else restore(d_x)
     return LinearLoss(value, d_input, d_weight, d_bias, restore(losses), restore(predicted))
+
+
+def ctc_loss(
+    logits: FloatArray,
+    targets: Ids,
+    *,
+    lengths: Lengths | None = None,
+    target_lengths: Lengths | None = None,
+    blank: int = 0,
+    zero_infinity: bool = False,
+    weights: FloatArray | None = None,
+    time_major: bool = False,
+    reduction: str = "sum",
+) -> Loss:
+    """Return the loss of connectionist temporal classification (CTC), and its gradient.
+
+    L = −Σ_b w_b log p(targets_b), for label sequences without a time for each label. p sums over
+    all paths, a class for every step, that are the targets without repetitions and then without
+    blanks; a class at a step has the probability softmax(logits_t). dL/dlogits_t is w_b times the
+    difference between these and the probabilities of the classes among the paths to the targets:
+    A. Graves et al. (2006), Connectionist temporal classification. `bptt.decoding.ctc_greedy` and
+    `bptt.decoding.ctc_beam_search` predict labels.
+
+    Parameters
+    ----------
+    logits : array (B, T, K), float32 or float64
+        Logits of the K classes, among them the blank. Padding is not read.
+    targets : integer array (B, U)
+        Labels of each sequence, in [0, K), without the blank; padding is not read.
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]. T by default.
+    target_lengths : integer array (B,), optional
+        Number of labels of each sequence, in [0, U]. U by default.
+    blank : int, default 0
+        Class of the blank, in [0, K).
+    zero_infinity : bool, default False
+        Whether a sequence without a path, since it has too few steps for its labels, has a loss of
+        0 instead of infinity. Its gradient is 0 in either case.
+    weights : float array (B,), optional
+        Weight of each sequence, finite and >= 0. All 1 by default.
+    time_major : bool, default False
+        Whether the logits are (T, B, K).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradient by the number of steps, each with the weight of its
+        sequence; both are 0 if there are none.
+
+    Returns
+    -------
+    Loss
+        Named tuple ``(value, gradient)``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array or has the wrong dtype.
+    ValueError
+        If a shape does not fit, a label is the blank, or a label, a length, a weight or an option
+        is out of its range.
+    """
+    checks.one_of("sum", "mean")("reduction", reduction)
+    swapped = checks.flag("time_major", time_major)
+    zero = checks.flag("zero_infinity", zero_infinity)
+    x = checks.floats("logits", logits)
+    if x.ndim != 3 or x.shape[2] == 0:
+        rule = "shape (batch, steps, classes) with classes >= 1"
+        raise ValueError(f"logits must have {rule}, got {x.shape}")
+    x = x.swapaxes(0, 1) if swapped else x
+    batch, steps, classes = x.shape
+    if checks.integer("blank", blank, 0) >= classes:
+        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {blank}")
+    labels = checks.numpy_array("targets", targets)
+    if labels.dtype.kind not in "iu":
+        cure = ": use targets.astype(np.int64)" if labels.dtype.kind == "f" else ""
+        raise TypeError(f"targets must be integers (labels), got dtype {labels.dtype}{cure}")
+    if labels.ndim != 2 or len(labels) != batch:
+        rule = f"shape (batch, labels) with batch = {batch}"
+        raise ValueError(f"targets must have {rule}, got {labels.shape}")
+    most = labels.shape[1]
+    counts = lengths_of(np.full(batch, steps) if lengths is None else lengths, batch, steps)
+    try:
+        given = np.full(batch, most) if target_lengths is None else target_lengths
+        sizes = lengths_of(given, batch, most)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"target_{error}".replace("steps", "labels")) from None
+    if (labels == blank)[np.arange(most) < sizes[:, np.newaxis]].any():
+        raise ValueError(f"targets must not have the blank, {blank}")
+    each = sequence_weights(weights, batch)
+    total = float(counts.sum() if each is None else counts @ each)
+    divisor = total if reduction == "mean" and total > 0.0 else 1.0
+    value, gradient = loader.kernels.ctc_loss(x, labels, counts, sizes, blank, zero, each, divisor)
+    return Loss(value, gradient.swapaxes(0, 1) if swapped else gradient)
 
 
 def binary_cross_entropy(

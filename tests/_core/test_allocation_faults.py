@@ -303,6 +303,8 @@ work = {
     "activate": lambda: kernels.activate("tanh", x),
     "pad": lambda: kernels.pad(rows, np.arange(16), lengths),
     "crf_loss": crf_loss,
+    "ctc_loss": lambda: kernels.ctc_loss(
+        x, ids[:, :5] % 11 + 1, lengths, None, 0, True, None, 9.0),
     "crf_marginals": lambda: kernels.crf_marginals(x, pairs, score, score, lengths),
     "crf_viterbi": lambda: kernels.crf_viterbi(x, pairs, score, score, lengths),
 }

@@ -260,6 +260,20 @@ class World:
         return {
             "softmax_cross_entropy": (bptt.softmax_cross_entropy, ids),
             "linear_cross_entropy": (bptt.linear_cross_entropy, linear),
+            "ctc_loss": (
+                bptt.ctc_loss,
+                {
+                    "logits": output,
+                    "targets": IDS[:, :2] + 1,
+                    "lengths": np.array([3, 5]),
+                    "target_lengths": np.array([0, 2]),
+                    "blank": 0,
+                    "zero_infinity": True,
+                    "weights": np.ones(2),
+                    "time_major": False,
+                    "reduction": "sum",
+                },
+            ),
             "binary_cross_entropy": (bptt.binary_cross_entropy, {"logits": output, **values}),
             "mean_squared_error": (bptt.mean_squared_error, {"output": output, **values}),
             "softmax": (bptt.softmax, {"logits": output}),

@@ -567,6 +567,20 @@ def plain_functions() -> Targets:
     values = {"targets": np.ones((2, 5, 6)), **COUNTED}
     linear = {"x": logits, "weight": np.eye(6), "bias": np.ones(6), "gradients": True, **ids}
     del linear["logits"]
+    ctc = {
+        "logits": logits,
+        "targets": IDS[:, :2] + 1,
+        "lengths": np.array([3, 5]),
+        "target_lengths": np.array([0, 2]),
+        "blank": 0,
+        "zero_infinity": True,
+        "weights": np.ones(2),
+        "time_major": False,
+        "reduction": "sum",
+    }
+    paths = {"logits": logits, "lengths": LENGTHS, "blank": 1}
+    prefixes = {**paths, "beam": 2, "count": 1, "weight": 0.5, "bonus": 0.1}
+    prefixes["language_model"] = lambda labels: np.log(np.full(6, 1 / 6))
     draw: dict[str, Any] = {"temperature": 0.7, "top_k": 2, "top_p": 0.9}
 
     def step(tokens: Any, state: Any) -> Any:
@@ -579,6 +593,7 @@ def plain_functions() -> Targets:
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses.softmax_cross_entropy": (losses.softmax_cross_entropy, ids),
         "losses.linear_cross_entropy": (losses.linear_cross_entropy, linear),
+        "losses.ctc_loss": (losses.ctc_loss, ctc),
         "losses.binary_cross_entropy": (losses.binary_cross_entropy, {"logits": logits, **values}),
         "losses.mean_squared_error": (losses.mean_squared_error, {"output": logits, **values}),
         "losses.softmax": (losses.softmax, {"logits": logits}),
@@ -597,6 +612,8 @@ def plain_functions() -> Targets:
             {"probabilities": np.full((4, 3), 1 / 3), "classes": labels},
         ),
         "decoding.beam_search": (decoding.beam_search, beam),
+        "decoding.ctc_greedy": (decoding.ctc_greedy, paths),
+        "decoding.ctc_beam_search": (decoding.ctc_beam_search, prefixes),
         "metrics.edit_distance": (metrics.edit_distance, {"a": "kitten", "b": list("sitting")}),
         "metrics.error_rate": (
             metrics.error_rate,
@@ -1250,6 +1267,7 @@ def of_reference() -> Targets:
     parameters = {name: np.ones(shape) * 0.1 for name, shape in shapes.items()}
     result = reference.forward("lstm", X, parameters)
     array = np.ones((4, 3))
+    ctc = {"logits": X, "targets": IDS[:, :2]}
     ends = {"start": np.ones(3), "end": np.ones(3)}
     field = {"emissions": X, "transitions": np.eye(3), **ends, "lengths": LENGTHS}
     five = {"p": array, "g": array, "m": array, "v": array, "t": 1}
@@ -1303,6 +1321,10 @@ def of_reference() -> Targets:
         "softmax_cross_entropy": (
             reference.softmax_cross_entropy,
             {"logits": X, "targets": IDS, "lengths": LENGTHS},
+        ),
+        "ctc_loss": (
+            reference.ctc_loss,
+            {**ctc, "lengths": LENGTHS, "target_lengths": np.array([0, 2]), "blank": 0},
         ),
         "crf_loss": (reference.crf_loss, {**field, "targets": IDS}),
         "crf_marginals": (reference.crf_marginals, field),

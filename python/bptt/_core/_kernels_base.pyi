@@ -111,6 +111,16 @@ def linear_cross_entropy(
     d_bias: NDArray[_F] | None,
     input: bool,
 ) -> tuple[float, NDArray[np.float64], NDArray[_F] | None, NDArray[np.int32]]: ...
+def ctc_loss(
+    logits: NDArray[_F],
+    targets: _Integer,
+    lengths: _Integer | None,
+    target_lengths: _Integer | None,
+    blank: int,
+    zero_infinity: bool,
+    weights: NDArray[np.float64] | None,
+    divisor: float,
+) -> tuple[float, NDArray[_F]]: ...
 def row_loss(
     loss: str,
     output: NDArray[_F],

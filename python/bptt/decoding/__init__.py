@@ -1,12 +1,15 @@
-"""Decoding: greedy choice, sampling, beam search, and Viterbi decoding."""
+"""Decoding: greedy choice, sampling, beam search, Viterbi decoding, and paths of CTC."""
 
 from bptt.decoding.beam import Hypothesis, beam_search
+from bptt.decoding.ctc import ctc_beam_search, ctc_greedy
 from bptt.decoding.sampling import most_likely, sample, sampling_distribution
 from bptt.decoding.viterbi import viterbi_decode
 
 __all__ = [
     "Hypothesis",
     "beam_search",
+    "ctc_beam_search",
+    "ctc_greedy",
     "most_likely",
     "sample",
     "sampling_distribution",

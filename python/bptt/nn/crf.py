@@ -15,6 +15,7 @@ from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, Padding, lengths_of
 from bptt._core.memory import new_array
+from bptt._loss_inputs import sequence_weights
 from bptt.losses import Loss
 from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
@@ -336,14 +337,7 @@ class _Targets(NamedTuple):
             checks.array("mask", mask, np.dtype(np.bool_))
             checks.shape("mask", mask, dimensions)
             labels = np.where(mask, labels, 0)
-        each = None
-        if weights is not None:
-            checks.floats("weights", weights)
-            checks.shape("weights", weights, dimensions[:1])
-            wrong = weights[~((weights >= 0.0) & (weights < np.inf))]
-            if wrong.size:
-                raise ValueError(f"weights must be finite and >= 0, got {wrong[0]}")
-            each = weights.astype(np.float64)
+        each = sequence_weights(weights, batch)
         total = float(counts.sum() if each is None else counts @ each)
         divisor = total if reduction == "mean" and total > 0.0 else 1.0
         return cls(labels, None if lengths is None else counts, mask, each, divisor)

@@ -11,6 +11,7 @@ package against central differences. It needs nothing but NumPy, and no layer or
 `layers`                directions, dropout, stacked layers: `forward` and `backward`
 `head`                  output layer and softmax cross-entropy
 `crf`                   linear-chain conditional random field
+`ctc`                   connectionist temporal classification
 `normalization`         layer normalization
 `optimizers`            SGD, RMSProp, Adam, AdamW, LazyAdam, gradient clipping
 ======================  ====================================================================
@@ -43,6 +44,7 @@ from .activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation, sigmoid
 from .arguments import parameter_shapes
 from .cells import CELLS
 from .crf import CRFGradients, crf_loss, crf_marginals, crf_viterbi
+from .ctc import ctc_loss
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
@@ -74,6 +76,7 @@ __all__ = [
     "crf_loss",
     "crf_marginals",
     "crf_viterbi",
+    "ctc_loss",
     "forward",
     "layer_norm",
     "layer_norm_backward",

@@ -1,6 +1,7 @@
 #include "core/padding.hpp"
 
 #include <algorithm>
+#include <new>
 #include <string>
 
 #include "bindings/arrays.hpp"
@@ -10,35 +11,49 @@ namespace {
 
 using namespace py::literals;
 
-/// The starts and lengths of sequences, (batch,), which lie in [0, total).
+using Indices = Dense<std::int64_t>;
+
+/// The starts and lengths of the sequences that `indices` (batch,) name, which lie in [0, total).
 struct Rows {
-  Dense<std::int64_t> starts, lengths;
+  Indices starts, lengths;  // (batch,)
   Index batch, longest = 0;
 
-  Rows(const py::object& begin, const py::object& size, Index total)
-      : starts(begin), lengths(size), batch(starts.size()) {
-    require_shape(starts, "starts", "(batch,)", {batch});
-    require_shape(lengths, "lengths", "(batch,)", {batch});
+  Rows(const Indices& all_starts, const Indices& all_lengths, const Indices& indices, Index total)
+      : starts(indices.size()), lengths(indices.size()), batch(indices.size()) {
+    const Index count = all_starts.size();
+    require_shape(all_starts, "starts", "(sequences,)", {count});
+    require_shape(all_lengths, "lengths", "(sequences,)", {count});
+    require_shape(indices, "indices", "(batch,)", {batch});
     for (Index b = 0; b < batch; ++b) {
-      const Index first = starts.at(b), length = lengths.at(b);
+      const Index i = indices.data()[b];
+      if (i < 0 || i >= count) {
+        throw py::value_error("indices must lie in [0, " + std::to_string(count) + "), got " +
+                              std::to_string(i));
+      }
+      const Index first = all_starts.data()[i], length = all_lengths.data()[i];
       if (first < 0 || length < 0 || first > total || length > total - first) {
         throw py::value_error("sequences must lie in the " + std::to_string(total) +
                               " values, got " + std::to_string(length) + " from " +
                               std::to_string(first));
       }
+      starts.mutable_data()[b] = first;
+      lengths.mutable_data()[b] = length;
       longest = std::max(longest, length);
     }
   }
 };
 
-/// Sequences of `values` (total, ..) as one array (batch, longest, ..), 0 behind each.
-py::array pad(const py::array& values, const py::object& starts, const py::object& lengths) {
+/// Sequences of `values` (total, ..) as one array (batch, longest, ..), 0 behind each; and their
+/// lengths.
+py::tuple pad(const py::array& values, const Indices& starts, const Indices& lengths,
+              const Indices& indices) {
   if (std::string("biuf").find(values.dtype().kind()) == std::string::npos || values.ndim() == 0) {
     throw py::type_error("values must be an array of numbers, got " + dtype_text(values));
   }
   const py::array dense = py::array::ensure(values, py::array::c_style);
+  if (!dense) throw std::bad_alloc();
   std::vector<Index> shape = shape_of(dense);
-  const Rows rows(starts, lengths, shape[0]);
+  const Rows rows(starts, lengths, indices, shape[0]);
   Index bytes = dense.itemsize();
   for (std::size_t axis = 1; axis < shape.size(); ++axis) bytes *= shape[axis];
   shape[0] = rows.longest;
@@ -51,7 +66,7 @@ py::array pad(const py::array& values, const py::object& starts, const py::objec
     const ReleaseGil release;
     bptt::pad(from, rows.batch, rows.longest, to);
   }
-  return padded;
+  return py::make_tuple(padded, rows.lengths);
 }
 
 }  // namespace
@@ -59,7 +74,10 @@ py::array pad(const py::array& values, const py::object& starts, const py::objec
 void register_padding(py::module_& m) {
   m.def(
       "pad",
-      [](const py::object& values, const py::object& starts, const py::object& lengths)
-          -> py::array { return pad(require_array(values, "values"), starts, lengths); },
-      "values"_a, "starts"_a, "lengths"_a);
+      [](const py::object& values, const py::object& starts, const py::object& lengths,
+         const py::object& indices) {
+        return pad(require_array(values, "values"), Indices(starts), Indices(lengths),
+                   Indices(indices));
+      },
+      "values"_a, "starts"_a, "lengths"_a, "indices"_a);
 }

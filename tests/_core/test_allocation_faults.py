@@ -301,7 +301,7 @@ work = {
     "clip": lambda: clip("clip", 0.5),
     "scale": lambda: clip("scale", 0.5),
     "activate": lambda: kernels.activate("tanh", x),
-    "pad": lambda: kernels.pad(rows, np.arange(16), lengths),
+    "pad": lambda: kernels.pad(rows, np.arange(16), lengths, np.arange(9)),
     "crf_loss": crf_loss,
     "ctc_loss": lambda: kernels.ctc_loss(
         x, ids[:, :5] % 11 + 1, lengths, None, 0, True, None, 9.0),

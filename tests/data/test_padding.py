@@ -41,14 +41,21 @@ def test_empty_sequences_and_none():
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (0, 6), (6, 0), (3, 3), (2, -1)])
 def test_places_outside_of_the_values(start, length):
     with pytest.raises(ValueError, match=r"sequences must lie in the 5 values"):
-        loader.kernels.pad(np.arange(5), np.array([0, start]), np.array([5, length]))
+        loader.kernels.pad(np.arange(5), np.array([0, start]), np.array([5, length]), np.arange(2))
+
+
+@pytest.mark.parametrize("index", [-1, 2, 2**40])
+def test_indices_of_no_sequence(index):
+    sequences = Sequences(np.arange(4), np.array([4, 0]), np.array([0, 0]))
+    with pytest.raises(ValueError, match=rf"indices must lie in \[0, 2\), got {index}"):
+        sequences.pad(np.array([0, index]))
 
 
 def test_objects_and_wrong_shapes():
     one = np.array([1])
     with pytest.raises(TypeError, match="values must be an array of numbers, got object"):
-        loader.kernels.pad(np.array([None, "a"]), one, one)
+        loader.kernels.pad(np.array([None, "a"]), one, one, one)
     with pytest.raises(TypeError, match="values must be an array of numbers"):
-        loader.kernels.pad(np.array(3), one, one)
+        loader.kernels.pad(np.array(3), one, one, one)
     with pytest.raises(ValueError, match="lengths must have shape"):
-        loader.kernels.pad(np.arange(5), one, np.array([1, 2]))
+        loader.kernels.pad(np.arange(5), one, np.array([1, 2]), one)

@@ -65,8 +65,11 @@ def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
 
 # Minibatches, embeddings and dropout.
 def pad(
-    values: NDArray[_S], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> NDArray[_S]: ...
+    values: NDArray[_S],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    indices: NDArray[np.int64],
+) -> tuple[NDArray[_S], NDArray[np.int64]]: ...
 def embedding_forward(
     weight: NDArray[_F], ids: _Integer, lengths: _Integer | None, bag: int = 1
 ) -> NDArray[_F]: ...

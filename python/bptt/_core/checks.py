@@ -133,8 +133,8 @@ def fields(name: str, value: Any, *names: str) -> Mapping[str, Any]:
     return value
 
 
-def indices(name: str, value: Any, size: int) -> NDArray[np.int64]:
-    """Check that `value` is an integer array (B,) with elements in [0, size)."""
+def integers(name: str, value: Any) -> NDArray[np.int64]:
+    """Check that `value` is an integer array (B,)."""
     given = list(value) if isinstance(value, (list, tuple, range)) else value
     try:
         array = np.asarray(given) if isinstance(given, (np.ndarray, list)) else None
@@ -146,10 +146,16 @@ def indices(name: str, value: Any, size: int) -> NDArray[np.int64]:
         raise TypeError(f"{name} must be an array of integers, got {got}")
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (B,), got {array.shape}")
+    return array.astype(np.int64, copy=False)
+
+
+def indices(name: str, value: Any, size: int) -> NDArray[np.int64]:
+    """Check that `value` is an integer array (B,) with elements in [0, size)."""
+    array = integers(name, value)
     wrong = (array < 0) | (array >= size)
     if wrong.any():
         raise ValueError(f"{name} must lie in [0, {size}), got {array[wrong][0]}")
-    return array.astype(np.int64, copy=False)
+    return array
 
 
 def dtype(name: str, value: Any) -> np.dtype[np.floating[Any]]:

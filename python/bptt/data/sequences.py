@@ -164,9 +164,8 @@ class Sequences:
         TypeError, ValueError
             If an index is not an integer, or there is no such sequence.
         """
-        indices = checks.indices("indices", indices, len(self))
-        lengths = self.lengths[indices]
-        return loader.kernels.pad(self.values, self.starts[indices], lengths), lengths
+        indices = checks.integers("indices", indices)  # the kernel checks their range
+        return loader.kernels.pad(self.values, self.starts, self.lengths, indices)
 
 
 _MAX_AFFIXES = 1000

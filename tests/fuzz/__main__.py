@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import json
+import math
 import mmap
 import random
 import resource
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the harness; return 1 if there are failures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop earlier")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--first", type=int, default=0, help="number of the first call of a target")
@@ -185,6 +187,7 @@ class _Harness:
         self.unclear: dict[str, list[Any]] = {}
         self.slowest: tuple[float, str, int] = (0.0, "", 0)
         self.peak = 0
+        self.deadline = time.monotonic() + options.seconds
 
     def pieces(self) -> list[Piece]:
         first = self.options.first
@@ -266,6 +269,8 @@ class _Harness:
                 if waiting and not line:
                     start()
             now = time.monotonic()
+            if now > self.deadline:
+                waiting.clear()
             if now - before < 5.0:  # else the harness itself was stopped
                 self._watch([key.data for key in selector.get_map().values()], now - before)
             before = now

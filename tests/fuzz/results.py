@@ -57,3 +57,22 @@ def write(harness: str, command: str, count: int, unit: str, failures: int, **mo
     path = RESULTS / f"{harness}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def main() -> None:
+    """Write the result of a harness that is no Python: `python -m tests.fuzz.results --help`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("harness", help="name of the harness, and of the file")
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--unit", required=True, help="what was counted, in the plural")
+    parser.add_argument("--failures", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    given = vars(parser.parse_args())
+    print(write(**given))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,12 @@ import pytest
 
 import bptt
 from bptt import data, decoding, diagnostics, importers, metrics, nn, training
-from bptt._core import checks
+from bptt._core import checks, threads
+from bptt.cli.errors import CommandError
+from bptt.cli.main import main
+from bptt.cli.readers import read_table
+from bptt.cli.schema_inference import SchemaOptions, infer_schema
+from bptt.cli.tables import is_number
 from bptt.optim import schedules
 from tests.fuzz.values import ArrayLike, Index, Shrinking
 
@@ -379,3 +384,50 @@ def test_checks_take_no_text_for_numbers():
         with pytest.raises(TypeError, match="n must be a real number, got"):
             checks.number("n", wrong)
     assert checks.integer("n", Ints(3)) == 3
+
+
+# ---- command line
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"a":' * 10**5, "line 2: is nested too deeply"),
+        ('{"a": ' + "[" * 10**5, "line 2: is nested too deeply"),
+        ('{"a": %s}' % ("1" * 5000), "line 2: has a number that is too long"),
+    ],
+)
+def test_json_lines_that_python_cannot_read(line, sentence, tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"a": 1}\n' + line)
+    with pytest.raises(CommandError, match=sentence):
+        read_table(path)
+
+
+def test_integers_beyond_floats_are_no_numbers(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"x1": %s, "x2": 2, "target": 3}\n' % ("9" * 400))
+    infer_schema(read_table(path), SchemaOptions(target=["target"]))  # raised OverflowError
+    assert not is_number(10**400)
+    assert is_number(10**300)
+
+
+def test_predictions_of_lone_surrogates_are_written(tmp_path):
+    """They ended with a traceback, and left an empty file."""
+    lines = ['{"text": "a\\ud800b", "label": "x"}', '{"text": "ba", "label": "y"}']
+    data, model, output = (str(tmp_path / name) for name in ("d.jsonl", "m.safetensors", "o.tsv"))
+    (tmp_path / "d.jsonl").write_text("\n".join(lines * 4))
+    assert main(["train", data, "--epochs", "1", "--output", model]) == 0
+    assert main(["predict", model, data, "--output", output]) == 0
+    assert (tmp_path / "o.tsv").read_text("utf-8").count("a?b") == 4
+
+
+@pytest.mark.parametrize("name", ["BPTT_NUM_THREADS", "OMP_NUM_THREADS"])
+def test_numbers_of_threads_with_thousands_of_digits(name):
+    """An import of the package failed for a variable of another library."""
+    environment = {name: "1" * 5000}
+    if name == "OMP_NUM_THREADS":
+        assert threads._from_environment(environment) == 1024
+    else:
+        with pytest.raises(ImportError, match=r"must be an integer in \[1, 1024\], got '1{40}..'"):
+            threads._from_environment(environment)

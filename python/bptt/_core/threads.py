@@ -91,14 +91,20 @@ def _from_environment(environment: Mapping[str, str]) -> int:
     """Return the number of threads that the environment variables set; 0 if none does."""
     own = environment.get("BPTT_NUM_THREADS", "")
     if own:
-        if not own.isdecimal() or not 1 <= int(own) <= _MAX_THREADS:
+        if not own.isdecimal() or not 1 <= _integer(own) <= _MAX_THREADS:
+            got = own if len(own) <= 40 else f"{own[:40]}.."
             raise ImportError(
-                f"BPTT_NUM_THREADS must be an integer in [1, {_MAX_THREADS}], got {own!r}"
+                f"BPTT_NUM_THREADS must be an integer in [1, {_MAX_THREADS}], got {got!r}"
             )
         return int(own)
     # OMP_NUM_THREADS may be a list, one number per nesting level; invalid values are ignored.
     shared = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(int(shared), _MAX_THREADS) if shared.isdecimal() else 0
+    return min(_integer(shared), _MAX_THREADS) if shared.isdecimal() else 0
+
+
+def _integer(digits: str) -> int:
+    """Return an integer; one of more digits than any number of threads as a large one."""
+    return int(digits) if len(digits) <= 40 else 10**40
 
 
 def _core_quota(root: Path = Path("/")) -> int:

@@ -95,7 +95,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         sys.stdout.write(text)
     else:
-        arguments.output.write_text(text, encoding="utf-8")
+        try:  # a lone surrogate has no encoding; "?" stands for it, as in the terminal
+            arguments.output.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise CommandError(f"cannot write {arguments.output}: {error.strerror}") from error
         print(f"{len(X):,} predictions written to {arguments.output}", file=sys.stderr)
     _print_evaluation(table, model, groups, X, predictions)
 

@@ -318,6 +318,10 @@ def _parse_jsonl(name: str, text: str) -> Table:
         except json.JSONDecodeError as error:
             fix = "every line must be a complete JSON object"
             raise CommandError(f"{name}, line {number}: {error.msg}: {fix}") from None
+        except RecursionError:
+            raise CommandError(f"{name}, line {number}: is nested too deeply") from None
+        except ValueError:  # Python reads no integer of more than 4300 digits
+            raise CommandError(f"{name}, line {number}: has a number that is too long") from None
         if not isinstance(value, dict):
             raise CommandError(
                 f'{name}, line {number}: must be an object such as {{"text": .., "label": ..}}, '

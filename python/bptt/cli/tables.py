@@ -90,7 +90,7 @@ class Table:
             numbers = np.array(list(map(float, cells)))
             if (np.isfinite(numbers) | (missing & np.isnan(numbers))).all():
                 return numbers
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             pass
         wrong = next(k for k, cell in enumerate(cells) if not _is_finite(cell, missing))
         column = self.columns[indices[wrong]]
@@ -101,7 +101,7 @@ def is_number(cell: Any) -> bool:
     """Return whether a cell can be parsed as a number."""
     try:
         float(cell)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return False
     return not isinstance(cell, bool)
 

@@ -1,0 +1,435 @@
+"""Coverage-guided fuzzing of readers and of the Python surface, with atheris (libFuzzer).
+
+`python -m tests.fuzz.coverage_guided TARGET --seconds 60` mutates the inputs in
+`tests/fuzz/corpus/TARGET`, keeps what reaches new code, and fails for an exception that is not
+allowed. `all` runs every target; `--write` writes the number of executions to
+`tests/fuzz/results/`. Needs `pip install --group fuzz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CORPUS = Path(__file__).parent / "corpus"
+MAX_LENGTH = 4096  # bytes of an input
+SECONDS = 300  # of one input, before libFuzzer reports it
+MEGABYTES = 3000
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # files of the readers
+
+
+class ByteRandom(random.Random):
+    """Choices that the bytes of an input make; 0 when there are no more."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.place = data, 0
+        super().__init__(0)
+
+    def getrandbits(self, k: int) -> int:
+        size = (k + 7) // 8
+        part = self.data[self.place : self.place + size]
+        self.place += size
+        return int.from_bytes(part, "little") & ((1 << k) - 1)
+
+    def random(self) -> float:
+        return self.getrandbits(32) / 2**32
+
+
+# ---- targets: functions of bytes -----------------------------------------------------------------
+
+
+def _file(folder: Path, data: bytes) -> Path:
+    """Write a safetensors file: of the bytes, or with the length that the header has."""
+    path = folder / "file"
+    if data[:1] == b"{":  # header, a line of its own, and the tensors
+        header, _, tensors = data.partition(b"\n")
+        data = struct.pack("<Q", len(header)) + header + tensors
+    path.write_bytes(data)
+    return path
+
+
+def _refused(call: Callable[[], Any]) -> Any:
+    """Return the result of a call, or None if it refuses the file."""
+    try:
+        return call()
+    except ValueError as error:
+        _check_sentence(error, "cannot load ", "cannot resume ")
+        return None
+
+
+def _check_sentence(error: Exception, *beginnings: str) -> None:
+    """Check that an exception has a sentence, with one of these beginnings."""
+    if not str(error).startswith(beginnings or ("",)) or not str(error):
+        raise AssertionError(repr(error)) from error
+
+
+def modules(folder: Path) -> Callable[[bytes], None]:
+    """Files of `save_modules`."""
+    import bptt
+
+    def one(data: bytes) -> None:
+        loaded = _refused(lambda: bptt.load_modules(_file(folder, data)))
+        if loaded is not None:
+            bptt.save_modules(folder / "again", loaded[0], loaded[1])
+
+    return one
+
+
+def estimators(folder: Path) -> Callable[[bytes], None]:
+    """Files of estimators."""
+    import bptt
+
+    def one(data: bytes) -> None:
+        loaded = _refused(lambda: bptt.load_estimator(_file(folder, data)))
+        if loaded is not None:
+            str(loaded.history_)
+            loaded.save(folder / "again")
+
+    return one
+
+
+def checkpoints(folder: Path) -> Callable[[bytes], None]:
+    """Checkpoints of a training, which a wrong one does not change."""
+    from tests.fuzz import targets
+
+    made = targets.targets()["training.Training.enable_checkpoints"]()
+    training = made.function.__self__
+    parts = [m._flat for m in training.modules.values()]
+
+    def one(data: bytes) -> None:
+        path = _file(folder, data)
+        before = b"".join(part.tobytes() for part in parts), training.updates
+        found = _refused(lambda: training.enable_checkpoints(path, 1, resume=True) or True)
+        after = b"".join(part.tobytes() for part in parts), training.updates
+        assert found or before == after, "a refused checkpoint changed the training"
+
+    return one
+
+
+def tables(folder: Path) -> Callable[[bytes], None]:
+    """CSV, TSV, tagged sentences, CoNLL-U, JSON lines and text of the command line."""
+    from bptt.cli.errors import CommandError
+    from bptt.cli.readers import FORMATS, read_table
+    from bptt.cli.schema import group_rows
+    from bptt.cli.schema_inference import SchemaOptions, infer_schema, infer_task
+
+    suffixes = (".csv", ".tsv", ".conll", ".conllu", ".jsonl", ".txt", "", ".bio")
+
+    def one(data: bytes) -> None:
+        kind, data = data[:1] or b"\0", data[1:]
+        path = folder / f"table{suffixes[kind[0] % len(suffixes)]}"
+        path.write_bytes(data)
+        format = None if kind[0] < 128 else list(FORMATS)[kind[0] % len(FORMATS)]
+        try:
+            table = read_table(path, format)
+            schema, _ = infer_schema(table, SchemaOptions())
+            infer_task(table, schema, group_rows(table, schema))
+        except CommandError as error:
+            _check_sentence(error)
+
+    return one
+
+
+def dictionaries(folder: Path) -> Callable[[bytes], None]:
+    """JSON from which encoders, histories and schedules are made."""
+    from bptt.data import LabelEncoder, SequenceEncoder, Standardizer, TargetEncoder
+    from bptt.optim import schedules
+    from bptt.training import History
+
+    kinds = (
+        *(SequenceEncoder.from_dict, TargetEncoder.from_dict, LabelEncoder.from_dict),
+        *(Standardizer.from_dict, History.from_dict, schedules.from_dict),
+    )
+
+    def one(data: bytes) -> None:
+        kind, text = data[:1] or b"\0", data[1:]
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        try:
+            kinds[kind[0] % len(kinds)](content)
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            _check_sentence(error)
+
+    return one
+
+
+def texts(folder: Path) -> Callable[[bytes], None]:
+    """Sequences and labels of texts: what is encoded is decoded to the same."""
+    import warnings
+
+    from bptt.data import LabelEncoder, SequenceEncoder, TargetEncoder
+
+    warnings.simplefilter("ignore")
+
+    def one(data: bytes) -> None:
+        found = data.decode("utf-8", "surrogatepass" if data[:1] < b"\x80" else "replace").split(
+            "\n"
+        )
+        for tokens in ("characters", "words"):
+            try:
+                encoder = TargetEncoder(tokens=tokens).fit(found)
+            except (TypeError, ValueError) as error:
+                _check_sentence(error)
+                continue
+            sequences = encoder.transform(found)
+            for i, text in enumerate(found):
+                expected = text if tokens == "characters" else " ".join(text.split())
+                assert encoder.decode(sequences[i]) == expected
+            again = TargetEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+            assert again.tokens == encoder.tokens
+        SequenceEncoder(tokens="words", affixes=3).fit([["a"], *(t.split() for t in found)])
+        try:
+            labels = LabelEncoder().fit(found)
+        except ValueError as error:
+            _check_sentence(error)
+            return
+        ids = labels.transform(found)
+        assert [labels.classes_[i] for i in ids] == found
+        again = LabelEncoder.from_dict(json.loads(json.dumps(labels.to_dict())))
+        assert again.classes_.tolist() == labels.classes_.tolist()
+
+    def checked(data: bytes) -> None:
+        with contextlib.suppress(UnicodeDecodeError):
+            one(data)
+
+    return checked
+
+
+def weights(folder: Path) -> Callable[[bytes], None]:
+    """Weights of other libraries, in any names, shapes and dtypes."""
+    import numpy as np
+
+    import bptt
+    from bptt import importers
+
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_ih_l1", "x")
+    suffixes = ("", "", "_reverse")
+
+    def one(data: bytes) -> None:
+        r = ByteRandom(data)
+        kind = r.choice((bptt.RNN, bptt.LSTM, bptt.GRU))
+
+        def array() -> Any:
+            shape = [r.choice((0, 1, 2, 3, 4, 6, 8, 9, 12, 16)) for _ in range(r.randrange(4))]
+            return np.ones(shape, r.choice(("f4", "f8", "f4", "f8", "i4", "f2")))
+
+        try:
+            which = r.randrange(3)
+            if which == 0:
+                tensors = {
+                    r.choice(names) + r.choice(suffixes): array() for _ in range(r.randrange(8))
+                }
+                importers.from_torch(kind, tensors)
+            elif which == 1:
+                given = [array() for _ in range(r.choice((3, 3, 6, 2)))]
+                importers.from_keras(kind, given, cudnn=bool(r.getrandbits(1)))
+            else:
+                importers.from_onnx(kind, array(), array(), array() if r.getrandbits(1) else None)
+        except (KeyError, TypeError, ValueError) as error:
+            _check_sentence(error)
+
+    return one
+
+
+def calls(folder: Path) -> Callable[[bytes], None]:
+    """Every public callable, with bad input that the bytes choose."""
+    import warnings
+
+    from tests.fuzz import judge, targets
+
+    warnings.simplefilter("ignore")
+    made = {n: m for n, m in targets.targets().items() if "plot" not in n.lower()}
+    names = list(made)
+
+    def one(data: bytes) -> None:
+        r = ByteRandom(data)
+        name = names[r.getrandbits(16) % len(names)]
+        outcome, arguments = judge.call(name, made[name], r)
+        assert not outcome.failure, (name, outcome, arguments)
+
+    return one
+
+
+TARGETS: dict[str, Callable[[Path], Callable[[bytes], None]]] = {
+    "modules": modules,
+    "estimators": estimators,
+    "checkpoints": checkpoints,
+    "tables": tables,
+    "dictionaries": dictionaries,
+    "texts": texts,
+    "weights": weights,
+    "calls": calls,
+}
+
+
+# ---- seeds ---------------------------------------------------------------------------------------
+
+
+def _as_seed(path: Path) -> bytes:
+    """Return the content of a file in the form that `_file` reads, without its checksum."""
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    content = json.loads(header["__metadata__"]["bptt"])
+    content.pop("checksum", None)
+    header["__metadata__"]["bptt"] = json.dumps(content)
+    return json.dumps(header).encode() + b"\n" + data[8 + size :]
+
+
+def seeds(name: str, folder: Path) -> list[bytes]:
+    """Return valid inputs of a target, which mutations start from."""
+    import bptt
+    from tests.fuzz import targets
+
+    path = folder / "seed"
+    if name == "modules":
+        bptt.save_modules(path, {"a": bptt.GRU(1, 1), "b": bptt.Linear(1, 1)}, {"k": [1]})
+        found = [_as_seed(path), path.read_bytes()]
+        bptt.Sequential(bptt.Embedding(2, 1), bptt.RNN(1, 1), pool="max").save(path)
+        return [*found, _as_seed(path)]
+    if name == "estimators":
+        kinds = ("SequenceTagger", "SequenceRegressor", "LanguageModel")
+        return [_as_seed(targets.saved_model(kind)) for kind in kinds]
+    if name == "checkpoints":
+        training = targets.targets()["training.Training.run"]().function.__self__
+        training.enable_checkpoints(path, 1)
+        training.run()
+        return [_as_seed(path)]
+    if name == "tables":
+        texts = (
+            b"\0x1,x2,target\n1,2,a\n3,4,b\n",
+            b'\0text;label\n"a;b";x\nc;y\n',
+            b"\1text\ttag\na b\tx y\n",
+            b"\2EU\tB-ORG\nrejects\tO\n\nPeter\tB-PER\n",
+            b"\3# c\n1\ta\tb\tNOUN\t_\t_\t0\troot\t_\t_\n",
+            b'\4{"text": ["a", "b"], "label": 1.5}\n{"text": "c", "label": null}\n',
+            b"\5one line\nand another\n",
+        )
+        return list(texts)
+    if name == "dictionaries":
+        made = targets.targets()
+        encoders = ("SequenceEncoder", "TargetEncoder", "LabelEncoder", "Standardizer")
+        names = [*(f"data.{kind}.from_dict" for kind in encoders), "training.History.from_dict"]
+        given = [next(iter(made[one]().arguments.values())) for one in names]
+        given.append(made["optim.schedules.from_dict"]().arguments["description"])
+        return [bytes([i]) + json.dumps(one).encode() for i, one in enumerate(given)]
+    if name == "texts":
+        return [b"ab\nba\nab c", "é\ud800\n\0\n <unk>".encode("utf-8", "surrogatepass")]
+    return [os.urandom(0) + bytes(range(64)), bytes(200)]
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+def _fuzz(options: argparse.Namespace) -> None:
+    """Run libFuzzer in this process; it does not return."""
+    import atheris
+
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder = Path(name)
+        with atheris.instrument_imports(include=["bptt"]):
+            pass
+        one = TARGETS[options.target](folder)
+        made = folder / "seeds"
+        made.mkdir()
+        for i, data in enumerate(seeds(options.target, folder)):
+            (made / str(i)).write_bytes(data)
+        own = CORPUS / options.target
+        grown = Path(options.corpus or folder / "grown")
+        grown.mkdir(exist_ok=True, parents=True)
+        with open(options.place, "r+b") as file, mmap.mmap(file.fileno(), 8) as place:
+            count = 0
+
+            def counted(data: bytes) -> None:
+                nonlocal count
+                count += 1
+                place[:] = count.to_bytes(8, "little")
+                one(data)
+
+            limits = [f"-max_total_time={options.seconds}", f"-max_len={MAX_LENGTH}"]
+            limits += [f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}", f"-seed={options.seed}"]
+            artifacts = f"-artifact_prefix={options.artifacts}/"
+            folders = [str(p) for p in (grown, own, made) if p.is_dir()]
+            atheris.Setup(
+                [sys.argv[0], *limits, artifacts, "-print_final_stats=1", *folders], counted
+            )
+            atheris.Fuzz()
+
+
+def run(options: argparse.Namespace, target: str) -> tuple[int, int, float]:
+    """Fuzz a target in a process of its own; return executions, failures and seconds."""
+    artifacts = Path(options.artifacts) / target
+    artifacts.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile() as place:
+        place.write(bytes(8))
+        place.flush()
+        command = [sys.executable, "-m", "tests.fuzz.coverage_guided", target, "--inside"]
+        command += ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+        command += ["--place", place.name, "--artifacts", str(artifacts)]
+        command += ["--corpus", str(Path(options.corpus) / target)] if options.corpus else []
+        start = time.monotonic()
+        child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+        seconds = time.monotonic() - start
+        count = int.from_bytes(Path(place.name).read_bytes(), "little")
+    if child.returncode:
+        print(child.stderr[-6000:])
+    covered = re.findall(r"cov: (\d+)", child.stderr)
+    print(f"{target}: {count:,} executions in {seconds:.0f} s, coverage {covered[-1:]}", flush=True)
+    return count, int(child.returncode != 0), seconds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run targets; return 1 if one has failed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--seconds", type=int, default=60, help="of each target")
+    parser.add_argument("--workers", type=int, default=2, help="targets at the same time")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--corpus", default="", help="folder that keeps new inputs, between runs")
+    parser.add_argument("--artifacts", default="build/fuzz", help="folder of inputs that fail")
+    parser.add_argument("--write", action="store_true", help="write tests/fuzz/results/")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--place", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.inside:
+        _fuzz(options)
+    from tests.fuzz import results
+
+    options.artifacts = str(Path(options.artifacts).absolute())
+    options.corpus = options.corpus and str(Path(options.corpus).absolute())
+    names = list(TARGETS) if options.target == "all" else [options.target]
+    with ThreadPoolExecutor(options.workers) as pool:
+        found = dict(zip(names, pool.map(lambda name: run(options, name), names), strict=True))
+    failures = sum(failed for _, failed, _ in found.values())
+    if options.write:
+        results.write(
+            "atheris",
+            f"python -m tests.fuzz.coverage_guided all --seconds {options.seconds}",
+            sum(count for count, _, _ in found.values()),
+            "coverage-guided executions of readers and of the Python surface",
+            failures,
+            seconds=sum(seconds for _, _, seconds in found.values()),
+            executions={name: count for name, (count, _, _) in found.items()},
+        )
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

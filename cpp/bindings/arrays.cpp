@@ -71,11 +71,27 @@ Dense<std::int32_t> require_ids(const py::array& a, const char* name, const char
   return ids;
 }
 
+namespace {
+
+/// What NumPy makes of a value, or null where it makes nothing of it. array::ensure does not say
+/// whether memory was missing.
+py::array as_array(py::handle value) {
+  using Api = py::detail::npy_api;
+  PyObject* const made =
+      Api::get().PyArray_FromAny_(value.ptr(), nullptr, 0, 0, Api::NPY_ARRAY_ENSUREARRAY_, nullptr);
+  if (made == nullptr) {
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) != 0) throw py::error_already_set();
+    PyErr_Clear();
+  }
+  return py::reinterpret_steal<py::array>(made);
+}
+
+}  // namespace
+
 std::optional<std::vector<Index>> require_lengths(py::handle lengths, Index batch, Index steps) {
   if (lengths.is_none()) return std::nullopt;
-  const py::array a = py::array::ensure(lengths);
+  const py::array a = as_array(lengths);
   if (!a) {
-    PyErr_Clear();
     throw py::type_error("lengths must be an array of integers, got " + type_text(lengths));
   }
   if (!is_integer_array(a) && a.size() > 0) {

@@ -18,6 +18,7 @@ PAGES = {
     "SECURITY.md": "project/security.md",
     "benchmarks/README.md": "project/benchmarks.md",
     "benchmarks/results/models/results.md": "project/benchmark-results-models.md",
+    "benchmarks/results/models-avx2/results.md": "project/benchmark-results-models-avx2.md",
     "benchmarks/results/results.md": "project/benchmark-results.md",
     "examples/README.md": "gallery/index.md",
     "README.md": "index.md",

@@ -87,6 +87,7 @@ CALLS = {
         lambda: tagger().fit(X, [[0] * 5, [1] * 5, [0] * 4, [1] * 5]),
         lambda: tagger().fit(X, [["A"] * 5] * 4).partial_fit(X, [["X"] * 5] * 4),
         lambda: tagger(feedback=True, bidirectional=True).fit(X, [[0] * 5] * 4),
+        lambda: tagger(crf=True, class_weight="balanced").fit(X, [[0] * 5] * 4),
         lambda: tagger(affixes=4, tokens=None).fit([["a"]] * 4, [["A"]] * 4),
         lambda: tagger(skip_input=True).fit(TEXTS, ["AA"] * 4),
     ],

@@ -50,7 +50,7 @@ py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::arr
   const auto d_y = require_dense<S>(d_output, "d_output", "(batch, steps / bag, embedding_dim)",
                                     {batch.size(), batch.steps() / bag, features});
   const bptt::StepsById steps(batch, count, sequence_view(named.data(), named, false));
-  Dense<std::int32_t> occurring({steps.size()});
+  Dense<std::int32_t> occurring(std::vector<Index>{steps.size()});
   std::copy_n(steps.ids().data(), steps.size(), occurring.mutable_data());
   Dense<S> d_rows({steps.size(), features});
   S* const to = d_rows.mutable_data();

@@ -52,7 +52,7 @@ void multiply_tile(const GroupedTile<S>& t) {
       for (int p = 0; p < P; ++p) column[p] = V::load(right + p * V::kLanes);
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) {
-        const V row(left[r * kGroup + i]);
+        const V row(left[Index{r} * kGroup + i]);
 #pragma GCC unroll 2
         for (int p = 0; p < P; ++p) sum[r][p] = fma(row, column[p], sum[r][p]);
       }
@@ -93,7 +93,7 @@ void multiply_grouped(const S* left, Index rows, Index depth, const S* right, In
   using Gemm = GemmTn<S>;
   constexpr int kRows = Gemm::kTileColumns;
   // A panel so deep fits L1, and the rows that are multiplied with it fit L2.
-  constexpr Index kMostDepth = 320 / kShrink, kRowsAtOnce = 32 * kRows;
+  constexpr Index kMostDepth = 320 / kShrink, kRowsAtOnce = Index{32} * kRows;
   const Index parts = (depth + kMostDepth - 1) / kMostDepth;
   const Index groups = (depth + kGroup - 1) / kGroup;
   for (Index part = 0; part < parts; ++part, add = true) {

@@ -1,4 +1,4 @@
-"""Arguments of the losses: outputs in any layout, and weights of their steps."""
+"""Arguments of losses, and of the decoders that read the same outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import Dimension, FloatArray
-from bptt._core.lengths import Ids, Lengths, Padding, padding_of
+from bptt._core.lengths import Ids, Lengths, Padding, padding_of, steps_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -92,13 +92,10 @@ class LossArguments(NamedTuple):
 
     def ids(self, targets: object) -> Ids:
         """Check class ids; return them as (B, T), 0 for ignored steps."""
-        given = checks.numpy_array("targets", targets)
-        if given.dtype.kind not in "iu":
-            rule = "integers (classes)"
-            if self.name == "logits":
-                rule += f" or {self.output.dtype} (probabilities)"
-            cure = ": use targets.astype(np.int64)" if given.dtype.kind == "f" else ""
-            raise TypeError(f"targets must be {rule}, got dtype {given.dtype}{cure}")
+        rule = "integers (classes)"
+        if self.name == "logits":
+            rule += f" or {self.output.dtype} (probabilities)"
+        given = integer_targets(targets, rule)
         batch, steps, _ = self.output.shape
         checks.shape("targets", given, self.layout.dimensions(batch, steps))
         ids = self.layout.arrange(given)
@@ -121,14 +118,51 @@ class LossArguments(NamedTuple):
         return values[counted].astype(np.float64)
 
 
-def sequence_weights(weights: FloatArray | None, batch: int) -> NDArray[np.float64] | None:
-    """Check weights of whole sequences, (batch,); return them in float64."""
-    if weights is None:
-        return None
-    checks.floats("weights", weights)
-    checks.shape("weights", weights, [("batch", batch)])
-    _check_weights(weights)
-    return weights.astype(np.float64)
+def check_ctc_logits(logits: FloatArray, blank: int) -> None:
+    """Check the logits of CTC, and that the blank is one of their classes."""
+    checks.floats("logits", logits)
+    if logits.ndim != 3 or logits.shape[2] == 0:
+        rule = "shape (batch, steps, classes) with classes >= 1"
+        raise ValueError(f"logits must have {rule}, got {logits.shape}")
+    classes = logits.shape[2]
+    if checks.integer("blank", blank, 0) >= classes:
+        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {blank}")
+
+
+def integer_targets(targets: object, rule: str = "integers (labels)") -> Ids:
+    """Check that targets are an integer array."""
+    given = checks.numpy_array("targets", targets)
+    if given.dtype.kind not in "iu":
+        cure = ": use targets.astype(np.int64)" if given.dtype.kind == "f" else ""
+        raise TypeError(f"targets must be {rule}, got dtype {given.dtype}{cure}")
+    return given
+
+
+class SequenceLossArguments(NamedTuple):
+    """Checked arguments of a loss of whole sequences, except outputs and targets."""
+
+    lengths: NDArray[np.int64]  # (B,)
+    weights: NDArray[np.float64] | None  # (B,); None for ones
+    divisor: float  # of value and gradients
+
+    @classmethod
+    def check(
+        cls,
+        batch: int,
+        steps: int,
+        lengths: Lengths | None,
+        weights: FloatArray | None,
+        reduction: str,
+    ) -> SequenceLossArguments:
+        checks.one_of("sum", "mean")("reduction", reduction)
+        counts, each = steps_of(lengths, batch, steps), None
+        if weights is not None:
+            checks.floats("weights", weights)
+            checks.shape("weights", weights, [("batch", batch)])
+            _check_weights(weights)
+            each = weights.astype(np.float64)
+        total = float(counts.sum() if each is None else counts @ each)
+        return cls(counts, each, total if reduction == "mean" and total > 0.0 else 1.0)
 
 
 def _check_weights(weights: FloatArray) -> None:

@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Ids, Lengths, lengths_of
+from bptt._core.lengths import Ids, Lengths, steps_of
 from bptt._core.memory import new_array
-from bptt._loss_inputs import LossArguments, Rows, sequence_weights
+from bptt._loss_inputs import (
+    LossArguments,
+    Rows,
+    SequenceLossArguments,
+    check_ctc_logits,
+    integer_targets,
+)
 
 __all__ = [
     "LinearLoss",
@@ -303,36 +309,24 @@ def ctc_loss(
         If a shape does not fit, a label is the blank, or a label, a length, a weight or an option
         is out of its range.
     """
-    checks.one_of("sum", "mean")("reduction", reduction)
     swapped = checks.flag("time_major", time_major)
     zero = checks.flag("zero_infinity", zero_infinity)
-    x = checks.floats("logits", logits)
-    if x.ndim != 3 or x.shape[2] == 0:
-        rule = "shape (batch, steps, classes) with classes >= 1"
-        raise ValueError(f"logits must have {rule}, got {x.shape}")
-    x = x.swapaxes(0, 1) if swapped else x
-    batch, steps, classes = x.shape
-    if checks.integer("blank", blank, 0) >= classes:
-        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {blank}")
-    labels = checks.numpy_array("targets", targets)
-    if labels.dtype.kind not in "iu":
-        cure = ": use targets.astype(np.int64)" if labels.dtype.kind == "f" else ""
-        raise TypeError(f"targets must be integers (labels), got dtype {labels.dtype}{cure}")
+    check_ctc_logits(logits, blank)
+    x = logits.swapaxes(0, 1) if swapped else logits
+    batch, steps, _ = x.shape
+    arguments = SequenceLossArguments.check(batch, steps, lengths, weights, reduction)
+    labels = integer_targets(targets)
     if labels.ndim != 2 or len(labels) != batch:
         rule = f"shape (batch, labels) with batch = {batch}"
         raise ValueError(f"targets must have {rule}, got {labels.shape}")
     most = labels.shape[1]
-    counts = lengths_of(np.full(batch, steps) if lengths is None else lengths, batch, steps)
     try:
-        given = np.full(batch, most) if target_lengths is None else target_lengths
-        sizes = lengths_of(given, batch, most)
+        sizes = steps_of(target_lengths, batch, most)
     except (TypeError, ValueError) as error:
         raise type(error)(f"target_{error}".replace("steps", "labels")) from None
     if (labels == blank)[np.arange(most) < sizes[:, np.newaxis]].any():
         raise ValueError(f"targets must not have the blank, {blank}")
-    each = sequence_weights(weights, batch)
-    total = float(counts.sum() if each is None else counts @ each)
-    divisor = total if reduction == "mean" and total > 0.0 else 1.0
+    counts, each, divisor = arguments
     value, gradient = loader.kernels.ctc_loss(x, labels, counts, sizes, blank, zero, each, divisor)
     return Loss(value, gradient.swapaxes(0, 1) if swapped else gradient)
 

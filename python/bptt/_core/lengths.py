@@ -51,6 +51,11 @@ def lengths_of(lengths: Any, batch: int, steps: int | NDArray[np.int64]) -> NDAr
     return array.astype(np.int64)
 
 
+def steps_of(lengths: Any, batch: int, steps: int) -> NDArray[np.int64]:
+    """Return the number of steps of each sequence: `lengths`, checked, or all steps if None."""
+    return np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
+
+
 def padding_of(lengths: Any, batch: int, steps: int) -> Padding:
     """Return the mask (batch, steps) of the padding, or None if there is none.
 

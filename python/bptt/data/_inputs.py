@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import lengths_of
+from bptt._core.lengths import lengths_of, steps_of
 
 Item: TypeAlias = str | list[str] | NDArray[Any]  # of tokens, or (T,), or (T, I)
 
@@ -72,7 +72,7 @@ def read_sequences(
     if isinstance(items, np.ndarray):
         kind = "ids" if items.ndim == 2 and items.dtype.kind in "iu" else "features"
         batch, steps = items.shape[:2]
-        live = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
+        live = steps_of(lengths, batch, steps)
         return RawSequences(kind, items, live, names, name=argument)
     read_items = [_one(f"{argument}[{i}]", item, tokens) for i, item in enumerate(items)]
     live = np.fromiter(map(len, read_items), np.int64, len(items))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Lengths, lengths_of
+from bptt._core.lengths import Lengths, steps_of
+from bptt._loss_inputs import check_ctc_logits
 from bptt.decoding.beam import Hypothesis
 
 Prefix: TypeAlias = tuple[int, ...]
@@ -201,14 +202,8 @@ class _Search:
 
 def _check(logits: FloatArray, lengths: Lengths | None, blank: int) -> NDArray[np.int64]:
     """Check the arguments of both decoders; return the lengths."""
-    checks.floats("logits", logits)
-    if logits.ndim != 3 or logits.shape[2] == 0:
-        rule = "shape (batch, steps, classes) with classes >= 1"
-        raise ValueError(f"logits must have {rule}, got {logits.shape}")
-    batch, steps, classes = logits.shape
-    if checks.integer("blank", blank, 0) >= classes:
-        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {blank}")
-    return lengths_of(np.full(batch, steps) if lengths is None else lengths, batch, steps)
+    check_ctc_logits(logits, blank)
+    return steps_of(lengths, *logits.shape[:2])
 
 
 def _labels(path: NDArray[np.int64], blank: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Lengths, lengths_of, padding_of
+from bptt._core.lengths import Lengths, padding_of, steps_of
 from bptt.diagnostics import plots
 from bptt.diagnostics._float64 import (
     LossFunction,
@@ -229,7 +229,7 @@ def _log_remaining(sizes: FloatArray, lengths: Lengths | None, reverse: bool) ->
     Step 0 is the last one with a gradient in any sequence.
     """
     batch, steps = sizes.shape
-    ends = np.full(batch, steps) if lengths is None else lengths_of(lengths, batch, steps)
+    ends = steps_of(lengths, batch, steps)
     back = np.arange(ends.max(initial=0))
     there = back < ends[:, np.newaxis]
     place = back if reverse else ends[:, np.newaxis] - 1 - back

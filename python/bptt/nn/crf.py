@@ -13,9 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Ids, Lengths, Padding, lengths_of
+from bptt._core.lengths import Ids, Lengths, Padding
 from bptt._core.memory import new_array
-from bptt._loss_inputs import sequence_weights
+from bptt._loss_inputs import SequenceLossArguments, integer_targets
 from bptt.losses import Loss
 from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
@@ -309,10 +309,8 @@ class _Targets(NamedTuple):
     """Checked arguments of the loss besides the emissions."""
 
     labels: Ids  # (B, T), 0 where they are not known
-    lengths: Lengths | None
     mask: NDArray[np.bool_] | None
-    weights: NDArray[np.float64] | None
-    divisor: float  # of value and gradients
+    others: SequenceLossArguments
 
     @classmethod
     def check(
@@ -324,23 +322,16 @@ class _Targets(NamedTuple):
         weights: FloatArray | None,
         reduction: str,
     ) -> _Targets:
-        checks.one_of("sum", "mean")("reduction", reduction)
         batch, steps, _ = x.shape
-        counts = lengths_of(np.full(batch, steps) if lengths is None else lengths, batch, steps)
-        labels = checks.numpy_array("targets", targets)
-        if labels.dtype.kind not in "iu":
-            cure = ": use targets.astype(np.int64)" if labels.dtype.kind == "f" else ""
-            raise TypeError(f"targets must be integers (labels), got dtype {labels.dtype}{cure}")
+        arguments = SequenceLossArguments.check(batch, steps, lengths, weights, reduction)
+        labels = integer_targets(targets)
         dimensions = [("batch", batch), ("steps", steps)]
         checks.shape("targets", labels, dimensions)
         if mask is not None:
             checks.array("mask", mask, np.dtype(np.bool_))
             checks.shape("mask", mask, dimensions)
             labels = np.where(mask, labels, 0)
-        each = sequence_weights(weights, batch)
-        total = float(counts.sum() if each is None else counts @ each)
-        divisor = total if reduction == "mean" and total > 0.0 else 1.0
-        return cls(labels, None if lengths is None else counts, mask, each, divisor)
+        return cls(labels, mask, arguments)
 
 
 def _scores(named: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -367,17 +358,18 @@ def _cross_entropy(
     wanted: bool,
 ) -> OutputLoss:
     """Return the loss, if `wanted` its gradients, and the most likely labels."""
+    lengths, weights, divisor = given.others
     flat = new_array(layout.size if wanted else 0, layout.dtype)
     d = layout.views(flat) if wanted else {}
     value, losses, d_x = loader.kernels.crf_loss(
         x,
         *_scores(named),
-        given.lengths,
+        lengths,
         given.labels,
         given.mask,
-        given.weights,
-        given.divisor,
+        weights,
+        divisor,
         *(d.get(name) for name in layout.shapes),
     )
     gradients = Gradients(layout, flat, d_x) if wanted else None
-    return OutputLoss(value, gradients, losses, _viterbi(x, named, given.lengths))
+    return OutputLoss(value, gradients, losses, _viterbi(x, named, lengths))

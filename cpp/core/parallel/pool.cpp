@@ -54,8 +54,8 @@ class Pool final : public Engine {
   static constexpr int kIdlePauses = 4000;  // some 100 us: the time between two calls in a loop
 
   /// Starts one more thread; false if the system refuses, or has no memory for what comes with it:
-  /// the first use of a thread-local variable allocates, and ends the process where it cannot.
-  /// Hence a thread uses one before anything else is allocated.
+  /// the first use of a thread-local variable allocates with some C libraries, and ends the process
+  /// where it cannot. Hence a thread uses one before anything else is allocated.
   bool start() {
     if (!has_memory()) return false;
     const BlockSignals inherited;

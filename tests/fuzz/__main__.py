@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import mmap
+import os
 import random
 import resource
 import signal
@@ -86,7 +87,9 @@ def _work(options: argparse.Namespace) -> int:
     made = targets()
     names = list(made)
     finished = 0
-    with open(options.place, "r+b") as file, mmap.mmap(file.fileno(), PLACE.size) as place:
+    place_file = Path(options.place)
+    os.chdir(place_file.parent)  # where files with names such as "None" do no harm
+    with place_file.open("r+b") as file, mmap.mmap(file.fileno(), PLACE.size) as place:
 
         def too_long(*_: object) -> None:
             raise TooLong

@@ -253,8 +253,10 @@ def calls(folder: Path) -> Callable[[bytes], None]:
     import warnings
 
     from tests.fuzz import judge, targets
+    from tests.fuzz.__main__ import limit_memory
 
     warnings.simplefilter("ignore")
+    limit_memory(MEGABYTES << 19)  # half: what an input asks for is refused, not made
     made = {n: m for n, m in targets.targets().items() if "plot" not in n.lower()}
     names = list(made)
 
@@ -342,10 +344,12 @@ def _fuzz(options: argparse.Namespace) -> None:
     """Run libFuzzer in this process; it does not return."""
     import atheris
 
-    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY) as name,
+        atheris.instrument_imports(include=["bptt"]),  # also those of functions, hence around all
+    ):
         folder = Path(name)
-        with atheris.instrument_imports(include=["bptt"]):
-            pass
+        os.chdir(folder)  # where files with names such as "None" do no harm
         one = TARGETS[options.target](folder)
         made = folder / "seeds"
         made.mkdir()

@@ -22,8 +22,9 @@ CALLS = 6  # of each callable, by Hypothesis; the harness makes a million
 
 
 @pytest.fixture(autouse=True)
-def limited_memory():
-    """Layers of gigabytes that no input wants to allocate are refused, not made."""
+def bounded(tmp_path, monkeypatch):
+    """Layers of gigabytes are refused, not made; files of any name lie in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
     before = limit_memory(2 * GIGABYTE)
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)

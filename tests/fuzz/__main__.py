@@ -80,9 +80,10 @@ def _work(options: argparse.Namespace) -> int:
     import warnings
 
     from tests.fuzz import judge
-    from tests.fuzz.targets import targets
+    from tests.fuzz.targets import folder, targets
 
     warnings.simplefilter("ignore")
+    os.chdir(folder())
     limit_memory(MEMORY)
     made = targets()
     names = list(made)

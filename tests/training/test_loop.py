@@ -342,10 +342,90 @@ def test_training_stops_if_a_value_is_not_finite(value, what, script):
     task = ScriptedTask(**{"losses": [3, 2, 4, 5], name: [*before, value]})
     shown = abs(value) if name == "gradients" else value
     done = 1 if name == "validation" else 0
-    message = rf"the {what} is {shown} in epoch 4, after {done} minibatches: try a smaller"
+    where = ", and the gradient of counter.weight is not finite" if name == "gradients" else ""
+    message = rf"the {what} is {shown} in epoch 4, after {done} minibatches{where}: try a smaller"
     with pytest.raises(FloatingPointError, match=message):
         count_updates(task, epochs=9, validation=IndexDataset(1) if name == "validation" else None)
     assert task.updates == 2
+
+
+def test_the_gradient_that_is_not_finite_is_named():
+    """Of the layer and parameter where it is first; the checkpoint from before stays."""
+    task = tagger()
+    task.modules["2-linear"]["bias"] = np.array([np.nan, 0.0])
+    first = next(iter(task.modules["0-lstm"].parameters))
+    message = f"after 0 minibatches, and the gradient of 0-lstm.{first} is not finite: try"
+    with pytest.raises(FloatingPointError, match=message):
+        run(task, parity(8), epochs=1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("script", ["losses", "gradients"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_updates_that_are_not_finite_are_left_out(accumulate, script, value):
+    """As if their minibatches did not exist; the schedule counts them."""
+    losses, gradients, factors = [3.0, 2.0, 4.0, 1.0], [-1.0, -3.0, -2.0, -2.0], []
+
+    def train_scripted(count):
+        task = ScriptedTask(losses, gradients=gradients)
+        history = run(
+            task,
+            IndexDataset(count),
+            partial(bptt.SGD, learning_rate=1.0),
+            epochs=1,
+            batch_size=1,
+            accumulate=accumulate,
+            nonfinite="skip",
+            schedule=lambda update, *_: factors.append(update) or 1.0,
+        )
+        return task.updates, history[0].loss, history[0].gradient_norm
+
+    expected = train_scripted(4)
+    losses[2:2] = [9.0] * accumulate
+    gradients[2:2] = [-9.0] * accumulate
+    {"losses": losses, "gradients": gradients}[script][1 + accumulate] = value  # last of a group
+    factors.clear()
+    with pytest.warns(UserWarning, match=f"^update {4 - accumulate} is left out: the ") as caught:
+        assert train_scripted(4 + accumulate) == expected
+    assert len(caught) == 1
+    assert factors == list(range((4 + accumulate) // accumulate))
+
+
+def test_an_epoch_must_have_an_update():
+    task = ScriptedTask(losses=[3.0, math.nan])
+    with (
+        pytest.raises(FloatingPointError, match=r"^all 1 updates of epoch 2 had "),
+        pytest.warns(UserWarning, match=r"^update 2 is left out: the loss is nan in epoch 2"),
+    ):
+        count_updates(task, epochs=9, nonfinite="skip")
+    assert task.updates == 1
+
+
+@pytest.mark.parametrize("save_every", [None, 1])
+def test_parameters_that_are_not_finite_reach_no_checkpoint(save_every, tmp_path):
+    """The gradient is finite, and its update overflows: in an epoch, or at the end of one."""
+    path, before = tmp_path / "training", []
+    task = ScriptedTask(gradients=[-1.0, -1.0, -1.0, -1e150])
+
+    def schedule(update, *_):
+        before.append(path.read_bytes() if path.exists() else b"")
+        return 1.0 if update < 3 else 1e200
+
+    with pytest.raises(FloatingPointError, match=r"^the parameter counter\.weight is not finite"):
+        run(
+            task,
+            IndexDataset(3 if save_every else 1),
+            partial(bptt.SGD, learning_rate=1.0),
+            epochs=4,
+            batch_size=1,
+            clip_norm=None,
+            schedule=schedule,
+            checkpoint_path=path,
+            save_every=save_every,
+        )
+    assert len(before) == 4
+    assert path.read_bytes() == before[-1] != b""
+    assert math.isfinite(task.updates)
 
 
 @pytest.mark.parametrize(
@@ -490,6 +570,7 @@ def test_history_prints_a_small_table():
         ("verbose", 3, ValueError),
         ("verbose", "yes", ValueError),
         ("monitor", "accuracy", ValueError),
+        ("nonfinite", "ignore", ValueError),
     ],
 )
 def test_wrong_options(option, value, kind):

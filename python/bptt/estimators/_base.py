@@ -43,6 +43,7 @@ _RESUME_MAY_CHANGE = (
     "callbacks",
     "checkpoint_path",
     "save_every",
+    "nonfinite",
     "optimizer",
 )
 
@@ -117,6 +118,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         Maximum absolute value of every element of the gradients, applied before `clip_norm`.
     accumulate : int
         Number of minibatches whose gradients are accumulated for one update.
+    nonfinite : {"raise", "skip"}
+        What a loss or gradient that is NaN or infinite leads to: FloatingPointError, or a warning,
+        and the update is left out.
     recompute_every : int, optional
         Interval, in steps, of the states that are stored for the backward pass; the others are
         recomputed. It saves memory for long sequences and does not change results. Not with
@@ -181,6 +185,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     clip_norm: float | None = 1.0
     clip_value: float | None = None
     accumulate: int = 1
+    nonfinite: str = "raise"
     recompute_every: int | None = None
     validation_fraction: float = 0.0
     patience: int | None = None
@@ -666,6 +671,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             "clip_norm",
             "clip_value",
             "accumulate",
+            "nonfinite",
             "patience",
             "min_delta",
             "verbose",

@@ -75,6 +75,9 @@ class SequenceGenerator(DecoderEstimator):
         Maximum absolute value of every element of the gradients, applied before `clip_norm`.
     accumulate : int
         Number of minibatches whose gradients are accumulated for one update.
+    nonfinite : {"raise", "skip"}
+        What a loss or gradient that is NaN or infinite leads to: FloatingPointError, or a warning,
+        and the update is left out.
     recompute_every : int, optional
         Interval, in steps, of the states that are stored for the backward pass; the others are
         recomputed. It saves memory for long sequences and does not change results. Not with

@@ -28,6 +28,7 @@ class EpochTotals:
     metric_weight: float = 0.0
     gradient_norm: float = 0.0
     seconds: float = 0.0
+    skipped: int = 0  # updates that were left out
 
     def add(self, result: TrainingStep | Evaluation) -> None:
         """Add the means of a minibatch, weighted by its number of targets."""

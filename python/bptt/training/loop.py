@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt._core.checks import FloatArray
 from bptt.data.batching import shuffled_batches, sorted_batches
 from bptt.nn.module import Gradients
 from bptt.optim.clipping import clip_by_value, clipping_factor, global_norm
@@ -30,6 +32,12 @@ from bptt.training.protocols import Dataset, OrderedDataset, TrainingStep, Train
 
 MAX_LOSS_GROWTH = 1e8
 """Training has diverged if the loss exceeds this multiple of the first loss, or of 1."""
+
+_ADVICE = "try a smaller learning_rate or clip_norm"
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or the gradients of an update are not finite."""
 
 
 def train(
@@ -91,8 +99,9 @@ def train(
         If an argument has the wrong type or an invalid value, or the checkpoint is broken or
         belongs to a training with other data, modules or options. The parameters are unchanged.
     FloatingPointError
-        If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times the
-        first one (or 1).
+        If a loss or the norm of the gradients is not finite (with ``options.nonfinite="skip"``: in
+        all updates of an epoch), a parameter is not finite after an epoch or when the checkpoint is
+        due, or a loss is more than 1e8 times the first one (or 1). An existing checkpoint stays.
     FileNotFoundError
         If the directory of the checkpoint does not exist.
     ImportError
@@ -131,7 +140,7 @@ class Training(TrainingState):
     batch : int
         Number of minibatches done in this epoch.
     updates : int
-        Number of updates of the parameters, over all epochs.
+        Number of updates of the parameters, over all epochs, with those that were left out.
     loss, metric, gradient_norm : float
         Values of the last update. The metric is None if the task has none.
     totals : EpochTotals
@@ -198,8 +207,7 @@ class Training(TrainingState):
         Raises
         ------
         FloatingPointError
-            If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times
-            the first one (or 1).
+            As for `train`.
         """
         try:
             self._notify("on_train_begin")
@@ -237,6 +245,7 @@ class Training(TrainingState):
                 self._notify("on_batch_end")
                 due = self._save_every and self.updates % self._save_every == 0
                 if due and self.batch < len(batches):
+                    self._check_parameters()
                     self._write_checkpoint()
             self._end_epoch(updates, start)
             progress.end(self.history[-1])
@@ -251,33 +260,46 @@ class Training(TrainingState):
         return shuffled_batches(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]]) -> None:
-        """Make one optimizer step from the minibatches of `group`."""
-        gradients = self._gradients(group)
-        norm, factor = self._clip(gradients)
-        if not math.isfinite(norm):
-            raise self._not_finite("norm of the gradients", norm)
-        self.optimizer.step(gradients, gradient_scale=factor)
-        self.gradient_norm = norm
-        self.totals.gradient_norm += norm
+        """Make one optimizer step from the minibatches of `group`, or leave it out."""
+        try:
+            steps, gradients = self._gradients(group)
+            norm, factor = self._clip(gradients)
+            if not math.isfinite(norm):
+                raise self._not_finite("norm of the gradients", norm, gradients)
+        except NonFiniteError as error:
+            if self.options.nonfinite == "raise":
+                raise
+            warnings.warn(f"update {self.updates + 1} is left out: {error}", stacklevel=2)
+            self.totals.skipped += 1
+        else:
+            self.optimizer.step(gradients, gradient_scale=factor)
+            group_totals = EpochTotals()
+            for step in steps:
+                self.totals.add(step)
+                group_totals.add(step)
+            self.loss, self.metric = group_totals.means()
+            self.gradient_norm = norm
+            self.totals.gradient_norm += norm
         self.updates += 1
         self.batch += len(group)
 
-    def _gradients(self, group: list[NDArray[np.int64]]) -> list[Gradients]:
-        """Return the gradients of the mean loss over all targets of the minibatches."""
-        group_totals = EpochTotals()
+    def _gradients(
+        self, group: list[NDArray[np.int64]]
+    ) -> tuple[list[TrainingStep], list[Gradients]]:
+        """Return the steps of minibatches, and the gradients of the mean loss of their targets."""
+        steps: list[TrainingStep] = []
         total: list[Gradients] = []
         for indices in group:
             step = self.task.training_step(self.data.batch(indices))
-            self._check_loss(step.loss)
-            self.totals.add(step)
-            group_totals.add(step)
+            self._check_loss(step)
             total = step.gradients if len(group) == 1 else _accumulate(total, step)
-        if len(group) > 1 and group_totals.weight:
+            steps.append(step._replace(gradients=[]))
+        weight = sum(step.weight for step in steps)
+        if len(group) > 1 and weight:
             for gradient in total:
                 values, _ = gradient._stored()
-                values /= group_totals.weight
-        self.loss, self.metric = group_totals.means()
-        return total
+                values /= weight
+        return steps, total
 
     def _clip(self, gradients: list[Gradients]) -> tuple[float, float]:
         """Clip by value; return the norm before, and the factor that then clips by norm.
@@ -293,6 +315,13 @@ class Training(TrainingState):
 
     def _end_epoch(self, updates: int, start: float) -> None:
         """Validate, append the epoch to the history, and reset the totals."""
+        self._check_parameters()
+        made = updates - self.totals.skipped
+        if made < 1:
+            raise FloatingPointError(
+                f"all {updates} updates of epoch {self.epoch} had a loss or gradient that is not "
+                f"finite: {_ADVICE}"
+            )
         loss, metric = self.totals.means()
         validated: tuple[float | None, float | None] = None, None
         if self.validation is not None:
@@ -303,7 +332,7 @@ class Training(TrainingState):
                 loss,
                 metric,
                 *validated,
-                gradient_norm=self.totals.gradient_norm / updates,
+                gradient_norm=self.totals.gradient_norm / made,
                 learning_rate=self.optimizer.learning_rate,
                 seconds=time.perf_counter() - start,
             )
@@ -321,10 +350,11 @@ class Training(TrainingState):
             raise self._not_finite("validation loss", loss)
         return loss, metric
 
-    def _check_loss(self, loss: float) -> None:
+    def _check_loss(self, step: TrainingStep) -> None:
         """Check that the loss of a minibatch is finite, and not far above the first one."""
+        loss = step.loss
         if not math.isfinite(loss):
-            raise self._not_finite("loss", loss)
+            raise self._not_finite("loss", loss, step.gradients)
         if self.first_loss is None:
             self.first_loss = self.history[0].loss if self.history else loss
         if loss > MAX_LOSS_GROWTH * max(1.0, self.first_loss):
@@ -334,10 +364,28 @@ class Training(TrainingState):
                 "training diverges; try a smaller learning_rate, or clip_norm"
             )
 
-    def _not_finite(self, what: str, value: float) -> FloatingPointError:
-        return FloatingPointError(
-            f"the {what} is {value} in epoch {self.epoch}, after {self.batch} minibatches: "
-            "try a smaller learning_rate or clip_norm"
+    def _check_parameters(self) -> None:
+        """Check that the parameters are finite: those of `best` and of a checkpoint always are."""
+        for name, module in self.modules.items():
+            found = _not_finite_name(module.parameters)
+            if found is not None:
+                raise FloatingPointError(
+                    f"the parameter {name}.{found} is not finite in epoch {self.epoch}, after "
+                    f"{self.batch} minibatches: {_ADVICE}"
+                )
+
+    def _not_finite(
+        self, what: str, value: float, gradients: Sequence[Gradients] = ()
+    ) -> NonFiniteError:
+        where = ""
+        for name, gradient in zip(self.modules, gradients, strict=False):
+            found = _not_finite_name(gradient)
+            if found is not None:
+                where = f", and the gradient of {name}.{found} is not finite"
+                break
+        return NonFiniteError(
+            f"the {what} is {value} in epoch {self.epoch}, after {self.batch} minibatches{where}: "
+            f"{_ADVICE}"
         )
 
     def _finished(self) -> bool:
@@ -357,6 +405,11 @@ class Training(TrainingState):
             method = getattr(callback, event, None)
             if method is not None:
                 method(self)
+
+
+def _not_finite_name(arrays: Mapping[str, FloatArray]) -> str | None:
+    """Return the name of the first array that is not finite, or None."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
 
 
 def _accumulate(total: list[Gradients], step: TrainingStep) -> list[Gradients]:

@@ -77,6 +77,9 @@ class TrainingOptions:
     accumulate : int
         Number of minibatches whose gradients are accumulated for one update, which follows the
         gradient of the mean loss over all their targets.
+    nonfinite : {"raise", "skip"}
+        What a loss or gradient that is NaN or infinite leads to: FloatingPointError, or a warning,
+        and the update is left out.
     patience : int, optional
         Number of epochs without improvement after which training stops and the best weights are
         restored. The monitored value is that of the validation data if there are any, else that of
@@ -103,6 +106,7 @@ class TrainingOptions:
     clip_norm: float | None = 1.0
     clip_value: float | None = None
     accumulate: int = 1
+    nonfinite: str = "raise"
     patience: int | None = None
     monitor: str = "loss"
     min_delta: float = 0.0
@@ -116,6 +120,7 @@ class TrainingOptions:
             if getattr(self, name) is not None:
                 self._set(name, checks.positive(name, getattr(self, name)))
         checks.one_of("loss", "max_metric", "min_metric")("monitor", self.monitor)
+        checks.one_of("raise", "skip")("nonfinite", self.nonfinite)
         self._set("min_delta", checks.number("min_delta", self.min_delta, 0.0))
         if self.schedule is not None and not callable(self.schedule):
             kind = type(self.schedule).__name__

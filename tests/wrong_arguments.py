@@ -14,6 +14,7 @@ import numpy as np
 
 import bptt
 from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
+from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
 from bptt.optim.optimizers import OPTIMIZERS
@@ -395,7 +396,8 @@ def chains() -> dict[str, dict[str, Rows]]:
     linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
     kinds = (
-        f"modules must be {LAYER_NAMES}, Linear, CRF, Embedding, Dropout, LayerNorm, {NAMES}, got "
+        f"modules must be {LAYER_NAMES}, Linear, CRF, Embedding, CharacterEmbedding, Dropout, "
+        f"LayerNorm, {NAMES}, got "
     )
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
@@ -602,8 +604,8 @@ STATE: Rows = [
     for wrong in (None, [1], 3)
 ]
 KINDS = (
-    f"{LAYER_NAMES}, Linear, CRF, Embedding, EmbeddingBag, Dropout, Attention, LayerNorm, {NAMES}, "
-    "Sequential"
+    f"{LAYER_NAMES}, Linear, CRF, Embedding, EmbeddingBag, CharacterEmbedding, Dropout, Attention, "
+    f"LayerNorm, {NAMES}, Sequential"
 )
 
 NO_IDS: Rows = [
@@ -613,6 +615,15 @@ NO_IDS: Rows = [
     (IDS > 0, TypeError, "ids must be integers, got dtype bool"),
     (IDS[0], ValueError, "lengths needs ids of shape (batch, steps), got (5,)"),
     *no_ids("ids", "num_embeddings", 3),
+]
+CHARACTERS = "(batch, steps, word_length) = (batch, steps, 2)"
+NO_CHARACTERS: Rows = [
+    *NO_IDS[:4],
+    (IDS, ValueError, f"ids must have shape {CHARACTERS}, got (2, 5)"),
+    *(
+        (np.stack([ids, ids], axis=-1), error, sentence)
+        for ids, error, sentence in no_ids("ids", "num_embeddings", 3)
+    ),
 ]
 EMBEDDING = "Embedding(num_embeddings=3, embedding_dim=4, dtype=float64, seed=0)"
 
@@ -723,6 +734,13 @@ def random_field() -> dict[str, dict[str, Rows]]:
 def token_vectors() -> dict[str, dict[str, Rows]]:
     """The table of Embedding and Dropout."""
     name = no_name(EMBEDDING, "weight")
+    sizes = "num_embeddings=3, embedding_dim=4, hidden_size=2, word_length=2"
+    kinds = ("weight_ih", "weight_hh", "bias")
+    parts = [f"{kind}_l0{way}" for way in ("", "_reverse") for kind in kinds]
+    letters = no_name(
+        f"CharacterEmbedding({sizes}, cell=gru, dtype=float64, seed=0)",
+        ", ".join(["weight", *parts]),
+    )
     shape = "shape (num_embeddings, embedding_dim) = (3, 4)"
     weight = [*no_array("weight", "float64"), *no_shape("weight", shape, (4, 3), (12,), ())]
     ids = {"ids": NO_IDS, "lengths": LENGTHS_ROWS}
@@ -737,6 +755,20 @@ def token_vectors() -> dict[str, dict[str, Rows]]:
         "Embedding.__call__": ids,
         "Embedding.forward": ids,
         "EmbeddingRun.backward": like_output((2, 5, 4), (2, 5, 3), (10, 4), ()),
+        "CharacterEmbedding": {
+            **{name: no_integer(name) for name in ("num_embeddings", "embedding_dim")},
+            **{name: no_integer(name) for name in ("hidden_size", "word_length")},
+            "cell": no_choice("cell", *CELLS),
+            **DTYPE_AND_SEED,
+        },
+        "CharacterEmbedding.__getitem__": {"name": letters},
+        "CharacterEmbedding.__setitem__": {"name": letters, "value": weight},
+        "CharacterEmbedding.__call__": {**ids, "ids": NO_CHARACTERS},
+        "CharacterEmbedding.forward": {**ids, "ids": NO_CHARACTERS},
+        "CharacterEmbeddingRun.backward": {
+            **like_output((2, 5, 4), (2, 5, 3), (10, 4), ()),
+            "retain": no_flag("retain"),
+        },
         "Dropout": {"rate": no_number("rate", "in [0, 1)", 1.0, -0.5), **DTYPE_AND_SEED},
         "Dropout.__call__": x,
         "Dropout.forward": x,

@@ -39,6 +39,7 @@ from bptt.losses import (
 )
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CRF",
     "Attention",
+    "CharacterEmbedding",
     "Dropout",
     "Embedding",
     "EmbeddingBag",

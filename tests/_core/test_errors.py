@@ -14,6 +14,7 @@ import pytest
 
 import bptt
 from bptt.nn.attention import AttentionRun
+from bptt.nn.characters import CharacterEmbeddingRun
 from bptt.nn.crf import CRFRun
 from bptt.nn.dropout import DropoutRun
 from bptt.nn.elementwise import ElementwiseRun
@@ -40,11 +41,15 @@ class World:
         self.modules["CRF"] = bptt.CRF(6, dtype="float64")
         self.add_crf(self.modules["CRF"])
         self.modules["Embedding"] = bptt.Embedding(3, 4, dtype="float64", seed=0)
+        self.modules["CharacterEmbedding"] = bptt.CharacterEmbedding(
+            3, 4, 2, 2, cell="gru", dtype="float64", seed=0
+        )
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
         self.modules["LayerNorm"] = bptt.LayerNorm(3, dtype="float64")
         self.modules |= {name: getattr(bptt, name)(dtype="float64") for name in ELEMENTWISE}
         self.add_normalization(self.modules["LayerNorm"])
         self.add_embedding(self.modules["Embedding"])
+        self.add_characters(self.modules["CharacterEmbedding"])
         self.add_dropout(self.modules["Dropout"])
         self.modules["Attention"] = bptt.Attention(
             3, 6, kind="additive", attention_size=7, dtype="float64", seed=0
@@ -142,6 +147,20 @@ class World:
             "Embedding.__getitem__": (embedding.__getitem__, {"name": "weight"}),
             "Embedding.__setitem__": (embedding.__setitem__, weight),
             "EmbeddingRun.backward": (run.backward, {"d_output": np.ones((2, 5, 4))}),
+        }
+
+    def add_characters(self, characters):
+        ids = {"ids": np.stack([IDS, IDS], axis=-1), "lengths": np.array([2, 5])}
+        run = characters.forward(**ids)
+        weight = {"name": "weight", "value": characters["weight"].copy()}
+        d = {"d_output": np.ones((2, 5, 4)), "retain": True}
+        self.calls |= {
+            "CharacterEmbedding": (bptt.CharacterEmbedding, characters.config),
+            "CharacterEmbedding.__call__": (characters.__call__, ids),
+            "CharacterEmbedding.forward": (characters.forward, ids),
+            "CharacterEmbedding.__getitem__": (characters.__getitem__, {"name": "weight"}),
+            "CharacterEmbedding.__setitem__": (characters.__setitem__, weight),
+            "CharacterEmbeddingRun.backward": (run.backward, d),
         }
 
     def add_dropout(self, dropout):
@@ -358,6 +377,7 @@ RUNS = {
         LinearRun,
         CRFRun,
         EmbeddingRun,
+        CharacterEmbeddingRun,
         DropoutRun,
         AttentionRun,
         LayerNormRun,

@@ -57,6 +57,7 @@ def test_every_option_reaches_the_estimator_or_is_an_error(task):
             "pool": ("tagging", "language"),
             "class_weight": ("regression", "language"),
             "crf": ("classification", "regression", "language"),
+            "characters": ("classification", "regression", "language"),
         }
         if task in excluded.get(action.dest, ()):
             message = f"argument {action.option_strings[0]}: does not apply to {task}"

@@ -84,6 +84,17 @@ def test_spans_are_noticed(here, capsys):
     assert max(model.history_["validation_metric"]) == 1.0
 
 
+def test_characters_of_words(here, capsys):
+    write_entities(here / "a.tsv")
+    run(capsys, "train", "a.tsv", *SMALL, "--characters", "4")
+    model = bptt.load_estimator("a.safetensors")
+    assert isinstance(model.model_.modules[1], bptt.CharacterEmbedding)
+    assert model.model_.modules[1].hidden_size == 4
+    run(capsys, "predict", "a.safetensors", "a.tsv")
+    shown, _ = run(capsys, "inspect", "a.safetensors")
+    assert "characters 4" in shown
+
+
 def test_conditional_random_field(here, capsys):
     write_entities(here / "a.tsv")
     shown, _ = run(capsys, "train", "a.tsv", *SMALL, "--crf")

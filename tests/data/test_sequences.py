@@ -301,6 +301,16 @@ def test_dense_ids_may_be_many():
             {"tokens": "words", "affixes": 1},
             "words, a vocabulary of 2, and 5 features of words",
         ),
+        (
+            ["ab"],
+            {"tokens": "words", "affixes": 1, "characters": True},
+            "words, a vocabulary of 2, 5 features of words, and 2 characters",
+        ),
+        (
+            ["ab"],
+            {"tokens": "words", "characters": True},
+            "words, a vocabulary of 2, and 2 characters",
+        ),
     ],
 )
 def test_representation_says_what_was_understood(X, options, expected):

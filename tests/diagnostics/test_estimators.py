@@ -27,6 +27,12 @@ ESTIMATORS = {
         [list(word) for word in WORDS],
         TAGS,
     ),
+    "characters": (
+        bptt.SequenceTagger,
+        {"characters": 2, "embedding_size": 3, "tokens": None},
+        [list(word) for word in WORDS],
+        TAGS,
+    ),
     "language": (bptt.LanguageModel, {"cell": "gru", "dropout": 0.4}, WORDS, None),
     "windows": (bptt.LanguageModel, {"truncate": (2, 3), "embedding_size": 4}, WORDS, None),
     "labels": (bptt.SequenceGenerator, {"cell": "rnn"}, list("wxyz"), WORDS),
@@ -166,7 +172,7 @@ def test_every_estimator_that_reads_sequences_shows_its_gates(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["classifier", "tagger", "skip", "affixes", "language", "feedback"]
+    "name", ["classifier", "tagger", "skip", "affixes", "characters", "language", "feedback"]
 )
 def test_saliency_names_outputs_as_the_estimator_does(name):
     model, X, _ = fitted(name)

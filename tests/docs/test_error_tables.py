@@ -89,6 +89,7 @@ CALLS = {
         lambda: tagger(feedback=True, bidirectional=True).fit(X, [[0] * 5] * 4),
         lambda: tagger(crf=True, class_weight="balanced").fit(X, [[0] * 5] * 4),
         lambda: tagger(affixes=4, tokens=None).fit([["a"]] * 4, [["A"]] * 4),
+        lambda: tagger(characters=4, tokens=None).fit([["a"]] * 4, [["A"]] * 4),
         lambda: tagger(skip_input=True).fit(TEXTS, ["AA"] * 4),
     ],
     "language-model.md": [

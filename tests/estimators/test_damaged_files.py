@@ -41,6 +41,10 @@ MODELS = {
     ),
     "regressor": (bptt.SequenceRegressor(scale=True, **OPTIONS), (NUMBERS, [0.5, 1.0, 2.0, 0.0])),
     "tagger": (bptt.SequenceTagger(dropout=0.1, **OPTIONS), (TEXTS, TAGS)),
+    "tagger with characters": (
+        bptt.SequenceTagger(tokens="words", characters=2, embedding_size=3, **OPTIONS),
+        (["ab cd", "cd ef"], [["x", "y"], ["y", "y"]]),
+    ),
     "tagger with feedback": (bptt.SequenceTagger(feedback=True, **OPTIONS), (TEXTS, TAGS)),
     "language model": (bptt.LanguageModel(**OPTIONS), (TEXTS,)),
     "generator": (bptt.SequenceGenerator(**OPTIONS), ([0, 1, 2, 3], TEXTS)),

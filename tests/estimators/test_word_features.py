@@ -9,6 +9,7 @@ import bptt
 from bptt import EmbeddingBag, SequenceClassifier, SequenceRegressor, SequenceTagger
 from bptt.data._word_features import word_features
 from bptt.data.sequences import SequenceEncoder
+from bptt.nn.cells import CELLS
 from cases import DTYPES, dtype_id
 
 N, E = 7, 5
@@ -181,6 +182,84 @@ def test_tagger_generalizes_to_unknown_words_by_suffix(tmp_path):
     loaded = SequenceTagger.load(tmp_path / "tagger.safetensors")
     for found, same in zip(model.predict(test[0]), loaded.predict(test[0]), strict=True):
         np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("more", [{}, {"affixes": 1, "crf": True, "skip_input": True}], ids=str)
+def test_tagger_generalizes_to_unknown_words_by_their_characters(cell, more, tmp_path):
+    rng = np.random.default_rng(0)
+    learn, test = made_up(60, rng), made_up(30, rng)
+    options = {"tokens": None, "hidden_size": 16, "embedding_size": 4, "characters": 16}
+    options |= {"epochs": 12, "learning_rate": 0.01, "random_state": 0, "cell": cell, **more}
+    model = SequenceTagger(**options).fit(*learn)
+    assert model.score(*test) > 0.98
+    model.save(tmp_path / "tagger.safetensors")
+    loaded = SequenceTagger.load(tmp_path / "tagger.safetensors")
+    assert repr(loaded.encoder_) == repr(model.encoder_)
+    words = [
+        *test[0],
+        ["", "日本ify", "\N{GRINNING FACE}" * 100, "\0", "x" * 40 + "tion"],
+        [""],
+        [],
+    ]
+    for found, same in zip(model.predict_proba(words), loaded.predict_proba(words), strict=True):
+        np.testing.assert_array_equal(found, same)
+    model.partial_fit(*test)
+    loaded.partial_fit(*test)
+    for name, value in model.model_.parameters.items():
+        np.testing.assert_array_equal(loaded.model_.parameters[name], value)
+
+
+def test_characters_of_words_have_ids_of_their_own():
+    encoder = SequenceEncoder(tokens=None, characters=True, min_count=2).fit(
+        [["ab", "ab", ""], ["c" * 5]]
+    )
+    assert encoder.character_vocabulary.tokens == ("", "<unk>", "c", "a", "b")
+    assert (encoder.size, encoder.word_length) == (len(encoder.vocabulary), 5)
+    a, b, c, unknown = 3, 4, 2, 1
+    sequences = encoder.transform([["ba", "", "axc"], [], ["abcdefghc"]])
+    assert sequences.values.dtype == np.int32
+    assert sequences.values[:, 1:].tolist() == [
+        [b, a, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+        [a, unknown, c, 0, 0],
+        [a, b, c, unknown, c],  # the middle is left out
+    ]
+    again = SequenceEncoder.from_dict(encoder.to_dict()).transform([["ba", "", "axc"]])
+    np.testing.assert_array_equal(again.values, sequences.values[:3])
+    before = encoder.to_dict()
+    for name in ("characters", "character_vocabulary", "word_length"):
+        del before[name]
+    assert SequenceEncoder.from_dict(before).word_length is None  # a file of an older version
+
+
+def test_words_have_at_most_32_characters():
+    encoder = SequenceEncoder(tokens="words", characters=True).fit(["a" * 100])
+    assert encoder.word_length == 32
+    ids = encoder.transform(["a" * 16 + "b" * 50 + "a" * 16]).values
+    assert ids[0, 1:].tolist() == [2] * 32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"characters": 0}, "characters must be an integer >= 1, got 0"),
+        ({"characters": True}, "characters must be an integer, got bool"),
+        ({"embedding_size": None}, "characters needs an embedding_size, and feedback=False"),
+        ({"feedback": True}, "characters needs an embedding_size, and feedback=False"),
+        ({"tokens": "characters"}, "characters needs tokens='words' or tokens=None"),
+    ],
+)
+def test_characters_of_a_tagger_need_words_and_an_embedding(options, message):
+    model = SequenceTagger(**{"characters": 3, "tokens": None, "embedding_size": 4, **options})
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.fit(WORDS, WORDS)
+
+
+def test_characters_of_a_tagger_need_strings():
+    model = SequenceTagger(characters=3, tokens=None, embedding_size=4)
+    with pytest.raises(TypeError, match="characters needs X to hold strings, got integer ids"):
+        model.fit([[0, 1]], [["A", "B"]])
 
 
 @pytest.mark.parametrize("wrong", [{"embedding_size": None}, {"feedback": True}])

@@ -194,7 +194,11 @@ def texts(folder: Path) -> Callable[[bytes], None]:
                 assert encoder.decode(sequences[i]) == expected
             again = TargetEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
             assert again.tokens == encoder.tokens
-        SequenceEncoder(tokens="words", affixes=3).fit([["a"], *(t.split() for t in found)])
+        words = [["a"], *(text.split() for text in found)]
+        encoder = SequenceEncoder(tokens="words", affixes=3, characters=True).fit(words)
+        ids = encoder.transform(words).values
+        assert ids.shape[1] == 1 + 2 + 2 * 3 + (encoder.word_length or 0)
+        assert ids.min(initial=0) >= 0
         try:
             labels = LabelEncoder().fit(found)
         except ValueError as error:

@@ -65,7 +65,8 @@ LEFT_OUT = {
         *("decoding.Hypothesis", "diagnostics.Contributions", "diagnostics.GateTrace"),
         *("diagnostics.GradientFlow", "diagnostics.JacobianProducts", "diagnostics.Saliency"),
         *("diagnostics.Verdict", "losses.LinearLoss", "losses.Loss", "metrics.Span"),
-        *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.DecoderGradients"),
+        *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.CharacterEmbeddingRun"),
+        "nn.DecoderGradients",
         *("nn.DecoderRun", "reference.CRFGradients"),
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
         *("nn.EncoderDecoderRun", "nn.Gradients", "nn.LSTMState", "nn.LayerNormRun"),
@@ -284,6 +285,10 @@ def modules() -> Targets:
     found |= module(lambda: bptt.Embedding(3, 4, **F8), calls, "EmbeddingRun")
     calls = {"__call__": bag, "forward": bag, "backward": wide}
     found |= module(lambda: bptt.EmbeddingBag(3, 4, **F8), calls, "EmbeddingBagRun")
+    calls = {"__call__": bag, "forward": bag, "backward": {**wide, "retain": True}}
+    found |= module(
+        lambda: bptt.CharacterEmbedding(3, 4, 2, 2, **F8), calls, "CharacterEmbeddingRun"
+    )
     calls = {"__call__": pair, "forward": pair, "backward": {"d_output": np.ones((2, 5, 6))}}
     found |= module(attention, calls, "AttentionRun")
 
@@ -755,7 +760,7 @@ def of_data() -> Targets:
     scaler = data.Standardizer.from_values(np.concatenate(NUMBERS))
     sequences = data.Sequences.from_arrays([np.arange(3), np.arange(2)])
     options = {"tokens": "words", "min_count": 1, "special": ("x",), "dtype": "float32"}
-    options |= {"scale": False, "integers": "ids", "affixes": 2}
+    options |= {"scale": False, "integers": "ids", "affixes": 2, "characters": True}
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}
     steps = {"y": TAGS, "lengths": np.array([2, 2, 4, 1]), "name": "y"}

@@ -26,6 +26,10 @@ MODULES = {
         lambda m: m.cross_entropy(X, np.array([[3, 5]])).losses,
     ),
     "Embedding": (bptt.Embedding(3000, 64, seed=0), lambda m: m(np.arange(3000)[np.newaxis])),
+    "CharacterEmbedding": (
+        bptt.CharacterEmbedding(3000, 64, 100, 5, seed=0),
+        lambda m: m.forward(np.arange(5, 2005).reshape(1, 400, 5)).output,
+    ),
     "LayerNorm": (bptt.LayerNorm(400), lambda m: m(X + np.arange(400, dtype="f4"))),
     "Attention": (
         bptt.Attention(400, 400, kind="additive", attention_size=300, seed=0),

@@ -25,6 +25,7 @@ MODULES = [
         *((layer_type.__name__.lower(), layer_type, (3, 4)) for layer_type in LAYERS),
         ("linear", bptt.Linear, (3, 4)),
         ("embedding", bptt.Embedding, (3, 4)),
+        ("characters", bptt.CharacterEmbedding, (3, 4, 2, 3)),
         ("attention", partial(bptt.Attention, kind="additive"), (3, 3)),
     ]
 ]
@@ -47,7 +48,7 @@ def x(rng):
 
 def output(module, x):
     """Output of any module, for inputs of its type and dtype."""
-    if isinstance(module, bptt.Embedding):
+    if isinstance(module, (bptt.Embedding, bptt.CharacterEmbedding)):
         return module((x > 0).astype(int))
     x = x.astype(module.dtype)
     if isinstance(module, bptt.Attention):

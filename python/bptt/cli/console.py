@@ -82,7 +82,15 @@ def describe_estimator(model: Any) -> str:
     text += ", CRF" if getattr(model, "crf", False) else ""
     options = [
         f"{name.replace('_', '-')} {getattr(model, name)}"
-        for name in ("tokens", "embedding_size", "affixes", "pool", "dropout", "truncate")
+        for name in (
+            "tokens",
+            "embedding_size",
+            "affixes",
+            "characters",
+            "pool",
+            "dropout",
+            "truncate",
+        )
         if getattr(model, name, None)
     ]
     return f"{text}; {', '.join(options)}" if options else text

@@ -61,6 +61,12 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
     add("--embedding-size", "embedding_size", "dimension of the token embeddings", **count)
     add("--dropout", "dropout", "dropout probability, in [0, 1)", type=fraction, metavar="P")
     add(
+        "--characters",
+        "characters",
+        "hidden units of a layer over the characters of each word (tagging; default: none)",
+        **count,
+    )
+    add(
         "--crf",
         "crf",
         "conditional random field over the labels of a sequence (tagging; default: no)",
@@ -129,8 +135,9 @@ def make_estimator(
         raise CommandError(f"argument --pool: does not apply to {task}{per_step}")
     if "class_weight" in given and task in (REGRESSION, LANGUAGE):
         raise CommandError(f"argument --class-weight: does not apply to {task}")
-    if "crf" in given and task != TAGGING:
-        raise CommandError(f"argument --crf: does not apply to {task}")
+    for name in ("characters", "crf"):
+        if name in given and task != TAGGING:
+            raise CommandError(f"argument --{name}: does not apply to {task}")
     if "tokens" in given and schema.content != "texts":
         raise CommandError(f"argument --tokens: needs texts, got sequences of {schema.content}")
     defaults = _network_defaults(task, schema, X, given) | _training_defaults(schema, X, given)

@@ -169,6 +169,8 @@ class Sequences:
 
 
 _MAX_AFFIXES = 1000
+_MAX_WORD_LENGTH = 32
+_CHARACTERS = ("", UNKNOWN)  # the end of a word has the id 0
 
 
 class SequenceEncoder:
@@ -208,6 +210,11 @@ class SequenceEncoder:
         Maximum length of prefixes and suffixes. Tokens must be words; every step then has several
         ids, that of the word and those of its shape, lower-case form, prefixes and suffixes, which
         have a vocabulary of their own, with the ids after those of words.
+    characters : bool
+        Also encode the characters of words, as `bptt.CharacterEmbedding` reads them. Tokens must be
+        words; every step then ends with the ids of its characters, which have a vocabulary of their
+        own, with ids from 0, that of the end of the word. There are as many as the longest word in
+        `fit` has characters, at most 32; of longer words the middle is left out.
 
     Attributes
     ----------
@@ -221,6 +228,10 @@ class SequenceEncoder:
         Mean and standard deviation of features; None without `scale`.
     feature_vocabulary : Vocabulary or None
         Vocabulary of shapes, lower-case forms, prefixes and suffixes; None without `affixes`.
+    character_vocabulary : Vocabulary or None
+        Vocabulary of characters, "" the first of them; None without `characters`.
+    word_length : int or None
+        Number of ids of the characters of a word; None without `characters`.
     feature_names : tuple of str or None
         Names of the columns, if the sequences in `fit` were tables (or one table).
     are_strings : bool
@@ -229,6 +240,8 @@ class SequenceEncoder:
         The parameter.
     affixes : int or None
         The parameter.
+    characters : bool
+        The parameter.
     """
 
     kind: str
@@ -236,6 +249,8 @@ class SequenceEncoder:
     vocabulary: Vocabulary | None
     standardizer: Standardizer | None
     feature_vocabulary: Vocabulary | None
+    character_vocabulary: Vocabulary | None
+    word_length: int | None
     feature_names: tuple[str, ...] | None
     are_strings: bool
 
@@ -249,6 +264,7 @@ class SequenceEncoder:
         scale: bool = False,
         integers: str = "ids",
         affixes: int | None = None,
+        characters: bool = False,
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -263,6 +279,10 @@ class SequenceEncoder:
             raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
         if affixes is not None and tokens == "characters":
             raise ValueError("affixes needs tokens='words' or tokens=None, got tokens='characters'")
+        self.characters = checks.flag("characters", characters)
+        if self.characters and tokens == "characters":
+            rule = "characters needs tokens='words' or tokens=None"
+            raise ValueError(f"{rule}, got tokens='characters'")
 
     def fit(self, X: Any, lengths: Any = None, *, name: str = "X") -> SequenceEncoder:
         """Learn the type of the sequences, and their vocabulary or number of features.
@@ -293,9 +313,10 @@ class SequenceEncoder:
                 f"{name} must have at least one step, got none: "
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
-        vocabulary = feature_vocabulary = None
-        if self.affixes is not None and raw.kind != "tokens":
-            raise TypeError(f"affixes needs X to hold strings, got {KINDS[raw.kind]}")
+        vocabulary = feature_vocabulary = character_vocabulary = word_length = None
+        for name, given in (("affixes", self.affixes is not None), ("characters", self.characters)):
+            if given and raw.kind != "tokens":
+                raise TypeError(f"{name} needs X to hold strings, got {KINDS[raw.kind]}")
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)
             counts = Counter(chain.from_iterable(raw.items))
@@ -307,10 +328,16 @@ class SequenceEncoder:
                     feature_counts, (UNKNOWN,), self._min_count
                 )
                 size += len(feature_vocabulary)
+            if self.characters:
+                character_vocabulary = Vocabulary._from_counts(
+                    _count_characters(counts), _CHARACTERS, self._min_count
+                )
+                word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
         else:
             size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
+        self.character_vocabulary, self.word_length = character_vocabulary, word_length
         self.feature_names, self.are_strings = raw.names, raw.are_strings
         self.standardizer = None
         if self._scale and self.kind == "features":
@@ -366,8 +393,11 @@ class SequenceEncoder:
         if self.vocabulary is not None:
             unit = self.tokens if self.are_strings else "tokens"
             known = f"{unit}, a vocabulary of {len(self.vocabulary):,}"
-            count = len(self.feature_vocabulary or ())
-            return f"{known}, and {count:,} features of words" if count else known
+            features, letters = self.feature_vocabulary, self.character_vocabulary
+            parts = [known]
+            parts += [] if features is None else [f"{len(features):,} features of words"]
+            parts += [] if letters is None else [f"{len(letters) - 2:,} characters"]
+            return ", and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
         if self.kind == "ids":
             return f"integer ids in [0, {self.size:,})"
         numbers = "1 number per step" if self.size == 1 else f"{self.size:,} numbers per step"
@@ -449,17 +479,34 @@ class SequenceEncoder:
         return chain.from_iterable(word_features(word, affixes) for word in words)
 
     def _ids(self, sequences: Iterable[Iterable[str]]) -> NDArray[np.int32]:
-        """Return the ids of all tokens, (N,), or with affixes (N, 1 + word features)."""
+        """Return the ids of all tokens, (N,), or (N, 1 + word features + characters)."""
         assert self.vocabulary is not None
         tokens = chain.from_iterable(sequences)
-        if self.feature_vocabulary is None:
+        if self.feature_vocabulary is None and self.character_vocabulary is None:
             return self.vocabulary.encode(tokens)
         words, places = _numbered(tokens)  # words are repeated
-        ids = np.empty((len(words), 1 + len(word_features("", self.affixes or 0))), np.int32)
-        ids[:, 0] = self.vocabulary.encode(words)
-        features = self.feature_vocabulary.encode(self._features(words))
-        ids[:, 1:] = features.reshape(len(ids), ids.shape[1] - 1) + np.int32(len(self.vocabulary))
-        return ids[places]
+        parts = [self.vocabulary.encode(words)[:, np.newaxis]]
+        if self.feature_vocabulary is not None:
+            shape = (len(words), len(word_features("", self.affixes or 0)))
+            features = self.feature_vocabulary.encode(self._features(words)).reshape(shape)
+            parts.append(features + np.int32(len(self.vocabulary)))
+        if self.character_vocabulary is not None:
+            parts.append(self._character_ids(words))
+        return np.concatenate(parts, axis=1)[places]
+
+    def _character_ids(self, words: Sequence[str]) -> NDArray[np.int32]:
+        """Return the ids of the characters of words, (N, word_length), with 0 after the last."""
+        assert self.character_vocabulary is not None
+        assert self.word_length is not None
+        length = self.word_length
+        start, end = length - length // 2, length // 2  # characters that are kept of a long word
+        kept = [w if len(w) <= length else w[:start] + w[len(w) - end :] for w in words]
+        counts = np.fromiter(map(len, kept), np.int64, len(kept))
+        ids = np.zeros((len(kept), length), np.int32)
+        ids[np.arange(length) < counts[:, np.newaxis]] = self.character_vocabulary.encode(
+            "".join(kept)
+        )
+        return ids
 
     def tokenize(self, text: Any) -> list[str]:
         """Return the tokens of a string or a token list.
@@ -492,6 +539,7 @@ class SequenceEncoder:
         dict
         """
         standardizer, features = self.standardizer, self.feature_vocabulary
+        characters = self.character_vocabulary
         return {
             "tokens": self.tokens,
             "min_count": self._min_count,
@@ -507,6 +555,9 @@ class SequenceEncoder:
             "feature_names": None if self.feature_names is None else list(self.feature_names),
             "are_strings": self.are_strings,
             "feature_vocabulary": None if features is None else list(features.tokens),
+            "characters": self.characters,
+            "character_vocabulary": None if characters is None else list(characters.tokens),
+            "word_length": self.word_length,
         }
 
     @classmethod
@@ -530,7 +581,8 @@ class SequenceEncoder:
         options = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
         fitted = ("kind", "size", "standardizer", "vocabulary", "feature_vocabulary")
         checks.fields("content", content, *options, *fitted, "feature_names", "are_strings")
-        encoder = cls(**{name: content[name] for name in options})
+        characters = content.get("characters", False)
+        encoder = cls(**{name: content[name] for name in options}, characters=characters)
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
         standardizer = content["standardizer"]
@@ -539,6 +591,12 @@ class SequenceEncoder:
         )
         encoder.vocabulary = _vocabulary("vocabulary", content, (UNKNOWN, *encoder._special))
         encoder.feature_vocabulary = _vocabulary("feature_vocabulary", content, (UNKNOWN,))
+        encoder.character_vocabulary = encoder.word_length = None
+        if encoder.characters:
+            checks.fields("content", content, "character_vocabulary", "word_length")
+            letters = _vocabulary("character_vocabulary", content, _CHARACTERS)
+            encoder.character_vocabulary = letters
+            encoder.word_length = checks.integer("word_length", content["word_length"])
         names = _strings("feature_names", content)
         encoder.feature_names = None if names is None else tuple(names)
         encoder.are_strings = checks.flag("are_strings", content["are_strings"])
@@ -555,6 +613,10 @@ class SequenceEncoder:
             raise ValueError("vocabulary must be None for features")
         if (features is None) != (self.affixes is None) or (features and tokens is None):
             raise ValueError("feature_vocabulary must be that of the affixes of words")
+        if self.characters and (tokens is None or self.character_vocabulary is None):
+            raise ValueError("character_vocabulary must be that of the characters of words")
+        if self.word_length is not None and self.word_length > _MAX_WORD_LENGTH:
+            raise ValueError(f"word_length must be <= {_MAX_WORD_LENGTH}, got {self.word_length}")
         if (scaled is None) == (self._scale and self.kind == "features"):
             raise ValueError("standardizer must be that of features with scale=True")
         if scaled is not None and len(scaled.mean) != self.size:
@@ -562,6 +624,15 @@ class SequenceEncoder:
         names = self.feature_names
         if names is not None and self.kind == "features" and len(names) != self.size:
             raise ValueError(f"feature_names must be {self.size} names, got {len(names)}")
+
+
+def _count_characters(words: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the frequencies of the characters of words with these frequencies."""
+    counts: Counter[str] = Counter()
+    for word, number in words.items():
+        for character in word:
+            counts[character] += number
+    return counts
 
 
 def _numbered(tokens: Iterable[str]) -> tuple[list[str], NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder
 from bptt.data.vocabulary import START
 from bptt.diagnostics._float64 import as_float64, decoder_chain, float64_chain, float64_copy
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.embedding import EmbeddingBag
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
@@ -40,8 +41,8 @@ class PreparedModel:
         ----------
         model : RNN, LSTM, GRU, Sequential or SequenceEstimator
         x : array or sequence
-            Float array (T, features); integer array (T,), or (T, F) for an `EmbeddingBag`; or a
-            sequence as for `fit` of an estimator.
+            Float array (T, features); integer array (T,), or (T, F) for an `EmbeddingBag` or
+            a `CharacterEmbedding`; or a sequence as for `fit` of an estimator.
 
         Raises
         ------
@@ -62,7 +63,8 @@ class PreparedModel:
         ids = x.dtype.kind in "iu"
         if not ids:
             checks.floats("x", x)
-        one_id = ids and not isinstance(model.modules[0], EmbeddingBag)  # a step
+        several = (EmbeddingBag, CharacterEmbedding)
+        one_id = ids and not any(isinstance(m, several) for m in model.modules[:2])  # a step
         if x.ndim != (1 if one_id else 2) or not len(x):
             rule = "x must be one sequence, (T, features), or (T,) of token ids, with T >= 1"
             raise ValueError(f"{rule}, got shape {x.shape}")

@@ -12,6 +12,7 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
 from bptt.diagnostics._prepared_model import PreparedModel, step_labels
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.embedding import Embedding
 from bptt.nn.sequential import Sequential
 
@@ -114,14 +115,17 @@ def saliency(
 
 
 def _input_vectors(prepared: PreparedModel) -> tuple[Sequential, FloatArray]:
-    """Return the chain without its embedding, and its input vectors (1, T, I)."""
+    """Return the chain without its embeddings, and its input vectors (1, T, I)."""
     chain, x = prepared.chain, prepared.x
     first: Any = chain.modules[0]
     if x.dtype.kind == "f":
         return chain, x
-    if isinstance(first, Embedding):
-        rest = Sequential(*chain.modules[1:], pool=chain.pool, skip_input=chain.skip_input)
-        return rest, first(x)
+    kinds = (Embedding, CharacterEmbedding)
+    embeddings = [module for module in chain.modules[:2] if isinstance(module, kinds)]
+    if embeddings:
+        modules = chain.modules[len(embeddings) :]
+        rest = Sequential(*modules, pool=chain.pool, skip_input=chain.skip_input)
+        return rest, Sequential(*embeddings)(x)[0]
     run_once, _ = chain(x)  # checks the range of the ids
     one_hot = np.zeros((*x.shape, first.input_size), run_once.dtype)
     np.put_along_axis(one_hot, x[..., np.newaxis], 1.0, axis=-1)

@@ -22,6 +22,7 @@ from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._persistence import read_estimator, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
@@ -569,14 +570,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         *,
         pool: str | None = None,
         skip_input: bool = False,
+        characters: CharacterEmbedding | None = None,
     ) -> Sequential:
-        """Return [Embedding] -> recurrent layers -> [Dropout] -> Linear, for the encoded input."""
+        """Return [embeddings] -> recurrent layers -> [Dropout] -> Linear, for the encoded input."""
         size = self.encoder_.size
         first: list[Module] = []
         if self.encoder_.kind == "ids" and self.embedding_size is not None:
             kind = Embedding if self.encoder_.affixes is None else EmbeddingBag
             first.append(kind(size, self.embedding_size, **self._module_options(seeds)))
             size = self.embedding_size
+        if characters is not None:
+            first.append(characters)
+            size += characters.output_size
         chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bptt._core import checks
+from bptt.data.sequences import SequenceEncoder
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -48,6 +50,18 @@ def check_chain(
         check_module("the last module", modules[-1], CRF, num_labels=outputs)
         modules = modules[:-1]
     check_module("the output layer", modules[-1], Linear, out_features=outputs)
+
+
+def check_characters(chain: Sequential, encoder: SequenceEncoder) -> None:
+    """Check that a chain reads the characters of words as they are encoded, or none."""
+    letters, second = encoder.character_vocabulary, chain.modules[1]
+    if letters is None:
+        if isinstance(second, CharacterEmbedding):
+            raise TypeError(f"there must be no characters, got {second}")
+        return
+    assert encoder.word_length is not None
+    sizes = {"num_embeddings": len(letters), "word_length": encoder.word_length}
+    check_module("the module of characters", second, CharacterEmbedding, **sizes)
 
 
 def check_decoder(decoder: Decoder, tokens: int) -> None:

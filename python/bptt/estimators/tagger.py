@@ -18,9 +18,10 @@ from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._outputs import log_softmax
-from bptt.estimators._restored import check_chain, check_module
+from bptt.estimators._restored import check_chain, check_characters, check_module
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import OutputLoss
@@ -133,6 +134,11 @@ class SequenceTagger(LabelEstimator):
         word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
         `affixes` characters, so that unknown words are represented too. Needs words as tokens and
         an `embedding_size`. Words alone by default.
+    characters : int, optional
+        Number of hidden units, per direction, of a bidirectional layer of the type `cell` over the
+        characters of each word, whose final states stand beside the embedding of the word (see
+        `bptt.CharacterEmbedding`); characters are embedded in as many dimensions. Needs words as
+        tokens and an `embedding_size`. Words alone by default.
     label_smoothing : float
         Probability mass of the targets that is spread over all labels, in [0, 1).
     class_weight : "balanced" or dict, optional
@@ -199,6 +205,7 @@ class SequenceTagger(LabelEstimator):
     skip_input: bool = False
     feedback: bool = False
     affixes: int | None = None
+    characters: int | None = None
     label_smoothing: float = 0.0
     class_weight: str | Mapping[Any, float] | None = None
     ignore_label: Any = None
@@ -393,6 +400,10 @@ class SequenceTagger(LabelEstimator):
             raise ValueError("viterbi=True needs feedback=False: labels are predicted one by one")
         if self.affixes is not None and (self.embedding_size is None or self.feedback):
             raise ValueError("affixes needs an embedding_size, and feedback=False")
+        if self.characters is not None:
+            checks.integer("characters", self.characters)
+            if self.embedding_size is None or self.feedback:
+                raise ValueError("characters needs an embedding_size, and feedback=False")
         if checks.flag("crf", self.crf) and self.feedback:
             raise ValueError("crf=True needs feedback=False: it is another model of the labels")
         if self.crf and (self.class_weight is not None or self.label_smoothing):
@@ -408,7 +419,8 @@ class SequenceTagger(LabelEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        self._fit_encoder(X, lengths, affixes=self.affixes)
+        characters = self.characters is not None
+        self._fit_encoder(X, lengths, affixes=self.affixes, characters=characters)
         labels = LabelEncoder(steps=True, ignore=self.ignore_label)
         self._set_labels(labels.fit(y, lengths) if classes is None else labels.fit([classes]))
         self._check_labels(is_chosen=classes is not None)
@@ -436,7 +448,9 @@ class SequenceTagger(LabelEstimator):
         if self.skip_input and self.encoder_.kind == "ids" and not embedded:
             raise ValueError("skip_input=True needs float features, or an embedding_size")
         if not self.feedback:
-            self.model_ = self._build_model(count, seeds, skip_input=self.skip_input)
+            self.model_ = self._build_model(
+                count, seeds, skip_input=self.skip_input, characters=self._read_characters(seeds)
+            )
             if self.crf:
                 modules = (*self.model_.modules, CRF(count, dtype=self.dtype))
                 self.model_ = Sequential(*modules, skip_input=self.skip_input)
@@ -449,6 +463,15 @@ class SequenceTagger(LabelEstimator):
             size = dimension
         chain = self._build_chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
+
+    def _read_characters(self, seeds: np.random.Generator) -> CharacterEmbedding | None:
+        """Return the module that reads the characters of words."""
+        letters, length = self.encoder_.character_vocabulary, self.encoder_.word_length
+        if self.characters is None or letters is None or length is None:
+            return None
+        size = self.characters
+        options = {"cell": self.cell, **self._module_options(seeds)}
+        return CharacterEmbedding(len(letters), size, size, length, **options)
 
     def _restore(self, state: Mapping[str, Any], modules: Mapping[str, Module]) -> None:
         self._set_encoder(SequenceEncoder.from_dict(state["encoder"]))
@@ -466,6 +489,7 @@ class SequenceTagger(LabelEstimator):
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
         bag = self.encoder_.affixes is not None
         check_chain(self.model_, size, count, bag=bag, crf=self.crf)
+        check_characters(self.model_, self.encoder_)
 
     def _task(self) -> SupervisedTask | LabelFeedbackTask:
         options: Any = (self._loss, self._metric, self._loss_weight, self.recompute_every)

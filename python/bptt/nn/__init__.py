@@ -3,6 +3,7 @@
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.cells import CELLS, Cell
+from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
 from bptt.nn.crf import CRF, CRFRun
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
@@ -30,6 +31,8 @@ __all__ = [
     "Bridge",
     "CRFRun",
     "Cell",
+    "CharacterEmbedding",
+    "CharacterEmbeddingRun",
     "Decoder",
     "DecoderGradients",
     "DecoderRun",

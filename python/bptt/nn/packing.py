@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.nn.attention import Attention
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
@@ -34,6 +35,7 @@ CLASSES: Mapping[str, type[Module]] = {
         CRF,
         Embedding,
         EmbeddingBag,
+        CharacterEmbedding,
         Dropout,
         Attention,
         LayerNorm,

@@ -21,6 +21,7 @@ from bptt._core.lengths import Ids, Lengths, Padding, padding_of, without_paddin
 from bptt._core.memory import side_by_side
 from bptt._core.tensor_files import as_path
 from bptt.nn import packing
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
@@ -34,6 +35,7 @@ from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential_run import (
     SequentialRun,
+    is_beside,
     last_head,
     output_place,
     recurrent_places,
@@ -44,7 +46,11 @@ from bptt.nn.summary import feature_sizes, summarize
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
 
-_KINDS = (*LAYERS, Linear, CRF, Embedding, Dropout, LayerNorm, ReLU, Tanh, Sigmoid)
+_KINDS = (
+    *(*LAYERS, Linear, CRF, Embedding, CharacterEmbedding),
+    *(Dropout, LayerNorm, ReLU, Tanh, Sigmoid),
+)
+_OF_IDS = (Embedding, CharacterEmbedding)
 _NONZERO = (Linear, LayerNorm, Sigmoid)  # of a zero input
 
 
@@ -55,9 +61,9 @@ class Sequential(NamedArguments):
     ----------
     *modules : Module
         From input to output: batch-first recurrent layers, `Linear`, `Dropout`, `LayerNorm`,
-        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding`, and before at most
-        one `CRF`. All have one dtype, and the output features of each are the input features of the
-        next.
+        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding` and then one
+        `CharacterEmbedding`, and before at most one `CRF`. All have one dtype, and the output
+        features of each are the input features of the next.
     pool : {None, "last", "mean", "max"}, default None
         Pooling over time after the last recurrent layer. None: its output at every step. "last":
         its final hidden state, with both directions merged as in its output. "mean", "max": mean or
@@ -473,8 +479,13 @@ class Sequential(NamedArguments):
         final: list[State] = []
         pooled = None
         value = read = x
+        if is_beside(self.modules, 1):
+            value, characters = self._words_and_characters(x)
         module: Any
         for i, module in enumerate(self.modules):
+            if is_beside(self.modules, i):
+                value = side_by_side(value, apply(module, characters, None)[0])
+                continue
             if self.skip_input and i == output_place(self.modules):
                 value = side_by_side(value, read)
             if not output_layer and i == len(self.modules) - 1:
@@ -499,17 +510,28 @@ class Sequential(NamedArguments):
             x = x[np.newaxis]
         if lengths is None:
             return x, None
-        if not isinstance(self.modules[0], EmbeddingBag):  # which checks itself
-            check_sequences("lengths needs x of", x)
+        if not any(isinstance(m, (EmbeddingBag, CharacterEmbedding)) for m in self.modules[:2]):
+            check_sequences("lengths needs x of", x)  # they check it themselves
         padding = padding_of(lengths, *x.shape[:2])
-        unread = isinstance(self.modules[0], (Embedding, Recurrent)) and not self.skip_input
+        unread = isinstance(self.modules[0], (*_OF_IDS, Recurrent)) and not self.skip_input
         return x if unread else without_padding(x, padding), padding
 
     def _checked_input(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
         checks.numpy_array(name, x, layer=True)
-        if self.skip_input and x.dtype.kind in "iu" and not isinstance(self.modules[0], Embedding):
+        if self.skip_input and x.dtype.kind in "iu" and not isinstance(self.modules[0], _OF_IDS):
             raise TypeError(f"skip_input needs an Embedding for {name} of dtype {x.dtype}")
         return x
+
+    def _words_and_characters(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the ids of words, or of their features, and those of their characters."""
+        words, embedding = self.modules[:2]
+        assert isinstance(embedding, CharacterEmbedding)
+        length, bag = embedding.word_length, isinstance(words, EmbeddingBag)
+        if x.ndim == 0 or x.shape[-1] < length or (x.shape[-1] != length + 1 and not bag):
+            first = "features" if bag else "1"
+            raise ValueError(f"x must have shape (..., {first} + {length}), got {x.shape}")
+        ids = x[..., :-length] if bag else x[..., 0]
+        return np.ascontiguousarray(ids), x[..., -length:]
 
     def _check_options(self) -> None:
         for name, given in (("pool", self.pool), ("skip_input", self.skip_input)):
@@ -535,6 +557,8 @@ class Sequential(NamedArguments):
                 expected = f"{expected} + {self._read_size} = {features}"
             if features is not None and inputs not in (features, None):
                 raise ValueError(f"modules[{i}] must take {expected} features, got {module}")
+            if is_beside(self.modules, i):
+                outputs = (features or 0) + (outputs or 0)
             features = outputs or features
 
 
@@ -561,6 +585,11 @@ def _check_kinds(modules: tuple[Any, ...]) -> None:
             raise ValueError(
                 f"modules may have an Embedding at the beginning only, got one at index {i}"
             )
+        if isinstance(module, CharacterEmbedding) and not (i == 0 or is_beside(modules, i)):
+            raise ValueError(
+                "modules may have a CharacterEmbedding at the beginning, or after an Embedding "
+                f"there, got one at index {i}"
+            )
         if isinstance(module, CRF) and i < len(modules) - 1:
             raise ValueError(f"modules may have a CRF at the end only, got one at index {i}")
         if getattr(module, "time_major", False):
@@ -576,4 +605,4 @@ def _arguments(module: Module, lengths: Lengths | None, state: State | None) -> 
     """Return the arguments of a module besides its input."""
     if isinstance(module, Recurrent):
         return {"lengths": lengths, "state": state}
-    return {"lengths": lengths} if isinstance(module, Embedding) else {}
+    return {"lengths": lengths} if isinstance(module, _OF_IDS) else {}

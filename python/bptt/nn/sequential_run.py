@@ -13,7 +13,9 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
+from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
 from bptt.nn.crf import CRF, CRFRun
+from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear, LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
@@ -197,6 +199,9 @@ class SequentialRun:
             d_after = d_final.get(i)
             if self._pooled is not None and i == self._layers[-1] and d is not None:
                 d, d_after = self._pooled.backward(d, d_after)
+            d_beside: Any = None  # of the vectors that are beside those of this module
+            if is_beside(self._modules, i) and d is not None:
+                d_beside, d = np.split(d, [-run.output.shape[-1]], axis=-1)
             if steps and i in self._layers and d is None and d_after is None:
                 d = np.zeros_like(run.output)  # their gradients are 0 at every step
             if head is not None and i == len(self._runs) - 1:
@@ -207,9 +212,11 @@ class SequentialRun:
                 found = _zero(self._modules[i], run)
             elif isinstance(run, (LinearRun, LayerNormRun)):
                 found = run.backward(d, input=needs_input)
+            elif isinstance(run, CharacterEmbeddingRun):
+                found = run.backward(d, retain=retain)
             else:
                 found = run.backward(d)
-            d = found.input
+            d = found.input if d_beside is None else d_beside
             if self._skip_size and i == output_place(self._modules) and d is not None:
                 d, d_read = np.split(d, [-self._skip_size], axis=-1)
             if i in self._layers:
@@ -263,6 +270,12 @@ def smoothing_of(head: Linear | CRF, label_smoothing: float) -> dict[str, Any]:
 def output_place(modules: Sequence[Module]) -> int:
     """Return the index of the output layer: the last module, or the one before a CRF."""
     return len(modules) - (2 if isinstance(modules[-1], CRF) else 1)
+
+
+def is_beside(modules: Sequence[Module], i: int) -> bool:
+    """Return whether the vectors of this module are put beside those of the one before it."""
+    first, second = modules[0], modules[i] if i < len(modules) else None
+    return i == 1 and isinstance(second, CharacterEmbedding) and isinstance(first, Embedding)
 
 
 def recurrent_places(modules: Sequence[Module]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
@@ -24,6 +25,8 @@ def feature_sizes(module: Module) -> tuple[int | None, int | None]:
         return module.num_features, module.num_features
     if isinstance(module, CRF):
         return module.num_labels, module.num_labels
+    if isinstance(module, CharacterEmbedding):
+        return None, module.output_size
     return None, module.embedding_dim if isinstance(module, Embedding) else None
 
 
@@ -36,7 +39,9 @@ def summarize(modules: Sequence[Module], pool: str | None) -> str:
     rows = [_HEADER]
     total = 0
     for i, module in enumerate(modules):
-        features = feature_sizes(module)[1] or features
+        outputs = feature_sizes(module)[1]
+        beside = isinstance(module, CharacterEmbedding) and i  # those of the words
+        features = (features or 0) + (outputs or 0) if beside else outputs or features
         start = (str(i), type(module).__name__, _output(axes, features))
         for name, value in module.parameters.items():
             rows.append((*start, name, str(value.shape), f"{value.size:,}"))

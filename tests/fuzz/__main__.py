@@ -80,10 +80,9 @@ def _work(options: argparse.Namespace) -> int:
     import warnings
 
     from tests.fuzz import judge
-    from tests.fuzz.targets import folder, targets
+    from tests.fuzz.targets import targets
 
     warnings.simplefilter("ignore")
-    os.chdir(folder())
     limit_memory(MEMORY)
     made = targets()
     names = list(made)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import inspect
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -338,17 +336,6 @@ def folder() -> Path:
 
 
 _FOLDER: tempfile.TemporaryDirectory[str] | None = None
-
-
-@contextlib.contextmanager
-def inside_folder() -> Iterator[None]:
-    """Make that folder the current one: invented paths to write to are often relative."""
-    before = os.getcwd()
-    os.chdir(folder())
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def sequential() -> Targets:

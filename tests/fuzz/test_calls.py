@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 
 from tests.fuzz import judge
 from tests.fuzz.__main__ import limit_memory, main
-from tests.fuzz.targets import inside_folder, public_callables, targets, without_target
+from tests.fuzz.targets import public_callables, targets, without_target
 
 GIGABYTE = 1 << 30
 CALLS = 6  # of each callable, by Hypothesis; the harness makes a million
@@ -53,8 +53,7 @@ def test_valid_calls(name):
 @given(random_source=st.randoms(use_true_random=False))
 @pytest.mark.filterwarnings("ignore")
 def test_bad_input(name, random_source):
-    with inside_folder():
-        outcome, arguments = judge.call(name, targets()[name], random_source)
+    outcome, arguments = judge.call(name, targets()[name], random_source)
     assert not outcome.failure, (outcome, arguments)
 
 

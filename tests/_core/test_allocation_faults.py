@@ -216,8 +216,10 @@ strided = normal(16, 40, 24)[:, :, ::2]
 few, labels = ids % 12, ids[:, :5] % 11 + 1  # NumPy may fail by itself without memory
 d_logits, ones = np.ones((640, 300), dtype), np.ones(700, dtype)
 
+zeros = np.zeros_like(flat)  # not below: CPython 3.10 fails in it by itself without memory
+
 def moments():
-    return flat.copy(), np.zeros_like(flat), np.zeros_like(flat)
+    return flat.copy(), zeros.copy(), zeros.copy()
 
 def sgd():
     p, v, _ = moments()

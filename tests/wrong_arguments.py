@@ -517,6 +517,13 @@ def no_target(name: str) -> Rows:
     ]
 
 
+def no_halves() -> Rows:
+    return [
+        *no_array("targets", "float64"),
+        *no_shape("targets", "shape (2, 5, 3)", (2, 5), (2, 3), (2, 5, 6)),
+    ]
+
+
 IDS_OR_FLOATS = "targets must be integers (classes) or float64 (probabilities), got dtype"
 PROBABILITIES = "targets must be probabilities, >= 0 with a sum of 1 over the classes"
 EVEN = np.full((2, 5, 6), 1 / 6)
@@ -745,11 +752,33 @@ def token_vectors() -> dict[str, dict[str, Rows]]:
     weight = [*no_array("weight", "float64"), *no_shape("weight", shape, (4, 3), (12,), ())]
     ids = {"ids": NO_IDS, "lengths": LENGTHS_ROWS}
     x = {"x": no_array("x", "float64 as the layer", layer=True)}
+    no_tokens: Rows = [
+        (None, TypeError, "tokens must be a sequence of str, got NoneType"),
+        ("ab", TypeError, "tokens must be a sequence of str, got str"),
+        ([1], TypeError, "tokens must be strings, got int"),
+        (["a"] * 4, ValueError, "tokens must be at most num_embeddings = 3, got 4"),
+    ]
+    rule = "vectors['a'] must have shape (embedding_dim,) = (4,), got (3,)"
+    no_vectors: Rows = [
+        (None, TypeError, "vectors must be a mapping, got NoneType"),
+        ([("a", H)], TypeError, "vectors must be a mapping, got list"),
+        ({"a": [1.0]}, TypeError, no_list_of("vectors['a']")),
+        ({"a": IDS[0]}, TypeError, "vectors['a'] must be of floats, got dtype int64"),
+        ({"a": H}, ValueError, "vectors['a'] must have 1 dimensions, got shape (2, 2, 4)"),
+        ({"a": np.ones(3)}, ValueError, rule),
+        (
+            {"a": np.full(4, np.nan)},
+            ValueError,
+            "vectors must be finite in float64, got NaN or infinity: 'a'",
+        ),
+    ]
     return {
         "Embedding": {
             **{name: no_integer(name) for name in ("num_embeddings", "embedding_dim")},
+            "frozen": no_flag("frozen"),
             **DTYPE_AND_SEED,
         },
+        "Embedding.set_vectors": {"tokens": no_tokens, "vectors": no_vectors},
         "Embedding.__getitem__": {"name": name},
         "Embedding.__setitem__": {"name": name, "value": weight},
         "Embedding.__call__": ids,
@@ -898,6 +927,39 @@ TABLE: dict[str, dict[str, Rows]] = {
     "mean_squared_error": {
         "output": no_output("output", "outputs"),
         "targets": no_target("output"),
+        **COUNTED,
+    },
+    "pinball_loss": {
+        "output": [
+            *no_output("output", "outputs"),
+            (
+                np.zeros((2, 5, 7)),
+                ValueError,
+                "output must have outputs for each of 2 quantiles of every target, got (2, 5, 7)",
+            ),
+        ],
+        "targets": no_halves(),
+        "quantiles": [
+            (0.5, TypeError, "quantiles must be a list or an array, got float"),
+            (["a"], TypeError, "quantiles[0] must be a real number, got str"),
+            *(
+                (wrong, ValueError, f"quantiles must be increasing numbers in (0, 1), got {wrong}")
+                for wrong in ([], [0.0, 0.5], [0.5, 1.0], [0.5, 0.5], [0.9, 0.1], [np.nan])
+            ),
+        ],
+        **COUNTED,
+    },
+    "gaussian_nll": {
+        "output": [
+            *no_output("output", "outputs"),
+            (
+                np.zeros((2, 5, 7)),
+                ValueError,
+                "output must have an even number of outputs, means and logarithms of variances, "
+                "got (2, 5, 7)",
+            ),
+        ],
+        "targets": no_halves(),
         **COUNTED,
     },
     "softmax": {

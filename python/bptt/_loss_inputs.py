@@ -101,14 +101,18 @@ class LossArguments(NamedTuple):
         ids = self.layout.arrange(given)
         return ids if self.weights is None else np.where(self.weights > 0.0, ids, 0)
 
-    def values(self, targets: object) -> FloatArray:
-        """Check targets of the output's shape, or without the last axis if K = 1: (B, T, K)."""
+    def values(self, targets: object, columns: int | None = None) -> FloatArray:
+        """Check targets of the output's shape, or without the last axis if K = 1: (B, T, K).
+
+        With `columns` the last axis has another size than that of the output.
+        """
         array = checks.array("targets", targets, self.output.dtype)
         shape = self.layout.restore(self.output).shape
+        shape = shape if columns is None else (*shape[:-1], columns)
         if shape[-1] == 1 and array.shape == shape[:-1]:
             array = array[..., np.newaxis]
         if array.shape != shape:
-            rule = f"the shape of the {self.name}, {shape}"
+            rule = f"the shape of the {self.name}, {shape}" if columns is None else f"shape {shape}"
             raise ValueError(f"targets must have {rule}, got {array.shape}")
         return self.layout.arrange(array)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, steps_of
 from bptt._core.memory import new_array
+from bptt._distribution_losses import gaussian_nll, pinball_loss
 from bptt._loss_inputs import (
     LossArguments,
     Rows,
@@ -19,71 +19,21 @@ from bptt._loss_inputs import (
     check_ctc_logits,
     integer_targets,
 )
+from bptt._loss_results import LinearLoss, Loss
 
 __all__ = [
     "LinearLoss",
     "Loss",
     "binary_cross_entropy",
     "ctc_loss",
+    "gaussian_nll",
     "linear_cross_entropy",
     "mean_squared_error",
+    "pinball_loss",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",
 ]
-
-
-class Loss(NamedTuple):
-    """Value and gradient of a loss.
-
-    ``value, gradient = loss`` unpacks it, ``float(loss)`` and ``f"{loss:.3f}"`` are of its value,
-    and ``run.backward(loss)`` takes it as it is.
-    """
-
-    value: float
-    """Loss, accumulated in float64."""
-    gradient: FloatArray
-    """Gradient with respect to the first argument (logits, output), of its shape and dtype."""
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, specification: str) -> str:
-        """Format the value: ``f"{loss:.3f}"``."""
-        return format(self.value, specification)
-
-
-class LinearLoss(NamedTuple):
-    """Value, gradients and predictions of an output layer with its loss.
-
-    ``float(loss)`` and ``f"{loss:.3f}"`` are of its value.
-    """
-
-    value: float
-    """Loss, accumulated in float64."""
-    gradient: FloatArray | None
-    """Gradient with respect to `x`, of its shape and dtype; None if not requested."""
-    weight_gradient: FloatArray | None
-    """Gradient with respect to `weight`, (K, D); None if not requested."""
-    bias_gradient: FloatArray | None
-    """Gradient with respect to `bias`, (K,); None if not requested, or without a bias."""
-    losses: NDArray[np.float64]
-    """Loss of each step, times its weight, (B, T) or (B,); 0 for ignored steps."""
-    predicted: NDArray[np.int32]
-    """Class with the highest logit at each step, (B, T) or (B,); 0 for ignored steps."""
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, specification: str) -> str:
-        """Format the value: ``f"{loss:.3f}"``."""
-        return format(self.value, specification)
 
 
 def softmax_cross_entropy(

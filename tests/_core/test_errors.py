@@ -144,6 +144,10 @@ class World:
             "Embedding": (bptt.Embedding, embedding.config),
             "Embedding.__call__": (embedding.__call__, ids),
             "Embedding.forward": (embedding.forward, ids),
+            "Embedding.set_vectors": (
+                embedding.set_vectors,
+                {"tokens": ["a"], "vectors": {"a": embedding["weight"][0].copy()}},
+            ),
             "Embedding.__getitem__": (embedding.__getitem__, {"name": "weight"}),
             "Embedding.__setitem__": (embedding.__setitem__, weight),
             "EmbeddingRun.backward": (run.backward, {"d_output": np.ones((2, 5, 4))}),
@@ -274,6 +278,7 @@ class World:
         }
         ids = {"logits": output, "targets": IDS, "label_smoothing": 0.1, **counted}
         values = {"targets": np.ones((2, 5, 6)), **counted}
+        halves = np.ones((2, 5, 3))
         linear = {"x": output, "weight": np.eye(6), "bias": np.ones(6), "gradients": True, **ids}
         del linear["logits"]
         return {
@@ -295,6 +300,11 @@ class World:
             ),
             "binary_cross_entropy": (bptt.binary_cross_entropy, {"logits": output, **values}),
             "mean_squared_error": (bptt.mean_squared_error, {"output": output, **values}),
+            "pinball_loss": (
+                bptt.pinball_loss,
+                {"output": output, **values, "targets": halves, "quantiles": [0.2, 0.5]},
+            ),
+            "gaussian_nll": (bptt.gaussian_nll, {"output": output, **values, "targets": halves}),
             "softmax": (bptt.softmax, {"logits": output}),
             "sigmoid": (bptt.sigmoid, {"logits": output}),
         }

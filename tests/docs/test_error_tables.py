@@ -51,6 +51,12 @@ def language_model(**options):
     return bptt.LanguageModel(**SMALL, **options)
 
 
+def vectors(content, **options):
+    Path("vectors.txt").write_text(content)
+    options = {"tokens": "words", "embedding_vectors": "vectors.txt", **options}
+    return classifier(**options).fit(["a", "b"], ["x", "y"])
+
+
 def without_attention():
     model = bptt.EncoderDecoder(attention=None, **SMALL)
     return model.fit(TEXTS, TEXTS)
@@ -77,6 +83,9 @@ def fit_diverging():
 # Page -> calls that raise the messages of its table, in the same order.
 CALLS = {
     "many-to-one.md": [
+        lambda: vectors("a 1\na 2 3\n"),
+        lambda: vectors("a 1\n", tokens="characters"),
+        lambda: vectors("a 1\n", embedding_size=64),
         lambda: classifier().fit("aa", ["good"]),
         lambda: fitted().predict([*X[:3], np.ones((40, 3))]),
         lambda: fitted().predict(with_a_nan()),

@@ -216,6 +216,26 @@ def texts(folder: Path) -> Callable[[bytes], None]:
     return checked
 
 
+def vectors(folder: Path) -> Callable[[bytes], None]:
+    """Files of word vectors: all words are read, or some."""
+    from bptt.data import read_word_vectors
+
+    def one(data: bytes) -> None:
+        path = folder / "vectors"
+        path.write_bytes(data)
+        for words in (None, ["the", "a"]):
+            for lenient in (False, True):
+                try:
+                    found = read_word_vectors(path, words, skip_invalid=lenient)
+                except ValueError as error:
+                    _check_sentence(error, "cannot read ")
+                    continue
+                assert len({vector.shape for vector in found.values()}) <= 1
+                assert words is None or set(found) <= set(words)
+
+    return one
+
+
 def weights(folder: Path) -> Callable[[bytes], None]:
     """Weights of other libraries, in any names, shapes and dtypes."""
     import numpy as np
@@ -280,6 +300,7 @@ TARGETS: dict[str, Callable[[Path], Callable[[bytes], None]]] = {
     "tables": tables,
     "dictionaries": dictionaries,
     "texts": texts,
+    "vectors": vectors,
     "weights": weights,
     "calls": calls,
 }
@@ -329,6 +350,9 @@ def seeds(name: str, folder: Path) -> list[bytes]:
             b"\5one line\nand another\n",
         )
         return list(texts)
+    if name == "vectors":
+        binary = b"2 2\nthe " + struct.pack("<2f", 1, 2) + b"\na " + struct.pack("<2f", 3, 4)
+        return [b"the 1 2\na 0.5 -3e1\n", b"2 2\nthe 1 2\na b 4 5\n", binary]
     if name == "dictionaries":
         made = targets.targets()
         encoders = ("SequenceEncoder", "TargetEncoder", "LabelEncoder", "Standardizer")

@@ -200,6 +200,9 @@ def of_run(method: str, arguments: dict[str, Any], kind: Any = bptt.LSTM) -> Any
     return make
 
 
+_CHANGING = ("__setitem__", "set_vectors")
+
+
 def module(make: Callable[[], Any], calls: dict[str, dict[str, Any]], run: str = "") -> Targets:
     """Return the targets of a module; `run` is the class of what `forward` returns."""
     name = f"nn.{type(make()).__name__}"
@@ -207,9 +210,7 @@ def module(make: Callable[[], Any], calls: dict[str, dict[str, Any]], run: str =
     def on(method: str, arguments: dict[str, Any]) -> Any:
         def target() -> Target:
             made = make()
-            return Target(
-                getattr(made, method), copies(arguments), (made,), method == "__setitem__"
-            )
+            return Target(getattr(made, method), copies(arguments), (made,), method in _CHANGING)
 
         return target
 
@@ -279,9 +280,10 @@ def modules() -> Targets:
     }
     found |= module(lambda: bptt.CRF(3, dtype="float64"), calls, "CRFRun")
     found |= module(lambda: bptt.Dropout(0.5, **F8), {**plain, "backward": d}, "DropoutRun")
-    calls = {"__call__": ids, "forward": ids, "backward": wide}
+    vectors = {"tokens": ["a", "B"], "vectors": {"a": np.ones(4), "b": np.zeros(4)}}
+    calls = {"__call__": ids, "forward": ids, "backward": wide, "set_vectors": vectors}
     found |= module(lambda: bptt.Embedding(3, 4, **F8), calls, "EmbeddingRun")
-    calls = {"__call__": bag, "forward": bag, "backward": wide}
+    calls = {"__call__": bag, "forward": bag, "backward": wide, "set_vectors": vectors}
     found |= module(lambda: bptt.EmbeddingBag(3, 4, **F8), calls, "EmbeddingBagRun")
     calls = {"__call__": bag, "forward": bag, "backward": {**wide, "retain": True}}
     found |= module(
@@ -601,6 +603,14 @@ def plain_functions() -> Targets:
         "losses.ctc_loss": (losses.ctc_loss, ctc),
         "losses.binary_cross_entropy": (losses.binary_cross_entropy, {"logits": logits, **values}),
         "losses.mean_squared_error": (losses.mean_squared_error, {"output": logits, **values}),
+        "losses.pinball_loss": (
+            losses.pinball_loss,
+            {"output": logits, **values, "targets": logits[..., :3], "quantiles": [0.2, 0.5]},
+        ),
+        "losses.gaussian_nll": (
+            losses.gaussian_nll,
+            {"output": logits, **values, "targets": logits[..., :3]},
+        ),
         "losses.softmax": (losses.softmax, {"logits": logits}),
         "losses.sigmoid": (losses.sigmoid, {"logits": logits}),
         "decoding.sampling_distribution": (
@@ -751,7 +761,10 @@ def of_data() -> Targets:
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}
     steps = {"y": TAGS, "lengths": np.array([2, 2, 4, 1]), "name": "y"}
+    vectors = {"path": vectors_file(), "words": ["a", "b"], "binary": False}
+    vectors |= {"skip_invalid": False, "dtype": "float32"}
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
+        "read_word_vectors": (data.read_word_vectors, vectors),
         "Vocabulary": (data.Vocabulary, {"tokens": ["a", "b"]}),
         "Vocabulary.from_sequences": (
             data.Vocabulary.from_sequences,
@@ -1054,7 +1067,7 @@ def estimator(kind: str) -> tuple[Any, dict[str, Any]]:
     """Return an estimator, and arguments of its `fit`."""
     pairs: dict[str, tuple[dict[str, Any], Any, Any]] = {
         "SequenceClassifier": ({}, TEXTS, ["x", "y", "x", "y"]),
-        "SequenceRegressor": ({"scale": True}, NUMBERS, [0.5, 1.0, 2.0, 0.0]),
+        "SequenceRegressor": ({"scale": True, "loss": "gaussian"}, NUMBERS, [0.5, 1.0, 2.0, 0.0]),
         "SequenceTagger": ({}, TEXTS, TAGS),
         "LanguageModel": ({}, TEXTS, None),
         "SequenceGenerator": ({}, [0, 1, 2, 3], TEXTS),
@@ -1128,9 +1141,17 @@ def of_estimators() -> Targets:
                 )
             else:
                 pool = {**given, **weights, "lengths": None, "prompt": "a"}
+                pool |= {"coverage": 0.8, "quantiles": [0.1, 0.9]}
                 pool |= {"count": 1} | decode | draw | (beams if method == "beam_search" else {})
                 found[name] = call(kind, method, {n: pool[n] for n in names if n in pool})
     return found
+
+
+def vectors_file() -> Path:
+    """Return the path of a file of word vectors."""
+    path = folder() / "vectors.txt"
+    path.write_bytes(b"a 0.5 1\nb 1 2\n")
+    return path
 
 
 def saved_model(kind: str = "SequenceClassifier") -> Path:

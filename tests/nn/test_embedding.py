@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,3 +121,80 @@ def test_training_changes_only_the_vectors_of_occurring_ids(rng):
     bptt.Adam(module).step(run.backward(np.ones((3, E))))
     moved = (module["weight"] != before).any(1)
     np.testing.assert_array_equal(np.flatnonzero(moved), [1, 4])
+
+
+# ---- pretrained vectors, frozen ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [bptt.Embedding, bptt.EmbeddingBag])
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_set_vectors(kind, dtype, rng):
+    module = kind(N, E, dtype=dtype, seed=0)
+    before = module["weight"].copy()
+    vectors = {word: rng.standard_normal(E).astype(np.float32) for word in ("a", "b", "<unk>", "x")}
+    known = module.set_vectors(("<unk>", "A", "c", "b"), vectors)
+    assert known.tolist() == [True, True, False, True]
+    for i, word in ((0, "<unk>"), (1, "a"), (3, "b")):
+        np.testing.assert_array_equal(module["weight"][i], vectors[word].astype(dtype))
+    np.testing.assert_array_equal(module["weight"][[2, 4, 5, 6]], before[[2, 4, 5, 6]])
+    assert module.set_vectors(["b", "B"], {"B": before[0]}).tolist() == [False, True]  # exact first
+
+
+def test_set_vectors_changes_nothing_after_an_error():
+    module = bptt.Embedding(N, E, seed=0)
+    before = module["weight"].copy()
+    good = np.zeros(E)
+    for tokens, vectors, message in (
+        (["a", "b"], {"a": good, "b": np.zeros(4)}, "embedding_dim,) = (5,), got (4,)"),
+        (["a", "b"], {"a": good, "b": np.full(E, np.nan)}, "must be finite in float32"),
+        (["a", "b"], {"a": good, "b": np.full(E, 1e99)}, "must be finite in float32"),
+        (["a"] * 8, {"a": good}, "tokens must be at most num_embeddings = 7, got 8"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            module.set_vectors(tokens, vectors)
+    np.testing.assert_array_equal(module["weight"], before)
+
+
+@pytest.mark.parametrize("kind", [bptt.Embedding, bptt.EmbeddingBag])
+@pytest.mark.parametrize(
+    "optimizer", [bptt.Adam, bptt.AdamW, bptt.LazyAdam, bptt.RMSProp, bptt.SGD]
+)
+def test_frozen_embedding_is_not_trained(kind, optimizer, rng):
+    """Weight decay and moments included; the other modules learn as behind a constant input."""
+    options = {"weight_decay": 0.1} if optimizer in (bptt.AdamW, bptt.LazyAdam, bptt.SGD) else {}
+    frozen = kind(N, E, frozen=True, seed=0)
+    modules = [
+        bptt.Sequential(first, bptt.GRU(E, 3, seed=1)) for first in (frozen, kind(N, E, seed=0))
+    ]
+    ids = rng.integers(0, N, (2, 4) if kind is bptt.Embedding else (2, 4, 3))
+    before = frozen["weight"].copy()
+    found = []
+    for model in modules:
+        made = optimizer(model, learning_rate=0.01, **options)
+        run = model.forward(ids, lengths=np.array([4, 2]))
+        gradients = run.backward(np.ones_like(run.output), input=False)
+        if model is modules[0]:
+            assert not gradients.modules[0]["weight"].any()
+            assert bptt.clip_by_global_norm(gradients, 1e9) > 0.0
+            bptt.clip_by_value(gradients, 1e9)
+            gradients.modules[0]._add(gradients.modules[0])
+        made.step(gradients)
+        found.append(model[1]["weight_ih_l0"])
+        state = made.state()
+        made.restore(state)
+        sizes = {name: array.size for name, array in state.items() if name.endswith("/0")}
+        assert set(sizes.values()) <= {0 if model is modules[0] else N * E}
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(frozen["weight"], before)
+
+
+def test_frozen_is_an_argument_of_the_module(tmp_path):
+    module = bptt.Embedding(N, E, frozen=True, seed=0)
+    assert module.frozen
+    assert not bptt.Linear(2, 3).frozen
+    assert "frozen=True" in repr(module)
+    with pytest.raises(AttributeError, match="frozen of Embedding is fixed"):
+        module.frozen = False
+    pytest.importorskip("safetensors")
+    bptt.save_modules(tmp_path / "file", {"a": module})
+    assert bptt.load_modules(tmp_path / "file")[0]["a"].frozen

@@ -59,6 +59,19 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokens", "tokens", "unit of tokenization", choices=("characters", "words"))
     add("--min-count", "min_count", "minimum token frequency; rarer tokens map to <unk>", **count)
     add("--embedding-size", "embedding_size", "dimension of the token embeddings", **count)
+    add(
+        "--embedding-vectors",
+        "embedding_vectors",
+        "pretrained vectors of words: a file of word2vec or GloVe, text or binary, also .gz",
+        type=str,
+        metavar="FILE",
+    )
+    add(
+        "--freeze-embedding",
+        "freeze_embedding",
+        "keep the embeddings as they are at the beginning (default: no)",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--dropout", "dropout", "dropout probability, in [0, 1)", type=fraction, metavar="P")
     add(
         "--characters",
@@ -141,13 +154,17 @@ def make_estimator(
     if "tokens" in given and schema.content != "texts":
         raise CommandError(f"argument --tokens: needs texts, got sequences of {schema.content}")
     defaults = _network_defaults(task, schema, X, given) | _training_defaults(schema, X, given)
+    if "embedding_vectors" in given:
+        defaults["embedding_size"] = None  # that of the vectors
+        if given.get("freeze_embedding"):
+            defaults.pop("affixes", None)
     return kind(**{**defaults, **given})
 
 
 def _network_defaults(
     task: str, schema: Schema, X: Sequence[Any], given: dict[str, Any]
 ) -> dict[str, Any]:
-    tokens = given.get("tokens")
+    tokens = given.get("tokens", "words" if "embedding_vectors" in given else None)
     if task == LANGUAGE:
         if schema.content == "texts" and tokens is None:
             tokens = "characters"

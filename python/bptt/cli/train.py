@@ -274,6 +274,8 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
             model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
+    except OSError as error:  # of --embedding-vectors
+        raise CommandError(f"cannot read {error.filename}: {error.strerror}") from error
     except FloatingPointError as error:
         raise CommandError(str(error).replace("learning_rate", "--learning-rate")) from error
     except KeyboardInterrupt:

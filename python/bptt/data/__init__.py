@@ -6,6 +6,7 @@ from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.data.standardization import Standardizer
 from bptt.data.target_encoder import TargetEncoder
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
+from bptt.data.word_vectors import read_word_vectors
 
 __all__ = [
     "START",
@@ -17,6 +18,7 @@ __all__ = [
     "Standardizer",
     "TargetEncoder",
     "Vocabulary",
+    "read_word_vectors",
     "shuffled_batches",
     "sorted_batches",
 ]

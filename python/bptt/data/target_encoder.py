@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt.data.sequences import SequenceEncoder, Sequences
-from bptt.data.vocabulary import START, STOP, UNKNOWN
+from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
 Text: TypeAlias = Any  # a string, a token list or an id array, as in `TargetEncoder.fit`
 
@@ -81,6 +81,11 @@ class TargetEncoder:
             return
         unknown, self.start, self.stop = map(int, vocabulary.encode((UNKNOWN, START, STOP)))
         self.size, self.forbidden = encoder.size, (unknown, self.start)
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Vocabulary of text; None for ids."""
+        return self._encoder.vocabulary
 
     @property
     def tokens(self) -> list[str | int]:

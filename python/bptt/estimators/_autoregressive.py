@@ -17,7 +17,6 @@ from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._sklearn import check_is_fitted, check_random_state
 from bptt.nn.decoder import Decoder
 from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import DecoderTask, TokenDataset
@@ -50,7 +49,7 @@ class AutoregressiveEstimator(SequenceEstimator):
         raise NotImplementedError
 
     def _describe_data(self) -> dict[str, str]:
-        return {"sequences": self.target_encoder_.describe()}
+        return {"sequences": self.target_encoder_.describe(), **self._describe_vectors()}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -160,12 +159,11 @@ class DecoderEstimator(AutoregressiveEstimator):
     def _build_decoder(self, seeds: np.random.Generator) -> Decoder:
         """Return [embedding] -> recurrent layers -> [dropout] -> logits of all tokens."""
         size = self.target_encoder_.size
-        embedding = None
-        if self.embedding_size is not None:
-            embedding = Embedding(size, self.embedding_size, **self._module_options(seeds))
+        embedding = self._build_embedding(size, self.target_encoder_.vocabulary, seeds)
+        inputs = size if embedding is None else embedding.embedding_dim
         return Decoder(
             embedding=embedding,
-            recurrent=self._build_recurrent(self.embedding_size or size, seeds),
+            recurrent=self._build_recurrent(inputs, seeds),
             dropout=Dropout(self.dropout, **self._module_options(seeds)) if self.dropout else None,
             output=Linear(self.hidden_size, size, **self._module_options(seeds)),
         )

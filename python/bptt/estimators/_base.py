@@ -16,27 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
 from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
+from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import read_estimator, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
-from bptt.nn.characters import CharacterEmbedding
-from bptt.nn.dropout import Dropout
-from bptt.nn.embedding import Embedding, EmbeddingBag
-from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import make_recurrent
-from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.sequential import Sequential
 from bptt.optim.optimizers import Optimizer
 from bptt.optim.schedules import Schedule
 from bptt.training.history import History
 from bptt.training.loop import Training, train
 from bptt.training.options import TrainingOptions, checked_verbose, make_optimizer
 
-_MOST_SEED = 2**31 - 1
 # Parameters that may differ when training is resumed. `train` itself compares the optimizer.
 _RESUME_MAY_CHANGE = (
     "epochs",
@@ -64,6 +58,7 @@ _WARM_START_MAY_CHANGE = (
     "min_delta",
     "warm_start",
     "random_state",
+    "embedding_vectors",
     "label_smoothing",
     "scheduled_sampling",
     "truncate",
@@ -76,7 +71,7 @@ _Self = TypeVar("_Self", bound="SequenceEstimator")
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
+class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     """Base class of all estimators, with their common parameters.
 
     Parameters
@@ -95,6 +90,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
         several times faster.
+    embedding_vectors : path or mapping, optional
+        Initial embeddings of words: a file of pretrained vectors (see
+        `bptt.data.read_word_vectors`), or a mapping from word to vector. A token without a vector
+        gets that of its lower-case form, or a random one as without this option. `embedding_size`
+        is then that of the vectors. A mapping is not saved.
+    freeze_embedding : bool
+        Whether the embeddings of the input keep their initial values.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -175,6 +177,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     bidirectional: bool = False
     dropout: float = 0.0
     embedding_size: int | None = None
+    embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None = None
+    freeze_embedding: bool = False
     tokens: str | None = "characters"
     min_count: int = 1
     scale: bool = False
@@ -290,14 +294,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             data,
             options=self._training_options(),
             optimizer=self._optimizer,
-            seed=int(seeds.integers(_MOST_SEED)),
+            seed=int(seeds.integers(MAX_SEED)),
             validation=held_out,
             callbacks=[_ShareHistory(self, earlier), *self._callbacks()],
             checkpoint_path=self.checkpoint_path,
             save_every=self.save_every,
             resume=resume,
             settings={
-                name: repr(value)
+                name: type(value).__name__ if isinstance(value, Mapping) else repr(value)
                 for name, value in self.get_params(deep=False).items()
                 if name not in _RESUME_MAY_CHANGE
             },
@@ -444,6 +448,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         checks.fraction("validation_fraction", self.validation_fraction)
         checks.one_of("loss", "metric")("monitor", self.monitor)
         checks.flag("warm_start", self.warm_start)
+        checks.flag("freeze_embedding", self.freeze_embedding)
+        if self.embedding_vectors is not None and self.tokens == "characters":
+            raise ValueError(
+                "embedding_vectors needs tokens='words' or tokens=None, got tokens='characters'"
+            )
         checks.dtype("dtype", self.dtype)
         if self.checkpoint_path is not None and not isinstance(
             self.random_state, (int, np.integer)
@@ -469,7 +478,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _describe_data(self) -> dict[str, str]:
         """Return what input and target were understood as, for the log."""
-        return {"input": self.encoder_.describe()}
+        return {"input": self.encoder_.describe(), **self._describe_vectors()}
 
     def _callbacks(self) -> list[object]:
         """Return the callbacks as a list; the training loop checks them."""
@@ -549,56 +558,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _seeds(self) -> np.random.Generator:
         """Return the generator of all seeds of one `fit`."""
-        return np.random.default_rng(check_random_state(self.random_state).randint(_MOST_SEED))
-
-    def _build_recurrent(
-        self, input_size: int, seeds: np.random.Generator, **options: Any
-    ) -> Recurrent[Any]:
-        """Return the recurrent layers."""
-        arguments = {
-            "num_layers": self.num_layers,
-            "bidirectional": self.bidirectional,
-            "dropout": self.dropout,
-            **self._module_options(seeds),
-        }
-        return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})
-
-    def _build_model(
-        self,
-        outputs: int,
-        seeds: np.random.Generator,
-        *,
-        pool: str | None = None,
-        skip_input: bool = False,
-        characters: CharacterEmbedding | None = None,
-    ) -> Sequential:
-        """Return [embeddings] -> recurrent layers -> [Dropout] -> Linear, for the encoded input."""
-        size = self.encoder_.size
-        first: list[Module] = []
-        if self.encoder_.kind == "ids" and self.embedding_size is not None:
-            kind = Embedding if self.encoder_.affixes is None else EmbeddingBag
-            first.append(kind(size, self.embedding_size, **self._module_options(seeds)))
-            size = self.embedding_size
-        if characters is not None:
-            first.append(characters)
-            size += characters.output_size
-        chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
-        return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
-
-    def _build_chain(
-        self, size: int, outputs: int, seeds: np.random.Generator, *, skip_input: bool = False
-    ) -> list[Module]:
-        """Return recurrent layers -> [Dropout] -> Linear."""
-        recurrent = self._build_recurrent(size, seeds)
-        chain: list[Module] = [recurrent]
-        if self.dropout:
-            chain.append(Dropout(self.dropout, **self._module_options(seeds)))
-        features = recurrent.output_size + (size if skip_input else 0)
-        return [*chain, Linear(features, outputs, **self._module_options(seeds))]
-
-    def _module_options(self, seeds: np.random.Generator) -> dict[str, Any]:
-        """Return the arguments that every module has."""
-        return {"dtype": self.dtype, "seed": int(seeds.integers(_MOST_SEED))}
+        return np.random.default_rng(check_random_state(self.random_state).randint(MAX_SEED))
 
     def _fit_encoder(self, X: Any, lengths: Any, **options: Any) -> None:
         encoder = SequenceEncoder(
@@ -609,6 +569,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             integers=self._integers(),
             **options,
         ).fit(X, lengths)
+        if self.embedding_vectors is not None and encoder.vocabulary is None:
+            found = f"got X that holds {encoder.describe()}"
+            raise ValueError(f"embedding_vectors needs strings or tokens, {found}: leave it out")
         if not self._has_token_targets:
             self._check_options_of_tokens(encoder)
         self._set_encoder(encoder)

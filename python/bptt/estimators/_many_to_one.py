@@ -60,8 +60,12 @@ class ManyToOneEstimator(SequenceEstimator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_pool()
-        if self.affixes is not None and self.embedding_size is None:
+        if self.affixes is not None and not self._embeds:
             raise ValueError("affixes needs an embedding_size")
+        if self.affixes is not None and self.freeze_embedding:
+            raise ValueError(
+                "affixes needs freeze_embedding=False: embeddings of affixes are learned"
+            )
 
     def _check_pool(self) -> None:
         checks.one_of(*POOLS)("pool", self.pool)

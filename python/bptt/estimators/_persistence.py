@@ -47,6 +47,7 @@ class Persistent(Protocol):
     metadata_: dict[str, Any]
     _optimizer: Optimizer
     _fitted_network: dict[str, Any]
+    _vectors_found: tuple[int, int, int]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -151,8 +152,15 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
     if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
         pairs = parameters["class_weight"].items()
         parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]
+    if parameters.get("quantiles") is not None:
+        parameters["quantiles"] = list(map(float, parameters["quantiles"]))
     if "ignore_label" in parameters:
         parameters["ignore_label"] = _plain(parameters["ignore_label"])
+    vectors = parameters["embedding_vectors"]
+    if isinstance(vectors, Mapping):
+        parameters |= {"embedding_vectors": None, "embedding_size": estimator._vectors_found[2]}
+    elif vectors is not None:
+        parameters["embedding_vectors"] = os.fspath(vectors)
     parameters["dtype"] = checks.dtype("dtype", estimator.dtype).name
     path = estimator.checkpoint_path
     parameters |= {"callbacks": [], "checkpoint_path": None if path is None else os.fspath(path)}

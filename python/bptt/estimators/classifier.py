@@ -51,6 +51,13 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
         several times faster.
+    embedding_vectors : path or mapping, optional
+        Initial embeddings of words: a file of pretrained vectors (see
+        `bptt.data.read_word_vectors`), or a mapping from word to vector. A token without a vector
+        gets that of its lower-case form, or a random one as without this option. `embedding_size`
+        is then that of the vectors. A mapping is not saved.
+    freeze_embedding : bool
+        Whether the embeddings of the input keep their initial values.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.

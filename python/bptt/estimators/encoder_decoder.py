@@ -61,6 +61,13 @@ class EncoderDecoder(AutoregressiveEstimator):
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
         several times faster.
+    embedding_vectors : path or mapping, optional
+        Initial embeddings of words: a file of pretrained vectors (see
+        `bptt.data.read_word_vectors`), or a mapping from word to vector. A token without a vector
+        gets that of its lower-case form, or a random one as without this option. `embedding_size`
+        is then that of the vectors. A mapping is not saved.
+    freeze_embedding : bool
+        Whether the embeddings of the input keep their initial values.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -459,7 +466,7 @@ class EncoderDecoder(AutoregressiveEstimator):
         )
 
     def _describe_data(self) -> dict[str, str]:
-        return {"input": self.encoder_.describe(), "target": self.target_encoder_.describe()}
+        return {**super()._describe_data(), "target": self.target_encoder_.describe()}
 
     def _fitted_state(self) -> dict[str, Any]:
         return {
@@ -508,9 +515,11 @@ class EncoderDecoder(AutoregressiveEstimator):
     def _build_encoder(self, seeds: np.random.Generator) -> tuple[Sequential, Bridge | None]:
         """Return the encoder, and the bridge from its final state to that of the decoder."""
         size, chain = self.encoder_.size, []
-        if self.encoder_.kind == "ids" and self.embedding_size is not None:
-            chain.append(Embedding(size, self.embedding_size, **self._module_options(seeds)))
-            size = self.embedding_size
+        if self.encoder_.kind == "ids":
+            embedding = self._build_embedding(size, self.encoder_.vocabulary, seeds)
+            if embedding is not None:
+                chain.append(embedding)
+                size = embedding.embedding_dim
         merge = "sum" if self.attention == "dot" else "concat"
         encoder = Sequential(*chain, self._build_recurrent(size, seeds, merge=merge))
         if not self.bidirectional:
@@ -524,8 +533,8 @@ class EncoderDecoder(AutoregressiveEstimator):
     def _build_decoder(self, seeds: np.random.Generator) -> Decoder:
         tokens, hidden = self.target_encoder_.size, self.hidden_size
         embedding, attention, size, features = None, None, tokens, hidden
-        if self.embedding_size is not None:
-            size = self.embedding_size
+        if self._embeds:
+            size = self.embedding_size or self._vectors_found[2]
             embedding = Embedding(tokens, size, **self._module_options(seeds))
         recurrent = self._build_recurrent(size, seeds, bidirectional=False)
         if self.attention is not None:

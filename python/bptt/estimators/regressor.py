@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -18,8 +19,9 @@ from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.estimators._regression_losses import RegressionLoss, levels_of, regression_loss
 from bptt.estimators._sklearn import RegressorMixin
-from bptt.losses import Loss, mean_squared_error
+from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
 
 _FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
@@ -30,10 +32,11 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     """Predicts one number, or a vector of numbers, for every sequence, or for every step.
 
     The outputs of the recurrent layers are pooled to one vector per sequence, or with ``pool=None``
-    kept at every step, and go through a linear layer. The loss is the mean squared error. Targets
+    kept at every step, and go through a linear layer. The loss is the mean squared error, or one
+    that also predicts the uncertainty: quantiles, or a normal distribution. Targets
     far from zero mean and unit variance need ``scale=True``: the loss is then that of the
-    standardized targets, about 1 for a constant prediction of the mean, and the metric, the mean
-    absolute error, is in the original unit.
+    standardized targets, about 1 for a constant prediction of the mean and the squared error, and
+    the metric, the mean absolute error, is in the original unit.
 
     Parameters
     ----------
@@ -51,6 +54,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
         several times faster.
+    embedding_vectors : path or mapping, optional
+        Initial embeddings of words: a file of pretrained vectors (see
+        `bptt.data.read_word_vectors`), or a mapping from word to vector. A token without a vector
+        gets that of its lower-case form, or a random one as without this option. `embedding_size`
+        is then that of the vectors. A mapping is not saved.
+    freeze_embedding : bool
+        Whether the embeddings of the input keep their initial values.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -119,6 +129,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         word, its lower-case form, its shape ("Aa-0" for "Covid-19"), and its first and last 1 ..
         `affixes` characters, so that unknown words are represented too. Needs words as tokens and
         an `embedding_size`. Words alone by default.
+    loss : {"squared_error", "quantile", "gaussian"}
+        Loss: the mean squared error; the pinball loss of `quantiles`; or the negative
+        log-likelihood of normal distributions, whose mean and variance are predicted. The latter
+        two give prediction intervals, see `predict_interval`.
+    quantiles : sequence of float, optional
+        Levels for ``loss="quantile"``, increasing, in (0, 1), 0.5 among them. (0.1, 0.5, 0.9) by
+        default.
 
     Attributes
     ----------
@@ -157,8 +174,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
     _best_metric: ClassVar[str] = "min"
 
+    loss: str = "squared_error"
+    quantiles: Sequence[float] | None = None
+
     def predict(self, X: Any, lengths: Any = None) -> Any:
         """Return the predicted number or numbers of every sequence, or of every step.
+
+        With ``loss="quantile"`` they are medians, otherwise means.
 
         Parameters
         ----------
@@ -179,9 +201,100 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
+        (found,) = self._predicted(X, lengths, [self._regression_loss.point])
+        return found
+
+    def predict_quantiles(
+        self, X: Any, lengths: Any = None, *, quantiles: Sequence[float] | None = None
+    ) -> Any:
+        """Return quantiles of the target of every sequence, or of every step.
+
+        They never cross: those of ``loss="quantile"`` are sorted, as in V. Chernozhukov,
+        I. Fernández-Val and A. Galichon (2010), Quantile and probability curves without crossing.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        quantiles : sequence of float, optional
+            Q levels, increasing, in (0, 1); with ``loss="quantile"`` among those in `fit`, which
+            are the default. (0.1, 0.5, 0.9) by default with ``loss="gaussian"``.
+
+        Returns
+        -------
+        array (B, Q) or (B, outputs, Q), or with ``pool=None`` a list of arrays (T, ..)
+            Quantiles, in the unit of the targets.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value, or the loss is the squared error.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        loss = self._regression_loss
+        levels = levels_of(quantiles, loss)
+        found = self._predicted(X, lengths, [partial(loss.quantile, level=q) for q in levels])
         if self.pool is None:
-            return [self._unscaled(one) for one in self._predict_steps(X, lengths)]
-        return self._unscaled(self._predict_outputs(X, lengths))
+            return [np.stack(one, axis=-1) for one in zip(*found, strict=True)]
+        return np.stack(found, axis=-1)
+
+    def predict_interval(
+        self, X: Any, lengths: Any = None, *, coverage: float = 0.8
+    ) -> tuple[Any, Any]:
+        """Return the bounds of central prediction intervals.
+
+        The target lies between them with a probability of `coverage`, and below and above with half
+        of the rest each: as far as the network is right. Measure it on data that `fit` has not
+        seen: ``np.mean((lower <= y) & (y <= upper))``.
+
+        Parameters
+        ----------
+        X : list of strings, token lists, id arrays or float arrays, or a padded array
+            Input, as for `fit`.
+        lengths : integer array (B,), optional
+            Number of steps of each sequence of a padded array. All T by default.
+        coverage : float
+            Probability of the interval, in (0, 1). With ``loss="quantile"``, (1 - coverage)/2 and
+            (1 + coverage)/2 must be among `quantiles`: 0.1 and 0.9 for 0.8.
+
+        Returns
+        -------
+        tuple of two arrays, or with ``pool=None`` of two lists
+            Lower and upper bounds, each of the shape of what `predict` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or an invalid value, or the loss is the squared error.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        inside = checks.number("coverage", coverage)
+        if not 0.0 < inside < 1.0:
+            raise ValueError(f"coverage must be in (0, 1), got {coverage}")
+        loss = self._regression_loss
+        bounds = [(1.0 - inside) / 2.0, (1.0 + inside) / 2.0]
+        lower, upper = self._predicted(
+            X, lengths, [partial(loss.quantile, level=level) for level in bounds]
+        )
+        return lower, upper
+
+    @property
+    def _regression_loss(self) -> RegressionLoss:
+        return regression_loss(self.loss, self.quantiles)
+
+    def _predicted(
+        self, X: Any, lengths: Any, functions: Sequence[Callable[[FloatArray], FloatArray]]
+    ) -> list[Any]:
+        """Return functions of the outputs, in the unit of the targets."""
+        if self.pool is not None:
+            outputs = self._predict_outputs(X, lengths)
+            return [self._unscaled(function(outputs)) for function in functions]
+        steps = self._predict_steps(X, lengths)
+        return [[self._unscaled(function(one)) for one in steps] for function in functions]
 
     def _unscaled(self, output: FloatArray) -> FloatArray:
         """Return outputs (N, outputs) in the unit and shape of the targets."""
@@ -252,11 +365,16 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         return "numbers" if self.embedding_size is None else "ids"
 
     def _describe_data(self) -> dict[str, str]:
-        count = self._output_layer.out_features
+        count = self._num_targets
         scaled = "" if self._standardizer is None else ", standardized"
+        scaled += self._regression_loss.describe()
         target = "1 number" if count == 1 else f"{count} numbers"
         unit = "step" if self.pool is None else "sequence"
         return {**super()._describe_data(), "target": f"{target} per {unit}{scaled}"}
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        regression_loss(self.loss, self.quantiles)
 
     def _check_pool(self) -> None:
         if self.pool is not None:
@@ -274,7 +392,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             self._one_output = targets.ndim == 1
             columns = targets.reshape(len(targets), -1)
         self._standardizer = Standardizer.from_values(columns) if self.scale else None
-        return int(columns.shape[1])
+        self._num_targets = int(columns.shape[1])
+        return self._num_targets * self._regression_loss.per_target
 
     def _fitted_state(self) -> dict[str, Any]:
         return {
@@ -287,11 +406,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         self._one_output = checks.flag("one_output", state["one_output"])
         scaled = state["standardizer"]
         self._standardizer = None if scaled is None else Standardizer.from_dict(scaled)
-        last = self.model_.modules[-1]
-        outputs = 1 if self._one_output else getattr(last, "out_features", 1)
-        if self._standardizer is not None and len(self._standardizer.mean) != outputs:
-            raise ValueError(f"mean must have {outputs} columns, got {self._standardizer.mean}")
-        return outputs
+        last, each = self.model_.modules[-1], self._regression_loss.per_target
+        outputs = each if self._one_output else getattr(last, "out_features", each)
+        self._num_targets = outputs // each
+        if self._standardizer is not None and len(self._standardizer.mean) != self._num_targets:
+            rule = f"{self._num_targets} columns"
+            raise ValueError(f"mean must have {rule}, got {self._standardizer.mean}")
+        return self._num_targets * each
 
     def _check_numbers(self, y: Any) -> FloatArray:
         checks.not_masked("y", y)
@@ -350,13 +471,15 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         if isinstance(targets, Sequences):  # without padding
             targets = np.concatenate([targets[i] for i in range(len(targets))])
         variance = float(np.nanvar(targets, axis=0, dtype=np.float64).mean())
-        loss = self.history_[-1].loss
+        last, is_squared = self.history_[-1], self.loss == "squared_error"
+        loss = last.loss if is_squared else (last.metric or 0.0) ** 2
         if loss > _FAR_WORSE * variance > 0.0:
             from sklearn.exceptions import ConvergenceWarning
 
             warnings.warn(
-                f"the network predicts far worse than the mean of y: the loss is {loss:.4g}, the "
-                f"variance of y {variance:.4g}, its mean {np.nanmean(targets):.4g}; "
+                "the network predicts far worse than the mean of y: the "
+                f"{'loss' if is_squared else 'square of the metric'} is {loss:.4g}, the variance "
+                f"of y {variance:.4g}, its mean {np.nanmean(targets):.4g}; "
                 "set scale=True, or scale y",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -368,23 +491,21 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
 
     def _scaled(self, targets: FloatArray) -> FloatArray:
         """Return targets (N, outputs) as the network is to predict them."""
-        count = self._output_layer.out_features
+        count = self._num_targets
         if targets.shape[1] != count:
             raise ValueError(f"y must have {count} outputs, got {targets.shape[1]}")
         return targets if self._standardizer is None else self._standardizer.transform(targets)
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         if self.pool is not None:
-            return mean_squared_error(output, batch.y, weights=batch.weights, reduction="mean")
-        return mean_squared_error(
-            output, np.nan_to_num(batch.y), weights=_step_weights(batch), reduction="mean"
-        )
+            return self._regression_loss(output, batch.y, batch.weights)
+        return self._regression_loss(output, np.nan_to_num(batch.y), _step_weights(batch))
 
     def _loss_weight(self, batch: SequenceBatch) -> float:
         return super()._loss_weight(batch) if self.pool else float(_step_weights(batch).sum())
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
-        error = np.abs(output - batch.y)
+        error = np.abs(self._regression_loss.point(output) - batch.y)
         if self._standardizer is not None:
             error = error * self._standardizer.std
         if self.pool is None:

@@ -62,6 +62,13 @@ class SequenceTagger(LabelEstimator):
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
         several times faster.
+    embedding_vectors : path or mapping, optional
+        Initial embeddings of words: a file of pretrained vectors (see
+        `bptt.data.read_word_vectors`), or a mapping from word to vector. A token without a vector
+        gets that of its lower-case form, or a random one as without this option. `embedding_size`
+        is then that of the vectors. A mapping is not saved.
+    freeze_embedding : bool
+        Whether the embeddings of the input keep their initial values.
     tokens : {"characters", "words"}, optional
         Unit into which strings are split; words are separated by white space. With None,
         sequences are lists of tokens.
@@ -398,12 +405,16 @@ class SequenceTagger(LabelEstimator):
         checks.one_of("accuracy", "span_f1")("metric", self.metric)
         if checks.flag("viterbi", self.viterbi) and self.feedback:
             raise ValueError("viterbi=True needs feedback=False: labels are predicted one by one")
-        if self.affixes is not None and (self.embedding_size is None or self.feedback):
+        if self.affixes is not None and (not self._embeds or self.feedback):
             raise ValueError("affixes needs an embedding_size, and feedback=False")
         if self.characters is not None:
             checks.integer("characters", self.characters)
-            if self.embedding_size is None or self.feedback:
+            if not self._embeds or self.feedback:
                 raise ValueError("characters needs an embedding_size, and feedback=False")
+        if self.affixes is not None and self.freeze_embedding:
+            raise ValueError(
+                "affixes needs freeze_embedding=False: embeddings of affixes are learned"
+            )
         if checks.flag("crf", self.crf) and self.feedback:
             raise ValueError("crf=True needs feedback=False: it is another model of the labels")
         if self.crf and (self.class_weight is not None or self.label_smoothing):
@@ -444,7 +455,7 @@ class SequenceTagger(LabelEstimator):
 
     def _make(self, seeds: np.random.Generator) -> None:
         count = len(self.classes_)
-        embedded = self.feedback or self.embedding_size is not None
+        embedded = self.feedback or self._embeds
         if self.skip_input and self.encoder_.kind == "ids" and not embedded:
             raise ValueError("skip_input=True needs float features, or an embedding_size")
         if not self.feedback:
@@ -458,9 +469,11 @@ class SequenceTagger(LabelEstimator):
         self._embedding: Embedding | None = None
         size = self.encoder_.size
         if self.encoder_.kind == "ids":
-            dimension = self.embedding_size or self.hidden_size
-            self._embedding = Embedding(size, dimension, **self._module_options(seeds))
-            size = dimension
+            self._embedding = self._build_embedding(
+                size, self.encoder_.vocabulary, seeds, default_size=self.hidden_size
+            )
+            assert self._embedding is not None
+            size = self._embedding.embedding_dim
         chain = self._build_chain(size + count, count, seeds, skip_input=self.skip_input)
         self.model_ = Sequential(*chain, skip_input=self.skip_input)
 

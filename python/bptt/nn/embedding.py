@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, lengths_of
 from bptt.losses import Loss
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
-from bptt.nn.sparse_gradients import SparseGradients
+from bptt.nn.sparse_gradients import SparseGradients, no_gradient
 
 
 class Embedding(Module):
@@ -29,6 +29,9 @@ class Embedding(Module):
         N, the number of ids.
     embedding_dim : int
         E, the size of each vector.
+    frozen : bool, default False
+        Whether the weight is never trained: its gradient is 0, and optimizers leave it as it is and
+        hold no state for it. For pretrained vectors, see `set_vectors`.
     dtype : float32 or float64, default float32
         Type of parameter and output.
     seed : int, optional
@@ -53,6 +56,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         *,
+        frozen: bool = False,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
@@ -60,6 +64,7 @@ class Embedding(Module):
             {
                 "num_embeddings": checks.integer("num_embeddings", num_embeddings),
                 "embedding_dim": checks.integer("embedding_dim", embedding_dim),
+                "frozen": checks.flag("frozen", frozen),
                 "dtype": checks.dtype("dtype", dtype),
                 "seed": checks.seed("seed", seed),
             }
@@ -76,6 +81,68 @@ class Embedding(Module):
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         weight = parameters["weight"]
         weight[...] = self._random.standard_normal(weight.shape) / math.sqrt(self.embedding_dim)
+
+    def set_vectors(
+        self, tokens: Sequence[str], vectors: Mapping[str, FloatArray]
+    ) -> NDArray[np.bool_]:
+        """Set the rows of the weight to the pretrained vectors of tokens.
+
+        A token without a vector gets that of its lower-case form; without one, too, its row stays
+        as it is.
+
+        Parameters
+        ----------
+        tokens : sequence of str
+            Tokens of the first rows, in the order of their ids: at most num_embeddings.
+        vectors : mapping of str to array (embedding_dim,)
+            Vectors of words, such as those of `bptt.data.read_word_vectors`, finite; other words
+            are ignored.
+
+        Returns
+        -------
+        bool array (number of tokens,)
+            Whether there was a vector.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, there are too many tokens, or a vector has the wrong
+            shape or is not finite. No row has changed then.
+        """
+        if isinstance(tokens, str) or not isinstance(tokens, Sequence):
+            raise TypeError(f"tokens must be a sequence of str, got {type(tokens).__name__}")
+        if not isinstance(vectors, Mapping):
+            raise TypeError(f"vectors must be a mapping, got {type(vectors).__name__}")
+        if len(tokens) > self.num_embeddings:
+            rule = f"at most num_embeddings = {self.num_embeddings}"
+            raise ValueError(f"tokens must be {rule}, got {len(tokens)}")
+        found: dict[int, FloatArray] = {}
+        for i, token in enumerate(tokens):
+            if not isinstance(token, str):
+                raise TypeError(f"tokens must be strings, got {type(token).__name__}")
+            for word in (token, token.lower()):
+                if word in vectors:
+                    found[i] = self._vector(word, vectors[word])
+                    break
+        known = np.zeros(len(tokens), bool)
+        if found:
+            rows = np.array(list(found))
+            known[rows] = True
+            with self._changing() as flat:
+                self._layout.views(flat)["weight"][rows] = np.stack(list(found.values()))
+        return known
+
+    def _vector(self, word: str, vector: Any) -> FloatArray:
+        """Check a pretrained vector; return it in the dtype of the weight."""
+        given = checks.array_of(f"vectors[{word!r}]", vector, "f", 1)
+        checks.shape(f"vectors[{word!r}]", given, [("embedding_dim", self.embedding_dim)])
+        with np.errstate(over="ignore"):
+            numbers: FloatArray = given.astype(self.dtype)
+        if not np.isfinite(numbers).all():
+            raise ValueError(
+                f"vectors must be finite in {self.dtype}, got NaN or infinity: {word!r}"
+            )
+        return numbers
 
     def __call__(
         self,
@@ -136,7 +203,8 @@ class Embedding(Module):
         ValueError
             If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
-        return EmbeddingRun(self._layout, ids, lengths, self(ids, lengths=lengths))
+        output = self(ids, lengths=lengths)
+        return EmbeddingRun(self._layout, ids, lengths, output, frozen=self.frozen)
 
 
 class EmbeddingRun:
@@ -158,8 +226,11 @@ class EmbeddingRun:
         ids: Ids,
         lengths: Lengths | None,
         output: FloatArray,
+        *,
+        frozen: bool = False,
     ) -> None:
         self.output = output
+        self._frozen = frozen
         self._layout = layout
         self._ids = ids
         self._lengths = lengths
@@ -169,6 +240,7 @@ class EmbeddingRun:
 
         dL/dweight[n] = Σ dL/dy over all occurrences of id n, summed in a fixed order. Only the rows
         of ids that occurred are computed and stored; reading ``["weight"]`` makes the dense array.
+        It is 0 if the embedding is frozen.
 
         Parameters
         ----------
@@ -189,6 +261,8 @@ class EmbeddingRun:
         """
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
+        if self._frozen:
+            return no_gradient(self._layout)
         sequences, lengths, bag = self._bags()
         (_, count), (_, features) = self._layout.shapes["weight"]
         batch, steps = sequences.shape
@@ -223,6 +297,9 @@ class EmbeddingBag(Embedding):
         N, the number of ids.
     embedding_dim : int
         E, the size of each vector.
+    frozen : bool, default False
+        Whether the weight is never trained: its gradient is 0, and optimizers leave it as it is and
+        hold no state for it. For pretrained vectors, see `set_vectors`.
     dtype : float32 or float64, default float32
         Type of parameter and output.
     seed : int, optional
@@ -297,7 +374,8 @@ class EmbeddingBag(Embedding):
         ValueError
             If an id or a length is out of its range, or `ids` has too few axes.
         """
-        return EmbeddingBagRun(self._layout, ids, lengths, self(ids, lengths=lengths))
+        output = self(ids, lengths=lengths)
+        return EmbeddingBagRun(self._layout, ids, lengths, output, frozen=self.frozen)
 
 
 class EmbeddingBagRun(EmbeddingRun):

@@ -220,6 +220,7 @@ class Module(NamedArguments, NamedArrays):
 
     dtype: np.dtype[np.floating[Any]]
     seed: int | None
+    frozen: bool = False  # whether no parameter is trained
     _config: Mapping[str, Any]
     _random: np.random.Generator
     _version: object  # of the parameters; compared by identity
@@ -305,7 +306,7 @@ class Module(NamedArguments, NamedArrays):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable numbers: elements of all parameters."""
+        """Number of elements of all parameters."""
         return self._layout.size
 
     @contextmanager

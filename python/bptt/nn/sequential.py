@@ -152,7 +152,7 @@ class Sequential(NamedArguments):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable numbers of all modules."""
+        """Number of elements of the parameters of all modules."""
         return sum(module.num_parameters for module in self.modules)
 
     def summary(self) -> str:

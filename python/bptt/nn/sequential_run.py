@@ -21,6 +21,7 @@ from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
 from bptt.nn.pooling import Pooled
 from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.sparse_gradients import no_gradient
 from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
 
 
@@ -193,7 +194,8 @@ class SequentialRun:
         gradients: list[Gradients] = []
         d_initial: list[State] = []
         d_read: Any = None  # of the input that skip_input passes to the last module
-        lowest = next((i for i, module in enumerate(self._modules) if len(list(module))), 0)
+        trained = (i for i, m in enumerate(self._modules) if len(list(m)) and not m.frozen)
+        lowest = next(trained, 0)
         for i, run in reversed(list(enumerate(self._runs))):
             needs_input = input or i > lowest
             d_after = d_final.get(i)
@@ -285,6 +287,8 @@ def recurrent_places(modules: Sequence[Module]) -> list[int]:
 
 def _zero(module: Module, run: Any) -> Gradients:
     """Return zero gradients, for a module that the loss does not depend on."""
+    if module.frozen:
+        return no_gradient(module._layout)
     state: Any = getattr(run, "state", None)
     if state is not None:
         state = as_state(*map(np.zeros_like, arrays_of(state)))

@@ -74,3 +74,10 @@ class SparseGradients(Gradients):
                 total[np.searchsorted(ids, part._ids)] += part._values
             self._values = total
         self._ids = ids
+
+
+def no_gradient(layout: Layout) -> SparseGradients:
+    """Return the gradient 0 with respect to a table, which stores nothing."""
+    (shape,) = layout.shapes.values()
+    empty = np.zeros((0, *(size for _, size in shape[1:])), layout.dtype)
+    return SparseGradients(layout, np.empty(0, np.int32), empty)

@@ -42,7 +42,7 @@ class Optimizer(NamedArguments):
         self._modules = as_list("modules", modules, Module)
         self.learning_rate = learning_rate
         self._slots = {
-            f"{slot}/{i}": np.zeros_like(module._flat)
+            f"{slot}/{i}": np.zeros_like(module._flat[: 0 if module.frozen else None])
             for slot in slots
             for i, module in enumerate(self._modules)
         }
@@ -105,7 +105,7 @@ class Optimizer(NamedArguments):
         self._updates += 1
         slots = list(self._slots.values())
         for i, (module, gradient) in enumerate(zip(self._modules, matching, strict=True)):
-            if not len(module._layout.shapes):  # such as Dropout
+            if module.frozen or not len(module._layout.shapes):  # such as Dropout
                 continue
             with module._changing() as flat:
                 self._update(flat, gradient, scale, *slots[i::count])
@@ -118,7 +118,7 @@ class Optimizer(NamedArguments):
         dict of str to array
             Copies: ``"updates"``, int64 (1,), the number of steps so far; ``"learning_rate"``,
             float64 (1,); and ``"slot/i"``, such as ``"velocity/0"``, of the size and dtype of the
-            parameters of module i.
+            parameters of module i, empty if it is frozen.
         """
         return {
             "updates": np.array([self._updates], np.int64),

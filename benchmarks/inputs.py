@@ -1,0 +1,89 @@
+"""Prediction intervals on real data, which the documentation quotes.
+
+Needs `pip install vega-datasets`, whose files of hourly temperatures are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bptt
+
+Array = NDArray[np.float32]
+
+
+def folder(package: str) -> Path:
+    """Return the folder of an installed package, which is not imported."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise SystemExit(f"pip install {package.replace('_', '-')}")
+    return Path(found.origin).parent
+
+
+# ---- prediction intervals ------------------------------------------------------------------------
+
+WINDOW, AHEAD = 48, 6  # hours
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+
+def temperatures() -> tuple[Array, Array, Array, Array]:
+    """Return windows and changes of the temperature, for training and, every fourth week, to test.
+
+    Windows that share a value with one of a held-out week are in neither part.
+    """
+    parts: list[tuple[Array, Array, Array, Array]] = []
+    for name in ("seattle-temps", "sf-temps"):
+        with (folder("vega_datasets") / "_data" / f"{name}.csv").open(encoding="utf-8") as file:
+            values = np.array([row["temp"] for row in csv.DictReader(file)], np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW + AHEAD)
+        X, y = windows[:, :WINDOW], windows[:, -1] - windows[:, WINDOW - 1]
+        week = (np.arange(len(X)) + WINDOW + AHEAD) // (24 * 7)
+        held_out = week % 4 == 3
+        near = np.convolve(held_out, np.ones(2 * (WINDOW + AHEAD) + 1), "same") > 0
+        parts.append((X[~near], y[~near], X[held_out], y[held_out]))
+    train_x, train_y, test_x, test_y = map(np.concatenate, zip(*parts, strict=True))
+    return train_x, train_y, test_x, test_y
+
+
+def intervals(seed: int) -> None:
+    """Print the coverage of prediction intervals of 80 and 95 %."""
+    X, y, test_x, test_y = temperatures()
+    print(f"{len(X):,} windows for training, {len(test_x):,} held out")
+    for loss in ("quantile", "gaussian"):
+        model = bptt.SequenceRegressor(
+            loss=loss,
+            quantiles=LEVELS if loss == "quantile" else None,
+            cell="gru",
+            hidden_size=16,
+            epochs=6,
+            batch_size=64,
+            learning_rate=0.005,
+            schedule=bptt.schedules.CosineDecay(epochs=6),
+            scale=True,
+            random_state=seed,
+        ).fit(X[..., np.newaxis], y)
+        for coverage in (0.8, 0.95):
+            lower, upper = model.predict_interval(test_x[..., np.newaxis], coverage=coverage)
+            inside, width = np.mean((lower <= test_y) & (test_y <= upper)), np.mean(upper - lower)
+            print(f"{loss}: {inside:.1%} in intervals of {coverage:.0%}, width {width:.2f}")
+
+
+MEASUREMENTS = {"intervals": intervals}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=MEASUREMENTS)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    MEASUREMENTS[arguments.what](arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CPU_SECONDS = 20  # of one call
-SILENT_SECONDS = 180  # without a finished call, while the harness itself runs
+SILENT_SECONDS = 600  # without a finished call, while the harness itself runs
 MEMORY = 4 << 30  # address space that a worker may take, beyond what it has at its start
 GROWTH = 600 << 20  # of the peak memory in one call
 PLACE = struct.Struct("<qqq")  # index of the target, number of the call, finished calls
@@ -211,8 +211,6 @@ class _Harness:
         total = sum(stop - first for _, first, stop in waiting)
         with tempfile.TemporaryDirectory() as folder, tqdm(total=total, mininterval=5) as bar:
             self._drive(waiting, Path(folder), bar)
-        for name, i, *text in self.failures:
-            print(f"\nFAILURE {name} --first {i}: {' | '.join(map(str, text))[:1500]}")
         for sentence, (name, i) in sorted(self.unclear.items()):
             print(f"unclear {name} --first {i}: {sentence}")
         seconds = time.monotonic() - start
@@ -237,6 +235,12 @@ class _Harness:
             )
             print(f"written: {path}")
         return 1 if self.failures else 0
+
+    def _fail(self, name: str, i: int, *text: str) -> None:
+        self.failures.append([name, i, *text])
+        seed = self.options.seed
+        print(f"\nFAILURE --seed {seed} --only {name} --first {i}: {' | '.join(text)[:1500]}")
+        sys.stdout.flush()
 
     def _drive(self, waiting: list[Piece], folder: Path, bar: Any) -> None:
         import selectors
@@ -295,7 +299,7 @@ class _Harness:
         _, i, finished = PLACE.unpack(worker.place())
         if i < first and not finished:
             raise RuntimeError(f"a worker ended with code {code} before its first call")
-        self.failures.append([name, i, f"the process ended with code {code}"])
+        self._fail(name, i, f"the process ended with code {code}")
         self.calls[name] += i + 1 - first
         self.kinds["process ended"] += 1
         if i + 1 < stop:
@@ -305,7 +309,8 @@ class _Harness:
         name, kinds, failures, unclear, (seconds, i), peak = found
         self.kinds.update(kinds)
         self.calls[name] += sum(kinds.values())
-        self.failures += [[name, *failure] for failure in failures]
+        for failure in failures:
+            self._fail(name, *failure)
         for sentence, number in unclear.items():
             self.unclear.setdefault(sentence, [name, number])
         self.slowest = max(self.slowest, (seconds, name, i))

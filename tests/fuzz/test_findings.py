@@ -65,6 +65,25 @@ def diverging(factor):
     return model.fit(TEXTS, ["x", "y"])
 
 
+def trained(**changed):
+    """Train with a task whose steps have other results."""
+    model = bptt.Sequential(bptt.RNN(1, 2, **F8), bptt.Linear(2, 1, **F8))
+
+    class Task(training.SupervisedTask):
+        def training_step(self, batch):
+            return super().training_step(batch)._replace(**changed)
+
+    def loss_fn(output, batch):
+        return bptt.mean_squared_error(output, batch.y, lengths=batch.lengths)
+
+    task = Task(model, loss_fn, lambda *_: 0.0, lambda batch: 1.0)
+    sequences = data.Sequences.from_arrays([np.ones((3, 1)), np.ones((2, 1))])
+    optimizer = training.make_optimizer("sgd", task.modules, 0.1)
+    options = training.TrainingOptions(epochs=1)
+    dataset = training.SequenceDataset(sequences, sequences)
+    return training.train(task, dataset, options=options, optimizer=optimizer, seed=0)
+
+
 class Ints(int):
     """An integer whose text says nothing."""
 
@@ -77,6 +96,7 @@ CHANGING = [
     (lambda: run().dropout_mask(Index(0, 10**6)), None),
     (lambda: beam(beam=Index(2, 5), count=Index(1, 9)), None),
     (lambda: decoding.sampling_distribution(LOGITS, top_k=Index(2, -7)), None),
+    (lambda: training.TokenDataset(SEQUENCES, Index(3, 2**40), Index(4, HUGE)).batch([0, 1]), None),
 ]
 
 
@@ -225,6 +245,13 @@ RAISED = [
         "targets must have 2 sequences, as sources, got 1",
     ),
     (lambda: training.TokenDataset(SEQUENCES, 2**31, 4), ValueError, "start must be an id <= 2147"),
+    (
+        lambda: trained(weight=fractions.Fraction(HUGE)),
+        ValueError,
+        "weight of a minibatch must fit",
+    ),
+    (lambda: trained(metric="a"), TypeError, "the metric of a minibatch must be a real number"),
+    (lambda: trained(metric_weight=-1), ValueError, "metric_weight of a minibatch must be in"),
     (lambda: training.TruncatedBPTTTask(3, 1, 2), TypeError, "task must be of type DecoderTask"),
     (lambda: training.WindowDataset(3, 1), TypeError, "data must be of type TokenDataset, got int"),
     (lambda: training.SequenceDataset([1], [1]), TypeError, "sequences must be of type Sequences"),
@@ -255,6 +282,15 @@ RAISED = [
         ),
         ValueError,
         "state must be a tuple of states, one for each of 2 recurrent layers",
+    ),
+    (
+        lambda: (
+            classifier()
+            .fit(TEXTS, ["x", "y"])
+            .score(TEXTS, ["x", "y"], sample_weight=[1.0, fractions.Fraction(HUGE)])
+        ),
+        ValueError,
+        "sample_weight must have shape .*, one number per sequence",
     ),
     # diagnostics
     (
@@ -289,6 +325,11 @@ def test_schedule_that_fails_leaves_the_parameters(tmp_path):
         training.train(task, dataset, options=options, optimizer=optimizer, seed=0)
     for module, old in zip(task_model.modules, before, strict=True):
         np.testing.assert_array_equal(module._flat, old)
+
+
+def test_stop_token_that_is_no_int64():
+    found = decoder().greedy_search(np.array([3, 3]), None, stop=HUGE, max_length=4)
+    assert [len(tokens) for tokens in found] == [4, 4]
 
 
 # Models that were trained and then could not be saved: NumPy's numbers are no JSON.

@@ -41,13 +41,13 @@ def shown(value: int) -> str:
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """Check that `value` is a real number, of any type but bool, in [low, high)."""
-    result = _real(name, value)
+    result = real(name, value)
     if not low <= result < high:  # false for NaN
         raise ValueError(f"{name} must be in [{low:g}, {high:g}), got {result}")
     return result
 
 
-def _real(name: str, value: Any) -> float:
+def real(name: str, value: Any) -> float:
     """Return a real number of any type but bool as a float."""
     wrong = isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real)
     if wrong:  # NumPy calls timedelta64 an integer
@@ -61,7 +61,7 @@ def _real(name: str, value: Any) -> float:
 
 def positive(name: str, value: Any) -> float:
     """Check that `value` is a real number > 0; infinity is accepted."""
-    result = _real(name, value)
+    result = real(name, value)
     if not result > 0.0:
         raise ValueError(f"{name} must be > 0, got {result}")
     return result
@@ -101,7 +101,7 @@ def not_masked(name: str, value: Any) -> None:
 
 def real_numbers(name: str, values: Any) -> list[float]:
     """Check that `values` is a sequence of real numbers; NaN and infinity are accepted."""
-    return [_real(f"{name}[{i}]", value) for i, value in enumerate(items(name, values))]
+    return [real(f"{name}[{i}]", value) for i, value in enumerate(items(name, values))]
 
 
 def items(name: str, values: Any, *, text: bool = False) -> list[Any]:

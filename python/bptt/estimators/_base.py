@@ -620,7 +620,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         rule = f"(B,) = ({count},)"
         try:
             weights = np.asarray(sample_weight, np.float64)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise ValueError(
                 f"sample_weight must have shape {rule}, one number per sequence, got lists of "
                 "different lengths or no numbers"

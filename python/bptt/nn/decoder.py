@@ -504,9 +504,9 @@ class Decoder:
             alive &= tokens != stop
             if not alive.any():
                 break
-            generated.append(np.where(alive, tokens, stop))
+            generated.append(np.where(alive, tokens, -1))
         rows = np.stack(generated, axis=1) if generated else np.empty((len(alive), 0), np.int64)
-        return [row[: _length_before(row, stop)] for row in rows]
+        return [row[row >= 0] for row in rows]
 
     def _forbidden(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Check ids of tokens that are never generated."""
@@ -561,8 +561,3 @@ def _log_softmax(logits: FloatArray) -> NDArray[np.float64]:
     scores -= scores.max(axis=1, keepdims=True)
     log_p: NDArray[np.float64] = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     return log_p
-
-
-def _length_before(tokens: NDArray[np.int64], stop: int) -> int:
-    """Return the number of tokens before the first stop token."""
-    return int(np.append(tokens == stop, True).argmax())

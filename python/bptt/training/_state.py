@@ -32,12 +32,14 @@ class EpochTotals:
 
     def add(self, result: TrainingStep | Evaluation) -> None:
         """Add the means of a minibatch, weighted by its number of targets."""
-        if result.weight:
-            self.loss += result.loss * result.weight
-            self.weight += result.weight
-        weight = result.weight if result.metric_weight is None else result.metric_weight
+        weight = checks.number("the weight of a minibatch", result.weight, 0.0)
         if weight:
-            self.metric += result.metric * weight
+            self.loss += checks.real("the loss of a minibatch", result.loss) * weight
+            self.weight += weight
+        if result.metric_weight is not None:
+            weight = checks.number("the metric_weight of a minibatch", result.metric_weight, 0.0)
+        if weight:
+            self.metric += checks.real("the metric of a minibatch", result.metric) * weight
             self.metric_weight += weight
 
     def means(self) -> tuple[float, float | None]:

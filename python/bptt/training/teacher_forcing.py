@@ -106,6 +106,7 @@ class TokenDataset:
             if value > _MAX_ID:
                 got = checks.shown(value)
                 raise ValueError(f"{name} must be an id <= {_MAX_ID}, got {got}")
+            object.__setattr__(self, name, value)  # an object may be another integer next time
         rows = (len(self.sequences),)
         if self.condition is not None:
             checks.array_of("condition", self.condition, "iuf", 1, 2)

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -66,6 +67,24 @@ class Arena {
     Index used_;
   };
 
+  /// Memory of several users of which only one is at work at a time; it stays allocated at the end.
+  class Shared {
+   public:
+    explicit Shared(Arena& arena) : arena_(arena), start_(arena.place()), end_(start_) {}
+    /// Gives the memory that has been allocated since the beginning to the next user as well.
+    void next() {
+      end_ = std::max(end_, arena_.place());
+      if constexpr (!kWatched) arena_.set_place(start_);
+    }
+    ~Shared() { arena_.set_place(std::max(end_, arena_.place())); }
+    Shared(const Shared&) = delete;
+    Shared& operator=(const Shared&) = delete;
+
+   private:
+    Arena& arena_;
+    std::pair<std::size_t, Index> start_, end_;
+  };
+
   template <class T>
   T* allocate(Index count) {
     if constexpr (kWatched) return allocate_alone<T>(count);
@@ -100,6 +119,10 @@ class Arena {
 
  private:
   static constexpr Index kMinBlock = 1 << 16;
+
+  /// Block, and bytes of it in use.
+  std::pair<std::size_t, Index> place() const { return {block_, used_}; }
+  void set_place(std::pair<std::size_t, Index> place) { std::tie(block_, used_) = place; }
 
   /// A block for these elements alone.
   template <class T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "core/activations.hpp"
 #include "core/buffer.hpp"
@@ -440,12 +441,13 @@ double loss_of_batch(const CrfInput<S>& in, const CrfTargets& targets, double* l
     const double weight = targets.weights == nullptr ? 1.0 : targets.weights[b];
     losses[b] = 0;
     if (chain.steps == 0 || weight == 0) return;
-    const ParameterSums<S> sums(wanted ? memory + part * size : nullptr, labels, width);
+    std::optional<ParameterSums<S>> sums;
+    if (wanted) sums.emplace(memory + part * size, labels, width);
     losses[b] = weight * sequence_loss<Number>(
                              chain, matrices, in.transitions, targets.labels + b * in.steps,
                              static_cast<S>(weight / targets.divisor), work,
                              wanted ? d.emissions + b * in.steps * labels : nullptr,
-                             wanted ? &sums : nullptr);
+                             sums ? &*sums : nullptr);
   });
   if (wanted) write_sums<Number>(in, matrices, memory, parts, d);
   double total = 0;

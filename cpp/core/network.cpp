@@ -68,9 +68,10 @@ TimeLoop** Network<S>::allocate_loops(Stage* stages, const ParallelPlan& plan) c
       loops[i * directions + d] = stages[i].make_loop(direction(stages[i].layer, d), d, plan);
     }
   }
+  Arena::Shared shared(arena);  // by loops that run one after the other
   for (Index i = 0; i < config_.num_layers; ++i) {
-    const Arena::Scope shared(arena);  // by loops that run one after the other
     for (Index d = 0; d < directions; ++d) loops[i * directions + d]->allocate_chunk(arena);
+    shared.next();
   }
   return loops;
 }

@@ -122,15 +122,18 @@ class LossArguments(NamedTuple):
         return values[counted].astype(np.float64)
 
 
-def check_ctc_logits(logits: FloatArray, blank: int) -> None:
-    """Check the logits of CTC, and that the blank is one of their classes."""
+def check_ctc_logits(logits: FloatArray, blank: int) -> int:
+    """Check the logits of CTC, and that the blank is one of their classes; return the blank."""
     checks.floats("logits", logits)
     if logits.ndim != 3 or logits.shape[2] == 0:
         rule = "shape (batch, steps, classes) with classes >= 1"
         raise ValueError(f"logits must have {rule}, got {logits.shape}")
     classes = logits.shape[2]
-    if checks.integer("blank", blank, 0) >= classes:
-        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {blank}")
+    blank = checks.integer("blank", blank, 0)
+    if blank >= classes:
+        got = checks.shown(blank)
+        raise ValueError(f"blank must be in [0, classes) = [0, {classes}), got {got}")
+    return blank
 
 
 def integer_targets(targets: object, rule: str = "integers (labels)") -> Ids:

@@ -261,7 +261,7 @@ def ctc_loss(
     """
     swapped = checks.flag("time_major", time_major)
     zero = checks.flag("zero_infinity", zero_infinity)
-    check_ctc_logits(logits, blank)
+    blank = check_ctc_logits(logits, blank)
     x = logits.swapaxes(0, 1) if swapped else logits
     batch, steps, _ = x.shape
     arguments = SequenceLossArguments.check(batch, steps, lengths, weights, reduction)

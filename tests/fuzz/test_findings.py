@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import fractions
 import json
 import math
@@ -30,6 +31,7 @@ TEXTS, TAGS = ["ab", "ba"], [["x", "y"], ["y", "x"]]
 OPTIONS = {"hidden_size": 3, "epochs": 1, "random_state": 0}
 WEIGHTS = [np.ones((3, 16)), np.ones((4, 16)), np.ones(16)]
 LOGITS = np.zeros((2, 3))
+LABELS = {"steps": False, "ignore": None, "classes": ["a"], "dtype": "<U1"}
 SEQUENCES = data.Sequences.from_arrays([np.arange(3), np.arange(2)])
 MASKED = np.ma.masked_array(np.ones((2, 3)), [[True, False, False]] * 2)
 
@@ -96,6 +98,8 @@ CHANGING = [
     (lambda: run().dropout_mask(Index(0, 10**6)), None),
     (lambda: beam(beam=Index(2, 5), count=Index(1, 9)), None),
     (lambda: decoding.sampling_distribution(LOGITS, top_k=Index(2, -7)), None),
+    (lambda: bptt.ctc_loss(np.zeros((2, 5, 3)), np.ones((2, 2), int), blank=Index(0, 10**6)), None),
+    (lambda: decoding.ctc_greedy(np.zeros((2, 5, 3)), blank=Index(0, 10**6)), None),
     (lambda: training.TokenDataset(SEQUENCES, Index(3, 2**40), Index(4, HUGE)).batch([0, 1]), None),
 ]
 
@@ -178,6 +182,11 @@ RAISED = [
         ),
         ValueError,
         "dtype must be one of labels",
+    ),
+    (
+        lambda: data.LabelEncoder.from_dict(LABELS, steps=decimal.Decimal("sNaN")),
+        TypeError,
+        "steps must be True or False, got Decimal",
     ),
     (lambda: data.Standardizer.from_dict(3), TypeError, "content must be a mapping"),
     (lambda: data.Standardizer.from_values([3]), TypeError, "values must be a NumPy array"),

@@ -281,7 +281,7 @@ def recast(r: Random, value: Any) -> Any:
             if kind == "structured":
                 return value.astype([("a", "f8"), ("b", "O")])
             return value.astype(kind)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # of dates
         return value.astype("O")
 
 

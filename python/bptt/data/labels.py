@@ -195,7 +195,7 @@ class LabelEncoder:
         """
         checks.fields("content", content, "steps", "ignore", "classes", "dtype")
         encoder = cls(steps=content["steps"], ignore=_label("ignore", content["ignore"]))
-        if steps not in (None, encoder._steps):
+        if steps is not None and checks.flag("steps", steps) != encoder._steps:
             raise ValueError(f"steps must be {steps}, got {encoder._steps}")
         encoder._set_classes(_classes(content["classes"], content["dtype"]))
         return encoder

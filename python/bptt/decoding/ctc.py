@@ -46,7 +46,7 @@ def ctc_greedy(
     TypeError, ValueError
         If an argument has the wrong type or an invalid value.
     """
-    counts = _check(logits, lengths, blank)
+    counts, blank = _check(logits, lengths, blank)
     paths = logits.argmax(axis=2)
     return [_labels(path[:n], blank) for path, n in zip(paths, counts, strict=True)]
 
@@ -101,7 +101,7 @@ def ctc_beam_search(
     TypeError, ValueError
         If an argument has the wrong type or an invalid value.
     """
-    counts = _check(logits, lengths, blank)
+    counts, blank = _check(logits, lengths, blank)
     count = checks.integer("beam", beam) if count is None else count
     if checks.integer("count", count) > beam:
         raise ValueError(f"count must be in [1, beam] = [1, {beam}], got {count}")
@@ -200,10 +200,12 @@ class _Search:
         return prior
 
 
-def _check(logits: FloatArray, lengths: Lengths | None, blank: int) -> NDArray[np.int64]:
-    """Check the arguments of both decoders; return the lengths."""
-    check_ctc_logits(logits, blank)
-    return steps_of(lengths, *logits.shape[:2])
+def _check(
+    logits: FloatArray, lengths: Lengths | None, blank: int
+) -> tuple[NDArray[np.int64], int]:
+    """Check the arguments of both decoders; return the lengths and the blank."""
+    blank = check_ctc_logits(logits, blank)
+    return steps_of(lengths, *logits.shape[:2]), blank
 
 
 def _labels(path: NDArray[np.int64], blank: int) -> NDArray[np.int64]:

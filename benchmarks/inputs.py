@@ -1,6 +1,6 @@
-"""Prediction intervals on real data, which the documentation quotes.
+"""Prediction intervals and missing values on real data, which the documentation quotes.
 
-Needs `pip install vega-datasets`, whose files of hourly temperatures are read.
+Needs `pip install vega-datasets sktime`, whose files of temperatures and spoken vowels are read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import csv
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,79 @@ def intervals(seed: int) -> None:
             print(f"{loss}: {inside:.1%} in intervals of {coverage:.0%}, width {width:.2f}")
 
 
-MEASUREMENTS = {"intervals": intervals}
+# ---- missing values ------------------------------------------------------------------------------
+
+WAYS = ("mean", "last", "mask")
+Sequences = list[Array]
+
+
+def with_gaps(X: Sequences, random: np.random.Generator) -> Sequences:
+    """Return sequences of which half the values are missing."""
+    return [np.where(random.random(x.shape) < 0.5, np.nan, x).astype(np.float32) for x in X]
+
+
+def filled(X: Sequences, way: str, mean: Array) -> Sequences:
+    """Return sequences whose gaps are filled with the mean, with the last value, or not at all."""
+    if way == "mask":
+        return X
+    found = [x.copy() for x in X]
+    for x in found:
+        before = mean
+        for t in range(len(x)):
+            x[t] = np.where(np.isnan(x[t]), before, x[t])
+            before = x[t] if way == "last" else mean
+    return found
+
+
+def vowels(part: str) -> tuple[Sequences, list[str]]:
+    """Return utterances (T, 12) and their speakers."""
+    path = folder("sktime") / "datasets" / "data" / "JapaneseVowels" / f"JapaneseVowels_{part}.ts"
+    rows = path.read_text("utf-8").partition("@data\n")[2].split()
+    X, y = [], []
+    for row in rows:
+        *features, speaker = row.split(":")
+        X.append(np.array([one.split(",") for one in features], np.float32).T)
+        y.append(speaker)
+    return X, y
+
+
+def missing(seed: int) -> None:
+    """Print the error with half of the values missing: filled in, and with a mask."""
+    common: dict[str, Any] = {"cell": "gru", "scale": True, "random_state": seed}
+    random = np.random.default_rng(seed)
+    x, y, test_x, test_y = temperatures()
+    y, test_y = y + x[:, -1], test_y + test_x[:, -1]  # the last value may be missing
+    X = with_gaps(list(x[..., np.newaxis]), random)
+    test_X = with_gaps(list(test_x[..., np.newaxis]), random)
+    mean = np.nanmean(np.concatenate(X), axis=0)
+    for way in WAYS:
+        model = bptt.SequenceRegressor(
+            hidden_size=32,
+            epochs=8,
+            batch_size=64,
+            learning_rate=0.005,
+            schedule=bptt.schedules.CosineDecay(epochs=8),
+            missing="mask" if way == "mask" else "error",
+            **common,
+        ).fit(filled(X, way, mean), y)
+        error = np.abs(model.predict(filled(test_X, way, mean)) - test_y).mean()
+        print(f"temperatures, {way}: error {error:.3f}", flush=True)
+    (X, speakers), (test_X, test_speakers) = vowels("TRAIN"), vowels("TEST")
+    X, test_X = with_gaps(X, random), with_gaps(test_X, random)
+    mean = np.nanmean(np.concatenate(X), axis=0)
+    for way in WAYS:
+        model = bptt.SequenceClassifier(
+            hidden_size=64,
+            epochs=40,
+            pool="mean",
+            missing="mask" if way == "mask" else "error",
+            **common,
+        ).fit(filled(X, way, mean), speakers)
+        score = model.score(filled(test_X, way, mean), test_speakers)
+        print(f"vowels, {way}: {score:.1%} right", flush=True)
+
+
+MEASUREMENTS = {"intervals": intervals, "missing": missing}
 
 
 def main() -> None:

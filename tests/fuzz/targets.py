@@ -757,7 +757,13 @@ def of_data() -> Targets:
     scaler = data.Standardizer.from_values(np.concatenate(NUMBERS))
     sequences = data.Sequences.from_arrays([np.arange(3), np.arange(2)])
     options = {"tokens": "words", "min_count": 1, "special": ("x",), "dtype": "float32"}
-    options |= {"scale": False, "integers": "ids", "affixes": 2, "characters": True}
+    options |= {
+        "scale": False,
+        "integers": "ids",
+        "affixes": 2,
+        "characters": True,
+        "missing": "error",
+    }
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}
     steps = {"y": TAGS, "lengths": np.array([2, 2, 4, 1]), "name": "y"}

@@ -362,27 +362,29 @@ def count_features(raw: RawSequences) -> int:
 
 
 def flat_features(
-    raw: RawSequences, size: int, dtype: np.dtype[np.floating[Any]]
+    raw: RawSequences, size: int, dtype: np.dtype[np.floating[Any]], *, allow_nan: bool = False
 ) -> tuple[FloatArray, Starts]:
     """Return the features of all sequences, (N, size), and the index of the first step of each.
 
     Raises
     ------
     ValueError
-        If the number of features differs from `size`, or a feature is not finite.
+        If the number of features differs from `size`, or a feature is not finite; NaN may be
+        allowed.
     """
     raw = raw._replace(items=_with_features(raw.items, size))
     with np.errstate(over="ignore"):
         flat, starts = _flat(raw, dtype)
-    finite = np.isfinite(flat)
+    finite = ~np.isinf(flat) if allow_nan else np.isfinite(flat)
     wrong = None if finite.all() else _first(~finite.all(axis=1), starts, raw.lengths)
     if wrong is not None:
         i, t = wrong
         feature = int(np.flatnonzero(~finite[starts[i] + t])[0])
         value = raw.items[i][t, feature]
         shown = "NaN" if np.isnan(value) else value  # as scikit-learn's estimator checks require
+        cure = ": fill it in, or set missing='mask'" if np.isnan(value) else ""
         raise ValueError(
-            f"X[{i}] must be finite in {dtype}, got {shown} at step {t}, feature {feature}"
+            f"X[{i}] must be finite in {dtype}, got {shown} at step {t}, feature {feature}{cure}"
         )
     return flat, starts
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
+from bptt._core.checks import FloatArray
 from bptt.data._inputs import (
     KINDS,
     RawSequences,
@@ -26,6 +27,7 @@ from bptt.data._inputs import (
     flat_ids,
     read_sequences,
 )
+from bptt.data._missing import standardizer_with_mask, with_mask
 from bptt.data._word_features import word_features
 from bptt.data.standardization import Standardizer
 from bptt.data.vocabulary import UNKNOWN, Vocabulary, strings
@@ -215,13 +217,19 @@ class SequenceEncoder:
         words; every step then ends with the ids of its characters, which have a vocabulary of their
         own, with ids from 0, that of the end of the word. There are as many as the longest word in
         `fit` has characters, at most 32; of longer words the middle is left out.
+    missing : {"error", "mask"}
+        Treatment of NaN in features. "mask": a feature becomes three, the last observed value
+        (before the first one 0, with `scale` the mean); 1 if it was observed at this step, else 0;
+        and the number of steps since the observation before: Z. Che et al. (2018), Recurrent neural
+        networks for multivariate time series with missing values. `scale` also standardizes the
+        latter.
 
     Attributes
     ----------
     kind : {"ids", "features"}
         Type of the encoded sequences.
     size : int
-        Number of ids, or of features.
+        Number of ids, or of features, three for each column with ``missing="mask"``.
     vocabulary : Vocabulary or None
         Vocabulary of text; None for ids and features.
     standardizer : Standardizer or None
@@ -265,6 +273,7 @@ class SequenceEncoder:
         integers: str = "ids",
         affixes: int | None = None,
         characters: bool = False,
+        missing: str = "error",
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -274,6 +283,7 @@ class SequenceEncoder:
         self._dtype = checks.dtype("dtype", dtype)
         self._scale = checks.flag("scale", scale)
         self._integers = checks.one_of("ids", "numbers")("integers", integers)
+        self._missing = checks.one_of("error", "mask")("missing", missing)
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if self.affixes is not None and self.affixes > _MAX_AFFIXES:
             raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
@@ -334,17 +344,37 @@ class SequenceEncoder:
                 )
                 word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
         else:
-            size = count_ids(raw) if raw.kind == "ids" else count_features(raw)
+            columns = 3 if self._missing == "mask" else 1
+            size = count_ids(raw) if raw.kind == "ids" else columns * count_features(raw)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
         self.character_vocabulary, self.word_length = character_vocabulary, word_length
         self.feature_names, self.are_strings = raw.names, raw.are_strings
         self.standardizer = None
         if self._scale and self.kind == "features":
-            sequences = self.transform(X, lengths)
-            steps = [sequences[i] for i in range(len(sequences))]
-            self.standardizer = Standardizer.from_values(np.concatenate(steps))
+            self.standardizer = self._fit_standardizer(raw)
         return self
+
+    def _fit_standardizer(self, raw: RawSequences) -> Standardizer:
+        flat, starts = self._flat_features(raw)
+        sequences = Sequences(flat, starts, raw.lengths)
+        values = np.concatenate([sequences[i] for i in range(len(sequences))])
+        if self._missing == "error":
+            return Standardizer.from_values(values)
+        features, _ = with_mask(flat, starts, raw.lengths)
+        return standardizer_with_mask(values, features)
+
+    def _flat_features(self, raw: RawSequences) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Return the columns of all sequences, with NaN if that is allowed, and their starts."""
+        allowed = self._missing == "mask"
+        return flat_features(raw, self.num_features or 1, self._dtype, allow_nan=allowed)
+
+    @property
+    def num_features(self) -> int | None:
+        """Number of columns of features; None for ids."""
+        if self.kind == "ids":
+            return None
+        return self.size // 3 if self._missing == "mask" else self.size
 
     def _read(self, X: Any, lengths: Any, name: str = "X") -> RawSequences:
         raw = read_sequences(X, lengths, tokens=self.tokens, argument=name)
@@ -400,8 +430,10 @@ class SequenceEncoder:
             return ", and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
         if self.kind == "ids":
             return f"integer ids in [0, {self.size:,})"
-        numbers = "1 number per step" if self.size == 1 else f"{self.size:,} numbers per step"
-        return numbers if self.standardizer is None else f"{numbers}, standardized"
+        count = self.num_features or 0
+        numbers = "1 number per step" if count == 1 else f"{count:,} numbers per step"
+        scaled = numbers if self.standardizer is None else f"{numbers}, standardized"
+        return f"{scaled}, with masks" if self._missing == "mask" else scaled
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -440,9 +472,13 @@ class SequenceEncoder:
             return Sequences.from_lengths(self._ids(raw.items), raw.lengths)
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
-        flat, starts = flat_features(raw, self.size, self._dtype)
+        flat, starts = self._flat_features(raw)
+        if self._missing == "mask":
+            flat, starts = with_mask(flat, starts, raw.lengths)
         if self.standardizer is not None:
             flat = self.standardizer.transform(flat)
+        if self._missing == "mask":  # before the first observation
+            flat = np.nan_to_num(flat, copy=False)
         return Sequences(flat, starts, raw.lengths)
 
     def _check_unit(self, raw: RawSequences) -> None:
@@ -552,6 +588,7 @@ class SequenceEncoder:
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary.tokens),
             "standardizer": None if standardizer is None else standardizer.to_dict(),
             "affixes": self.affixes,
+            "missing": self._missing,
             "feature_names": None if self.feature_names is None else list(self.feature_names),
             "are_strings": self.are_strings,
             "feature_vocabulary": None if features is None else list(features.tokens),
@@ -581,8 +618,10 @@ class SequenceEncoder:
         options = ("tokens", "min_count", "special", "dtype", "scale", "integers", "affixes")
         fitted = ("kind", "size", "standardizer", "vocabulary", "feature_vocabulary")
         checks.fields("content", content, *options, *fitted, "feature_names", "are_strings")
-        characters = content.get("characters", False)
-        encoder = cls(**{name: content[name] for name in options}, characters=characters)
+        chosen = {name: content[name] for name in options}
+        later = {"characters": False, "missing": "error"}  # options that old files do not have
+        chosen |= {name: content.get(name, default) for name, default in later.items()}
+        encoder = cls(**chosen)
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
         encoder.size = checks.integer("size", content["size"])
         standardizer = content["standardizer"]
@@ -622,8 +661,11 @@ class SequenceEncoder:
         if scaled is not None and len(scaled.mean) != self.size:
             raise ValueError(f"mean must have {self.size} columns, got {len(scaled.mean)}")
         names = self.feature_names
-        if names is not None and self.kind == "features" and len(names) != self.size:
-            raise ValueError(f"feature_names must be {self.size} names, got {len(names)}")
+        columns = self.num_features
+        if self.kind == "features" and self._missing == "mask" and self.size % 3:
+            raise ValueError(f"size must be 3 for each feature, got {self.size}")
+        if names is not None and columns is not None and len(names) != columns:
+            raise ValueError(f"feature_names must be {columns} names, got {len(names)}")
 
 
 def _count_characters(words: Mapping[str, int]) -> Mapping[str, int]:

@@ -142,6 +142,8 @@ class DecoderEstimator(AutoregressiveEstimator):
                 f"{type(self).__name__} needs bidirectional=False: "
                 "tokens are generated from left to right"
             )
+        if self.missing == "mask":
+            raise ValueError(f"{type(self).__name__} needs missing='error': it reads no features")
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         check_is_fitted(self, "target_encoder_")

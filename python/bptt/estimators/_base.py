@@ -104,6 +104,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance), and a regressor's targets.
+    missing : {"error", "mask"}
+        Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
+        last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
+        this step or else 0, and the number of steps since the observation before.
     epochs : int
         Number of epochs.
     batch_size : int
@@ -182,6 +186,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     tokens: str | None = "characters"
     min_count: int = 1
     scale: bool = False
+    missing: str = "error"
     epochs: int = 20
     batch_size: int = 32
     optimizer: str | Callable[[list[Module]], Optimizer] = "adam"
@@ -212,6 +217,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
         return tags
 
     # ---- fit
@@ -448,6 +454,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         checks.fraction("validation_fraction", self.validation_fraction)
         checks.one_of("loss", "metric")("monitor", self.monitor)
         checks.flag("warm_start", self.warm_start)
+        checks.one_of("error", "mask")("missing", self.missing)
         checks.flag("freeze_embedding", self.freeze_embedding)
         if self.embedding_vectors is not None and self.tokens == "characters":
             raise ValueError(
@@ -567,8 +574,12 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             dtype=self.dtype,
             scale=self.scale,
             integers=self._integers(),
+            missing=self.missing,
             **options,
         ).fit(X, lengths)
+        if self.missing == "mask" and encoder.kind != "features":
+            found = f"got X that holds {encoder.describe()}"
+            raise ValueError(f"missing='mask' needs numbers, {found}: leave it out")
         if self.embedding_vectors is not None and encoder.vocabulary is None:
             found = f"got X that holds {encoder.describe()}"
             raise ValueError(f"embedding_vectors needs strings or tokens, {found}: leave it out")
@@ -603,7 +614,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     def _set_encoder(self, encoder: SequenceEncoder) -> None:
         self.encoder_ = encoder
         if encoder.kind == "features":
-            self.n_features_in_ = encoder.size
+            self.n_features_in_ = encoder.num_features
         if encoder.feature_names is None:
             self.__dict__.pop("feature_names_in_", None)
         else:

@@ -75,6 +75,10 @@ class EncoderDecoder(AutoregressiveEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance).
+    missing : {"error", "mask"}
+        Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
+        last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
+        this step or else 0, and the number of steps since the observation before.
     epochs : int
         Number of epochs.
     batch_size : int
@@ -466,7 +470,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         )
 
     def _describe_data(self) -> dict[str, str]:
-        return {**super()._describe_data(), "target": self.target_encoder_.describe()}
+        found = {"input": self.encoder_.describe(), **self._describe_vectors()}
+        return {**found, "target": self.target_encoder_.describe()}
 
     def _fitted_state(self) -> dict[str, Any]:
         return {

@@ -65,6 +65,10 @@ class LanguageModel(DecoderEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         No effect: there are no features to standardize.
+    missing : {"error", "mask"}
+        Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
+        last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
+        this step or else 0, and the number of steps since the observation before.
     epochs : int
         Number of epochs.
     batch_size : int

@@ -69,6 +69,10 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     scale : bool
         Standardize features and targets (zero mean, unit variance); predictions are in the original
         unit.
+    missing : {"error", "mask"}
+        Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
+        last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
+        this step or else 0, and the number of steps since the observation before.
     epochs : int
         Number of epochs.
     batch_size : int

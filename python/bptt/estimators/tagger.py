@@ -76,6 +76,10 @@ class SequenceTagger(LabelEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance).
+    missing : {"error", "mask"}
+        Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
+        last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
+        this step or else 0, and the number of steps since the observation before.
     epochs : int
         Number of epochs.
     batch_size : int

@@ -763,6 +763,7 @@ def of_data() -> Targets:
         "affixes": 2,
         "characters": True,
         "missing": "error",
+        "categorical_features": None,
     }
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}

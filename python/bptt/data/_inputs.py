@@ -37,6 +37,8 @@ class RawSequences(NamedTuple):
     """The first sequence is a string, not a list of tokens."""
     name: str = "X"
     """Name of the argument in error messages."""
+    categories: Sequence[NDArray[np.object_]] = ()
+    """Categories of every sequence, (T, C), beside the numbers in `items`."""
 
 
 def read_sequences(
@@ -65,7 +67,7 @@ def read_sequences(
         If X has another type or shape, or is empty.
     """
     X = ungrouped(X)
-    names = _column_names(X, argument)
+    names = column_names(X, argument)
     items = _items(X, tokens, argument)
     if not len(items):
         raise ValueError(f"{argument} must have at least one sequence, got none")
@@ -124,7 +126,7 @@ def is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
-def _column_names(X: Any, argument: str) -> tuple[str, ...] | None:
+def column_names(X: Any, argument: str) -> tuple[str, ...] | None:
     """Return the names of the columns of a table, or of a list of tables; None if there are none.
 
     Raises
@@ -258,7 +260,7 @@ def _no_numbers(name: str, array: NDArray[Any], table: Any) -> Exception:
         if kind.kind not in "biuf":
             return TypeError(
                 f"{name}: all columns must hold real numbers, got {column!r} of {kind}: select "
-                "the columns to learn from"
+                "the columns to learn from, or name it in categorical_features"
             )
     if array.dtype.kind == "c":
         return ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")

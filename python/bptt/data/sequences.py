@@ -18,14 +18,24 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt._core.lengths import lengths_of
+from bptt.data._categories import (
+    as_json,
+    check_categorical,
+    one_hot,
+    read_columns,
+    vocabularies,
+)
 from bptt.data._inputs import (
     KINDS,
     RawSequences,
+    column_names,
     count_features,
     count_ids,
     flat_features,
     flat_ids,
     read_sequences,
+    ungrouped,
 )
 from bptt.data._missing import standardizer_with_mask, with_mask
 from bptt.data._word_features import word_features
@@ -223,13 +233,19 @@ class SequenceEncoder:
         and the number of steps since the observation before: Z. Che et al. (2018), Recurrent neural
         networks for multivariate time series with missing values. `scale` also standardizes the
         latter.
+    categorical_features : sequence of str or int, or "from_dtype", optional
+        Names or indices of columns of categories, in a list of tables or of arrays (T, columns);
+        or, in tables, all that do not hold numbers. Every category becomes a column of its own, 1
+        at the steps that have it (one-hot), and so has its own input weights, its embedding. A
+        category that `fit` has not seen, or that is missing, is 0 in all of them.
 
     Attributes
     ----------
     kind : {"ids", "features"}
         Type of the encoded sequences.
     size : int
-        Number of ids, or of features, three for each column with ``missing="mask"``.
+        Number of ids, or of features: three for each column of numbers with ``missing="mask"``,
+        and one for each category.
     vocabulary : Vocabulary or None
         Vocabulary of text; None for ids and features.
     standardizer : Standardizer or None
@@ -240,6 +256,8 @@ class SequenceEncoder:
         Vocabulary of characters, "" the first of them; None without `characters`.
     word_length : int or None
         Number of ids of the characters of a word; None without `characters`.
+    category_vocabularies : tuple of Vocabulary
+        Categories of each of the categorical features, after "<unk>".
     feature_names : tuple of str or None
         Names of the columns, if the sequences in `fit` were tables (or one table).
     are_strings : bool
@@ -259,6 +277,7 @@ class SequenceEncoder:
     feature_vocabulary: Vocabulary | None
     character_vocabulary: Vocabulary | None
     word_length: int | None
+    category_vocabularies: tuple[Vocabulary, ...]
     feature_names: tuple[str, ...] | None
     are_strings: bool
 
@@ -274,6 +293,7 @@ class SequenceEncoder:
         affixes: int | None = None,
         characters: bool = False,
         missing: str = "error",
+        categorical_features: Sequence[str | int] | str | None = None,
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -284,6 +304,8 @@ class SequenceEncoder:
         self._scale = checks.flag("scale", scale)
         self._integers = checks.one_of("ids", "numbers")("integers", integers)
         self._missing = checks.one_of("error", "mask")("missing", missing)
+        self._categorical = check_categorical(categorical_features)
+        self._places: tuple[int, ...] | None = None  # of the columns of categories
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if self.affixes is not None and self.affixes > _MAX_AFFIXES:
             raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
@@ -316,6 +338,7 @@ class SequenceEncoder:
             If X has another type, or its sequences are of different types. The values of ids and
             features are checked in `transform`.
         """
+        self._places = None
         raw = self._read(X, lengths, name)
         if raw.kind is None or not raw.lengths.any():
             # scikit-learn's estimator checks require these words
@@ -324,6 +347,7 @@ class SequenceEncoder:
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
         vocabulary = feature_vocabulary = character_vocabulary = word_length = None
+        self.category_vocabularies = ()
         for name, given in (("affixes", self.affixes is not None), ("characters", self.characters)):
             if given and raw.kind != "tokens":
                 raise TypeError(f"{name} needs X to hold strings, got {KINDS[raw.kind]}")
@@ -344,8 +368,11 @@ class SequenceEncoder:
                 )
                 word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
         else:
-            columns = 3 if self._missing == "mask" else 1
-            size = count_ids(raw) if raw.kind == "ids" else columns * count_features(raw)
+            size = count_ids(raw) if raw.kind == "ids" else self._inputs_of_numbers(raw)
+        if self._places is not None:
+            known = vocabularies(raw.categories, raw.names, self._places)
+            self.category_vocabularies = known
+            size += sum(map(len, known)) - len(known)
         self.kind, self.size = "features" if raw.kind == "features" else "ids", size
         self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
         self.character_vocabulary, self.word_length = character_vocabulary, word_length
@@ -367,16 +394,32 @@ class SequenceEncoder:
     def _flat_features(self, raw: RawSequences) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return the columns of all sequences, with NaN if that is allowed, and their starts."""
         allowed = self._missing == "mask"
-        return flat_features(raw, self.num_features or 1, self._dtype, allow_nan=allowed)
+        return flat_features(raw, self._num_numbers, self._dtype, allow_nan=allowed)
+
+    def _inputs_of_numbers(self, raw: RawSequences) -> int:
+        return count_features(raw) * (3 if self._missing == "mask" else 1)
+
+    @property
+    def _num_numbers(self) -> int:
+        """Number of columns of numbers."""
+        inputs = self.size - sum(len(one) - 1 for one in self.category_vocabularies)
+        return inputs // 3 if self._missing == "mask" else inputs
 
     @property
     def num_features(self) -> int | None:
-        """Number of columns of features; None for ids."""
-        if self.kind == "ids":
-            return None
-        return self.size // 3 if self._missing == "mask" else self.size
+        """Number of columns of features, numbers and categories; None for ids."""
+        return None if self.kind == "ids" else self._num_numbers + len(self.category_vocabularies)
 
     def _read(self, X: Any, lengths: Any, name: str = "X") -> RawSequences:
+        if self._categorical is not None:
+            columns = read_columns(X, self._categorical, self._places, name)
+            self._places = columns.places
+            counts = np.fromiter(map(len, columns.numbers), np.int64, len(columns.numbers))
+            live = counts if lengths is None else lengths_of(lengths, len(counts), counts)
+            items = [rows[:n] for rows, n in zip(columns.numbers, live, strict=True)]
+            categories = [rows[:n] for rows, n in zip(columns.categories, live, strict=True)]
+            kind = "features" if live.any() else None
+            return RawSequences(kind, items, live, columns.names, False, name, categories)
         raw = read_sequences(X, lengths, tokens=self.tokens, argument=name)
         if raw.kind == "ids" and (self._scale or self._integers == "numbers"):
             return raw._replace(kind="features")
@@ -430,8 +473,12 @@ class SequenceEncoder:
             return ", and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
         if self.kind == "ids":
             return f"integer ids in [0, {self.size:,})"
-        count = self.num_features or 0
+        count = self._num_numbers
         numbers = "1 number per step" if count == 1 else f"{count:,} numbers per step"
+        if self.category_vocabularies:
+            sizes = [f"{len(tokens) - 1:,}" for tokens in self.category_vocabularies]
+            plural, of_each = "s" if len(sizes) > 1 else "", ", ".join(sizes)
+            numbers += f" and {len(sizes)} categorical feature{plural} ({of_each} categories)"
         scaled = numbers if self.standardizer is None else f"{numbers}, standardized"
         return f"{scaled}, with masks" if self._missing == "mask" else scaled
 
@@ -461,6 +508,8 @@ class SequenceEncoder:
             If the sequences are not of the type and size in `fit`, an id is not in [0, size), or a
             feature is not finite.
         """
+        if self._categorical is not None:  # before the columns are read
+            self._check_names(column_names(ungrouped(X), name))
         raw = self._read(X, lengths, name)
         self._check_names(raw.names)
         learned = "tokens" if self.vocabulary is not None else self.kind
@@ -479,6 +528,9 @@ class SequenceEncoder:
             flat = self.standardizer.transform(flat)
         if self._missing == "mask":  # before the first observation
             flat = np.nan_to_num(flat, copy=False)
+        if self.category_vocabularies:
+            parts = flat, one_hot(raw.categories, self.category_vocabularies, self._dtype)
+            flat = np.concatenate(parts, axis=1)
         return Sequences(flat, starts, raw.lengths)
 
     def _check_unit(self, raw: RawSequences) -> None:
@@ -589,6 +641,9 @@ class SequenceEncoder:
             "standardizer": None if standardizer is None else standardizer.to_dict(),
             "affixes": self.affixes,
             "missing": self._missing,
+            "categorical_features": as_json(self._categorical),
+            "categorical_places": None if self._places is None else list(self._places),
+            "categories": [list(one.tokens) for one in self.category_vocabularies],
             "feature_names": None if self.feature_names is None else list(self.feature_names),
             "are_strings": self.are_strings,
             "feature_vocabulary": None if features is None else list(features.tokens),
@@ -619,7 +674,8 @@ class SequenceEncoder:
         fitted = ("kind", "size", "standardizer", "vocabulary", "feature_vocabulary")
         checks.fields("content", content, *options, *fitted, "feature_names", "are_strings")
         chosen = {name: content[name] for name in options}
-        later = {"characters": False, "missing": "error"}  # options that old files do not have
+        # Options that old files do not have.
+        later = {"characters": False, "missing": "error", "categorical_features": None}
         chosen |= {name: content.get(name, default) for name, default in later.items()}
         encoder = cls(**chosen)
         encoder.kind = checks.one_of("ids", "features")("kind", content["kind"])
@@ -636,11 +692,30 @@ class SequenceEncoder:
             letters = _vocabulary("character_vocabulary", content, _CHARACTERS)
             encoder.character_vocabulary = letters
             encoder.word_length = checks.integer("word_length", content["word_length"])
+        encoder._restore_categories(content)
         names = _strings("feature_names", content)
         encoder.feature_names = None if names is None else tuple(names)
         encoder.are_strings = checks.flag("are_strings", content["are_strings"])
         encoder._check_consistent()
         return encoder
+
+    def _restore_categories(self, content: Mapping[str, Any]) -> None:
+        """Restore the categories of the categorical features."""
+        self.category_vocabularies = ()
+        if self._categorical is None:
+            return
+        checks.fields("content", content, "categorical_places", "categories")
+        places = checks.items("categorical_places", content["categorical_places"])
+        self._places = tuple(checks.integer("categorical_places", one, 0) for one in places)
+        known = []
+        for i, tokens in enumerate(checks.items("categories", content["categories"])):
+            vocabulary = _vocabulary(f"categories[{i}]", {f"categories[{i}]": tokens}, (UNKNOWN,))
+            if vocabulary is None:
+                raise TypeError(f"categories[{i}] must be a list of strings, got None")
+            known.append(vocabulary)
+        self.category_vocabularies = tuple(known)
+        if self.kind != "features" or len(known) != len(self._places):
+            raise ValueError(f"categories must be those of features {places}, got {len(known)}")
 
     def _check_consistent(self) -> None:
         """Check that the fitted attributes fit together."""
@@ -658,11 +733,14 @@ class SequenceEncoder:
             raise ValueError(f"word_length must be <= {_MAX_WORD_LENGTH}, got {self.word_length}")
         if (scaled is None) == (self._scale and self.kind == "features"):
             raise ValueError("standardizer must be that of features with scale=True")
-        if scaled is not None and len(scaled.mean) != self.size:
-            raise ValueError(f"mean must have {self.size} columns, got {len(scaled.mean)}")
+        categories = sum(len(one) - 1 for one in self.category_vocabularies)
+        if scaled is not None and len(scaled.mean) != self.size - categories:
+            rule = f"{self.size - categories} columns"
+            raise ValueError(f"mean must have {rule}, got {len(scaled.mean)}")
         names = self.feature_names
         columns = self.num_features
-        if self.kind == "features" and self._missing == "mask" and self.size % 3:
+        inputs = self.size - categories
+        if self.kind == "features" and (inputs < 0 or (self._missing == "mask" and inputs % 3)):
             raise ValueError(f"size must be 3 for each feature, got {self.size}")
         if names is not None and columns is not None and len(names) != columns:
             raise ValueError(f"feature_names must be {columns} names, got {len(names)}")

@@ -144,6 +144,10 @@ class DecoderEstimator(AutoregressiveEstimator):
             )
         if self.missing == "mask":
             raise ValueError(f"{type(self).__name__} needs missing='error': it reads no features")
+        if self.categorical_features is not None:
+            raise ValueError(
+                f"{type(self).__name__} needs categorical_features=None: it reads no features"
+            )
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         check_is_fitted(self, "target_encoder_")

@@ -108,6 +108,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
         this step or else 0, and the number of steps since the observation before.
+    categorical_features : sequence of str or int, or "from_dtype", optional
+        Names or indices of columns of categories, in a list of tables; or all columns that do not
+        hold numbers. Each category has its own input weights, its embedding; one that is missing,
+        or that `fit` has not seen, has none.
     epochs : int
         Number of epochs.
     batch_size : int
@@ -187,6 +191,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     min_count: int = 1
     scale: bool = False
     missing: str = "error"
+    categorical_features: Sequence[str | int] | str | None = None
     epochs: int = 20
     batch_size: int = 32
     optimizer: str | Callable[[list[Module]], Optimizer] = "adam"
@@ -502,7 +507,11 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     def _network_parameters(self) -> dict[str, Any]:
         """Return the parameters that determine the modules, with their values."""
         parameters = self.get_params(deep=False)
-        return {k: v for k, v in parameters.items() if k not in _WARM_START_MAY_CHANGE}
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in parameters.items()
+            if name not in _WARM_START_MAY_CHANGE
+        }
 
     def _earlier_history(self, resume: bool) -> History | None:
         """Return the history that a warm start continues; None without a warm start."""
@@ -575,6 +584,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             scale=self.scale,
             integers=self._integers(),
             missing=self.missing,
+            categorical_features=self.categorical_features,
             **options,
         ).fit(X, lengths)
         if self.missing == "mask" and encoder.kind != "features":

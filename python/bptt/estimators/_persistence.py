@@ -21,6 +21,7 @@ from bptt._core.tensor_files import (
     read_file,
     write_file,
 )
+from bptt.data._categories import as_json, check_categorical
 from bptt.nn.module import Module
 from bptt.nn.serialization import pack_modules, unpack_modules
 from bptt.optim import schedules
@@ -152,6 +153,9 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
     if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
         pairs = parameters["class_weight"].items()
         parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]
+    parameters["categorical_features"] = as_json(
+        check_categorical(parameters["categorical_features"])
+    )
     if parameters.get("quantiles") is not None:
         parameters["quantiles"] = list(map(float, parameters["quantiles"]))
     if "ignore_label" in parameters:

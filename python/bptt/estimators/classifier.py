@@ -16,9 +16,10 @@ from bptt.data.labels import LabelEncoder
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._many_to_one import ManyToOneEstimator
+from bptt.estimators._multi_label import classes_of, indicators, is_indicator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._sklearn import ClassifierMixin
-from bptt.losses import Loss, softmax, softmax_cross_entropy
+from bptt.losses import Loss, binary_cross_entropy, sigmoid, softmax, softmax_cross_entropy
 from bptt.training.supervised import (
     ClassTargets,
     Predicted,
@@ -135,10 +136,13 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         an `embedding_size`. Words alone by default.
     label_smoothing : float
         Probability mass of the targets that is spread over all classes, in [0, 1).
+    multi_label : bool
+        Any number of classes per sequence, each with a probability of its own (sigmoid); the loss
+        is the binary cross-entropy, summed over the classes. One class per sequence by default.
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss: "balanced" for weights inversely proportional to the
         frequency in the first call of `fit` or `partial_fit`; or a dict from class to weight, in
-        which others have 1. All 1 by default.
+        which others have 1. All 1 by default. Not with ``multi_label=True``.
 
     Attributes
     ----------
@@ -163,7 +167,9 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
     -----
     X is a list of strings, token lists, id arrays (T,) or float arrays (T, I), or a padded array.
     **Integers (T,) are ids; with ``scale=True`` they are numbers.** y is an array or
-    list of B classes: strings, integers, or any other values that can be sorted.
+    list of B classes: strings, integers, or any other values that can be sorted. With
+    ``multi_label=True`` it is an array (B, K) of 0 and 1, or a list of B lists of classes, each of
+    any length; `predict` returns the same.
 
     Examples
     --------
@@ -177,6 +183,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
     _has_classes: ClassVar[bool] = True
 
     label_smoothing: float = 0.0
+    multi_label: bool = False
     class_weight: str | Mapping[Any, float] | None = None
 
     def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
@@ -192,7 +199,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Returns
         -------
         array (B, K), or (B,) for two classes
-            Logits in the order of `classes_`; for two classes their difference, second - first.
+            Logits in the order of `classes_`; for two classes, unless several may be right, their
+            difference, second - first.
 
         Raises
         ------
@@ -202,7 +210,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
             If the estimator is not fitted.
         """
         logits = self._predict_outputs(X, lengths)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+        two = logits.shape[1] == 2 and not self.multi_label
+        return logits[:, 1] - logits[:, 0] if two else logits
 
     def predict_proba(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the probabilities of the classes for every sequence.
@@ -217,7 +226,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Returns
         -------
         array (B, K)
-            Probabilities in the order of `classes_`.
+            Probabilities in the order of `classes_`; their sum is 1, except with `multi_label`.
 
         Raises
         ------
@@ -226,7 +235,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return softmax(self._predict_outputs(X, lengths))
+        logits = self._predict_outputs(X, lengths)
+        return sigmoid(logits) if self.multi_label else softmax(logits)
 
     def predict_log_proba(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the natural logarithms of the probabilities of the classes for every sequence.
@@ -250,10 +260,11 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        return log_softmax(self._predict_outputs(X, lengths))
+        logits = self._predict_outputs(X, lengths)
+        return -np.logaddexp(0.0, -logits) if self.multi_label else log_softmax(logits)
 
-    def predict(self, X: Any, lengths: Any = None) -> NDArray[Any]:
-        """Return the most likely class of every sequence.
+    def predict(self, X: Any, lengths: Any = None) -> Any:
+        """Return the most likely class of every sequence, or with `multi_label` all likely ones.
 
         Parameters
         ----------
@@ -265,7 +276,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Returns
         -------
         array (B,)
-            Classes.
+            Classes. With `multi_label` the form of y in `fit`: an array (B, K) of 0 and 1, or a
+            list of lists, of the classes with a probability above 0.5.
 
         Raises
         ------
@@ -274,21 +286,26 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        best = self._predict_outputs(X, lengths).argmax(axis=1)
-        classes: NDArray[Any] = self.classes_[best]
-        return classes
+        logits = self._predict_outputs(X, lengths)
+        if not self.multi_label:
+            return self.classes_[logits.argmax(axis=1)]
+        likely = logits > 0.0
+        if self._indicators:
+            return likely.astype(np.int64)
+        return [self.classes_[row].tolist() for row in likely]
 
     def score(self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy, the fraction of sequences whose class is predicted correctly.
 
-        Classes that did not occur in `fit` count as errors, with a warning.
+        Classes that did not occur in `fit` count as errors, with a warning. With `multi_label` all
+        classes of a sequence must be right.
 
         Parameters
         ----------
         X : list of strings, token lists, id arrays or float arrays, or a padded array
             Input, as for `fit`.
         y : array or list (B,)
-            Classes.
+            Classes; with `multi_label` as in `fit`.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
         sample_weight : array (B,), optional
@@ -307,19 +324,39 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
             If the estimator is not fitted.
         """
         check_order_of_groups(X, y)
-        found = self._predict_outputs(X, lengths).argmax(axis=1)
-        ids = self._label_encoder.transform(y, allow_unknown=True)
-        self._check_count(len(ids), len(found))
-        weights = self._check_sample_weight(sample_weight, len(found))
-        return float(np.average(found == ids, weights=weights))
+        logits = self._predict_outputs(X, lengths)
+        targets = self._validation_targets(y)
+        self._check_count(len(targets), len(logits))
+        weights = self._check_sample_weight(sample_weight, len(logits))
+        return float(np.average(self._correct(logits, targets), weights=weights))
+
+    def _correct(self, logits: FloatArray, targets: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return whether the prediction of every sequence is right."""
+        if not self.multi_label:
+            right: NDArray[np.bool_] = logits.argmax(axis=1) == targets
+            return right
+        all_right: NDArray[np.bool_] = np.all((logits > 0.0) == (targets > 0.5), axis=1)
+        return all_right
 
     # ---- hooks of `SequenceEstimator`
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         checks.fraction("label_smoothing", self.label_smoothing)
+        if checks.flag("multi_label", self.multi_label) and self.class_weight is not None:
+            raise ValueError("multi_label=True needs class_weight=None: weight sequences instead")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = bool(self.multi_label)
+        tags.target_tags.multi_output = bool(self.multi_label)
+        return tags
 
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
+        self._indicators = bool(self.multi_label) and is_indicator(y)
+        if self.multi_label:
+            self._set_labels(classes_of(y, classes))
+            return len(self.classes_)
         if getattr(y, "ndim", 1) == 2:
             from sklearn.utils.validation import column_or_1d
 
@@ -327,27 +364,44 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         self._set_labels(LabelEncoder().fit(y if classes is None else classes))
         return len(self.classes_)
 
+    def _fitted_state(self) -> dict[str, Any]:
+        return {**super()._fitted_state(), "indicators": self._indicators}
+
     def _restore_targets(self, state: Mapping[str, Any]) -> int:
         self._restore_labels(state)
+        self._indicators = checks.flag("indicators", state.get("indicators", False))
         return len(self.classes_)
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
+        if self.multi_label:
+            return indicators(y, self._label_encoder, self.dtype)
         ids: NDArray[Any] = self._label_encoder.transform(y)
         return ids
 
     def _validation_targets(self, y: Any) -> NDArray[Any]:
+        if self.multi_label:
+            return self._encode_targets(y)
         ids: NDArray[Any] = self._label_encoder.transform(y, allow_unknown=True)
         return ids
 
     def _fit_class_weight(self, data: SequenceDataset) -> None:
         assert isinstance(data.targets, np.ndarray)
+        if self.multi_label:
+            self._class_weights = None
+            return
         self._class_weights = class_weights(self.class_weight, self.classes_, data.targets)
 
     def _loss_weight(self, batch: SequenceBatch) -> float:
+        if self.multi_label:
+            return super()._loss_weight(batch)
         weights = target_weights(batch.y, batch.weights, self._class_weights)
         return float(len(batch.y) if weights is None else weights.sum())
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
+        if self.multi_label:
+            smoothing = self.label_smoothing
+            targets = (1.0 - smoothing) * batch.y + 0.5 * smoothing if smoothing else batch.y
+            return binary_cross_entropy(output, targets, weights=batch.weights, reduction="mean")
         return softmax_cross_entropy(output, **self._loss_arguments(batch))
 
     def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:
@@ -358,14 +412,18 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
             "reduction": "mean",
         }
 
-    def _class_targets(self) -> ClassTargets:
+    def _class_targets(self) -> ClassTargets | None:
+        if self.multi_label:
+            return None
         return ClassTargets(self._loss_arguments, self._metric_of_ids)
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
-        return self._metric_of_ids(output.argmax(axis=1), batch)
+        return self._mean_of(self._correct(output, batch.y), batch)
 
     def _metric_of_ids(self, ids: Predicted, batch: SequenceBatch) -> WeightedMean:
-        correct = ids == batch.y
+        return self._mean_of(ids == batch.y, batch)
+
+    def _mean_of(self, correct: NDArray[np.bool_], batch: SequenceBatch) -> WeightedMean:
         total = float(len(correct) if batch.weights is None else batch.weights.sum())
         weights = batch.weights if total else None
         return WeightedMean(float(np.average(correct, weights=weights)), total)

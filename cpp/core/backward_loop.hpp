@@ -4,15 +4,16 @@
 #include "core/weight_gradients.hpp"
 
 // The time loop backward, for any cell: backpropagation through time. It mirrors forward_loop.hpp:
-// steps from the last to the first, phases from the last to the first. What the whole sequence
+// steps from the last to the first, phases from the last to the first; CellSteps (cell_steps.hpp)
+// differentiates the equations. What the whole sequence
 // shares, the gradients of the weights, is in weight_gradients.hpp.
 
 namespace bptt {
 
-template <class Cell, class S>
-class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
+template <class S>
+class BackwardLoop final : public TimeLoop {
  public:
-  BackwardLoop(const CellDirection& layer, const BackwardTask<S>& task, const ParallelPlan& plan,
+  BackwardLoop(const CellDirection<S>& layer, const BackwardTask<S>& task, const ParallelPlan& plan,
                Arena& arena)
       : layer_(layer),
         task_(task),
@@ -23,15 +24,15 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
     const Index state = batch_.size() * layer_.padded_;
     d_h_ = arena.allocate_zeroed<S>(state);
     layer_.read_state(batch_, task.d_h_final, d_h_);
-    if constexpr (Cell::kHasCellState) {
+    if (layer_.cell_.has_cell_state) {
       d_c_ = arena.allocate_zeroed<S>(state);
       layer_.read_state(batch_, task.d_c_final, d_c_);
     }
-    if constexpr (Cell::kPhases > 1) d_operand_ = arena.allocate<S>(state);
+    if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(state);
     for (Index i = 0; i < task_.chunks.count; ++i) {
       chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
     }
-    chunk_.allocate_pointers(chunk_rows_, arena);
+    chunk_.allocate_pointers(layer_.cell_.phases, chunk_rows_, arena);
   }
 
   void allocate_chunk(Arena& arena) override {
@@ -51,7 +52,7 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
       const Range slots = batch_.slots(part, parts);
       layer_.write_state(batch_, slots, task_.d_h0,
                          [&](Index slot) { return d_h_ + slot * layer_.padded_; });
-      if constexpr (Cell::kHasCellState) {
+      if (layer_.cell_.has_cell_state) {
         layer_.write_state(batch_, slots, task_.d_c0,
                            [&](Index slot) { return d_c_ + slot * layer_.padded_; });
       }
@@ -59,6 +60,9 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   }
 
  private:
+  template <class Cell, class T>
+  friend struct CellSteps;
+
   static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
 
   StepRange chunk(Index i) const {
@@ -77,12 +81,10 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
         if (long_steps && worker.cancelled()) return;
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
         const Index first = batch_.first_row(s) - steps.first_row;
-        if constexpr (Cell::kPhases > 1) {
-          differentiate<1>(s, active, steps, layer_.blocks_range());
-          propagate<1>(s, active, first, all_panels());
+        for (int phase = layer_.cell_.last_phase(); phase >= 0; --phase) {
+          differentiate(phase, s, active, steps, layer_.blocks_range());
+          propagate(phase, s, active, first, all_panels());
         }
-        differentiate<0>(s, active, steps, layer_.blocks_range());
-        propagate<0>(s, active, first, all_panels());
       }
     });
   }
@@ -100,20 +102,20 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
       const Index first = batch_.first_row(s) - steps.first_row;
       worker.parallel_for([&](int part, int parts) {
         const Range panels = part_of(all_panels().last, part, parts);
-        if (s + 1 < steps.last) propagate<0>(s + 1, after(s), first + active.size(), panels);
-        differentiate<kLastPhase>(s, active, steps, blocks_of(panels));
+        if (s + 1 < steps.last) propagate(0, s + 1, after(s), first + active.size(), panels);
+        differentiate(layer_.cell_.last_phase(), s, active, steps, blocks_of(panels));
       });
-      if constexpr (Cell::kPhases > 1) {
+      if (layer_.cell_.phases > 1) {
         worker.parallel_for([&](int part, int parts) {
           const Range panels = part_of(all_panels().last, part, parts);
-          propagate<1>(s, active, first, panels);
-          differentiate<0>(s, active, steps, blocks_of(panels));
+          propagate(1, s, active, first, panels);
+          differentiate(0, s, active, steps, blocks_of(panels));
         });
       }
     }
     worker.parallel_for([&](int part, int parts) {
-      propagate<0>(steps.first, {0, batch_.active(steps.first)}, 0,
-                   part_of(all_panels().last, part, parts));
+      propagate(0, steps.first, {0, batch_.active(steps.first)}, 0,
+                part_of(all_panels().last, part, parts));
     });
   }
   Range after(Index s) const { return {0, batch_.active(s + 1)}; }
@@ -147,118 +149,20 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
 
   /// What reaches the left operand of a phase's product: its gate gradients times W, into
   /// d_operand, or in phase 0 on top of d_h.
-  template <int kPhase>
-  void propagate(Index s, Range slots, Index first, Range panels) const {
-    const RowPointers<S> rows{chunk_.recurrent_rows[kPhase] + first + slots.first};
-    S* const to = (kPhase == 0 ? d_h_ : d_operand_) + slots.first * layer_.padded_;
+  void propagate(int phase, Index s, Range slots, Index first, Range panels) const {
+    const RowPointers<S> rows{chunk_.recurrent_rows[phase] + first + slots.first};
+    S* const to = (phase == 0 ? d_h_ : d_operand_) + slots.first * layer_.padded_;
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
-      gemm_packed(layer_.weight_hh_transposed_[kPhase], begin, end, rows, slots.size(),
-                  kPhase == 0 ? to : nullptr, layer_.padded_, to, layer_.padded_);
+      gemm_packed(layer_.weight_hh_transposed_[phase], begin, end, rows, slots.size(),
+                  phase == 0 ? to : nullptr, layer_.padded_, to, layer_.padded_);
     });
   }
 
-  /// The derivative of the cell's equations at one step, for some rows and units. On entry d_h_
-  /// holds what comes from later steps; on exit from phase 0 what this step loops to h_{t-1}
-  /// outside W.
-  template <int kPhase>
-  void differentiate(Index s, Range slots, const StepRange& steps, Range blocks) const {
-    constexpr bool kFirst = kPhase == kLastPhase;  // the last phase comes first here
-    const Index first = batch_.first_row(s) - steps.first_row;
-    for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index chunk_row = first + slot;
-      const Index time = batch_.time(slot, s, task_.reverse), row = batch_.row(slot);
-      const S* const d_y = task_.d_y ? task_.d_y.row(row, time) : nullptr;
-      for (Index block = blocks.first; block < blocks.last; ++block) {
-        const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
-        const Index units = layer_.hidden_ - unit;
-        BackwardUnits<S> u;
-        u.d_h = Vec<S>::load(d_h_ + state);
-        if (kFirst && d_y != nullptr) {
-          const Index stride = task_.d_y.feature_stride;
-          u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
-        }
-        load(u, s, slot, steps.first_row + chunk_row, chunk_row, block);
-        load_unit_weights<kPhase>(u, chunk_row, unit);
-        if constexpr (!kFirst) u.d_operand = Vec<S>::load(d_operand_ + state);
-        Cell::template backward<kPhase>(activations_, u);
-        if (kFirst && task_.d_h_steps)
-          u.d_h.store_some(task_.d_h_steps.row(row, time) + unit, units);
-        store<kPhase>(u, slot, chunk_row, block);
-        if constexpr (Cell::kHasCellState) {
-          if (task_.d_c_steps) u.d_c.store_some(task_.d_c_steps.row(row, time) + unit, units);
-        }
-      }
-    }
+  void differentiate(int phase, Index s, Range slots, const StepRange& steps, Range blocks) const {
+    layer_.kernels_.backward[phase](*this, s, slots, steps, blocks);
   }
 
-  void load(BackwardUnits<S>& u, Index s, Index slot, Index saved_row, Index row,
-            Index block) const {
-    const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
-    const S* const gates = task_.saved->gates.data() + saved_row * layer_.saved_width() +
-                           block * Cell::kSaved * kLanes;
-#pragma GCC unroll 4
-    for (int g = 0; g < Cell::kSaved; ++g) u.gate[g] = Vec<S>::load(gates + g * kLanes);
-    if constexpr (Cell::kReadsPreviousOutput) {
-      u.h_prev = Vec<S>::load(chunk_.h_prev + row * layer_.padded_ + unit);
-    }
-    if constexpr (Cell::kReadsOutput) {
-      u.h = Vec<S>::load_some(y_row(slot, s) + unit, 1, layer_.hidden_ - unit);
-    }
-    if constexpr (Cell::kHasCellState) {
-      const S* const cells = task_.saved->cells.data();
-      u.c = Vec<S>::load(cells + saved_row * layer_.padded_ + unit);
-      u.c_prev =
-          Vec<S>::load(s == 0 ? task_.saved->c0.data() + state
-                              : cells + (batch_.first_row(s - 1) + slot) * layer_.padded_ + unit);
-      u.d_c = Vec<S>::load(d_c_ + state);
-    }
-  }
-
-  template <int kPhase>
-  void load_unit_weights(BackwardUnits<S>& u, Index row, Index unit) const {
-    layer_.load_unit_weights(u.unit_weight, unit);
-    if constexpr (Cell::kUnitWeights > 0) {
-      const S* const sums = chunk_.unit_weights + row * layer_.unit_weights_width() + unit;
-      for (int i = 0; i < Cell::kUnitWeights; ++i) {
-        u.d_unit_weight[i] =
-            kPhase == kLastPhase ? Vec<S>::zero() : Vec<S>::load(sums + i * layer_.padded_);
-      }
-    }
-  }
-
-  /// The lanes beyond H become 0: an infinite input makes them NaN, and products read them.
-  static void store_units(Vec<S> v, S* to, Index units) {
-    v.store(to);
-    for (Index lane = units; lane < kLanes; ++lane) to[lane] = S(0);
-  }
-
-  template <int kPhase>
-  void store(const BackwardUnits<S>& u, Index slot, Index row, Index block) const {
-    const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
-    for (int g = first_gate(kPhase); g < end_gate(kPhase); ++g) {
-      const Index column = row * layer_.gates_width() + layer_.gate_column(g, block);
-      store_units(u.d_gate[g], chunk_.gates + column, layer_.hidden_ - unit);
-      if constexpr (Cell::kSeparateRecurrent) {
-        store_units(u.d_recurrent[g], chunk_.recurrent + column, layer_.hidden_ - unit);
-      }
-    }
-    if constexpr (Cell::kUnitWeights > 0) {
-      S* const to = chunk_.unit_weights + row * layer_.unit_weights_width() + unit;
-      for (int i = 0; i < Cell::kUnitWeights; ++i) {
-        store_units(u.d_unit_weight[i], to + i * layer_.padded_, layer_.hidden_ - unit);
-      }
-    }
-    if constexpr (kPhase > 0) {
-      u.d_h.store(d_h_ + state);  // now with this step's d_y
-    } else {
-      u.d_h_prev.store(d_h_ + state);
-      if constexpr (Cell::kHasCellState) u.d_c_prev.store(d_c_ + state);
-      if constexpr (Cell::kPhases > 1)
-        u.operand.store(chunk_.operand + row * layer_.padded_ + unit);
-    }
-  }
-
-  const CellDirection& layer_;
+  const CellDirection<S>& layer_;
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
   const Activations activations_;
@@ -266,14 +170,14 @@ class CellDirection<Cell, S>::BackwardLoop final : public TimeLoop {
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
   S* d_operand_ = nullptr;   // [B][Hp]
   Index chunk_rows_ = 0;     // of the largest
-  ChunkGradients chunk_;
-  WeightGradients gradients_;
+  typename CellDirection<S>::ChunkGradients chunk_;
+  WeightGradients<S> gradients_;
 };
 
-template <class Cell, class S>
-TimeLoop* CellDirection<Cell, S>::backward(const BackwardTask<S>& task, const ParallelPlan& plan,
-                                           Arena& arena) const {
-  return arena.make<BackwardLoop>(*this, task, plan, arena);
+template <class S>
+TimeLoop* CellDirection<S>::backward(const BackwardTask<S>& task, const ParallelPlan& plan,
+                                     Arena& arena) const {
+  return arena.make<BackwardLoop<S>>(*this, task, plan, arena);
 }
 
 }  // namespace bptt

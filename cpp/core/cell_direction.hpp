@@ -1,26 +1,57 @@
 #pragma once
 
-#include "core/cells/cell.hpp"
+#include <array>
+
 #include "core/direction.hpp"
 #include "core/gemm_packed.hpp"
 
-// One direction of one layer with any cell: its packed weights, and where a gate lies. The time
-// loops are in forward_loop.hpp and backward_loop.hpp; the three are included where a cell is
-// compiled.
-//
-// A row of gates is stored phase by phase: [phase][H/W blocks][gates of the phase][W]. Padded H is
+// One direction of one layer with any cell: its packed weights. The time loops are in
+// forward_loop.hpp and backward_loop.hpp. All of it is compiled once, for cells that are known at
+// run time: of a cell, only its equations at one step are compiled (cell_steps.hpp). Padded H is
 // Hp.
 
 namespace bptt {
 
+template <class S>
+class ForwardLoop;
+template <class S>
+class BackwardLoop;
+template <class S>
+class WeightGradients;
 template <class Cell, class S>
-class CellDirection final : public Direction<S> {
-  static_assert(CheckCell<Cell>::kPassed);
+struct CellSteps;
 
+/// Some steps, and the first and the number of their rows in the order of RaggedBatch::first_row.
+struct StepRange {
+  Index first, last;
+  Index first_row, rows;
+};
+
+/// The equations of a cell, at one step of a time loop, for some rows and the units of some blocks.
+template <class S>
+struct CellKernels {
+  using Forward = void (*)(const ForwardLoop<S>& loop, Index s, Range slots, S* gates,
+                           Range blocks);
+  using Backward = void (*)(const BackwardLoop<S>& loop, Index s, Range slots,
+                            const StepRange& steps, Range blocks);
+  // By phase:
+  std::array<Forward, kMaxPhases> infer, train;
+  std::array<Backward, kMaxPhases> backward;
+};
+
+/// Instantiated in the cell's own translation unit (cells/cell.cpp.in).
+template <class Cell>
+CellInfo cell_info_of();
+template <class Cell, class S>
+CellKernels<S> cell_kernels_of();
+
+template <class S>
+class CellDirection final : public Direction<S> {
  public:
   static constexpr Index kLanes = Vec<S>::kLanes;
 
-  CellDirection(const LayerConfig& config, Index input_size, const S* parameters, bool training);
+  CellDirection(const CellInfo& cell, const CellKernels<S>& kernels, const LayerConfig& config,
+                Index input_size, const S* parameters, bool training);
   void pack(const S* parameters, int part, int parts) override;
   TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
                     Arena& arena) const override;
@@ -33,35 +64,30 @@ class CellDirection final : public Direction<S> {
   Index accumulator_size(const LayerInput<S>& x) const override {
     return (2 + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
   }
-  Index saved_columns() const override { return Cell::kSaved; }
+  Index saved_columns() const override { return cell_.saved; }
   void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                   Index column, Sequence<S> out) const override;
   void read_cells(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
                   Sequence<S> out) const override;
 
  private:
-  class ForwardLoop;
-  class BackwardLoop;
+  friend class ForwardLoop<S>;
+  friend class BackwardLoop<S>;
+  friend class WeightGradients<S>;
+  template <class Cell, class T>
+  friend struct CellSteps;
   struct ChunkGradients;
-  class WeightGradients;
 
-  // Where a gate lies in a row of gates.
-  static constexpr int kLastPhase = Cell::kPhases - 1;
-  static constexpr int first_gate(int phase) { return bptt::first_gate<Cell>(phase); }
-  static constexpr int phase_gates(int phase) { return bptt::phase_gates<Cell>(phase); }
-  static constexpr int end_gate(int phase) { return first_gate(phase) + phase_gates(phase); }
-  static constexpr int phase_of(int gate) { return gate < phase_gates(0) ? 0 : 1; }
-  Index phase_column(int phase) const { return first_gate(phase) * padded_; }
+  Index phase_column(int phase) const { return cell_.phase_column(phase, padded_); }
   Index gate_column(int gate, Index block) const {
-    const int phase = phase_of(gate);
-    return phase_column(phase) + (block * phase_gates(phase) + gate - first_gate(phase)) * kLanes;
+    return cell_.gate_column(gate, block, padded_, kLanes);
   }
-  Index gates_width() const { return Cell::kGates * padded_; }
-  Index unit_weights_width() const { return Cell::kUnitWeights * padded_; }
+  Index gates_width() const { return cell_.gates * padded_; }
+  Index unit_weights_width() const { return cell_.unit_weights * padded_; }
   Range blocks_range() const { return {0, blocks_}; }
-  Index saved_width() const { return Cell::kSaved * padded_; }
+  Index saved_width() const { return cell_.saved * padded_; }
 
-  ParameterSizes sizes() const { return parameter_sizes(make_cell_info<Cell>(), input_, hidden_); }
+  ParameterSizes sizes() const { return parameter_sizes(cell_, input_, hidden_); }
 
   /// Copies the caller's (B, H), unless null, to zeroed rows of Hp in the order of slots.
   void read_state(const RaggedBatch& batch, const S* from, S* to) const {
@@ -89,46 +115,42 @@ class CellDirection final : public Direction<S> {
   /// The same for all gates, with the row in (G*H) instead of the unit.
   template <class Copy>
   void for_each_gate_packet(Copy copy) const {
-    for (int gate = 0; gate < Cell::kGates; ++gate) {
+    for (int gate = 0; gate < cell_.gates; ++gate) {
       for_each_packet(gate, [&](Index packed, Index unit, Index count) {
         copy(packed, gate * hidden_ + unit, count);
       });
     }
   }
 
-  /// The unit weights of the packet that begins with `unit`.
-  void load_unit_weights(Vec<S>* to, Index unit) const {
-    if constexpr (Cell::kUnitWeights > 0) {
-      for (int i = 0; i < Cell::kUnitWeights; ++i) {
-        to[i] = Vec<S>::load(unit_weights_.data() + i * padded_ + unit);
-      }
-    }
-  }
-
+  const CellInfo cell_;
+  const CellKernels<S> kernels_;
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
-  PackedWeights<S> weight_ih_[Cell::kPhases], weight_hh_[Cell::kPhases];
+  PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
   Buffer<S> bias_;          // [gates]
   Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
   Buffer<S> unit_weights_;  // [kUnitWeights][Hp]
-  PackedWeights<S> weight_ih_transposed_[Cell::kPhases], weight_hh_transposed_[Cell::kPhases];
+  PackedWeights<S> weight_ih_transposed_[kMaxPhases], weight_hh_transposed_[kMaxPhases];
 };
 
-template <class Cell, class S>
-CellDirection<Cell, S>::CellDirection(const LayerConfig& config, Index input_size,
-                                      const S* parameters, bool training)
-    : activations_(config.activations),
+template <class S>
+CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kernels,
+                                const LayerConfig& config, Index input_size, const S* parameters,
+                                bool training)
+    : cell_(cell),
+      kernels_(kernels),
+      activations_(config.activations),
       input_(input_size),
       hidden_(config.hidden_size),
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
       bias_(gates_width()),
-      bias_hn_(Cell::kSeparateRecurrent ? gates_width() : 0),
+      bias_hn_(cell.separate_recurrent ? gates_width() : 0),
       unit_weights_(unit_weights_width()) {
   const S* const bias = parameters + sizes().weight_ih + sizes().weight_hh;
   const S* const bias_hn = bias + sizes().bias;
-  for (int phase = 0; phase < Cell::kPhases; ++phase) {
-    const int gates = phase_gates(phase);
+  for (int phase = 0; phase < cell_.phases; ++phase) {
+    const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
     weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
     if (!training) continue;
@@ -139,28 +161,28 @@ CellDirection<Cell, S>::CellDirection(const LayerConfig& config, Index input_siz
   for_each_gate_packet([&](Index packed, Index row, Index count) {
     std::copy_n(bias + row, count, bias_.data() + packed);
   });
-  if constexpr (Cell::kSeparateRecurrent) {
+  if (cell_.separate_recurrent) {
     bias_hn_.set_zero();
-    for_each_packet(Cell::kRecurrentBiasGate, [&](Index packed, Index unit, Index count) {
+    for_each_packet(cell_.recurrent_bias_gate, [&](Index packed, Index unit, Index count) {
       std::copy_n(bias_hn + unit, count, bias_hn_.data() + packed);
     });
   }
-  if constexpr (Cell::kUnitWeights > 0) {
+  if (cell_.unit_weights > 0) {
     const S* const unit_weights = bias_hn + sizes().bias_hn;
     unit_weights_.set_zero();
-    for (int i = 0; i < Cell::kUnitWeights; ++i) {
+    for (int i = 0; i < cell_.unit_weights; ++i) {
       std::copy_n(unit_weights + i * hidden_, hidden_, unit_weights_.data() + i * padded_);
     }
   }
 }
 
-template <class Cell, class S>
-void CellDirection<Cell, S>::pack(const S* parameters, int part, int parts) {
+template <class S>
+void CellDirection<S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
   const S* const weight_hh = weight_ih + sizes().weight_ih;
-  for (int phase = 0; phase < Cell::kPhases; ++phase) {
-    const int gates = phase_gates(phase);
-    const Index first_row = first_gate(phase) * hidden_;
+  for (int phase = 0; phase < cell_.phases; ++phase) {
+    const int gates = cell_.phase_gates(phase);
+    const Index first_row = cell_.first_gate(phase) * hidden_;
     const Range panels = part_of(weight_hh_[phase].count(), part, parts);
     weight_ih_[phase].pack(weight_ih, first_row, panels);
     weight_hh_[phase].pack(weight_hh, first_row, panels);
@@ -170,12 +192,6 @@ void CellDirection<Cell, S>::pack(const S* parameters, int part, int parts) {
     weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates, blocks);
   }
 }
-
-/// Some steps, and the first and the number of their rows in the order of RaggedBatch::first_row.
-struct StepRange {
-  Index first, last;
-  Index first_row, rows;
-};
 
 template <class S>
 void point_to_rows(const S** pointers, const S* first, Index stride, Index rows) {
@@ -196,39 +212,24 @@ void for_each_saved_row(const RaggedBatch& batch, bool reverse, Sequence<S> out,
   });
 }
 
-template <class Cell, class S>
-void CellDirection<Cell, S>::read_gates(const RaggedBatch& batch, bool reverse,
-                                        const DirectionSaved<S>& saved, Index column,
-                                        Sequence<S> out) const {
+template <class S>
+void CellDirection<S>::read_gates(const RaggedBatch& batch, bool reverse,
+                                  const DirectionSaved<S>& saved, Index column,
+                                  Sequence<S> out) const {
   for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
     const S* const from = saved.gates.data() + row * saved_width() + column * kLanes;
     for (Index unit = 0; unit < hidden_; ++unit) {
-      to[unit] = from[unit / kLanes * Cell::kSaved * kLanes + unit % kLanes];
+      to[unit] = from[unit / kLanes * cell_.saved * kLanes + unit % kLanes];
     }
   });
 }
 
-template <class Cell, class S>
-void CellDirection<Cell, S>::read_cells(const RaggedBatch& batch, bool reverse,
-                                        const DirectionSaved<S>& saved, Sequence<S> out) const {
+template <class S>
+void CellDirection<S>::read_cells(const RaggedBatch& batch, bool reverse,
+                                  const DirectionSaved<S>& saved, Sequence<S> out) const {
   for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
     std::copy_n(saved.cells.data() + row * padded_, hidden_, to);
   });
-}
-
-template <class Cell, class S>
-std::unique_ptr<Direction<S>> make_cell_direction(const LayerConfig& config, Index input_size,
-                                                  const S* parameters, bool training) {
-  return std::make_unique<CellDirection<Cell, S>>(config, input_size, parameters, training);
-}
-
-template <class Cell>
-CellInfo make_cell_info() {
-  return {.name = Cell::kName,
-          .gates = Cell::kGates,
-          .unit_weights = Cell::kUnitWeights,
-          .has_cell_state = Cell::kHasCellState,
-          .separate_recurrent = Cell::kSeparateRecurrent};
 }
 
 }  // namespace bptt

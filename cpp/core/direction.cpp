@@ -1,12 +1,14 @@
 #include "core/direction.hpp"
 
+#include "core/backward_loop.hpp"
 #include "core/cells/cell_kind.hpp"
+#include "core/forward_loop.hpp"
 
 namespace bptt {
 
 const std::vector<CellInfo>& cell_infos() {
   static const std::vector<CellInfo> infos{
-#define BPTT_CELL(Cell, header) make_cell_info<Cell>(),
+#define BPTT_CELL(Cell, header) cell_info_of<Cell>(),
 #include "core/cells/cells.def"
 #undef BPTT_CELL
   };
@@ -16,10 +18,10 @@ const std::vector<CellInfo>& cell_infos() {
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
                                              const S* parameters, bool training) {
-  return visit_cell(config.cell, [&](auto cell) {
-    using Cell = typename decltype(cell)::type;
-    return make_cell_direction<Cell, S>(config, input_size, parameters, training);
-  });
+  const CellKernels<S> kernels = visit_cell(
+      config.cell, [](auto cell) { return cell_kernels_of<typename decltype(cell)::type, S>(); });
+  return std::make_unique<CellDirection<S>>(cell_info(config.cell), kernels, config, input_size,
+                                            parameters, training);
 }
 
 template std::unique_ptr<Direction<float>> make_direction(const LayerConfig&, Index, const float*,

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "core/buffer.hpp"
+#include "core/cells/cell_info.hpp"
 #include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
 
 // One direction of one layer: what it is asked to do, and what it keeps. The work itself is in
-// cell_direction.hpp, forward_loop.hpp and backward_loop.hpp, written once for all cells.
+// cell_direction.hpp, forward_loop.hpp and backward_loop.hpp, compiled once for all cells.
 
 namespace bptt {
 
@@ -78,12 +79,6 @@ struct BackwardTask {
   GradientAccumulator<S> accumulator;
 };
 
-/// What is known of a cell outside its own translation unit.
-struct CellInfo {
-  const char* name;
-  Index gates, unit_weights;
-  bool has_cell_state, separate_recurrent;
-};
 /// All cells, by CellKind.
 const std::vector<CellInfo>& cell_infos();
 inline const CellInfo& cell_info(CellKind cell) {
@@ -148,13 +143,5 @@ class Direction {
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
                                              const S* parameters, bool training);
-
-// The same, and the CellInfo, for one cell; instantiated in the cell's own translation unit
-// (cells/cell.cpp.in).
-template <class Cell, class S>
-std::unique_ptr<Direction<S>> make_cell_direction(const LayerConfig& config, Index input_size,
-                                                  const S* parameters, bool training);
-template <class Cell>
-CellInfo make_cell_info();
 
 }  // namespace bptt

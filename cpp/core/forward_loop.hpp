@@ -3,14 +3,14 @@
 #include "core/cell_direction.hpp"
 #include "core/shrink.hpp"
 
-// The time loop forward, for any cell.
+// The time loop forward, for any cell. Its equations are applied by CellSteps (cell_steps.hpp).
 
 namespace bptt {
 
-template <class Cell, class S>
-class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
+template <class S>
+class ForwardLoop final : public TimeLoop {
  public:
-  ForwardLoop(const CellDirection& layer, const ForwardTask<S>& task, const ParallelPlan& plan,
+  ForwardLoop(const CellDirection<S>& layer, const ForwardTask<S>& task, const ParallelPlan& plan,
               Arena& arena)
       : layer_(layer),
         task_(task),
@@ -25,15 +25,15 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
       h_rows_[i] = row_pointers<S>(arena, h_[i], layer_.padded_, batch_.size());
     }
     layer_.read_state(batch_, task.h0, h_[0]);
-    if constexpr (Cell::kHasCellState) {
+    if (layer_.cell_.has_cell_state) {
       c_ = arena.allocate_zeroed<S>(state);
       layer_.read_state(batch_, task.c0, c_);
     }
-    if constexpr (Cell::kPhases > 1) {
+    if (layer_.cell_.phases > 1) {
       operand_ = arena.allocate<S>(state);
       operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
-    if constexpr (Cell::kSeparateRecurrent) {
+    if (layer_.cell_.separate_recurrent) {
       recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_width());
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
@@ -50,10 +50,19 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
   void run(Worker& worker) const override {
-    task_.saved != nullptr ? run<true>(worker) : run<false>(worker);
+    if (split_ == Split::kBatch) {
+      worker.parallel_for([&](int part, int parts) {
+        run_slots(worker, batch_.slots(part, parts), chunks_[part]);
+      });
+    } else {
+      run_hidden_split(worker);
+    }
   }
 
  private:
+  template <class Cell, class T>
+  friend struct CellSteps;
+  static constexpr Index kLanes = Vec<S>::kLanes;
   // The projections stay in L2 until they are used.
   static constexpr Index kChunkBytes = (Index{256} << 10) / kShrink;
 
@@ -63,19 +72,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     const S** x;  // the rows' input, if it is dense
   };
 
-  template <bool kTraining>
-  void run(Worker& worker) const {
-    if (split_ == Split::kBatch) {
-      worker.parallel_for([&](int part, int parts) {
-        run_slots<kTraining>(worker, batch_.slots(part, parts), chunks_[part]);
-      });
-    } else {
-      run_hidden_split<kTraining>(worker);
-    }
-  }
-
   /// Some rows through all steps.
-  template <bool kTraining>
   void run_slots(const Worker& worker, Range slots, const Chunk& chunk) const {
     for (Index first = 0, last; first < batch_.longest(slots); first = last) {
       if (worker.cancelled()) return;
@@ -84,8 +81,9 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
       S* gates = chunk.gates;
       for (Index s = first; s < last; ++s) {
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
-        step<0, kTraining>(s, active, gates, all_panels(0));
-        if constexpr (Cell::kPhases > 1) step<1, kTraining>(s, active, gates, all_panels(1));
+        for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+          step(phase, s, active, gates, all_panels(phase));
+        }
         gates += active.size() * layer_.gates_width();
       }
     }
@@ -93,7 +91,6 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
   /// All rows through all steps; in each phase of each step the threads split the hidden units.
-  template <bool kTraining>
   void run_hidden_split(Worker& worker) const {
     const Range slots{0, batch_.size()};
     const Chunk& chunk = chunks_[0];
@@ -110,12 +107,9 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
       for (Index s = first; s < last; ++s) {
         const Range active{0, batch_.active(s)};
         S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_width();
-        worker.parallel_for([&](int part, int parts) {
-          step<0, kTraining>(s, active, gates, part_of(all_panels(0).last, part, parts));
-        });
-        if constexpr (Cell::kPhases > 1) {
+        for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
           worker.parallel_for([&](int part, int parts) {
-            step<1, kTraining>(s, active, gates, part_of(all_panels(1).last, part, parts));
+            step(phase, s, active, gates, part_of(all_panels(phase).last, part, parts));
           });
         }
       }
@@ -130,7 +124,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     layer_.write_state(batch_, slots, task_.h_final, [&](Index slot) {
       return h_[batch_.length(slot) & 1] + slot * layer_.padded_;
     });
-    if constexpr (Cell::kHasCellState) {
+    if (layer_.cell_.has_cell_state) {
       layer_.write_state(batch_, slots, task_.c_final,
                          [&](Index slot) { return c_ + slot * layer_.padded_; });
     }
@@ -141,7 +135,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     saved.gates = Buffer<S>(batch_.total_rows() * layer_.saved_width());
     saved.h0 = Buffer<S>(state);
     std::copy_n(h_[0], state, saved.h0.data());
-    if constexpr (Cell::kHasCellState) {
+    if (layer_.cell_.has_cell_state) {
       saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
       saved.c0 = Buffer<S>(state);
       std::copy_n(c_, state, saved.c0.data());
@@ -155,7 +149,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       *next++ = task_.x.values.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
     });
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const Index column = layer_.phase_column(phase);
       const PackedWeights<S>& weights = layer_.weight_ih_[phase];
       gemm_packed(weights, 0, weights.count(),
@@ -169,7 +163,7 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       const Index id = *task_.x.ids.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
       std::copy_n(layer_.bias_.data(), layer_.gates_width(), row);
-      for (int phase = 0; phase < Cell::kPhases; ++phase) {
+      for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
         const PackedWeights<S>& weights = layer_.weight_ih_[phase];
         for (Index q = 0; q < weights.count(); ++q) {
           const Index width = weights.packets(q) * kLanes;
@@ -183,76 +177,27 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   }
 
   /// One phase of one step, for some rows and the units of some panels.
-  template <int kPhase, bool kTraining>
-  void step(Index s, Range slots, S* gates, Range panels) const {
-    const PackedWeights<S>& weights = layer_.weight_hh_[kPhase];
-    const RowPointers<S> left{(kPhase == 0 ? h_rows_[s & 1] : operand_rows_) + slots.first};
+  void step(int phase, Index s, Range slots, S* gates, Range panels) const {
+    const PackedWeights<S>& weights = layer_.weight_hh_[phase];
+    const RowPointers<S> left{(phase == 0 ? h_rows_[s & 1] : operand_rows_) + slots.first};
     const Index width = layer_.gates_width();
     const Index per_panel = weights.blocks_per_panel();
+    const auto& kernels = layer_.kernels_;
+    const auto equations = (task_.saved != nullptr ? kernels.train : kernels.infer)[phase];
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
-      if constexpr (Cell::kSeparateRecurrent) {
+      if (layer_.cell_.separate_recurrent) {
         gemm_packed(weights, first, last, left, slots.size(), layer_.bias_hn_.data(), 0,
                     recurrent_ + slots.first * width, width);
       } else {
-        S* const sums = gates + layer_.phase_column(kPhase);
+        S* const sums = gates + layer_.phase_column(phase);
         gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
       }
-      finish<kPhase, kTraining>(s, slots, gates, first * per_panel,
-                                std::min(last * per_panel, layer_.blocks_));
+      equations(*this, s, slots, gates,
+                {first * per_panel, std::min(last * per_panel, layer_.blocks_)});
     });
   }
 
-  /// The cell's equations, for the units whose sums are complete.
-  template <int kPhase, bool kTraining>
-  void finish(Index s, Range slots, S* gates, Index first_block, Index last_block) const {
-    constexpr int kGatesSoFar = end_gate(kPhase);
-    constexpr bool kLast = kPhase == kLastPhase;
-    const Index saved_row = kTraining ? batch_.first_row(s) : 0;
-    for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_width()) {
-      S* y = nullptr;
-      if constexpr (kLast) y = task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
-      for (Index block = first_block; block < last_block; ++block) {
-        const Index unit = block * kLanes, state = slot * layer_.padded_ + unit;
-        ForwardUnits<S> u;
-#pragma GCC unroll 4
-        for (int g = 0; g < kGatesSoFar; ++g) {
-          const Index column = layer_.gate_column(g, block);
-          u.gate[g] = Vec<S>::load(gates + column);
-          if constexpr (Cell::kSeparateRecurrent) {
-            u.recurrent[g] = Vec<S>::load(recurrent_ + slot * layer_.gates_width() + column);
-          }
-        }
-        u.h = Vec<S>::load(h_[s & 1] + state);
-        if constexpr (Cell::kHasCellState) u.c = Vec<S>::load(c_ + state);
-        layer_.load_unit_weights(u.unit_weight, unit);
-        Cell::template forward<kPhase>(activations_, u);
-        if constexpr (!kLast) {
-#pragma GCC unroll 4
-          for (int g = first_gate(kPhase); g < kGatesSoFar; ++g) {
-            u.gate[g].store(gates + layer_.gate_column(g, block));
-          }
-          u.operand.store(operand_ + state);
-        } else {
-          u.h.store(h_[(s + 1) & 1] + state);
-          u.h.store_some(y + unit, layer_.hidden_ - unit);
-          if constexpr (Cell::kHasCellState) u.c.store(c_ + state);
-          if constexpr (kTraining) save(u, saved_row + slot, block);
-        }
-      }
-    }
-  }
-
-  void save(const ForwardUnits<S>& u, Index row, Index block) const {
-    S* const to =
-        task_.saved->gates.data() + row * layer_.saved_width() + block * Cell::kSaved * kLanes;
-#pragma GCC unroll 4
-    for (int g = 0; g < Cell::kSaved; ++g) u.gate[g].store(to + g * kLanes);
-    if constexpr (Cell::kHasCellState) {
-      u.c.store(task_.saved->cells.data() + row * layer_.padded_ + block * kLanes);
-    }
-  }
-
-  const CellDirection& layer_;
+  const CellDirection<S>& layer_;
   const ForwardTask<S>& task_;
   const RaggedBatch& batch_;
   const Activations activations_;
@@ -267,10 +212,10 @@ class CellDirection<Cell, S>::ForwardLoop final : public TimeLoop {
   S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn
 };
 
-template <class Cell, class S>
-TimeLoop* CellDirection<Cell, S>::forward(const ForwardTask<S>& task, const ParallelPlan& plan,
-                                          Arena& arena) const {
-  return arena.make<ForwardLoop>(*this, task, plan, arena);
+template <class S>
+TimeLoop* CellDirection<S>::forward(const ForwardTask<S>& task, const ParallelPlan& plan,
+                                    Arena& arena) const {
+  return arena.make<ForwardLoop<S>>(*this, task, plan, arena);
 }
 
 }  // namespace bptt

@@ -19,37 +19,41 @@ namespace bptt {
 
 /// What the time loop leaves of one chunk of steps. Scratch of the chunk; rows in the order of
 /// RaggedBatch::first_row.
-template <class Cell, class S>
-struct CellDirection<Cell, S>::ChunkGradients {
+template <class S>
+struct CellDirection<S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
   S *h_prev, *operand;   // [rows][Hp] left operands of phases 0 and 1
   S* unit_weights;       // [rows][kUnitWeights][Hp] dL/d(unit weights)
   // Allocated for the whole call:
-  const S** gate_rows;                      // [rows] pointers to the rows of gates …
-  const S** recurrent_rows[Cell::kPhases];  // … and of recurrent, from each phase's column on
+  const S** gate_rows;                   // [rows] pointers to the rows of gates …
+  const S** recurrent_rows[kMaxPhases];  // … and of recurrent, from each phase's column on
 
-  void allocate_pointers(Index count, Arena& arena) {
+  void allocate_pointers(int phases, Index count, Arena& arena) {
     gate_rows = arena.allocate<const S*>(count);
-    for (const S**& rows : recurrent_rows) rows = arena.allocate<const S*>(count);
+    for (int phase = 0; phase < phases; ++phase) {
+      recurrent_rows[phase] = arena.allocate<const S*>(count);
+    }
   }
-  void allocate(const CellDirection& layer, Index rows, Arena& arena) {
+  void allocate(const CellDirection<S>& layer, Index rows, Arena& arena) {
     const Index width = layer.gates_width();
     gates = arena.allocate<S>(rows * width);
-    recurrent = Cell::kSeparateRecurrent ? arena.allocate<S>(rows * width) : gates;
+    recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * width) : gates;
     h_prev = arena.allocate<S>(rows * layer.padded_);
-    operand = Cell::kPhases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
+    operand = layer.cell_.phases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
     point_to_rows<S>(gate_rows, gates, width, rows);
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    for (int phase = 0; phase < layer.cell_.phases; ++phase) {
       point_to_rows<S>(recurrent_rows[phase], recurrent + layer.phase_column(phase), width, rows);
     }
   }
 };
 
-template <class Cell, class S>
-class CellDirection<Cell, S>::WeightGradients {
+template <class S>
+class WeightGradients {
+  using ChunkGradients = typename CellDirection<S>::ChunkGradients;
+
  public:
-  WeightGradients(const CellDirection& layer, const BackwardTask<S>& task, Arena& arena)
+  WeightGradients(const CellDirection<S>& layer, const BackwardTask<S>& task, Arena& arena)
       : layer_(layer), task_(task), batch_(*task.batch) {
     const ParameterSizes sizes = layer_.sizes();
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
@@ -58,9 +62,12 @@ class CellDirection<Cell, S>::WeightGradients {
     d_unit_weights_ = d_bias_hn_ + sizes.bias_hn;
     // A packed column is a row of the weights, or padding, or not of this phase.
     ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
-    for (S**& rows : hh_rows_) rows = arena.allocate_zeroed<S*>(layer_.gates_width());
+    const int last_phase = layer_.cell_.last_phase();
+    for (int phase = 0; phase <= last_phase; ++phase) {
+      hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.gates_width());
+    }
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
-      S** const hh_rows = hh_rows_[packed < layer_.phase_column(kLastPhase) ? 0 : kLastPhase];
+      S** const hh_rows = hh_rows_[packed < layer_.phase_column(last_phase) ? 0 : last_phase];
       for (Index w = 0; w < count; ++w) {
         ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
         hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.hidden_;
@@ -77,8 +84,8 @@ class CellDirection<Cell, S>::WeightGradients {
     const Index width = layer_.gates_width();
     left_ = arena.allocate<S>(Gemm::left_size(width, rows));
     left_recurrent_ =
-        Cell::kSeparateRecurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+        layer_.cell_.separate_recurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.hidden_, rows));
     }
     if (!task_.x.ids) {
@@ -97,11 +104,11 @@ class CellDirection<Cell, S>::WeightGradients {
       const Index width = layer_.gates_width();
       const Range columns = part_of(width, part, parts);
       add_columns(chunk.gates, steps.rows, width, columns, d_bias_chunk_, d_bias_sums_);
-      if constexpr (Cell::kSeparateRecurrent) {
+      if (layer_.cell_.separate_recurrent) {
         add_columns(chunk.recurrent, steps.rows, width, columns, d_bias_chunk_,
                     d_bias_sums_ + width);
       }
-      if constexpr (Cell::kUnitWeights > 0) {
+      if (layer_.cell_.unit_weights > 0) {
         const Index all = layer_.unit_weights_width();
         add_columns(chunk.unit_weights, steps.rows, all, part_of(all, part, parts),
                     d_unit_weights_chunk_, d_unit_weights_sums_);
@@ -129,10 +136,10 @@ class CellDirection<Cell, S>::WeightGradients {
   void pack(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
     Gemm::pack_left(chunk.gates, width, width, own, rows, left_);
-    if constexpr (Cell::kSeparateRecurrent) {
+    if (layer_.cell_.separate_recurrent) {
       Gemm::pack_left(chunk.recurrent, width, width, own, rows, left_recurrent_);
     }
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const S* const operand = phase == 0 ? chunk.h_prev : chunk.operand;
       Gemm::pack_right([&](Index r) { return operand + r * layer_.padded_; }, 1, layer_.hidden_,
                        own, rows, right_hh_[phase]);
@@ -147,9 +154,9 @@ class CellDirection<Cell, S>::WeightGradients {
 
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
-      const Index end = Gemm::tiles(end_gate(phase) * layer_.padded_);
+      const Index end = Gemm::tiles(layer_.cell_.end_gate(phase) * layer_.padded_);
       const Range own = part_of(end - begin, part, parts);
       Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
                 width, layer_.hidden_, hh_rows_[phase], add);
@@ -204,13 +211,14 @@ class CellDirection<Cell, S>::WeightGradients {
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       std::copy_n(d_bias_sums_ + packed, count, d_bias_ + row);
     });
-    if constexpr (Cell::kSeparateRecurrent) {
+    if (layer_.cell_.separate_recurrent) {
       const S* const sums = d_bias_sums_ + layer_.gates_width();
-      layer_.for_each_packet(Cell::kRecurrentBiasGate, [&](Index packed, Index unit, Index count) {
-        std::copy_n(sums + packed, count, d_bias_hn_ + unit);
-      });
+      layer_.for_each_packet(layer_.cell_.recurrent_bias_gate,
+                             [&](Index packed, Index unit, Index count) {
+                               std::copy_n(sums + packed, count, d_bias_hn_ + unit);
+                             });
     }
-    for (int i = 0; i < Cell::kUnitWeights; ++i) {
+    for (int i = 0; i < layer_.cell_.unit_weights; ++i) {
       std::copy_n(d_unit_weights_sums_ + i * layer_.padded_, layer_.hidden_,
                   d_unit_weights_ + i * layer_.hidden_);
     }
@@ -219,11 +227,11 @@ class CellDirection<Cell, S>::WeightGradients {
   void input_gradient(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
     const Index width = layer_.weight_ih_transposed_[0].width();
     S* const d_x = d_x_ + own.first * width;
-    for (int phase = 0; phase < Cell::kPhases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const PackedWeights<S>& weights = layer_.weight_ih_transposed_[phase];
       // Phase 0's rows of gates are those of gate_rows, a later phase's lie further on.
       const S* const* const gates =
-          Cell::kPhases > 1 ? chunk.recurrent_rows[phase] : chunk.gate_rows;
+          layer_.cell_.phases > 1 ? chunk.recurrent_rows[phase] : chunk.gate_rows;
       gemm_packed(weights, 0, weights.count(), RowPointers<S>{gates + own.first}, own.size(),
                   phase == 0 ? nullptr : d_x, width, d_x, width);
     }
@@ -238,7 +246,7 @@ class CellDirection<Cell, S>::WeightGradients {
     });
   }
 
-  const CellDirection& layer_;
+  const CellDirection<S>& layer_;
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
   // Where the caller's d_parameters hold them:
@@ -248,14 +256,14 @@ class CellDirection<Cell, S>::WeightGradients {
   S* d_unit_weights_sums_;  // [kUnitWeights][Hp]
   S* d_columns_ = nullptr;  // [I][gates] for ids
   // In the arena, for the whole call:
-  S **ih_rows_, **hh_rows_[Cell::kPhases];  // [gates] rows of d_parameters, by packed column
-  S* d_bias_chunk_;                         // [gates]
-  S* d_unit_weights_chunk_;                 // [kUnitWeights][Hp]
+  S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates] rows of d_parameters, by packed column
+  S* d_bias_chunk_;                      // [gates]
+  S* d_unit_weights_chunk_;              // [kUnitWeights][Hp]
   // Scratch of the chunk, the operands packed for GemmTn:
-  S *left_ = nullptr, *left_recurrent_ = nullptr;          // [left_size] gate gradients
-  S *right_hh_[Cell::kPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
-  const S** x_rows_ = nullptr;                             // [rows] pointers to rows of x
-  S* d_x_ = nullptr;                                       // [rows][I padded]
+  S *left_ = nullptr, *left_recurrent_ = nullptr;       // [left_size] gate gradients
+  S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
+  const S** x_rows_ = nullptr;                          // [rows] pointers to rows of x
+  S* d_x_ = nullptr;                                    // [rows][I padded]
 };
 
 }  // namespace bptt

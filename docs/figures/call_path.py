@@ -103,7 +103,14 @@ BACKWARD_LOOP = Box(
     LOOP,
 )
 FINISH = Box(
-    1.05, 5.65, "finish", "forward_loop.hpp", "Cell::forward on\nfinished sums", LOOP, 1.75, 0.95
+    1.05,
+    5.65,
+    "CellSteps::forward",
+    "cell_steps.hpp",
+    "Cell::forward on\nfinished sums",
+    LOOP,
+    1.75,
+    0.95,
 )
 GEMM = Box(
     3.05,

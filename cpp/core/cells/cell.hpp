@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/activations.hpp"
+#include "core/cells/cell_info.hpp"
 #include "core/vec.hpp"
 
 // The interface between the time loops and a cell.
@@ -63,17 +64,6 @@ struct BackwardUnits {
   Vec<S> operand;                         // out: this step's operand, for the gradient of its W
 };
 
-/// How many gates a phase completes, and the first of them.
-template <class Cell>
-constexpr int phase_gates(int phase) {
-  if (Cell::kPhases == 1) return Cell::kGates;
-  return phase == 0 ? Cell::kFirstPhaseGates : Cell::kGates - Cell::kFirstPhaseGates;
-}
-template <class Cell>
-constexpr int first_gate(int phase) {
-  return phase == 0 ? 0 : Cell::kFirstPhaseGates;
-}
-
 /// What the time loops require of a cell; checked for every cell that is compiled.
 template <class Cell>
 struct CheckCell {
@@ -81,7 +71,7 @@ struct CheckCell {
                 "a cell has from 1 to kMaxGates gates: a register tile holds all gates of a unit");
   static_assert(Cell::kSaved >= 0 && Cell::kSaved <= kMaxGates,
                 "a cell saves at most kMaxGates values per unit, in ForwardUnits::gate");
-  static_assert(Cell::kPhases == 1 || Cell::kPhases == 2,
+  static_assert(Cell::kPhases >= 1 && Cell::kPhases <= kMaxPhases,
                 "a cell has one or two phases: there is one operand between them");
   static_assert(Cell::kPhases == 2
                     ? Cell::kFirstPhaseGates > 0 && Cell::kFirstPhaseGates < Cell::kGates
@@ -95,5 +85,19 @@ struct CheckCell {
                 "a cell has at most kMaxUnitWeights vectors of unit weights");
   static constexpr bool kPassed = true;
 };
+
+template <class Cell>
+constexpr CellInfo make_cell_info() {
+  static_assert(CheckCell<Cell>::kPassed);
+  return {.name = Cell::kName,
+          .gates = Cell::kGates,
+          .saved = Cell::kSaved,
+          .unit_weights = Cell::kUnitWeights,
+          .phases = Cell::kPhases,
+          .first_phase_gates = Cell::kFirstPhaseGates,
+          .recurrent_bias_gate = Cell::kRecurrentBiasGate,
+          .has_cell_state = Cell::kHasCellState,
+          .separate_recurrent = Cell::kSeparateRecurrent};
+}
 
 }  // namespace bptt

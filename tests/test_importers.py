@@ -229,6 +229,59 @@ def test_onnx_reference_evaluator(kind):
     np.testing.assert_allclose(layer(steps)[0], expected[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("peephole", [False, True])
+def test_onnx_variants_of_the_lstm(peephole, coupled):
+    """Against a loop: f = 1 − i if the gates are coupled; P is that of i, o, f."""
+    W, R, B = onnx_weights(bptt.LSTM, 2)
+    P = np.random.default_rng(4).standard_normal((2, 3 * H)) if peephole else None
+    layer = from_onnx(bptt.LSTM, W, R, B, P, coupled=coupled)
+    assert layer.config["peephole"] == peephole
+
+    def step_of(d):
+        p_i, p_o, p_f = np.split(P[d] if peephole else np.zeros(3 * H), 3)
+
+        def step(x, h, c):
+            a = x @ W[d].T + h @ R[d].T + sum(np.split(B[d], 2))
+            a_i, a_o, a_f, a_g = np.split(a, 4, axis=1)
+            i = sigmoid(a_i + p_i * c)
+            f = 1 - i if coupled else sigmoid(a_f + p_f * c)
+            c = f * c + i * np.tanh(a_g)
+            return sigmoid(a_o + p_o * c) * np.tanh(c), c
+
+        return step
+
+    there, back = unroll(step_of(0), x), unroll(step_of(1), x[:, ::-1])[:, ::-1]
+    close(layer, np.concatenate([there, back], axis=2))
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("peephole", [False, True])
+def test_onnx_runtime_of_the_variants(peephole, coupled):
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    weights = (a.astype(np.float32) for a in onnx_weights(bptt.LSTM, 1))
+    arrays = dict(zip("WRB", weights, strict=True))
+    if peephole:
+        arrays["P"] = np.random.default_rng(4).standard_normal((1, 3 * H)).astype(np.float32)
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    inputs = ["x", "W", "R", "B", "", "", "", *(["P"] if peephole else [])]
+    node = helper.make_node("LSTM", inputs, ["y"], hidden_size=H, input_forget=int(coupled))
+    graph = helper.make_graph(
+        [node],
+        "layer",
+        [helper.make_tensor_value_info("x", float32, (T, B, I))],
+        [helper.make_tensor_value_info("y", float32, (T, 1, B, H))],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    session = runtime.InferenceSession(model.SerializeToString())
+    steps = np.ascontiguousarray(x.swapaxes(0, 1), np.float32)
+    (expected,) = session.run(None, {"x": steps})
+    layer = from_onnx(bptt.LSTM, **arrays, coupled=coupled, time_major=True)
+    np.testing.assert_allclose(layer(steps)[0], expected[:, 0], atol=1e-6)
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
@@ -254,3 +307,22 @@ def test_layers_that_the_libraries_do_not_have():
     for read, weights in ((from_torch, ({},)), (from_keras, ([],)), (from_onnx, ([], []))):
         with pytest.raises(ValueError, match=r"kind must be one of RNN, LSTM, GRU, .*got Linear"):
             read(bptt.Linear, *weights)
+
+
+def test_variants_that_the_libraries_do_not_have():
+    W, R, B = onnx_weights(bptt.LSTM, 1)
+    P = np.zeros((1, 3 * H))
+    for name in ("peephole", "coupled"):
+        for read, weights in ((from_torch, torch_weights), (from_keras, keras_weights)):
+            with pytest.raises(ValueError, match=f"{name} must be False: .*, got True"):
+                read(bptt.LSTM, weights(bptt.LSTM), **{name: True})
+    with pytest.raises(ValueError, match="peephole must be whether there is a P, got peephole=Tr"):
+        from_onnx(bptt.LSTM, W, R, B, peephole=True)
+    with pytest.raises(ValueError, match="peephole must be whether there is a P, got peephole=Fa"):
+        from_onnx(bptt.LSTM, W, R, B, P, peephole=False)
+    with pytest.raises(ValueError, match=r"P must have shape \(D, 3\*H\) = .*, got \(2, "):
+        from_onnx(bptt.LSTM, W, R, B, np.zeros((2, 3 * H)))
+    with pytest.raises(ValueError, match="P needs an LSTM, got GRU"):
+        from_onnx(bptt.GRU, *onnx_weights(bptt.GRU, 1), P)
+    with pytest.raises(ValueError, match=r"must have 4\*hidden_size rows, 4 gates, got 3"):
+        from_onnx(bptt.LSTM, W[:, :3], R[:, :3], None, coupled=True)

@@ -204,7 +204,7 @@ RECURRENT = {
     "dropout": no_number("dropout", "in [0, 1)", 1.0, -0.5),
     "activation": no_choice("activation", *ACTIVATIONS),
     "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
-    "reset_after": no_flag("reset_after"),
+    **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after")},
     **DTYPE_AND_SEED,
 }
 """The arguments that recurrent layers have."""

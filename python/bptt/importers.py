@@ -74,10 +74,11 @@ def from_torch(
     KeyError
         If a weight is missing.
     TypeError, ValueError
-        If the library has no such layer, a dtype is not float32 or float64, or a shape does not
-        fit.
+        If the library has no such layer or option, a dtype is not float32 or float64, or a shape
+        does not fit.
     """
     order = _order(_TORCH, kind)
+    _check_plain(options)
     checks.fields("tensors", tensors)
     prefix = checks.instance("prefix", prefix, str)
     names = ["" if f"{prefix}weight_ih" in tensors else "_l0"]
@@ -120,10 +121,11 @@ def from_keras(
     Raises
     ------
     TypeError, ValueError
-        If the library has no such layer, there are not three or six arrays, a dtype is not float32
-        or float64, or a shape does not fit.
+        If the library has no such layer or option, there are not three or six arrays, a dtype is
+        not float32 or float64, or a shape does not fit.
     """
     order = _order(_KERAS, kind)
+    _check_plain(options)
     cudnn = checks.flag("cudnn", cudnn)
     weights = checks.items("weights", weights)
     if len(weights) not in (3, 6):
@@ -146,7 +148,12 @@ def from_keras(
 
 
 def from_onnx(
-    kind: type[_Layer], W: ArrayLike, R: ArrayLike, B: ArrayLike | None = None, **options: Any
+    kind: type[_Layer],
+    W: ArrayLike,
+    R: ArrayLike,
+    B: ArrayLike | None = None,
+    P: ArrayLike | None = None,
+    **options: Any,
 ) -> _Layer:
     """Return a layer with the weights of an ONNX node.
 
@@ -160,9 +167,11 @@ def from_onnx(
         Recurrent weights.
     B : array (D, 2*G*H), optional
         Biases of the input and of the recurrent product. Zero by default.
+    P : array (D, 3*H), optional
+        Peepholes of an LSTM.
     **options
-        Further arguments of the layer: `reset_after` is the node's ``linear_before_reset``;
-        ``time_major=True`` corresponds to ``layout`` 0.
+        Further arguments of the layer: `reset_after` is the node's ``linear_before_reset``,
+        `coupled` its ``input_forget``; ``time_major=True`` corresponds to ``layout`` 0.
 
     Returns
     -------
@@ -172,7 +181,8 @@ def from_onnx(
     Raises
     ------
     TypeError, ValueError
-        If ONNX has no such layer, a dtype is not float32 or float64, or a shape does not fit.
+        If ONNX has no such layer, a dtype is not float32 or float64, a shape does not fit, or
+        `peephole` is not whether there is a `P`.
     """
     order = _order(_ONNX, kind)
     W, R = _array("W", W, 3), _array("R", R, 3)
@@ -183,7 +193,29 @@ def from_onnx(
         got = f"{W.shape}, {R.shape} and {B.shape}"
         raise ValueError(f"W, R and B must have the shapes {rule}, got {got}")
     directions = [_Weights(w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
-    return _build(kind, [directions], order, options)
+    if not issubclass(kind, LSTM):
+        if P is not None:
+            raise ValueError(f"P needs an LSTM, got {kind.__name__}")
+        return _build(kind, [directions], order, options)
+    peephole = checks.flag("peephole", options.pop("peephole", P is not None))
+    if peephole != (P is not None):
+        raise ValueError(f"peephole must be whether there is a P, got peephole={peephole}")
+    coupled = checks.flag("coupled", options.get("coupled", False))
+    if coupled:
+        order = tuple(block - 1 for block in order[1:])  # without that of the input gate
+        directions = [_coupled(weights) for weights in directions]
+    layer = _build(kind, [directions], order, {**options, "peephole": peephole})
+    if P is not None:
+        P, H = _array("P", P, 2), layer.hidden_size
+        if P.shape != (len(W), 3 * H):
+            raise ValueError(f"P must have shape (D, 3*H) = ({len(W)}, {3 * H}), got {P.shape}")
+        for peepholes, reverse in zip(P, ("", "_reverse"), strict=False):
+            of_input, of_output, of_forget = np.split(peepholes, 3)
+            layer[f"peephole_output_l0{reverse}"] = of_output
+            layer[f"peephole_forget_l0{reverse}"] = -of_input if coupled else of_forget
+            if not coupled:
+                layer[f"peephole_input_l0{reverse}"] = of_input
+    return layer
 
 
 def _order(gates: _Gates, kind: type[Recurrent[Any]]) -> tuple[int, ...]:
@@ -195,6 +227,26 @@ def _order(gates: _Gates, kind: type[Recurrent[Any]]) -> tuple[int, ...]:
         names = ", ".join(layer.__name__ for layer in gates)
         raise ValueError(f"kind must be one of {names}, which the library has, got {kind.__name__}")
     return tuple(gates[known].index(gate) for gate in known.variants[0].gates)
+
+
+def _check_plain(options: Mapping[str, Any]) -> None:
+    """Check that there are no peepholes or coupled gates, which the library does not have."""
+    for name in ("peephole", "coupled"):
+        if options.get(name, False) is not False:
+            rule = f"{name} must be False: the library's LSTM has no such option"
+            raise ValueError(f"{rule}, got {checks.shown(options[name])}")
+
+
+def _coupled(weights: _Weights) -> _Weights:
+    """Return the weights of o, f and g if ONNX couples i and f: f = 1 − σ(a_i) = σ(−a_i)."""
+
+    def without_input(array: NDArray[Any]) -> NDArray[Any]:
+        if len(array) % 4:
+            raise ValueError(f"weights must have 4*hidden_size rows, 4 gates, got {len(array)}")
+        of_input, of_output, _, of_cell = np.split(array, 4)
+        return np.concatenate([of_output, -of_input, of_cell])
+
+    return _Weights(*map(without_input, weights))
 
 
 def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str) -> _Weights:

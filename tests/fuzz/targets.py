@@ -35,7 +35,7 @@ TEXTS = ["ab", "ba", "abab", "b"]
 TAGS = [list(text.upper()) for text in TEXTS]
 NUMBERS = [np.random.default_rng(i).normal(size=(4, 2)).astype("float32") for i in range(4)]
 SMALL: dict[str, Any] = {"hidden_size": 3, "epochs": 1, "random_state": 0}
-MAKERS = {"LSTM", "GRU", "RNN"}
+MAKERS = {"LSTM", "GRU", "MGU", "RNN"}
 
 
 @dataclass
@@ -731,7 +731,7 @@ def of_importers() -> Targets:
         "bias_hh_l0": weights(16),
     }
     keras = [weights(3, 16), weights(4, 16), weights(16)]
-    onnx = {"W": weights(1, 16, 3), "R": weights(1, 16, 4), "B": weights(1, 32)}
+    onnx = {"W": weights(1, 16, 3), "R": weights(1, 16, 4), "B": weights(1, 32), "P": weights(1, 12)}
     return {
         "importers.from_torch": lambda: Target(
             importers.from_torch, {"kind": bptt.LSTM, "tensors": dict(torch), "prefix": ""}

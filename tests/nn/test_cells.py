@@ -26,7 +26,7 @@ def test_declaration_agrees_with_the_reference(cell):
     assert declared.saved_gates == expected.gate_names
     assert len(declared.states) == expected.states
     assert set(declared.initial_bias) <= set(declared.gates)
-    assert ("bias_hn" in declared.extra_parameters) == expected.has_bias_hn
+    assert tuple(declared.extra_parameters) == expected.extra_parameters
 
 
 @every_cell

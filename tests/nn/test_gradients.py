@@ -166,7 +166,10 @@ def test_gradients_of_the_state_at_every_step(cell):
         else:
             d_h = d_later.h + d_output[:, t]
             phi_c = np.tanh(run.cells()[:, t])  # c_t also acts through h_t = o ⊙ φ(c_t)
-            d_c = d_later.c + d_h * run.gates()["output"][:, t] * (1 - phi_c**2)
+            o = run.gates()["output"][:, t]
+            d_c = d_later.c + d_h * o * (1 - phi_c**2)
+            if "peephole_output_l0" in layer:
+                d_c = d_c + d_h * phi_c * o * (1 - o) * layer["peephole_output_l0"]
             np.testing.assert_allclose(steps.cell[:, :, t], d_c, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(steps.hidden[:, :, t], d_h, rtol=1e-12, atol=1e-14)
 

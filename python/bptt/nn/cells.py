@@ -7,7 +7,7 @@ The equations are in the kernels and in `bptt.reference.cells`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -48,6 +48,29 @@ LSTM = Cell(
     saved_gates=("input", "forget", "cell", "output"),
     states=("h", "c"),
     initial_bias={"forget": 1.0},
+    options={"peephole": False, "coupled": False},
+)
+LSTM_PEEPHOLE = replace(
+    LSTM,
+    name="lstm_peephole",
+    title="LSTM, peepholes",
+    extra_parameters={"peephole_input": 0.0, "peephole_forget": 0.0, "peephole_output": 0.0},
+    options={"peephole": True, "coupled": False},
+)
+LSTM_COUPLED = replace(
+    LSTM,
+    name="lstm_coupled",
+    title="LSTM, coupled",
+    gates=("forget", "cell", "output"),
+    saved_gates=("forget", "cell", "output"),
+    options={"peephole": False, "coupled": True},
+)
+LSTM_PEEPHOLE_COUPLED = replace(
+    LSTM_COUPLED,
+    name="lstm_peephole_coupled",
+    title="LSTM, peepholes, coupled",
+    extra_parameters={"peephole_forget": 0.0, "peephole_output": 0.0},
+    options={"peephole": True, "coupled": True},
 )
 GRU = Cell(
     name="gru",
@@ -65,5 +88,24 @@ GRU_RESET_AFTER = Cell(
     options={"reset_after": True},
 )
 
-CELLS: Mapping[str, Cell] = {cell.name: cell for cell in (RNN, LSTM, GRU, GRU_RESET_AFTER)}
+MGU = Cell(
+    name="mgu",
+    title="MGU",
+    gates=("forget", "candidate"),
+    saved_gates=("forget", "candidate"),
+)
+
+CELLS: Mapping[str, Cell] = {
+    cell.name: cell
+    for cell in (
+        RNN,
+        LSTM,
+        LSTM_PEEPHOLE,
+        LSTM_COUPLED,
+        LSTM_PEEPHOLE_COUPLED,
+        GRU,
+        GRU_RESET_AFTER,
+        MGU,
+    )
+}
 """Name -> cell."""

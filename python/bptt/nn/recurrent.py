@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN, LSTM and GRU."""
+"""Recurrent layers: RNN, LSTM, GRU and MGU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bptt.nn import cells
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.state import LSTMState
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "MGU", "RNN"]
 
 
 class RNN(Recurrent[FloatArray]):
@@ -93,16 +93,22 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory (LSTM) with forget gate.
+    """Long short-term memory (LSTM) with forget gate, peepholes and coupled gates.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
     - i, f, o = σ(U x_t + W h_{t-1} + b) and g = φ(U x_t + W h_{t-1} + b);
     - c_t = f⊙c_{t-1} + i⊙g;
-    - h_t = o⊙φ(c_t).
+    - h_t = o⊙φ(c_t);
+    - with `peephole`, i and f see p⊙c_{t-1} beside x_t and h_{t-1}, and o sees p⊙c_t, each with its
+      own p;
+    - with `coupled`, i = 1−f.
 
     S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate: F. Gers,
-    J. Schmidhuber and F. Cummins (2000), Learning to forget.
+    J. Schmidhuber and F. Cummins (2000), Learning to forget; peepholes: F. Gers and J. Schmidhuber
+    (2000), Recurrent nets that time and count, in the form of A. Graves (2013), Generating
+    sequences with recurrent neural networks; coupled gates: K. Greff et al. (2017), LSTM: a search
+    space odyssey.
 
     Parameters
     ----------
@@ -120,6 +126,10 @@ class LSTM(Recurrent[LSTMState]):
     dropout : float, default 0
         Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
         but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    peephole : bool, default False
+        Whether the gates see the cell state, each unit its own. A gate can then count steps.
+    coupled : bool, default False
+        Whether the input gate is 1 − f instead of having its own weights: a quarter fewer.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the cell input g and of the cell state.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -143,14 +153,24 @@ class LSTM(Recurrent[LSTMState]):
     -----
     Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
     ``weight_ih_l{l}`` (4H, I), or (4H, D) above layer 0, with D = `output_size`;
-    ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. Initially
-    weight_ih is Glorot uniform, weight_hh orthogonal, and the bias 1 for f and 0 elsewhere.
+    ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. With
+    `peephole` also ``peephole_input_l{l}``, ``peephole_forget_l{l}`` and ``peephole_output_l{l}``
+    (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``.
+    Initially weight_ih is Glorot uniform, weight_hh orthogonal, the bias 1 for f and 0 elsewhere,
+    and the peepholes are 0.
 
     The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
 
-    variants = (cells.LSTM,)
+    variants = (
+        cells.LSTM,
+        cells.LSTM_PEEPHOLE,
+        cells.LSTM_COUPLED,
+        cells.LSTM_PEEPHOLE_COUPLED,
+    )
 
+    peephole: bool
+    coupled: bool
     gate_activation: str
 
     def __init__(
@@ -162,6 +182,8 @@ class LSTM(Recurrent[LSTMState]):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        peephole: bool = False,
+        coupled: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -175,6 +197,8 @@ class LSTM(Recurrent[LSTMState]):
             bidirectional=bidirectional,
             merge=merge,
             dropout=dropout,
+            peephole=peephole,
+            coupled=coupled,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,
@@ -273,6 +297,95 @@ class GRU(Recurrent[FloatArray]):
             merge=merge,
             dropout=dropout,
             reset_after=reset_after,
+            activation=activation,
+            gate_activation=gate_activation,
+            time_major=time_major,
+            dtype=dtype,
+            seed=seed,
+        )
+
+
+class MGU(Recurrent[FloatArray]):
+    """Minimal gated unit (MGU): a gated recurrent unit with one gate.
+
+    With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
+
+    - f = σ(U x_t + W h_{t-1} + b);
+    - n = φ(U_n x_t + W_n (f⊙h_{t-1}) + b_n);
+    - h_t = (1−f)⊙h_{t-1} + f⊙n.
+
+    G.-B. Zhou, J. Wu, C.-L. Zhang and Z.-H. Zhou (2016), Minimal gated unit for recurrent neural
+    networks. It has half of the weights of an LSTM, and two thirds of those of a GRU.
+
+    Parameters
+    ----------
+    input_size : int
+        I, the number of input features.
+    hidden_size : int
+        H, the number of hidden units.
+    num_layers : int, default 1
+        Number of stacked layers; each reads the output of the layer below.
+    bidirectional : bool, default False
+        Whether every layer has a second direction, from the last step to the first, with its own
+        parameters.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        How the outputs of the two directions are combined, in every layer.
+    dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
+        but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
+        φ, of the candidate n.
+    gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
+        σ, of the gate: "hard_sigmoid" is x/6 + 1/2 clipped to [0, 1] (PyTorch, Keras 3),
+        "hard_sigmoid_keras2" is x/5 + 1/2 clipped (Keras before 3, ONNX).
+    time_major : bool, default False
+        Whether sequences are (T, B, ..) instead of (B, T, ..).
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output; nothing is ever cast.
+    seed : int, optional
+        Seed of the initial weights and of dropout. Unpredictable by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
+    ``weight_ih_l{l}`` (2H, I), or (2H, D) above layer 0, with D = `output_size`;
+    ``weight_hh_l{l}`` (2H, H); ``bias_l{l}`` (2H,). The blocks of rows are f, n. Initially
+    weight_ih is Glorot uniform, weight_hh orthogonal and the bias 0.
+    """
+
+    variants = (cells.MGU,)
+
+    gate_activation: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        merge: str = "concat",
+        dropout: float = 0.0,
+        activation: str = "tanh",
+        gate_activation: str = "sigmoid",
+        time_major: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            merge=merge,
+            dropout=dropout,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

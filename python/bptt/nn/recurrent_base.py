@@ -41,6 +41,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
     "dropout": checks.fraction,
+    "peephole": checks.flag,
+    "coupled": checks.flag,
     "reset_after": checks.flag,
     "activation": checks.one_of(*ACTIVATIONS),
     "gate_activation": checks.one_of(*GATE_ACTIVATIONS),

@@ -47,9 +47,9 @@ def parameter_shapes(
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
     Layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,),
-    and ``bias_hn_l{l}`` (H,) for "gru_reset_after"; those of the reverse direction follow, with the
-    suffix ``_reverse``. I_l is `input_size` for the first layer and the size of the merged
-    directions for the others.
+    and the cell's extra parameters (H,), such as ``bias_hn_l{l}`` of "gru_reset_after"; those of
+    the reverse direction follow, with the suffix ``_reverse``. I_l is `input_size` for the first
+    layer and the size of the merged directions for the others.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def parameter_shapes(
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
             shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
-            if CELLS[cell].has_bias_hn:
-                shapes[f"bias_hn_l{layer}{suffix}"] = (hidden_size,)
+            for name in CELLS[cell].extra_parameters:
+                shapes[f"{name}_l{layer}{suffix}"] = (hidden_size,)
         input_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
     return shapes
 

@@ -20,7 +20,7 @@ from .arguments import (
     require,
 )
 from .cells import CELLS
-from .cells.cell import Functions, State, Weights
+from .cells.cell import Cell, Functions, State, Weights
 from .head import one_hot
 from .merges import MERGES
 from .unroll import Unrolled, UnrolledGradients, unroll, unroll_backward
@@ -160,10 +160,11 @@ def without_padding(steps: Array, lengths: Array | None) -> Array:
     return np.where((np.arange(len(steps))[:, None] < lengths)[..., None], steps, 0)
 
 
-def weights_of(parameters: Mapping[str, Array], name: str) -> Weights:
+def weights_of(cell: Cell, parameters: Mapping[str, Array], name: str) -> Weights:
     """Return the parameters of one layer and direction, whose names end with `name`."""
     U, W, b = (parameters[f"{kind}_{name}"] for kind in ("weight_ih", "weight_hh", "bias"))
-    return Weights(U, W, b, parameters.get(f"bias_hn_{name}"))
+    extra = {kind: parameters[f"{kind}_{name}"] for kind in cell.extra_parameters}
+    return Weights(U, W, b, extra)
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -195,8 +196,8 @@ def forward(
 
     Parameters
     ----------
-    cell : {"rnn", "lstm", "gru", "gru_reset_after"}
-        "gru" has the reset gate before the product, "gru_reset_after" after it.
+    cell : str
+        A key of `CELLS`. "gru" has the reset gate before the product, "gru_reset_after" after it.
     x : array (B, T, I), or integer array (B, T)
         Input in the dtype of the parameters, or ids of one-hot vectors.
     parameters : mapping of str to array
@@ -251,7 +252,7 @@ def forward(
     steps = without_padding(np.swapaxes(x, 0, 1), lengths)
     for layer in range(num_layers):
         for direction in range(directions):
-            weights = weights_of(parameters, suffix(layer, direction))
+            weights = weights_of(CELLS[cell], parameters, suffix(layer, direction))
             s_0 = tuple(s[layer * directions + direction] for s in initial)
             run = unroll(CELLS[cell], weights, functions, steps, s_0, lengths, direction == 1)
             runs.append(run)

@@ -5,7 +5,7 @@ With a_t the pre-activations of step t (the arguments of φ and σ):
 =================  ===========================  ==============================================
 step               U x_t + b and s_{t-1}        s_t, and the values that backward needs
 step_backward      ∂L/∂s_t from later steps     ∂L/∂a_t, ∂L/∂s_{t-1}, and the total ∂L/∂s_t
-weight_gradients   ∂L/∂a_t of all steps         ∂L/∂W and, if there is a b_hn, ∂L/∂b_hn
+weight_gradients   ∂L/∂a_t of all steps         ∂L/∂W, and those of the extra parameters
 =================  ===========================  ==============================================
 
 U x_t + b is computed beforehand, with one product for all steps.
@@ -13,7 +13,7 @@ U x_t + b is computed beforehand, with one product for all steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,7 +28,7 @@ class Weights(NamedTuple):
     U: Array
     W: Array
     b: Array
-    b_hn: Array | None = None
+    extra: Mapping[str, Array]  # by name; each (H,)
 
 
 class Functions(NamedTuple):
@@ -48,7 +48,7 @@ class Cell:
     step: Callable[..., tuple[State, Any]]
     step_backward: Callable[..., tuple[Array, State, State]]
     weight_gradients: Callable[..., dict[str, Array]]
-    has_bias_hn: bool = False
+    extra_parameters: tuple[str, ...] = ()  # further parameters (H,)
 
 
 def split(a: Array, gates: int) -> Array:

@@ -73,7 +73,7 @@ def reset_after_step(ux: Array, state: State, p: Weights, f: Functions) -> tuple
     u_r, u_z, u_n = split(ux, 3)
     w_r, w_z, w_n = split(h @ p.W.T, 3)
     r, z = f.sigma.function(u_r + w_r), f.sigma.function(u_z + w_z)
-    q = w_n + p.b_hn
+    q = w_n + p.extra["bias_hn"]
     n = f.phi.function(u_n + r * q)
     return ((1 - z) * n + z * h,), Saved(r, z, n, q)
 
@@ -113,6 +113,6 @@ CELLS = {
         reset_after_step,
         reset_after_step_backward,
         reset_after_weight_gradients,
-        has_bias_hn=True,
+        extra_parameters=("bias_hn",),
     ),
 }

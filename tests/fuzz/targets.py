@@ -731,7 +731,8 @@ def of_importers() -> Targets:
         "bias_hh_l0": weights(16),
     }
     keras = [weights(3, 16), weights(4, 16), weights(16)]
-    onnx = {"W": weights(1, 16, 3), "R": weights(1, 16, 4), "B": weights(1, 32), "P": weights(1, 12)}
+    onnx = {"W": weights(1, 16, 3), "R": weights(1, 16, 4), "B": weights(1, 32)}
+    onnx["P"] = weights(1, 12)
     return {
         "importers.from_torch": lambda: Target(
             importers.from_torch, {"kind": bptt.LSTM, "tensors": dict(torch), "prefix": ""}

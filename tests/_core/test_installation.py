@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -177,3 +178,38 @@ def test_licences_are_installed() -> None:
     files = {"/".join(file.parts[1:]): file for file in importlib.metadata.files("bptt") or []}
     assert "licenses/LICENSE" in files
     assert "Eigen" in files["licenses/LICENSE-THIRD-PARTY"].read_text()
+
+
+SUB_INTERPRETERS = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+code = '''
+try:
+    import bptt
+except ImportError as error:
+    print(error)
+'''
+older = not hasattr(interpreters, "exec")  # Python 3.12 and older
+for isolated in (False, True):
+    if older:
+        interpreters.run_string(interpreters.create(isolated=isolated), code)
+    else:
+        interpreters.exec(interpreters.create("isolated" if isolated else "legacy"), code)
+import bptt
+print(bptt.LSTM(2, 3))
+"""
+
+
+@pytest.mark.skipif(
+    not any(map(importlib.util.find_spec, ("_interpreters", "_xxsubinterpreters"))),
+    reason="no sub-interpreters here",
+)
+def test_sub_interpreters_are_refused() -> None:
+    """Also before Python 3.12, where the import of our modules would never return there."""
+    child = run_python(SUB_INTERPRETERS)
+    sentence = "bptt cannot be imported in a sub-interpreter, which NumPy does not support: use"
+    lines = child.stdout.splitlines()
+    assert [line[: len(sentence)] for line in lines[:2]] == [sentence] * 2, child.stderr
+    assert lines[2:] == ["LSTM(input_size=2, hidden_size=3)"]

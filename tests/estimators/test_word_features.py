@@ -210,6 +210,27 @@ def test_tagger_generalizes_to_unknown_words_by_their_characters(cell, more, tmp
         np.testing.assert_array_equal(loaded.model_.parameters[name], value)
 
 
+@pytest.mark.parametrize("characters", [None, 3])
+def test_dropout_of_embeddings(characters, tmp_path):
+    options = {"tokens": None, "embedding_size": 4, "hidden_size": 3, "random_state": 0}
+    options |= {"characters": characters, "epochs": 2}
+    model = SequenceTagger(**options, embedding_dropout=0.4).fit(WORDS, WORDS)
+    place = 1 if characters is None else 2
+    assert model.model_.modules[place].rate == 0.4
+    other = SequenceTagger(**options).fit(WORDS, WORDS)
+    assert len(other.model_.modules) == len(model.model_.modules) - 1
+    assert model.history_["loss"] != other.history_["loss"]
+    model.save(tmp_path / "tagger.safetensors")
+    loaded = SequenceTagger.load(tmp_path / "tagger.safetensors")
+    for found, same in zip(model.predict_proba(WORDS), loaded.predict_proba(WORDS), strict=True):
+        np.testing.assert_array_equal(found, same)
+    for wrong in ({"embedding_size": None}, {"feedback": True}):
+        with pytest.raises(ValueError, match="embedding_dropout needs an embedding_size"):
+            SequenceTagger(**{**options, "characters": None, **wrong}, embedding_dropout=0.4).fit(
+                WORDS, WORDS
+            )
+
+
 def test_characters_of_words_have_ids_of_their_own():
     encoder = SequenceEncoder(tokens=None, characters=True, min_count=2).fit(
         [["ab", "ab", ""], ["c" * 5]]

@@ -119,6 +119,7 @@ class NetworkBuilder:
         pool: str | None = None,
         skip_input: bool = False,
         characters: CharacterEmbedding | None = None,
+        embedding_dropout: float = 0.0,
     ) -> Sequential:
         """Return [embeddings] -> recurrent layers -> [Dropout] -> Linear, for the encoded input."""
         size = self.encoder_.size
@@ -132,6 +133,8 @@ class NetworkBuilder:
         if characters is not None:
             first.append(characters)
             size += characters.output_size
+        if embedding_dropout:
+            first.append(Dropout(embedding_dropout, **self._module_options(seeds)))
         chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
 

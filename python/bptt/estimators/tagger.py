@@ -154,6 +154,9 @@ class SequenceTagger(LabelEstimator):
         characters of each word, whose final states stand beside the embedding of the word (see
         `bptt.CharacterEmbedding`); characters are embedded in as many dimensions. Needs words as
         tokens and an `embedding_size`. Words alone by default.
+    embedding_dropout : float
+        Dropout probability of the embeddings, those of characters among them, in [0, 1). Needs an
+        `embedding_size`, and ``feedback=False``.
     label_smoothing : float
         Probability mass of the targets that is spread over all labels, in [0, 1).
     class_weight : "balanced" or dict, optional
@@ -221,6 +224,7 @@ class SequenceTagger(LabelEstimator):
     feedback: bool = False
     affixes: int | None = None
     characters: int | None = None
+    embedding_dropout: float = 0.0
     label_smoothing: float = 0.0
     class_weight: str | Mapping[Any, float] | None = None
     ignore_label: Any = None
@@ -423,6 +427,9 @@ class SequenceTagger(LabelEstimator):
             raise ValueError(
                 "affixes needs freeze_embedding=False: embeddings of affixes are learned"
             )
+        rate = checks.fraction("embedding_dropout", self.embedding_dropout)
+        if rate and (not self._embeds or self.feedback):
+            raise ValueError("embedding_dropout needs an embedding_size, and feedback=False")
         if checks.flag("crf", self.crf) and self.feedback:
             raise ValueError("crf=True needs feedback=False: it is another model of the labels")
         if self.crf and (self.class_weight is not None or self.label_smoothing):
@@ -468,7 +475,11 @@ class SequenceTagger(LabelEstimator):
             raise ValueError("skip_input=True needs float features, or an embedding_size")
         if not self.feedback:
             self.model_ = self._build_model(
-                count, seeds, skip_input=self.skip_input, characters=self._read_characters(seeds)
+                count,
+                seeds,
+                skip_input=self.skip_input,
+                characters=self._read_characters(seeds),
+                embedding_dropout=self.embedding_dropout,
             )
             if self.crf:
                 modules = (*self.model_.modules, CRF(count, dtype=self.dtype))

@@ -97,7 +97,7 @@ def methods(cls: type) -> Iterator[str]:
         function = getattr(value, "__func__", value)
         module = getattr(function, "__module__", None) or ""
         public = not name.startswith("_") or name in ("__call__", "__getitem__", "__setitem__")
-        if public and inspect.isroutine(value) and module.startswith("bptt"):
+        if public and callable(value) and inspect.isroutine(value) and module.startswith("bptt"):
             yield name
 
 

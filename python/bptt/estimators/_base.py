@@ -22,6 +22,7 @@ from bptt.data.sequences import SequenceEncoder, Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import read_estimator, write_estimator
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
@@ -250,8 +251,9 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             Targets; see the notes of the class.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
-        sample_weight : array (B,), optional
-            Weight of each sequence in the loss. All 1 by default.
+        sample_weight : array (B,), or with labels or numbers at every step list of arrays, optional
+            Weight of each sequence in the loss, or of each step, arrays (T,) or a padded array
+            (B, T). All 1 by default.
         validation : tuple (X, y) or (X, y, lengths), float, or splitter, optional
             Validation data, instead of `validation_fraction` of X: other sequences (for a
             `LanguageModel` also X alone), a fraction of X, or the last split of a splitter of
@@ -342,8 +344,9 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             Targets, as for `fit`.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
-        sample_weight : array (B,), optional
-            Weight of each sequence in the loss. All 1 by default.
+        sample_weight : array (B,), or with labels or numbers at every step list of arrays, optional
+            Weight of each sequence in the loss, or of each step, arrays (T,) or a padded array
+            (B, T). All 1 by default.
         classes : array, optional
             First call only: all classes of a classifier or tagger, or all labels of the input of a
             `SequenceGenerator`. By default those in the data of the first call.
@@ -636,21 +639,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         return self.encoder_.transform(X, lengths)
 
     def _check_sample_weight(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        rule = f"(B,) = ({count},)"
-        try:
-            weights = np.asarray(sample_weight, np.float64)
-        except (OverflowError, TypeError, ValueError):
-            raise ValueError(
-                f"sample_weight must have shape {rule}, one number per sequence, got lists of "
-                "different lengths or no numbers"
-            ) from None
-        if weights.shape != (count,):
-            raise ValueError(f"sample_weight must have shape {rule}, got {weights.shape}")
-        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-            raise ValueError("sample_weight must be finite and >= 0, and not zero everywhere")
-        return weights
+        return sequence_weights(sample_weight, count)
 
     def _training_options(self, **changed: Any) -> TrainingOptions:
         names = (

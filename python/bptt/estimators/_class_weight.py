@@ -74,8 +74,8 @@ def target_weights(
     ----------
     ids : integer array (B,) or (B, T)
         Class ids; targets with a negative one have weight 0.
-    sample_weights : array (B,), optional
-        Weights of sequences.
+    sample_weights : array (B,), or (B, T), optional
+        Weights of sequences, or of steps.
     by_class : array (K,), optional
         Weights of classes.
 
@@ -90,5 +90,6 @@ def target_weights(
     if by_class is not None:
         weights *= by_class[np.maximum(ids, 0)]
     if sample_weights is not None:
-        weights *= sample_weights.reshape(-1, *(1,) * (ids.ndim - 1))
+        whole = sample_weights.ndim < ids.ndim
+        weights *= sample_weights[:, np.newaxis] if whole else sample_weights
     return weights

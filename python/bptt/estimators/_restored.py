@@ -96,7 +96,7 @@ def check_network(network: EncoderDecoderNetwork, inputs: int, tokens: int) -> N
 
 def default_length(state: Any) -> int:
     """Return the default maximum length of generated sequences."""
-    length = checks.integer("max_length", state["max_length"], 0)
+    length = checks.integer("max_length", state["max_length"])
     if length >= 2**31:
         raise ValueError(f"max_length must be less than 2**31, got {length}")
     return length

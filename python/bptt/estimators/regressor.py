@@ -20,6 +20,7 @@ from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._regression_losses import RegressionLoss, levels_of, regression_loss
+from bptt.estimators._sample_weight import step_weights
 from bptt.estimators._sklearn import RegressorMixin
 from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
@@ -329,8 +330,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             Targets.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
-        sample_weight : array (B,), optional
-            Weight of each sequence. All 1 by default.
+        sample_weight : array (B,), or list of arrays (T,), optional
+            Weight of each sequence, or with ``pool=None`` of each step. All 1 by default.
 
         Returns
         -------
@@ -356,11 +357,12 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         counts = np.array([len(one) for one in predicted])
         targets, _ = read_step_targets(y, counts)
         counted = ~np.isnan(targets.values).any(axis=1)
-        weights = self._check_sample_weight(sample_weight, len(predicted))
-        if weights is not None:
-            weights = np.repeat(weights, counts)[counted]
+        given = step_weights(sample_weight, counts)
+        each = given.values if isinstance(given, Sequences) else given
+        if each is not None:
+            each = (each if isinstance(given, Sequences) else np.repeat(each, counts))[counted]
         found = np.concatenate(predicted).reshape(targets.values.shape)[counted]
-        return float(r2_score(targets.values[counted], found, sample_weight=weights))
+        return float(r2_score(targets.values[counted], found, sample_weight=each))
 
     # ---- hooks of `SequenceEstimator`
 
@@ -465,7 +467,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sequences = self._encode(X, lengths)
         targets, _ = read_step_targets(y, sequences.lengths)
         values = self._scaled(targets.values.astype(self.dtype))
-        weights = self._check_sample_weight(sample_weight, len(sequences))
+        weights = step_weights(sample_weight, sequences.lengths)
         return SequenceDataset(sequences, replace(targets, values=values), weights)
 
     def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
@@ -528,5 +530,5 @@ def _step_weights(batch: SequenceBatch) -> NDArray[np.float64]:
     counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
     weights: NDArray[np.float64] = (counted & ~np.isnan(batch.y).any(axis=2)).astype(np.float64)
     if batch.weights is not None:
-        weights *= batch.weights[:, np.newaxis]
+        weights *= batch.weights[:, np.newaxis] if batch.weights.ndim == 1 else batch.weights
     return weights

@@ -19,6 +19,7 @@ from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._restored import check_chain, check_characters, check_module
+from bptt.estimators._sample_weight import step_weights
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
 from bptt.nn.characters import CharacterEmbedding
@@ -352,8 +353,8 @@ class SequenceTagger(LabelEstimator):
             Labels.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
-        sample_weight : array (B,), optional
-            Weight of each sequence. All 1 by default.
+        sample_weight : array (B,), or list of arrays (T,), optional
+            Weight of each sequence, or of each step. All 1 by default.
 
         Returns
         -------
@@ -370,11 +371,15 @@ class SequenceTagger(LabelEstimator):
         predicted = self._predict_ids(X, lengths)
         counts = np.array([len(ids) for ids in predicted])
         true = self._label_encoder.transform(y, counts, allow_unknown=True)
-        weights = self._check_sample_weight(sample_weight, len(predicted))
+        weights = self._weights_of(sample_weight, counts)
         right, total = 0.0, 0.0
         for i, ids in enumerate(predicted):
-            found = self._count_right(ids, true[i])
-            weight = 1.0 if weights is None else float(weights[i])
+            if isinstance(weights, Sequences):
+                counted = (true[i] != IGNORED_ID) * weights[i]
+                found, weight = (float(counted @ (ids == true[i])), float(counted.sum())), 1.0
+            else:
+                found = self._count_right(ids, true[i])
+                weight = 1.0 if weights is None else float(weights[i])
             right, total = right + weight * found[0], total + weight * found[1]
         return right / max(total, 1e-300)
 
@@ -550,8 +555,20 @@ class SequenceTagger(LabelEstimator):
     ) -> SequenceDataset:
         sequences = self._encode(X, lengths)
         targets = self._label_encoder.transform(y, sequences.lengths, allow_unknown=allow_unknown)
-        weights = self._check_sample_weight(sample_weight, len(sequences))
+        weights = self._weights_of(sample_weight, sequences.lengths)
         return SequenceDataset(sequences, targets, weights)
+
+    def _weights_of(
+        self, sample_weight: Any, lengths: NDArray[np.int64]
+    ) -> NDArray[np.float64] | Sequences | None:
+        """Return the weights of sequences, or of steps."""
+        weights = step_weights(sample_weight, lengths)
+        if isinstance(weights, Sequences) and (self.crf or self.metric != "accuracy"):
+            raise ValueError(
+                "weights of steps need crf=False and metric='accuracy', got "
+                f"crf={self.crf} and metric={self.metric!r}: weight sequences instead"
+            )
+        return weights
 
     def _fit_class_weight(self, data: SequenceDataset) -> None:
         assert isinstance(data.targets, Sequences)
@@ -599,6 +616,8 @@ class SequenceTagger(LabelEstimator):
             steps = [(ids == batch.y) & counted, counted]
             if batch.weights is None:
                 return _mean(*map(np.count_nonzero, steps))
+            if batch.weights.ndim == 2:
+                return _mean(*((batch.weights * one).sum() for one in steps))
             counts = np.column_stack([one.sum(axis=1) for one in steps])
         else:
             rows = zip(ids, batch.y, batch.lengths, strict=True)

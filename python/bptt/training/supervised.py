@@ -35,14 +35,14 @@ class SequenceBatch:
     y: NDArray[Any]
     """Targets (B, ..), or one per step, (B, T, ..)."""
     weights: NDArray[np.float64] | None
-    """Sample weights (B,)."""
+    """Sample weights (B,), or of steps (B, T), 0 in the padding."""
 
     def __post_init__(self) -> None:
         checks.array_of("x", self.x, "iuf", 2, 3)
         checks.array_of("lengths", self.lengths, "iu", 1)
         checks.numpy_array("y", self.y)
         if self.weights is not None:
-            checks.array_of("weights", self.weights, "f", 1)
+            checks.array_of("weights", self.weights, "f", 1, 2)
 
     @cached_property
     def exists(self) -> NDArray[np.bool_]:
@@ -59,14 +59,14 @@ class SequenceDataset:
     """The N sequences."""
     targets: NDArray[Any] | Sequences
     """Targets (N, ..), or sequences of targets."""
-    weights: NDArray[np.float64] | None = None
-    """Sample weights (N,)."""
+    weights: NDArray[np.float64] | Sequences | None = None
+    """Sample weights (N,), or sequences of weights of the steps."""
 
     def __post_init__(self) -> None:
         checks.instance("sequences", self.sequences, Sequences)
         if not isinstance(self.targets, Sequences):
             checks.array_of("targets", self.targets, "iufb", 1, 2, 3)
-        if self.weights is not None:
+        if self.weights is not None and not isinstance(self.weights, Sequences):
             checks.array_of("weights", self.weights, "f", 1)
         for name, values in (("targets", self.targets), ("weights", self.weights)):
             if values is not None and len(values) != len(self.sequences):
@@ -94,7 +94,10 @@ class SequenceDataset:
         x, lengths = self.sequences.pad(indices)
         targets = self.targets
         y = targets.pad(indices)[0] if isinstance(targets, Sequences) else targets[indices]
-        return SequenceBatch(x, lengths, y, None if self.weights is None else self.weights[indices])
+        weights = self.weights
+        if isinstance(weights, Sequences):
+            return SequenceBatch(x, lengths, y, weights.pad(indices)[0])
+        return SequenceBatch(x, lengths, y, None if weights is None else weights[indices])
 
     def take(self, indices: NDArray[np.int64]) -> SequenceDataset:
         """Return the dataset of these sequences.
@@ -109,11 +112,15 @@ class SequenceDataset:
         SequenceDataset
         """
         indices = checks.indices("indices", indices, len(self.sequences))
-        targets = self.targets
+        targets, weights = self.targets, self.weights
+        if isinstance(weights, Sequences):
+            weights = weights.take(indices)
+        elif weights is not None:
+            weights = weights[indices]
         return SequenceDataset(
             self.sequences.take(indices),
             targets.take(indices) if isinstance(targets, Sequences) else targets[indices],
-            None if self.weights is None else self.weights[indices],
+            weights,
         )
 
 

@@ -189,6 +189,26 @@ def test_options_are_parameters_of_the_model(here, capsys):
     assert "RNN, 2 layers of 8 units; tokens characters, embedding-size 5, pool max" in shown
 
 
+def test_pretrained_word_vectors(here, capsys):
+    write_reviews_csv(here / "a.csv")
+    words = "".join(f"{word} 0.5 {i}\n" for i, word in enumerate(MOODS))
+    (here / "vectors.txt").write_text(words, "utf-8")
+    options = ("--embedding-vectors", "vectors.txt", "--freeze-embedding", *SMALL)
+    run(capsys, "train", "a.csv", *options)
+    model = bptt.load_estimator("a.safetensors")
+    assert (model.tokens, model.embedding_vectors) == ("words", "vectors.txt")
+    embedding, tokens = model.model_[0], model.encoder_.vocabulary.tokens
+    np.testing.assert_array_equal(embedding["weight"][tokens.index("dull")], [0.5, 3])
+    run(capsys, "predict", "a.safetensors", "--text", "the film was great")
+    options = ("--embedding-vectors", "absent.txt", *SMALL, "--output", "b.safetensors")
+    message = fails(capsys, "train", "a.csv", *options)
+    assert message == "cannot read absent.txt: No such file or directory"
+    (here / "vectors.txt").write_text("a 1\nb 1 2\n", "utf-8")
+    options = ("--embedding-vectors", "vectors.txt", *SMALL, "--output", "b.safetensors")
+    message = fails(capsys, "train", "a.csv", *options)
+    assert message.startswith("cannot read vectors.txt: a vector must have 1 columns, got 2")
+
+
 def test_the_task_is_an_option(here, capsys):
     write_csv(
         here / "a.csv", [("text", "label"), *((t, i % 3) for i, (t, _) in enumerate(reviews()))]

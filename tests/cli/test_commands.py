@@ -209,6 +209,18 @@ def test_pretrained_word_vectors(here, capsys):
     assert message.startswith("cannot read vectors.txt: a vector must have 1 columns, got 2")
 
 
+def test_several_classes_of_a_sequence_are_one_cell(here, capsys):
+    texts, topics = ["a", "b", "ab", "x"] * 5, [["A"], ["B"], ["A", "B"], []] * 5
+    indicators = np.array([[int(k in row) for k in "AB"] for row in topics])
+    options = {"hidden_size": 16, "epochs": 40, "learning_rate": 0.02, "random_state": 0}
+    for y, expected in ((topics, ["A,B", "B"]), (indicators, ["0,1", "1"])):
+        bptt.SequenceClassifier(multi_label=True, **options).fit(texts, y).save("a.model")
+        arguments = ("predict", "a.model", "--text", "ab", "--text", "b", "--probabilities")
+        rows = [line.split("\t") for line in run(capsys, *arguments)[0].splitlines()]
+        assert [row[1] for row in rows[1:]] == expected
+        assert rows[0][2:] == [f"P({label})" for label in expected[0].split(",")]
+
+
 def test_the_task_is_an_option(here, capsys):
     write_csv(
         here / "a.csv", [("text", "label"), *((t, i % 3) for i, (t, _) in enumerate(reviews()))]

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.text is not None:
         warn_unknown_tokens(model, X)
     try:
-        predictions = model.estimator.predict(X)
+        predictions = _predict(model.estimator, X)
         probabilities = model.estimator.predict_proba(X) if arguments.probabilities else None
     except (TypeError, ValueError) as error:
         raise CommandError(f"{table.name}: {error}") from error
@@ -101,6 +101,14 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(f"cannot write {arguments.output}: {error.strerror}") from error
         print(f"{len(X):,} predictions written to {arguments.output}", file=sys.stderr)
     _print_evaluation(table, model, groups, X, predictions)
+
+
+def _predict(estimator: Any, X: list[Any]) -> Any:
+    """Return predictions; several classes of a sequence are one text, with commas between."""
+    if not getattr(estimator, "multi_label", False):
+        return estimator.predict(X)
+    likely = estimator.predict_proba(X) > 0.5
+    return [",".join(map(str, estimator.classes_[row].tolist())) for row in likely]
 
 
 def read_input(arguments: argparse.Namespace, model: SavedModel) -> Table:

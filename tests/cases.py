@@ -65,6 +65,8 @@ class Case:
     lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
     state: bool = False  # an initial state, and a gradient of the final one
     dropout: float = 0.0
+    zoneout: float = 0.0
+    recurrent_dropout: float = 0.0  # not in the reference
     ids: bool = False  # x holds ids
 
     @property
@@ -94,6 +96,8 @@ class Case:
             "bidirectional": self.bidirectional,
             "merge": self.merge,
             "dropout": self.dropout,
+            "zoneout": self.zoneout,
+            "recurrent_dropout": self.recurrent_dropout,
             "activation": self.activation,
         }
         if cells.CELLS[self.cell].has_gate_activation:
@@ -121,6 +125,8 @@ class Case:
         words += [self.lengths] if self.lengths != "full" else []
         words += ["state"] if self.state else []
         words += [f"dropout{self.dropout}"] if self.dropout else []
+        words += [f"zoneout{self.zoneout}"] if self.zoneout else []
+        words += [f"recurrent{self.recurrent_dropout}"] if self.recurrent_dropout else []
         words += ["ids"] if self.ids else []
         return "-".join(words)
 
@@ -188,6 +194,8 @@ def options() -> list[Case]:
         *({"merge": merge, "hidden_size": 7, **stacked, **ragged} for merge in MERGES),
         {"num_layers": 2, "dropout": 0.3},
         {"dropout": 0.5, "hidden_size": 18, **stacked, **ragged},
+        {"zoneout": 0.3, "hidden_size": 17},
+        {"zoneout": 0.5, "dropout": 0.2, "hidden_size": 18, **stacked, **ragged},
         {"ids": True},
         {"ids": True, "input_size": 11, **stacked, **ragged},
         {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
@@ -230,6 +238,7 @@ class Problem:
     d_output: Array  # (B, T, D)
     d_state: State | None
     dropout_masks: list[Array] | None  # (B, T, D) for each layer but the last
+    zoneout_masks: list[Array] | None  # (S, B, T, H) for each layer and direction
 
 
 def make_lengths(kind: str, batch: int, steps: int, seed: int = 0) -> Array | None:
@@ -265,6 +274,12 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     shapes = reference.parameter_shapes(case.cell, **{n: getattr(case, n) for n in names})
     bound = scale / np.sqrt(case.hidden_size)
     keep = rng.random((case.num_layers - 1, B, T, D)) >= case.dropout
+    zoneout_masks = None
+    if case.zoneout:
+        states = 1 + has_cell_state(case.cell)
+        shape = (case.num_layers * case.directions, states, B, T, case.hidden_size)
+        updated = np.random.default_rng(seed).random(shape) >= case.zoneout
+        zoneout_masks = list(updated.astype(dtype))
     return Problem(
         {name: rng.uniform(-bound, bound, s).astype(dtype) for name, s in shapes.items()},
         rng.integers(0, case.input_size, (B, T)) if case.ids else normal(B, T, case.input_size),
@@ -273,6 +288,7 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
         normal(B, T, D),
         state(),
         list((keep / (1 - case.dropout)).astype(dtype)) if case.dropout else None,
+        zoneout_masks,
     )
 
 
@@ -307,6 +323,7 @@ def forward_reference(case: Case, problem: Problem) -> reference.Result:
         lengths=problem.lengths,
         state=problem.state,
         dropout_masks=problem.dropout_masks,
+        zoneout_masks=problem.zoneout_masks,
         **case.options,
     )
 

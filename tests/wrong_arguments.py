@@ -201,7 +201,10 @@ RECURRENT = {
     **{name: no_integer(name) for name in ("input_size", "hidden_size", "num_layers")},
     **{name: no_flag(name) for name in ("bidirectional", "time_major")},
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
-    "dropout": no_number("dropout", "in [0, 1)", 1.0, -0.5),
+    **{
+        name: no_number(name, "in [0, 1)", 1.0, -0.5)
+        for name in ("dropout", "recurrent_dropout", "zoneout")
+    },
     "activation": no_choice("activation", *ACTIVATIONS),
     "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
     **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after")},
@@ -267,7 +270,8 @@ def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
     state = no_state("state", pair)
     sequence = {"x": X_ROWS, "lengths": LENGTHS_ROWS, "state": state}
     output = "shape (batch, steps, output_size) = (2, 5, 4)"
-    options = "num_layers=2, dropout=0.5, dtype=float64, seed=0"
+    masks = "dropout=0.5, recurrent_dropout=0.2, zoneout=0.1"
+    options = f"num_layers=2, {masks}, dtype=float64, seed=0"
     owner = f"{kind}(input_size=3, hidden_size=4, {options})"
     kinds = ("weight_ih", "weight_hh", "bias")
     name = no_name(owner, ", ".join(f"{kind}_l{layer}" for layer in (0, 1) for kind in kinds))
@@ -300,6 +304,8 @@ def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
         f"{kind} Run.gates": place,
         **({f"{kind} Run.cells": place} if pair else {}),
         f"{kind} Run.dropout_mask": {"layer": [*LAYER_ROWS, last]},
+        f"{kind} Run.recurrent_dropout_mask": place,
+        f"{kind} Run.zoneout_mask": place,
     }
 
 

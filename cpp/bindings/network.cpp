@@ -11,6 +11,7 @@ using namespace py::literals;
 LayerConfig read_config(const py::dict& config) {
   const auto text = [&](const char* key) { return config[key].cast<std::string>(); };
   const auto size = [&](const char* key) { return config[key].cast<Index>(); };
+  const auto real = [&](const char* key) { return config[key].cast<double>(); };
   const auto flag = [&](const char* key) { return config[key].cast<bool>(); };
   return {.cell = kind_of("cell", text("cell"), cell_names()),
           .activations = {.cell = kind_of("activation", text("activation"), kActivations),
@@ -21,7 +22,9 @@ LayerConfig read_config(const py::dict& config) {
           .num_layers = size("num_layers"),
           .bidirectional = flag("bidirectional"),
           .merge = kind_of("merge", text("merge"), kMerges),
-          .dropout = config["dropout"].cast<double>(),
+          .dropout = real("dropout"),
+          .zoneout = real("zoneout"),
+          .recurrent_dropout = real("recurrent_dropout"),
           .time_major = flag("time_major")};
 }
 
@@ -107,7 +110,7 @@ py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py:
 
 template <class S>
 py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
-                  std::uint64_t dropout_key, Index recompute_every) {
+                  py::handle dropout_key, Index recompute_every) {
   const LayerConfig& config = network.config();
   const Arguments<S> arguments(config, x, lengths, state);
   if (!network.training()) {
@@ -115,7 +118,9 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
   }
   Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
   const NetworkForward<S> call = forward_call(config, arguments, outputs);
-  auto saved = std::make_unique<Saved<S>>(arguments.batch, dropout_key);
+  std::optional<std::uint64_t> key;
+  if (!dropout_key.is_none()) key = dropout_key.cast<std::uint64_t>();
+  auto saved = std::make_unique<Saved<S>>(arguments.batch, key);
   run_without_gil([&] {
     recompute_every > 0 ? forward_recompute(network, call, recompute_every, *saved)
                         : network.forward(call, *saved);
@@ -292,6 +297,42 @@ py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Inde
   return all;
 }
 
+/// The factors of recurrent dropout of one layer and direction, (B, H).
+template <class S>
+py::array recurrent_dropout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
+                                 bool reverse) {
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const Index batch = saved.batch.size(), hidden = network.config().hidden_size;
+  Dense<S> all(std::vector<Index>{batch, hidden});
+  network.regularization(&saved, layer, reverse ? 1 : 0)
+      .dropout_mask()
+      .factors(0, batch * hidden, all.mutable_data());
+  return all;
+}
+
+/// The masks of zoneout of one layer and direction, (states, B, T, H), 0 in the padding.
+template <class S>
+py::array zoneout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
+                       bool reverse) {
+  const LayerConfig& config = network.config();
+  const Saved<S>& saved = saved_of(network, saved_capsule);
+  const RaggedBatch& batch = saved.batch;
+  const Index hidden = config.hidden_size;
+  const Regularization of = network.regularization(&saved, layer, reverse ? 1 : 0);
+  const int states = cell_info(config.cell).has_cell_state ? 2 : 1;
+  const auto zeroed = zeroed_sequences<S>(config, batch, states);
+  for (int state = 0; state < states; ++state) {
+    const DropoutMask mask = of.zoneout_mask(state);
+    const Sequence<S>& to = zeroed.second[static_cast<std::size_t>(state)];
+    batch.for_each_row(0, batch.longest(), [&](Index slot, Index s) {
+      const Index row = batch.row(slot);
+      mask.factors((s * batch.size() + row) * hidden, hidden,
+                   to.row(row, batch.time(slot, s, reverse)));
+    });
+  }
+  return zeroed.first;
+}
+
 }  // namespace
 
 void register_network(py::module_& m) {
@@ -311,7 +352,7 @@ void register_network(py::module_& m) {
   m.def(
       "forward",
       [](const py::capsule& network, const py::object& x, const py::object& lengths,
-         const py::object& state, std::uint64_t dropout_key, Index recompute_every) {
+         const py::object& state, const py::object& dropout_key, Index recompute_every) {
         return visit_capsule<Network>(network, [&](const auto& n) {
           return forward(n, x, lengths, state, dropout_key, recompute_every);
         });
@@ -350,4 +391,19 @@ void register_network(py::module_& m) {
                                       [&](const auto& n) { return dropout_mask(n, saved, layer); });
       },
       "network"_a, "saved"_a, "layer"_a);
+  m.def(
+      "recurrent_dropout_mask",
+      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+        return visit_capsule<Network>(network, [&](const auto& n) {
+          return recurrent_dropout_mask(n, saved, layer, reverse);
+        });
+      },
+      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
+  m.def(
+      "zoneout_mask",
+      [](const py::capsule& network, const py::capsule& saved, Index layer, bool reverse) {
+        return visit_capsule<Network>(
+            network, [&](const auto& n) { return zoneout_mask(n, saved, layer, reverse); });
+      },
+      "network"_a, "saved"_a, "layer"_a, "reverse"_a);
 }

@@ -20,6 +20,7 @@ class BackwardLoop final : public TimeLoop {
         batch_(*task.batch),
         activations_(layer.activations_),
         split_(plan.split),
+        zoneout_(task.regularization, batch_.size(), layer.hidden_),
         gradients_(layer, task_, arena) {
     const Index state = batch_.size() * layer_.padded_;
     d_h_ = arena.allocate_zeroed<S>(state);
@@ -29,6 +30,18 @@ class BackwardLoop final : public TimeLoop {
       layer_.read_state(batch_, task.d_c_final, d_c_);
     }
     if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(state);
+    if (zoneout_.active()) {
+      kept_h_ = arena.allocate<S>(state);
+      if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(state);
+    } else {
+      d_y_ = task.d_y;
+      d_h_steps_ = task.d_h_steps;
+      d_c_steps_ = task.d_c_steps;
+    }
+    if (task.regularization.drops()) {
+      factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
+      d_dropped_ = arena.allocate<S>(state);
+    }
     for (Index i = 0; i < task_.chunks.count; ++i) {
       chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
     }
@@ -36,7 +49,7 @@ class BackwardLoop final : public TimeLoop {
   }
 
   void allocate_chunk(Arena& arena) override {
-    chunk_.allocate(layer_, chunk_rows_, arena);
+    chunk_.allocate(layer_, chunk_rows_, factors_ != nullptr, arena);
     gradients_.allocate_chunk(chunk_rows_, arena);
   }
 
@@ -63,6 +76,7 @@ class BackwardLoop final : public TimeLoop {
   template <class Cell, class T>
   friend struct CellSteps;
 
+  static constexpr Index kLanes = Vec<S>::kLanes;
   static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
 
   StepRange chunk(Index i) const {
@@ -139,6 +153,10 @@ class BackwardLoop final : public TimeLoop {
         S* const to = chunk_.h_prev + (row + slot) * layer_.padded_;
         std::copy_n(from, layer_.hidden_, to);
         std::fill(to + layer_.hidden_, to + layer_.padded_, S(0));
+        if (factors_ == nullptr) continue;
+        S* const dropped = chunk_.dropped + (row + slot) * layer_.padded_;
+        const S* const factors = factors_ + slot * layer_.padded_;
+        for (Index i = 0; i < layer_.padded_; ++i) dropped[i] = to[i] * factors[i];
       }
     }
   }
@@ -151,15 +169,75 @@ class BackwardLoop final : public TimeLoop {
   /// d_operand, or in phase 0 on top of d_h.
   void propagate(int phase, Index s, Range slots, Index first, Range panels) const {
     const RowPointers<S> rows{chunk_.recurrent_rows[phase] + first + slots.first};
-    S* const to = (phase == 0 ? d_h_ : d_operand_) + slots.first * layer_.padded_;
+    S* const to = (phase > 0             ? d_operand_
+                   : factors_ != nullptr ? d_dropped_
+                                         : d_h_) +
+                  slots.first * layer_.padded_;
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
       gemm_packed(layer_.weight_hh_transposed_[phase], begin, end, rows, slots.size(),
-                  phase == 0 ? to : nullptr, layer_.padded_, to, layer_.padded_);
+                  phase == 0 && factors_ == nullptr ? to : nullptr, layer_.padded_, to,
+                  layer_.padded_);
     });
+    if (factors_ == nullptr) return;
+    const Range blocks = blocks_of(panels);
+    if (phase > 0) return layer_.multiply_rows(d_operand_, factors_, slots, blocks, d_operand_);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index end = slot * layer_.padded_ + blocks.last * kLanes;
+      for (Index i = slot * layer_.padded_ + blocks.first * kLanes; i < end; ++i) {
+        d_h_[i] += d_dropped_[i] * factors_[i];
+      }
+    }
   }
 
   void differentiate(int phase, Index s, Range slots, const StepRange& steps, Range blocks) const {
+    if (kept_h_ != nullptr && phase == layer_.cell_.last_phase()) divide(s, slots, blocks);
     layer_.kernels_.backward[phase](*this, s, slots, steps, blocks);
+    if (phase > 0) return;
+    if (kept_h_ != nullptr) add_kept(slots, blocks);
+    if (factors_ != nullptr && layer_.cell_.phases > 1) drop_operand(s, slots, steps, blocks);
+  }
+
+  // ---- zoneout and recurrent dropout
+
+  /// Divides the gradients of the states between the cell and the previous states; d_h_ is then in
+  /// full, with d_y.
+  void divide(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
+    const Index units = std::min(count, layer_.hidden_ - unit);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index row = batch_.row(slot), time = batch_.time(slot, s, task_.reverse);
+      const Index at = slot * layer_.padded_ + unit;
+      if (task_.d_y) {
+        const Index stride = task_.d_y.feature_stride;
+        const S* const d_y = task_.d_y.row(row, time) + unit * stride;
+        for (Index i = 0; i < units; ++i) d_h_[at + i] += d_y[i * stride];
+      }
+      if (task_.d_h_steps) std::copy_n(d_h_ + at, units, task_.d_h_steps.row(row, time) + unit);
+      zoneout_.divide(0, s, row, unit, count, d_h_ + at, kept_h_ + at);
+      if (kept_c_ == nullptr) continue;
+      if (task_.d_c_steps) std::copy_n(d_c_ + at, units, task_.d_c_steps.row(row, time) + unit);
+      zoneout_.divide(1, s, row, unit, count, d_c_ + at, kept_c_ + at);
+    }
+  }
+
+  void add_kept(Range slots, Range blocks) const {
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index end = slot * layer_.padded_ + blocks.last * kLanes;
+      for (Index i = slot * layer_.padded_ + blocks.first * kLanes; i < end; ++i) {
+        d_h_[i] += kept_h_[i];
+        if (kept_c_ != nullptr) d_c_[i] += kept_c_[i];
+      }
+    }
+  }
+
+  /// The operand of phase 1 as its weights have seen it, for their gradient.
+  void drop_operand(Index s, Range slots, const StepRange& steps, Range blocks) const {
+    const Index first = batch_.first_row(s) - steps.first_row;
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      S* const operand = chunk_.operand + (first + slot) * layer_.padded_;
+      const S* const factors = factors_ + slot * layer_.padded_;
+      for (Index i = blocks.first * kLanes; i < blocks.last * kLanes; ++i) operand[i] *= factors[i];
+    }
   }
 
   const CellDirection<S>& layer_;
@@ -169,7 +247,13 @@ class BackwardLoop final : public TimeLoop {
   const Split split_;
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
   S* d_operand_ = nullptr;   // [B][Hp]
-  Index chunk_rows_ = 0;     // of the largest
+  const Zoneout<S> zoneout_;
+  S *kept_h_ = nullptr, *kept_c_ = nullptr;      // [B][Hp] what zoneout passes on to s_{t-1}
+  S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Hp] of recurrent dropout, dL/d(its h_{t-1})
+  // Those of the task, unless zoneout deals with them:
+  Sequence<const S> d_y_;
+  Sequence<S> d_h_steps_, d_c_steps_;
+  Index chunk_rows_ = 0;  // of the largest
   typename CellDirection<S>::ChunkGradients chunk_;
   WeightGradients<S> gradients_;
 };

@@ -124,6 +124,24 @@ class CellDirection final : public Direction<S> {
 
   const CellInfo cell_;
   const CellKernels<S> kernels_;
+  /// The factors of recurrent dropout, [slots][Hp]; 0 beyond H.
+  S* dropout_factors(const Regularization& of, const RaggedBatch& batch, Arena& arena) const {
+    S* const factors = arena.allocate_zeroed<S>(batch.size() * padded_);
+    const DropoutMask mask = of.dropout_mask();
+    for (Index slot = 0; slot < batch.size(); ++slot) {
+      mask.factors(batch.row(slot) * hidden_, hidden_, factors + slot * padded_);
+    }
+    return factors;
+  }
+  /// to = from * factors, for some rows and blocks of [..][Hp].
+  void multiply_rows(const S* from, const S* factors, Range rows, Range blocks, S* to) const {
+    for (Index row = rows.first; row < rows.last; ++row) {
+      const Index end = row * padded_ + blocks.last * kLanes;
+      for (Index i = row * padded_ + blocks.first * kLanes; i < end; ++i)
+        to[i] = from[i] * factors[i];
+    }
+  }
+
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
@@ -228,7 +246,7 @@ template <class S>
 void CellDirection<S>::read_cells(const RaggedBatch& batch, bool reverse,
                                   const DirectionSaved<S>& saved, Sequence<S> out) const {
   for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
-    std::copy_n(saved.cells.data() + row * padded_, hidden_, to);
+    std::copy_n(saved.cell_states() + row * padded_, hidden_, to);
   });
 }
 

@@ -76,14 +76,14 @@ struct CellSteps {
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index chunk_row = first + slot;
       const Index time = batch.time(slot, s, task.reverse), row = batch.row(slot);
-      const S* const d_y = task.d_y ? task.d_y.row(row, time) : nullptr;
+      const S* const d_y = loop.d_y_ ? loop.d_y_.row(row, time) : nullptr;
       for (Index block = blocks.first; block < blocks.last; ++block) {
         const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
         const Index units = layer.hidden_ - unit;
         BackwardUnits<S> u;
         u.d_h = Vec<S>::load(loop.d_h_ + state);
         if (kFirst && d_y != nullptr) {
-          const Index stride = task.d_y.feature_stride;
+          const Index stride = loop.d_y_.feature_stride;
           u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
         }
         load(loop, u, s, slot, steps.first_row + chunk_row, chunk_row, block);
@@ -91,10 +91,11 @@ struct CellSteps {
         load_unit_weight_gradients<kPhase>(loop, u, chunk_row, unit);
         if constexpr (!kFirst) u.d_operand = Vec<S>::load(loop.d_operand_ + state);
         Cell::template backward<kPhase>(activations, u);
-        if (kFirst && task.d_h_steps) u.d_h.store_some(task.d_h_steps.row(row, time) + unit, units);
+        if (kFirst && loop.d_h_steps_)
+          u.d_h.store_some(loop.d_h_steps_.row(row, time) + unit, units);
         store<kPhase>(loop, u, slot, chunk_row, block);
         if constexpr (kCell.has_cell_state) {
-          if (task.d_c_steps) u.d_c.store_some(task.d_c_steps.row(row, time) + unit, units);
+          if (loop.d_c_steps_) u.d_c.store_some(loop.d_c_steps_.row(row, time) + unit, units);
         }
       }
     }
@@ -137,10 +138,15 @@ struct CellSteps {
     }
     if constexpr (Cell::kReadsOutput) {
       u.h = Vec<S>::load_some(loop.y_row(slot, s) + unit, 1, loop.layer_.hidden_ - unit);
+      // What random zoneout has kept has no gradient, but the expected value is not the cell's.
+      if (const S p = loop.zoneout_.expected(); p > S(0)) {
+        const Vec<S> h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
+        u.h = (u.h - h_prev * p) / Vec<S>(S(1) - p);
+      }
     }
     if constexpr (kCell.has_cell_state) {
-      const S* const cells = saved.cells.data();
-      u.c = Vec<S>::load(cells + saved_row * padded + unit);
+      const S* const cells = saved.cell_states();
+      u.c = Vec<S>::load(saved.cells.data() + saved_row * padded + unit);
       u.c_prev =
           Vec<S>::load(s == 0 ? saved.c0.data() + state
                               : cells + (loop.batch_.first_row(s - 1) + slot) * padded + unit);

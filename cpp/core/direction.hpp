@@ -9,6 +9,7 @@
 #include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
 #include "core/ragged_batch.hpp"
+#include "core/regularization.hpp"
 #include "core/types.hpp"
 
 // One direction of one layer: what it is asked to do, and what it keeps. The work itself is in
@@ -30,8 +31,12 @@ struct LayerInput {
 template <class S>
 struct DirectionSaved {
   Buffer<S> gates;   // [rows][H/W][kSaved][W]
-  Buffer<S> cells;   // [rows][H/W][W], only with a cell state
+  Buffer<S> cells;   // [rows][H/W][W], only with a cell state; as the equations have left it
+  Buffer<S> zoned;   // the same after zoneout, if there is any
   Buffer<S> h0, c0;  // [slots][H padded]
+
+  /// c_t of all rows.
+  const S* cell_states() const { return zoned.empty() ? cells.data() : zoned.data(); }
 };
 
 /// One direction of one layer, forward. All memory is that of the caller of the kernels, or of
@@ -45,6 +50,7 @@ struct ForwardTask {
   const S *h0, *c0;          // (B, H), or null for 0
   S *h_final, *c_final;      // (B, H), may be h0 and c0
   DirectionSaved<S>* saved;  // allocated and filled here; null in inference
+  Regularization regularization;
 };
 
 /// The chunks of steps whose weight gradients backward accumulates together.
@@ -75,6 +81,7 @@ struct BackwardTask {
   S *d_h0, *d_c0;                    // (B, H), may be d_h_final and d_c_final
   S* d_parameters;                   // [ParameterSizes::total()] of this direction
   Sequence<S> d_h_steps, d_c_steps;  // (B, T, H), features adjacent, or null if not wanted
+  Regularization regularization;     // that of forward
   Chunks chunks;
   GradientAccumulator<S> accumulator;
 };

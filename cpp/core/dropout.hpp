@@ -18,9 +18,14 @@ namespace bptt {
 
 class DropoutMask {
  public:
+  /// Keeps all values.
+  DropoutMask() = default;
   /// The mask of the values from `origin` on, which are counted from 0.
   DropoutMask(double p, std::uint64_t key, Index layer, Index origin = 0)
-      : scale_(1.0 / (1.0 - p)),
+      : DropoutMask(p, key, layer, origin, 1.0 / (1.0 - p)) {}
+  /// The same with another factor of the values that are kept.
+  DropoutMask(double p, std::uint64_t key, Index layer, Index origin, double scale)
+      : scale_(scale),
         threshold_(static_cast<std::uint32_t>(std::ldexp(p, 32))),
         key_(mix(key + static_cast<std::uint64_t>(layer))),
         origin_(origin) {}
@@ -76,10 +81,10 @@ class DropoutMask {
     return z ^ (z >> 16);
   }
 
-  double scale_;
-  std::uint32_t threshold_;
-  std::uint64_t key_;
-  Index origin_;
+  double scale_ = 1.0;
+  std::uint32_t threshold_ = 0;
+  std::uint64_t key_ = 0;
+  Index origin_ = 0;
 };
 
 }  // namespace bptt

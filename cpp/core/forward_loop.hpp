@@ -18,16 +18,24 @@ class ForwardLoop final : public TimeLoop {
         activations_(layer.activations_),
         split_(plan.split),
         chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
-        chunks_(arena.allocate<Chunk>(chunk_count_)) {
+        chunks_(arena.allocate<Chunk>(chunk_count_)),
+        zoneout_(task.regularization, batch_.size(), layer.hidden_) {
     const Index state = batch_.size() * layer_.padded_;
+    const bool drops = task.regularization.drops();
+    if (drops) factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
     for (int i = 0; i < 2; ++i) {
       h_[i] = arena.allocate_zeroed<S>(state);
-      h_rows_[i] = row_pointers<S>(arena, h_[i], layer_.padded_, batch_.size());
+      dropped_[i] = drops ? arena.allocate_zeroed<S>(state) : h_[i];
+      h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.padded_, batch_.size());
     }
     layer_.read_state(batch_, task.h0, h_[0]);
+    if (drops) {
+      layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.blocks_range(), dropped_[0]);
+    }
     if (layer_.cell_.has_cell_state) {
       c_ = arena.allocate_zeroed<S>(state);
       layer_.read_state(batch_, task.c0, c_);
+      if (zoneout_.active()) c_before_ = arena.allocate<S>(state);
     }
     if (layer_.cell_.phases > 1) {
       operand_ = arena.allocate<S>(state);
@@ -137,6 +145,7 @@ class ForwardLoop final : public TimeLoop {
     std::copy_n(h_[0], state, saved.h0.data());
     if (layer_.cell_.has_cell_state) {
       saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
+      if (zoneout_.active()) saved.zoned = Buffer<S>(batch_.total_rows() * layer_.padded_);
       saved.c0 = Buffer<S>(state);
       std::copy_n(c_, state, saved.c0.data());
     }
@@ -182,6 +191,7 @@ class ForwardLoop final : public TimeLoop {
     const RowPointers<S> left{(phase == 0 ? h_rows_[s & 1] : operand_rows_) + slots.first};
     const Index width = layer_.gates_width();
     const Index per_panel = weights.blocks_per_panel();
+    const bool regularized = zoneout_.active() || factors_ != nullptr;
     const auto& kernels = layer_.kernels_;
     const auto equations = (task_.saved != nullptr ? kernels.train : kernels.infer)[phase];
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
@@ -192,9 +202,44 @@ class ForwardLoop final : public TimeLoop {
         S* const sums = gates + layer_.phase_column(phase);
         gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
       }
-      equations(*this, s, slots, gates,
-                {first * per_panel, std::min(last * per_panel, layer_.blocks_)});
+      const Range blocks{first * per_panel, std::min(last * per_panel, layer_.blocks_)};
+      if (c_before_ != nullptr) keep_cells(slots, blocks);
+      equations(*this, s, slots, gates, blocks);
+      if (regularized) regularize(phase, s, slots, blocks);
     });
+  }
+
+  // ---- zoneout and recurrent dropout, for the units whose equations have been applied
+
+  void keep_cells(Range slots, Range blocks) const {
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index at = slot * layer_.padded_ + blocks.first * kLanes;
+      std::copy_n(c_ + at, blocks.size() * kLanes, c_before_ + at);
+    }
+  }
+
+  void regularize(int phase, Index s, Range slots, Range blocks) const {
+    const bool last = phase == layer_.cell_.last_phase();
+    if (last && zoneout_.active()) zone_out(s, slots, blocks);
+    if (factors_ == nullptr) return;
+    S* const to = last ? dropped_[(s + 1) & 1] : operand_;
+    layer_.multiply_rows(last ? h_[(s + 1) & 1] : operand_, factors_, slots, blocks, to);
+  }
+
+  void zone_out(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index row = batch_.row(slot), at = slot * layer_.padded_ + unit;
+      S* const h = h_[(s + 1) & 1] + at;
+      zoneout_.mix(0, s, row, unit, count, h_[s & 1] + at, h);
+      std::copy_n(h, std::min(count, layer_.hidden_ - unit),
+                  task_.y.row(row, batch_.time(slot, s, task_.reverse)) + unit);
+      if (c_before_ == nullptr) continue;
+      zoneout_.mix(1, s, row, unit, count, c_before_ + at, c_ + at);
+      if (task_.saved == nullptr) continue;
+      std::copy_n(c_ + at, count,
+                  task_.saved->zoned.data() + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
+    }
   }
 
   const CellDirection<S>& layer_;
@@ -204,9 +249,13 @@ class ForwardLoop final : public TimeLoop {
   const Split split_;
   const int chunk_count_;  // one a thread if the batch is split, else one
   Chunk* const chunks_;
+  const Zoneout<S> zoneout_;
   S* h_[2];                           // [B][Hp] h_{t-1} and h_t, alternating
-  const S** h_rows_[2];               // [B] pointers to their rows
+  S* dropped_[2];                     // the same as the recurrent weights see it
+  const S** h_rows_[2];               // [B] pointers to its rows
+  S* factors_ = nullptr;              // [B][Hp] of recurrent dropout, if there is any
   S* c_ = nullptr;                    // [B][Hp] updated in place
+  S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
   S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies
   const S** operand_rows_ = nullptr;  // [B]
   S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn

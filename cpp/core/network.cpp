@@ -157,7 +157,7 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
   if (layer + 1 < config_.num_layers) {
     stage.output = sequence_memory(kept ? &kept->output : nullptr, count, batch.ragged());
     stage.y = inner_sequence(stage.output, batch.size(), features);
-    if (kept != nullptr && config_.dropout > 0) {
+    if (kept != nullptr && config_.dropout > 0 && saved->dropout_key) {
       kept->dropped = Buffer<S>(count);
       stage.dropped = kept->dropped.data();
     }
@@ -180,7 +180,8 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
                       .c0 = at(call.c0),
                       .h_final = at(call.h_final),
                       .c_final = at(call.c_final),
-                      .saved = kept ? &kept->directions[i] : nullptr};
+                      .saved = kept ? &kept->directions[i] : nullptr,
+                      .regularization = regularization(saved, layer, d)};
   }
 }
 
@@ -362,6 +363,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                       .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
                       .d_h_steps = steps(call.d_h_steps),
                       .d_c_steps = steps(call.d_c_steps),
+                      .regularization = regularization(call.saved, stage.layer, d),
                       .chunks = chunks,
                       .accumulator = accumulator};
     accumulator.memory += direction(stage.layer, d).accumulator_size(x);

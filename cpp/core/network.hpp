@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/direction.hpp"
@@ -18,12 +19,12 @@ struct Saved {
     Buffer<S> output;            // (T, B, D) of a layer that feeds another
     Buffer<S> dropped;           // the same after dropout
   };
-  Saved(const RaggedBatch& rows, std::uint64_t key, Index first = 0)
+  Saved(const RaggedBatch& rows, std::optional<std::uint64_t> key, Index first = 0)
       : batch(rows), dropout_key(key), first_step(first) {}
 
   RaggedBatch batch;
-  std::uint64_t dropout_key;
-  Index first_step;  // of the batch, if it is a slice of a longer one
+  std::optional<std::uint64_t> dropout_key;  // without: expected values, as inference has them
+  Index first_step;                          // of the batch, if it is a slice of a longer one
   std::vector<Layer> layers;
   // Instead of layers, if backward is to recompute them (recompute.hpp):
   std::vector<Index> segments;  // the steps at which segments begin, and T
@@ -78,7 +79,16 @@ class Network {
   /// The mask that the output of a layer is multiplied with.
   DropoutMask dropout_mask(const Saved<S>& saved, Index layer) const {
     const Index origin = saved.first_step * saved.batch.size() * config_.output_size();
-    return DropoutMask(config_.dropout, saved.dropout_key, layer, origin);
+    return DropoutMask(config_.dropout, saved.dropout_key.value_or(0), layer, origin);
+  }
+  /// Zoneout and recurrent dropout of one direction of a layer; `saved` is null in inference.
+  Regularization regularization(const Saved<S>* saved, Index layer, Index direction) const {
+    return {.zoneout = config_.zoneout,
+            .recurrent_dropout = config_.recurrent_dropout,
+            .random = saved != nullptr && saved->dropout_key,
+            .key = saved != nullptr ? saved->dropout_key.value_or(0) : 0,
+            .direction = layer * config_.directions() + direction,
+            .first_step = saved != nullptr ? saved->first_step : 0};
   }
   /// The end of the backward chunk that begins at step `first`, in all layers. It depends on
   /// nothing but the network and the batch, and so do the sums over a chunk's rows.

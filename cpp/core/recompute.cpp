@@ -37,8 +37,9 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   saved.h = make_states(call.h0);
   if (call.c_final != nullptr) saved.c = make_states(call.c0);
 
-  // Only dropout needs the kernels of training here, and what they keep is not used.
-  const bool drops = config.dropout > 0 && config.num_layers > 1;
+  // Only random masks need the kernels of training here, and what they keep is not used.
+  const bool drops = saved.dropout_key && ((config.dropout > 0 && config.num_layers > 1) ||
+                                           config.zoneout > 0 || config.recurrent_dropout > 0);
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
     const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);

@@ -32,8 +32,10 @@ struct LayerConfig {
   Index hidden_size = 0;  // H
   Index num_layers = 1;
   bool bidirectional = false;
-  Merge merge{};         // of the two directions
-  double dropout = 0.0;  // the fraction of values between layers that training drops
+  Merge merge{};                   // of the two directions
+  double dropout = 0.0;            // the fraction of values between layers that training drops
+  double zoneout = 0.0;            // the fraction of the states' units that keep their values
+  double recurrent_dropout = 0.0;  // the fraction of h that training drops before W
   bool time_major = false;
 
   Index directions() const { return bidirectional ? 2 : 1; }

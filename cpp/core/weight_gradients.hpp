@@ -22,7 +22,8 @@ namespace bptt {
 template <class S>
 struct CellDirection<S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
-  S *h_prev, *operand;   // [rows][Hp] left operands of phases 0 and 1
+  S *h_prev, *operand;   // [rows][Hp] h_{t-1}, and the left operand of phase 1
+  S* dropped;            // [rows][Hp] the left operand of phase 0: h_{t-1} after dropout
   S* unit_weights;       // [rows][kUnitWeights][Hp] dL/d(unit weights)
   // Allocated for the whole call:
   const S** gate_rows;                   // [rows] pointers to the rows of gates …
@@ -34,11 +35,12 @@ struct CellDirection<S>::ChunkGradients {
       recurrent_rows[phase] = arena.allocate<const S*>(count);
     }
   }
-  void allocate(const CellDirection<S>& layer, Index rows, Arena& arena) {
+  void allocate(const CellDirection<S>& layer, Index rows, bool drops, Arena& arena) {
     const Index width = layer.gates_width();
     gates = arena.allocate<S>(rows * width);
     recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * width) : gates;
     h_prev = arena.allocate<S>(rows * layer.padded_);
+    dropped = drops ? arena.allocate<S>(rows * layer.padded_) : h_prev;
     operand = layer.cell_.phases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
     point_to_rows<S>(gate_rows, gates, width, rows);
@@ -140,7 +142,7 @@ class WeightGradients {
       Gemm::pack_left(chunk.recurrent, width, width, own, rows, left_recurrent_);
     }
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
-      const S* const operand = phase == 0 ? chunk.h_prev : chunk.operand;
+      const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
       Gemm::pack_right([&](Index r) { return operand + r * layer_.padded_; }, 1, layer_.hidden_,
                        own, rows, right_hh_[phase]);
     }

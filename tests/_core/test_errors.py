@@ -31,7 +31,8 @@ class World:
     """An instance of every class, and valid arguments of every public callable."""
 
     def __init__(self, folder):
-        options = {"num_layers": 2, "dropout": 0.5, "dtype": "float64", "seed": 0}
+        masks = {"dropout": 0.5, "recurrent_dropout": 0.2, "zoneout": 0.1}
+        options = {"num_layers": 2, **masks, "dtype": "float64", "seed": 0}
         self.modules = {kind.__name__: kind(3, 4, **options) for kind in LAYERS}
         self.calls = {}
         for name, layer in self.modules.items():
@@ -81,6 +82,8 @@ class World:
             f"{name} Run.backward": (run.backward, d),
             f"{name} Run.gates": (run.gates, place),
             f"{name} Run.dropout_mask": (run.dropout_mask, {"layer": 0}),
+            f"{name} Run.recurrent_dropout_mask": (run.recurrent_dropout_mask, place),
+            f"{name} Run.zoneout_mask": (run.zoneout_mask, place),
         }
         if layer.cell.has_cell_state:
             self.calls[f"{name} Run.cells"] = (run.cells, place)

@@ -86,6 +86,15 @@ def test_pools_directions_layers_dropout_and_embedding(pool, bidirectional):
     assert model.fit(texts, y).score(texts, y) == 1.0
 
 
+def test_recurrent_dropout_and_zoneout():
+    texts, y = ["abc", "cba", "bca", "acb"] * 4, np.tile([0, 1, 0, 1], 4)
+    options = {"hidden_size": 12, "epochs": 100, "learning_rate": 0.02, "random_state": 0}
+    model = bptt.SequenceClassifier(recurrent_dropout=0.1, zoneout=0.05, **options)
+    assert model.fit(texts, y).score(texts, y) == 1.0
+    layer = model.model_.modules[0]
+    assert (layer.recurrent_dropout, layer.zoneout) == (0.1, 0.05)
+
+
 def test_sample_weight_decides_between_contradictions():
     X, y = ["ab"] * 2, ["yes", "no"]
     model = bptt.SequenceClassifier(hidden_size=4, epochs=80, learning_rate=0.05, random_state=0)

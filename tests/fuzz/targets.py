@@ -190,7 +190,8 @@ def of_run(method: str, arguments: dict[str, Any], kind: Any = bptt.LSTM) -> Any
     """Return the target of a method of a run."""
 
     def make() -> Target:
-        layer = kind(3, 4, num_layers=2, dropout=0.5, **F8)
+        masks = {"dropout": 0.5, "recurrent_dropout": 0.2, "zoneout": 0.1}
+        layer = kind(3, 4, num_layers=2, **masks, **F8)
         run = layer.forward(X.copy(), lengths=LENGTHS)
         given = copies(arguments)
         if "d_output" in given:
@@ -1394,6 +1395,8 @@ def targets() -> Targets:
         "nn.Run.gates": of_run("gates", place),
         "nn.Run.cells": of_run("cells", place),
         "nn.Run.dropout_mask": of_run("dropout_mask", {"layer": 0}),
+        "nn.Run.recurrent_dropout_mask": of_run("recurrent_dropout_mask", place),
+        "nn.Run.zoneout_mask": of_run("zoneout_mask", place),
         "nn.Run.release": of_run("release", {}),
     }
     parts = (modules, sequential, decoders, files, plain_functions, optimizers, of_importers)

@@ -27,6 +27,7 @@ CASES = {
     "full": LONG,
     "ragged": replace(LONG, lengths="ragged"),
     "layers": replace(LONG, num_layers=3, dropout=0.3, lengths="short"),
+    "masks": replace(LONG, zoneout=0.2, recurrent_dropout=0.3, lengths="ragged"),
     "ids": replace(LONG, ids=True, num_layers=2, lengths="ragged"),
     "zero state": replace(LONG, state=False, input_size=250, hidden_size=7),
     "one row": replace(LONG, batch=1, steps=1000, input_size=300, hidden_size=9),
@@ -85,10 +86,10 @@ def test_results_do_not_depend_on_recomputation(cell, case, dtype):
             assert_same_bits(train(case, problem, every, time_major), expected)
 
 
-@pytest.mark.parametrize("case", [CASES["ragged"], CASES["layers"], CASES["one row"]], ids=str)
+@pytest.mark.parametrize("name", ["ragged", "layers", "masks", "one row"])
 @every_cell
-def test_results_do_not_depend_on_threads(cell, case):
-    case = replace(case, cell=cell, hidden_size=120)  # large enough to use them
+def test_results_do_not_depend_on_threads(cell, name):
+    case = replace(CASES[name], cell=cell, hidden_size=120)  # large enough to use them
     problem = make(case, np.float32)
     with bptt.threads(1):
         expected = train(case, problem, None)

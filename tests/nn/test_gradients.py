@@ -46,7 +46,7 @@ class Problem:
 
     def run(self):
         # All copies of a layer have the same dropout masks.
-        layer = copy.deepcopy(self.layer) if self.layer.dropout else self.layer
+        layer = copy.deepcopy(self.layer)
         return layer.forward(self.given.x, lengths=self.given.lengths, state=self.given.state)
 
     def loss(self):
@@ -81,8 +81,9 @@ def assert_same_gradient(name, actual, expected):
     assert error <= ALLOWED * scale, f"{name}: {error / scale:.1e} relative"
 
 
-def check(case, **more):
+def check(case, random=True, **more):
     problem = Problem(case, **more)
+    problem.layer._random_masks = random
     gradients, given, layer = problem.gradients(), problem.given, problem.layer
     for name, parameter in layer.parameters.items():
         expected = problem.differences(
@@ -114,6 +115,25 @@ def test_everything_at_once(cell, merge):
 @every_cell
 def test_fixed_dropout(cell, merge):
     check(replace(SMALL, cell=cell, merge=merge, dropout=0.4), time_major=True)
+
+
+@pytest.mark.parametrize("merge", MERGES[:2])
+@every_cell
+def test_fixed_zoneout_and_recurrent_dropout(cell, merge):
+    check(replace(SMALL, cell=cell, merge=merge, zoneout=0.3))
+    check(replace(SMALL, cell=cell, merge=merge, recurrent_dropout=0.4))
+    check(replace(SMALL, cell=cell, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4, hidden_size=5))
+
+
+@every_cell
+def test_expected_values_of_zoneout(cell):
+    """As diagnostics see the network."""
+    case = replace(SMALL, cell=cell, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4)
+    check(case, random=False)
+    problem = Problem(case)
+    problem.layer._random_masks, given = False, problem.given
+    y, _ = problem.layer(given.x, lengths=given.lengths, state=given.state)
+    np.testing.assert_array_equal(problem.run().output, y)
 
 
 @every_cell

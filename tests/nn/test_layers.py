@@ -70,6 +70,12 @@ def test_training_matches_the_reference(case, dtype):
     run = forward(make_layer(case, problem), problem)
     if case.dropout:  # the layer has its own masks
         problem.dropout_masks = [run.dropout_mask(i) for i in range(case.num_layers - 1)]
+    if case.zoneout:
+        problem.zoneout_masks = [
+            run.zoneout_mask(i, reverse)
+            for i in range(case.num_layers)
+            for reverse in (False, True)[: case.directions]
+        ]
     result, expected = run_reference(case, in_float64(problem))
     assert_close(run.output, result.output, dtype, case.steps)
     assert_state_close(run.state, result.state, dtype, case.steps)
@@ -88,6 +94,10 @@ def test_inference_matches_the_reference(case, dtype):
     case = replace(case, dropout=0.3 if case.num_layers > 1 else 0.0)
     problem = make(case, dtype)
     problem.dropout_masks = None  # none at inference
+    if case.zoneout:  # the expected values
+        problem.zoneout_masks = [
+            np.full_like(mask, 1 - case.zoneout) for mask in problem.zoneout_masks
+        ]
     layer = make_layer(case, problem)
     y, state = layer(problem.x, lengths=problem.lengths, state=problem.state)
     result = forward_reference(case, in_float64(problem))
@@ -98,8 +108,9 @@ def test_inference_matches_the_reference(case, dtype):
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
 @every_cell
 def test_step_matches_the_reference(cell, ids, dtype):
-    case = Case(cell, num_layers=3, hidden_size=19, state=True, ids=ids)
+    case = Case(cell, num_layers=3, hidden_size=19, state=True, ids=ids, zoneout=0.1)
     problem = make(case, dtype)
+    problem.zoneout_masks = [np.full_like(mask, 0.9) for mask in problem.zoneout_masks]
     layer, state = make_layer(case, problem), problem.state
     result = forward_reference(case, in_float64(problem))
     for t in range(case.steps):

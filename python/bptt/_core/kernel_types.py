@@ -17,6 +17,8 @@ class LayerConfig(TypedDict):
     bidirectional: bool
     merge: str
     dropout: float
+    zoneout: float
+    recurrent_dropout: float
     time_major: bool
 
 

@@ -89,6 +89,8 @@ def describe_estimator(model: Any) -> str:
             "characters",
             "pool",
             "dropout",
+            "recurrent_dropout",
+            "zoneout",
             "truncate",
         )
         if getattr(model, name, None)

@@ -74,6 +74,20 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--dropout", "dropout", "dropout probability, in [0, 1)", type=fraction, metavar="P")
     add(
+        "--recurrent-dropout",
+        "recurrent_dropout",
+        "dropout probability of the hidden state, one mask a sequence, in [0, 1)",
+        type=fraction,
+        metavar="P",
+    )
+    add(
+        "--zoneout",
+        "zoneout",
+        "probability with which an element of the state keeps its value, in [0, 1)",
+        type=fraction,
+        metavar="P",
+    )
+    add(
         "--characters",
         "characters",
         "hidden units of a layer over the characters of each word (tagging; default: none)",

@@ -26,7 +26,7 @@ _Kind = TypeVar("_Kind", bound=Module)
 
 
 def float64_copy(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind:
-    """Return a float64 copy of a module; a recurrent layer loses its dropout.
+    """Return a float64 copy of a module; a recurrent layer runs without random masks.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def float64_copy(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind
     **changed
         Constructor arguments that differ from those of `module`.
     """
-    if isinstance(module, Recurrent):
-        changed = {"dropout": 0.0, **changed}
     copy = type(module)(**{**module.config, "dtype": "float64", **changed})
+    if isinstance(copy, Recurrent):
+        copy._random_masks = False
     for name in copy:
         original = name.removesuffix("_l0") + suffix if name.endswith("_l0") else name
         copy[name] = module[original].astype(np.float64)
@@ -46,7 +46,7 @@ def float64_copy(module: _Kind, *, suffix: str = "_l0", **changed: Any) -> _Kind
 
 
 def float64_chain(model: Sequential) -> Sequential:
-    """Return a float64 copy of a chain, without dropout."""
+    """Return a float64 copy of a chain, without dropout and random masks."""
     modules = [float64_copy(module) for module in model.modules if not isinstance(module, Dropout)]
     return Sequential(*modules, pool=model.pool, skip_input=model.skip_input)
 

@@ -87,6 +87,11 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         Add a reverse direction to every layer.
     dropout : float
         Dropout probability between layers and before the output layer, in [0, 1).
+    recurrent_dropout : float
+        Dropout probability of the hidden state before the recurrent product, one mask a sequence,
+        in [0, 1).
+    zoneout : float
+        Probability with which an element of the state keeps its previous value, in [0, 1).
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -185,6 +190,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     num_layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
     embedding_size: int | None = None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None = None
     freeze_embedding: bool = False
@@ -458,7 +465,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         """
         checks.one_of(*CELLS)("cell", self.cell)
         checks.flag("bidirectional", self.bidirectional)
-        checks.fraction("dropout", self.dropout)
+        for name in ("dropout", "recurrent_dropout", "zoneout"):
+            checks.fraction(name, getattr(self, name))
         checks.fraction("validation_fraction", self.validation_fraction)
         checks.one_of("loss", "metric")("monitor", self.monitor)
         checks.flag("warm_start", self.warm_start)

@@ -32,6 +32,8 @@ class NetworkBuilder:
     num_layers: int
     bidirectional: bool
     dropout: float
+    recurrent_dropout: float
+    zoneout: float
     embedding_size: int | None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None
     freeze_embedding: bool
@@ -107,6 +109,8 @@ class NetworkBuilder:
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "zoneout": self.zoneout,
             **self._module_options(seeds),
         }
         return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})

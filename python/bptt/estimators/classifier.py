@@ -48,6 +48,11 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Add a reverse direction to every layer.
     dropout : float
         Dropout probability between layers and before the output layer, in [0, 1).
+    recurrent_dropout : float
+        Dropout probability of the hidden state before the recurrent product, one mask a sequence,
+        in [0, 1).
+    zoneout : float
+        Probability with which an element of the state keeps its previous value, in [0, 1).
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains

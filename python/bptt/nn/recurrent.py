@@ -38,6 +38,15 @@ class RNN(Recurrent[FloatArray]):
     dropout : float, default 0
         Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
         but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    recurrent_dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of h_{t-1} where it enters
+        products with W, the same at every step of a sequence; the other elements are scaled by
+        1/(1 − recurrent_dropout). Y. Gal and Z. Ghahramani (2016), A theoretically grounded
+        application of dropout in recurrent neural networks.
+    zoneout : float, default 0
+        Probability, in [0, 1), with which an element of h keeps its previous value at a step
+        of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
+        regularizing RNNs by randomly preserving hidden activations.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ.
     time_major : bool, default False
@@ -45,7 +54,7 @@ class RNN(Recurrent[FloatArray]):
     dtype : float32 or float64, default float32
         Type of parameters, input and output; nothing is ever cast.
     seed : int, optional
-        Seed of the initial weights and of dropout. Unpredictable by default.
+        Seed of the initial weights, of dropout and of zoneout. Unpredictable by default.
 
     Raises
     ------
@@ -73,6 +82,8 @@ class RNN(Recurrent[FloatArray]):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         activation: str = "tanh",
         time_major: bool = False,
         dtype: DTypeLike = np.float32,
@@ -85,6 +96,8 @@ class RNN(Recurrent[FloatArray]):
             bidirectional=bidirectional,
             merge=merge,
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             activation=activation,
             time_major=time_major,
             dtype=dtype,
@@ -126,6 +139,15 @@ class LSTM(Recurrent[LSTMState]):
     dropout : float, default 0
         Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
         but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    recurrent_dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of h_{t-1} where it enters
+        products with W, the same at every step of a sequence; the other elements are scaled by
+        1/(1 − recurrent_dropout). Y. Gal and Z. Ghahramani (2016), A theoretically grounded
+        application of dropout in recurrent neural networks.
+    zoneout : float, default 0
+        Probability, in [0, 1), with which an element of h, and of c, keeps its previous value at a
+        step of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
+        regularizing RNNs by randomly preserving hidden activations.
     peephole : bool, default False
         Whether the gates see the cell state, each unit its own. A gate can then count steps.
     coupled : bool, default False
@@ -140,7 +162,7 @@ class LSTM(Recurrent[LSTMState]):
     dtype : float32 or float64, default float32
         Type of parameters, input and output; nothing is ever cast.
     seed : int, optional
-        Seed of the initial weights and of dropout. Unpredictable by default.
+        Seed of the initial weights, of dropout and of zoneout. Unpredictable by default.
 
     Raises
     ------
@@ -182,6 +204,8 @@ class LSTM(Recurrent[LSTMState]):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         peephole: bool = False,
         coupled: bool = False,
         activation: str = "tanh",
@@ -197,6 +221,8 @@ class LSTM(Recurrent[LSTMState]):
             bidirectional=bidirectional,
             merge=merge,
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             peephole=peephole,
             coupled=coupled,
             activation=activation,
@@ -236,6 +262,15 @@ class GRU(Recurrent[FloatArray]):
     dropout : float, default 0
         Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
         but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    recurrent_dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of h_{t-1} where it enters
+        products with W, the same at every step of a sequence; the other elements are scaled by
+        1/(1 − recurrent_dropout). Y. Gal and Z. Ghahramani (2016), A theoretically grounded
+        application of dropout in recurrent neural networks.
+    zoneout : float, default 0
+        Probability, in [0, 1), with which an element of h keeps its previous value at a step
+        of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
+        regularizing RNNs by randomly preserving hidden activations.
     reset_after : bool, default False
         Where the reset gate acts. False: on h_{t-1}, before the product with W_n, as in the
         paper. True: on W_n h_{t-1} + b_hn, after the product, as in PyTorch and cuDNN, whose
@@ -250,7 +285,7 @@ class GRU(Recurrent[FloatArray]):
     dtype : float32 or float64, default float32
         Type of parameters, input and output; nothing is ever cast.
     seed : int, optional
-        Seed of the initial weights and of dropout. Unpredictable by default.
+        Seed of the initial weights, of dropout and of zoneout. Unpredictable by default.
 
     Raises
     ------
@@ -282,6 +317,8 @@ class GRU(Recurrent[FloatArray]):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         reset_after: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
@@ -296,6 +333,8 @@ class GRU(Recurrent[FloatArray]):
             bidirectional=bidirectional,
             merge=merge,
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             reset_after=reset_after,
             activation=activation,
             gate_activation=gate_activation,
@@ -333,6 +372,15 @@ class MGU(Recurrent[FloatArray]):
     dropout : float, default 0
         Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
         but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    recurrent_dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of h_{t-1} where it enters
+        products with W, the same at every step of a sequence; the other elements are scaled by
+        1/(1 − recurrent_dropout). Y. Gal and Z. Ghahramani (2016), A theoretically grounded
+        application of dropout in recurrent neural networks.
+    zoneout : float, default 0
+        Probability, in [0, 1), with which an element of h keeps its previous value at a step
+        of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
+        regularizing RNNs by randomly preserving hidden activations.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the candidate n.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -343,7 +391,7 @@ class MGU(Recurrent[FloatArray]):
     dtype : float32 or float64, default float32
         Type of parameters, input and output; nothing is ever cast.
     seed : int, optional
-        Seed of the initial weights and of dropout. Unpredictable by default.
+        Seed of the initial weights, of dropout and of zoneout. Unpredictable by default.
 
     Raises
     ------
@@ -373,6 +421,8 @@ class MGU(Recurrent[FloatArray]):
         bidirectional: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -386,6 +436,8 @@ class MGU(Recurrent[FloatArray]):
             bidirectional=bidirectional,
             merge=merge,
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

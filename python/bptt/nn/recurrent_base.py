@@ -41,6 +41,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
     "dropout": checks.fraction,
+    "zoneout": checks.fraction,
+    "recurrent_dropout": checks.fraction,
     "peephole": checks.flag,
     "coupled": checks.flag,
     "reset_after": checks.flag,
@@ -67,6 +69,7 @@ class Recurrent(Module, Generic[StateT]):
     """
 
     variants: ClassVar[tuple[Cell, ...]]
+    _random_masks = True  # False in copies for diagnostics: the expected values, as in inference
 
     input_size: int
     hidden_size: int
@@ -74,6 +77,8 @@ class Recurrent(Module, Generic[StateT]):
     bidirectional: bool
     merge: str
     dropout: float
+    zoneout: float
+    recurrent_dropout: float
     activation: str
     time_major: bool
 
@@ -104,7 +109,7 @@ class Recurrent(Module, Generic[StateT]):
         lengths: Lengths | None = None,
         state: StateT | None = None,
     ) -> tuple[FloatArray, StateT]:
-        """Run over whole sequences: inference, without dropout, thread-safe.
+        """Run over whole sequences: inference, without random masks, thread-safe.
 
         Parameters
         ----------
@@ -144,7 +149,7 @@ class Recurrent(Module, Generic[StateT]):
         state: StateT | None = None,
         recompute_every: int | None = None,
     ) -> Run[StateT]:
-        """Run over whole sequences, ready for `Run.backward`: training, with dropout.
+        """Run over whole sequences, ready for `Run.backward`: training, with dropout and zoneout.
 
         Parameters
         ----------
@@ -182,8 +187,8 @@ class Recurrent(Module, Generic[StateT]):
                 rule = "recompute_every needs a layer with bidirectional=False"
                 raise ValueError(f"{rule}, got bidirectional=True")
         network = self._network(True)
-        drops = self.dropout and self.num_layers > 1
-        key = int(self._random.integers(1 << 63)) if drops else 0
+        drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
+        key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
         try:
             y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
         except TypeError as error:
@@ -197,7 +202,7 @@ class Recurrent(Module, Generic[StateT]):
         *,
         out: tuple[FloatArray, StateT] | None = None,
     ) -> tuple[FloatArray, StateT]:
-        """Run one time step, without dropout: streaming inference, in microseconds.
+        """Run one time step, without random masks: streaming inference, in microseconds.
 
         Parameters
         ----------
@@ -269,6 +274,8 @@ class Recurrent(Module, Generic[StateT]):
             "bidirectional": self.bidirectional,
             "merge": self.merge,
             "dropout": self.dropout,
+            "zoneout": self.zoneout,
+            "recurrent_dropout": self.recurrent_dropout,
             "time_major": self.time_major,
         }
 

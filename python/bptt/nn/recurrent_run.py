@@ -26,6 +26,8 @@ class _Layer(Protocol):
     num_layers: int
     bidirectional: bool
     dropout: float
+    zoneout: float
+    recurrent_dropout: float
     _layout: Layout
 
     @property
@@ -213,6 +215,68 @@ class Run(Generic[StateT]):
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
             raise ValueError(f"dropout_mask needs dropout after layer {layer} of {self._layer}")
         return loader.kernels.dropout_mask(network, saved, layer)
+
+    def recurrent_dropout_mask(self, layer: int = 0, reverse: bool = False) -> FloatArray:
+        """Return the mask that multiplied h_{t-1} in the products with W, the same at every step.
+
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer, from the input.
+        reverse : bool, default False
+            Whether to return that of the second direction.
+
+        Returns
+        -------
+        array (B, hidden_size)
+            Each element is 0 or 1/(1 − recurrent_dropout).
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type.
+        ValueError
+            If there is no such layer or direction, or `recurrent_dropout` is 0.
+        RuntimeError
+            If the saved values have been released.
+        """
+        (network, saved, _), layer, reverse = self._of_layer(
+            "recurrent_dropout_mask", layer, reverse
+        )
+        if not self._layer.recurrent_dropout:
+            rule = "recurrent_dropout_mask needs a layer with recurrent_dropout"
+            raise ValueError(f"{rule}, got {self._layer}")
+        return loader.kernels.recurrent_dropout_mask(network, saved, layer, reverse)
+
+    def zoneout_mask(self, layer: int = 0, reverse: bool = False) -> FloatArray:
+        """Return the masks of zoneout of one layer and direction.
+
+        Parameters
+        ----------
+        layer : int, default 0
+            Index of the layer, from the input.
+        reverse : bool, default False
+            Whether to return those of the second direction.
+
+        Returns
+        -------
+        array (1 or 2, B, T, hidden_size)
+            Of h and, for the LSTM, of c: 0 where an element kept its previous value, 1 where not; 0
+            in the padding.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type.
+        ValueError
+            If there is no such layer or direction, or `zoneout` is 0.
+        RuntimeError
+            If the saved values have been released.
+        """
+        (network, saved, _), layer, reverse = self._of_layer("zoneout_mask", layer, reverse)
+        if not self._layer.zoneout:
+            raise ValueError(f"zoneout_mask needs a layer with zoneout, got {self._layer}")
+        return loader.kernels.zoneout_mask(network, saved, layer, reverse)
 
     def release(self) -> None:
         """Free the values saved for backward; `output` and `state` stay."""

@@ -163,3 +163,13 @@ def check_dropout_masks(
     require(len(masks) == num_layers - 1, rule, len(masks))
     for mask in masks:
         check_array("a dropout mask", mask, "(B, T, D)", shape, dtype)
+
+
+def check_zoneout_masks(
+    masks: Sequence[object], count: int, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+) -> None:
+    """Check that there is one array (S, B, T, H) for each layer and direction."""
+    rule = f"zoneout_masks must be num_layers*directions = {count} arrays"
+    require(len(masks) == count, rule, len(masks))
+    for mask in masks:
+        check_array("a zoneout mask", mask, "(S, B, T, H)", shape, dtype)

@@ -17,6 +17,7 @@ from .arguments import (
     check_lengths,
     check_parameters,
     check_state,
+    check_zoneout_masks,
     require,
 )
 from .cells import CELLS
@@ -191,6 +192,7 @@ def forward(
     lengths: Array | None = None,
     state: PublicState | None = None,
     dropout_masks: Sequence[Array] | None = None,
+    zoneout_masks: Sequence[Array] | None = None,
 ) -> Result:
     """Run a recurrent network over whole sequences.
 
@@ -219,6 +221,10 @@ def forward(
         Initial state. Zero by default.
     dropout_masks : sequence of arrays (B, T, D), optional
         One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
+    zoneout_masks : sequence of arrays (S, B, T, H), optional
+        One for each layer and direction, at index layer*directions + direction, with S = 1, or 2
+        for the LSTM: 0 where an element of h or c keeps its previous value, 1 where not; or the
+        fraction by which it is updated.
 
     Returns
     -------
@@ -245,6 +251,9 @@ def forward(
     if dropout_masks is not None:
         D = H * (2 if bidirectional and merge == "concat" else 1)
         check_dropout_masks(dropout_masks, num_layers, (B, T, D), dtype)
+    if zoneout_masks is not None:
+        shape = (CELLS[cell].states, B, T, H)
+        check_zoneout_masks(zoneout_masks, num_layers * directions, shape, dtype)
     functions = Functions(ACTIVATIONS[activation], GATE_ACTIVATIONS[gate_activation])
 
     runs: list[Unrolled] = []
@@ -254,7 +263,11 @@ def forward(
         for direction in range(directions):
             weights = weights_of(CELLS[cell], parameters, suffix(layer, direction))
             s_0 = tuple(s[layer * directions + direction] for s in initial)
-            run = unroll(CELLS[cell], weights, functions, steps, s_0, lengths, direction == 1)
+            updates = None
+            if zoneout_masks is not None:
+                updates = np.swapaxes(zoneout_masks[layer * directions + direction], 1, 2)
+            reverse = direction == 1
+            run = unroll(CELLS[cell], weights, functions, steps, s_0, lengths, reverse, updates)
             runs.append(run)
             hidden.append(run.in_time_order(s[0] for s in run.states[1:]))
         steps = MERGES[merge].function(*hidden[-2:]) if bidirectional else hidden[-1]

@@ -28,6 +28,7 @@ class Unrolled:
     x: Array  # (T, B, I), in processing order
     states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
     saved: list[Any]  # T
+    updates: Array | None  # (S, T, B, H) of zoneout, for each part of the state; processing order
 
     def in_time_order(self, values: Iterable[Array]) -> Array:
         """Stack values (B, H) of each step to (T, B, H) in time order, with 0 in the padding."""
@@ -68,16 +69,26 @@ def unroll(
     initial: State,
     lengths: Array | None,
     reverse: bool,
+    updates: Array | None = None,
 ) -> Unrolled:
-    """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step."""
+    """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step.
+
+    Zoneout: s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (S, T, B, H) in
+    time order.
+    """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = (x.reshape(-1, x.shape[2]) @ weights.U.T + weights.b).reshape(*x.shape[:2], len(weights.b))
+    if updates is not None and reverse:
+        updates = np.stack([flip(u, lengths) for u in updates])
     states, saved = [initial], []
     for t in range(len(x)):
         state, kept = cell.step(ux[t], states[t], weights, functions)
+        if updates is not None:
+            parts = zip(updates[:, t], state, states[t], strict=True)
+            state = tuple(u * new + (1 - u) * old for u, new, old in parts)
         states.append(tuple(select(t, lengths, *s) for s in zip(state, states[t], strict=True)))
         saved.append(kept)
-    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved)
+    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, updates)
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
@@ -103,9 +114,16 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
     d_state, d_states = d_last, []
     for t in reversed(range(len(d_a))):
         d_state = (d_state[0] + d_output[t], *d_state[1:])
+        d_cell = d_state
+        if run.updates is not None:
+            d_cell = tuple(u * d for u, d in zip(run.updates[:, t], d_state, strict=True))
         d_a_t, d_previous, d_full = cell.step_backward(
-            d_state, run.states[t], run.saved[t], run.weights, run.functions
+            d_cell, run.states[t], run.saved[t], run.weights, run.functions
         )
+        if run.updates is not None:
+            parts = zip(run.updates[:, t], d_state, d_previous, strict=True)
+            d_previous = tuple(d_s + (1 - u) * d for u, d, d_s in parts)
+            d_full = d_state
         d_a[t] = select(t, run.lengths, d_a_t, d_a[t])
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
         d_states.append(d_full)

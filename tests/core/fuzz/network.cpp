@@ -49,7 +49,8 @@ class NetworkFuzz {
       }
     }
     const Results<S> inferred = with_threads(choices_, [&] { return infer(); });
-    if (config_.dropout == 0 || config_.num_layers == 1) {
+    const bool drops = config_.dropout > 0 && config_.num_layers > 1;
+    if (!drops && config_.zoneout == 0 && config_.recurrent_dropout == 0) {
       for (std::size_t i = 0; i < inferred.size(); ++i) {
         require(same(inferred[i], trained[i]), "the same bits in inference");
       }
@@ -60,7 +61,7 @@ class NetworkFuzz {
  private:
   static LayerConfig draw_config(Choices& choices) {
     LayerConfig config;
-    config.cell = choices.kind<CellKind>(4);
+    config.cell = choices.kind<CellKind>(static_cast<int>(cell_infos().size()));
     config.activations = {choices.kind<Activation>(4), choices.kind<GateActivation>(3)};
     config.input_size = choices.size(1, 20);
     config.hidden_size = choices.size(1, 40);
@@ -68,6 +69,8 @@ class NetworkFuzz {
     config.bidirectional = choices.flag();
     config.merge = choices.kind<Merge>(4);
     config.dropout = choices.flag() ? 0.25 : 0;
+    config.zoneout = choices.flag() ? 0.25 : 0;
+    config.recurrent_dropout = choices.flag() ? 0.25 : 0;
     return config;
   }
 

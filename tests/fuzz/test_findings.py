@@ -184,6 +184,11 @@ RAISED = [
         "dtype must be one of labels",
     ),
     (
+        lambda: data.LabelEncoder.from_dict({**LABELS, "classes": ["A", b"\xff"]}),
+        TypeError,
+        r"classes\[1\] must be a string or a number, got bytes",
+    ),
+    (
         lambda: data.LabelEncoder.from_dict(LABELS, steps=decimal.Decimal("sNaN")),
         TypeError,
         "steps must be True or False, got Decimal",

@@ -241,8 +241,8 @@ def _is_hashable(label: Any) -> bool:
 
 def _label(name: str, value: Any) -> Any:
     """Check that `value` is a label in JSON types."""
-    if isinstance(value, (list, dict)):
-        raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
+    if value is not None and not isinstance(value, (str, int, float, np.number, np.bool_)):
+        raise TypeError(f"{name} must be a string or a number, got {type(value).__name__}")
     return value
 
 

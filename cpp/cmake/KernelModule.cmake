@@ -10,13 +10,6 @@ function(bptt_compile_options target scope)
   target_compile_options(${target} ${scope} ${ARGN})
 endfunction()
 
-# glibc allocates the thread-local variables of a module at their first use in a thread, and ends the
-# process where there is no memory. Those of the initial-exec model come with the thread's stack, so
-# that a thread cannot be started instead. Other C libraries have no such model for what Python loads,
-# or do not need it.
-include(CheckCXXSymbolExists)
-check_cxx_symbol_exists(__GLIBC__ features.h BPTT_GLIBC)
-
 add_library(bptt_warnings INTERFACE)
 bptt_compile_options(bptt_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion
                      -Wno-sign-conversion -Wno-ignored-attributes)
@@ -73,9 +66,6 @@ function(bptt_add_kernel_module isa)
     bptt_compile_options(
       ${target} PRIVATE -fno-math-errno -fno-trapping-math
       -ffp-contract=$<IF:$<CXX_COMPILER_ID:GNU>,fast,off> ${ARGN})
-    if(BPTT_GLIBC)
-      target_compile_options(${target} PRIVATE -ftls-model=initial-exec)
-    endif()
     target_link_libraries(
       ${target} PRIVATE bptt_warnings bptt_eigen bptt_openmp Threads::Threads)
   endforeach()

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/memory.hpp"
+#include "core/thread_local.hpp"
 #include "core/types.hpp"
 
 namespace bptt {
@@ -154,7 +155,7 @@ class Arena {
 
 /// This thread's arena.
 inline Arena& scratch() {
-  thread_local Arena arena;
+  BPTT_THREAD_LOCAL Arena arena;
   return arena;
 }
 

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "core/parallel/work_time.hpp"
+#include "core/thread_local.hpp"
 
 // Long calls end early where their caller wants it, such as after Ctrl-C. The calling thread asks
 // between two pieces of work, at most every kInterval, and all threads of the call leave what is
@@ -59,7 +60,7 @@ class InterruptSource {
 
 /// That of the call which this thread has made; null if it is not to be interrupted, and for the
 /// other threads of a call.
-inline constinit thread_local InterruptSource* interrupt_source = nullptr;
+inline constinit BPTT_THREAD_LOCAL InterruptSource* interrupt_source = nullptr;
 
 inline bool interrupt_pending() { return interrupt_source != nullptr && interrupt_source->poll(); }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -213,3 +214,22 @@ def test_sub_interpreters_are_refused() -> None:
     lines = child.stdout.splitlines()
     assert [line[: len(sentence)] for line in lines[:2]] == [sentence] * 2, child.stderr
     assert lines[2:] == ["LSTM(input_size=2, hidden_size=3)"]
+
+
+OTHER_CODE = """
+import ctypes
+ctypes.c_void_p.in_dll(ctypes.CDLL("libstdc++.so.6"), "_ZSt15__once_callable")
+import bptt
+print(bptt.LSTM(2, 3))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries as Linux names them")
+def test_import_after_other_code_has_used_variables_of_its_threads() -> None:
+    """As matplotlib does with those of the C++ library, which glibc then does not move."""
+    try:
+        ctypes.CDLL("libstdc++.so.6")
+    except OSError:
+        pytest.skip("no libstdc++ here")
+    child = run_python(OTHER_CODE)
+    assert child.stdout == "LSTM(input_size=2, hidden_size=3)\n", child.stderr

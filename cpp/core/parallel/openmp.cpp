@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/parallel/block_signals.hpp"
+#include "core/thread_local.hpp"
 
 namespace bptt {
 namespace {
@@ -54,7 +55,7 @@ class OpenMp final : public Engine {
   bool run(int threads, int team, const std::function<void(int)>& body) override {
     // The library keeps one team for each calling thread. A smaller region would end some of its
     // threads, and the next one start them anew.
-    static thread_local int kept = 1;
+    static BPTT_THREAD_LOCAL int kept = 1;
     const int size = std::max(threads, std::min(team, kept));
     std::optional<BlockSignals> inherited;
     if (size > kept) {

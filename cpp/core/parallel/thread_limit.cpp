@@ -9,6 +9,7 @@
 #endif
 
 #include "core/parallel/engine.hpp"
+#include "core/thread_local.hpp"
 
 namespace bptt {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 std::atomic<int> process_limit{0};  // 0: the default
 std::atomic<int> core_quota{0};     // 0: none
 std::atomic<bool> may_oversubscribe{false};
-thread_local int thread_own_limit = 0;  // 0: none
+BPTT_THREAD_LOCAL int thread_own_limit = 0;  // 0: none
 
 int cores_to_run_on() {
 #if defined(__linux__)

@@ -11,6 +11,8 @@
 #include <time.h>
 #endif
 
+#include "core/thread_local.hpp"
+
 // Time that threads work and time that they wait for each other, in nanoseconds.
 
 namespace bptt {
@@ -51,6 +53,6 @@ struct WaitTime {
   Nanoseconds::rep elapsed = 0;    // of longer ones
   Nanoseconds::rep processor = 0;  // the same in processor time
 };
-inline constinit thread_local WaitTime wait_time;
+inline constinit BPTT_THREAD_LOCAL WaitTime wait_time;
 
 }  // namespace bptt

@@ -21,7 +21,7 @@ from bptt._core import loader, threads
 from cases import DTYPES, Case, dtype_id, every_cell, make, make_layer
 from layer_results import results
 
-COUNTS = (1, 2, 3, 8)
+COUNTS = (1, 2, 3, 8, 16)
 ENGINES = loader.kernels.thread_engines()
 needs_openmp = pytest.mark.skipif("openmp" not in ENGINES, reason="built without OpenMP")
 
@@ -89,6 +89,17 @@ def test_results_do_not_depend_on_threads(cell, case, dtype):
     for count in COUNTS[1:]:
         with threads_of(engine, count):
             assert_same_bits(run(case, dtype, count), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@every_cell
+def test_every_number_of_threads(cell, engine):
+    for case in (ROWS, UNITS, CASES["directions"]):
+        case = replace(case, cell=cell)
+        expected = run(case, np.float32, 1)
+        for count in range(2, 17):
+            with threads_of(engine, count):
+                assert_same_bits(run(case, np.float32, count), expected)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -515,77 +526,13 @@ def test_concurrent_calls():
                 assert_same_bits(one, expected[i % 2])
 
 
-FORKS = """
-import os, sys, threading, time
-import numpy as np
-import bptt
-from bptt._core import loader
-
-layer, x = bptt.LSTM(19, 67, seed=0), np.ones((21, 40, 19), np.float32)
-linear, rows = bptt.Linear(100, 900, seed=0), np.ones((300, 100), np.float32)
-
-def found():
-    return layer(x)[0].tobytes() + linear(rows).tobytes()
-
-with bptt.threads(1):
-    expected = found()
-assert found() == expected
-engine = loader.kernels.thread_engine()
-stop = threading.Event()
-
-def compute():
-    while not stop.is_set():
-        assert found() == expected
-
-def child():
-    assert loader.kernels.thread_engine() == "pool"
-    return found() == expected and found() == expected
-
-others = [threading.Thread(target=compute, daemon=True) for _ in range(2)]
-for other in others:
-    other.start()
-generator = np.random.default_rng(0)
-for _ in range(int(sys.argv[1])):
-    time.sleep(generator.uniform(0, 2e-3))  # at any moment of their calls
-    number = os.fork()
-    if number == 0:
-        try:
-            os._exit(0 if child() else 2)
-        except BaseException:
-            os._exit(3)
-    deadline = time.monotonic() + 30
-    ended = 0
-    while not ended:
-        ended, status = os.waitpid(number, os.WNOHANG)
-        if time.monotonic() > deadline:
-            os.kill(number, 9)
-            sys.exit("a child did not end")
-        time.sleep(1e-4)
-    assert status == 0, status
-stop.set()
-for other in others:
-    other.join()
-assert loader.kernels.thread_engine() == engine
-print("done")
-"""
-
-
-def forks(count, engine):
-    code = f"import sys; sys.argv = ['', '{count}']\n{FORKS}"
-    return output(code, BPTT_THREAD_ENGINE=engine, BPTT_NUM_THREADS="3", PYTHONWARNINGS="ignore")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("engine", ENGINES)
-def test_forks_at_any_moment(engine):
+def test_forks_at_any_moment():
     """Other threads are inside calls; a child has the pool, with threads of its own."""
-    assert forks(20, engine) == "done\n"
-
-
-@pytest.mark.timing
-@pytest.mark.parametrize("engine", ENGINES)
-def test_thousand_forks(engine):
-    assert forks(1000, engine) == "done\n"
+    command = [sys.executable, "-m", "tests.stress", "forks", "--times", "20"]
+    root = Path(__file__).parents[2]
+    child = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stdout + child.stderr
 
 
 @pytest.mark.usefixtures("engine")

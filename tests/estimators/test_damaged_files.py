@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import struct
 import time
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import bptt
 import tensor_files
@@ -250,6 +251,58 @@ def test_formats_of_other_versions_are_named(saved):
     tensor_files.write(path, header | {"format": "estimator 7"}, tensors)
     with pytest.raises(ValueError, match="has format 7, of another version of bptt"):
         bptt.load_estimator(path)
+
+
+def test_names_that_a_header_has_twice(saved):
+    """JSON readers keep the last one, other software perhaps the first."""
+    path, _ = saved
+    header, tensors = tensor_files.read(path)
+    text = json.dumps(header)
+    for twice in ('"format": 1', '"metadata": {}'):
+        save_file(tensors, path, {"bptt": f"{text[:-1]}, {twice}}}"})
+        name = twice.split('"')[1]
+        with pytest.raises(ValueError, match=f"^cannot load .*: its header has '{name}' twice$"):
+            bptt.load_modules(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan])
+def test_weights_that_are_nan(saved, value):
+    """They are neither loaded nor saved; infinite ones are, such as those of forbidden labels."""
+    path, modules = saved
+    header, tensors = tensor_files.read(path)
+    content = path.read_bytes()
+    weight = modules["b"]["weight"].copy()
+    weight[0, 1] = value
+    tensor_files.write(path, header, tensors | {"b/weight": weight})
+    with pytest.raises(ValueError, match=r"^cannot load .*: the tensor b/weight has NaN$"):
+        bptt.load_modules(path)
+    path.write_bytes(content)
+    modules["b"]["weight"] = weight
+    with pytest.raises(ValueError, match=r"^the tensor b/weight has NaN$"):
+        bptt.save_modules(path, modules)
+    assert path.read_bytes() == content
+    modules["b"]["weight"] = np.full_like(weight, -np.inf)
+    bptt.save_modules(path, modules)
+    assert np.isinf(bptt.load_modules(path)[0]["b"]["weight"]).all()
+
+
+def test_estimators_and_trainings_with_nan_are_refused(tmp_path):
+    model, data = MODELS["tagger"]
+    path = tmp_path / "model"
+    model.fit(*data).save(path)
+    training_of(tmp_path / "training", resume=False)
+    for load, file in (
+        (bptt.load_estimator, path),
+        (
+            partial(training_of(path, resume=True).enable_checkpoints, save_every=1, resume=True),
+            tmp_path / "training",
+        ),
+    ):
+        header, tensors = tensor_files.read(file)
+        name = next(name for name in tensors if name.endswith("bias"))
+        tensor_files.write(file, header, tensors | {name: np.full_like(tensors[name], np.nan)})
+        with pytest.raises(ValueError, match=f"^cannot load .*: the tensor {name} has NaN$"):
+            load(file)
 
 
 # ---- sizes

@@ -83,7 +83,7 @@ def write_file(
     TypeError
         If `path` is not a path, or the header is not JSON-serializable.
     ValueError
-        If the name of a tensor is not valid Unicode.
+        If the name of a tensor is not valid Unicode, or a tensor has NaN.
     FileNotFoundError
         If there is no such directory.
     ImportError
@@ -97,6 +97,7 @@ def write_file(
     for key in tensors:
         if not is_unicode(key):
             raise ValueError(f"names must be valid Unicode, got {key!r}")
+    _check_numbers(tensors)
     text = json.dumps(header)
     checksum = _checksum(text, tensors)
     # One key only: the order of several is not defined, and equal models should give equal files.
@@ -156,7 +157,7 @@ def read_file(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is corrupt or has another format.
+        If the file is corrupt or has another format, or a tensor has NaN.
     ImportError
         If safetensors is not installed.
     """
@@ -172,7 +173,7 @@ def read_file(
         with broken_file_errors(f"cannot load {file_path}"):
             with safe_open(file_path, framework="numpy") as file:
                 text = (file.metadata() or {}).get("bptt", "{}")
-                header = json.loads(text)
+                header = json.loads(text, object_pairs_hook=_without_duplicates)
                 found = header.get("format")
                 if found != expected:
                     raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
@@ -180,6 +181,7 @@ def read_file(
             start, rest = text[: len(_CHECKSUM) + 64], text[len(_CHECKSUM) + 67 :]
             if start.startswith(_CHECKSUM) and start != _CHECKSUM + _checksum("{" + rest, tensors):
                 raise ValueError("its checksum is wrong: the file is damaged or was changed")
+            _check_numbers(tensors)
     except SafetensorError as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
     return tensors, header
@@ -191,6 +193,23 @@ def _other_format(found: object, expected: object) -> str:
     if kind != str(expected).rpartition(" ")[0] or not number.isdecimal():
         return ""
     return f": it has format {number}, of another version of bptt"
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON as a dict, which would keep the last of several values."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"its header has {twice!r} twice")
+    return found
+
+
+def _check_numbers(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Check that no tensor has NaN, with which nothing can be computed or trained."""
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"the tensor {name} has NaN")
 
 
 def _checksum(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:

@@ -105,8 +105,8 @@ def check_parameters(
     hidden_size = parameters["weight_hh_l0"].shape[1]
     dtype = parameters["weight_hh_l0"].dtype
     require(
-        dtype in (np.float32, np.float64),
-        "parameters must be float32 or float64",
+        dtype in (np.float32, np.float64, np.longdouble),
+        "parameters must be float32, float64 or longdouble",
         dtype,
         TypeError,
     )

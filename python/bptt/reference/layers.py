@@ -203,7 +203,7 @@ def forward(
     x : array (B, T, I), or integer array (B, T)
         Input in the dtype of the parameters, or ids of one-hot vectors.
     parameters : mapping of str to array
-        float32 or float64, with the names and shapes of `parameter_shapes`.
+        float32, float64 or longdouble, with the names and shapes of `parameter_shapes`.
     num_layers : int, default 1
         Number of stacked layers.
     bidirectional : bool, default False

@@ -124,14 +124,14 @@ class Production:
                 pending.append(pool.submit(test))
             problems = check_files(self.dist)
             others = [self.test_musl()] if arguments.musl else []
-            if arguments.guard:
-                print(self.compare_compilers(next(iter(wheels)), wheels))
         kilobytes = round(self.sdist.stat().st_size / 1000)
         rows = [Row(self.sdist.name, kilobytes, tests="source of the wheels")]
         rows += [*(future.result() for future in pending), *others]
         print(table(rows))
         problems += [f"{row.wheel}: {problem}" for row in rows for problem in row.problems]
         print(*problems, sep="\n")
+        if arguments.guard:  # last, so that a failure does not cost the table
+            print(self.compare_compilers(next(iter(wheels)), wheels))
         return int(bool(problems))
 
     def test_musl(self) -> Row:

@@ -113,18 +113,19 @@ class Embedding(Module):
             raise TypeError(f"tokens must be a sequence of str, got {type(tokens).__name__}")
         if not isinstance(vectors, Mapping):
             raise TypeError(f"vectors must be a mapping, got {type(vectors).__name__}")
-        if len(tokens) > self.num_embeddings:
+        given = list(tokens)
+        if len(given) > self.num_embeddings:
             rule = f"at most num_embeddings = {self.num_embeddings}"
-            raise ValueError(f"tokens must be {rule}, got {len(tokens)}")
+            raise ValueError(f"tokens must be {rule}, got {len(given)}")
         found: dict[int, FloatArray] = {}
-        for i, token in enumerate(tokens):
+        for i, token in enumerate(given):
             if not isinstance(token, str):
                 raise TypeError(f"tokens must be strings, got {type(token).__name__}")
             for word in (token, token.lower()):
                 if word in vectors:
                     found[i] = self._vector(word, vectors[word])
                     break
-        known = np.zeros(len(tokens), bool)
+        known = np.zeros(len(given), bool)
         if found:
             rows = np.array(list(found))
             known[rows] = True

@@ -27,11 +27,11 @@ struct StepRange {
   Index first_row, rows;
 };
 
-/// The equations of a cell, at one step of a time loop, for some rows and the units of some blocks.
+/// What is compiled for a cell: one phase of one step of a time loop, for some rows and units.
 template <class S>
 struct CellKernels {
   using Forward = void (*)(const ForwardLoop<S>& loop, Index s, Range slots, S* gates,
-                           Range blocks);
+                           Range panels);
   using Backward = void (*)(const BackwardLoop<S>& loop, Index s, Range slots,
                             const StepRange& steps, Range blocks);
   // By phase:

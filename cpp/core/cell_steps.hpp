@@ -14,6 +14,31 @@ struct CellSteps {
   static constexpr CellInfo kCell = make_cell_info<Cell>();
   static constexpr Index kLanes = Vec<S>::kLanes;
 
+  /// One phase of one step, for some rows and the units of some panels: the product with the
+  /// recurrent weights, and the equations.
+  template <int kPhase, bool kTraining>
+  static void step(const ForwardLoop<S>& loop, Index s, Range slots, S* gates, Range panels) {
+    const CellDirection<S>& layer = loop.layer_;
+    const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
+    const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
+                              slots.first};
+    const Index width = kCell.gates * layer.padded_, per_panel = weights.blocks_per_panel();
+    const bool regularized = loop.zoneout_.active() || loop.factors_ != nullptr;
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+      if constexpr (kCell.separate_recurrent) {
+        gemm_packed(weights, first, last, left, slots.size(), layer.bias_hn_.data(), 0,
+                    loop.recurrent_ + slots.first * width, width);
+      } else {
+        S* const sums = gates + layer.phase_column(kPhase);
+        gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
+      }
+      const Range blocks{first * per_panel, std::min(last * per_panel, layer.blocks_)};
+      if (regularized) loop.keep_cells(slots, blocks);
+      forward<kPhase, kTraining>(loop, s, slots, gates, blocks);
+      if (regularized) loop.regularize(kPhase, s, slots, blocks);
+    });
+  }
+
   /// The cell's equations, for the units whose sums are complete.
   template <int kPhase, bool kTraining>
   static void forward(const ForwardLoop<S>& loop, Index s, Range slots, S* gates, Range blocks) {
@@ -211,12 +236,12 @@ CellInfo cell_info_of() {
 template <class Cell, class S>
 CellKernels<S> cell_kernels_of() {
   using Steps = CellSteps<Cell, S>;
-  CellKernels<S> kernels{{&Steps::template forward<0, false>},
-                         {&Steps::template forward<0, true>},
+  CellKernels<S> kernels{{&Steps::template step<0, false>},
+                         {&Steps::template step<0, true>},
                          {&Steps::template backward<0>}};
   if constexpr (Cell::kPhases > 1) {
-    kernels.infer[1] = &Steps::template forward<1, false>;
-    kernels.train[1] = &Steps::template forward<1, true>;
+    kernels.infer[1] = &Steps::template step<1, false>;
+    kernels.train[1] = &Steps::template step<1, true>;
     kernels.backward[1] = &Steps::template backward<1>;
   }
   return kernels;

@@ -3,7 +3,7 @@
 #include "core/cell_direction.hpp"
 #include "core/shrink.hpp"
 
-// The time loop forward, for any cell. Its equations are applied by CellSteps (cell_steps.hpp).
+// The time loop forward, for any cell. CellSteps (cell_steps.hpp) computes its steps.
 
 namespace bptt {
 
@@ -185,40 +185,22 @@ class ForwardLoop final : public TimeLoop {
     });
   }
 
-  /// One phase of one step, for some rows and the units of some panels.
   void step(int phase, Index s, Range slots, S* gates, Range panels) const {
-    const PackedWeights<S>& weights = layer_.weight_hh_[phase];
-    const RowPointers<S> left{(phase == 0 ? h_rows_[s & 1] : operand_rows_) + slots.first};
-    const Index width = layer_.gates_width();
-    const Index per_panel = weights.blocks_per_panel();
-    const bool regularized = zoneout_.active() || factors_ != nullptr;
-    const auto& kernels = layer_.kernels_;
-    const auto equations = (task_.saved != nullptr ? kernels.train : kernels.infer)[phase];
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
-      if (layer_.cell_.separate_recurrent) {
-        gemm_packed(weights, first, last, left, slots.size(), layer_.bias_hn_.data(), 0,
-                    recurrent_ + slots.first * width, width);
-      } else {
-        S* const sums = gates + layer_.phase_column(phase);
-        gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
-      }
-      const Range blocks{first * per_panel, std::min(last * per_panel, layer_.blocks_)};
-      if (c_before_ != nullptr) keep_cells(slots, blocks);
-      equations(*this, s, slots, gates, blocks);
-      if (regularized) regularize(phase, s, slots, blocks);
-    });
+    const CellKernels<S>& kernels = layer_.kernels_;
+    (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
   }
 
   // ---- zoneout and recurrent dropout, for the units whose equations have been applied
 
-  void keep_cells(Range slots, Range blocks) const {
+  [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
+    if (c_before_ == nullptr) return;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index at = slot * layer_.padded_ + blocks.first * kLanes;
       std::copy_n(c_ + at, blocks.size() * kLanes, c_before_ + at);
     }
   }
 
-  void regularize(int phase, Index s, Range slots, Range blocks) const {
+  [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range blocks) const {
     const bool last = phase == layer_.cell_.last_phase();
     if (last && zoneout_.active()) zone_out(s, slots, blocks);
     if (factors_ == nullptr) return;

@@ -123,7 +123,8 @@ def ragged_problems(draw):
 @given(ragged_problems())
 def test_random_shapes_and_lengths(problem):
     case, lengths, dtype, isa = problem
-    p = make(case, dtype)
+    # Many features into few units would saturate them, and 1 - n² loses its relative accuracy.
+    p = make(case, dtype, scale=min(1, (case.hidden_size / case.input_size) ** 0.5))
     p.lengths = None if lengths is None else np.array(lengths, np.int64)
     with pytest.MonkeyPatch.context() as patch:
         use_kernels(isa, patch)

@@ -172,7 +172,7 @@ class CharacterEmbedding(Module):
         def run() -> Run[Any]:
             x = loader.kernels.embedding_forward(self["weight"], words.ids, words.counts)
             network = self._network(True)
-            y, h, c, saved = loader.kernels.forward(network, x, words.counts, None, 0, 0)
+            y, h, c, saved = loader.kernels.forward(network, x, words.counts, None, None, 0)
             return Run(self._layer, (network, saved, x), y, as_state(h, c))
 
         read = self._whole(run)

@@ -21,6 +21,7 @@ class BackwardLoop final : public TimeLoop {
         activations_(layer.activations_),
         split_(plan.split),
         zoneout_(task.regularization, batch_.size(), layer.hidden_),
+        expected_zoneout_(zoneout_.expected()),
         gradients_(layer, task_, arena) {
     const Index state = batch_.size() * layer_.padded_;
     d_h_ = arena.allocate_zeroed<S>(state);
@@ -248,6 +249,7 @@ class BackwardLoop final : public TimeLoop {
   S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
   S* d_operand_ = nullptr;   // [B][Hp]
   const Zoneout<S> zoneout_;
+  const S expected_zoneout_;
   S *kept_h_ = nullptr, *kept_c_ = nullptr;      // [B][Hp] what zoneout passes on to s_{t-1}
   S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Hp] of recurrent dropout, dL/d(its h_{t-1})
   // Those of the task, unless zoneout deals with them:

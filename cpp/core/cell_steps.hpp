@@ -23,7 +23,6 @@ struct CellSteps {
     const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
                               slots.first};
     const Index width = kCell.gates * layer.padded_, per_panel = weights.blocks_per_panel();
-    const bool regularized = loop.zoneout_.active() || loop.factors_ != nullptr;
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (kCell.separate_recurrent) {
         gemm_packed(weights, first, last, left, slots.size(), layer.bias_hn_.data(), 0,
@@ -33,9 +32,7 @@ struct CellSteps {
         gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
       }
       const Range blocks{first * per_panel, std::min(last * per_panel, layer.blocks_)};
-      if (regularized) loop.keep_cells(slots, blocks);
       forward<kPhase, kTraining>(loop, s, slots, gates, blocks);
-      if (regularized) loop.regularize(kPhase, s, slots, blocks);
     });
   }
 
@@ -164,7 +161,7 @@ struct CellSteps {
     if constexpr (Cell::kReadsOutput) {
       u.h = Vec<S>::load_some(loop.y_row(slot, s) + unit, 1, loop.layer_.hidden_ - unit);
       // What random zoneout has kept has no gradient, but the expected value is not the cell's.
-      if (const S p = loop.zoneout_.expected(); p > S(0)) {
+      if (const S p = loop.expected_zoneout_; p > S(0)) {
         const Vec<S> h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
         u.h = (u.h - h_prev * p) / Vec<S>(S(1) - p);
       }

@@ -19,7 +19,8 @@ class ForwardLoop final : public TimeLoop {
         split_(plan.split),
         chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
         chunks_(arena.allocate<Chunk>(chunk_count_)),
-        zoneout_(task.regularization, batch_.size(), layer.hidden_) {
+        zoneout_(task.regularization, batch_.size(), layer.hidden_),
+        regularized_(zoneout_.active() || task.regularization.drops()) {
     const Index state = batch_.size() * layer_.padded_;
     const bool drops = task.regularization.drops();
     if (drops) factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
@@ -186,21 +187,28 @@ class ForwardLoop final : public TimeLoop {
   }
 
   void step(int phase, Index s, Range slots, S* gates, Range panels) const {
+    if (c_before_ != nullptr) keep_cells(slots, blocks_of(phase, panels));
     const CellKernels<S>& kernels = layer_.kernels_;
     (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
+    if (regularized_) regularize(phase, s, slots, panels);
   }
 
   // ---- zoneout and recurrent dropout, for the units whose equations have been applied
 
+  Range blocks_of(int phase, Range panels) const {
+    const Index per_panel = layer_.weight_hh_[phase].blocks_per_panel();
+    return {panels.first * per_panel, std::min(panels.last * per_panel, layer_.blocks_)};
+  }
+
   [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
-    if (c_before_ == nullptr) return;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index at = slot * layer_.padded_ + blocks.first * kLanes;
       std::copy_n(c_ + at, blocks.size() * kLanes, c_before_ + at);
     }
   }
 
-  [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range blocks) const {
+  [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range panels) const {
+    const Range blocks = blocks_of(phase, panels);
     const bool last = phase == layer_.cell_.last_phase();
     if (last && zoneout_.active()) zone_out(s, slots, blocks);
     if (factors_ == nullptr) return;
@@ -232,6 +240,7 @@ class ForwardLoop final : public TimeLoop {
   const int chunk_count_;  // one a thread if the batch is split, else one
   Chunk* const chunks_;
   const Zoneout<S> zoneout_;
+  const bool regularized_;
   S* h_[2];                           // [B][Hp] h_{t-1} and h_t, alternating
   S* dropped_[2];                     // the same as the recurrent weights see it
   const S** h_rows_[2];               // [B] pointers to its rows

@@ -1,4 +1,4 @@
-"""Peak memory of `fit` and `predict`: that of the formulas in docs/training.md."""
+"""Peak memory of `fit` and `predict` on one thread: that of the formulas in docs/training.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def formula(method, options, shape, parameters):
         outputs = 2 if stacked and directions == 2 else 1
         return 4 * 64 * steps * (inputs + outputs * directions * size)
     kept = layers * directions * size * (SAVED[options["cell"]] + 1)
-    between = 2 * directions**2 * size * stacked
+    between = 2 * directions * size * stacked
     return 4 * batch * steps * (inputs + kept + between) + 5 * parameters
 
 
@@ -59,7 +59,7 @@ def test_peak_memory(cell, bidirectional, layers, method):
     shape = (32, 600, 16) if method == "fit" else (64, 900, 16)
     options = {"cell": cell, "hidden_size": 128, "num_layers": layers}
     options["bidirectional"] = bidirectional
-    child = run_code(SCRIPT, json.dumps([method, options, shape]))
+    child = run_code(SCRIPT, json.dumps([method, options, shape]), BPTT_NUM_THREADS="1")
     assert child.returncode == 0, child.stderr
     grown, parameters = json.loads(child.stdout)
     expected = formula(method, options, shape, parameters)

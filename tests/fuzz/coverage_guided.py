@@ -27,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"
-MAX_LENGTH = 4096  # bytes of an input
+MAX_LENGTH = 8192  # bytes of an input
 SECONDS = 300  # of one input, before libFuzzer reports it
 MEGABYTES = 3000
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # files of the readers
@@ -382,6 +382,7 @@ def _fuzz(options: argparse.Namespace) -> None:
         made = folder / "seeds"
         made.mkdir()
         for i, data in enumerate(seeds(options.target, folder)):
+            assert len(data) <= MAX_LENGTH, "libFuzzer would cut it"
             (made / str(i)).write_bytes(data)
         own = CORPUS / options.target
         grown = Path(options.corpus or folder / "grown")

@@ -33,7 +33,7 @@ void fuzz_linear(Choices& choices) {
 template <class S>
 void fuzz_linear_cross_entropy(Choices& choices) {
   const Index batch = choices.size(0, 9), steps = choices.size(0, 9);
-  const Index in = choices.size(0, 20), out = choices.size(1, 60);
+  const Index in = choices.size(1, 20), out = choices.size(1, 60);
   const bool bias = choices.flag(), gradients = choices.flag(), wants_input = choices.flag();
   const CrossEntropyOptions options{.smoothing = choices.flag() ? 0.1 : 0,
                                     .divisor = choices.flag() ? 7.0 : 1.0};

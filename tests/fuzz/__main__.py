@@ -47,8 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first call of a target")
     parser.add_argument("--only", default="", help="beginning of the names of targets")
     parser.add_argument("--write", action="store_true", help="write tests/fuzz/results/calls.json")
-    add = "with --write: add to the calls of the file, which had other seeds"
-    parser.add_argument("--add", action="store_true", help=add)
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--place", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -223,26 +221,15 @@ class _Harness:
         return 1 if self.failures else 0
 
     def _write(self, seconds: float) -> None:
-        """Write the result, or add it to that of earlier runs."""
         from tests.fuzz import results
 
-        seeds = [self.options.seed]
-        path = results.RESULTS / "calls.json"
-        if self.options.add and path.exists():
-            before = json.loads(path.read_text())
-            seeds = [*before["seeds"], *seeds]
-            seconds += before["seconds"]
-            self.calls.update(before["calls"])
-            self.kinds.update(before["outcomes"])
-        shown = ",".join(map(str, dict.fromkeys(seeds)))
-        results.write(
+        path = results.write(
             "calls",
-            f"python -m tests.fuzz --calls {self.options.calls} --seed {shown}",
+            f"python -m tests.fuzz --calls {self.options.calls} --seed {self.options.seed}",
             sum(self.calls.values()),
             "calls of public callables with bad input",
             len(self.failures),
             seconds=seconds,
-            seeds=seeds,
             callables=len(self.calls),
             outcomes=dict(self.kinds.most_common()),
             slowest_seconds=round(self.slowest[0], 3),

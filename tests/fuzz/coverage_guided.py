@@ -422,7 +422,7 @@ def run(options: argparse.Namespace, target: str) -> tuple[int, int, float]:
         seconds = time.monotonic() - start
         count = int.from_bytes(Path(place.name).read_bytes(), "little")
     if child.returncode:
-        print(child.stderr[-6000:])
+        print(child.stdout[-6000:], child.stderr[-6000:])  # the exception, and what libFuzzer says
     covered = re.findall(r"cov: (\d+)", child.stderr)
     print(f"{target}: {count:,} executions in {seconds:.0f} s, coverage {covered[-1:]}", flush=True)
     return count, int(child.returncode != 0), seconds

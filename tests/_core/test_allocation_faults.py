@@ -277,6 +277,8 @@ work = {
     "gates": lambda: kernels.gates(network, saved, x, 0, False),
     "cells": lambda: kernels.cells(network, saved, x, 1, False),
     "dropout_mask": lambda: kernels.dropout_mask(network, saved, 0),
+    "recurrent_dropout_mask": lambda: kernels.recurrent_dropout_mask(network, saved, 0, False),
+    "zoneout_mask": lambda: kernels.zoneout_mask(network, saved, 0, False),
     "embedding_forward": lambda: kernels.embedding_forward(weight, ids, lengths),
     "embedding_backward": lambda: kernels.embedding_backward(ids, lengths, x, 300),
     "dropout": lambda: kernels.dropout(x, 0.5, 3),

@@ -184,10 +184,10 @@ def test_one_sequence_is_not_a_batch():
     assert len(model.predict([np.ones((5, 3))])) == 1
 
 
-def test_sample_weights_of_steps_are_refused():
+def test_sample_weights_of_steps_are_refused_by_a_classifier():
     message = r"^sample_weight must have shape \(B,\) = \(2,\), one number per sequence, got lists"
     with pytest.raises(ValueError, match=message):
-        bptt.SequenceTagger(**SMALL).fit(["ab", "c"], ["xy", "x"], sample_weight=[[1, 2], [1]])
+        bptt.SequenceClassifier(**SMALL).fit(["ab", "c"], ["x", "y"], sample_weight=[[1, 2], [1]])
 
 
 def test_columns_of_one_table_are_checked():

@@ -41,7 +41,8 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
         declared.append(parameter)
 
     count: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
-    add("--cell", "cell", "recurrent cell", choices=tuple(CELLS))
+    cells = f"recurrent cell: {', '.join(CELLS)}"
+    add("--cell", "cell", cells, choices=tuple(CELLS), metavar="CELL")
     add("--hidden-size", "hidden_size", "hidden units per layer and direction", **count)
     add("--layers", "num_layers", "number of stacked layers", **count)
     add(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import bptt
 from bptt.data._inputs import read_sequences
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
 

@@ -8,7 +8,7 @@ import pytest
 import bptt
 from bptt import EmbeddingBag, SequenceClassifier, SequenceRegressor, SequenceTagger
 from bptt.data._word_features import word_features
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.nn.cells import CELLS
 from cases import DTYPES, dtype_id
 

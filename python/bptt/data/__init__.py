@@ -2,7 +2,8 @@
 
 from bptt.data.batching import shuffled_batches, sorted_batches
 from bptt.data.labels import LabelEncoder
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.data.target_encoder import TargetEncoder
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary

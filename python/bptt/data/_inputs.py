@@ -1,6 +1,6 @@
 """Users' sequences: strings, tokens, ids or numbers, in lists or padded arrays.
 
-Their types and shapes are checked here; `bptt.data.sequences` compares them with those in `fit`.
+Their types and shapes are checked here; `SequenceEncoder` compares them with those in `fit`.
 """
 
 from __future__ import annotations

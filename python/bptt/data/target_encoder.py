@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
 Text: TypeAlias = Any  # a string, a token list or an id array, as in `TargetEncoder.fit`

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.vocabulary import START
 from bptt.diagnostics._float64 import as_float64, decoder_chain, float64_chain, float64_copy
 from bptt.nn.characters import CharacterEmbedding

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import read_estimator, write_estimator

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._restored import check_chain
 from bptt.losses import Loss

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bptt._core.checks import FloatArray
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.vocabulary import Vocabulary
 from bptt.data.word_vectors import read_word_vectors
 from bptt.nn.characters import CharacterEmbedding

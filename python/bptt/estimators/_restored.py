@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bptt._core import checks
-from bptt.data.sequences import SequenceEncoder
+from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
 from bptt.nn.decoder import Decoder

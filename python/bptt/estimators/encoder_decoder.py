@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.batching import sorted_batches
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._autoregressive import (
     AutoregressiveEstimator,

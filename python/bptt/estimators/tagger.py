@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.labels import IGNORED_ID, UNKNOWN_ID, LabelEncoder
-from bptt.data.sequences import SequenceEncoder, Sequences
+from bptt.data.sequence_encoder import SequenceEncoder
+from bptt.data.sequences import Sequences
 from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator

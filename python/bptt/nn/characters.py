@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,9 +91,21 @@ class CharacterEmbedding(Module):
             "dtype": checks.dtype("dtype", dtype),
             "seed": checks.seed("seed", seed),
         }
-        self._layer = _outline(cell, config["embedding_dim"], config["hidden_size"], dtype)
         super().__init__(config)
         self._packed: tuple[object, bool, Any] = (None, False, None)  # version, for training, ..
+
+    @cached_property
+    def _layer(self) -> Recurrent[Any]:
+        """The bidirectional layer, without values: they are in the module's flat array."""
+        options: dict[str, Any] = {
+            "input_size": self.embedding_dim,
+            "hidden_size": self.hidden_size,
+            "bidirectional": True,
+            "dtype": self.dtype,
+            "seed": 0,
+            **CELLS[self.cell].options,
+        }
+        return LAYER_OF_CELL[self.cell]._outline(options)
 
     @property
     def output_size(self) -> int:
@@ -110,7 +123,9 @@ class CharacterEmbedding(Module):
         initializers.recurrent(layer, self._layer.cell, self.hidden_size, self._random)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_packed": (None, False, None)}
+        state = super().__getstate__()
+        state.pop("_layer", None)
+        return {**state, "_packed": (None, False, None)}
 
     def __call__(self, ids: Ids, *, lengths: Lengths | None = None) -> FloatArray:
         """Return the vectors of words.
@@ -308,14 +323,3 @@ class CharacterEmbeddingRun:
         found, rows = loader.kernels.embedding_backward(*words, d_x, count)
         d_weight[found] = rows
         return Gradients(self._layout, np.concatenate([d_weight.reshape(-1), read._flat]), None)
-
-
-def _outline(cell: str, input_size: int, hidden_size: int, dtype: DTypeLike) -> Recurrent[Any]:
-    """Return a bidirectional layer without values, which knows names and shapes of parameters."""
-    kind = LAYER_OF_CELL[cell]
-    layer = kind.__new__(kind)
-    # Instead of initial weights and views of them: nothing is allocated.
-    layer.__dict__.update(_source=lambda module: np.zeros(0, module.dtype), _make_views=dict)
-    options = {**CELLS[cell].options, "bidirectional": True, "dtype": dtype, "seed": 0}
-    layer.__init__(input_size=input_size, hidden_size=hidden_size, **options)  # type: ignore[misc]
-    return layer

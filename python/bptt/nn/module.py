@@ -34,6 +34,7 @@ from bptt.losses import Loss
 Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
 _Self = TypeVar("_Self", bound="NamedArrays")
+_M = TypeVar("_M", bound="Module")
 _Kind = TypeVar("_Kind", "Module", "Gradients")
 _Result = TypeVar("_Result")
 
@@ -232,13 +233,12 @@ class Module(NamedArguments, NamedArrays):
         self._config = {**config, "dtype": self.dtype.name}
         self._layout = Layout(_describe(type(self), config), self.dtype, self._shapes())
         self._random = np.random.default_rng(self.seed)
-        source = self.__dict__.pop("_source", None)
-        self._flat = self._layout.zeros() if source is None else source(self)
-        self._views = self._make_views()
         self._latest = _no_snapshot
-        if source is None:
-            self._initialize(self._layout.views(self._flat))
         self._version = object()
+        source = self.__dict__.pop("_source", _initialized)
+        if source is not None:
+            self._flat = source(self)
+            self._views = self._make_views()
 
     @classmethod
     def _with_parameters(
@@ -267,6 +267,18 @@ class Module(NamedArguments, NamedArrays):
                 view[...] = given[name]
             return flat
 
+        return cls._from_source(source, config)
+
+    @classmethod
+    def _outline(cls: type[_M], config: Mapping[str, Any]) -> _M:
+        """Return a module without values, which knows names and shapes of its parameters."""
+        return cls._from_source(None, config)
+
+    @classmethod
+    def _from_source(
+        cls: type[_M], source: Callable[[Module], FloatArray] | None, config: Mapping[str, Any]
+    ) -> _M:
+        """Return a module whose flat array `source` makes; without it there is none."""
         module = cls.__new__(cls)
         module.__dict__["_source"] = source
         module.__init__(**config)  # type: ignore[misc]
@@ -358,6 +370,13 @@ class Module(NamedArguments, NamedArrays):
     def _make_views(self) -> Mapping[str, FloatArray]:
         # Through a read-only buffer: `setflags(write=True)` cannot make these views writable again.
         return self._layout.views(np.asarray(self._flat.data.toreadonly()))
+
+
+def _initialized(module: Module) -> FloatArray:
+    """Return the initial values of a module's parameters."""
+    flat = module._layout.zeros()
+    module._initialize(module._layout.views(flat))
+    return flat
 
 
 def _no_snapshot() -> None:

@@ -240,13 +240,7 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        (network, saved, _), layer, reverse = self._of_layer(
-            "recurrent_dropout_mask", layer, reverse
-        )
-        if not self._layer.recurrent_dropout:
-            rule = "recurrent_dropout_mask needs a layer with recurrent_dropout"
-            raise ValueError(f"{rule}, got {self._layer}")
-        return loader.kernels.recurrent_dropout_mask(network, saved, layer, reverse)
+        return self._recurrent_mask("recurrent_dropout", layer, reverse)
 
     def zoneout_mask(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the masks of zoneout of one layer and direction.
@@ -273,10 +267,16 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        (network, saved, _), layer, reverse = self._of_layer("zoneout_mask", layer, reverse)
-        if not self._layer.zoneout:
-            raise ValueError(f"zoneout_mask needs a layer with zoneout, got {self._layer}")
-        return loader.kernels.zoneout_mask(network, saved, layer, reverse)
+        return self._recurrent_mask("zoneout", layer, reverse)
+
+    def _recurrent_mask(self, option: str, layer: int, reverse: bool) -> FloatArray:
+        """Return the mask of an option of the recurrence, by the kernel of its name."""
+        what = f"{option}_mask"
+        (network, saved, _), layer, reverse = self._of_layer(what, layer, reverse)
+        if not getattr(self._layer, option):
+            raise ValueError(f"{what} needs a layer with {option}, got {self._layer}")
+        mask: FloatArray = getattr(loader.kernels, what)(network, saved, layer, reverse)
+        return mask
 
     def release(self) -> None:
         """Free the values saved for backward; `output` and `state` stay."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
@@ -23,7 +22,6 @@ from bptt.data.sequences import Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import read_estimator, write_estimator
-from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
@@ -646,9 +644,6 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         """Return the input as sequences of ids or features; the estimator must be fitted."""
         check_is_fitted(self, "encoder_")
         return self.encoder_.transform(X, lengths)
-
-    def _check_sample_weight(self, sample_weight: Any, count: int) -> NDArray[np.float64] | None:
-        return sequence_weights(sample_weight, count)
 
     def _training_options(self, **changed: Any) -> TrainingOptions:
         names = (

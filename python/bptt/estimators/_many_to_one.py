@@ -14,6 +14,7 @@ from bptt._core.checks import FloatArray
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._restored import check_chain
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.losses import Loss
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
@@ -108,7 +109,7 @@ class ManyToOneEstimator(SequenceEstimator):
     ) -> SequenceDataset:
         sequences = self._encode(X, lengths)
         self._check_count(len(targets), len(sequences))
-        weights = self._check_sample_weight(sample_weight, len(sequences))
+        weights = sequence_weights(sample_weight, len(sequences))
         return SequenceDataset(sequences, targets, weights)
 
     def _check_count(self, targets: int, sequences: int) -> None:

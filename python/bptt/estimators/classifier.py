@@ -18,6 +18,7 @@ from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._multi_label import classes_of, indicators, is_indicator
 from bptt.estimators._outputs import log_softmax
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import ClassifierMixin
 from bptt.losses import Loss, binary_cross_entropy, sigmoid, softmax, softmax_cross_entropy
 from bptt.training.supervised import (
@@ -332,7 +333,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         logits = self._predict_outputs(X, lengths)
         targets = self._validation_targets(y)
         self._check_count(len(targets), len(logits))
-        weights = self._check_sample_weight(sample_weight, len(logits))
+        weights = sequence_weights(sample_weight, len(logits))
         return float(np.average(self._correct(logits, targets), weights=weights))
 
     def _correct(self, logits: FloatArray, targets: NDArray[Any]) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from bptt.estimators._autoregressive import (
     random_generator,
 )
 from bptt.estimators._restored import check_network, default_length
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.nn.attention import Attention
 from bptt.nn.cells import CELLS
 from bptt.nn.decoder import Decoder
@@ -425,7 +426,7 @@ class EncoderDecoder(AutoregressiveEstimator):
         found = self._predict_ids(sources, beam, max_length, length_penalty)
         targets = self._encode_targets(y, len(found))
         correct = [np.array_equal(ids, targets[i]) for i, ids in enumerate(found)]
-        weights = self._check_sample_weight(sample_weight, len(correct))
+        weights = sequence_weights(sample_weight, len(correct))
         return float(np.average(correct, weights=weights))
 
     def _predict_ids(
@@ -506,7 +507,7 @@ class EncoderDecoder(AutoregressiveEstimator):
         self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
     ) -> PairDataset:
         sources = self._encode(X, lengths)
-        weights = self._check_sample_weight(sample_weight, len(sources))
+        weights = sequence_weights(sample_weight, len(sources))
         return self._pair_dataset(sources, self._encode_targets(y, len(sources)), weights)
 
     def _pair_dataset(

@@ -15,6 +15,7 @@ from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.estimators._autoregressive import DecoderEstimator, default_max_length, random_generator
 from bptt.estimators._restored import check_decoder, check_module, default_length
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import check_is_fitted
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
@@ -344,7 +345,7 @@ class SequenceGenerator(DecoderEstimator):
         found = self._predict_ids(X, beam, max_length, length_penalty)
         self._check_counts(len(found), targets)
         correct = [np.array_equal(ids, targets[i]) for i, ids in enumerate(found)]
-        weights = self._check_sample_weight(sample_weight, len(correct))
+        weights = sequence_weights(sample_weight, len(correct))
         return float(np.average(correct, weights=weights))
 
     def surprisal(self, X: Any, y: Any, lengths: Any = None) -> list[NDArray[np.float64]]:
@@ -454,7 +455,7 @@ class SequenceGenerator(DecoderEstimator):
         condition, encoder = self._condition(X), self.target_encoder_
         sequences = self._encode(y, lengths)
         self._check_counts(len(condition), sequences)
-        weights = self._check_sample_weight(sample_weight, len(sequences))
+        weights = sequence_weights(sample_weight, len(sequences))
         return TokenDataset(sequences, encoder.start, encoder.stop, condition, weights)
 
     def _check_counts(self, count: int, sequences: Sequences) -> None:

@@ -17,6 +17,7 @@ from bptt.decoding.beam import reordered
 from bptt.estimators._autoregressive import DecoderEstimator, random_generator
 from bptt.estimators._holdout import is_fraction, is_splitter
 from bptt.estimators._restored import check_decoder
+from bptt.estimators._sample_weight import sequence_weights
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
@@ -506,7 +507,7 @@ class LanguageModel(DecoderEstimator):
 
     def _token_dataset(self, X: Any, lengths: Any, sample_weight: Any = None) -> TokenDataset:
         sequences, encoder = self._encode(X, lengths), self.target_encoder_
-        weights = self._check_sample_weight(sample_weight, len(sequences))
+        weights = sequence_weights(sample_weight, len(sequences))
         return TokenDataset(sequences, encoder.start, encoder.stop, weights=weights)
 
     def _inputs(self, prompt: Text) -> dict[str, Any]:

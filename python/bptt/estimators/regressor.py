@@ -20,7 +20,7 @@ from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._regression_losses import RegressionLoss, levels_of, regression_loss
-from bptt.estimators._sample_weight import step_weights
+from bptt.estimators._sample_weight import sequence_weights, step_weights
 from bptt.estimators._sklearn import RegressorMixin
 from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
@@ -356,7 +356,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         if self.pool is not None:
             found = self.predict(X, lengths)
             self._check_count(len(self._check_numbers(y)), len(found))
-            weights = self._check_sample_weight(sample_weight, len(found))
+            weights = sequence_weights(sample_weight, len(found))
             return float(r2_score(y, found, sample_weight=weights))
         predicted = self.predict(X, lengths)
         counts = np.array([len(one) for one in predicted])

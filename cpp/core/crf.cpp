@@ -148,10 +148,12 @@ struct Logs {
     for (Index v = 0; v < width; v += V::kLanes) (V::load(a + v) - V(sum)).store(a + v);
   }
   static double log_of(S sum) { return static_cast<double>(sum); }
+  /// Divided by their sum: logarithms of 10,000 have errors that show in it.
   static void to_probabilities(S* a, Index width) {
     for (Index v = 0; v < width; v += V::kLanes) {
       exp_not_positive(at_most(V::load(a + v), S(0))).store(a + v);
     }
+    Scaled<S>::divide_by(a, Scaled<S>::sum(a, width), width);
   }
 
   static void add_pairs(const S* alphas, const S* betas, Index pairs, const Matrices<S>& matrices,

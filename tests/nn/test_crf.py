@@ -196,6 +196,14 @@ def test_forbidden_labels_have_an_infinite_loss_and_no_probability(rng):
     assert np.isposinf(crf.cross_entropy(x, targets).losses).tolist() == [False, True]
 
 
+def test_probabilities_of_large_scores_have_sum_1(rng):
+    """Logarithms of 10,000 have errors of 1e-3 in float32."""
+    crf = make(5, rng, np.float32)
+    crf["transitions"] = rng.uniform(-1e4, 1e4, (5, 5)).astype(np.float32)
+    x = rng.uniform(-1e4, 1e4, (50, 8, 5)).astype(np.float32)
+    np.testing.assert_allclose(crf.marginals(x).sum(axis=-1), 1, rtol=0, atol=1e-6)
+
+
 def test_nan_comes_through(rng):
     crf = make(3, rng)
     x = rng.standard_normal((2, 4, 3))

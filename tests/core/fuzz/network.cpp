@@ -20,7 +20,7 @@ class NetworkFuzz {
   explicit NetworkFuzz(Choices& choices)
       : choices_(choices),
         config_(draw_config(choices)),
-        batch_(draw_batch(choices, choices.size(0, 9), choices.size(0, 12))),
+        batch_(draw_batch(choices, config_)),
         output_kind_(choices.byte()),
         recompute_every_(config_.bidirectional ? 0 : choices.size(0, 4)),
         uses_ids_(choices.byte() % 4 == 0),
@@ -72,6 +72,15 @@ class NetworkFuzz {
     config.zoneout = choices.flag() ? 0.25 : 0;
     config.recurrent_dropout = choices.flag() ? 0.25 : 0;
     return config;
+  }
+
+  /// Fewer steps of more work: an input takes at most a few milliseconds.
+  static RaggedBatch draw_batch(Choices& choices, const LayerConfig& config) {
+    constexpr Index kMostWork = 100'000;
+    const Index batch = choices.size(0, 9), steps = choices.size(0, 12);
+    const Index sums = config.num_layers * config.directions() * std::max<Index>(batch, 1);
+    const Index work = sums * config.hidden_size * (config.hidden_size + config.input_size);
+    return fuzz::draw_batch(choices, batch, std::min(steps, std::max<Index>(2, kMostWork / work)));
   }
 
   Index size() const { return batch_.size(); }

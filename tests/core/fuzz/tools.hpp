@@ -36,7 +36,7 @@ class Choices {
   /// In [low, high], mostly near low: such inputs take microseconds, and bounds are there as well.
   Index size(Index low, Index high) {
     const Index way = static_cast<Index>(byte()), count = high - low + 1;
-    return low + (way < 224 ? way % std::min<Index>(count, 7) : static_cast<Index>(byte()) % count);
+    return low + (way < 248 ? way % std::min<Index>(count, 7) : static_cast<Index>(byte()) % count);
   }
   template <class Kind>
   Kind kind(int count) {
@@ -205,7 +205,7 @@ template <class Call>
 auto with_threads(Choices& choices, const Call& call) {
   set_own_thread_limit(1);
   auto results = call();
-  if (choices.byte() % 16 == 15) {
+  if (choices.byte() % 32 == 31) {
     set_engine("pool");  // forgets that cores were busy
     set_own_thread_limit(3);
     const auto again = call();

@@ -594,6 +594,7 @@ def test_wrong_options(option, value, kind):
             FileNotFoundError,
             "checkpoint_path must be in a directory that exists, got no/such/file",
         ),
+        ({"checkpoint_path": "."}, IsADirectoryError, "Is a directory: "),
         ({"checkpoint_path": "file", "save_every": 0}, ValueError, "save_every must be "),
         ({"checkpoint_path": "file", "resume": 1}, TypeError, "resume must be "),
         (

@@ -286,8 +286,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         FloatingPointError
             If a loss or the norm of the gradients is not finite, or a loss is more than 1e8 times
             the first one (or 1).
-        FileNotFoundError
-            If the directory of `checkpoint_path` does not exist.
+        OSError
+            If no file `checkpoint_path` can be written: FileNotFoundError without its directory.
         ImportError
             If a checkpoint is requested and safetensors is not installed, or progress and tqdm.
         """

@@ -21,6 +21,7 @@ from bptt._core.checks import FloatArray
 from bptt._core.tensor_files import (
     as_path,
     broken_file_errors,
+    check_writable,
     need_safetensors,
     read_file,
     remove_leftovers,
@@ -53,6 +54,8 @@ class Checkpoint:
         If `path` is neither a string nor a path.
     FileNotFoundError
         If its directory does not exist.
+    OSError
+        If no file can be written there.
     ImportError
         If safetensors is not installed.
     """
@@ -65,6 +68,7 @@ class Checkpoint:
                 f"checkpoint_path must be in a directory that exists, got {path}"
             )
         remove_leftovers(self._path)
+        check_writable(self._path)
         self._training = training
         self._described = _describe(training)
 

@@ -102,8 +102,8 @@ def train(
         If a loss or the norm of the gradients is not finite (with ``options.nonfinite="skip"``: in
         all updates of an epoch), a parameter is not finite after an epoch or when the checkpoint is
         due, or a loss is more than 1e8 times the first one (or 1). An existing checkpoint stays.
-    FileNotFoundError
-        If the directory of the checkpoint does not exist.
+    OSError
+        If no checkpoint can be written: FileNotFoundError if its directory does not exist.
     ImportError
         If a checkpoint is requested and safetensors is not installed.
     """

@@ -321,3 +321,24 @@ def test_wrong_results_of_loss_fn(result, error, sentence):
     with pytest.raises(error) as raised:
         next(windows)
     assert str(raised.value) == sentence
+
+
+# ---- states that are not finite ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [bptt.RNN, bptt.LSTM])
+def test_an_overflow_ends_with_its_window(layer):
+    """Left out by `nonfinite="skip"`; a state of NaN would do the same to all later windows."""
+    decoder = bptt.nn.Decoder(
+        embedding=bptt.Embedding(2, 1, **F8),
+        recurrent=layer(1, 1, activation="relu", **F8),
+        output=bptt.Linear(1, 2, **F8),
+    )
+    decoder.embedding["weight"] = np.array([[0.0], [1e300]])
+    decoder.recurrent["weight_ih_l0"] = np.full_like(decoder.recurrent["weight_ih_l0"], 1e300)
+    sequences = bptt.data.Sequences.from_arrays([np.array([1, 0, 0, 0, 0]), np.zeros(5, int)])
+    data = bptt.training.TokenDataset(sequences, 0, 0)
+    task = bptt.training.TruncatedBPTTTask(bptt.training.DecoderTask(decoder), k1=2, k2=2)
+    windows = bptt.training.WindowDataset(data, 2)
+    losses = [task.training_step(windows.batch(i)).loss for i in windows.batches()]
+    np.testing.assert_array_equal(np.isfinite(losses), [False, True, True])

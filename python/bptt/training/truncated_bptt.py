@@ -17,7 +17,7 @@ from bptt.nn.linear import OutputLoss
 from bptt.nn.module import Gradients
 from bptt.nn.sequential import Sequential, check_sequences
 from bptt.nn.sequential_run import SequentialRun
-from bptt.nn.state import State, States, as_states
+from bptt.nn.state import State, States, arrays_of, as_state, as_states
 
 Parts: TypeAlias = Sequence[tuple[slice, SequentialRun]]  # consecutive steps and their runs
 
@@ -130,8 +130,12 @@ def windows(
     *,
     lengths: Lengths | None = None,
     state: Sequence[State | None] | None = None,
+    restart: bool = False,
 ) -> Iterator[Window]:
-    """Iterate over windows as `truncated_bptt` does, with a loss of the runs of the new steps."""
+    """Iterate over windows as `truncated_bptt` does, with a loss of the runs of the new steps.
+
+    With `restart`, sequences whose state is not finite after a window go on from the state 0.
+    """
     if not isinstance(model, Sequential):
         raise TypeError(f"model must be a Sequential, got {type(model).__name__}")
     if not model._layers:
@@ -152,7 +156,7 @@ def windows(
         raise ValueError(f"k2 must be an integer >= k1 = {k1}, got {k2}")
     initial = tuple(as_states("state", state, len(model._layers)))
     lengths = None if lengths is None else np.asarray(lengths).astype(np.int64)
-    sequences = _Sequences(model, body, x, lengths)
+    sequences = _Sequences(model, body, x, lengths, restart)
     return _windows(sequences, loss_fn, k1, k2, initial)
 
 
@@ -164,6 +168,7 @@ class _Sequences:
     body: Sequential
     x: NDArray[Any]
     lengths: Lengths | None
+    restart: bool
 
     def forward(self, part: Sequential, first: int, last: int, state: States) -> SequentialRun:
         """Run a part of the model on the steps [first, last)."""
@@ -215,10 +220,20 @@ def _window(
             continue
         recent.append((slice(first, last), run))
         if last in starts:
-            states[last] = state
+            states[last] = _restarted(state) if sequences.restart else state
     loss = loss_fn(recent, steps)
     gradients = _backward(old, [run for _, run in recent], loss.gradients)
     return Window(steps, loss.value, loss.output, gradients, state)
+
+
+def _restarted(states: States) -> States:
+    """Return states without what is not finite: 0 in all layers of a sequence."""
+    arrays = [array for state in states for array in arrays_of(state)]
+    finite = np.logical_and.reduce([np.isfinite(array).all(axis=(0, 2)) for array in arrays])
+    if finite.all():
+        return states
+    kept = finite[:, np.newaxis]
+    return tuple(as_state(*(np.where(kept, a, 0) for a in arrays_of(state))) for state in states)
 
 
 def _loss(

@@ -142,7 +142,13 @@ class TruncatedBPTTTask:
         if steps.start == 0:
             model = Sequential(*self.modules.values())
             self._windows = windows(
-                model, sequences.tokens, loss_fn, self.k1, self.k2, lengths=sequences.lengths
+                model,
+                sequences.tokens,
+                loss_fn,
+                self.k1,
+                self.k2,
+                lengths=sequences.lengths,
+                restart=True,  # else an overflow leaves out all later updates of the epoch
             )
         window = next(self._windows)
         targets = sequences.window(steps)

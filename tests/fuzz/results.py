@@ -23,7 +23,16 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def write(harness: str, command: str, count: int, unit: str, failures: int, **more: Any) -> Path:
+def write(
+    harness: str,
+    command: str,
+    count: int,
+    unit: str,
+    failures: int,
+    *,
+    add: bool = False,
+    **more: Any,
+) -> Path:
     """Write the result of a harness; return the path of its file.
 
     Parameters
@@ -38,10 +47,18 @@ def write(harness: str, command: str, count: int, unit: str, failures: int, **mo
         What was counted, in the plural.
     failures : int
         Number of open failures.
+    add : bool
+        Add count and seconds to those of earlier runs, of a harness that goes on from its corpus.
     **more
         ``seconds``, and further numbers of the harness.
     """
     RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{harness}.json"
+    seconds = float(more.pop("seconds", 0.0))
+    if add:
+        before = json.loads(path.read_text()) if path.exists() else {}
+        count, seconds = count + before.get("count", 0), seconds + before.get("seconds", 0.0)
+        more["runs"] = before.get("runs", 0) + 1
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     content = {
         "harness": harness,
@@ -49,12 +66,11 @@ def write(harness: str, command: str, count: int, unit: str, failures: int, **mo
         "count": count,
         "unit": unit,
         "failures": failures,
-        "seconds": round(float(more.pop("seconds", 0.0)), 1),
+        "seconds": round(seconds, 1),
         "date": today,
         "machine": machine(),
         **more,
     }
-    path = RESULTS / f"{harness}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
@@ -70,6 +86,7 @@ def main() -> None:
     parser.add_argument("--unit", required=True, help="what was counted, in the plural")
     parser.add_argument("--failures", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--add", action="store_true", help="add to the counts of earlier runs")
     given = vars(parser.parse_args())
     print(write(**given))
 

@@ -24,6 +24,12 @@ def test_results_are_written_and_shown(tmp_path, monkeypatch):
     assert rows[2].startswith("| inputs | 12,345 | 2 | `fuzz 10` | 5 min | 20")
     changed = report.page_with(f"a\n{report.START}\nold\n{report.END}\nb", "new")
     assert changed == f"a\n{report.START}\n\nnew\n\n{report.END}\nb"
+    results.write("core", "fuzz 20", 5, "inputs", 0, seconds=60.0, add=True)
+    assert (
+        report.table(report.read([path]))
+        .splitlines()[2]
+        .startswith("| inputs | 12,350 | 0 | `fuzz 20` | 6 min | 20")
+    )
     path.write_text("{}")
     with pytest.raises(ValueError, match="must have harness, command"):
         report.read([path])

@@ -47,18 +47,19 @@ struct LstmForm : CellDefaults {
     u.d_c += activation_backward(act.cell, phi_c, u.d_h * o);
     u.d_c = peep_backward(u, kOutputPeephole, u.c, kOutput, u.d_c);
     u.d_c_prev = u.d_c * f;
-    Vec<S> d_f, d_g;
+    Vec<S> f_slope, d_g;  // dc/df, dL/dg
     if constexpr (kCoupled) {
-      d_f = u.d_c * (u.c_prev - g);
+      f_slope = u.c_prev - g;
       d_g = u.d_c - u.d_c_prev;
     } else {
       const Vec<S> i = u.gate[kInput];
       u.d_gate[kInput] = activation_backward(act.gate, i, u.d_c * g);
       u.d_c_prev = peep_backward(u, kInput, u.c_prev, kInput, u.d_c_prev);
-      d_f = u.d_c * u.c_prev;
+      f_slope = u.c_prev;
       d_g = u.d_c * i;
     }
-    u.d_gate[kForget] = activation_backward(act.gate, f, d_f);
+    // In this order: d_c * c_prev may overflow where f is saturated.
+    u.d_gate[kForget] = u.d_c * activation_backward(act.gate, f, f_slope);
     u.d_c_prev = peep_backward(u, kForget, u.c_prev, kForget, u.d_c_prev);
     u.d_gate[kCell] = activation_backward(act.cell, g, d_g);
     u.d_h_prev = Vec<S>::zero();

@@ -200,6 +200,12 @@ class Output {
 template <class S>
 using Results = std::vector<Memory<S>>;
 
+/// The first results are those of the others, which may have further ones.
+template <class S>
+void require_same(const Results<S>& some, const Results<S>& others, const char* claim) {
+  for (std::size_t i = 0; i < some.size(); ++i) require(same(some[i], others[i]), claim);
+}
+
 /// call() with one thread and with three has the same results, which are returned.
 template <class Call>
 auto with_threads(Choices& choices, const Call& call) {
@@ -210,9 +216,7 @@ auto with_threads(Choices& choices, const Call& call) {
     set_own_thread_limit(3);
     const auto again = call();
     require(results.size() == again.size(), "as many results with any number of threads");
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      require(same(results[i], again[i]), "the same bits with any number of threads");
-    }
+    require_same(results, again, "the same bits with any number of threads");
   }
   return results;
 }

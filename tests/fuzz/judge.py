@@ -11,7 +11,6 @@ import collections
 import contextlib
 import functools
 import inspect
-import itertools
 import linecache
 import random
 import traceback
@@ -159,9 +158,9 @@ def valid(target: Target) -> str:
 
 
 def _use(result: Any) -> None:
-    """Read what a call returns lazily: windows of a huge sequence are as many as it has steps."""
+    """Read what a call returns lazily."""
     if isinstance(result, Iterator):
-        collections.deque(itertools.islice(result, 1000), maxlen=0)
+        collections.deque(result, maxlen=0)
 
 
 def judge(name: str, target: Target, error: Exception) -> Outcome:

@@ -582,6 +582,7 @@ def test_wrong_options(option, value, kind):
     ("arguments", "kind", "message"),
     [
         ({"data": IndexDataset(0)}, ValueError, "data must have at least one sequence, got none"),
+        ({"data": None}, TypeError, "data must be a Dataset, got NoneType"),
         ({"validation": IndexDataset(0)}, ValueError, "validation must have "),
         ({"validation": 0.1}, TypeError, "validation must be a Dataset, got float"),
         ({"seed": -1}, ValueError, "seed must be "),

@@ -101,10 +101,13 @@ class TrainingState:
         for name in ("modules", "training_step", "evaluate"):
             if not hasattr(task, name):
                 raise TypeError(f"task must be a TrainingTask, got {type(task).__name__}")
-        for name, dataset in (("data", data), ("validation", validation)):
-            if dataset is not None and not hasattr(dataset, "lengths"):
+        datasets = {"data": data}
+        if validation is not None:
+            datasets["validation"] = validation
+        for name, dataset in datasets.items():
+            if not hasattr(dataset, "lengths"):
                 raise TypeError(f"{name} must be a Dataset, got {type(dataset).__name__}")
-            if dataset is not None and not len(dataset.lengths):
+            if not len(dataset.lengths):
                 raise ValueError(f"{name} must have at least one sequence, got none")
         self.modules = dict(task.modules)
         if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):

@@ -31,7 +31,7 @@ struct LayerConfig {
   Activations activations;
   Index input_size = 0;   // I
   Index hidden_size = 0;  // H
-  Index proj_size = 0;    // P of the projection of h, 0 for none
+  Index proj_size = 0;    // P of a cell whose h is projected, which reads h_{t-1} through W alone
   Index num_layers = 1;
   bool bidirectional = false;
   Merge merge{};                   // of the two directions

@@ -102,11 +102,10 @@ def test_results_do_not_depend_on_threads(cell, case, dtype):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("case", PROJECTED.values(), ids=PROJECTED.keys())
-@pytest.mark.parametrize("cell", ["lstm", "lstm_peephole_coupled"])
-def test_results_with_a_projection_do_not_depend_on_threads(cell, case, dtype):
-    case = replace(case, cell=cell)
+def test_results_with_a_projection_do_not_depend_on_threads(case, dtype):
+    engine = loader.kernels.thread_engine()
     expected = run(case, dtype, 1)
-    for count, engine in product(COUNTS[1:], ENGINES):
+    for count in COUNTS[1:]:
         with threads_of(engine, count):
             assert_same_bits(run(case, dtype, count), expected)
 

@@ -11,7 +11,7 @@ A test over them begins like this:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -43,6 +43,17 @@ def gate_activations(cell: str) -> tuple[str, ...]:
     return GATE_ACTIVATIONS if cells.CELLS[cell].has_gate_activation else GATE_ACTIVATIONS[:1]
 
 
+FORMS: tuple[dict[str, Any], ...] = (
+    *({"cell": cell} for cell in CELLS),
+    *({"cell": cell, "proj_size": 2} for cell in ("lstm", "lstm_peephole_coupled")),
+)
+"""Arguments of a `Case`: every cell, and cells whose h is projected."""
+
+every_form = pytest.mark.parametrize(
+    "form", FORMS, ids=lambda form: "-P".join(map(str, form.values()))
+)
+
+
 def has_cell_state(cell: str) -> bool:
     """Whether the state of a cell is a pair (h, c)."""
     return cells.CELLS[cell].has_cell_state
@@ -62,6 +73,7 @@ class Case:
     batch: int = 3  # B
     input_size: int = 4  # I
     hidden_size: int = 5  # H
+    proj_size: int = 0  # P; ignored by cells without a projection
     lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
     state: bool = False  # an initial state, and a gradient of the final one
     dropout: float = 0.0
@@ -74,12 +86,25 @@ class Case:
         return 2 if self.bidirectional else 1
 
     @property
-    def output_size(self) -> int:  # D
-        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+    def state_sizes(self) -> tuple[int, ...]:
+        """The size of h, and that of c if there is one."""
+        if not has_cell_state(self.cell):
+            return (self.hidden_size,)
+        return (self.proj_size or self.hidden_size, self.hidden_size)
 
     @property
-    def state_shape(self) -> tuple[int, int, int]:
-        return (self.num_layers * self.directions, self.batch, self.hidden_size)
+    def output_size(self) -> int:  # D
+        return self.state_sizes[0] * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    @property
+    def state_shapes(self) -> list[tuple[int, int, int]]:
+        runs = self.num_layers * self.directions
+        return [(runs, self.batch, size) for size in self.state_sizes]
+
+    def states(self, make: Callable[..., Array]) -> State:
+        """The state of arrays that `make` makes of their shapes, as of `np.zeros`."""
+        parts = [make(shape) for shape in self.state_shapes]
+        return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
 
     @property
     def layer(self) -> str:
@@ -102,6 +127,8 @@ class Case:
         }
         if cells.CELLS[self.cell].has_gate_activation:
             arguments["gate_activation"] = self.gate_activation
+        if has_cell_state(self.cell):
+            arguments["proj_size"] = self.proj_size
         return {**arguments, **cells.CELLS[self.cell].options}
 
     @property
@@ -122,6 +149,7 @@ class Case:
         words += [f"{self.num_layers}layers"] if self.num_layers > 1 else []
         words += [f"bi_{self.merge}"] if self.bidirectional else []
         words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
+        words += [f"P{self.proj_size}"] if self.proj_size else []
         words += [self.lengths] if self.lengths != "full" else []
         words += ["state"] if self.state else []
         words += [f"dropout{self.dropout}"] if self.dropout else []
@@ -177,6 +205,10 @@ def shapes() -> list[Case]:
         Case(cell, steps=T, batch=B, input_size=inputs, hidden_size=H, state=True)
         for cell in CELLS
         for T, B, inputs, H in SHAPES
+    ] + [
+        Case("lstm", steps=T, batch=B, input_size=inputs, hidden_size=H, proj_size=P, state=True)
+        for T, B, inputs, H in SHAPES
+        for P in sorted({1, H // 2, H - 1} - {0, H})
     ]
 
 
@@ -200,7 +232,17 @@ def options() -> list[Case]:
         {"ids": True, "input_size": 11, **stacked, **ragged},
         {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
     ]
-    return [Case(cell, **choice) for cell in CELLS for choice in choices]
+    projections: list[dict[str, Any]] = [
+        {"proj_size": 3},
+        {"proj_size": 2, "ids": True, "bidirectional": True},
+        *({"proj_size": 4, "merge": merge, **stacked, **ragged} for merge in MERGES),
+        {"proj_size": 17, "zoneout": 0.3, "hidden_size": 19, "num_layers": 2, **ragged},
+        {"proj_size": 9, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 21, **stacked, **ragged},
+        {"proj_size": 20, "steps": 40, "batch": 9, "hidden_size": 35, **stacked, "state": True},
+    ]
+    return [Case(cell, **choice) for cell in CELLS for choice in choices] + [
+        Case(cell, **choice) for cell in CELLS if has_cell_state(cell) for choice in projections
+    ]
 
 
 def stacked_cells() -> list[Case]:
@@ -216,7 +258,11 @@ def large() -> list[Case]:
     sizes: dict[str, Any] = {"steps": 60, "batch": 16, "input_size": 300, "hidden_size": 70}
     ids: dict[str, Any] = {"ids": True, "num_layers": 2, "bidirectional": True}
     ids["lengths"] = "ragged"
-    return [Case(cell, **sizes, state=True, **more) for cell in CELLS for more in ({}, ids)]
+    return [
+        Case(**form, **sizes, state=True, **more)
+        for form in (*({"cell": cell} for cell in CELLS), {"cell": "lstm", "proj_size": 37})
+        for more in ({}, ids)
+    ]
 
 
 def all_cases() -> list[Case]:
@@ -234,11 +280,11 @@ class Problem:
     parameters: dict[str, Array]
     x: Array  # (B, T, I), or ids (B, T)
     lengths: Array | None  # (B,)
-    state: State | None  # h, or (h, c) for the LSTM; (num_layers*directions, B, H)
+    state: State | None  # h, or (h, c) for the LSTM; (num_layers*directions, B, H), P of h
     d_output: Array  # (B, T, D)
     d_state: State | None
     dropout_masks: list[Array] | None  # (B, T, D) for each layer but the last
-    zoneout_masks: list[Array] | None  # (S, B, T, H) for each layer and direction
+    zoneout_masks: list[tuple[Array, ...]] | None  # of each layer and direction: (B, T, H) a state
 
 
 def make_lengths(kind: str, batch: int, steps: int, seed: int = 0) -> Array | None:
@@ -266,20 +312,26 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     def state() -> State | None:
         if not case.state:
             return None
-        h, c = normal(*case.state_shape), normal(*case.state_shape)
-        return (h, c) if has_cell_state(case.cell) else h
+        return case.states(lambda shape: normal(*shape))
 
     T, B, D = case.steps, case.batch, case.output_size
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
-    shapes = reference.parameter_shapes(case.cell, **{n: getattr(case, n) for n in names})
+    sizes = {n: getattr(case, n) for n in names}
+    if has_cell_state(case.cell):
+        sizes["proj_size"] = case.proj_size
+    shapes = reference.parameter_shapes(case.cell, **sizes)
     bound = scale / np.sqrt(case.hidden_size)
     keep = rng.random((case.num_layers - 1, B, T, D)) >= case.dropout
     zoneout_masks = None
     if case.zoneout:
-        states = 1 + has_cell_state(case.cell)
-        shape = (case.num_layers * case.directions, states, B, T, case.hidden_size)
-        updated = np.random.default_rng(seed).random(shape) >= case.zoneout
-        zoneout_masks = list(updated.astype(dtype))
+        draws = np.random.default_rng(seed)
+        zoneout_masks = [
+            tuple(
+                (draws.random((B, T, size)) >= case.zoneout).astype(dtype)
+                for size in case.state_sizes
+            )
+            for _ in range(case.num_layers * case.directions)
+        ]
     return Problem(
         {name: rng.uniform(-bound, bound, s).astype(dtype) for name, s in shapes.items()},
         rng.integers(0, case.input_size, (B, T)) if case.ids else normal(B, T, case.input_size),

@@ -101,6 +101,24 @@ def test_torch_module(kind):
     np.testing.assert_allclose(ours(x)[0], expected.detach().numpy(), atol=1e-6)
 
 
+def test_torch_module_with_a_projection():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.LSTM(I, H, num_layers=2, bidirectional=True, proj_size=2)
+    weights = theirs.state_dict()
+    ours = from_torch(bptt.LSTM, weights, time_major=True)
+    assert (ours.hidden_size, ours.proj_size) == (H, 2)
+    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    expected, (h, c) = theirs(torch.tensor(x))
+    y, state = ours(x)
+    for found, same in ((y, expected), (state.h, h), (state.c, c)):
+        np.testing.assert_allclose(found, same.detach().numpy(), atol=1e-6)
+    from_torch(bptt.LSTM, weights, proj_size=2)
+    with pytest.raises(ValueError, match="proj_size must be 2, that of the tensors, got 3"):
+        from_torch(bptt.LSTM, weights, proj_size=3)
+    with pytest.raises(KeyError, match="weight_hr_l1_reverse"):
+        from_torch(bptt.LSTM, {n: w for n, w in weights.items() if n != "weight_hr_l1_reverse"})
+
+
 # ---- Keras: the equations of its layers' step() --------------------------------------------------
 
 
@@ -316,6 +334,11 @@ def test_variants_that_the_libraries_do_not_have():
         for read, weights in ((from_torch, torch_weights), (from_keras, keras_weights)):
             with pytest.raises(ValueError, match=f"{name} must be False: .*, got True"):
                 read(bptt.LSTM, weights(bptt.LSTM), **{name: True})
+    with pytest.raises(ValueError, match="proj_size must be 0, that of the tensors, got 2"):
+        from_torch(bptt.LSTM, torch_weights(bptt.LSTM), proj_size=2)
+    for read, weights in ((from_keras, [keras_weights(bptt.LSTM)]), (from_onnx, [W, R, B])):
+        with pytest.raises(ValueError, match="proj_size must be 0, the library's LSTM has no pro"):
+            read(bptt.LSTM, *weights, proj_size=2)
     with pytest.raises(ValueError, match="peephole must be whether there is a P, got peephole=Tr"):
         from_onnx(bptt.LSTM, W, R, B, peephole=True)
     with pytest.raises(ValueError, match="peephole must be whether there is a P, got peephole=Fa"):

@@ -208,6 +208,10 @@ RECURRENT = {
     "activation": no_choice("activation", *ACTIVATIONS),
     "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
     **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after")},
+    "proj_size": [
+        *no_integer("proj_size", 0),
+        (4, ValueError, "proj_size must be < hidden_size = 4, got 4"),
+    ],
     **DTYPE_AND_SEED,
 }
 """The arguments that recurrent layers have."""

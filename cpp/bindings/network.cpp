@@ -19,6 +19,7 @@ LayerConfig read_config(const py::dict& config) {
                                           kGateActivations)},
           .input_size = size("input_size"),
           .hidden_size = size("hidden_size"),
+          .proj_size = size("proj_size"),
           .num_layers = size("num_layers"),
           .bidirectional = flag("bidirectional"),
           .merge = kind_of("merge", text("merge"), kMerges),
@@ -129,13 +130,12 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
                         encapsulate(std::move(saved)));
 }
 
-/// A zeroed array (count, batch, steps, hidden), and each of its `count` sequences.
+/// A zeroed array (count, batch, steps, features), and each of its `count` sequences.
 template <class S>
 std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const LayerConfig& config,
                                                                const RaggedBatch& batch,
-                                                               Index count) {
-  std::vector<Index> shape =
-      sequence_shape(config, batch.size(), batch.steps(), config.hidden_size);
+                                                               Index count, Index features) {
+  std::vector<Index> shape = sequence_shape(config, batch.size(), batch.steps(), features);
   const Index size = shape[0] * shape[1] * shape[2];
   const Index outer = shape[1] * shape[2], inner = shape[2];
   shape.insert(shape.begin(), count);
@@ -148,6 +148,13 @@ std::pair<Dense<S>, std::vector<Sequence<S>>> zeroed_sequences(const LayerConfig
                          config.time_major ? outer : inner, 1});
   }
   return {all, sequences};
+}
+
+template <class S>
+Dense<S> zeroed_sequence(const LayerConfig& config, const RaggedBatch& batch, Index features) {
+  Dense<S> all(sequence_shape(config, batch.size(), batch.steps(), features));
+  std::fill_n(all.mutable_data(), all.size(), S(0));
+  return all;
 }
 
 template <class S>
@@ -209,9 +216,10 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   std::vector<Sequence<S>> d_h_views, d_c_views;
   if (steps) {
     const Index count = config.num_layers * config.directions();
-    std::tie(d_h_steps, d_h_views) = zeroed_sequences<S>(config, batch, count);
+    std::tie(d_h_steps, d_h_views) = zeroed_sequences<S>(config, batch, count, config.h_size());
     if (cell_info(config.cell).has_cell_state) {
-      std::tie(d_c_steps, d_c_views) = zeroed_sequences<S>(config, batch, count);
+      std::tie(d_c_steps, d_c_views) =
+          zeroed_sequences<S>(config, batch, count, config.hidden_size);
     }
   }
   const NetworkBackward<S> call{
@@ -250,10 +258,11 @@ void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle 
 template <class S>
 py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
                 bool reverse) {
+  const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
   const Index columns = direction.saved_columns();
-  const auto zeroed = zeroed_sequences<S>(network.config(), saved.batch, columns);
+  const auto zeroed = zeroed_sequences<S>(config, saved.batch, columns, config.hidden_size);
   for_each_kept(network, saved, x, layer, reverse,
                 [&](const RaggedBatch& batch, const DirectionSaved<S>& kept, Index first) {
                   for (Index column = 0; column < columns; ++column) {
@@ -269,8 +278,7 @@ py::array cells(const Network<S>& network, py::handle saved_capsule, py::handle 
                 bool reverse) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
-  Dense<S> all(sequence_shape(config, saved.batch.size(), saved.batch.steps(), config.hidden_size));
-  std::fill_n(all.mutable_data(), all.size(), S(0));
+  auto all = zeroed_sequence<S>(config, saved.batch, config.hidden_size);
   const auto to = sequence_view(all.mutable_data(), all, config.time_major);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
   for_each_kept(network, saved, x, layer, reverse,
@@ -297,40 +305,43 @@ py::array dropout_mask(const Network<S>& network, py::handle saved_capsule, Inde
   return all;
 }
 
-/// The factors of recurrent dropout of one layer and direction, (B, H).
+/// The factors of recurrent dropout of one layer and direction, (B, P).
 template <class S>
 py::array recurrent_dropout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
                                  bool reverse) {
   const Saved<S>& saved = saved_of(network, saved_capsule);
-  const Index batch = saved.batch.size(), hidden = network.config().hidden_size;
-  Dense<S> all(std::vector<Index>{batch, hidden});
+  const Index batch = saved.batch.size(), h_size = network.config().h_size();
+  Dense<S> all(std::vector<Index>{batch, h_size});
   network.regularization(&saved, layer, reverse ? 1 : 0)
       .dropout_mask()
-      .factors(0, batch * hidden, all.mutable_data());
+      .factors(0, batch * h_size, all.mutable_data());
   return all;
 }
 
-/// The masks of zoneout of one layer and direction, (states, B, T, H), 0 in the padding.
+/// The masks of zoneout of one layer and direction: of h, (B, T, P), and of c, (B, T, H); 0 in the
+/// padding.
 template <class S>
-py::array zoneout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
+py::tuple zoneout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
                        bool reverse) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RaggedBatch& batch = saved.batch;
-  const Index hidden = config.hidden_size;
   const Regularization of = network.regularization(&saved, layer, reverse ? 1 : 0);
   const int states = cell_info(config.cell).has_cell_state ? 2 : 1;
-  const auto zeroed = zeroed_sequences<S>(config, batch, states);
+  py::tuple masks(states);
   for (int state = 0; state < states; ++state) {
     const DropoutMask mask = of.zoneout_mask(state);
-    const Sequence<S>& to = zeroed.second[static_cast<std::size_t>(state)];
+    const Index units = state == 0 ? config.h_size() : config.hidden_size;
+    auto all = zeroed_sequence<S>(config, batch, units);
+    const auto to = sequence_view(all.mutable_data(), all, config.time_major);
     batch.for_each_row(0, batch.longest(), [&](Index slot, Index s) {
       const Index row = batch.row(slot);
-      mask.factors((s * batch.size() + row) * hidden, hidden,
+      mask.factors((s * batch.size() + row) * units, units,
                    to.row(row, batch.time(slot, s, reverse)));
     });
+    masks[static_cast<std::size_t>(state)] = all;
   }
-  return zeroed.first;
+  return masks;
 }
 
 }  // namespace

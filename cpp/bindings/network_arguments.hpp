@@ -159,14 +159,17 @@ Input<S> require_input(const LayerConfig& config, py::handle x, bool step) {
   return input;
 }
 
-/// (layers*directions, batch, hidden) arrays h and c; either may be missing and then means 0.
+/// Arrays h (layers*directions, batch, P) and c (.., H); either may be missing and then means 0.
 template <class S>
 struct State {
   std::optional<Dense<S>> h, c;
   static const S* data(const std::optional<Dense<S>>& a) { return a ? a->data() : nullptr; }
 };
 
-inline std::vector<Index> state_shape(const LayerConfig& config, Index batch) {
+inline std::vector<Index> h_shape(const LayerConfig& config, Index batch) {
+  return {config.num_layers * config.directions(), batch, config.h_size()};
+}
+inline std::vector<Index> c_shape(const LayerConfig& config, Index batch) {
   return {config.num_layers * config.directions(), batch, config.hidden_size};
 }
 
@@ -174,13 +177,15 @@ template <class S>
 State<S> require_state(const LayerConfig& config, Index batch, py::handle state, const char* name) {
   State<S> result;
   if (state.is_none()) return result;
-  const auto part = [&](py::handle value, const std::string& part_name) -> std::optional<Dense<S>> {
+  const auto part = [](py::handle value, const std::string& part_name, const char* size,
+                       const std::vector<Index>& shape) -> std::optional<Dense<S>> {
     if (value.is_none()) return std::nullopt;
-    return require_dense<S>(value, part_name, "(num_layers*directions, batch, hidden_size)",
-                            state_shape(config, batch));
+    const std::string symbols = std::string("(num_layers*directions, batch, ") + size + ")";
+    return require_dense<S>(value, part_name, symbols.c_str(), shape);
   };
+  const char* const h_size = config.proj_size > 0 ? "proj_size" : "hidden_size";
   if (!cell_info(config.cell).has_cell_state) {
-    result.h = part(state, name);
+    result.h = part(state, name, h_size, h_shape(config, batch));
     return result;
   }
   const bool sequence = py::isinstance<py::tuple>(state) || py::isinstance<py::list>(state);
@@ -190,8 +195,9 @@ State<S> require_state(const LayerConfig& config, Index batch, py::handle state,
                          (sequence ? " of " + std::to_string(py::len(state)) : ""));
   }
   const auto both = py::reinterpret_borrow<py::sequence>(state);
-  result.h = part(py::object(both[0]), std::string(name) + ".h");
-  result.c = part(py::object(both[1]), std::string(name) + ".c");
+  const std::string prefix = name;
+  result.h = part(py::object(both[0]), prefix + ".h", h_size, h_shape(config, batch));
+  result.c = part(py::object(both[1]), prefix + ".c", "hidden_size", c_shape(config, batch));
   return result;
 }
 
@@ -204,8 +210,8 @@ inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch,
 /// New, uninitialized arrays for the state that a call returns: h, and c if the cell has one.
 template <class S>
 struct NewState {
-  NewState(const LayerConfig& config, Index batch) : h(state_shape(config, batch)) {
-    if (cell_info(config.cell).has_cell_state) c.emplace(state_shape(config, batch));
+  NewState(const LayerConfig& config, Index batch) : h(h_shape(config, batch)) {
+    if (cell_info(config.cell).has_cell_state) c.emplace(c_shape(config, batch));
   }
   py::object c_or_none() const { return c ? py::object(*c) : py::object(py::none()); }
   S* c_data() { return c ? c->mutable_data() : nullptr; }

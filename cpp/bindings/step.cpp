@@ -31,7 +31,16 @@ S* dense_data(PyObject* value, const Index* shape, int rank, bool writes) {
   return fits ? reinterpret_cast<S*>(array->data) : nullptr;
 }
 
-/// One side of a step: h, and c if the cell has one, dense (layers, B, H).
+/// The shapes of the state of a batch: h (layers, B, P) and c (layers, B, H).
+struct StateShape {
+  Index h[3], c[3];
+
+  StateShape(const LayerConfig& config, Index batch)
+      : h{config.num_layers, batch, config.h_size()},
+        c{config.num_layers, batch, config.hidden_size} {}
+};
+
+/// One side of a step: h, and c if the cell has one, dense.
 template <class S>
 struct StateData {
   S *h = nullptr, *c = nullptr;
@@ -41,15 +50,15 @@ bool is_pair(PyObject* value) { return PyTuple_Check(value) && PyTuple_GET_SIZE(
 
 /// False if the state cannot be used in place.
 template <class S>
-bool fast_state(const LayerConfig& config, PyObject* state, const Index* shape, bool writes,
+bool fast_state(const LayerConfig& config, PyObject* state, const StateShape& shape, bool writes,
                 StateData<S>& data) {
   if (state == Py_None) return !writes;
   if (!cell_info(config.cell).has_cell_state) {
-    return (data.h = dense_data<S>(state, shape, 3, writes)) != nullptr;
+    return (data.h = dense_data<S>(state, shape.h, 3, writes)) != nullptr;
   }
   if (!is_pair(state)) return false;
-  data.h = dense_data<S>(PyTuple_GET_ITEM(state, 0), shape, 3, writes);
-  data.c = dense_data<S>(PyTuple_GET_ITEM(state, 1), shape, 3, writes);
+  data.h = dense_data<S>(PyTuple_GET_ITEM(state, 0), shape.h, 3, writes);
+  data.c = dense_data<S>(PyTuple_GET_ITEM(state, 1), shape.c, 3, writes);
   return data.h != nullptr && data.c != nullptr;
 }
 
@@ -78,14 +87,14 @@ struct Results {
 
   Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* pair) {
     const Index y_shape[] = {batch, config.output_size()};
-    const Index state_shape[] = {config.num_layers, batch, config.hidden_size};
+    const StateShape shape(config, batch);
     if (out != Py_None) {
-      use(config, out, y_shape, state_shape);
+      use(config, out, y_shape, shape);
       return;
     }
     const bool has_cell = cell_info(config.cell).has_cell_state;
-    const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(state_shape, 3);
-    const py::object c = has_cell ? new_array<S>(state_shape, 3) : py::object();
+    const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(shape.h, 3);
+    const py::object c = has_cell ? new_array<S>(shape.c, 3) : py::object();
     y = data_of<S>(y_t);
     state.h = data_of<S>(h);
     if (!has_cell) {
@@ -109,21 +118,22 @@ struct Results {
   }
 
   void use(const LayerConfig& config, PyObject* out, const Index* y_shape,
-           const Index* state_shape) {
+           const StateShape& shape) {
     if (!is_pair(out)) throw py::type_error(kOutRule);
     PyObject* const y_t = PyTuple_GET_ITEM(out, 0);
     PyObject* const last = PyTuple_GET_ITEM(out, 1);
     y = dense_data<S>(y_t, y_shape, 2, true);
-    if (y == nullptr || !fast_state(config, last, state_shape, true, state)) {
+    if (y == nullptr || !fast_state(config, last, shape, true, state)) {
       refuse(config, y_t, last, y_shape[0]);
     }
     const auto overlap = [&](const S* a, Index a_size, const S* b, Index b_size) {
       return a != nullptr && b != nullptr && a < b + b_size && b < a + a_size;
     };
     const Index y_size = y_shape[0] * y_shape[1];
-    const Index size = state_shape[0] * state_shape[1] * state_shape[2];
-    if (overlap(y, y_size, state.h, size) || overlap(y, y_size, state.c, size) ||
-        overlap(state.h, size, state.c, size)) {
+    const Index h_size = shape.h[0] * shape.h[1] * shape.h[2];
+    const Index c_size = shape.c[0] * shape.c[1] * shape.c[2];
+    if (overlap(y, y_size, state.h, h_size) || overlap(y, y_size, state.c, c_size) ||
+        overlap(state.h, h_size, state.c, c_size)) {
       throw py::value_error("out must be arrays that share no memory with each other");
     }
     owner = py::reinterpret_borrow<py::object>(out);
@@ -176,8 +186,7 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
   std::optional<SlowPath<S>> slow;
   bool fast = fast_input(config, x, batch, x_data);
   if (fast) {
-    const Index shape[] = {config.num_layers, batch, config.hidden_size};
-    fast = fast_state(config, state, shape, false, initial);
+    fast = fast_state(config, state, StateShape(config, batch), false, initial);
     input.values = {x_data, config.input_size, 0, 1};
   }
   if (!fast) {

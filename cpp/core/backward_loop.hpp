@@ -20,24 +20,27 @@ class BackwardLoop final : public TimeLoop {
         batch_(*task.batch),
         activations_(layer.activations_),
         split_(plan.split),
-        zoneout_(task.regularization, batch_.size(), layer.hidden_),
+        zoneout_(task.regularization, batch_.size(), layer.h_size_, layer.hidden_),
         expected_zoneout_(zoneout_.expected()),
         gradients_(layer, task_, arena) {
-    const Index state = batch_.size() * layer_.padded_;
+    const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
     d_h_ = arena.allocate_zeroed<S>(state);
-    layer_.read_state(batch_, task.d_h_final, d_h_);
+    layer_.read_h(batch_, task.d_h_final, d_h_);
+    cell_d_h_ = layer_.projects() ? arena.allocate<S>(cells) : d_h_;
     if (layer_.cell_.has_cell_state) {
-      d_c_ = arena.allocate_zeroed<S>(state);
-      layer_.read_state(batch_, task.d_c_final, d_c_);
+      d_c_ = arena.allocate_zeroed<S>(cells);
+      layer_.read_c(batch_, task.d_c_final, d_c_);
     }
-    if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(state);
+    if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(cells);
     if (zoneout_.active()) {
       kept_h_ = arena.allocate<S>(state);
-      if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(state);
+      if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(cells);
     } else {
+      d_c_steps_ = task.d_c_steps;
+    }
+    if (!completes_h()) {
       d_y_ = task.d_y;
       d_h_steps_ = task.d_h_steps;
-      d_c_steps_ = task.d_c_steps;
     }
     if (task.regularization.drops()) {
       factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
@@ -46,7 +49,7 @@ class BackwardLoop final : public TimeLoop {
     for (Index i = 0; i < task_.chunks.count; ++i) {
       chunk_rows_ = std::max(chunk_rows_, chunk(i).rows);
     }
-    chunk_.allocate_pointers(layer_.cell_.phases, chunk_rows_, arena);
+    chunk_.allocate_pointers(layer_, chunk_rows_, arena);
   }
 
   void allocate_chunk(Arena& arena) override {
@@ -64,10 +67,10 @@ class BackwardLoop final : public TimeLoop {
     if (task_.accumulator.last) gradients_.finish(worker, task_.chunks.count == 0);
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
-      layer_.write_state(batch_, slots, task_.d_h0,
-                         [&](Index slot) { return d_h_ + slot * layer_.padded_; });
+      layer_.write_state(batch_, slots, layer_.h_size_, task_.d_h0,
+                         [&](Index slot) { return d_h_ + slot * layer_.h_padded_; });
       if (layer_.cell_.has_cell_state) {
-        layer_.write_state(batch_, slots, task_.d_c0,
+        layer_.write_state(batch_, slots, layer_.hidden_, task_.d_c0,
                            [&](Index slot) { return d_c_ + slot * layer_.padded_; });
       }
     });
@@ -96,6 +99,10 @@ class BackwardLoop final : public TimeLoop {
         if (long_steps && worker.cancelled()) return;
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
         const Index first = batch_.first_row(s) - steps.first_row;
+        if (layer_.projects()) {
+          take_h(s, active, first, layer_.h_blocks_range());
+          unproject(s, active, first, {0, layer_.weight_hr_transposed_.count()});
+        }
         for (int phase = layer_.cell_.last_phase(); phase >= 0; --phase) {
           differentiate(phase, s, active, steps, layer_.blocks_range());
           propagate(phase, s, active, first, all_panels());
@@ -118,8 +125,17 @@ class BackwardLoop final : public TimeLoop {
       worker.parallel_for([&](int part, int parts) {
         const Range panels = part_of(all_panels().last, part, parts);
         if (s + 1 < steps.last) propagate(0, s + 1, after(s), first + active.size(), panels);
+        if (layer_.projects()) return take_h(s, active, first, blocks_of(panels));
         differentiate(layer_.cell_.last_phase(), s, active, steps, blocks_of(panels));
       });
+      if (layer_.projects()) {
+        worker.parallel_for([&](int part, int parts) {
+          const PackedWeights<S>& weights = layer_.weight_hr_transposed_;
+          const Range panels = part_of(weights.count(), part, parts);
+          unproject(s, active, first, panels);
+          differentiate(layer_.cell_.last_phase(), s, active, steps, weights.blocks_of(panels));
+        });
+      }
       if (layer_.cell_.phases > 1) {
         worker.parallel_for([&](int part, int parts) {
           const Range panels = part_of(all_panels().last, part, parts);
@@ -135,12 +151,9 @@ class BackwardLoop final : public TimeLoop {
   }
   Range after(Index s) const { return {0, batch_.active(s + 1)}; }
 
-  // Of the transposed weights: they have the same columns, hidden units, in every phase.
+  // Of the transposed weights: they have the same columns, units of h, in every phase.
   Range all_panels() const { return {0, layer_.weight_hh_transposed_[0].count()}; }
-  Range blocks_of(Range panels) const {
-    const Index per_panel = layer_.weight_hh_transposed_[0].blocks_per_panel();
-    return {panels.first * per_panel, std::min(panels.last * per_panel, layer_.blocks_)};
-  }
+  Range blocks_of(Range panels) const { return layer_.weight_hh_transposed_[0].blocks_of(panels); }
 
   /// h_{t-1} of the rows of some steps, side by side: for the weight product, and for cells that
   /// read it.
@@ -150,14 +163,14 @@ class BackwardLoop final : public TimeLoop {
       const Index end = slots.first + batch_.active(slots, s);
       for (Index slot = slots.first; slot < end; ++slot) {
         const S* const from =
-            s == 0 ? task_.saved->h0.data() + slot * layer_.padded_ : y_row(slot, s - 1);
-        S* const to = chunk_.h_prev + (row + slot) * layer_.padded_;
-        std::copy_n(from, layer_.hidden_, to);
-        std::fill(to + layer_.hidden_, to + layer_.padded_, S(0));
+            s == 0 ? task_.saved->h0.data() + slot * layer_.h_padded_ : y_row(slot, s - 1);
+        S* const to = chunk_.h_prev + (row + slot) * layer_.h_padded_;
+        std::copy_n(from, layer_.h_size_, to);
+        std::fill(to + layer_.h_size_, to + layer_.h_padded_, S(0));
         if (factors_ == nullptr) continue;
-        S* const dropped = chunk_.dropped + (row + slot) * layer_.padded_;
-        const S* const factors = factors_ + slot * layer_.padded_;
-        for (Index i = 0; i < layer_.padded_; ++i) dropped[i] = to[i] * factors[i];
+        S* const dropped = chunk_.dropped + (row + slot) * layer_.h_padded_;
+        const S* const factors = factors_ + slot * layer_.h_padded_;
+        for (Index i = 0; i < layer_.h_padded_; ++i) dropped[i] = to[i] * factors[i];
       }
     }
   }
@@ -173,61 +186,103 @@ class BackwardLoop final : public TimeLoop {
     S* const to = (phase > 0             ? d_operand_
                    : factors_ != nullptr ? d_dropped_
                                          : d_h_) +
-                  slots.first * layer_.padded_;
+                  slots.first * layer_.h_padded_;
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
       gemm_packed(layer_.weight_hh_transposed_[phase], begin, end, rows, slots.size(),
-                  phase == 0 && factors_ == nullptr ? to : nullptr, layer_.padded_, to,
-                  layer_.padded_);
+                  phase == 0 && factors_ == nullptr ? to : nullptr, layer_.h_padded_, to,
+                  layer_.h_padded_);
     });
     if (factors_ == nullptr) return;
     const Range blocks = blocks_of(panels);
     if (phase > 0) return layer_.multiply_rows(d_operand_, factors_, slots, blocks, d_operand_);
     for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index end = slot * layer_.padded_ + blocks.last * kLanes;
-      for (Index i = slot * layer_.padded_ + blocks.first * kLanes; i < end; ++i) {
+      const Index end = slot * layer_.h_padded_ + blocks.last * kLanes;
+      for (Index i = slot * layer_.h_padded_ + blocks.first * kLanes; i < end; ++i) {
         d_h_[i] += d_dropped_[i] * factors_[i];
       }
     }
   }
 
   void differentiate(int phase, Index s, Range slots, const StepRange& steps, Range blocks) const {
-    if (kept_h_ != nullptr && phase == layer_.cell_.last_phase()) divide(s, slots, blocks);
+    const bool last = phase == layer_.cell_.last_phase();
+    if (kept_h_ != nullptr && last && !layer_.projects()) complete_h(s, slots, blocks);
+    if (kept_c_ != nullptr && last) divide_c(s, slots, blocks);
     layer_.kernels_.backward[phase](*this, s, slots, steps, blocks);
     if (phase > 0) return;
-    if (kept_h_ != nullptr) add_kept(slots, blocks);
+    if (kept_h_ != nullptr && !layer_.projects()) {
+      add(kept_h_, slots, layer_.h_padded_, blocks, d_h_);
+    }
+    if (kept_c_ != nullptr) add(kept_c_, slots, layer_.padded_, blocks, d_c_);
     if (factors_ != nullptr && layer_.cell_.phases > 1) drop_operand(s, slots, steps, blocks);
+  }
+
+  // ---- the projection of h
+
+  /// dL/dh_t of some units goes to the chunk; d_h_ is left with what reaches h_{t-1} outside W.
+  void take_h(Index s, Range slots, Index first, Range blocks) const {
+    complete_h(s, slots, blocks);
+    const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
+    const Index units = std::min(count, layer_.h_size_ - unit);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      S* const d_h = d_h_ + slot * layer_.h_padded_ + unit;
+      S* const to = chunk_.d_h + (first + slot) * layer_.h_padded_ + unit;
+      std::copy_n(d_h, units, to);
+      std::fill(to + units, to + count, S(0));
+      std::fill_n(d_h, count, S(0));
+    }
+    if (kept_h_ != nullptr) add(kept_h_, slots, layer_.h_padded_, blocks, d_h_);
+  }
+
+  /// What reaches the outputs of the cell, for the units of some panels.
+  void unproject(Index s, Range slots, Index first, Range panels) const {
+    const RowPointers<S> rows{chunk_.d_h_rows + first + slots.first};
+    S* const to = cell_d_h_ + slots.first * layer_.padded_;
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
+      gemm_packed<S>(layer_.weight_hr_transposed_, begin, end, rows, slots.size(), nullptr, 0, to,
+                     layer_.padded_);
+    });
   }
 
   // ---- zoneout and recurrent dropout
 
-  /// Divides the gradients of the states between the cell and the previous states; d_h_ is then in
-  /// full, with d_y.
-  void divide(Index s, Range slots, Range blocks) const {
+  /// Whether dL/dh_t is completed here, instead of by the cell's equations.
+  bool completes_h() const { return kept_h_ != nullptr || layer_.projects(); }
+
+  /// Adds d_y to d_h_, and divides it between the cell and h_{t-1} if there is zoneout.
+  void complete_h(Index s, Range slots, Range blocks) const {
     const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
-    const Index units = std::min(count, layer_.hidden_ - unit);
+    const Index units = std::min(count, layer_.h_size_ - unit);
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index row = batch_.row(slot), time = batch_.time(slot, s, task_.reverse);
-      const Index at = slot * layer_.padded_ + unit;
+      const Index at = slot * layer_.h_padded_ + unit;
       if (task_.d_y) {
         const Index stride = task_.d_y.feature_stride;
         const S* const d_y = task_.d_y.row(row, time) + unit * stride;
         for (Index i = 0; i < units; ++i) d_h_[at + i] += d_y[i * stride];
       }
       if (task_.d_h_steps) std::copy_n(d_h_ + at, units, task_.d_h_steps.row(row, time) + unit);
-      zoneout_.divide(0, s, row, unit, count, d_h_ + at, kept_h_ + at);
-      if (kept_c_ == nullptr) continue;
+      if (kept_h_ != nullptr) {
+        zoneout_.divide(0, s, row, unit, count, d_h_ + at, kept_h_ + at);
+      }
+    }
+  }
+
+  void divide_c(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
+    const Index units = std::min(count, layer_.hidden_ - unit);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index row = batch_.row(slot), time = batch_.time(slot, s, task_.reverse);
+      const Index at = slot * layer_.padded_ + unit;
       if (task_.d_c_steps) std::copy_n(d_c_ + at, units, task_.d_c_steps.row(row, time) + unit);
       zoneout_.divide(1, s, row, unit, count, d_c_ + at, kept_c_ + at);
     }
   }
 
-  void add_kept(Range slots, Range blocks) const {
-    for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index end = slot * layer_.padded_ + blocks.last * kLanes;
-      for (Index i = slot * layer_.padded_ + blocks.first * kLanes; i < end; ++i) {
-        d_h_[i] += kept_h_[i];
-        if (kept_c_ != nullptr) d_c_[i] += kept_c_[i];
-      }
+  /// to += from, for some rows of this width.
+  static void add(const S* from, Range rows, Index width, Range blocks, S* to) {
+    for (Index row = rows.first; row < rows.last; ++row) {
+      const Index end = row * width + blocks.last * kLanes;
+      for (Index i = row * width + blocks.first * kLanes; i < end; ++i) to[i] += from[i];
     }
   }
 
@@ -246,13 +301,14 @@ class BackwardLoop final : public TimeLoop {
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;
-  S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
+  S *d_h_, *d_c_ = nullptr;  // [B][Pp], [B][Hp] of the state, carried from step to step
+  S* cell_d_h_;              // [B][Hp] of what the cell leaves: d_h_, unless it is projected
   S* d_operand_ = nullptr;   // [B][Hp]
   const Zoneout<S> zoneout_;
   const S expected_zoneout_;
-  S *kept_h_ = nullptr, *kept_c_ = nullptr;      // [B][Hp] what zoneout passes on to s_{t-1}
-  S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Hp] of recurrent dropout, dL/d(its h_{t-1})
-  // Those of the task, unless zoneout deals with them:
+  S *kept_h_ = nullptr, *kept_c_ = nullptr;      // the same: what zoneout passes on to s_{t-1}
+  S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Pp] of recurrent dropout, dL/d(its h_{t-1})
+  // Those of the task, unless the loop deals with them:
   Sequence<const S> d_y_;
   Sequence<S> d_h_steps_, d_c_steps_;
   Index chunk_rows_ = 0;  // of the largest

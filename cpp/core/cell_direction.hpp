@@ -8,7 +8,10 @@
 // One direction of one layer with any cell: its packed weights. The time loops are in
 // forward_loop.hpp and backward_loop.hpp. All of it is compiled once, for cells that are known at
 // run time: of a cell, only its equations at one step are compiled (cell_steps.hpp). Padded H is
-// Hp.
+// Hp, padded P is Pp.
+//
+// A projection, h_t = W_hr · (what the cell's equations leave), is outside the equations: one more
+// product of the loops. Its cell sees h_{t-1} through the recurrent weights alone.
 
 namespace bptt {
 
@@ -58,7 +61,8 @@ class CellDirection final : public Direction<S> {
   TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                      Arena& arena) const override;
   Index chunk_row_bytes() const override {
-    return (2 * gates_width() + unit_weights_width() + 2 * padded_ + 2 * input_) *
+    const Index projected = projects() ? 2 * h_padded_ + padded_ : 0;
+    return (2 * gates_width() + unit_weights_width() + 2 * h_padded_ + 2 * input_ + projected) *
            static_cast<Index>(sizeof(S));
   }
   Index accumulator_size(const LayerInput<S>& x) const override {
@@ -85,22 +89,32 @@ class CellDirection final : public Direction<S> {
   Index gates_width() const { return cell_.gates * padded_; }
   Index unit_weights_width() const { return cell_.unit_weights * padded_; }
   Range blocks_range() const { return {0, blocks_}; }
+  Range h_blocks_range() const { return {0, h_padded_ / kLanes}; }
   Index saved_width() const { return cell_.saved * padded_; }
 
-  ParameterSizes sizes() const { return parameter_sizes(cell_, input_, hidden_); }
+  bool projects() const { return sizes_.weight_hr > 0; }
 
-  /// Copies the caller's (B, H), unless null, to zeroed rows of Hp in the order of slots.
-  void read_state(const RaggedBatch& batch, const S* from, S* to) const {
+  /// Copies the caller's (B, P) of h, unless null, to zeroed rows of Pp in the order of slots; or
+  /// (B, H) of c to rows of Hp.
+  void read_h(const RaggedBatch& batch, const S* from, S* to) const {
+    read_state(batch, from, h_size_, to, h_padded_);
+  }
+  void read_c(const RaggedBatch& batch, const S* from, S* to) const {
+    read_state(batch, from, hidden_, to, padded_);
+  }
+  static void read_state(const RaggedBatch& batch, const S* from, Index units, S* to,
+                         Index stride) {
     if (from == nullptr) return;
     for (Index slot = 0; slot < batch.size(); ++slot) {
-      std::copy_n(from + batch.row(slot) * hidden_, hidden_, to + slot * padded_);
+      std::copy_n(from + batch.row(slot) * units, units, to + slot * stride);
     }
   }
-  /// The inverse for some slots; row_of(slot) points to a row of Hp.
+  /// The inverse for some slots, of a part of the state with so many units; row_of(slot) points to
+  /// a padded row.
   template <class RowOf>
-  void write_state(const RaggedBatch& batch, Range slots, S* to, RowOf row_of) const {
+  static void write_state(const RaggedBatch& batch, Range slots, Index units, S* to, RowOf row_of) {
     for (Index slot = slots.first; slot < slots.last; ++slot) {
-      std::copy_n(row_of(slot), hidden_, to + batch.row(slot) * hidden_);
+      std::copy_n(row_of(slot), units, to + batch.row(slot) * units);
     }
   }
 
@@ -124,31 +138,34 @@ class CellDirection final : public Direction<S> {
 
   const CellInfo cell_;
   const CellKernels<S> kernels_;
-  /// The factors of recurrent dropout, [slots][Hp]; 0 beyond H.
+  /// The factors of recurrent dropout, [slots][Pp]; 0 beyond P.
   S* dropout_factors(const Regularization& of, const RaggedBatch& batch, Arena& arena) const {
-    S* const factors = arena.allocate_zeroed<S>(batch.size() * padded_);
+    S* const factors = arena.allocate_zeroed<S>(batch.size() * h_padded_);
     const DropoutMask mask = of.dropout_mask();
     for (Index slot = 0; slot < batch.size(); ++slot) {
-      mask.factors(batch.row(slot) * hidden_, hidden_, factors + slot * padded_);
+      mask.factors(batch.row(slot) * h_size_, h_size_, factors + slot * h_padded_);
     }
     return factors;
   }
-  /// to = from * factors, for some rows and blocks of [..][Hp].
+  /// to = from * factors, for some rows and blocks of [..][Pp].
   void multiply_rows(const S* from, const S* factors, Range rows, Range blocks, S* to) const {
     for (Index row = rows.first; row < rows.last; ++row) {
-      const Index end = row * padded_ + blocks.last * kLanes;
-      for (Index i = row * padded_ + blocks.first * kLanes; i < end; ++i)
+      const Index end = row * h_padded_ + blocks.last * kLanes;
+      for (Index i = row * h_padded_ + blocks.first * kLanes; i < end; ++i)
         to[i] = from[i] * factors[i];
     }
   }
 
+  const ParameterSizes sizes_;
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
+  Index h_size_, h_padded_;  // P and Pp
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
   Buffer<S> bias_;          // [gates]
   Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
   Buffer<S> unit_weights_;  // [kUnitWeights][Hp]
   PackedWeights<S> weight_ih_transposed_[kMaxPhases], weight_hh_transposed_[kMaxPhases];
+  PackedWeights<S> weight_hr_, weight_hr_transposed_;  // of a projection
 };
 
 template <class S>
@@ -157,23 +174,30 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
                                 bool training)
     : cell_(cell),
       kernels_(kernels),
+      sizes_(parameter_sizes(config, input_size)),
       activations_(config.activations),
       input_(input_size),
       hidden_(config.hidden_size),
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
+      h_size_(config.h_size()),
+      h_padded_((h_size_ + kLanes - 1) / kLanes * kLanes),
       bias_(gates_width()),
       bias_hn_(cell.separate_recurrent ? gates_width() : 0),
       unit_weights_(unit_weights_width()) {
-  const S* const bias = parameters + sizes().weight_ih + sizes().weight_hh;
-  const S* const bias_hn = bias + sizes().bias;
+  const S* const bias = parameters + sizes_.weight_ih + sizes_.weight_hh;
+  const S* const bias_hn = bias + sizes_.bias;
   for (int phase = 0; phase < cell_.phases; ++phase) {
     const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
-    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
+    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_);
     if (!training) continue;
     weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
-    weight_hh_transposed_[phase] = PackedWeights<S>(hidden_, 1, gates * padded_);
+    weight_hh_transposed_[phase] = PackedWeights<S>(h_size_, 1, gates * padded_);
+  }
+  if (projects()) {
+    weight_hr_ = PackedWeights<S>(h_size_, 1, hidden_);
+    if (training) weight_hr_transposed_ = PackedWeights<S>(hidden_, 1, h_padded_);
   }
   bias_.set_zero();
   for_each_gate_packet([&](Index packed, Index row, Index count) {
@@ -186,7 +210,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
     });
   }
   if (cell_.unit_weights > 0) {
-    const S* const unit_weights = bias_hn + sizes().bias_hn;
+    const S* const unit_weights = bias_hn + sizes_.bias_hn;
     unit_weights_.set_zero();
     for (int i = 0; i < cell_.unit_weights; ++i) {
       std::copy_n(unit_weights + i * hidden_, hidden_, unit_weights_.data() + i * padded_);
@@ -197,7 +221,8 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
 template <class S>
 void CellDirection<S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
-  const S* const weight_hh = weight_ih + sizes().weight_ih;
+  const S* const weight_hh = weight_ih + sizes_.weight_ih;
+  const S* const weight_hr = parameters + sizes_.total() - sizes_.weight_hr;
   for (int phase = 0; phase < cell_.phases; ++phase) {
     const int gates = cell_.phase_gates(phase);
     const Index first_row = cell_.first_gate(phase) * hidden_;
@@ -209,6 +234,10 @@ void CellDirection<S>::pack(const S* parameters, int part, int parts) {
     weight_ih_transposed_[phase].pack_transposed(weight_ih, first_row, hidden_, gates, blocks);
     weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates, blocks);
   }
+  weight_hr_.pack(weight_hr, 0, part_of(weight_hr_.count(), part, parts));
+  if (weight_hr_transposed_.count() == 0) return;
+  const Range blocks = part_of(h_padded_ / kLanes, part, parts);
+  weight_hr_transposed_.pack_transposed(weight_hr, 0, h_size_, 1, blocks);
 }
 
 template <class S>

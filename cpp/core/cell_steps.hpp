@@ -22,7 +22,7 @@ struct CellSteps {
     const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
     const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
                               slots.first};
-    const Index width = kCell.gates * layer.padded_, per_panel = weights.blocks_per_panel();
+    const Index width = kCell.gates * layer.padded_;
     for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (kCell.separate_recurrent) {
         gemm_packed(weights, first, last, left, slots.size(), layer.bias_hn_.data(), 0,
@@ -31,8 +31,7 @@ struct CellSteps {
         S* const sums = gates + layer.phase_column(kPhase);
         gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
       }
-      const Range blocks{first * per_panel, std::min(last * per_panel, layer.blocks_)};
-      forward<kPhase, kTraining>(loop, s, slots, gates, blocks);
+      forward<kPhase, kTraining>(loop, s, slots, gates, weights.blocks_of({first, last}));
     });
   }
 
@@ -45,13 +44,13 @@ struct CellSteps {
     const RaggedBatch& batch = loop.batch_;
     const Activations activations = loop.activations_;
     const Index padded = layer.padded_, width = kCell.gates * padded;
-    const S* const h_before = loop.h_[s & 1];
-    S* const h_after = loop.h_[(s + 1) & 1];
+    const S* const h_before = loop.cell_h_[s & 1];
+    S* const h_after = loop.cell_h_[(s + 1) & 1];
     const Index saved_row = kTraining ? batch.first_row(s) : 0;
     for (Index slot = slots.first; slot < slots.last; ++slot, gates += width) {
       S* y = nullptr;
       if constexpr (kLast) {
-        y = loop.task_.y.row(batch.row(slot), batch.time(slot, s, loop.task_.reverse));
+        y = loop.cell_y_.row(batch.row(slot), batch.time(slot, s, loop.task_.reverse));
       }
       for (Index block = blocks.first; block < blocks.last; ++block) {
         const Index unit = block * kLanes, state = slot * padded + unit;
@@ -84,8 +83,8 @@ struct CellSteps {
     }
   }
 
-  /// The derivative of the cell's equations. On entry d_h_ holds what comes from later steps; on
-  /// exit from phase 0 what this step loops to h_{t-1} outside W.
+  /// The derivative of the cell's equations. On entry cell_d_h_ holds what comes from later steps;
+  /// on exit from phase 0 what this step loops to h_{t-1} outside W.
   template <int kPhase>
   static void backward(const BackwardLoop<S>& loop, Index s, Range slots, const StepRange& steps,
                        Range blocks) {
@@ -103,7 +102,7 @@ struct CellSteps {
         const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
         const Index units = layer.hidden_ - unit;
         BackwardUnits<S> u;
-        u.d_h = Vec<S>::load(loop.d_h_ + state);
+        u.d_h = Vec<S>::load(loop.cell_d_h_ + state);
         if (kFirst && d_y != nullptr) {
           const Index stride = loop.d_y_.feature_stride;
           u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
@@ -216,9 +215,9 @@ struct CellSteps {
       }
     }
     if constexpr (kPhase > 0) {
-      u.d_h.store(loop.d_h_ + state);  // now with this step's d_y
+      u.d_h.store(loop.cell_d_h_ + state);  // now with this step's d_y
     } else {
-      u.d_h_prev.store(loop.d_h_ + state);
+      u.d_h_prev.store(loop.cell_d_h_ + state);
       if constexpr (kCell.has_cell_state) u.d_c_prev.store(loop.d_c_ + state);
       if constexpr (kCell.phases > 1) u.operand.store(chunk.operand + row * padded + unit);
     }

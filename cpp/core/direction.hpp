@@ -30,10 +30,11 @@ struct LayerInput {
 /// order of RaggedBatch::first_row.
 template <class S>
 struct DirectionSaved {
-  Buffer<S> gates;   // [rows][H/W][kSaved][W]
-  Buffer<S> cells;   // [rows][H/W][W], only with a cell state; as the equations have left it
-  Buffer<S> zoned;   // the same after zoneout, if there is any
-  Buffer<S> h0, c0;  // [slots][H padded]
+  Buffer<S> gates;    // [rows][H/W][kSaved][W]
+  Buffer<S> cells;    // [rows][H/W][W], only with a cell state; as the equations have left it
+  Buffer<S> zoned;    // the same after zoneout, if there is any
+  Buffer<S> outputs;  // [T][B][H padded] of the cell, if they are projected
+  Buffer<S> h0, c0;   // [slots][P padded], [slots][H padded]
 
   /// c_t of all rows.
   const S* cell_states() const { return zoned.empty() ? cells.data() : zoned.data(); }
@@ -46,9 +47,9 @@ struct ForwardTask {
   const RaggedBatch* batch;
   bool reverse;              // reads x from each row's last step to its first
   LayerInput<S> x;           // (B, T, I)
-  Sequence<S> y;             // (B, T, H), features adjacent; padding is not written
-  const S *h0, *c0;          // (B, H), or null for 0
-  S *h_final, *c_final;      // (B, H), may be h0 and c0
+  Sequence<S> y;             // (B, T, P), features adjacent; padding is not written
+  const S *h0, *c0;          // (B, P) and (B, H), or null for 0
+  S *h_final, *c_final;      // the same, may be h0 and c0
   DirectionSaved<S>* saved;  // allocated and filled here; null in inference
   Regularization regularization;
 };
@@ -72,15 +73,15 @@ struct BackwardTask {
   const RaggedBatch* batch;
   bool reverse;
   LayerInput<S> x;                   // (B, T, I), as forward has read it
-  Sequence<const S> y;               // (B, T, H), as forward has written it
+  Sequence<const S> y;               // (B, T, P), as forward has written it
   const DirectionSaved<S>* saved;    // as forward has filled it
-  Sequence<const S> d_y;             // (B, T, H), or null for 0
-  const S *d_h_final, *d_c_final;    // (B, H), or null for 0
+  Sequence<const S> d_y;             // (B, T, P), or null for 0
+  const S *d_h_final, *d_c_final;    // (B, P) and (B, H), or null for 0
   Sequence<S> d_x;                   // (B, T, I), or null if not wanted
   bool add_to_d_x;                   // to what the other direction has written
-  S *d_h0, *d_c0;                    // (B, H), may be d_h_final and d_c_final
+  S *d_h0, *d_c0;                    // the same, may be d_h_final and d_c_final
   S* d_parameters;                   // [ParameterSizes::total()] of this direction
-  Sequence<S> d_h_steps, d_c_steps;  // (B, T, H), features adjacent, or null if not wanted
+  Sequence<S> d_h_steps, d_c_steps;  // (B, T, P) and (B, T, H), features adjacent, or null
   Regularization regularization;     // that of forward
   Chunks chunks;
   GradientAccumulator<S> accumulator;
@@ -94,16 +95,19 @@ inline const CellInfo& cell_info(CellKind cell) {
 
 /// Sizes of one direction's parameters, which are adjacent, in this order.
 struct ParameterSizes {
-  Index weight_ih, weight_hh, bias, bias_hn, unit_weights;
-  Index total() const { return weight_ih + weight_hh + bias + bias_hn + unit_weights; }
+  Index weight_ih, weight_hh, bias, bias_hn, unit_weights, weight_hr;
+  Index total() const { return weight_ih + weight_hh + bias + bias_hn + unit_weights + weight_hr; }
 };
-inline ParameterSizes parameter_sizes(const CellInfo& cell, Index input_size, Index hidden_size) {
-  const Index rows = cell.gates * hidden_size;
+/// Of a layer with this many inputs.
+inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_size) {
+  const CellInfo& cell = cell_info(config.cell);
+  const Index rows = cell.gates * config.hidden_size;
   return {.weight_ih = rows * input_size,
-          .weight_hh = rows * hidden_size,
+          .weight_hh = rows * config.h_size(),
           .bias = rows,
-          .bias_hn = cell.separate_recurrent ? hidden_size : 0,
-          .unit_weights = cell.unit_weights * hidden_size};
+          .bias_hn = cell.separate_recurrent ? config.hidden_size : 0,
+          .unit_weights = cell.unit_weights * config.hidden_size,
+          .weight_hr = config.proj_size * config.hidden_size};
 }
 
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it

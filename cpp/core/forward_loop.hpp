@@ -19,33 +19,37 @@ class ForwardLoop final : public TimeLoop {
         split_(plan.split),
         chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
         chunks_(arena.allocate<Chunk>(chunk_count_)),
-        zoneout_(task.regularization, batch_.size(), layer.hidden_),
-        regularized_(zoneout_.active() || task.regularization.drops()) {
-    const Index state = batch_.size() * layer_.padded_;
+        zoneout_(task.regularization, batch_.size(), layer.h_size_, layer.hidden_),
+        regularized_(zoneout_.active() || task.regularization.drops()),
+        cell_y_(task.y) {
+    const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
     const bool drops = task.regularization.drops();
     if (drops) factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
     for (int i = 0; i < 2; ++i) {
       h_[i] = arena.allocate_zeroed<S>(state);
       dropped_[i] = drops ? arena.allocate_zeroed<S>(state) : h_[i];
-      h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.padded_, batch_.size());
+      h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.h_padded_, batch_.size());
+      cell_h_[i] = h_[i];
     }
-    layer_.read_state(batch_, task.h0, h_[0]);
+    layer_.read_h(batch_, task.h0, h_[0]);
     if (drops) {
-      layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.blocks_range(), dropped_[0]);
+      layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.h_blocks_range(),
+                           dropped_[0]);
     }
     if (layer_.cell_.has_cell_state) {
-      c_ = arena.allocate_zeroed<S>(state);
-      layer_.read_state(batch_, task.c0, c_);
-      if (zoneout_.active()) c_before_ = arena.allocate<S>(state);
+      c_ = arena.allocate_zeroed<S>(cells);
+      layer_.read_c(batch_, task.c0, c_);
+      if (zoneout_.active()) c_before_ = arena.allocate<S>(cells);
     }
     if (layer_.cell_.phases > 1) {
-      operand_ = arena.allocate<S>(state);
+      operand_ = arena.allocate<S>(cells);
       operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
     if (layer_.cell_.separate_recurrent) {
       recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_width());
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
+    if (layer_.projects()) allocate_projection(arena);
   }
 
   void allocate_chunk(Arena& arena) override {
@@ -93,13 +97,15 @@ class ForwardLoop final : public TimeLoop {
         for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
           step(phase, s, active, gates, all_panels(phase));
         }
+        if (layer_.projects()) project(s, active, {0, layer_.weight_hr_.count()});
         gates += active.size() * layer_.gates_width();
       }
     }
     write_state(slots);
   }
 
-  /// All rows through all steps; in each phase of each step the threads split the hidden units.
+  /// All rows through all steps; in each phase of each step the threads split the hidden units, and
+  /// those of the projection.
   void run_hidden_split(Worker& worker) const {
     const Range slots{0, batch_.size()};
     const Chunk& chunk = chunks_[0];
@@ -121,6 +127,10 @@ class ForwardLoop final : public TimeLoop {
             step(phase, s, active, gates, part_of(all_panels(phase).last, part, parts));
           });
         }
+        if (!layer_.projects()) continue;
+        worker.parallel_for([&](int part, int parts) {
+          project(s, active, part_of(layer_.weight_hr_.count(), part, parts));
+        });
       }
     }
     worker.parallel_for([&](int part, int parts) { write_state(batch_.slots(part, parts)); });
@@ -130,26 +140,38 @@ class ForwardLoop final : public TimeLoop {
   Range all_panels(int phase) const { return {0, layer_.weight_hh_[phase].count()}; }
 
   void write_state(Range slots) const {
-    layer_.write_state(batch_, slots, task_.h_final, [&](Index slot) {
-      return h_[batch_.length(slot) & 1] + slot * layer_.padded_;
+    layer_.write_state(batch_, slots, layer_.h_size_, task_.h_final, [&](Index slot) {
+      return h_[batch_.length(slot) & 1] + slot * layer_.h_padded_;
     });
     if (layer_.cell_.has_cell_state) {
-      layer_.write_state(batch_, slots, task_.c_final,
+      layer_.write_state(batch_, slots, layer_.hidden_, task_.c_final,
                          [&](Index slot) { return c_ + slot * layer_.padded_; });
     }
   }
 
   void allocate_saved(DirectionSaved<S>& saved) const {
-    const Index state = batch_.size() * layer_.padded_;
+    const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
     saved.gates = Buffer<S>(batch_.total_rows() * layer_.saved_width());
     saved.h0 = Buffer<S>(state);
     std::copy_n(h_[0], state, saved.h0.data());
     if (layer_.cell_.has_cell_state) {
       saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
       if (zoneout_.active()) saved.zoned = Buffer<S>(batch_.total_rows() * layer_.padded_);
-      saved.c0 = Buffer<S>(state);
-      std::copy_n(c_, state, saved.c0.data());
+      saved.c0 = Buffer<S>(cells);
+      std::copy_n(c_, cells, saved.c0.data());
     }
+    if (layer_.projects()) saved.outputs = Buffer<S>(batch_.longest() * cells);
+  }
+
+  /// The cell's output is then that of the projection only for its product, and for backward.
+  void allocate_projection(Arena& arena) {
+    const Index cells = batch_.size() * layer_.padded_;
+    cell_h_[0] = cell_h_[1] = arena.allocate<S>(cells);
+    cell_h_rows_ = row_pointers<S>(arena, cell_h_[0], layer_.padded_, batch_.size());
+    const bool keeps = task_.saved != nullptr;
+    cell_y_ = {.data = keeps ? task_.saved->outputs.data() : arena.allocate<S>(cells),
+               .batch_stride = layer_.padded_,
+               .step_stride = keeps ? cells : 0};
   }
 
   /// chunk.gates = U x + b for every row of the steps [first, last), as one tall product.
@@ -190,14 +212,38 @@ class ForwardLoop final : public TimeLoop {
     if (c_before_ != nullptr) keep_cells(slots, blocks_of(phase, panels));
     const CellKernels<S>& kernels = layer_.kernels_;
     (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
-    if (regularized_) regularize(phase, s, slots, panels);
+    if (!regularized_) return;
+    const Range blocks = blocks_of(phase, panels);
+    if (c_before_ != nullptr && phase == layer_.cell_.last_phase()) zone_out_c(s, slots, blocks);
+    if (!layer_.projects()) regularize(phase, s, slots, blocks);
+  }
+
+  /// h_t from the outputs of the cell, for the units of some panels.
+  [[gnu::noinline]] void project(Index s, Range slots, Range panels) const {
+    const PackedWeights<S>& weights = layer_.weight_hr_;
+    S* const h = h_[(s + 1) & 1];
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+      S* const out = h + slots.first * layer_.h_padded_;
+      gemm_packed<S>(weights, first, last, RowPointers<S>{cell_h_rows_ + slots.first}, slots.size(),
+                     nullptr, 0, out, layer_.h_padded_);
+    });
+    const Range blocks = weights.blocks_of(panels);
+    for (Index slot = slots.first; slot < slots.last; ++slot) write_output(s, slot, blocks);
+    if (regularized_) regularize(layer_.cell_.last_phase(), s, slots, blocks);
+  }
+
+  /// y_t = h_t, for some blocks of one row.
+  void write_output(Index s, Index slot, Range blocks) const {
+    const Index unit = blocks.first * kLanes;
+    std::copy_n(h_[(s + 1) & 1] + slot * layer_.h_padded_ + unit,
+                std::min(blocks.size() * kLanes, layer_.h_size_ - unit),
+                task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse)) + unit);
   }
 
   // ---- zoneout and recurrent dropout, for the units whose equations have been applied
 
   Range blocks_of(int phase, Range panels) const {
-    const Index per_panel = layer_.weight_hh_[phase].blocks_per_panel();
-    return {panels.first * per_panel, std::min(panels.last * per_panel, layer_.blocks_)};
+    return layer_.weight_hh_[phase].blocks_of(panels);
   }
 
   [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
@@ -207,25 +253,29 @@ class ForwardLoop final : public TimeLoop {
     }
   }
 
-  [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range panels) const {
-    const Range blocks = blocks_of(phase, panels);
+  /// Of h, or between phases of the operand.
+  [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range blocks) const {
     const bool last = phase == layer_.cell_.last_phase();
-    if (last && zoneout_.active()) zone_out(s, slots, blocks);
+    if (last && zoneout_.active()) zone_out_h(s, slots, blocks);
     if (factors_ == nullptr) return;
     S* const to = last ? dropped_[(s + 1) & 1] : operand_;
     layer_.multiply_rows(last ? h_[(s + 1) & 1] : operand_, factors_, slots, blocks, to);
   }
 
-  void zone_out(Index s, Range slots, Range blocks) const {
+  void zone_out_h(Index s, Range slots, Range blocks) const {
     const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index row = batch_.row(slot), at = slot * layer_.padded_ + unit;
-      S* const h = h_[(s + 1) & 1] + at;
-      zoneout_.mix(0, s, row, unit, count, h_[s & 1] + at, h);
-      std::copy_n(h, std::min(count, layer_.hidden_ - unit),
-                  task_.y.row(row, batch_.time(slot, s, task_.reverse)) + unit);
-      if (c_before_ == nullptr) continue;
-      zoneout_.mix(1, s, row, unit, count, c_before_ + at, c_ + at);
+      const Index at = slot * layer_.h_padded_ + unit;
+      zoneout_.mix(0, s, batch_.row(slot), unit, count, h_[s & 1] + at, h_[(s + 1) & 1] + at);
+      write_output(s, slot, blocks);
+    }
+  }
+
+  [[gnu::noinline]] void zone_out_c(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index at = slot * layer_.padded_ + unit;
+      zoneout_.mix(1, s, batch_.row(slot), unit, count, c_before_ + at, c_ + at);
       if (task_.saved == nullptr) continue;
       std::copy_n(c_ + at, count,
                   task_.saved->zoned.data() + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
@@ -241,10 +291,14 @@ class ForwardLoop final : public TimeLoop {
   Chunk* const chunks_;
   const Zoneout<S> zoneout_;
   const bool regularized_;
-  S* h_[2];                           // [B][Hp] h_{t-1} and h_t, alternating
-  S* dropped_[2];                     // the same as the recurrent weights see it
-  const S** h_rows_[2];               // [B] pointers to its rows
-  S* factors_ = nullptr;              // [B][Hp] of recurrent dropout, if there is any
+  S* h_[2];               // [B][Pp] h_{t-1} and h_t, alternating
+  S* dropped_[2];         // the same as the recurrent weights see it
+  const S** h_rows_[2];   // [B] pointers to its rows
+  S* factors_ = nullptr;  // [B][Pp] of recurrent dropout, if there is any
+  // Where the cell finds and leaves h: h_ and the task's y, unless they are projected.
+  S* cell_h_[2];                      // [B][Hp]
+  Sequence<S> cell_y_;                // (B, T, H)
+  const S** cell_h_rows_ = nullptr;   // [B] pointers to the rows that are projected
   S* c_ = nullptr;                    // [B][Hp] updated in place
   S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
   S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies

@@ -9,9 +9,7 @@ namespace bptt {
 Index parameter_offset(const LayerConfig& config, Index layer, Index direction) {
   Index offset = 0;
   for (Index l = 0; l <= layer; ++l) {
-    const Index count =
-        parameter_sizes(cell_info(config.cell), config.layer_input_size(l), config.hidden_size)
-            .total();
+    const Index count = parameter_sizes(config, config.layer_input_size(l)).total();
     offset += count * (l < layer ? config.directions() : direction);
   }
   return offset;
@@ -44,6 +42,17 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
 }
 
 namespace {
+
+/// The part of a direction in h (layers*directions, B, P), or null.
+template <class S>
+S* h_of(const LayerConfig& config, Index batch, Index direction, S* h) {
+  return h == nullptr ? nullptr : h + direction * batch * config.h_size();
+}
+/// The same in c (layers*directions, B, H).
+template <class S>
+S* c_of(const LayerConfig& config, Index batch, Index direction, S* c) {
+  return c == nullptr ? nullptr : c + direction * batch * config.hidden_size;
+}
 
 /// Memory of a layer that lives as long as the call, or as long as what is saved for backward.
 template <class S>
@@ -149,8 +158,8 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
                                  const LayerInput<S>& x, ForwardStage& stage) const {
   const RaggedBatch& batch = *call.batch;
   auto* const kept = saved ? &saved->layers[static_cast<std::size_t>(layer)] : nullptr;
-  const Index hidden = config_.hidden_size, features = config_.output_size();
-  const Index state = batch.size() * hidden, count = batch.longest() * batch.size() * features;
+  const Index h_size = config_.h_size(), features = config_.output_size();
+  const Index count = batch.longest() * batch.size() * features;
   stage.layer = layer;
   stage.y = call.y;
   stage.output = stage.dropped = nullptr;
@@ -164,22 +173,23 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
   }
   for (Index d = 0; d < config_.directions(); ++d) {
     const auto i = static_cast<std::size_t>(d);
-    Sequence<S> h = stage.y.features_from(d * hidden);
+    Sequence<S> h = stage.y.features_from(d * h_size);
     if (config_.merges()) {
-      S* const memory =
-          sequence_memory(kept ? &kept->h[i] : nullptr, batch.longest() * state, false);
-      h = inner_sequence(memory, batch.size(), hidden);
+      S* const memory = sequence_memory(kept ? &kept->h[i] : nullptr,
+                                        batch.longest() * batch.size() * h_size, false);
+      h = inner_sequence(memory, batch.size(), h_size);
     }
-    const Index offset = (layer * config_.directions() + d) * state;
-    const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
+    const Index index = layer * config_.directions() + d;
+    const auto h_at = [&](auto* p) { return h_of(config_, batch.size(), index, p); };
+    const auto c_at = [&](auto* p) { return c_of(config_, batch.size(), index, p); };
     stage.tasks[d] = {.batch = &batch,
                       .reverse = d == 1,
                       .x = x,
                       .y = h,
-                      .h0 = at(call.h0),
-                      .c0 = at(call.c0),
-                      .h_final = at(call.h_final),
-                      .c_final = at(call.c_final),
+                      .h0 = h_at(call.h0),
+                      .c0 = c_at(call.c0),
+                      .h_final = h_at(call.h_final),
+                      .c_final = c_at(call.c_final),
                       .saved = kept ? &kept->directions[i] : nullptr,
                       .regularization = regularization(saved, layer, d)};
   }
@@ -194,7 +204,7 @@ void Network<S>::after_forward(const NetworkForward<S>& call, const Saved<S>* sa
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch.slots(part, parts);
       if (config_.merges()) {
-        merge_forward(config_.merge, batch, slots, config_.hidden_size, read_only(stage.tasks[0].y),
+        merge_forward(config_.merge, batch, slots, config_.h_size(), read_only(stage.tasks[0].y),
                       read_only(stage.tasks[1].y), stage.y);
       }
       if (top) zero_padding(batch, slots, stage.y, config_.output_size());
@@ -220,7 +230,7 @@ struct Network<S>::BackwardStage {
   Sequence<const S> d_y;     // (B, T, D) the caller's, or of the layer above
   Sequence<S> d_x;           // (B, T, I) the caller's, or of the layer below, or null
   Sequence<S> d_x_reverse;   // (B, T, I) of concurrent directions, added to d_x at the end
-  Sequence<S> d_h[2];        // (B, T, H) of the directions, where the merge makes them differ
+  Sequence<S> d_h[2];        // (B, T, P) of the directions, where the merge makes them differ
 
   TimeLoop* make_loop(const Direction<S>& direction, Index d, const ParallelPlan& plan) const {
     return direction.backward(tasks[d], plan, scratch());
@@ -311,14 +321,14 @@ LayerInput<S> Network<S>::saved_input(const NetworkBackward<S>& call, Index laye
 template <class S>
 Sequence<const S> Network<S>::saved_output(const NetworkBackward<S>& call, Index layer,
                                            Index d) const {
-  const Index batch = call.saved->batch.size(), hidden = config_.hidden_size;
+  const Index batch = call.saved->batch.size(), h_size = config_.h_size();
   const auto& saved = call.saved->layers[static_cast<std::size_t>(layer)];
   if (config_.merges()) {
-    return inner_sequence(saved.h[static_cast<std::size_t>(d)].data(), batch, hidden);
+    return inner_sequence(saved.h[static_cast<std::size_t>(d)].data(), batch, h_size);
   }
-  if (layer == config_.num_layers - 1) return call.y.features_from(d * hidden);
+  if (layer == config_.num_layers - 1) return call.y.features_from(d * h_size);
   return inner_sequence(saved.output.data(), batch, config_.output_size())
-      .features_from(d * hidden);
+      .features_from(d * h_size);
 }
 
 /// Fills in the tasks of a stage, and moves the accumulator on.
@@ -328,7 +338,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                                   BackwardStage& stage) const {
   const RaggedBatch& batch = call.saved->batch;
   const auto& saved = call.saved->layers[static_cast<std::size_t>(stage.layer)];
-  const Index hidden = config_.hidden_size, state = batch.size() * hidden;
+  const Index h_size = config_.h_size();
   const Index inputs = config_.layer_input_size(stage.layer);
   if (plan.concurrent_directions && stage.d_x) {
     S* const memory = scratch().allocate<S>(batch.longest() * batch.size() * inputs);
@@ -336,14 +346,15 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
   }
   const LayerInput<S> x = saved_input(call, stage.layer);
   for (Index d = 0; d < config_.directions(); ++d) {
-    Sequence<const S> d_h = stage.d_y.features_from(d * hidden);
+    Sequence<const S> d_h = stage.d_y.features_from(d * h_size);
     if (config_.merges() && stage.d_y) {
-      S* const memory = scratch().allocate<S>(batch.longest() * state);
-      stage.d_h[d] = inner_sequence(memory, batch.size(), hidden);
+      S* const memory = scratch().allocate<S>(batch.longest() * batch.size() * h_size);
+      stage.d_h[d] = inner_sequence(memory, batch.size(), h_size);
       d_h = read_only(stage.d_h[d]);
     }
-    const Index index = stage.layer * config_.directions() + d, offset = index * state;
-    const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
+    const Index index = stage.layer * config_.directions() + d;
+    const auto h_at = [&](auto* p) { return h_of(config_, batch.size(), index, p); };
+    const auto c_at = [&](auto* p) { return c_of(config_, batch.size(), index, p); };
     const auto steps = [index](const std::vector<Sequence<S>>& all) {
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
@@ -354,12 +365,12 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                       .y = saved_output(call, stage.layer, d),
                       .saved = &saved.directions[static_cast<std::size_t>(d)],
                       .d_y = d_h,
-                      .d_h_final = at(call.d_h_final),
-                      .d_c_final = at(call.d_c_final),
+                      .d_h_final = h_at(call.d_h_final),
+                      .d_c_final = c_at(call.d_c_final),
                       .d_x = separate ? stage.d_x_reverse : stage.d_x,
                       .add_to_d_x = d == 1 && !separate,
-                      .d_h0 = at(call.d_h0),
-                      .d_c0 = at(call.d_c0),
+                      .d_h0 = h_at(call.d_h0),
+                      .d_c0 = c_at(call.d_c0),
                       .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
                       .d_h_steps = steps(call.d_h_steps),
                       .d_c_steps = steps(call.d_c_steps),
@@ -377,7 +388,7 @@ void Network<S>::before_backward(const NetworkBackward<S>& call, const BackwardS
   const RaggedBatch& batch = call.saved->batch;
   worker.parallel_for([&](int part, int parts) {
     for (int d = 0; d < 2; ++d) {
-      merge_backward(config_.merge, batch, batch.slots(part, parts), config_.hidden_size, stage.d_y,
+      merge_backward(config_.merge, batch, batch.slots(part, parts), config_.h_size(), stage.d_y,
                      stage.tasks[1 - d].y, stage.d_h[d]);
     }
   });

@@ -15,7 +15,7 @@ template <class S>
 struct Saved {
   struct Layer {
     std::array<DirectionSaved<S>, 2> directions;
-    std::array<Buffer<S>, 2> h;  // (T, B, H) of each direction, if they are merged
+    std::array<Buffer<S>, 2> h;  // (T, B, P) of each direction, if they are merged
     Buffer<S> output;            // (T, B, D) of a layer that feeds another
     Buffer<S> dropped;           // the same after dropout
   };
@@ -28,7 +28,7 @@ struct Saved {
   std::vector<Layer> layers;
   // Instead of layers, if backward is to recompute them (recompute.hpp):
   std::vector<Index> segments;  // the steps at which segments begin, and T
-  Buffer<S> h, c;               // [segment][layer][B][H] the states at which they begin
+  Buffer<S> h, c;               // [segment][layer][B][P or H] the states at which they begin
 };
 
 /// A forward call. All memory is the caller's.
@@ -37,8 +37,8 @@ struct NetworkForward {
   const RaggedBatch* batch;
   LayerInput<S> x;       // (B, T, I), any strides
   Sequence<S> y;         // (B, T, D), features adjacent
-  const S *h0, *c0;      // (layers*directions, B, H), or null for 0
-  S *h_final, *c_final;  // the same shape; c_final is null without a cell state
+  const S *h0, *c0;      // (layers*directions, B, P), (.., B, H), or null for 0
+  S *h_final, *c_final;  // the same shapes; c_final is null without a cell state
 };
 
 /// A backward call. All memory is the caller's.
@@ -48,11 +48,11 @@ struct NetworkBackward {
   LayerInput<S> x;                                // its input
   Sequence<const S> y;                            // its output
   Sequence<const S> d_y;                          // (B, T, D), any strides, or null for 0
-  const S *d_h_final, *d_c_final;                 // (layers*directions, B, H), or null for 0
+  const S *d_h_final, *d_c_final;                 // as the states, or null for 0
   Sequence<S> d_x;                                // (B, T, I), or null if not wanted
-  S *d_h0, *d_c0;                                 // (layers*directions, B, H)
+  S *d_h0, *d_c0;                                 // as the states
   S* d_parameters;                                // [parameter_count]
-  std::vector<Sequence<S>> d_h_steps, d_c_steps;  // (B, T, H) a layer and direction, or empty
+  std::vector<Sequence<S>> d_h_steps, d_c_steps;  // (B, T, P or H) a layer and direction, or none
   GradientAccumulator<S> accumulator{};           // without memory: Network's own
 };
 

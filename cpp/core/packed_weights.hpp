@@ -38,6 +38,10 @@ class PackedWeights {
   Index width() const { return blocks_ * gates_ * kLanes; }
   Index count() const { return (blocks_ + blocks_per_panel_ - 1) / blocks_per_panel_; }
   Index blocks_per_panel() const { return blocks_per_panel_; }
+  /// The blocks of some panels.
+  Range blocks_of(Range panels) const {
+    return {panels.first * blocks_per_panel_, std::min(panels.last * blocks_per_panel_, blocks_)};
+  }
   int packets(Index panel) const {
     const Index left = blocks_ - panel * blocks_per_panel_;
     return static_cast<int>(std::min(left, blocks_per_panel_)) * gates_;

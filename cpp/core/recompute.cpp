@@ -27,15 +27,16 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   std::vector<Index> segments = find_segments(network, batch, recompute_every);
   if (segments.size() <= 2) return network.forward(call, saved);
   const Index count = static_cast<Index>(segments.size()) - 1;
-  const Index state = config.num_layers * batch.size() * config.hidden_size;
-  const auto make_states = [&](const S* first) {
-    Buffer<S> states(count * state);
-    first != nullptr ? std::copy_n(first, state, states.data())
-                     : std::fill_n(states.data(), state, S(0));
+  const Index rows = config.num_layers * batch.size();
+  const Index h_size = rows * config.h_size(), c_size = rows * config.hidden_size;
+  const auto make_states = [&](const S* first, Index size) {
+    Buffer<S> states(count * size);
+    first != nullptr ? std::copy_n(first, size, states.data())
+                     : std::fill_n(states.data(), size, S(0));
     return states;
   };
-  saved.h = make_states(call.h0);
-  if (call.c_final != nullptr) saved.c = make_states(call.c0);
+  saved.h = make_states(call.h0, h_size);
+  if (call.c_final != nullptr) saved.c = make_states(call.c0, c_size);
 
   // Only random masks need the kernels of training here, and what they keep is not used.
   const bool drops = saved.dropout_key && ((config.dropout > 0 && config.num_layers > 1) ||
@@ -43,16 +44,16 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
     const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);
-    const auto at = [&](Buffer<S>& states, Index index, S* otherwise) {
-      return states.empty() || index == count ? otherwise : states.data() + index * state;
+    const auto at = [&](Buffer<S>& states, Index size, Index index, S* otherwise) {
+      return states.empty() || index == count ? otherwise : states.data() + index * size;
     };
     const NetworkForward<S> part{.batch = &steps,
                                  .x = call.x.from_step(segment[0]),
                                  .y = call.y.from_step(segment[0]),
-                                 .h0 = at(saved.h, i, nullptr),
-                                 .c0 = at(saved.c, i, nullptr),
-                                 .h_final = at(saved.h, i + 1, call.h_final),
-                                 .c_final = at(saved.c, i + 1, call.c_final)};
+                                 .h0 = at(saved.h, h_size, i, nullptr),
+                                 .c0 = at(saved.c, c_size, i, nullptr),
+                                 .h_final = at(saved.h, h_size, i + 1, call.h_final),
+                                 .c_final = at(saved.c, c_size, i + 1, call.c_final)};
     if (drops) {
       Saved<S> unused(steps, saved.dropout_key, segment[0]);
       network.forward(part, unused);
@@ -68,11 +69,11 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
   const Saved<S>& saved = *call.saved;
   if (saved.segments.empty()) return network.backward(call);
   const LayerConfig& config = network.config();
-  const Index state = config.num_layers * saved.batch.size() * config.hidden_size;
+  const Index rows = config.num_layers * saved.batch.size();
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  S* const d_h = arena.allocate<S>(state);  // from one segment to the one before
-  S* const d_c = arena.allocate<S>(state);
+  S* const d_h = arena.allocate<S>(rows * config.h_size());  // from one segment to the one before
+  S* const d_c = arena.allocate<S>(rows * config.hidden_size);
   NetworkBackward<S> part = call;
   part.accumulator.memory = arena.allocate_zeroed<S>(network.accumulator_size(call.x));
   for_each_segment(network, saved, call.x, [&](const Saved<S>& segment, Sequence<const S> y) {

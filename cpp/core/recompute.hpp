@@ -32,7 +32,8 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
   if (saved.segments.empty()) return visit(saved, Sequence<const S>{});
   const LayerConfig& config = network.config();
   const Index features = config.output_size();
-  const Index state = config.num_layers * saved.batch.size() * config.hidden_size;
+  const Index rows = config.num_layers * saved.batch.size();
+  const Index h_size = rows * config.h_size(), c_size = rows * config.hidden_size;
   Arena& arena = scratch();
   for (Index i = static_cast<Index>(saved.segments.size()) - 1; i-- > 0;) {
     const Arena::Scope scope(arena);
@@ -42,16 +43,16 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
     const RaggedBatch batch = again.batch.slice(0, again.batch.longest());  // the rest is padding
     const Index row = batch.size() * features;
     const Sequence<S> y{arena.allocate<S>(batch.steps() * row), features, row};
-    const auto begin = [&](const Buffer<S>& states) {
-      return states.empty() ? nullptr : states.data() + i * state;
+    const auto begin = [&](const Buffer<S>& states, Index size) {
+      return states.empty() ? nullptr : states.data() + i * size;
     };
     network.forward({.batch = &batch,
                      .x = x.from_step(segment[0]),
                      .y = y,
-                     .h0 = begin(saved.h),
-                     .c0 = begin(saved.c),
-                     .h_final = arena.allocate<S>(state),
-                     .c_final = arena.allocate<S>(state)},
+                     .h0 = begin(saved.h, h_size),
+                     .c0 = begin(saved.c, c_size),
+                     .h_final = arena.allocate<S>(h_size),
+                     .c_final = arena.allocate<S>(c_size)},
                     again);
     visit(again, read_only(y));
   }

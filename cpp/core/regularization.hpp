@@ -24,7 +24,7 @@ struct Regularization {
   bool zones_out() const { return zoneout > 0; }
   bool drops() const { return random && recurrent_dropout > 0; }
 
-  /// One factor for each row of the batch and unit, at (row * H + unit): 0 or 1/(1-p).
+  /// One factor for each row of the batch and unit of h, at (row * P + unit): 0 or 1/(1-p).
   DropoutMask dropout_mask() const { return {recurrent_dropout, key, stream(0)}; }
   /// Of h (0) or c (1), for each step, row and unit: 0 to keep the previous value, or 1.
   DropoutMask zoneout_mask(int state) const { return {zoneout, key, stream(1 + state), 0, 1.0}; }
@@ -34,16 +34,16 @@ struct Regularization {
   Index stream(int kind) const { return (Index{1} + kind) * (Index{1} << 32) + direction; }
 };
 
-/// The masks of zoneout for h and c, in a batch of B rows with H units.
+/// The masks of zoneout for h with P units and c with H units, in a batch of B rows.
 template <class S>
 class Zoneout {
  public:
-  Zoneout(const Regularization& of, Index rows, Index hidden)
+  Zoneout(const Regularization& of, Index rows, Index h_size, Index c_size)
       : keep_(static_cast<S>(of.zoneout)),
         active_(of.zones_out()),
         random_(of.random),
         rows_(rows),
-        hidden_(hidden),
+        sizes_{h_size, c_size},
         first_step_(of.first_step) {
     for (int state = 0; active_ && state < 2; ++state) masks_[state] = of.zoneout_mask(state);
   }
@@ -89,7 +89,7 @@ class Zoneout {
   void for_each_tile(int state, Index step, Index row, Index unit, Index count, Visit visit) const {
     constexpr Index kTile = 128;
     S update[kTile];
-    const Index place = ((first_step_ + step) * rows_ + row) * hidden_ + unit;
+    const Index place = ((first_step_ + step) * rows_ + row) * sizes_[state] + unit;
     for (Index at = 0; at < count; at += kTile) {
       const Index size = std::min(kTile, count - at);
       if (random_) masks_[state].factors(place + at, size, update);
@@ -100,7 +100,7 @@ class Zoneout {
   DropoutMask masks_[2];
   S keep_;
   bool active_, random_;
-  Index rows_, hidden_, first_step_;
+  Index rows_, sizes_[2], first_step_;
 };
 
 }  // namespace bptt

@@ -5,6 +5,7 @@
 
 // Dimension legend, the same in every file of the core:
 //   B batch rows, T time steps, I input features, H hidden units, G gates per unit,
+//   P units of h_t: those of a projection, or else H,
 //   W units in one packet (SIMD lanes), D features of a layer's output.
 
 namespace bptt {
@@ -30,6 +31,7 @@ struct LayerConfig {
   Activations activations;
   Index input_size = 0;   // I
   Index hidden_size = 0;  // H
+  Index proj_size = 0;    // P of a cell whose h is projected, which reads h_{t-1} through W alone
   Index num_layers = 1;
   bool bidirectional = false;
   Merge merge{};                   // of the two directions
@@ -39,9 +41,10 @@ struct LayerConfig {
   bool time_major = false;
 
   Index directions() const { return bidirectional ? 2 : 1; }
-  /// Whether the directions are combined into H features instead of being concatenated.
+  /// Whether the directions are combined into P features instead of being concatenated.
   bool merges() const { return bidirectional && merge != Merge{}; }
-  Index output_size() const { return bidirectional && !merges() ? 2 * hidden_size : hidden_size; }
+  Index h_size() const { return proj_size > 0 ? proj_size : hidden_size; }  // P
+  Index output_size() const { return bidirectional && !merges() ? 2 * h_size() : h_size(); }
   Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
 };
 

@@ -22,31 +22,37 @@ namespace bptt {
 template <class S>
 struct CellDirection<S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
-  S *h_prev, *operand;   // [rows][Hp] h_{t-1}, and the left operand of phase 1
-  S* dropped;            // [rows][Hp] the left operand of phase 0: h_{t-1} after dropout
+  S *h_prev, *operand;   // [rows][Pp] h_{t-1}, and the left operand [rows][Hp] of phase 1
+  S* dropped;            // [rows][Pp] the left operand of phase 0: h_{t-1} after dropout
+  S* d_h = nullptr;      // [rows][Pp] dL/dh_t, of a projection
   S* unit_weights;       // [rows][kUnitWeights][Hp] dL/d(unit weights)
   // Allocated for the whole call:
   const S** gate_rows;                   // [rows] pointers to the rows of gates …
-  const S** recurrent_rows[kMaxPhases];  // … and of recurrent, from each phase's column on
+  const S** recurrent_rows[kMaxPhases];  // … of recurrent, from each phase's column on …
+  const S** d_h_rows = nullptr;          // … and of d_h
 
-  void allocate_pointers(int phases, Index count, Arena& arena) {
+  void allocate_pointers(const CellDirection<S>& layer, Index count, Arena& arena) {
     gate_rows = arena.allocate<const S*>(count);
-    for (int phase = 0; phase < phases; ++phase) {
+    for (int phase = 0; phase < layer.cell_.phases; ++phase) {
       recurrent_rows[phase] = arena.allocate<const S*>(count);
     }
+    if (layer.projects()) d_h_rows = arena.allocate<const S*>(count);
   }
   void allocate(const CellDirection<S>& layer, Index rows, bool drops, Arena& arena) {
     const Index width = layer.gates_width();
     gates = arena.allocate<S>(rows * width);
     recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * width) : gates;
-    h_prev = arena.allocate<S>(rows * layer.padded_);
-    dropped = drops ? arena.allocate<S>(rows * layer.padded_) : h_prev;
+    h_prev = arena.allocate<S>(rows * layer.h_padded_);
+    dropped = drops ? arena.allocate<S>(rows * layer.h_padded_) : h_prev;
     operand = layer.cell_.phases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
     point_to_rows<S>(gate_rows, gates, width, rows);
     for (int phase = 0; phase < layer.cell_.phases; ++phase) {
       point_to_rows<S>(recurrent_rows[phase], recurrent + layer.phase_column(phase), width, rows);
     }
+    if (!layer.projects()) return;
+    d_h = arena.allocate<S>(rows * layer.h_padded_);
+    point_to_rows<S>(d_h_rows, d_h, layer.h_padded_, rows);
   }
 };
 
@@ -57,7 +63,7 @@ class WeightGradients {
  public:
   WeightGradients(const CellDirection<S>& layer, const BackwardTask<S>& task, Arena& arena)
       : layer_(layer), task_(task), batch_(*task.batch) {
-    const ParameterSizes sizes = layer_.sizes();
+    const ParameterSizes& sizes = layer_.sizes_;
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
     d_bias_hn_ = d_bias_ + sizes.bias;
@@ -72,9 +78,14 @@ class WeightGradients {
       S** const hh_rows = hh_rows_[packed < layer_.phase_column(last_phase) ? 0 : last_phase];
       for (Index w = 0; w < count; ++w) {
         ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
-        hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.hidden_;
+        hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.h_size_;
       }
     });
+    if (layer_.projects()) {
+      hr_rows_ = arena.allocate<S*>(layer_.h_size_);
+      S* const d_weight_hr = task_.d_parameters + sizes.total() - sizes.weight_hr;
+      for (Index i = 0; i < layer_.h_size_; ++i) hr_rows_[i] = d_weight_hr + i * layer_.hidden_;
+    }
     d_bias_sums_ = task_.accumulator.memory;
     d_unit_weights_sums_ = d_bias_sums_ + 2 * layer_.gates_width();
     if (task_.x.ids) d_columns_ = d_unit_weights_sums_ + layer_.unit_weights_width();
@@ -88,7 +99,12 @@ class WeightGradients {
     left_recurrent_ =
         layer_.cell_.separate_recurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
-      right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.hidden_, rows));
+      right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.h_size_, rows));
+    }
+    if (layer_.projects()) {
+      left_hr_ = arena.allocate<S>(Gemm::left_size(layer_.h_size_, rows));
+      right_hr_ = arena.allocate<S>(Gemm::right_size(layer_.hidden_, rows));
+      output_rows_ = arena.allocate<const S*>(rows);
     }
     if (!task_.x.ids) {
       right_ih_ = arena.allocate<S>(Gemm::right_size(layer_.input_, rows));
@@ -123,7 +139,7 @@ class WeightGradients {
   void finish(Worker& worker, bool nothing_added) const {
     worker.parallel_for([&](int part, int parts) {
       if (nothing_added) {
-        const Range own = part_of(layer_.sizes().total(), part, parts);
+        const Range own = part_of(layer_.sizes_.total(), part, parts);
         std::fill(task_.d_parameters + own.first, task_.d_parameters + own.last, S(0));
         return;
       }
@@ -143,15 +159,27 @@ class WeightGradients {
     }
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
-      Gemm::pack_right([&](Index r) { return operand + r * layer_.padded_; }, 1, layer_.hidden_,
+      Gemm::pack_right([&](Index r) { return operand + r * layer_.h_padded_; }, 1, layer_.h_size_,
                        own, rows, right_hh_[phase]);
     }
+    if (layer_.projects()) pack_projection(steps, chunk, own);
     if (task_.x.ids) return;
     for_each_row(steps, own, [&](Index r, Index row, Index time) {
       x_rows_[r] = task_.x.values.row(row, time);
     });
     Gemm::pack_right([&](Index r) { return x_rows_[r]; }, task_.x.values.feature_stride,
                      layer_.input_, own, rows, right_ih_);
+  }
+
+  /// The outputs of the cell are the right operand.
+  void pack_projection(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
+    Gemm::pack_left(chunk.d_h, layer_.h_padded_, layer_.h_size_, own, steps.rows, left_hr_);
+    const S* const outputs = task_.saved->outputs.data();
+    for_each_row(steps, own, [&](Index r, Index row, Index time) {
+      output_rows_[r] = outputs + (time * batch_.size() + row) * layer_.padded_;
+    });
+    Gemm::pack_right([&](Index r) { return output_rows_[r]; }, 1, layer_.hidden_, own, steps.rows,
+                     right_hr_);
   }
 
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
@@ -161,7 +189,12 @@ class WeightGradients {
       const Index end = Gemm::tiles(layer_.cell_.end_gate(phase) * layer_.padded_);
       const Range own = part_of(end - begin, part, parts);
       Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
-                width, layer_.hidden_, hh_rows_[phase], add);
+                width, layer_.h_size_, hh_rows_[phase], add);
+    }
+    if (layer_.projects()) {
+      const Index tiles = Gemm::tiles(layer_.h_size_);
+      Gemm::run(left_hr_, right_hr_, rows, part_of(tiles, part, parts), layer_.h_size_,
+                layer_.hidden_, hr_rows_, add);
     }
     if (task_.x.ids) return;
     Gemm::run(left_, right_ih_, rows, part_of(Gemm::tiles(width), part, parts), width,
@@ -259,13 +292,16 @@ class WeightGradients {
   S* d_columns_ = nullptr;  // [I][gates] for ids
   // In the arena, for the whole call:
   S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates] rows of d_parameters, by packed column
+  S** hr_rows_ = nullptr;                // [P] rows of d_parameters, of a projection
   S* d_bias_chunk_;                      // [gates]
   S* d_unit_weights_chunk_;              // [kUnitWeights][Hp]
   // Scratch of the chunk, the operands packed for GemmTn:
   S *left_ = nullptr, *left_recurrent_ = nullptr;       // [left_size] gate gradients
   S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
-  const S** x_rows_ = nullptr;                          // [rows] pointers to rows of x
-  S* d_x_ = nullptr;                                    // [rows][I padded]
+  S *left_hr_ = nullptr, *right_hr_ = nullptr;  // the same of a projection: dL/dh_t, outputs
+  const S** x_rows_ = nullptr;                  // [rows] pointers to rows of x
+  const S** output_rows_ = nullptr;             // [rows] … and of the cell's outputs
+  S* d_x_ = nullptr;                            // [rows][I padded]
 };
 
 }  // namespace bptt

@@ -1,7 +1,8 @@
 """Importers of trained weights: PyTorch, Keras, ONNX.
 
 The equations are the same; the order of the gates, the orientation of matrices and the number of
-biases differ. Shapes: I input_size, H hidden_size, D directions, G gates (RNN 1, LSTM 4, GRU 3).
+biases differ. Shapes: I input_size, H hidden_size, P proj_size, D directions, G gates (RNN 1,
+LSTM 4, GRU 3).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _TORCH: _Gates = {
 _KERAS: _Gates = {**_TORCH, GRU: ("update", "reset", "candidate")}
 _ONNX: _Gates = {**_KERAS, LSTM: ("input", "output", "forget", "cell")}
 
+_NO_PROJECTION = "the library's LSTM has no projection"
+
 
 class _Weights(NamedTuple):
     """Weights of one layer and direction, as in PyTorch, with any order of the gates."""
@@ -43,6 +46,7 @@ class _Weights(NamedTuple):
     hh: NDArray[Any]  # (G*H, H)
     bias_ih: NDArray[Any]  # (G*H,)
     bias_hh: NDArray[Any]  # (G*H,)
+    hr: NDArray[Any] | None = None  # (P, H), of a projection
 
 
 def from_torch(
@@ -57,7 +61,8 @@ def from_torch(
     tensors : mapping of str to array
         The module's ``state_dict()``, or tensors of a safetensors file: ``weight_ih_l0`` (G*H, I),
         ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G*H,), likewise ``_l1``, … for
-        stacked layers and the suffix ``_reverse``; without ``_l0`` for a single cell (LSTMCell).
+        stacked layers and the suffix ``_reverse``; without ``_l0`` for a single cell (LSTMCell). Of
+        an LSTM with ``proj_size`` also ``weight_hr_l0`` (P, H), and ``weight_hh_l0`` is (G*H, P).
         Biases are optional. Other names are ignored.
     prefix : str, default ""
         Prefix of all names, such as ``"encoder."``.
@@ -86,7 +91,10 @@ def from_torch(
         names.append(f"_l{len(names)}")
     both = f"{prefix}weight_ih{names[0]}_reverse" in tensors
     suffixes = ("", "_reverse")[: 1 + both]
-    layers = [[_of_torch(tensors, prefix, name + s) for s in suffixes] for name in names]
+    projects = issubclass(kind, LSTM) and f"{prefix}weight_hr{names[0]}" in tensors
+    layers = [[_of_torch(tensors, prefix, name + s, projects) for s in suffixes] for name in names]
+    first = layers[0][0].hr
+    _check_projection(options, 0 if first is None else len(first), "that of the tensors")
     if kind is GRU:
         options["reset_after"] = True
     return _build(kind, layers, order, options)
@@ -126,6 +134,7 @@ def from_keras(
     """
     order = _order(_KERAS, kind)
     _check_plain(options)
+    _check_projection(options, 0, _NO_PROJECTION)
     cudnn = checks.flag("cudnn", cudnn)
     weights = checks.items("weights", weights)
     if len(weights) not in (3, 6):
@@ -185,6 +194,7 @@ def from_onnx(
         `peephole` is not whether there is a `P`.
     """
     order = _order(_ONNX, kind)
+    _check_projection(options, 0, _NO_PROJECTION)
     W, R = _array("W", W, 3), _array("R", R, 3)
     B = np.zeros((len(W), 2 * W.shape[1]), W.dtype) if B is None else _array("B", B, 2)
     rows = W.shape[1]
@@ -237,6 +247,15 @@ def _check_plain(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{rule}, got {checks.shown(options[name])}")
 
 
+def _check_projection(options: dict[str, Any], size: int, why: str) -> None:
+    """Check that a `proj_size` among the options is this one, and put it there if it is not 0."""
+    given = checks.integer("proj_size", options.pop("proj_size", size), 0)
+    if given != size:
+        raise ValueError(f"proj_size must be {size}, {why}, got {checks.shown(given)}")
+    if size:
+        options["proj_size"] = size
+
+
 def _coupled(weights: _Weights) -> _Weights:
     """Return the weights of o, f and g if ONNX couples i and f: f = 1 − σ(a_i) = σ(−a_i)."""
 
@@ -246,18 +265,20 @@ def _coupled(weights: _Weights) -> _Weights:
         of_input, of_output, _, of_cell = np.split(array, 4)
         return np.concatenate([of_output, -of_input, of_cell])
 
-    return _Weights(*map(without_input, weights))
+    return _Weights(*map(without_input, weights[:4]))
 
 
-def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str) -> _Weights:
-    checks.fields("tensors", tensors, f"{prefix}weight_ih{name}", f"{prefix}weight_hh{name}")
+def _of_torch(tensors: Mapping[str, ArrayLike], prefix: str, name: str, projects: bool) -> _Weights:
+    kinds = ("weight_ih", "weight_hh", "weight_hr")[: 2 + projects]
+    checks.fields("tensors", tensors, *(f"{prefix}{kind}{name}" for kind in kinds))
     ih = _array("weight_ih", tensors[f"{prefix}weight_ih{name}"], 2)
     hh = _array("weight_hh", tensors[f"{prefix}weight_hh{name}"], 2)
     none = np.zeros(len(ih), ih.dtype)
     bias_ih, bias_hh = (
         _array(b, tensors.get(f"{prefix}{b}{name}", none), 1) for b in ("bias_ih", "bias_hh")
     )
-    return _Weights(ih, hh, bias_ih, bias_hh)
+    hr = _array("weight_hr", tensors[f"{prefix}weight_hr{name}"], 2) if projects else None
+    return _Weights(ih, hh, bias_ih, bias_hh, hr)
 
 
 def _build(
@@ -279,13 +300,15 @@ def _build(
     for index, directions in enumerate(layers):
         for weights, reverse in zip(directions, ("", "_reverse"), strict=False):
             suffix = f"_l{index}{reverse}"
-            ih, hh, bias_ih, bias_hh = (_reorder(array, order) for array in weights)
+            ih, hh, bias_ih, bias_hh = (_reorder(array, order) for array in weights[:4])
             layer[f"weight_ih{suffix}"], layer[f"weight_hh{suffix}"] = ih, hh
             if f"bias_hn{suffix}" in layer:  # r multiplies it
                 size = layer.hidden_size
                 layer[f"bias_hn{suffix}"] = bias_hh[-size:]
                 bias_hh[-size:] = 0
             layer[f"bias{suffix}"] = bias_ih + bias_hh
+            if weights.hr is not None:
+                layer[f"weight_hr{suffix}"] = weights.hr
     return layer
 
 

@@ -41,6 +41,14 @@ CASES = {
     "directions of units": replace(UNITS, bidirectional=True),
     "ids of units": replace(UNITS, ids=True),
 }
+PROJECTED = {
+    "rows": replace(ROWS, proj_size=35, num_layers=2, lengths="ragged"),
+    "masks of rows": replace(ROWS, proj_size=66, zoneout=0.2, recurrent_dropout=0.3, dropout=0.1),
+    "units": replace(UNITS, proj_size=101),
+    "masks of units": replace(UNITS, proj_size=101, zoneout=0.2, recurrent_dropout=0.3),
+    "one row": replace(UNITS, proj_size=198, batch=1, steps=80),
+    "directions of units": replace(UNITS, proj_size=20, bidirectional=True, lengths="ragged"),
+}
 
 
 def assert_same_bits(actual, expected):
@@ -84,6 +92,17 @@ def run(case, dtype, count):
 @every_cell
 def test_results_do_not_depend_on_threads(cell, case, dtype):
     case = replace(case, cell=cell)
+    engine = loader.kernels.thread_engine()
+    expected = run(case, dtype, 1)
+    for count in COUNTS[1:]:
+        with threads_of(engine, count):
+            assert_same_bits(run(case, dtype, count), expected)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("case", PROJECTED.values(), ids=PROJECTED.keys())
+def test_results_with_a_projection_do_not_depend_on_threads(case, dtype):
     engine = loader.kernels.thread_engine()
     expected = run(case, dtype, 1)
     for count in COUNTS[1:]:

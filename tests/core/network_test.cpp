@@ -62,12 +62,14 @@ struct Run {
 template <class S>
 Run<S> run(const LayerConfig& config, const std::vector<S>& parameters, const std::vector<S>& x,
            const std::vector<S>& d_y, const RaggedBatch& batch) {
-  const Index rows = batch.size(), steps = batch.steps(), hidden = config.hidden_size;
+  const Index rows = batch.size(), steps = batch.steps(), hidden = config.h_size();
   const auto size = [](Index n) { return static_cast<std::size_t>(n); };
   Run<S> r;
   r.y.resize(size(rows * steps * hidden));
   r.h.resize(size(config.num_layers * rows * hidden));
-  r.c = r.d_h0 = r.d_c0 = r.h;
+  r.c.resize(size(config.num_layers * rows * config.hidden_size));
+  r.d_h0 = r.h;
+  r.d_c0 = r.c;
   r.d_x.resize(x.size());
   r.d_parameters.resize(parameters.size());
   const Network<S> network(config, parameters.data(), true);
@@ -156,11 +158,12 @@ void test_equations() {
   check(worst < 1e-6, "equations, float32", worst);
 }
 
-void test_central_differences() {
-  const LayerConfig config = lstm(kInput, kHidden, kLayers);
+void test_central_differences(Index proj_size) {
+  LayerConfig config = lstm(kInput, kHidden, kLayers);
+  config.proj_size = proj_size;
   auto p = draw<double>(parameter_count(config), 4);
   auto x = draw<double>(kBatch * kSteps * kInput, 5);
-  const auto d_y = draw<double>(kBatch * kSteps * kHidden, 6);
+  const auto d_y = draw<double>(kBatch * kSteps * config.h_size(), 6);
   const RaggedBatch batch(kBatch, kSteps, kLengths);
   const auto gradients = run(config, p, x, d_y, batch);
   const auto worst = [&](std::vector<double>& values, const std::vector<double>& found) {
@@ -183,12 +186,13 @@ void test_central_differences() {
   check(of_input < 1e-8, "central differences, input", of_input);
 }
 
-void test_threads() {
+void test_threads(Index proj_size) {
   constexpr Index batch_size = 40, steps = 30, input = 32, hidden = 96;
-  const LayerConfig config = lstm(input, hidden, 2);
+  LayerConfig config = lstm(input, hidden, 2);
+  config.proj_size = proj_size;
   const auto p = draw<float>(parameter_count(config), 7);
   const auto x = draw<float>(batch_size * steps * input, 8);
-  const auto d_y = draw<float>(batch_size * steps * hidden, 9);
+  const auto d_y = draw<float>(batch_size * steps * config.h_size(), 9);
   const RaggedBatch batch(batch_size, steps);
   const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
     return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
@@ -210,7 +214,9 @@ int main() {
   set_oversubscription(true);  // 8 threads on every machine
   start_engines();
   test_equations();
-  test_central_differences();
-  test_threads();
+  test_central_differences(0);
+  test_central_differences(5);
+  test_threads(0);
+  test_threads(41);
   return failures != 0;
 }

@@ -10,7 +10,7 @@ import pytest
 import bptt
 from bptt import diagnostics, reference
 from bptt.nn.cells import CELLS
-from cases import EVERYTHING, Case, every_cell, forward_reference, make, make_layer
+from cases import EVERYTHING, Case, every_cell, every_form, forward_reference, make, make_layer
 from derivatives import assert_gradient, differences
 
 KINDS = {0.5: "vanishing", 1.0: "healthy", 1.5: "exploding"}  # by the scale of a rotation
@@ -56,11 +56,11 @@ def rotation(scale, size=2, dtype=np.float64, **options):
 # ---- gradient flow -------------------------------------------------------------------------------
 
 
-@every_cell
+@every_form
 @pytest.mark.parametrize("time_major", [False, True])
-def test_norms_are_those_of_the_reference(cell, time_major):
+def test_norms_are_those_of_the_reference(form, time_major):
     """Of a stack in both directions, of ragged sequences from a state."""
-    case = replace(EVERYTHING, cell=cell)
+    case = replace(EVERYTHING, **form)
     p = make(case)
     layer = make_layer(case, p, time_major=time_major)
     x, targets = (np.swapaxes(a, 0, 1) if time_major else a for a in (p.x, p.d_output))
@@ -94,7 +94,7 @@ def test_step_gradients_of_a_chain_are_those_of_the_reference(pool):
     result = forward_reference(case, replace(p, lengths=LENGTHS))
     d_h, d_state = d @ head["weight"], None
     if pool == "last":
-        d_state = tuple(np.zeros(case.state_shape) for _ in "hc")
+        d_state = case.states(np.zeros)
         d_state[0][-1] = d_h
         d_h = None
     elif pool == "mean":

@@ -154,10 +154,11 @@ def of_layer(kind: Any) -> Targets:
     package = f"nn.{kind.__name__}"
 
     def layer() -> Any:
-        return kind(3, 4, num_layers=2, dropout=0.5, **F8)
+        projected = {"proj_size": 3} if kind is bptt.LSTM else {}
+        return kind(3, 4, num_layers=2, dropout=0.5, **projected, **F8)
 
     def state(made: Any) -> Any:
-        return as_state(*(H.copy() for _ in made.cell.states))
+        return as_state(*(H[..., :size].copy() for size in made.state_sizes))
 
     def on(method: str, arguments: Callable[[Any], dict[str, Any]], **options: Any) -> Any:
         def make() -> Target:
@@ -170,7 +171,7 @@ def of_layer(kind: Any) -> Targets:
         return {"x": X.copy(), "lengths": LENGTHS.copy(), "state": state(made)}
 
     def out(made: Any) -> dict[str, Any]:
-        given = (np.zeros((2, 4)), state(made))
+        given = (np.zeros((2, made.output_size)), state(made))
         return {"x_t": X[:, 0].copy(), "state": state(made), "out": given}
 
     return {

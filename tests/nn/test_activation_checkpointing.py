@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import bptt
 from bptt._core import loader
 from bptt.nn.state import arrays_of
-from cases import CELLS, DTYPES, Case, dtype_id, every_cell, make, make_layer
+from cases import CELLS, DTYPES, Case, dtype_id, every_cell, every_form, make, make_layer
 from layer_results import use_kernels
 
 # A chunk of backward, and so a segment, has at least 256 rows: here some 11 steps.
@@ -76,9 +76,9 @@ def train(case, problem, every, time_major=False):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-@every_cell
-def test_results_do_not_depend_on_recomputation(cell, case, dtype):
-    case = replace(case, cell=cell)
+@every_form
+def test_results_do_not_depend_on_recomputation(form, case, dtype):
+    case = replace(case, **form)
     problem = make(case, dtype)
     for time_major in (False, True):
         expected = train(case, problem, None, time_major)
@@ -87,9 +87,9 @@ def test_results_do_not_depend_on_recomputation(cell, case, dtype):
 
 
 @pytest.mark.parametrize("name", ["ragged", "layers", "masks", "one row"])
-@every_cell
-def test_results_do_not_depend_on_threads(cell, name):
-    case = replace(CASES[name], cell=cell, hidden_size=120)  # large enough to use them
+@every_form
+def test_results_do_not_depend_on_threads(form, name):
+    case = replace(CASES[name], **form, hidden_size=120)  # large enough to use them
     problem = make(case, np.float32)
     with bptt.threads(1):
         expected = train(case, problem, None)
@@ -107,7 +107,8 @@ def problems(draw):
         steps=draw(st.integers(0, 90)),
         batch=draw(st.integers(0, 40)),
         input_size=draw(st.integers(1, 250)),
-        hidden_size=draw(st.integers(1, 40)),
+        hidden_size=(hidden_size := draw(st.integers(1, 40))),
+        proj_size=draw(st.integers(0, hidden_size - 1)),
         state=draw(st.booleans()),
         ids=draw(st.booleans()),
         dropout=draw(st.sampled_from([0.0, 0.4])),

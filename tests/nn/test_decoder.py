@@ -192,7 +192,7 @@ def test_modules_that_do_not_fit():
     check(
         ValueError, "recurrent must take the embedding's 3 features", embedding=bptt.Embedding(V, 3)
     )
-    check(ValueError, "attention must have query_size = hidden_size = 4", attention=Attention(3, 3))
+    check(ValueError, "attention must have query_size = output_size = 4", attention=Attention(3, 3))
     check(ValueError, "output must take 8 features", attention=Attention(4, 4))
     check(TypeError, "modules must have one dtype", output=bptt.Linear(H, V, dtype="float64"))
 

@@ -19,7 +19,7 @@ from cases import (
     EVERYTHING,
     MERGES,
     Case,
-    every_cell,
+    every_form,
     gate_activations,
     has_cell_state,
     make,
@@ -100,35 +100,35 @@ def check(case, random=True, **more):
             assert_same_gradient(name, d, problem.differences(array))
 
 
-@every_cell
-def test_one_layer(cell):
-    check(Case(cell, hidden_size=9))
+@every_form
+def test_one_layer(form):
+    check(Case(**form, hidden_size=9))
 
 
 @pytest.mark.parametrize("merge", MERGES)
-@every_cell
-def test_everything_at_once(cell, merge):
-    check(replace(SMALL, cell=cell, merge=merge))
+@every_form
+def test_everything_at_once(form, merge):
+    check(replace(SMALL, **form, merge=merge))
 
 
 @pytest.mark.parametrize("merge", MERGES)
-@every_cell
-def test_fixed_dropout(cell, merge):
-    check(replace(SMALL, cell=cell, merge=merge, dropout=0.4), time_major=True)
+@every_form
+def test_fixed_dropout(form, merge):
+    check(replace(SMALL, **form, merge=merge, dropout=0.4), time_major=True)
 
 
 @pytest.mark.parametrize("merge", MERGES[:2])
-@every_cell
-def test_fixed_zoneout_and_recurrent_dropout(cell, merge):
-    check(replace(SMALL, cell=cell, merge=merge, zoneout=0.3))
-    check(replace(SMALL, cell=cell, merge=merge, recurrent_dropout=0.4))
-    check(replace(SMALL, cell=cell, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4, hidden_size=5))
+@every_form
+def test_fixed_zoneout_and_recurrent_dropout(form, merge):
+    check(replace(SMALL, **form, merge=merge, zoneout=0.3))
+    check(replace(SMALL, **form, merge=merge, recurrent_dropout=0.4))
+    check(replace(SMALL, **form, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4, hidden_size=5))
 
 
-@every_cell
-def test_expected_values_of_zoneout(cell):
+@every_form
+def test_expected_values_of_zoneout(form):
     """As diagnostics see the network."""
-    case = replace(SMALL, cell=cell, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4)
+    case = replace(SMALL, **form, dropout=0.2, zoneout=0.3, recurrent_dropout=0.4)
     check(case, random=False)
     problem = Problem(case)
     problem.layer._random_masks, given = False, problem.given
@@ -136,9 +136,9 @@ def test_expected_values_of_zoneout(cell):
     np.testing.assert_array_equal(problem.run().output, y)
 
 
-@every_cell
-def test_ids(cell):
-    check(replace(SMALL, cell=cell, ids=True, input_size=6))
+@every_form
+def test_ids(form):
+    check(replace(SMALL, **form, ids=True, input_size=6))
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_activations(case):
     check(case)
 
 
-@every_cell
-def test_gradient_of_the_padding_is_zero(cell):
-    case = replace(SMALL, cell=cell, lengths="ragged", batch=7)
+@every_form
+def test_gradient_of_the_padding_is_zero(form):
+    case = replace(SMALL, **form, lengths="ragged", batch=7)
     problem = Problem(case)
     gradients = problem.gradients()
     padding = np.arange(case.steps) >= problem.given.lengths[:, None]
@@ -166,10 +166,10 @@ def test_gradient_of_the_padding_is_zero(cell):
     assert gradients.input[~padding].all()
 
 
-@every_cell
-def test_gradients_of_the_state_at_every_step(cell):
+@every_form
+def test_gradients_of_the_state_at_every_step(form):
     """dL/ds_t is the gradient of the initial state of a run of the later steps."""
-    case = Case(cell, steps=7, hidden_size=10, state=True)
+    case = Case(**form, steps=7, hidden_size=10, state=True)
     given = make(case)
     layer = make_layer(case, given)
     x, d_output, d_state = given.x, given.d_output, as_state(*arrays_of(given.d_state))
@@ -181,22 +181,23 @@ def test_gradients_of_the_state_at_every_step(cell):
         if t + 1 < case.steps:
             tail = layer.forward(x[:, t + 1 :], state=head.state)
             d_later = tail.backward(d_output[:, t + 1 :], d_state).state
-        if not has_cell_state(cell):
+        if not has_cell_state(case.cell):
             d_h = d_later + d_output[:, t]
         else:
             d_h = d_later.h + d_output[:, t]
             phi_c = np.tanh(run.cells()[:, t])  # c_t also acts through h_t = o ⊙ φ(c_t)
             o = run.gates()["output"][:, t]
-            d_c = d_later.c + d_h * o * (1 - phi_c**2)
+            d_m = d_h @ layer["weight_hr_l0"] if case.proj_size else d_h
+            d_c = d_later.c + d_m * o * (1 - phi_c**2)
             if "peephole_output_l0" in layer:
-                d_c = d_c + d_h * phi_c * o * (1 - o) * layer["peephole_output_l0"]
+                d_c = d_c + d_m * phi_c * o * (1 - o) * layer["peephole_output_l0"]
             np.testing.assert_allclose(steps.cell[:, :, t], d_c, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(steps.hidden[:, :, t], d_h, rtol=1e-12, atol=1e-14)
 
 
-@every_cell
-def test_gradient_of_a_batch_is_the_sum_over_its_rows(cell):
-    case = replace(SMALL, cell=cell, batch=6)
+@every_form
+def test_gradient_of_a_batch_is_the_sum_over_its_rows(form):
+    case = replace(SMALL, **form, batch=6)
     given = make(case)
     layer = make_layer(case, given)
 

@@ -13,15 +13,15 @@ import pytest
 import bptt
 from bptt import reference
 from cases import (
-    CELLS,
     DTYPES,
+    FORMS,
     MERGES,
     Case,
     all_cases,
     assert_all_close,
     assert_close,
     dtype_id,
-    every_cell,
+    every_form,
     forward_reference,
     has_cell_state,
     in_float64,
@@ -96,7 +96,8 @@ def test_inference_matches_the_reference(case, dtype):
     problem.dropout_masks = None  # none at inference
     if case.zoneout:  # the expected values
         problem.zoneout_masks = [
-            np.full_like(mask, 1 - case.zoneout) for mask in problem.zoneout_masks
+            tuple(np.full_like(mask, 1 - case.zoneout) for mask in masks)
+            for masks in problem.zoneout_masks
         ]
     layer = make_layer(case, problem)
     y, state = layer(problem.x, lengths=problem.lengths, state=problem.state)
@@ -106,11 +107,13 @@ def test_inference_matches_the_reference(case, dtype):
 
 
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
-@every_cell
-def test_step_matches_the_reference(cell, ids, dtype):
-    case = Case(cell, num_layers=3, hidden_size=19, state=True, ids=ids, zoneout=0.1)
+@every_form
+def test_step_matches_the_reference(form, ids, dtype):
+    case = Case(**form, num_layers=3, hidden_size=19, state=True, ids=ids, zoneout=0.1)
     problem = make(case, dtype)
-    problem.zoneout_masks = [np.full_like(mask, 0.9) for mask in problem.zoneout_masks]
+    problem.zoneout_masks = [
+        tuple(np.full_like(mask, 0.9) for mask in masks) for masks in problem.zoneout_masks
+    ]
     layer, state = make_layer(case, problem), problem.state
     result = forward_reference(case, in_float64(problem))
     for t in range(case.steps):
@@ -121,22 +124,21 @@ def test_step_matches_the_reference(cell, ids, dtype):
 
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize(
-    ("cell", "which"),
+    ("form", "which"),
     [
-        *((cell, which) for cell in CELLS for which in ("d_output", "d_state")),
-        *((cell, d) for cell in CELLS if has_cell_state(cell) for d in ("d_h", "d_c")),
+        *((form, which) for form in FORMS for which in ("d_output", "d_state")),
+        *((form, d) for form in FORMS if has_cell_state(form["cell"]) for d in ("d_h", "d_c")),
     ],
 )
-def test_gradient_of_output_or_state_alone(cell, merge, which, dtype):
-    case = Case(cell, num_layers=2, bidirectional=True, merge=merge, batch=5, state=True)
+def test_gradient_of_output_or_state_alone(form, merge, which, dtype):
+    case = Case(**form, num_layers=2, bidirectional=True, merge=merge, batch=5, state=True)
     case = replace(case, lengths="ragged")
     problem = make(case, dtype)
-    zero = np.zeros(case.state_shape, dtype)
     if which == "d_output":
         problem.d_state = None
     elif which != "d_state":
         h, c = problem.d_state
-        problem.d_state = (h, zero) if which == "d_h" else (zero, c)
+        problem.d_state = (h, np.zeros_like(c)) if which == "d_h" else (np.zeros_like(h), c)
     if which != "d_output":
         problem.d_output[...] = 0
     d_output = problem.d_output if which == "d_output" else None
@@ -147,10 +149,10 @@ def test_gradient_of_output_or_state_alone(cell, merge, which, dtype):
     assert_gradients_close(gradients, expected, dtype, case.steps)
 
 
-@every_cell
-def test_saturated_gates(cell, dtype):
+@every_form
+def test_saturated_gates(form, dtype):
     """Weights so large that most activations are saturated."""
-    case = Case(cell, num_layers=2, hidden_size=12, steps=20, state=True)
+    case = Case(**form, num_layers=2, hidden_size=12, steps=20, state=True)
     problem = make(case, dtype, scale=30)
     run = forward(make_layer(case, problem), problem)
     result = forward_reference(case, in_float64(problem))

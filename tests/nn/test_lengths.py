@@ -20,7 +20,7 @@ from cases import (
     assert_all_close,
     assert_close,
     dtype_id,
-    every_cell,
+    every_form,
     in_float64,
     make,
     make_layer,
@@ -36,10 +36,10 @@ def part(state, rows):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("lengths", [None, "ragged"])
 @pytest.mark.parametrize(("steps", "batch"), [(0, 3), (4, 0), (0, 0)])
-@every_cell
-def test_empty_batches_and_sequences(cell, steps, batch, lengths):
+@every_form
+def test_empty_batches_and_sequences(form, steps, batch, lengths):
     for merge in MERGES:
-        case = Case(cell, num_layers=2, bidirectional=True, merge=merge, state=True)
+        case = Case(**form, num_layers=2, bidirectional=True, merge=merge, state=True)
         case = replace(case, steps=steps, batch=batch)
         p = make(case)
         layer = make_layer(case, p)
@@ -56,10 +56,10 @@ def test_empty_batches_and_sequences(cell, steps, batch, lengths):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-@every_cell
-def test_rows_do_not_depend_on_their_batch(cell, dtype, merge):
+@every_form
+def test_rows_do_not_depend_on_their_batch(form, dtype, merge):
     """Every row of a ragged batch gives the results of that row alone, cut to its length."""
-    case = replace(EVERYTHING, cell=cell, merge=merge, batch=15)
+    case = replace(EVERYTHING, **form, merge=merge, batch=15)
     p = make(case, dtype)
     layer = make_layer(case, p)
     whole = results(layer, p.x, p.d_output, p.d_state, lengths=p.lengths, state=p.state)
@@ -84,10 +84,10 @@ def test_rows_do_not_depend_on_their_batch(cell, dtype, merge):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
-@every_cell
-def test_padding_is_not_read(cell, ids):
+@every_form
+def test_padding_is_not_read(form, ids):
     for merge in MERGES:
-        case = replace(EVERYTHING, cell=cell, merge=merge, ids=ids)
+        case = replace(EVERYTHING, **form, merge=merge, ids=ids)
         p = make(case)
         layer = make_layer(case, p)
         arguments = {"lengths": p.lengths, "state": p.state}
@@ -109,7 +109,8 @@ def ragged_problems(draw):
         steps=draw(st.integers(0, 12)),
         batch=draw(st.integers(0, 9)),
         input_size=draw(st.integers(1, 40)),
-        hidden_size=draw(st.integers(1, 40)),
+        hidden_size=(hidden_size := draw(st.integers(1, 40))),
+        proj_size=draw(st.integers(0, hidden_size - 1)),
         state=draw(st.booleans()),
         ids=draw(st.booleans()),
     )

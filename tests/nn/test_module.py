@@ -17,7 +17,7 @@ import bptt
 from bptt import reference
 from bptt._core import loader
 from bptt.nn.recurrent import LAYERS, make_recurrent
-from cases import every_cell, every_layer
+from cases import CELLS, every_cell, every_layer, has_cell_state
 
 MODULES = [
     pytest.param(kind, arguments, id=name)
@@ -70,6 +70,21 @@ def test_names_and_shapes(cell, merge, bidirectional):
     assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
     assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config)
     assert layer.output_size == (8 if bidirectional and merge == "concat" else 4)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if has_cell_state(cell)])
+def test_names_and_shapes_with_a_projection(cell):
+    common = {"num_layers": 2, "bidirectional": True, "proj_size": 3}
+    layer = make_recurrent(cell, 3, 4, **common)
+    expected = reference.parameter_shapes(cell, input_size=3, hidden_size=4, **common)
+    assert [(name, p.shape) for name, p in layer.parameters.items()] == list(expected.items())
+    assert layer["weight_hr_l1_reverse"].shape == (3, 4)
+    assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config)
+    assert (layer.output_size, layer.state_sizes) == (6, (3, 4))
+    columns = layer["weight_hh_l0"][:4]
+    np.testing.assert_allclose(columns.T @ columns, np.eye(3), atol=1e-6)
+    with pytest.raises(ValueError, match="must have shape .proj_size, hidden_size. = .3, 4., got"):
+        layer["weight_hr_l0"] = np.zeros((4, 3), np.float32)
 
 
 @pytest.mark.parametrize(("kind", "arguments"), MODULES)

@@ -16,7 +16,7 @@ from cases import (
     Case,
     assert_close,
     dtype_id,
-    every_cell,
+    every_form,
     has_cell_state,
     make,
     make_layer,
@@ -34,10 +34,10 @@ def forward(case, problem, **options):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-@every_cell
-def test_recurrent_dropout_is_a_network_of_each_row_with_scaled_weights(cell, dtype):
+@every_form
+def test_recurrent_dropout_is_a_network_of_each_row_with_scaled_weights(form, dtype):
     """A row's mask on h is a factor of the columns of its weight_hh."""
-    case = replace(EVERYTHING, cell=cell, recurrent_dropout=0.4)
+    case = replace(EVERYTHING, **form, recurrent_dropout=0.4)
     plain = replace(case, recurrent_dropout=0.0)
     problem = make(case, dtype)
     run = forward(case, problem)
@@ -86,12 +86,12 @@ def test_fractions_of_the_masks(dtype):
 
 
 @pytest.mark.usefixtures("isa")
-@every_cell
-def test_elements_that_zoneout_keeps(cell):
-    case = Case(cell, steps=9, batch=4, hidden_size=19, zoneout=0.5, state=True)
+@every_form
+def test_elements_that_zoneout_keeps(form):
+    case = Case(**form, steps=9, batch=4, hidden_size=19, zoneout=0.5, state=True)
     problem = make(case, np.float32)
     run = forward(case, problem)
-    states = [run.output, *([run.cells()] if has_cell_state(cell) else [])]
+    states = [run.output, *([run.cells()] if has_cell_state(case.cell) else [])]
     for values, first, mask in zip(
         states, arrays_of(problem.state), run.zoneout_mask(), strict=True
     ):
@@ -99,18 +99,21 @@ def test_elements_that_zoneout_keeps(cell):
         np.testing.assert_array_equal(values == before, mask == 0)
 
 
-@every_cell
-def test_threads_and_dtypes_have_the_same_masks(cell):
-    case = replace(MANY, cell=cell, zoneout=0.2, recurrent_dropout=0.3, lengths="ragged")
+@every_form
+def test_threads_and_dtypes_have_the_same_masks(form):
+    case = replace(MANY, **form, zoneout=0.2, recurrent_dropout=0.3, lengths="ragged")
     runs = []
     for threads, dtype in ((1, np.float32), (3, np.float32), (1, np.float64)):
         with bptt.threads(threads):
             runs.append(forward(case, make(case, dtype)))
     for place in PLACES:
-        for name in ("zoneout_mask", "recurrent_dropout_mask"):
-            first, *others = (getattr(run, name)(*place) for run in runs)
-            for other in others:
-                np.testing.assert_array_equal(other == 0, first == 0)
+        for found in (
+            [(run.recurrent_dropout_mask(*place),) for run in runs],
+            [run.zoneout_mask(*place) for run in runs],
+        ):
+            for first, *others in zip(*found, strict=True):
+                for other in others:
+                    np.testing.assert_array_equal(other == 0, first == 0)
 
 
 def test_masks_are_new_in_each_training_pass_and_absent_from_inference():
@@ -118,19 +121,19 @@ def test_masks_are_new_in_each_training_pass_and_absent_from_inference():
     problem = make(case)
     layer = make_layer(case, problem)
     first, second = layer.forward(problem.x), layer.forward(problem.x)
-    for name in ("zoneout_mask", "recurrent_dropout_mask"):
-        assert (getattr(first, name)() != getattr(second, name)()).any()
+    assert (first.zoneout_mask()[0] != second.zoneout_mask()[0]).any()
+    assert (first.recurrent_dropout_mask() != second.recurrent_dropout_mask()).any()
     np.testing.assert_array_equal(layer(problem.x)[0], layer(problem.x)[0])
     without = make_layer(replace(case, recurrent_dropout=0.0), problem)
     np.testing.assert_array_equal(layer(problem.x)[0], without(problem.x)[0])
 
 
-@every_cell
-def test_diagnostics_see_the_network_of_inference(cell):
-    case = Case(cell, zoneout=0.3, recurrent_dropout=0.3, hidden_size=4)
+@every_form
+def test_diagnostics_see_the_network_of_inference(form):
+    case = Case(**form, zoneout=0.3, recurrent_dropout=0.3, hidden_size=4)
     problem = make(case)
     layer = make_layer(case, problem)
-    states = Trajectory.of(layer, problem.x[0]).states[1:, : case.hidden_size]
+    states = Trajectory.of(layer, problem.x[0]).states[1:, : case.output_size]
     np.testing.assert_allclose(states, layer(problem.x[:1])[0][0], rtol=1e-12)
 
 

@@ -30,6 +30,7 @@ CELLS = [
     Case("rnn", hidden_size=18),
     Case("rnn", activation="relu", hidden_size=18),
     Case("lstm", hidden_size=18),
+    Case("lstm", hidden_size=18, proj_size=7),
     Case("gru_reset_after", hidden_size=18),
 ]
 OPTIONS = [
@@ -54,6 +55,8 @@ def torch_layer(case, parameters, seed=0):
     """PyTorch's layer in float64: our bias is split at random into its two."""
     kind = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}.get(case.cell, torch.nn.GRU)
     options = {"nonlinearity": case.activation} if case.cell == "rnn" else {}
+    if case.proj_size:
+        options["proj_size"] = case.proj_size
     layer = kind(
         case.input_size,
         case.hidden_size,

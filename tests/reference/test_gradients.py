@@ -57,6 +57,12 @@ GRADIENT_CASES = [
     *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES[1:]),
     *(Case(cell, **STACKED, dropout=0.4) for cell in CELLS),
     *(Case(cell, **STACKED, ids=True) for cell in CELLS),
+    *(
+        Case(cell, **{**STACKED, "hidden_size": 3}, proj_size=2, merge=merge)
+        for cell in CELLS
+        if has_cell_state(cell)
+        for merge in MERGES
+    ),
 ]
 
 

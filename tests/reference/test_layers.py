@@ -26,7 +26,7 @@ from cases import (
     assert_close,
     dtype_id,
     every_cell,
-    has_cell_state,
+    every_form,
     make,
     run_reference,
 )
@@ -59,13 +59,13 @@ def rows_alone(case: Case, problem: Any) -> Iterator[tuple[int, int, Any, Any]]:
         )
 
 
-@every_cell
+@every_form
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
-def test_rows_of_a_ragged_batch_are_independent(cell: str, data: st.DataObject) -> None:
+def test_rows_of_a_ragged_batch_are_independent(form: dict[str, Any], data: st.DataObject) -> None:
     T, B = data.draw(st.integers(1, 6), "T"), data.draw(st.integers(1, 4), "B")
     case = Case(
-        cell,
+        **form,
         num_layers=data.draw(st.integers(1, 2)),
         bidirectional=data.draw(st.booleans()),
         merge=data.draw(st.sampled_from(MERGES)),
@@ -107,10 +107,10 @@ def test_rows_of_a_ragged_batch_are_independent(cell: str, data: st.DataObject) 
         np.testing.assert_allclose(gradients.parameters[name], d, rtol=1e-9, atol=1e-12)
 
 
-@every_cell
-def test_sequence_in_two_pieces(cell: str) -> None:
+@every_form
+def test_sequence_in_two_pieces(form: dict[str, Any]) -> None:
     """The final state of the first piece is the initial state of the second, also backwards."""
-    case = Case(cell, num_layers=2, state=True)
+    case = Case(**form, num_layers=2, state=True)
     problem = make(case)
     whole, d_whole = run_reference(case, problem)
     cut = 2
@@ -197,13 +197,14 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
     """Shapes and dtypes are as documented, float32 is as close to float64 as in kernels."""
     results = [run_reference(case, make(case, dtype)) for dtype in DTYPES]
     problem = make(case, np.float32)
-    layers, B, H = case.state_shape
+    layers, B, P = case.state_shapes[0]
+    H = case.hidden_size
     for (result, gradients), dtype in zip(results, DTYPES, strict=True):
         assert result.output.shape == (case.batch, case.steps, case.output_size)
-        assert len(arrays_of(result.state)) == (2 if has_cell_state(case.cell) else 1)
-        for d in (*arrays_of(result.state), *arrays_of(gradients.state)):
-            assert (d.shape, d.dtype) == (case.state_shape, dtype)
-        assert gradients.hidden_steps.shape == (layers, B, case.steps, H)
+        for state in (result.state, gradients.state):
+            for d, shape in zip(arrays_of(state), case.state_shapes, strict=True):
+                assert (d.shape, d.dtype) == (shape, dtype)
+        assert gradients.hidden_steps.shape == (layers, B, case.steps, P)
         for name, p in problem.parameters.items():
             assert gradients.parameters[name].shape == p.shape
         for gate in result.gates(case.num_layers - 1, case.bidirectional).values():
@@ -244,6 +245,15 @@ ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"gate_activation": "tanh"}, ValueError, "gate_activation must be one of sigmoid"),
     ({"parameters": {}}, ValueError, "parameters must hold a matrix weight_ih_l0, got NoneType"),
     ({"num_layers": 2}, ValueError, "parameters must be named weight_ih_l0, .*bias_l1, got"),
+    (
+        {"parameters": {**PARAMETERS, "weight_hr_l0": np.zeros((1, 2))}},
+        ValueError, r"weight_hh_l0 must have shape \(G\*H, P\) = \(8, 1\), got \(8, 2",
+    ),
+    (
+        {"parameters": {**PARAMETERS, "weight_hr_l0": np.zeros((1, 2))}, "cell": "gru"},
+        ValueError, "proj_size needs an LSTM, got gru",
+    ),
+    ({"zoneout_masks": [(X,)]}, ValueError, "a layer must have 2 zoneout masks, one for each"),
     ({"cell": "gru"}, ValueError, r"weight_ih_l0 must have shape \(G\*H, I\) = \(6, 3\), got \(8"),
     ({"x": X[0]}, ValueError, r"x must have shape \(B, T, I\) = \(4, 3, 3\), got \(4, 3\)"),
     ({"x": X[..., :2]}, ValueError, r"x must have shape \(B, T, I\) = \(2, 4, 3\), got \(2, 4"),

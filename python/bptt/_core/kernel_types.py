@@ -13,6 +13,7 @@ class LayerConfig(TypedDict):
     gate_activation: str
     input_size: int
     hidden_size: int
+    proj_size: int
     num_layers: int
     bidirectional: bool
     merge: str

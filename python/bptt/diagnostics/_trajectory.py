@@ -2,7 +2,8 @@
 
 A single step is a forward pass of length 1 over a batch of any size, so that it is exact for every
 cell and no equation is repeated here. Step t, counted from 0, maps the state s_t to s_{t+1}. The
-state has S components: h, or h and c concatenated for an LSTM (S = H or 2H).
+state has S components: h, or h and c concatenated for an LSTM (S = H or 2H; P + H if h is projected
+to P units).
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class Trajectory:
 
     def split_states(self, gradients: FloatArray) -> State:
         """Return gradients (R, S) of states in the form that a layer takes."""
-        count = len(self.layer.cell.states)
-        return as_state(*np.split(gradients[np.newaxis], count, axis=-1))
+        ends = np.cumsum(self.layer.state_sizes)[:-1]
+        return as_state(*np.split(gradients[np.newaxis], ends, axis=-1))
 
 
 def join_states(state: State) -> FloatArray:

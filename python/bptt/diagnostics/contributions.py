@@ -35,7 +35,7 @@ class Contributions:
     weights: FloatArray
     """(T, T): ``weights[t, k]`` is the Frobenius norm of the term (t, k); 0 for k > t."""
     total: FloatArray
-    """(G*H, H): sum of all terms, the gradient of ``weight_hh``."""
+    """(G*H, H), or (G*H, P) if h is projected: sum of all terms, the gradient of ``weight_hh``."""
     _trajectory: Trajectory = field(repr=False)
     _jacobians: FloatArray = field(repr=False)  # (T, S, S)
     _d_states: FloatArray = field(repr=False)  # (T, S): ∂L_t/∂s_t
@@ -50,7 +50,7 @@ class Contributions:
 
         Returns
         -------
-        array (G*H, H)
+        array (G*H, H), or (G*H, P) if h is projected
 
         Raises
         ------
@@ -135,8 +135,8 @@ def contributions(
     trajectory = Trajectory.of(layer, x, state)
     count, size = len(trajectory), trajectory.states.shape[1]
     d_states = np.zeros((count, size))
-    output = trajectory.states[np.newaxis, 1:, : layer.hidden_size]
-    d_states[:, : layer.hidden_size] = loss_gradient(loss_fn, output, layer.dtype)[0]
+    output = trajectory.states[np.newaxis, 1:, : layer.output_size]
+    d_states[:, : layer.output_size] = loss_gradient(loss_fn, output, layer.dtype)[0]
     jacobians = step_jacobians(trajectory)
     states, weights = np.zeros((count, count)), np.zeros((count, count))
     total = np.zeros(trajectory.layer["weight_hh_l0"].shape)

@@ -17,7 +17,7 @@ from bptt.nn.seq2seq import EncoderDecoderNetwork
 from bptt.nn.sequential import Sequential
 
 
-def check_module(name: str, module: Any, kind: type[Module], **sizes: int) -> None:
+def check_module(name: str, module: Any, kind: type[Module], **sizes: object) -> None:
     """Check that a module is of a class, and some of its sizes."""
     if not isinstance(module, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {module!r}")
@@ -79,16 +79,18 @@ def check_network(network: EncoderDecoderNetwork, inputs: int, tokens: int) -> N
     assert isinstance(last, Recurrent)
     check_decoder(network.decoder, tokens)
     layers = last.num_layers * (2 if last.bidirectional else 1)
-    state, features = recurrent.num_layers * recurrent.hidden_size, layers * last.hidden_size
+    sizes, count = recurrent.state_sizes, recurrent.num_layers
     if network.bridge is None:
-        hidden, count = recurrent.hidden_size, recurrent.num_layers
-        rule = {"hidden_size": hidden, "num_layers": count, "bidirectional": False}
-        check_module("the encoder", last, Recurrent, **rule)
+        rule = {"hidden_size": recurrent.hidden_size, "num_layers": count, "bidirectional": False}
+        check_module("the encoder", last, Recurrent, **rule, state_sizes=sizes)
     else:
         if len(network.bridge.linears) != len(recurrent.cell.states):
             raise ValueError(f"the bridge must map {len(recurrent.cell.states)} states")
-        for linear in network.bridge.linears:
-            check_module("the bridge", linear, Linear, in_features=features, out_features=state)
+        for linear, source, target in zip(
+            network.bridge.linears, last.state_sizes, sizes, strict=True
+        ):
+            features = {"in_features": layers * source, "out_features": count * target}
+            check_module("the bridge", linear, Linear, **features)
     attention = network.decoder.attention
     if attention is not None and attention.key_size != last.output_size:
         raise ValueError(f"attention must have key_size={last.output_size}, got {attention}")

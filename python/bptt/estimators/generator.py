@@ -434,7 +434,7 @@ class SequenceGenerator(DecoderEstimator):
         self.condition_ = parts.pop("condition")
         self.decoder_ = Decoder(**parts)
         check_decoder(self.decoder_, self.target_encoder_.size)
-        hidden = self.decoder_.recurrent.hidden_size
+        hidden = self.decoder_.recurrent.output_size
         if self._label_encoder is None:
             check_module("condition", self.condition_, Linear, out_features=hidden)
         else:

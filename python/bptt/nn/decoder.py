@@ -264,7 +264,7 @@ class Decoder:
             runs["dropout"] = self.dropout.forward(y)
             y = runs["dropout"].output
         runs["output"] = self.output._delayed(y)
-        return DecoderRun(runs, padding_of(lengths, *tokens.shape), self.recurrent.hidden_size)
+        return DecoderRun(runs, padding_of(lengths, *tokens.shape), self.recurrent.output_size)
 
     def step(
         self,
@@ -530,10 +530,10 @@ class Decoder:
         if embedding is not None and embedding.embedding_dim != recurrent.input_size:
             rule = f"the embedding's {embedding.embedding_dim} features"
             raise ValueError(f"recurrent must take {rule}, got {recurrent}")
-        features = recurrent.hidden_size
+        features = recurrent.output_size
         if attention is not None:
             if attention.query_size != features:
-                rule = f"query_size = hidden_size = {features}"
+                rule = f"query_size = output_size = {features}"
                 raise ValueError(f"attention must have {rule}, got {attention}")
             features += attention.key_size
         if self.output.in_features != features:

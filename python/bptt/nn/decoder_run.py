@@ -40,11 +40,11 @@ class DecoderRun:
 
     state: State
 
-    def __init__(self, runs: dict[str, Any], padding: Padding, hidden_size: int) -> None:
+    def __init__(self, runs: dict[str, Any], padding: Padding, output_size: int) -> None:
         self.state = runs["recurrent"].state
         self._runs = runs
         self._padding = padding
-        self._hidden_size = hidden_size
+        self._output_size = output_size
 
     @property
     def output(self) -> FloatArray:
@@ -145,9 +145,9 @@ class DecoderRun:
             if name in found:
                 continue
             if name == "attention":
-                found[name] = run.backward(d[..., self._hidden_size :])
+                found[name] = run.backward(d[..., self._output_size :])
                 d_queries, memory = found[name].input
-                d_queries += d[..., : self._hidden_size]
+                d_queries += d[..., : self._output_size]
                 d = d_queries
             elif name == "recurrent":
                 found[name] = run.backward(d, d_state, steps=steps)

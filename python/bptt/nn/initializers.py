@@ -6,7 +6,7 @@ Sources:
   networks: input and output weights keep the variance of activations and gradients.
 - A. Saxe, J. McClelland and S. Ganguli (2014), Exact solutions to the nonlinear dynamics of
   learning in deep linear neural networks: orthogonal recurrent weights keep the length of the state
-  and of its gradient over time.
+  and of its gradient over time. Those of a projected state have orthogonal columns.
 - R. Jozefowicz, W. Zaremba and I. Sutskever (2015), An empirical exploration of recurrent network
   architectures: a forget bias of 1 makes an LSTM remember at first.
 """
@@ -31,12 +31,17 @@ def glorot_uniform(
     return random.uniform(-limit, limit, (blocks * fan_out, fan_in))
 
 
-def orthogonal(random: np.random.Generator, blocks: int, size: int) -> NDArray[np.float64]:
-    """Return `blocks` stacked orthogonal matrices (size, size), uniform in the Haar measure."""
-    q, r = np.linalg.qr(random.standard_normal((blocks, size, size)))
+def orthogonal(
+    random: np.random.Generator, blocks: int, rows: int, columns: int
+) -> NDArray[np.float64]:
+    """Return `blocks` stacked matrices (rows, columns), uniform in the Haar measure.
+
+    Columns, at most as many as rows, are orthonormal.
+    """
+    q, r = np.linalg.qr(random.standard_normal((blocks, rows, columns)))
     # Without the signs of R's diagonal, Q would follow LAPACK's sign convention, not Haar measure.
     signs = np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)
-    return (q * signs[:, np.newaxis, :]).reshape(blocks * size, size)
+    return (q * signs[:, np.newaxis, :]).reshape(blocks * rows, columns)
 
 
 def recurrent(
@@ -52,7 +57,9 @@ def recurrent(
             columns = parameter.shape[1]
             parameter[...] = glorot_uniform(random, gates, hidden_size, columns)
         elif name.startswith("weight_hh"):
-            parameter[...] = orthogonal(random, gates, hidden_size)
+            parameter[...] = orthogonal(random, gates, hidden_size, parameter.shape[1])
+        elif name.startswith("weight_hr"):
+            parameter[...] = glorot_uniform(random, 1, *parameter.shape)
         elif name.startswith("bias_l"):
             blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
             parameter[...] = np.repeat(blocks, hidden_size)

@@ -106,7 +106,7 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory (LSTM) with forget gate, peepholes and coupled gates.
+    """Long short-term memory (LSTM) with forget gate; peepholes, coupled gates, projection.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
@@ -115,13 +115,15 @@ class LSTM(Recurrent[LSTMState]):
     - h_t = o⊙φ(c_t);
     - with `peephole`, i and f see p⊙c_{t-1} beside x_t and h_{t-1}, and o sees p⊙c_t, each with its
       own p;
-    - with `coupled`, i = 1−f.
+    - with `coupled`, i = 1−f;
+    - with `proj_size`, h_t = W_hr (o⊙φ(c_t)), with W_hr = ``weight_hr``.
 
     S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate: F. Gers,
     J. Schmidhuber and F. Cummins (2000), Learning to forget; peepholes: F. Gers and J. Schmidhuber
     (2000), Recurrent nets that time and count, in the form of A. Graves (2013), Generating
     sequences with recurrent neural networks; coupled gates: K. Greff et al. (2017), LSTM: a search
-    space odyssey.
+    space odyssey; projection: H. Sak, A. Senior and F. Beaufays (2014), Long short-term memory
+    based recurrent neural network architectures for large vocabulary speech recognition.
 
     Parameters
     ----------
@@ -152,6 +154,10 @@ class LSTM(Recurrent[LSTMState]):
         Whether the gates see the cell state, each unit its own. A gate can then count steps.
     coupled : bool, default False
         Whether the input gate is 1 − f instead of having its own weights: a quarter fewer.
+    proj_size : int, default 0
+        P, the number of units, fewer than H, to which h is projected: output, h and the next layer
+        have P in place of H, c has H. The recurrent weights are fewer by P/H. 0 for none. Zoneout
+        and recurrent dropout of h act on the P units.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the cell input g and of the cell state.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -177,9 +183,10 @@ class LSTM(Recurrent[LSTMState]):
     ``weight_ih_l{l}`` (4H, I), or (4H, D) above layer 0, with D = `output_size`;
     ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. With
     `peephole` also ``peephole_input_l{l}``, ``peephole_forget_l{l}`` and ``peephole_output_l{l}``
-    (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``.
-    Initially weight_ih is Glorot uniform, weight_hh orthogonal, the bias 1 for f and 0 elsewhere,
-    and the peepholes are 0.
+    (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``. With
+    `proj_size` weight_hh is (4H, P), and there is ``weight_hr_l{l}`` (P, H), as in PyTorch.
+    Initially weight_ih and weight_hr are Glorot uniform, the columns of each gate's block of
+    weight_hh orthonormal, the bias 1 for f and 0 elsewhere, and the peepholes 0.
 
     The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
@@ -193,6 +200,7 @@ class LSTM(Recurrent[LSTMState]):
 
     peephole: bool
     coupled: bool
+    proj_size: int
     gate_activation: str
 
     def __init__(
@@ -208,6 +216,7 @@ class LSTM(Recurrent[LSTMState]):
         zoneout: float = 0.0,
         peephole: bool = False,
         coupled: bool = False,
+        proj_size: int = 0,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -225,6 +234,7 @@ class LSTM(Recurrent[LSTMState]):
             zoneout=zoneout,
             peephole=peephole,
             coupled=coupled,
+            proj_size=proj_size,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

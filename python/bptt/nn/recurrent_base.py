@@ -1,14 +1,15 @@
 """Base class of the recurrent layers: whole sequences, training, and streaming.
 
-Shapes: B batch, T steps, I input_size, H hidden_size, D output_size: 2H for a bidirectional layer
-with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is (T, B, ..).
+Shapes: B batch, T steps, I input_size, H hidden_size, P size of h: proj_size of an LSTM that has
+one, else H; D output_size: 2P for a bidirectional layer with merge="concat", else P. With
+``time_major=True`` every (B, T, ..) below is (T, B, ..).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Generic
 
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ def _num_layers(name: str, value: Any) -> int:
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
+    "proj_size": partial(checks.integer, minimum=0),
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
@@ -83,7 +85,12 @@ class Recurrent(Module, Generic[StateT]):
     time_major: bool
 
     def __init__(self, **arguments: Any) -> None:
-        super().__init__({name: _CHECKS[name](name, value) for name, value in arguments.items()})
+        config = {name: _CHECKS[name](name, value) for name, value in arguments.items()}
+        projected, hidden = config.get("proj_size", 0), config["hidden_size"]
+        if projected >= hidden:
+            rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
+            raise ValueError(f"{rule}, got {checks.shown(projected)}")
+        super().__init__(config)
         self._packed: tuple[object, bool, Any] = (
             None,
             False,
@@ -97,10 +104,16 @@ class Recurrent(Module, Generic[StateT]):
         return next(cell for cell in self.variants if cell.options.items() <= chosen)
 
     @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Sizes of the last axes of the state: (P,), or (P, H) with a cell state."""
+        h_size = self._config.get("proj_size", 0) or self.hidden_size
+        return (h_size, self.hidden_size)[: len(self.cell.states)]
+
+    @property
     def output_size(self) -> int:
         """D, the size of the last axis of the output."""
         both = self.bidirectional and self.merge == "concat"
-        return 2 * self.hidden_size if both else self.hidden_size
+        return (1 + both) * self.state_sizes[0]
 
     def __call__(
         self,
@@ -119,7 +132,8 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default.
+            Initial state; the first index is layer*directions + direction. Zero by default. With
+            `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
 
         Returns
         -------
@@ -160,7 +174,8 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default.
+            Initial state; the first index is layer*directions + direction. Zero by default. With
+            `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
         recompute_every : int, optional
             k, for activation checkpointing: save the state of every k-th step only and recompute
             the steps between in `Run.backward`. Memory, apart from input and output, falls from T
@@ -270,6 +285,7 @@ class Recurrent(Module, Generic[StateT]):
             "gate_activation": self._config.get("gate_activation", "sigmoid"),
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
+            "proj_size": self._config.get("proj_size", 0),
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "merge": self.merge,
@@ -283,15 +299,19 @@ class Recurrent(Module, Generic[StateT]):
         gates, size = len(self.cell.gates), self.hidden_size
         rows = (f"{gates}*hidden_size" if gates > 1 else "hidden_size", gates * size)
         hidden = ("hidden_size", size)
+        proj_size = self._config.get("proj_size", 0)
+        projected = ("proj_size", proj_size)
         columns = ("input_size", self.input_size)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
-                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden)
+                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, projected if proj_size else hidden)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.extra_parameters:
                     shapes[f"{name}_l{layer}{suffix}"] = (hidden,)
+                if proj_size:
+                    shapes[f"weight_hr_l{layer}{suffix}"] = (projected, hidden)
             columns = ("output_size", self.output_size)
         return shapes
 

@@ -1,7 +1,8 @@
 """Forward pass of a recurrent layer, and its backward pass.
 
-Shapes: B batch, T steps, I input_size, H hidden_size, D output_size: 2H for a bidirectional layer
-with merge="concat", else H. With ``time_major=True`` every (B, T, ..) below is (T, B, ..).
+Shapes: B batch, T steps, I input_size, H hidden_size, P size of h: proj_size of an LSTM that has
+one, else H; D output_size: 2P for a bidirectional layer with merge="concat", else P. With
+``time_major=True`` every (B, T, ..) below is (T, B, ..).
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Run(Generic[StateT]):
     output : array (B, T, output_size), read-only
         Output of the last layer; 0 in the padding.
     state : array or LSTMState, (num_layers*directions, B, hidden_size)
-        Final state: after the last step of each sequence.
+        Final state: after the last step of each sequence. With `proj_size`, h is
+        (num_layers*directions, B, proj_size), here and in gradients.
     """
 
     output: FloatArray
@@ -228,7 +230,7 @@ class Run(Generic[StateT]):
 
         Returns
         -------
-        array (B, hidden_size)
+        array (B, hidden_size), or (B, proj_size) if h is projected
             Each element is 0 or 1/(1 − recurrent_dropout).
 
         Raises
@@ -240,9 +242,10 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        return self._recurrent_mask("recurrent_dropout", layer, reverse)
+        mask: FloatArray = self._recurrent_mask("recurrent_dropout", layer, reverse)
+        return mask
 
-    def zoneout_mask(self, layer: int = 0, reverse: bool = False) -> FloatArray:
+    def zoneout_mask(self, layer: int = 0, reverse: bool = False) -> tuple[FloatArray, ...]:
         """Return the masks of zoneout of one layer and direction.
 
         Parameters
@@ -254,9 +257,9 @@ class Run(Generic[StateT]):
 
         Returns
         -------
-        array (1 or 2, B, T, hidden_size)
-            Of h and, for the LSTM, of c: 0 where an element kept its previous value, 1 where not; 0
-            in the padding.
+        tuple of 1 or 2 arrays (B, T, hidden_size)
+            Of h, which is (B, T, proj_size) if it is projected, and for the LSTM of c: 0 where an
+            element kept its previous value, 1 where not; 0 in the padding.
 
         Raises
         ------
@@ -267,16 +270,16 @@ class Run(Generic[StateT]):
         RuntimeError
             If the saved values have been released.
         """
-        return self._recurrent_mask("zoneout", layer, reverse)
+        masks: tuple[FloatArray, ...] = self._recurrent_mask("zoneout", layer, reverse)
+        return masks
 
-    def _recurrent_mask(self, option: str, layer: int, reverse: bool) -> FloatArray:
+    def _recurrent_mask(self, option: str, layer: int, reverse: bool) -> Any:
         """Return the mask of an option of the recurrence, by the kernel of its name."""
         what = f"{option}_mask"
         (network, saved, _), layer, reverse = self._of_layer(what, layer, reverse)
         if not getattr(self._layer, option):
             raise ValueError(f"{what} needs a layer with {option}, got {self._layer}")
-        mask: FloatArray = getattr(loader.kernels, what)(network, saved, layer, reverse)
-        return mask
+        return getattr(loader.kernels, what)(network, saved, layer, reverse)
 
     def release(self) -> None:
         """Free the values saved for backward; `output` and `state` stay."""

@@ -1,6 +1,7 @@
 """States of recurrent layers.
 
-Shapes: B batch, H hidden_size. The first axis is indexed by layer*directions + direction.
+Shapes: B batch, H hidden_size. The first axis is indexed by layer*directions + direction. An h that
+is projected has proj_size units instead of H.
 """
 
 from __future__ import annotations

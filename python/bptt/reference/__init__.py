@@ -18,9 +18,10 @@ package against central differences. It needs nothing but NumPy, and no layer or
 
 Notation: B batch, T steps, I inputs, H hidden units, G gates; U = ``weight_ih`` (G*H, I),
 W = ``weight_hh`` (G*H, H), b = ``bias`` (G*H,), and extra parameters (H,), such as
-b_hn = ``bias_hn`` of the GRU with the reset gate after the product; output layer V = ``weight``
-(K, D), c = ``bias`` (K,). φ is ``activation``, σ is ``gate_activation``, ⊙ the elementwise product.
-The state s is h, or (h, c) for the LSTM.
+b_hn = ``bias_hn`` of the GRU with the reset gate after the product; W_hr = ``weight_hr`` (P, H) of
+an LSTM whose h is projected to P units, with W (G*H, P); output layer V = ``weight`` (K, D),
+c = ``bias`` (K,). φ is ``activation``, σ is ``gate_activation``, ⊙ the elementwise product. The
+state s is h, or (h, c) for the LSTM.
 
 Arguments and results have the batch first, (B, T, ...). Internally the steps come first,
 (T, B, ...), so that each step is contiguous in memory.

@@ -9,7 +9,7 @@ import numpy as np
 
 from .activations import Array
 from .cells import CELLS
-from .cells.cell import Cell, State
+from .cells.cell import State
 from .merges import MERGES
 
 
@@ -43,13 +43,15 @@ def parameter_shapes(
     num_layers: int = 1,
     bidirectional: bool = False,
     merge: str = "concat",
+    proj_size: int = 0,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
     Layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,),
     and the cell's extra parameters (H,), such as ``bias_hn_l{l}`` of "gru_reset_after"; those of
     the reverse direction follow, with the suffix ``_reverse``. I_l is `input_size` for the first
-    layer and the size of the merged directions for the others.
+    layer and the size of the merged directions for the others. With a projection to P units there
+    is ``weight_hr_l{l}`` (P, H) as well, and ``weight_hh_l{l}`` is (G*H, P).
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def parameter_shapes(
         Whether every layer has a reverse direction.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         Combination of the two directions.
+    proj_size : int, default 0
+        P, of an LSTM; 0 for no projection.
 
     Returns
     -------
@@ -73,28 +77,33 @@ def parameter_shapes(
     Raises
     ------
     ValueError
-        If there is no such cell or merge.
+        If there is no such cell or merge, or the cell has no projection.
     """
     check_choice("cell", cell, CELLS)
     check_choice("merge", merge, MERGES)
+    require(proj_size == 0 or CELLS[cell].states == 2, "proj_size needs an LSTM", cell)
+    h_size = proj_size or hidden_size
     rows = CELLS[cell].gates * hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
         for suffix in ("", "_reverse") if bidirectional else ("",):
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, h_size)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
             for name in CELLS[cell].extra_parameters:
                 shapes[f"{name}_l{layer}{suffix}"] = (hidden_size,)
-        input_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
+            if proj_size:
+                shapes[f"weight_hr_l{layer}{suffix}"] = (proj_size, hidden_size)
+        input_size = h_size * (2 if bidirectional and merge == "concat" else 1)
     return shapes
 
 
 def check_parameters(
     cell: str, parameters: Mapping[str, Array], num_layers: int, bidirectional: bool, merge: str
-) -> tuple[int, int, np.dtype[Any]]:
-    """Check that the parameters fit together; return input size, hidden size and dtype."""
-    for name in ("weight_ih_l0", "weight_hh_l0"):
+) -> tuple[int, np.dtype[Any]]:
+    """Check that the parameters fit together; return input size and dtype."""
+    projected = "weight_hr_l0" in parameters
+    for name in ("weight_ih_l0", "weight_hh_l0", "weight_hr_l0")[: 2 + projected]:
         matrix = parameters.get(name)
         require(
             isinstance(matrix, np.ndarray) and matrix.ndim == 2,
@@ -102,7 +111,9 @@ def check_parameters(
             type(matrix).__name__ if matrix is None else np.shape(matrix),
         )
     input_size = parameters["weight_ih_l0"].shape[1]
-    hidden_size = parameters["weight_hh_l0"].shape[1]
+    proj_size, hidden_size = 0, parameters["weight_hh_l0"].shape[1]
+    if projected:
+        proj_size, hidden_size = parameters["weight_hr_l0"].shape
     dtype = parameters["weight_hh_l0"].dtype
     require(
         dtype in (np.float32, np.float64, np.longdouble),
@@ -117,13 +128,19 @@ def check_parameters(
         num_layers=num_layers,
         bidirectional=bidirectional,
         merge=merge,
+        proj_size=proj_size,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))
     for name, shape in shapes.items():
-        symbols = {"weight_ih": "(G*H, I)", "weight_hh": "(G*H, H)", "bias": "(G*H,)"}
+        symbols = {
+            "weight_ih": "(G*H, I)",
+            "weight_hh": "(G*H, P)" if projected else "(G*H, H)",
+            "bias": "(G*H,)",
+            "weight_hr": "(P, H)",
+        }
         check_array(name, parameters[name], symbols.get(name.split("_l")[0], "(H,)"), shape, dtype)
-    return input_size, hidden_size, dtype
+    return input_size, dtype
 
 
 def check_lengths(lengths: object, batch: int, steps: int) -> Array:
@@ -138,20 +155,24 @@ def check_lengths(lengths: object, batch: int, steps: int) -> Array:
 
 
 def check_state(
-    name: str, state: object, cell: Cell, shape: tuple[int, int, int], dtype: np.dtype[Any]
+    name: str,
+    state: object,
+    shape: tuple[int, int],
+    sizes: tuple[int, ...],
+    dtype: np.dtype[Any],
 ) -> State:
-    """Check a state (L*directions, B, H); return it as a tuple (h,) or (h, c), zeros for None."""
+    """Check a state (L*directions, B, size); return a tuple (h,) or (h, c), zeros for None."""
     if state is None:
-        return tuple(np.zeros(shape, dtype) for _ in range(cell.states))
+        return tuple(np.zeros((*shape, size), dtype) for size in sizes)
     parts: tuple[object, ...] = (state,)
-    if cell.states == 2:
+    if len(sizes) == 2:
         rule = f"{name} of an LSTM must be a tuple (h, c)"
         if not isinstance(state, tuple):
             raise TypeError(f"{rule}, got {type(state).__name__}")
         require(len(state) == 2, rule, f"a tuple of {len(state)}")
         parts = state
-    for part in parts:
-        check_array(name, part, "(num_layers*directions, B, H)", shape, dtype)
+    for part, size in zip(parts, sizes, strict=True):
+        check_array(name, part, "(num_layers*directions, B, H)", (*shape, size), dtype)
     return tuple(np.asarray(part) for part in parts)
 
 
@@ -166,10 +187,17 @@ def check_dropout_masks(
 
 
 def check_zoneout_masks(
-    masks: Sequence[object], count: int, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+    masks: Sequence[Sequence[object]],
+    count: int,
+    shape: tuple[int, int],
+    sizes: tuple[int, ...],
+    dtype: np.dtype[Any],
 ) -> None:
-    """Check that there is one array (S, B, T, H) for each layer and direction."""
+    """Check that there are arrays (B, T, size) for each layer and direction."""
     rule = f"zoneout_masks must be num_layers*directions = {count} arrays"
     require(len(masks) == count, rule, len(masks))
-    for mask in masks:
-        check_array("a zoneout mask", mask, "(S, B, T, H)", shape, dtype)
+    for parts in masks:
+        rule = f"a layer must have {len(sizes)} zoneout masks, one for each part of the state"
+        require(len(parts) == len(sizes), rule, len(parts))
+        for part, size in zip(parts, sizes, strict=True):
+            check_array("a zoneout mask", part, "(B, T, H)", (*shape, size), dtype)

@@ -24,7 +24,7 @@ from .cells import CELLS
 from .cells.cell import Cell, Functions, State, Weights
 from .head import one_hot
 from .merges import MERGES
-from .unroll import Unrolled, UnrolledGradients, unroll, unroll_backward
+from .unroll import Unrolled, UnrolledGradients, state_sizes, unroll, unroll_backward
 
 PublicState: TypeAlias = Array | tuple[Array, Array]  # h, or (h, c) for the LSTM
 
@@ -38,12 +38,13 @@ class Result:
     Attributes
     ----------
     output : array (B, T, D)
-        D = 2*H if bidirectional with merge "concat", else H; 0 in the padding.
+        D = 2*P if bidirectional with merge "concat", else P, with P = H without a projection; 0 in
+        the padding.
     state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
-        State after the last step of each sequence.
+        State after the last step of each sequence; h has P units instead of H if it is projected.
     runs : list of Unrolled
         Forward pass of each layer and direction, at index layer*directions + direction.
-    hidden : list of arrays (T, B, H)
+    hidden : list of arrays (T, B, P)
         h_t of each of them.
     directions : int
         1 or 2.
@@ -58,7 +59,7 @@ class Result:
     output: Array
     state: PublicState
     runs: list[Unrolled]  # layer*directions + direction
-    hidden: list[Array]  # h_t of each run, (T, B, H)
+    hidden: list[Array]  # h_t of each run, (T, B, P)
     directions: int
     merge: str
     dropout_masks: Sequence[Array] | None
@@ -88,7 +89,8 @@ class Result:
         run = self._run(layer, reverse)
 
         def steps(name: str) -> Array:
-            return batch_first(run.in_time_order(getattr(saved, name) for saved in run.saved))
+            values = (getattr(saved, name) for saved in run.saved)
+            return batch_first(run.in_time_order(values, run.hidden_size))
 
         return {name: steps(name) for name in run.cell.gate_names}
 
@@ -114,7 +116,7 @@ class Result:
         """
         run = self._run(layer, reverse)
         require(run.cell.states == 2, "cells needs an LSTM", "another cell")
-        return batch_first(run.in_time_order(c for _, c in run.states[1:]))
+        return batch_first(run.in_time_order((c for _, c in run.states[1:]), run.hidden_size))
 
     def _run(self, layer: int, reverse: bool) -> Unrolled:
         layers = len(self.runs) // self.directions
@@ -135,7 +137,7 @@ class Gradients:
         Gradient of x; 0 in the padding.
     state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
         Gradient of the initial state.
-    hidden_steps : array (num_layers*directions, B, T, H)
+    hidden_steps : array (num_layers*directions, B, T, P)
         Total gradients dL/dh_t: through the output of step t and through the later steps; 0 in the
         padding.
     cell_steps : array (num_layers*directions, B, T, H), or None
@@ -165,7 +167,7 @@ def weights_of(cell: Cell, parameters: Mapping[str, Array], name: str) -> Weight
     """Return the parameters of one layer and direction, whose names end with `name`."""
     U, W, b = (parameters[f"{kind}_{name}"] for kind in ("weight_ih", "weight_hh", "bias"))
     extra = {kind: parameters[f"{kind}_{name}"] for kind in cell.extra_parameters}
-    return Weights(U, W, b, extra)
+    return Weights(U, W, b, extra, parameters.get(f"weight_hr_{name}"))
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -192,7 +194,7 @@ def forward(
     lengths: Array | None = None,
     state: PublicState | None = None,
     dropout_masks: Sequence[Array] | None = None,
-    zoneout_masks: Sequence[Array] | None = None,
+    zoneout_masks: Sequence[Sequence[Array]] | None = None,
 ) -> Result:
     """Run a recurrent network over whole sequences.
 
@@ -203,7 +205,8 @@ def forward(
     x : array (B, T, I), or integer array (B, T)
         Input in the dtype of the parameters, or ids of one-hot vectors.
     parameters : mapping of str to array
-        float32, float64 or longdouble, with the names and shapes of `parameter_shapes`.
+        float32, float64 or longdouble, with the names and shapes of `parameter_shapes`. With
+        ``weight_hr_l{l}`` h is projected to P units.
     num_layers : int, default 1
         Number of stacked layers.
     bidirectional : bool, default False
@@ -218,13 +221,13 @@ def forward(
         Number of steps of each sequence, in [0, T], in any order. Padding is not read, outputs are
         0 there, and the reverse direction starts at the last step of each sequence. T by default.
     state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
-        Initial state. Zero by default.
+        Initial state, h with P units if it is projected. Zero by default.
     dropout_masks : sequence of arrays (B, T, D), optional
         One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
-    zoneout_masks : sequence of arrays (S, B, T, H), optional
-        One for each layer and direction, at index layer*directions + direction, with S = 1, or 2
-        for the LSTM: 0 where an element of h or c keeps its previous value, 1 where not; or the
-        fraction by which it is updated.
+    zoneout_masks : sequence of tuples of arrays (B, T, H), optional
+        One tuple for each layer and direction, at index layer*directions + direction, of one array
+        for h, with P units if it is projected, and for the LSTM one for c: 0 where an element keeps
+        its previous value, 1 where not; or the fraction by which it is updated.
 
     Returns
     -------
@@ -239,7 +242,8 @@ def forward(
     check_choice("merge", merge, MERGES)
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("gate_activation", gate_activation, GATE_ACTIVATIONS)
-    inputs, H, dtype = check_parameters(cell, parameters, num_layers, bidirectional, merge)
+    inputs, dtype = check_parameters(cell, parameters, num_layers, bidirectional, merge)
+    sizes = state_sizes(CELLS[cell], weights_of(CELLS[cell], parameters, suffix(0, 0)))
     if from_ids := np.issubdtype(np.asarray(x).dtype, np.integer):
         x = one_hot(x, inputs, dtype)
     B, T = (*np.shape(x), 0, 0)[:2]
@@ -247,13 +251,12 @@ def forward(
     if lengths is not None:
         lengths = check_lengths(lengths, B, T)
     directions = 2 if bidirectional else 1
-    initial = check_state("state", state, CELLS[cell], (num_layers * directions, B, H), dtype)
+    initial = check_state("state", state, (num_layers * directions, B), sizes, dtype)
     if dropout_masks is not None:
-        D = H * (2 if bidirectional and merge == "concat" else 1)
+        D = sizes[0] * (2 if bidirectional and merge == "concat" else 1)
         check_dropout_masks(dropout_masks, num_layers, (B, T, D), dtype)
     if zoneout_masks is not None:
-        shape = (CELLS[cell].states, B, T, H)
-        check_zoneout_masks(zoneout_masks, num_layers * directions, shape, dtype)
+        check_zoneout_masks(zoneout_masks, num_layers * directions, (B, T), sizes, dtype)
     functions = Functions(ACTIVATIONS[activation], GATE_ACTIVATIONS[gate_activation])
 
     runs: list[Unrolled] = []
@@ -265,11 +268,12 @@ def forward(
             s_0 = tuple(s[layer * directions + direction] for s in initial)
             updates = None
             if zoneout_masks is not None:
-                updates = np.swapaxes(zoneout_masks[layer * directions + direction], 1, 2)
+                masks = zoneout_masks[layer * directions + direction]
+                updates = [np.swapaxes(mask, 0, 1) for mask in masks]
             reverse = direction == 1
             run = unroll(CELLS[cell], weights, functions, steps, s_0, lengths, reverse, updates)
             runs.append(run)
-            hidden.append(run.in_time_order(s[0] for s in run.states[1:]))
+            hidden.append(run.in_time_order((s[0] for s in run.states[1:]), sizes[0]))
         steps = MERGES[merge].function(*hidden[-2:]) if bidirectional else hidden[-1]
         if dropout_masks is not None and layer < num_layers - 1:
             steps = steps * np.swapaxes(dropout_masks[layer], 0, 1)
@@ -290,7 +294,7 @@ def backward(
     d_output : array (B, T, D), optional
         dL/d output. Padding is not read. Zero by default.
     d_state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
-        dL/d final state. Zero by default.
+        dL/d final state, h with P units if it is projected. Zero by default.
 
     Returns
     -------
@@ -305,9 +309,8 @@ def backward(
     if d_output is None:
         d_output = np.zeros_like(output)
     check_array("d_output", d_output, "(B, T, D)", output.shape, output.dtype)
-    cell, lengths, H = runs[0].cell, runs[0].lengths, runs[0].weights.W.shape[1]
-    shape = (len(runs), len(output), H)
-    d_last = check_state("d_state", d_state, cell, shape, output.dtype)
+    cell, lengths = runs[0].cell, runs[0].lengths
+    d_last = check_state("d_state", d_state, (len(runs), len(output)), runs[0].sizes, output.dtype)
 
     found: list[UnrolledGradients] = []  # from the last layer to the first
     d_steps = without_padding(np.swapaxes(d_output, 0, 1), lengths)

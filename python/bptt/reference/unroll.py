@@ -28,11 +28,22 @@ class Unrolled:
     x: Array  # (T, B, I), in processing order
     states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
     saved: list[Any]  # T
-    updates: Array | None  # (S, T, B, H) of zoneout, for each part of the state; processing order
+    outputs: list[Array]  # T; h of the cell before its projection, (B, H)
+    updates: list[Array] | None  # (T, B, H) of zoneout, a part of the state; processing order
 
-    def in_time_order(self, values: Iterable[Array]) -> Array:
-        """Stack values (B, H) of each step to (T, B, H) in time order, with 0 in the padding."""
-        steps = np.zeros((*self.x.shape[:2], self.weights.W.shape[1]), self.x.dtype)
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the parts of the state."""
+        return state_sizes(self.cell, self.weights)
+
+    @property
+    def hidden_size(self) -> int:
+        """H, also of a cell whose h is projected."""
+        return len(self.weights.b) // self.cell.gates
+
+    def in_time_order(self, values: Iterable[Array], size: int) -> Array:
+        """Stack values (B, size) of each step to (T, B, size), in time order, 0 in the padding."""
+        steps = np.zeros((*self.x.shape[:2], size), self.x.dtype)
         for t, value in enumerate(values):
             steps[t] = select(t, self.lengths, value, steps[t])
         return flip(steps, self.lengths) if self.reverse else steps
@@ -44,7 +55,12 @@ class UnrolledGradients(NamedTuple):
     parameters: dict[str, Array]
     x: Array  # (T, B, I)
     initial: State
-    states: list[Array]  # ∂L/∂h_t and, for the LSTM, ∂L/∂c_t; (T, B, H)
+    states: list[Array]  # ∂L/∂h_t and, for the LSTM, ∂L/∂c_t; (T, B, P) and (T, B, H)
+
+
+def state_sizes(cell: Cell, weights: Weights) -> tuple[int, ...]:
+    """Sizes of the parts of the state: (P,), or (P, H) with a cell state."""
+    return (weights.W.shape[1], len(weights.b) // cell.gates)[: cell.states]
 
 
 def select(t: int, lengths: Array | None, running: Array, ended: Array) -> Array:
@@ -69,26 +85,30 @@ def unroll(
     initial: State,
     lengths: Array | None,
     reverse: bool,
-    updates: Array | None = None,
+    updates: list[Array] | None = None,
 ) -> Unrolled:
     """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step.
 
-    Zoneout: s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (S, T, B, H) in
-    time order.
+    Projection: h_t = W_hr h, with h of the cell. Zoneout, after it:
+    s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (T, B, H) in time order,
+    one for each part of the state.
     """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = (x.reshape(-1, x.shape[2]) @ weights.U.T + weights.b).reshape(*x.shape[:2], len(weights.b))
     if updates is not None and reverse:
-        updates = np.stack([flip(u, lengths) for u in updates])
-    states, saved = [initial], []
+        updates = [flip(u, lengths) for u in updates]
+    states, saved, outputs = [initial], [], []
     for t in range(len(x)):
         state, kept = cell.step(ux[t], states[t], weights, functions)
+        if weights.projection is not None:
+            outputs.append(state[0])
+            state = (state[0] @ weights.projection.T, *state[1:])
         if updates is not None:
-            parts = zip(updates[:, t], state, states[t], strict=True)
-            state = tuple(u * new + (1 - u) * old for u, new, old in parts)
+            parts = zip(updates, state, states[t], strict=True)
+            state = tuple(u[t] * new + (1 - u[t]) * old for u, new, old in parts)
         states.append(tuple(select(t, lengths, *s) for s in zip(state, states[t], strict=True)))
         saved.append(kept)
-    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, updates)
+    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, outputs, updates)
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
@@ -108,21 +128,26 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
     `d_output` is ∂L_t/∂h_t (T, B, H) in time order, 0 in the padding; `d_last` is the gradient of
     the final state.
     """
-    cell, (U, W, b, _) = run.cell, run.weights
+    cell, (U, W, b, _, projection) = run.cell, run.weights
     d_output = flip(d_output, run.lengths) if run.reverse else d_output
     d_a = np.zeros((*run.x.shape[:2], len(b)), run.x.dtype)
+    d_h = np.zeros((*run.x.shape[:2], W.shape[1]), run.x.dtype)  # ∂L/∂(W_hr h)
     d_state, d_states = d_last, []
     for t in reversed(range(len(d_a))):
         d_state = (d_state[0] + d_output[t], *d_state[1:])
         d_cell = d_state
         if run.updates is not None:
-            d_cell = tuple(u * d for u, d in zip(run.updates[:, t], d_state, strict=True))
+            d_cell = tuple(u[t] * d for u, d in zip(run.updates, d_state, strict=True))
+        if projection is not None:
+            d_h[t] = select(t, run.lengths, d_cell[0], d_h[t])
+            d_cell = (d_cell[0] @ projection, *d_cell[1:])
         d_a_t, d_previous, d_full = cell.step_backward(
             d_cell, run.states[t], run.saved[t], run.weights, run.functions
         )
+        d_full = (d_state[0], *d_full[1:])
         if run.updates is not None:
-            parts = zip(run.updates[:, t], d_state, d_previous, strict=True)
-            d_previous = tuple(d_s + (1 - u) * d for u, d, d_s in parts)
+            parts = zip(run.updates, d_state, d_previous, strict=True)
+            d_previous = tuple(d_s + (1 - u[t]) * d for u, d, d_s in parts)
             d_full = d_state
         d_a[t] = select(t, run.lengths, d_a_t, d_a[t])
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
@@ -135,7 +160,13 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
         "bias": d_a.sum(axis=(0, 1)),
         **d_recurrent,
     }
+    if projection is not None:
+        outputs = np.reshape(run.outputs, (*d_a.shape[:2], run.hidden_size))
+        d_parameters["weight_hr"] = sum_over_steps(d_h, outputs)
     d_x = (d_a.reshape(-1, len(b)) @ U).reshape(run.x.shape)
     d_x = flip(d_x, run.lengths) if run.reverse else d_x
-    d_steps = [run.in_time_order(d[k] for d in reversed(d_states)) for k in range(cell.states)]
+    d_steps = [
+        run.in_time_order((d[k] for d in reversed(d_states)), size)
+        for k, size in enumerate(run.sizes)
+    ]
     return UnrolledGradients(d_parameters, d_x, d_state, d_steps)

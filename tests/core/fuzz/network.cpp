@@ -32,10 +32,10 @@ class NetworkFuzz {
         ids_(choices, size(), steps(), 1,
              [&] { return static_cast<std::int32_t>(numbers_.below(config_.input_size)); }),
         d_y_(choices, size(), steps(), config_.output_size(), [&] { return numbers_.draw<S>(1); }),
-        h0_(numbers_.memory<S>(state_size(), 1)),
-        c0_(numbers_.memory<S>(state_size(), 1)),
-        d_h_(numbers_.memory<S>(state_size(), 1)),
-        d_c_(numbers_.memory<S>(state_size(), 1)),
+        h0_(numbers_.memory<S>(h_state_size(), 1)),
+        c0_(numbers_.memory<S>(c_state_size(), 1)),
+        d_h_(numbers_.memory<S>(h_state_size(), 1)),
+        d_c_(numbers_.memory<S>(c_state_size(), 1)),
         given_(choices.byte()),
         network_(config_, parameters_.data(), true) {}
 
@@ -68,6 +68,9 @@ class NetworkFuzz {
     config.dropout = choices.flag() ? 0.25 : 0;
     config.zoneout = choices.flag() ? 0.25 : 0;
     config.recurrent_dropout = choices.flag() ? 0.25 : 0;
+    if (cell_info(config.cell).has_cell_state) {
+      config.proj_size = choices.size(0, config.hidden_size - 1);
+    }
     return config;
   }
 
@@ -82,9 +85,9 @@ class NetworkFuzz {
 
   Index size() const { return batch_.size(); }
   Index steps() const { return batch_.steps(); }
-  Index state_size() const {
-    return config_.num_layers * config_.directions() * size() * config_.hidden_size;
-  }
+  Index h_state_size() const { return directions() * size() * config_.h_size(); }
+  Index c_state_size() const { return directions() * size() * config_.hidden_size; }
+  Index directions() const { return config_.num_layers * config_.directions(); }
   /// Gradients of a product of unbounded factors may overflow.
   bool is_bounded() const {
     const Activation activation = config_.activations.cell;
@@ -111,7 +114,7 @@ class NetworkFuzz {
     const S* h0 = given(0) ? h0_.data() : nullptr;
     const S* c0 = given(0) && given(1) && has_cell_state() ? c0_.data() : nullptr;
     if (aliases_ && h0 != nullptr) {  // states may be updated in place
-      std::copy_n(h0_.data(), state_size(), to.h.data());
+      std::copy_n(h0_.data(), h_state_size(), to.h.data());
       h0 = to.h.data();
     }
     return {.batch = &batch_,
@@ -124,7 +127,7 @@ class NetworkFuzz {
   }
   Forward new_forward() const {
     return {Output<S>(output_kind_, size(), steps(), config_.output_size()),
-            Memory<S>(state_size()), Memory<S>(state_size())};
+            Memory<S>(h_state_size()), Memory<S>(c_state_size())};
   }
 
   Results<S> infer() const {
@@ -147,37 +150,36 @@ class NetworkFuzz {
     to.y.check_gaps();
 
     Output<S> d_x(output_kind_, size(), steps(), config_.input_size);
-    Memory<S> d_h0(state_size()), d_c0(state_size());
+    Memory<S> d_h0(h_state_size()), d_c0(c_state_size());
     Memory<S> d_parameters(parameter_count(config_), S(-12345));
-    const Index directions = config_.num_layers * config_.directions();
-    const Index each = size() * steps() * config_.hidden_size;
-    Memory<S> d_steps(given(5) ? 2 * directions * each : 0);
-    const auto sequences = [&](Index first) {
+    Memory<S> d_h_steps(given(5) ? steps() * h_state_size() : 0);
+    Memory<S> d_c_steps(given(5) ? steps() * c_state_size() : 0);
+    const auto sequences = [&](Memory<S>& of, Index units) {
       std::vector<Sequence<S>> all;
-      for (Index i = 0; given(5) && i < directions; ++i) {
-        all.push_back({d_steps.data() + (first + i) * each, steps() * config_.hidden_size,
-                       config_.hidden_size, 1});
+      for (Index i = 0; given(5) && i < directions(); ++i) {
+        all.push_back({of.data() + i * size() * steps() * units, steps() * units, units, 1});
       }
       return all;
     };
-    NetworkBackward<S> backward{
-        .saved = &saved,
-        .x = input(),
-        .y = read_only(to.y.view),
-        .d_y = given(2) ? d_y_.view() : Sequence<const S>{},
-        .d_h_final = given(3) ? d_h_.data() : nullptr,
-        .d_c_final = given(3) && has_cell_state() ? d_c_.data() : nullptr,
-        .d_x = given(4) && !uses_ids_ ? d_x.view : Sequence<S>{},
-        .d_h0 = d_h0.data(),
-        .d_c0 = has_cell_state() ? d_c0.data() : nullptr,
-        .d_parameters = d_parameters.data(),
-        .d_h_steps = sequences(0),
-        .d_c_steps = has_cell_state() ? sequences(directions) : std::vector<Sequence<S>>{}};
+    NetworkBackward<S> backward{.saved = &saved,
+                                .x = input(),
+                                .y = read_only(to.y.view),
+                                .d_y = given(2) ? d_y_.view() : Sequence<const S>{},
+                                .d_h_final = given(3) ? d_h_.data() : nullptr,
+                                .d_c_final = given(3) && has_cell_state() ? d_c_.data() : nullptr,
+                                .d_x = given(4) && !uses_ids_ ? d_x.view : Sequence<S>{},
+                                .d_h0 = d_h0.data(),
+                                .d_c0 = has_cell_state() ? d_c0.data() : nullptr,
+                                .d_parameters = d_parameters.data(),
+                                .d_h_steps = sequences(d_h_steps, config_.h_size()),
+                                .d_c_steps = has_cell_state()
+                                                 ? sequences(d_c_steps, config_.hidden_size)
+                                                 : std::vector<Sequence<S>>{}};
     backward_recompute(network_, backward);
     d_x.check_gaps();
     Results<S> results;
-    for (Memory<S>* each_one :
-         {&to.y.memory, &to.h, &to.c, &d_x.memory, &d_h0, &d_c0, &d_parameters, &d_steps}) {
+    for (Memory<S>* each_one : {&to.y.memory, &to.h, &to.c, &d_x.memory, &d_h0, &d_c0,
+                                &d_parameters, &d_h_steps, &d_c_steps}) {
       results.push_back(std::move(*each_one));
     }
     return results;
@@ -196,13 +198,13 @@ class NetworkFuzz {
     Forward all = new_forward();
     network_.infer(forward_call(all));
     const RaggedBatch one(1, length);
-    const Index directions = config_.num_layers * config_.directions();
-    const Index hidden = config_.hidden_size, features = config_.output_size();
-    Memory<S> h(directions * hidden), c(directions * hidden), y(length * features);
-    for (Index i = 0; i < directions; ++i) {
-      const Index from = (i * size() + row) * hidden;
-      std::copy_n(h0_.data() + from, hidden, h.data() + i * hidden);
-      std::copy_n(c0_.data() + from, hidden, c.data() + i * hidden);
+    const Index h_size = config_.h_size(), c_size = config_.hidden_size;
+    const Index features = config_.output_size();
+    Memory<S> h(directions() * h_size), c(directions() * c_size), y(length * features);
+    for (Index i = 0; i < directions(); ++i) {
+      const Index from = i * size() + row;
+      std::copy_n(h0_.data() + from * h_size, h_size, h.data() + i * h_size);
+      std::copy_n(c0_.data() + from * c_size, c_size, c.data() + i * c_size);
     }
     LayerInput<S> x = input();
     if (uses_ids_) {

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..activations import Activation, Array
 
-State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H)
+State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H), h (B, P) if projected
 
 
 class Weights(NamedTuple):
@@ -29,6 +29,7 @@ class Weights(NamedTuple):
     W: Array
     b: Array
     extra: Mapping[str, Array]  # by name; each (H,)
+    projection: Array | None = None  # W_hr (P, H)
 
 
 class Functions(NamedTuple):

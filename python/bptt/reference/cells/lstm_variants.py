@@ -12,6 +12,7 @@ The blocks of rows of the parameters are i, f, g, o, or f, g, o if the gates are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -37,18 +38,18 @@ def peephole(p: Weights, gate: str) -> Array | float:
     return p.extra.get(f"peephole_{gate}", 0.0)
 
 
-def is_coupled(p: Weights) -> bool:
+def is_coupled(p: Weights, c: Array) -> bool:
     """Whether there are no weights of an input gate."""
-    return bool(len(p.b) == 3 * p.W.shape[1])
+    return bool(len(p.b) == 3 * c.shape[1])
 
 
 def step(ux: Array, state: State, p: Weights, functions: Functions) -> tuple[State, Saved]:
     """Return s_t, from `ux` = U x_t + b (B, G*H) and s_{t-1}."""
     phi, sigma = functions.phi.function, functions.sigma.function
     h, c_previous = state
-    *a_i, a_f, a_g, a_o = split(ux + h @ p.W.T, len(p.b) // h.shape[1])
+    *a_i, a_f, a_g, a_o = split(ux + h @ p.W.T, len(p.b) // c_previous.shape[1])
     f = sigma(a_f + peephole(p, "forget") * c_previous)
-    i = 1 - f if is_coupled(p) else sigma(a_i[0] + peephole(p, "input") * c_previous)
+    i = 1 - f if is_coupled(p, c_previous) else sigma(a_i[0] + peephole(p, "input") * c_previous)
     g = phi(a_g)
     c = f * c_previous + i * g
     o = sigma(a_o + peephole(p, "output") * c)
@@ -70,7 +71,7 @@ def step_backward(
     d_c = d_c + d_h * o * d_phi(phi_c) + d_a_o * peephole(p, "output")
     d_i, d_f = d_c * g, d_c * c_previous
     d_a_g = d_c * i * d_phi(g)
-    if is_coupled(p):
+    if is_coupled(p, c_previous):
         d_a_f = (d_f - d_i) * d_sigma(f)
         d_a = np.concatenate([d_a_f, d_a_g, d_a_o], axis=1)
         d_c_previous = d_c * f + d_a_f * peephole(p, "forget")
@@ -86,12 +87,13 @@ def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, 
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 
-def peephole_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def peephole_gradients(
+    gates: int, d_a: Array, h: Array, saved: Sequence[Saved]
+) -> dict[str, Array]:
     """Return ∂L/∂W, and ∂L/∂p = Σ_t ∂L/∂a_t ⊙ c: c_{t-1} for i and f, c_t for o."""
-    blocks = np.split(d_a, d_a.shape[-1] // h.shape[-1], axis=-1)
-    *d_a_i, d_a_f, _, d_a_o = blocks
-    c_previous = np.reshape([s.c_previous for s in saved], h.shape)
-    c = np.reshape([s.c for s in saved], h.shape)
+    *d_a_i, d_a_f, _, d_a_o = np.split(d_a, gates, axis=-1)
+    c_previous = np.reshape([s.c_previous for s in saved], d_a_f.shape)
+    c = np.reshape([s.c for s in saved], d_a_f.shape)
     found = weight_gradients(d_a, h, saved)
     for d in d_a_i:
         found["peephole_input"] = (d * c_previous).sum(axis=(0, 1))
@@ -105,10 +107,22 @@ GATES = Saved._fields[:4]
 
 CELLS = {
     "lstm_peephole": Cell(
-        4, GATES, 2, step, step_backward, peephole_gradients, extra_parameters=PEEPHOLES
+        4,
+        GATES,
+        2,
+        step,
+        step_backward,
+        partial(peephole_gradients, 4),
+        extra_parameters=PEEPHOLES,
     ),
     "lstm_coupled": Cell(3, GATES[1:], 2, step, step_backward, weight_gradients),
     "lstm_peephole_coupled": Cell(
-        3, GATES[1:], 2, step, step_backward, peephole_gradients, extra_parameters=PEEPHOLES[1:]
+        3,
+        GATES[1:],
+        2,
+        step,
+        step_backward,
+        partial(peephole_gradients, 3),
+        extra_parameters=PEEPHOLES[1:],
     ),
 }

@@ -207,7 +207,7 @@ RECURRENT = {
     },
     "activation": no_choice("activation", *ACTIVATIONS),
     "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
-    **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after")},
+    **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after", "layer_norm")},
     **DTYPE_AND_SEED,
 }
 """The arguments that recurrent layers have."""

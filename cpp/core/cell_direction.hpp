@@ -4,6 +4,7 @@
 
 #include "core/direction.hpp"
 #include "core/gemm_packed.hpp"
+#include "core/row_normalization.hpp"
 
 // One direction of one layer with any cell: its packed weights. The time loops are in
 // forward_loop.hpp and backward_loop.hpp. All of it is compiled once, for cells that are known at
@@ -58,11 +59,12 @@ class CellDirection final : public Direction<S> {
   TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                      Arena& arena) const override;
   Index chunk_row_bytes() const override {
-    return (2 * gates_width() + unit_weights_width() + 2 * padded_ + 2 * input_) *
+    return ((2 + cell_.normalized) * gates_width() + unit_weights_width() + 2 * padded_ +
+            2 * input_) *
            static_cast<Index>(sizeof(S));
   }
   Index accumulator_size(const LayerInput<S>& x) const override {
-    return (2 + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
+    return (2 + gains_count() + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
   }
   Index saved_columns() const override { return cell_.saved; }
   void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
@@ -84,10 +86,28 @@ class CellDirection final : public Direction<S> {
   }
   Index gates_width() const { return cell_.gates * padded_; }
   Index unit_weights_width() const { return cell_.unit_weights * padded_; }
+  int gains_count() const { return cell_.normalized ? 2 : 0; }
   Range blocks_range() const { return {0, blocks_}; }
   Index saved_width() const { return cell_.saved * padded_; }
 
   ParameterSizes sizes() const { return parameter_sizes(cell_, input_, hidden_); }
+
+  /// The recurrent weights whose panels have the units of a phase.
+  const PackedWeights<S>& recurrent_weights(int phase) const {
+    return weight_hh_[phase < cell_.products() ? phase : 0];
+  }
+
+  // With layer normalization: rows of U x or W h, and of c.
+  NormalizedRow<S> normalized_row() const { return {hidden_, cell_.gates}; }
+  NormalizedRow<S> normalized_cell_row() const { return {hidden_, 1}; }
+
+  /// The gradient of a row before its normalization, from that of gain * z.
+  void normalization_gradient(const S* gain, const S* z, S scale, const S* d, S* to) const {
+    const auto d_z = [=](Index at) { return Vec<S>::load(d + at) * Vec<S>::load(gain + at); };
+    const auto z_of = [=](Index at) { return Vec<S>::load(z + at); };
+    const NormalizationGradient<S> gradient = normalized_row().gradient(scale, d_z, z_of);
+    for (Index at = 0; at < gates_width(); at += kLanes) gradient(d_z(at), z_of(at)).store(to + at);
+  }
 
   /// Copies the caller's (B, H), unless null, to zeroed rows of Hp in the order of slots.
   void read_state(const RaggedBatch& batch, const S* from, S* to) const {
@@ -145,9 +165,10 @@ class CellDirection final : public Direction<S> {
   Activations activations_;
   Index input_, hidden_, blocks_, padded_;
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
-  Buffer<S> bias_;          // [gates]
-  Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
-  Buffer<S> unit_weights_;  // [kUnitWeights][Hp]
+  Buffer<S> bias_;               // [gates]
+  Buffer<S> gain_ih_, gain_hh_;  // [gates], with layer normalization
+  Buffer<S> bias_hn_;            // [gates], where the cell keeps the recurrent part apart
+  Buffer<S> unit_weights_;       // [kUnitWeights][Hp]
   PackedWeights<S> weight_ih_transposed_[kMaxPhases], weight_hh_transposed_[kMaxPhases];
 };
 
@@ -163,11 +184,14 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
       bias_(gates_width()),
+      gain_ih_(cell.normalized ? gates_width() : 0),
+      gain_hh_(gain_ih_.size()),
       bias_hn_(cell.separate_recurrent ? gates_width() : 0),
       unit_weights_(unit_weights_width()) {
   const S* const bias = parameters + sizes().weight_ih + sizes().weight_hh;
-  const S* const bias_hn = bias + sizes().bias;
-  for (int phase = 0; phase < cell_.phases; ++phase) {
+  const S* const gains = bias + sizes().bias;
+  const S* const bias_hn = gains + sizes().gains;
+  for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
     weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
@@ -175,10 +199,17 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
     weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
     weight_hh_transposed_[phase] = PackedWeights<S>(hidden_, 1, gates * padded_);
   }
-  bias_.set_zero();
-  for_each_gate_packet([&](Index packed, Index row, Index count) {
-    std::copy_n(bias + row, count, bias_.data() + packed);
-  });
+  const auto copy_gates = [&](const S* from, Buffer<S>& to) {
+    to.set_zero();
+    for_each_gate_packet([&](Index packed, Index row, Index count) {
+      std::copy_n(from + row, count, to.data() + packed);
+    });
+  };
+  copy_gates(bias, bias_);
+  if (cell_.normalized) {
+    copy_gates(gains, gain_ih_);
+    copy_gates(gains + sizes().bias, gain_hh_);
+  }
   if (cell_.separate_recurrent) {
     bias_hn_.set_zero();
     for_each_packet(cell_.recurrent_bias_gate, [&](Index packed, Index unit, Index count) {
@@ -198,7 +229,7 @@ template <class S>
 void CellDirection<S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
   const S* const weight_hh = weight_ih + sizes().weight_ih;
-  for (int phase = 0; phase < cell_.phases; ++phase) {
+  for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     const Index first_row = cell_.first_gate(phase) * hidden_;
     const Range panels = part_of(weight_hh_[phase].count(), part, parts);

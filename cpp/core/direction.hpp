@@ -26,6 +26,13 @@ struct LayerInput {
   LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
 };
 
+/// U x or W h after its normalization, without the gain.
+template <class S>
+struct NormalizedRows {
+  Buffer<S> values;  // [rows][gates]
+  Buffer<S> scales;  // [rows] 1 / sqrt(variance + epsilon)
+};
+
 /// What forward keeps for backward, which only reads it. Rows are those of (step, slot), in the
 /// order of RaggedBatch::first_row.
 template <class S>
@@ -34,6 +41,9 @@ struct DirectionSaved {
   Buffer<S> cells;   // [rows][H/W][W], only with a cell state; as the equations have left it
   Buffer<S> zoned;   // the same after zoneout, if there is any
   Buffer<S> h0, c0;  // [slots][H padded]
+  // Of a cell with layer normalization:
+  NormalizedRows<S> input, recurrent;
+  Buffer<S> cell_moments;  // [rows][2] mean and 1 / sqrt(variance + epsilon) of c
 
   /// c_t of all rows.
   const S* cell_states() const { return zoned.empty() ? cells.data() : zoned.data(); }
@@ -94,14 +104,15 @@ inline const CellInfo& cell_info(CellKind cell) {
 
 /// Sizes of one direction's parameters, which are adjacent, in this order.
 struct ParameterSizes {
-  Index weight_ih, weight_hh, bias, bias_hn, unit_weights;
-  Index total() const { return weight_ih + weight_hh + bias + bias_hn + unit_weights; }
+  Index weight_ih, weight_hh, bias, gains, bias_hn, unit_weights;
+  Index total() const { return weight_ih + weight_hh + bias + gains + bias_hn + unit_weights; }
 };
 inline ParameterSizes parameter_sizes(const CellInfo& cell, Index input_size, Index hidden_size) {
   const Index rows = cell.gates * hidden_size;
   return {.weight_ih = rows * input_size,
           .weight_hh = rows * hidden_size,
           .bias = rows,
+          .gains = cell.normalized ? 2 * rows : 0,
           .bias_hn = cell.separate_recurrent ? hidden_size : 0,
           .unit_weights = cell.unit_weights * hidden_size};
 }

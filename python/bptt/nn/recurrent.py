@@ -106,7 +106,7 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory (LSTM) with forget gate, peepholes and coupled gates.
+    """Long short-term memory (LSTM): forget gate, peepholes, coupled gates, layer normalization.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
@@ -115,13 +115,17 @@ class LSTM(Recurrent[LSTMState]):
     - h_t = o⊙φ(c_t);
     - with `peephole`, i and f see p⊙c_{t-1} beside x_t and h_{t-1}, and o sees p⊙c_t, each with its
       own p;
-    - with `coupled`, i = 1−f.
+    - with `coupled`, i = 1−f;
+    - with `layer_norm`, i, f, o and g are of γ_ih⊙N(U x_t) + γ_hh⊙N(W h_{t-1}) + b, and
+      h_t = o⊙φ(γ_c⊙N(c_t) + β_c), with gains γ = ``gain_ih``, ``gain_hh``, ``gain_cell``,
+      β_c = ``bias_cell``, and N(a) = (a − mean)/√(variance + 10⁻⁵) over the 4H or H elements of a.
 
     S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate: F. Gers,
     J. Schmidhuber and F. Cummins (2000), Learning to forget; peepholes: F. Gers and J. Schmidhuber
     (2000), Recurrent nets that time and count, in the form of A. Graves (2013), Generating
     sequences with recurrent neural networks; coupled gates: K. Greff et al. (2017), LSTM: a search
-    space odyssey.
+    space odyssey; layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton (2016), Layer
+    normalization, with one bias for both products, as in haste.
 
     Parameters
     ----------
@@ -152,6 +156,9 @@ class LSTM(Recurrent[LSTMState]):
         Whether the gates see the cell state, each unit its own. A gate can then count steps.
     coupled : bool, default False
         Whether the input gate is 1 − f instead of having its own weights: a quarter fewer.
+    layer_norm : bool, default False
+        Whether both products and the cell state are normalized. Without `peephole` and `coupled`,
+        for which it is not defined.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the cell input g and of the cell state.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -169,7 +176,7 @@ class LSTM(Recurrent[LSTMState]):
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or `layer_norm` is given with `peephole` or `coupled`.
 
     Notes
     -----
@@ -178,8 +185,9 @@ class LSTM(Recurrent[LSTMState]):
     ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. With
     `peephole` also ``peephole_input_l{l}``, ``peephole_forget_l{l}`` and ``peephole_output_l{l}``
     (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``.
-    Initially weight_ih is Glorot uniform, weight_hh orthogonal, the bias 1 for f and 0 elsewhere,
-    and the peepholes are 0.
+    With `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (4H,), ``gain_cell_l{l}`` and
+    ``bias_cell_l{l}`` (H,). Initially weight_ih is Glorot uniform, weight_hh orthogonal, the bias 1
+    for f and 0 elsewhere, the peepholes are 0 and the gains 1.
 
     The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
@@ -189,10 +197,12 @@ class LSTM(Recurrent[LSTMState]):
         cells.LSTM_PEEPHOLE,
         cells.LSTM_COUPLED,
         cells.LSTM_PEEPHOLE_COUPLED,
+        cells.LSTM_LAYER_NORM,
     )
 
     peephole: bool
     coupled: bool
+    layer_norm: bool
     gate_activation: str
 
     def __init__(
@@ -208,6 +218,7 @@ class LSTM(Recurrent[LSTMState]):
         zoneout: float = 0.0,
         peephole: bool = False,
         coupled: bool = False,
+        layer_norm: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -225,6 +236,7 @@ class LSTM(Recurrent[LSTMState]):
             zoneout=zoneout,
             peephole=peephole,
             coupled=coupled,
+            layer_norm=layer_norm,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,
@@ -234,17 +246,21 @@ class LSTM(Recurrent[LSTMState]):
 
 
 class GRU(Recurrent[FloatArray]):
-    """Gated recurrent unit (GRU) in both of its forms.
+    """Gated recurrent unit (GRU) in both of its forms, and with layer normalization.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
     - r, z = σ(U x_t + W h_{t-1} + b);
     - n = φ(U_n x_t + W_n (r⊙h_{t-1}) + b_n), or with `reset_after`
       n = φ(U_n x_t + b_n + r⊙(W_n h_{t-1} + b_hn)), with b_hn = ``bias_hn``;
-    - h_t = (1−z)⊙n + z⊙h_{t-1}.
+    - h_t = (1−z)⊙n + z⊙h_{t-1};
+    - with `layer_norm`, γ_ih⊙N(U x_t) takes the place of U x_t and γ_hh⊙N(W h_{t-1}) that of
+      W h_{t-1}, with gains γ = ``gain_ih``, ``gain_hh`` and N(a) = (a − mean)/√(variance + 10⁻⁵)
+      over all 3H elements of a.
 
     K. Cho et al. (2014), Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation.
+    machine translation; layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton (2016), Layer
+    normalization, in the form of haste.
 
     Parameters
     ----------
@@ -275,6 +291,9 @@ class GRU(Recurrent[FloatArray]):
         Where the reset gate acts. False: on h_{t-1}, before the product with W_n, as in the
         paper. True: on W_n h_{t-1} + b_hn, after the product, as in PyTorch and cuDNN, whose
         weights need this form.
+    layer_norm : bool, default False
+        Whether both products are normalized, each over its three blocks of rows. With
+        `reset_after` alone, since r would stand inside one of them.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the candidate n.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -292,20 +311,22 @@ class GRU(Recurrent[FloatArray]):
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or `layer_norm` is given without `reset_after`.
 
     Notes
     -----
     Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
     ``weight_ih_l{l}`` (3H, I), or (3H, D) above layer 0, with D = `output_size`;
-    ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,).
-    The blocks of rows are r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal and
-    every bias 0.
+    ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,);
+    with `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (3H,). The blocks of rows are
+    r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal, every bias 0 and every
+    gain 1.
     """
 
-    variants = (cells.GRU, cells.GRU_RESET_AFTER)
+    variants = (cells.GRU, cells.GRU_RESET_AFTER, cells.GRU_LAYER_NORM)
 
     reset_after: bool
+    layer_norm: bool
     gate_activation: str
 
     def __init__(
@@ -320,6 +341,7 @@ class GRU(Recurrent[FloatArray]):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         reset_after: bool = False,
+        layer_norm: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -336,6 +358,7 @@ class GRU(Recurrent[FloatArray]):
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
             reset_after=reset_after,
+            layer_norm=layer_norm,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

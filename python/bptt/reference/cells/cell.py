@@ -28,7 +28,7 @@ class Weights(NamedTuple):
     U: Array
     W: Array
     b: Array
-    extra: Mapping[str, Array]  # by name; each (H,)
+    extra: Mapping[str, Array]  # by name; each (G*H,) or (H,)
 
 
 class Functions(NamedTuple):
@@ -49,6 +49,8 @@ class Cell:
     step_backward: Callable[..., tuple[Array, State, State]]
     weight_gradients: Callable[..., dict[str, Array]]
     extra_parameters: tuple[str, ...] = ()  # further parameters (H,)
+    gate_parameters: tuple[str, ...] = ()  # further parameters (G*H,), before them
+    pre_activations: int | None = None  # elements of ∂L/∂a_t per unit, if more than G
 
 
 def split(a: Array, gates: int) -> Array:

@@ -81,18 +81,20 @@ def step_backward(
     return d_a, (d_a @ p.W, d_c_previous), (d_h, d_c)
 
 
-def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved], p: Weights) -> dict[str, Array]:
     """Return ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 
-def peephole_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def peephole_gradients(
+    d_a: Array, h: Array, saved: Sequence[Saved], p: Weights
+) -> dict[str, Array]:
     """Return ∂L/∂W, and ∂L/∂p = Σ_t ∂L/∂a_t ⊙ c: c_{t-1} for i and f, c_t for o."""
     blocks = np.split(d_a, d_a.shape[-1] // h.shape[-1], axis=-1)
     *d_a_i, d_a_f, _, d_a_o = blocks
     c_previous = np.reshape([s.c_previous for s in saved], h.shape)
     c = np.reshape([s.c for s in saved], h.shape)
-    found = weight_gradients(d_a, h, saved)
+    found = weight_gradients(d_a, h, saved, p)
     for d in d_a_i:
         found["peephole_input"] = (d * c_previous).sum(axis=(0, 1))
     found["peephole_forget"] = (d_a_f * c_previous).sum(axis=(0, 1))

@@ -59,6 +59,11 @@ def has_cell_state(cell: str) -> bool:
     return cells.CELLS[cell].has_cell_state
 
 
+def can_project(cell: str) -> bool:
+    """Whether h of a cell can be projected to fewer units."""
+    return LAYER_OF_CELL[cell] is bptt.LSTM and "proj_size" not in cells.CELLS[cell].options
+
+
 @dataclass(frozen=True)
 class Case:
     """One network on one batch."""
@@ -88,9 +93,9 @@ class Case:
     @property
     def state_sizes(self) -> tuple[int, ...]:
         """The size of h, and that of c if there is one."""
-        if not has_cell_state(self.cell):
-            return (self.hidden_size,)
-        return (self.proj_size or self.hidden_size, self.hidden_size)
+        h_size = self.proj_size if can_project(self.cell) else 0
+        sizes = (h_size or self.hidden_size, self.hidden_size)
+        return sizes if has_cell_state(self.cell) else sizes[:1]
 
     @property
     def output_size(self) -> int:  # D
@@ -127,7 +132,7 @@ class Case:
         }
         if cells.CELLS[self.cell].has_gate_activation:
             arguments["gate_activation"] = self.gate_activation
-        if has_cell_state(self.cell):
+        if can_project(self.cell):
             arguments["proj_size"] = self.proj_size
         return {**arguments, **cells.CELLS[self.cell].options}
 
@@ -241,7 +246,7 @@ def options() -> list[Case]:
         {"proj_size": 20, "steps": 40, "batch": 9, "hidden_size": 35, **stacked, "state": True},
     ]
     return [Case(cell, **choice) for cell in CELLS for choice in choices] + [
-        Case(cell, **choice) for cell in CELLS if has_cell_state(cell) for choice in projections
+        Case(cell, **choice) for cell in CELLS if can_project(cell) for choice in projections
     ]
 
 
@@ -317,7 +322,7 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     T, B, D = case.steps, case.batch, case.output_size
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
     sizes = {n: getattr(case, n) for n in names}
-    if has_cell_state(case.cell):
+    if can_project(case.cell):
         sizes["proj_size"] = case.proj_size
     shapes = reference.parameter_shapes(case.cell, **sizes)
     bound = scale / np.sqrt(case.hidden_size)

@@ -207,7 +207,7 @@ RECURRENT = {
     },
     "activation": no_choice("activation", *ACTIVATIONS),
     "gate_activation": no_choice("gate_activation", *GATE_ACTIVATIONS),
-    **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after")},
+    **{name: no_flag(name) for name in ("peephole", "coupled", "reset_after", "layer_norm")},
     "proj_size": [
         *no_integer("proj_size", 0),
         (4, ValueError, "proj_size must be < hidden_size = 4, got 4"),

@@ -35,7 +35,8 @@ py::dict cell_table() {
   for (const CellInfo& cell : cell_infos()) {
     table[cell.name] =
         py::dict("gates"_a = cell.gates, "has_cell_state"_a = cell.has_cell_state,
-                 "has_bias_hn"_a = cell.separate_recurrent, "unit_weights"_a = cell.unit_weights);
+                 "has_bias_hn"_a = cell.separate_recurrent, "has_gains"_a = cell.normalized,
+                 "unit_weights"_a = cell.unit_weights);
   }
   return table;
 }

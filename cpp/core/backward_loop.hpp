@@ -31,7 +31,8 @@ class BackwardLoop final : public TimeLoop {
       d_c_ = arena.allocate_zeroed<S>(cells);
       layer_.read_c(batch_, task.d_c_final, d_c_);
     }
-    if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(cells);
+    if (layer_.cell_.products() > 1) d_operand_ = arena.allocate<S>(cells);
+    if (layer_.cell_.normalizes_cell()) d_c_normalized_ = arena.allocate<S>(cells);
     if (zoneout_.active()) {
       kept_h_ = arena.allocate<S>(state);
       if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(cells);
@@ -103,12 +104,39 @@ class BackwardLoop final : public TimeLoop {
           take_h(s, active, first, layer_.h_blocks_range());
           unproject(s, active, first, {0, layer_.weight_hr_transposed_.count()});
         }
+        if (layer_.cell_.normalized) {
+          differentiate_normalized(s, active, steps);
+          propagate(0, s, active, first, all_panels());
+          continue;
+        }
         for (int phase = layer_.cell_.last_phase(); phase >= 0; --phase) {
           differentiate(phase, s, active, steps, layer_.blocks_range());
           propagate(phase, s, active, first, all_panels());
         }
       }
     });
+  }
+
+  /// Row by row: a row stays in the L1 cache from phase to phase.
+  void differentiate_normalized(Index s, Range slots, const StepRange& steps) const {
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      for (int phase = layer_.cell_.last_phase(); phase >= 0; --phase) {
+        differentiate(phase, s, {slot, slot + 1}, steps, layer_.blocks_range());
+      }
+      normalization_gradients(s, {slot, slot + 1}, steps);
+    }
+  }
+
+  /// Of W h, for some rows.
+  void normalization_gradients(Index s, Range slots, const StepRange& steps) const {
+    const NormalizedRows<S>& rows = task_.saved->recurrent;
+    const Index width = layer_.gates_width(), first = batch_.first_row(s);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index row = first + slot, chunk_row = row - steps.first_row;
+      layer_.normalization_gradient(layer_.gain_hh_.data(), rows.values.data() + row * width,
+                                    rows.scales.data()[row], chunk_.recurrent + chunk_row * width,
+                                    chunk_.products + chunk_row * width);
+    }
   }
 
   /// All rows; the threads split the hidden units. A product needs the gate gradients of all units,
@@ -139,8 +167,13 @@ class BackwardLoop final : public TimeLoop {
       if (layer_.cell_.phases > 1) {
         worker.parallel_for([&](int part, int parts) {
           const Range panels = part_of(all_panels().last, part, parts);
-          propagate(1, s, active, first, panels);
+          if (layer_.cell_.products() > 1) propagate(1, s, active, first, panels);
           differentiate(0, s, active, steps, blocks_of(panels));
+        });
+      }
+      if (layer_.cell_.normalized) {
+        worker.parallel_for([&](int part, int parts) {
+          normalization_gradients(s, part_of(active.last, part, parts), steps);
         });
       }
     }
@@ -213,7 +246,7 @@ class BackwardLoop final : public TimeLoop {
       add(kept_h_, slots, layer_.h_padded_, blocks, d_h_);
     }
     if (kept_c_ != nullptr) add(kept_c_, slots, layer_.padded_, blocks, d_c_);
-    if (factors_ != nullptr && layer_.cell_.phases > 1) drop_operand(s, slots, steps, blocks);
+    if (factors_ != nullptr && layer_.cell_.products() > 1) drop_operand(s, slots, steps, blocks);
   }
 
   // ---- the projection of h
@@ -301,9 +334,10 @@ class BackwardLoop final : public TimeLoop {
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;
-  S *d_h_, *d_c_ = nullptr;  // [B][Pp], [B][Hp] of the state, carried from step to step
-  S* cell_d_h_;              // [B][Hp] of what the cell leaves: d_h_, unless it is projected
-  S* d_operand_ = nullptr;   // [B][Hp]
+  S *d_h_, *d_c_ = nullptr;      // [B][Pp], [B][Hp] of the state, carried from step to step
+  S* cell_d_h_;                  // [B][Hp] of what the cell leaves: d_h_, unless it is projected
+  S* d_operand_ = nullptr;       // [B][Hp]
+  S* d_c_normalized_ = nullptr;  // [B][Hp] dL/d(c_t after its normalization)
   const Zoneout<S> zoneout_;
   const S expected_zoneout_;
   S *kept_h_ = nullptr, *kept_c_ = nullptr;      // the same: what zoneout passes on to s_{t-1}

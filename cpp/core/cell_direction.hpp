@@ -4,6 +4,7 @@
 
 #include "core/direction.hpp"
 #include "core/gemm_packed.hpp"
+#include "core/row_normalization.hpp"
 
 // One direction of one layer with any cell: its packed weights. The time loops are in
 // forward_loop.hpp and backward_loop.hpp. All of it is compiled once, for cells that are known at
@@ -62,11 +63,12 @@ class CellDirection final : public Direction<S> {
                      Arena& arena) const override;
   Index chunk_row_bytes() const override {
     const Index projected = projects() ? 2 * h_padded_ + padded_ : 0;
-    return (2 * gates_width() + unit_weights_width() + 2 * h_padded_ + 2 * input_ + projected) *
+    return ((2 + cell_.normalized) * gates_width() + unit_weights_width() + 2 * h_padded_ +
+            2 * input_ + projected) *
            static_cast<Index>(sizeof(S));
   }
   Index accumulator_size(const LayerInput<S>& x) const override {
-    return (2 + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
+    return (2 + gains_count() + (x.ids ? input_ : 0)) * gates_width() + unit_weights_width();
   }
   Index saved_columns() const override { return cell_.saved; }
   void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,
@@ -88,11 +90,29 @@ class CellDirection final : public Direction<S> {
   }
   Index gates_width() const { return cell_.gates * padded_; }
   Index unit_weights_width() const { return cell_.unit_weights * padded_; }
+  int gains_count() const { return cell_.normalized ? 2 : 0; }
   Range blocks_range() const { return {0, blocks_}; }
   Range h_blocks_range() const { return {0, h_padded_ / kLanes}; }
   Index saved_width() const { return cell_.saved * padded_; }
 
   bool projects() const { return sizes_.weight_hr > 0; }
+
+  /// The recurrent weights whose panels have the units of a phase.
+  const PackedWeights<S>& recurrent_weights(int phase) const {
+    return weight_hh_[phase < cell_.products() ? phase : 0];
+  }
+
+  // With layer normalization: rows of U x or W h, and of c.
+  NormalizedRow<S> normalized_row() const { return {hidden_, cell_.gates}; }
+  NormalizedRow<S> normalized_cell_row() const { return {hidden_, 1}; }
+
+  /// The gradient of a row before its normalization, from that of gain * z.
+  void normalization_gradient(const S* gain, const S* z, S scale, const S* d, S* to) const {
+    const auto d_z = [=](Index at) { return Vec<S>::load(d + at) * Vec<S>::load(gain + at); };
+    const auto z_of = [=](Index at) { return Vec<S>::load(z + at); };
+    const NormalizationGradient<S> gradient = normalized_row().gradient(scale, d_z, z_of);
+    for (Index at = 0; at < gates_width(); at += kLanes) gradient(d_z(at), z_of(at)).store(to + at);
+  }
 
   /// Copies the caller's (B, P) of h, unless null, to zeroed rows of Pp in the order of slots; or
   /// (B, H) of c to rows of Hp.
@@ -161,9 +181,10 @@ class CellDirection final : public Direction<S> {
   Index input_, hidden_, blocks_, padded_;
   Index h_size_, h_padded_;  // P and Pp
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
-  Buffer<S> bias_;          // [gates]
-  Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
-  Buffer<S> unit_weights_;  // [kUnitWeights][Hp]
+  Buffer<S> bias_;               // [gates]
+  Buffer<S> gain_ih_, gain_hh_;  // [gates], with layer normalization
+  Buffer<S> bias_hn_;            // [gates], where the cell keeps the recurrent part apart
+  Buffer<S> unit_weights_;       // [kUnitWeights][Hp]
   PackedWeights<S> weight_ih_transposed_[kMaxPhases], weight_hh_transposed_[kMaxPhases];
   PackedWeights<S> weight_hr_, weight_hr_transposed_;  // of a projection
 };
@@ -183,11 +204,14 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
       h_size_(config.h_size()),
       h_padded_((h_size_ + kLanes - 1) / kLanes * kLanes),
       bias_(gates_width()),
+      gain_ih_(cell.normalized ? gates_width() : 0),
+      gain_hh_(gain_ih_.size()),
       bias_hn_(cell.separate_recurrent ? gates_width() : 0),
       unit_weights_(unit_weights_width()) {
   const S* const bias = parameters + sizes_.weight_ih + sizes_.weight_hh;
-  const S* const bias_hn = bias + sizes_.bias;
-  for (int phase = 0; phase < cell_.phases; ++phase) {
+  const S* const gains = bias + sizes_.bias;
+  const S* const bias_hn = gains + sizes_.gains;
+  for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
     weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_);
@@ -199,10 +223,17 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
     weight_hr_ = PackedWeights<S>(h_size_, 1, hidden_);
     if (training) weight_hr_transposed_ = PackedWeights<S>(hidden_, 1, h_padded_);
   }
-  bias_.set_zero();
-  for_each_gate_packet([&](Index packed, Index row, Index count) {
-    std::copy_n(bias + row, count, bias_.data() + packed);
-  });
+  const auto copy_gates = [&](const S* from, Buffer<S>& to) {
+    to.set_zero();
+    for_each_gate_packet([&](Index packed, Index row, Index count) {
+      std::copy_n(from + row, count, to.data() + packed);
+    });
+  };
+  copy_gates(bias, bias_);
+  if (cell_.normalized) {
+    copy_gates(gains, gain_ih_);
+    copy_gates(gains + sizes_.bias, gain_hh_);
+  }
   if (cell_.separate_recurrent) {
     bias_hn_.set_zero();
     for_each_packet(cell_.recurrent_bias_gate, [&](Index packed, Index unit, Index count) {
@@ -223,7 +254,7 @@ void CellDirection<S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
   const S* const weight_hh = weight_ih + sizes_.weight_ih;
   const S* const weight_hr = parameters + sizes_.total() - sizes_.weight_hr;
-  for (int phase = 0; phase < cell_.phases; ++phase) {
+  for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     const Index first_row = cell_.first_gate(phase) * hidden_;
     const Range panels = part_of(weight_hh_[phase].count(), part, parts);

@@ -15,10 +15,14 @@ struct CellSteps {
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   /// One phase of one step, for some rows and the units of some panels: the product with the
-  /// recurrent weights, and the equations.
+  /// recurrent weights, and the equations. A normalized cell needs the sums of all units first:
+  /// ForwardLoop::multiply.
   template <int kPhase, bool kTraining>
   static void step(const ForwardLoop<S>& loop, Index s, Range slots, S* gates, Range panels) {
     const CellDirection<S>& layer = loop.layer_;
+    if constexpr (kCell.normalized) {
+      return forward<kPhase, kTraining>(loop, s, slots, gates, loop.blocks_of(kPhase, panels));
+    }
     const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
     const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
                               slots.first};
@@ -52,6 +56,10 @@ struct CellSteps {
       if constexpr (kLast) {
         y = loop.cell_y_.row(batch.row(slot), batch.time(slot, s, loop.task_.reverse));
       }
+      [[maybe_unused]] Moments<S> moments;
+      if constexpr (kCell.normalized) {
+        moments = row_moments<kPhase, kTraining>(loop, slot, saved_row + slot, blocks);
+      }
       for (Index block = blocks.first; block < blocks.last; ++block) {
         const Index unit = block * kLanes, state = slot * padded + unit;
         ForwardUnits<S> u;
@@ -59,12 +67,15 @@ struct CellSteps {
         for (int g = 0; g < kGatesSoFar; ++g) {
           const Index column = gate_column(g, block, padded);
           u.gate[g] = Vec<S>::load(gates + column);
-          if constexpr (kCell.separate_recurrent) {
+          if constexpr (kCell.normalized && kPhase == 0) {
+            add_normalized<kTraining>(loop, u, g, moments, slot, saved_row + slot, column);
+          } else if constexpr (kCell.separate_recurrent) {
             u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * width + column);
           }
         }
         u.h = Vec<S>::load(h_before + state);
         if constexpr (kCell.has_cell_state) u.c = Vec<S>::load(loop.c_ + state);
+        if constexpr (kPhase > 0 && kCell.normalized) u.c_normalized = moments.normalize(u.c);
         load_unit_weights(layer, u.unit_weight, unit);
         Cell::template forward<kPhase>(activations, u);
         if constexpr (!kLast) {
@@ -72,7 +83,11 @@ struct CellSteps {
           for (int g = kCell.first_gate(kPhase); g < kGatesSoFar; ++g) {
             u.gate[g].store(gates + gate_column(g, block, padded));
           }
-          u.operand.store(loop.operand_ + state);
+          if constexpr (kPhase + 1 < kCell.products()) {
+            u.operand.store(loop.operand_ + state);
+          } else {
+            u.c.store(loop.c_ + state);
+          }
         } else {
           u.h.store(h_after + state);
           u.h.store_some(y + unit, layer.hidden_ - unit);
@@ -98,6 +113,11 @@ struct CellSteps {
       const Index chunk_row = first + slot;
       const Index time = batch.time(slot, s, task.reverse), row = batch.row(slot);
       const S* const d_y = loop.d_y_ ? loop.d_y_.row(row, time) : nullptr;
+      const Index saved_row = steps.first_row + chunk_row;
+      [[maybe_unused]] NormalizationGradient<S> cell_gradient;
+      if constexpr (kCell.normalizes_cell() && !kFirst) {
+        cell_gradient = normalized_cell_gradient(loop, slot, saved_row);
+      }
       for (Index block = blocks.first; block < blocks.last; ++block) {
         const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
         const Index units = layer.hidden_ - unit;
@@ -107,15 +127,21 @@ struct CellSteps {
           const Index stride = loop.d_y_.feature_stride;
           u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
         }
-        load(loop, u, s, slot, steps.first_row + chunk_row, chunk_row, block);
+        load(loop, u, s, slot, saved_row, chunk_row, block);
         load_unit_weights(layer, u.unit_weight, unit);
         load_unit_weight_gradients<kPhase>(loop, u, chunk_row, unit);
-        if constexpr (!kFirst) u.d_operand = Vec<S>::load(loop.d_operand_ + state);
+        if constexpr (kPhase + 1 < kCell.products()) {
+          u.d_operand = Vec<S>::load(loop.d_operand_ + state);
+        }
+        if constexpr (kCell.normalizes_cell() && !kFirst) {
+          const Vec<S> d = Vec<S>::load(loop.d_c_normalized_ + state);
+          u.d_c += cell_gradient(d, u.c_normalized);
+        }
         Cell::template backward<kPhase>(activations, u);
         if (kFirst && loop.d_h_steps_)
           u.d_h.store_some(loop.d_h_steps_.row(row, time) + unit, units);
         store<kPhase>(loop, u, slot, chunk_row, block);
-        if constexpr (kCell.has_cell_state) {
+        if constexpr (kCell.has_cell_state && kPhase == 0) {
           if (loop.d_c_steps_) u.d_c.store_some(loop.d_c_steps_.row(row, time) + unit, units);
         }
       }
@@ -133,6 +159,65 @@ struct CellSteps {
     for (int i = 0; i < kCell.unit_weights; ++i) {
       to[i] = Vec<S>::load(layer.unit_weights_.data() + i * layer.padded_ + unit);
     }
+  }
+
+  /// Of the row that a phase takes normalized: W h, then c. All threads that share the row compute
+  /// the same; the one with the first units saves it.
+  template <int kPhase, bool kTraining>
+  static Moments<S> row_moments(const ForwardLoop<S>& loop, Index slot, Index saved_row,
+                                Range blocks) {
+    const CellDirection<S>& layer = loop.layer_;
+    const bool saves = kTraining && blocks.first == 0;
+    if constexpr (kPhase == 0) {
+      const S* const sums = loop.recurrent_ + slot * kCell.gates * layer.padded_;
+      const Moments<S> moments = layer.normalized_row().moments(sums);
+      if (saves) loop.task_.saved->recurrent.scales.data()[saved_row] = moments.scale;
+      return moments;
+    } else {
+      const S* const c = loop.c_ + slot * layer.padded_;
+      const Moments<S> moments = layer.normalized_cell_row().moments(c);
+      if (saves) {
+        S* const to = loop.task_.saved->cell_moments.data() + 2 * saved_row;
+        to[0] = moments.mean;
+        to[1] = moments.scale;
+      }
+      return moments;
+    }
+  }
+
+  /// The normalized recurrent part of a gate, for the packet that begins at a column.
+  template <bool kTraining>
+  static void add_normalized(const ForwardLoop<S>& loop, ForwardUnits<S>& u, int gate,
+                             const Moments<S>& moments, Index slot, Index saved_row, Index column) {
+    const CellDirection<S>& layer = loop.layer_;
+    const Index width = kCell.gates * layer.padded_;
+    const Vec<S> z = moments.normalize(Vec<S>::load(loop.recurrent_ + slot * width + column));
+    if constexpr (kTraining) {
+      z.store(loop.task_.saved->recurrent.values.data() + saved_row * width + column);
+    }
+    const Vec<S> gain = Vec<S>::load(layer.gain_hh_.data() + column);
+    if constexpr (kCell.separate_recurrent) {
+      u.recurrent[gate] = fma(z, gain, Vec<S>::load(layer.bias_hn_.data() + column));
+    } else {
+      u.gate[gate] = fma(z, gain, u.gate[gate]);
+    }
+  }
+
+  static Moments<S> saved_cell_moments(const DirectionSaved<S>& saved, Index row) {
+    const S* const from = saved.cell_moments.data() + 2 * row;
+    return {from[0], from[1]};
+  }
+
+  /// What the normalization of c makes of the gradients that phase 1 has left.
+  static NormalizationGradient<S> normalized_cell_gradient(const BackwardLoop<S>& loop, Index slot,
+                                                           Index saved_row) {
+    const Index padded = loop.layer_.padded_;
+    const S* const d = loop.d_c_normalized_ + slot * padded;
+    const S* const c = loop.task_.saved->cells.data() + saved_row * padded;
+    const Moments<S> moments = saved_cell_moments(*loop.task_.saved, saved_row);
+    return loop.layer_.normalized_cell_row().gradient(
+        moments.scale, [=](Index at) { return Vec<S>::load(d + at); },
+        [=](Index at) { return moments.normalize(Vec<S>::load(c + at)); });
   }
 
   static void save(DirectionSaved<S>& saved, const ForwardUnits<S>& u, Index row, Index block,
@@ -172,6 +257,9 @@ struct CellSteps {
           Vec<S>::load(s == 0 ? saved.c0.data() + state
                               : cells + (loop.batch_.first_row(s - 1) + slot) * padded + unit);
       u.d_c = Vec<S>::load(loop.d_c_ + state);
+    }
+    if constexpr (kCell.normalizes_cell()) {
+      u.c_normalized = saved_cell_moments(saved, saved_row).normalize(u.c);
     }
   }
 
@@ -216,10 +304,11 @@ struct CellSteps {
     }
     if constexpr (kPhase > 0) {
       u.d_h.store(loop.cell_d_h_ + state);  // now with this step's d_y
+      if constexpr (kCell.normalizes_cell()) u.d_c_normalized.store(loop.d_c_normalized_ + state);
     } else {
       u.d_h_prev.store(loop.cell_d_h_ + state);
       if constexpr (kCell.has_cell_state) u.d_c_prev.store(loop.d_c_ + state);
-      if constexpr (kCell.phases > 1) u.operand.store(chunk.operand + row * padded + unit);
+      if constexpr (kCell.products() > 1) u.operand.store(chunk.operand + row * padded + unit);
     }
   }
 };

@@ -26,6 +26,13 @@ struct LayerInput {
   LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
 };
 
+/// U x or W h after its normalization, without the gain.
+template <class S>
+struct NormalizedRows {
+  Buffer<S> values;  // [rows][gates]
+  Buffer<S> scales;  // [rows] 1 / sqrt(variance + epsilon)
+};
+
 /// What forward keeps for backward, which only reads it. Rows are those of (step, slot), in the
 /// order of RaggedBatch::first_row.
 template <class S>
@@ -35,6 +42,9 @@ struct DirectionSaved {
   Buffer<S> zoned;    // the same after zoneout, if there is any
   Buffer<S> outputs;  // [T][B][H padded] of the cell, if they are projected
   Buffer<S> h0, c0;   // [slots][P padded], [slots][H padded]
+  // Of a cell with layer normalization:
+  NormalizedRows<S> input, recurrent;
+  Buffer<S> cell_moments;  // [rows][2] mean and 1 / sqrt(variance + epsilon) of c
 
   /// c_t of all rows.
   const S* cell_states() const { return zoned.empty() ? cells.data() : zoned.data(); }
@@ -95,8 +105,10 @@ inline const CellInfo& cell_info(CellKind cell) {
 
 /// Sizes of one direction's parameters, which are adjacent, in this order.
 struct ParameterSizes {
-  Index weight_ih, weight_hh, bias, bias_hn, unit_weights, weight_hr;
-  Index total() const { return weight_ih + weight_hh + bias + bias_hn + unit_weights + weight_hr; }
+  Index weight_ih, weight_hh, bias, gains, bias_hn, unit_weights, weight_hr;
+  Index total() const {
+    return weight_ih + weight_hh + bias + gains + bias_hn + unit_weights + weight_hr;
+  }
 };
 /// Of a layer with this many inputs.
 inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_size) {
@@ -105,6 +117,7 @@ inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_siz
   return {.weight_ih = rows * input_size,
           .weight_hh = rows * config.h_size(),
           .bias = rows,
+          .gains = cell.normalized ? 2 * rows : 0,
           .bias_hn = cell.separate_recurrent ? config.hidden_size : 0,
           .unit_weights = cell.unit_weights * config.hidden_size,
           .weight_hr = config.proj_size * config.hidden_size};

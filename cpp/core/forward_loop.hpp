@@ -41,11 +41,11 @@ class ForwardLoop final : public TimeLoop {
       layer_.read_c(batch_, task.c0, c_);
       if (zoneout_.active()) c_before_ = arena.allocate<S>(cells);
     }
-    if (layer_.cell_.phases > 1) {
+    if (layer_.cell_.products() > 1) {
       operand_ = arena.allocate<S>(cells);
       operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
-    if (layer_.cell_.separate_recurrent) {
+    if (layer_.cell_.separate_recurrent || layer_.cell_.normalized) {
       recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_width());
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
@@ -94,14 +94,26 @@ class ForwardLoop final : public TimeLoop {
       S* gates = chunk.gates;
       for (Index s = first; s < last; ++s) {
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
-        for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
-          step(phase, s, active, gates, all_panels(phase));
-        }
+        layer_.cell_.normalized ? normalized_step(s, active, gates) : all_phases(s, active, gates);
         if (layer_.projects()) project(s, active, {0, layer_.weight_hr_.count()});
         gates += active.size() * layer_.gates_width();
       }
     }
     write_state(slots);
+  }
+
+  void all_phases(Index s, Range slots, S* gates) const {
+    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+      step(phase, s, slots, gates, all_panels(phase));
+    }
+  }
+
+  /// Row by row once the product is complete: a row stays in the L1 cache from phase to phase.
+  void normalized_step(Index s, Range slots, S* gates) const {
+    multiply(s, slots, all_panels(0));
+    for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_width()) {
+      all_phases(s, {slot, slot + 1}, gates);
+    }
   }
 
   /// All rows through all steps; in each phase of each step the threads split the hidden units, and
@@ -122,6 +134,11 @@ class ForwardLoop final : public TimeLoop {
       for (Index s = first; s < last; ++s) {
         const Range active{0, batch_.active(s)};
         S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_width();
+        if (layer_.cell_.normalized) {
+          worker.parallel_for([&](int part, int parts) {
+            multiply(s, active, part_of(all_panels(0).last, part, parts));
+          });
+        }
         for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
           worker.parallel_for([&](int part, int parts) {
             step(phase, s, active, gates, part_of(all_panels(phase).last, part, parts));
@@ -137,7 +154,7 @@ class ForwardLoop final : public TimeLoop {
   }
 
   Index row_bytes() const { return layer_.gates_width() * static_cast<Index>(sizeof(S)); }
-  Range all_panels(int phase) const { return {0, layer_.weight_hh_[phase].count()}; }
+  Range all_panels(int phase) const { return {0, layer_.recurrent_weights(phase).count()}; }
 
   void write_state(Range slots) const {
     layer_.write_state(batch_, slots, layer_.h_size_, task_.h_final, [&](Index slot) {
@@ -161,6 +178,12 @@ class ForwardLoop final : public TimeLoop {
       std::copy_n(c_, cells, saved.c0.data());
     }
     if (layer_.projects()) saved.outputs = Buffer<S>(batch_.longest() * cells);
+    if (!layer_.cell_.normalized) return;
+    for (NormalizedRows<S>* const rows : {&saved.input, &saved.recurrent}) {
+      rows->values = Buffer<S>(batch_.total_rows() * layer_.gates_width());
+      rows->scales = Buffer<S>(batch_.total_rows());
+    }
+    if (layer_.cell_.normalizes_cell()) saved.cell_moments = Buffer<S>(2 * batch_.total_rows());
   }
 
   /// The cell's output is then that of the projection only for its product, and for backward.
@@ -174,19 +197,30 @@ class ForwardLoop final : public TimeLoop {
                .step_stride = keeps ? cells : 0};
   }
 
-  /// chunk.gates = U x + b for every row of the steps [first, last), as one tall product.
+  /// chunk.gates = U x + b for every row of the steps [first, last), or gain * normalized(U x) + b.
   void project_input(Range slots, Index first, Index last, const Chunk& chunk) const {
-    if (task_.x.ids) return gather_input(slots, first, last, chunk.gates);
+    task_.x.ids ? gather_input(slots, first, last, chunk.gates)
+                : multiply_input(slots, first, last, chunk);
+    if (layer_.cell_.normalized) normalize_input(slots, first, last, chunk.gates);
+  }
+
+  /// What the sums U x start from.
+  const S* initial_sums() const { return layer_.cell_.normalized ? nullptr : layer_.bias_.data(); }
+
+  /// As one tall product.
+  void multiply_input(Range slots, Index first, Index last, const Chunk& chunk) const {
     const S** next = chunk.x;
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       *next++ = task_.x.values.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
     });
-    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const Index column = layer_.phase_column(phase);
       const PackedWeights<S>& weights = layer_.weight_ih_[phase];
+      const S* const from = initial_sums();
       gemm_packed(weights, 0, weights.count(),
                   RowPointers<S>{chunk.x, task_.x.values.feature_stride}, next - chunk.x,
-                  layer_.bias_.data() + column, 0, chunk.gates + column, layer_.gates_width());
+                  from == nullptr ? nullptr : from + column, 0, chunk.gates + column,
+                  layer_.gates_width());
     }
   }
 
@@ -194,8 +228,12 @@ class ForwardLoop final : public TimeLoop {
   void gather_input(Range slots, Index first, Index last, S* row) const {
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       const Index id = *task_.x.ids.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
-      std::copy_n(layer_.bias_.data(), layer_.gates_width(), row);
-      for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+      if (const S* const from = initial_sums(); from != nullptr) {
+        std::copy_n(from, layer_.gates_width(), row);
+      } else {
+        std::fill_n(row, layer_.gates_width(), S(0));
+      }
+      for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
         const PackedWeights<S>& weights = layer_.weight_ih_[phase];
         for (Index q = 0; q < weights.count(); ++q) {
           const Index width = weights.packets(q) * kLanes;
@@ -208,8 +246,41 @@ class ForwardLoop final : public TimeLoop {
     });
   }
 
+  /// Each row of U x becomes gain * z + b, with z as it is saved for backward.
+  void normalize_input(Range slots, Index first, Index last, S* row) const {
+    const NormalizedRow<S> shape = layer_.normalized_row();
+    const S *const gain = layer_.gain_ih_.data(), *const bias = layer_.bias_.data();
+    const Index width = layer_.gates_width();
+    batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
+      const Moments<S> moments = shape.moments(row);
+      S* saved = nullptr;
+      if (task_.saved != nullptr) {
+        const Index saved_row = batch_.first_row(s) + slot;
+        saved = task_.saved->input.values.data() + saved_row * width;
+        task_.saved->input.scales.data()[saved_row] = moments.scale;
+      }
+      for (Index at = 0; at < width; at += kLanes) {
+        const Vec<S> z = moments.normalize(Vec<S>::load(row + at));
+        if (saved != nullptr) z.store(saved + at);
+        fma(z, Vec<S>::load(gain + at), Vec<S>::load(bias + at)).store(row + at);
+      }
+      row += width;
+    });
+  }
+
+  /// recurrent_ = W h for some panels, where the equations need the sums of all units.
+  void multiply(Index s, Range slots, Range panels) const {
+    const Index width = layer_.gates_width();
+    const RowPointers<S> left{h_rows_[s & 1] + slots.first};
+    const S* const zero = nullptr;
+    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+      gemm_packed(layer_.weight_hh_[0], first, last, left, slots.size(), zero, 0,
+                  recurrent_ + slots.first * width, width);
+    });
+  }
+
   void step(int phase, Index s, Range slots, S* gates, Range panels) const {
-    if (c_before_ != nullptr) keep_cells(slots, blocks_of(phase, panels));
+    if (c_before_ != nullptr && phase == 0) keep_cells(slots, blocks_of(phase, panels));
     const CellKernels<S>& kernels = layer_.kernels_;
     (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
     if (!regularized_) return;
@@ -243,7 +314,7 @@ class ForwardLoop final : public TimeLoop {
   // ---- zoneout and recurrent dropout, for the units whose equations have been applied
 
   Range blocks_of(int phase, Range panels) const {
-    return layer_.weight_hh_[phase].blocks_of(panels);
+    return layer_.recurrent_weights(phase).blocks_of(panels);
   }
 
   [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
@@ -303,7 +374,7 @@ class ForwardLoop final : public TimeLoop {
   S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
   S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies
   const S** operand_rows_ = nullptr;  // [B]
-  S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn
+  S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn, or W h before its normalization
 };
 
 template <class S>

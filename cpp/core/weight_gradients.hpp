@@ -22,18 +22,19 @@ namespace bptt {
 template <class S>
 struct CellDirection<S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
+  S* products;           // [rows][gates] dL/d(W h), other than recurrent with layer normalization
   S *h_prev, *operand;   // [rows][Pp] h_{t-1}, and the left operand [rows][Hp] of phase 1
   S* dropped;            // [rows][Pp] the left operand of phase 0: h_{t-1} after dropout
   S* d_h = nullptr;      // [rows][Pp] dL/dh_t, of a projection
   S* unit_weights;       // [rows][kUnitWeights][Hp] dL/d(unit weights)
   // Allocated for the whole call:
   const S** gate_rows;                   // [rows] pointers to the rows of gates …
-  const S** recurrent_rows[kMaxPhases];  // … of recurrent, from each phase's column on …
+  const S** recurrent_rows[kMaxPhases];  // … of products, from each phase's column on …
   const S** d_h_rows = nullptr;          // … and of d_h
 
   void allocate_pointers(const CellDirection<S>& layer, Index count, Arena& arena) {
     gate_rows = arena.allocate<const S*>(count);
-    for (int phase = 0; phase < layer.cell_.phases; ++phase) {
+    for (int phase = 0; phase < layer.cell_.products(); ++phase) {
       recurrent_rows[phase] = arena.allocate<const S*>(count);
     }
     if (layer.projects()) d_h_rows = arena.allocate<const S*>(count);
@@ -42,13 +43,14 @@ struct CellDirection<S>::ChunkGradients {
     const Index width = layer.gates_width();
     gates = arena.allocate<S>(rows * width);
     recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * width) : gates;
+    products = layer.cell_.normalized ? arena.allocate<S>(rows * width) : recurrent;
     h_prev = arena.allocate<S>(rows * layer.h_padded_);
     dropped = drops ? arena.allocate<S>(rows * layer.h_padded_) : h_prev;
-    operand = layer.cell_.phases > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
+    operand = layer.cell_.products() > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
     point_to_rows<S>(gate_rows, gates, width, rows);
-    for (int phase = 0; phase < layer.cell_.phases; ++phase) {
-      point_to_rows<S>(recurrent_rows[phase], recurrent + layer.phase_column(phase), width, rows);
+    for (int phase = 0; phase < layer.cell_.products(); ++phase) {
+      point_to_rows<S>(recurrent_rows[phase], products + layer.phase_column(phase), width, rows);
     }
     if (!layer.projects()) return;
     d_h = arena.allocate<S>(rows * layer.h_padded_);
@@ -66,11 +68,12 @@ class WeightGradients {
     const ParameterSizes& sizes = layer_.sizes_;
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
-    d_bias_hn_ = d_bias_ + sizes.bias;
+    d_gains_ = d_bias_ + sizes.bias;
+    d_bias_hn_ = d_gains_ + sizes.gains;
     d_unit_weights_ = d_bias_hn_ + sizes.bias_hn;
     // A packed column is a row of the weights, or padding, or not of this phase.
     ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
-    const int last_phase = layer_.cell_.last_phase();
+    const int last_phase = layer_.cell_.products() - 1;
     for (int phase = 0; phase <= last_phase; ++phase) {
       hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.gates_width());
     }
@@ -88,7 +91,8 @@ class WeightGradients {
     }
     d_bias_sums_ = task_.accumulator.memory;
     d_unit_weights_sums_ = d_bias_sums_ + 2 * layer_.gates_width();
-    if (task_.x.ids) d_columns_ = d_unit_weights_sums_ + layer_.unit_weights_width();
+    d_gains_sums_ = d_unit_weights_sums_ + layer_.unit_weights_width();
+    if (task_.x.ids) d_columns_ = d_gains_sums_ + layer_.gains_count() * layer_.gates_width();
     d_bias_chunk_ = arena.allocate<S>(layer_.gates_width());
     d_unit_weights_chunk_ = arena.allocate<S>(layer_.unit_weights_width());
   }
@@ -96,9 +100,8 @@ class WeightGradients {
   void allocate_chunk(Index rows, Arena& arena) {
     const Index width = layer_.gates_width();
     left_ = arena.allocate<S>(Gemm::left_size(width, rows));
-    left_recurrent_ =
-        layer_.cell_.separate_recurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
-    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+    left_recurrent_ = has_own_products() ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
+    for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.h_size_, rows));
     }
     if (layer_.projects()) {
@@ -115,17 +118,18 @@ class WeightGradients {
 
   /// Adds the gradients of a chunk of steps, or sets them if it is the first to come.
   void add(Worker& worker, const StepRange& steps, const ChunkGradients& chunk, bool first) const {
+    const bool normalized = layer_.cell_.normalized;
+    if (normalized) {
+      worker.parallel_for([&](int part, int parts) {
+        add_gate_sums(steps, chunk, part_of(layer_.gates_width(), part, parts));
+      });
+    }
     worker.parallel_for(
         [&](int part, int parts) { pack(steps, chunk, part_of(steps.rows, part, parts)); });
     worker.parallel_for([&](int part, int parts) {
       multiply(steps, part, parts, !first);
-      const Index width = layer_.gates_width();
-      const Range columns = part_of(width, part, parts);
-      add_columns(chunk.gates, steps.rows, width, columns, d_bias_chunk_, d_bias_sums_);
-      if (layer_.cell_.separate_recurrent) {
-        add_columns(chunk.recurrent, steps.rows, width, columns, d_bias_chunk_,
-                    d_bias_sums_ + width);
-      }
+      const Range columns = part_of(layer_.gates_width(), part, parts);
+      if (!normalized) add_gate_sums(steps, chunk, columns);
       if (layer_.cell_.unit_weights > 0) {
         const Index all = layer_.unit_weights_width();
         add_columns(chunk.unit_weights, steps.rows, all, part_of(all, part, parts),
@@ -151,13 +155,46 @@ class WeightGradients {
  private:
   using Gemm = GemmTn<S>;
 
+  bool has_own_products() const {
+    return layer_.cell_.separate_recurrent || layer_.cell_.normalized;
+  }
+
+  /// Of some columns of the biases and the gains.
+  void add_gate_sums(const StepRange& steps, const ChunkGradients& chunk, Range columns) const {
+    const Index width = layer_.gates_width(), rows = steps.rows;
+    add_columns(chunk.gates, rows, width, columns, d_bias_chunk_, d_bias_sums_);
+    if (layer_.cell_.separate_recurrent) {
+      add_columns(chunk.recurrent, rows, width, columns, d_bias_chunk_, d_bias_sums_ + width);
+    }
+    if (!layer_.cell_.normalized) return;
+    const Index first = steps.first_row * width;
+    add_column_products(chunk.gates, task_.saved->input.values.data() + first, rows, columns,
+                        d_gains_sums_);
+    add_column_products(chunk.recurrent, task_.saved->recurrent.values.data() + first, rows,
+                        columns, d_gains_sums_ + width);
+  }
+
+  /// From here on, chunk.gates is dL/d(U x).
+  void normalization_gradients(const StepRange& steps, const ChunkGradients& chunk,
+                               Range own) const {
+    const NormalizedRows<S>& input = task_.saved->input;
+    const Index width = layer_.gates_width();
+    for (Index r = own.first; r < own.last; ++r) {
+      const Index row = steps.first_row + r;
+      S* const d = chunk.gates + r * width;
+      layer_.normalization_gradient(layer_.gain_ih_.data(), input.values.data() + row * width,
+                                    input.scales.data()[row], d, d);
+    }
+  }
+
   void pack(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
+    if (layer_.cell_.normalized) normalization_gradients(steps, chunk, own);
     Gemm::pack_left(chunk.gates, width, width, own, rows, left_);
-    if (layer_.cell_.separate_recurrent) {
-      Gemm::pack_left(chunk.recurrent, width, width, own, rows, left_recurrent_);
+    if (has_own_products()) {
+      Gemm::pack_left(chunk.products, width, width, own, rows, left_recurrent_);
     }
-    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
       Gemm::pack_right([&](Index r) { return operand + r * layer_.h_padded_; }, 1, layer_.h_size_,
                        own, rows, right_hh_[phase]);
@@ -184,7 +221,7 @@ class WeightGradients {
 
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
-    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
       const Index end = Gemm::tiles(layer_.cell_.end_gate(phase) * layer_.padded_);
       const Range own = part_of(end - begin, part, parts);
@@ -222,6 +259,17 @@ class WeightGradients {
     for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
   }
 
+  /// The same with the products of two arrays [rows][gates], for the gradient of a gain.
+  void add_column_products(const S* a, const S* b, Index rows, Range columns, S* to) const {
+    const Index width = layer_.gates_width();
+    S* const sum = d_bias_chunk_;
+    std::fill(sum + columns.first, sum + columns.last, S(0));
+    for (Index r = 0; r < rows; ++r, a += width, b += width) {
+      for (Index i = columns.first; i < columns.last; ++i) sum[i] += a[i] * b[i];
+    }
+    for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
+  }
+
   /// One-hot rows: the gradient of U is a sum over the columns that were read. Kept as [I][gates].
   void scatter_ids(const StepRange& steps, const ChunkGradients& chunk, Range columns) const {
     for_each_row(steps, {0, steps.rows}, [&](Index r, Index row, Index time) {
@@ -241,13 +289,17 @@ class WeightGradients {
     }
   }
 
-  /// The gradients of the biases and the unit weights.
+  /// The gradients of the biases, the gains and the unit weights.
   void write_vectors() const {
+    const Index width = layer_.gates_width(), rows = layer_.cell_.gates * layer_.hidden_;
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       std::copy_n(d_bias_sums_ + packed, count, d_bias_ + row);
+      for (int i = 0; i < layer_.gains_count(); ++i) {
+        std::copy_n(d_gains_sums_ + i * width + packed, count, d_gains_ + i * rows + row);
+      }
     });
     if (layer_.cell_.separate_recurrent) {
-      const S* const sums = d_bias_sums_ + layer_.gates_width();
+      const S* const sums = d_bias_sums_ + width;
       layer_.for_each_packet(layer_.cell_.recurrent_bias_gate,
                              [&](Index packed, Index unit, Index count) {
                                std::copy_n(sums + packed, count, d_bias_hn_ + unit);
@@ -262,11 +314,11 @@ class WeightGradients {
   void input_gradient(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
     const Index width = layer_.weight_ih_transposed_[0].width();
     S* const d_x = d_x_ + own.first * width;
-    for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
+    for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const PackedWeights<S>& weights = layer_.weight_ih_transposed_[phase];
       // Phase 0's rows of gates are those of gate_rows, a later phase's lie further on.
       const S* const* const gates =
-          layer_.cell_.phases > 1 ? chunk.recurrent_rows[phase] : chunk.gate_rows;
+          layer_.cell_.products() > 1 ? chunk.recurrent_rows[phase] : chunk.gate_rows;
       gemm_packed(weights, 0, weights.count(), RowPointers<S>{gates + own.first}, own.size(),
                   phase == 0 ? nullptr : d_x, width, d_x, width);
     }
@@ -285,10 +337,11 @@ class WeightGradients {
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
   // Where the caller's d_parameters hold them:
-  S *d_weight_hh_, *d_bias_, *d_bias_hn_, *d_unit_weights_;
+  S *d_weight_hh_, *d_bias_, *d_gains_, *d_bias_hn_, *d_unit_weights_;
   // In the accumulator:
   S* d_bias_sums_;          // [2][gates] of gates and of recurrent
   S* d_unit_weights_sums_;  // [kUnitWeights][Hp]
+  S* d_gains_sums_;         // [gains][gates]
   S* d_columns_ = nullptr;  // [I][gates] for ids
   // In the arena, for the whole call:
   S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates] rows of d_parameters, by packed column

@@ -26,6 +26,7 @@ def test_declaration_agrees_with_the_reference(cell):
     assert declared.saved_gates == expected.gate_names
     assert len(declared.states) == expected.states
     assert set(declared.initial_bias) <= set(declared.gates)
+    assert tuple(declared.gate_parameters) == expected.gate_parameters
     assert tuple(declared.extra_parameters) == expected.extra_parameters
 
 
@@ -49,6 +50,7 @@ def test_declaration_agrees_with_the_kernels(cell):
     assert declared.has_cell_state == compiled["has_cell_state"]
     extra = compiled["has_bias_hn"] + compiled["unit_weights"]
     assert len(declared.extra_parameters) == extra
+    assert bool(declared.gate_parameters) == compiled["has_gains"]
     layer = make_recurrent(cell, 3, 4)
     assert layer._flat.size == loader.kernels.parameter_count(layer._kernel_config)
     run = layer.forward(np.array([[0, 2, 1]]))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt import reference
 from bptt.nn.state import arrays_of, as_state
 from cases import (
     ACTIVATIONS,
@@ -185,10 +186,16 @@ def test_gradients_of_the_state_at_every_step(form):
             d_h = d_later + d_output[:, t]
         else:
             d_h = d_later.h + d_output[:, t]
-            phi_c = np.tanh(run.cells()[:, t])  # c_t also acts through h_t = o ⊙ φ(c_t)
-            o = run.gates()["output"][:, t]
+            c, o = run.cells()[:, t], run.gates()["output"][:, t]
             d_m = d_h @ layer["weight_hr_l0"] if case.proj_size else d_h
-            d_c = d_later.c + d_m * o * (1 - phi_c**2)
+            if "gain_cell_l0" in layer:  # h_t = o ⊙ φ(gain ⊙ normalized c_t + bias)
+                gain, bias = layer["gain_cell_l0"], layer["bias_cell_l0"]
+                phi_c = np.tanh(reference.layer_norm(c, gain, bias))
+                d_seen = d_m * o * (1 - phi_c**2)
+                d_c = d_later.c + reference.layer_norm_backward(c, gain, d_seen[0])[0]
+            else:
+                phi_c = np.tanh(c)  # c_t also acts through h_t = o ⊙ φ(c_t)
+                d_c = d_later.c + d_m * o * (1 - phi_c**2)
             if "peephole_output_l0" in layer:
                 d_c = d_c + d_m * phi_c * o * (1 - o) * layer["peephole_output_l0"]
             np.testing.assert_allclose(steps.cell[:, :, t], d_c, rtol=1e-12, atol=1e-14)

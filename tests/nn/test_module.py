@@ -17,7 +17,7 @@ import bptt
 from bptt import reference
 from bptt._core import loader
 from bptt.nn.recurrent import LAYERS, make_recurrent
-from cases import CELLS, every_cell, every_layer, has_cell_state
+from cases import CELLS, can_project, every_cell, every_layer
 
 MODULES = [
     pytest.param(kind, arguments, id=name)
@@ -72,7 +72,7 @@ def test_names_and_shapes(cell, merge, bidirectional):
     assert layer.output_size == (8 if bidirectional and merge == "concat" else 4)
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if has_cell_state(cell)])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if can_project(cell)])
 def test_names_and_shapes_with_a_projection(cell):
     common = {"num_layers": 2, "bidirectional": True, "proj_size": 3}
     layer = make_recurrent(cell, 3, 4, **common)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bptt import reference
+from bptt.nn import cells
 from bptt.nn.state import arrays_of
 from cases import (
     CELLS,
@@ -19,6 +20,7 @@ from cases import (
     Array,
     Case,
     all_cells,
+    can_project,
     every_cell,
     forward_reference,
     has_cell_state,
@@ -51,18 +53,29 @@ SMALL: dict[str, Any] = {"steps": 4, "batch": 3, "input_size": 3, "hidden_size":
 STACKED: dict[str, Any] = {
     **SMALL, "num_layers": 2, "bidirectional": True, "lengths": "ragged", "state": True
 }  # fmt: skip
+
+
+def with_units(case: Case) -> Case:
+    """The case, with more than two units if they are normalized: of two, each becomes ±1."""
+    normalized = bool(cells.CELLS[case.cell].gate_parameters)
+    return replace(case, hidden_size=5) if normalized else case
+
+
 GRADIENT_CASES = [
-    *(replace(case, **SMALL, state=True) for case in all_cells()),
-    *(replace(case, **STACKED) for case in all_cells()),
-    *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES[1:]),
-    *(Case(cell, **STACKED, dropout=0.4) for cell in CELLS),
-    *(Case(cell, **STACKED, ids=True) for cell in CELLS),
-    *(
-        Case(cell, **{**STACKED, "hidden_size": 3}, proj_size=2, merge=merge)
-        for cell in CELLS
-        if has_cell_state(cell)
-        for merge in MERGES
-    ),
+    with_units(case)
+    for case in (
+        *(replace(case, **SMALL, state=True) for case in all_cells()),
+        *(replace(case, **STACKED) for case in all_cells()),
+        *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES[1:]),
+        *(Case(cell, **STACKED, dropout=0.4) for cell in CELLS),
+        *(Case(cell, **STACKED, ids=True) for cell in CELLS),
+        *(
+            Case(cell, **{**STACKED, "hidden_size": 3}, proj_size=2, merge=merge)
+            for cell in CELLS
+            if can_project(cell)
+            for merge in MERGES
+        ),
+    )
 ]
 
 
@@ -87,7 +100,7 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
     """`cell` with a change of one element of h_t (part 0) or c_t (part 1) in one call of its step.
 
     h_t is moved after it was made, so everything that reads it sees it move: the output and the
-    next step. c_t is moved before h_t = o ⊙ φ(c_t) is made of it.
+    next step. c_t is moved before h_t = o ⊙ φ(c_t) is made of it, or of its normalization.
     """
     calls = iter(range(sys.maxsize))
 
@@ -101,7 +114,11 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
                     a = np.log(o / (1 - o))
                     a[at] += weights.extra["peephole_output"][at[1]] * amount
                     o = functions.sigma.function(a)
-                new = (o * functions.phi.function(new[1]), new[1])
+                seen = new[1]
+                if "gain_cell" in weights.extra:
+                    gain, bias = weights.extra["gain_cell"], weights.extra["bias_cell"]
+                    seen = reference.layer_norm(seen, gain, bias)
+                new = (o * functions.phi.function(seen), new[1])
         return new, saved
 
     return replace(cell, step=step)
@@ -112,7 +129,7 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
 def test_gradients_of_every_step_match_central_differences(
     cell: str, merge: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = Case(cell, **STACKED, merge=merge, dropout=0.4)
+    case = with_units(Case(cell, **STACKED, merge=merge, dropout=0.4))
     problem = make(case)
     assert problem.lengths is not None
     _, gradients = run_reference(case, problem)

@@ -13,7 +13,8 @@
 // and whatever differs from CellDefaults, and defines, for each phase,
 //   forward<phase>(act, u) and backward<phase>(act, u)
 // on one packet of hidden units, of one row, at one step. Phase 0 multiplies h_{t-1} with the
-// recurrent weights; phase 1, if there is one, multiplies the `operand` that phase 0 has left.
+// recurrent weights; phase 1, if there is one, multiplies the `operand` that phase 0 has left, or
+// normalizes the cell state that it has left.
 //
 // A new cell is a header with these, a line in cells.def and its declaration in
 // python/bptt/nn/cells.py (CONTRIBUTING.md).
@@ -25,7 +26,8 @@ constexpr int kMaxUnitWeights = 4;
 
 /// What most cells have in common.
 struct CellDefaults {
-  /// Products with the recurrent weights in one step, one after the other.
+  /// Products with the recurrent weights in one step, one after the other. With kNormalized, the
+  /// second phase has no product: it takes the cell state normalized.
   static constexpr int kPhases = 1;
   /// With two phases: how many gates, from the first on, phase 0 completes.
   static constexpr int kFirstPhaseGates = 0;
@@ -34,6 +36,8 @@ struct CellDefaults {
   /// Whether W h + bias_hn is kept apart from U x + b, and the gate that bias_hn belongs to.
   static constexpr bool kSeparateRecurrent = false;
   static constexpr int kRecurrentBiasGate = -1;
+  /// Whether U x and W h are each normalized over all gates, times a gain, before the equations.
+  static constexpr bool kNormalized = false;
   /// Vectors of H weights that belong to the units, such as peepholes.
   static constexpr int kUnitWeights = 0;
   /// What else backward reads: h_t, h_{t-1}.
@@ -46,8 +50,9 @@ struct ForwardUnits {
   Vec<S> gate[kMaxGates];       // in: pre-activations; out: what backward needs (gates first)
   Vec<S> recurrent[kMaxGates];  // in: W h_{t-1} + bias_hn, if kSeparateRecurrent
   Vec<S> unit_weight[kMaxUnitWeights];  // in: the first kUnitWeights
-  Vec<S> h, c;                          // in: previous state; out: new state
-  Vec<S> operand;                       // out, if another phase follows
+  Vec<S> h, c;          // in: previous state, c as the phase before has left it; out: new state
+  Vec<S> c_normalized;  // in: with kNormalized, in phase 1
+  Vec<S> operand;       // out, if another phase with a product follows
 };
 
 template <class S>
@@ -56,6 +61,7 @@ struct BackwardUnits {
   Vec<S> unit_weight[kMaxUnitWeights];    // in: the first kUnitWeights
   Vec<S> h, h_prev, c, c_prev;            // in: h and h_prev only if the cell reads them
   Vec<S> d_h, d_c;                        // in: dL/dh_t in full, dL/dc_t from t+1; out: d_c in full
+  Vec<S> c_normalized, d_c_normalized;    // in: with two phases and kNormalized; out: of phase 1
   Vec<S> d_operand;                       // in: from the product of the next phase
   Vec<S> d_gate[kMaxGates];               // out: dL/d(pre-activation)
   Vec<S> d_recurrent[kMaxGates];          // out: dL/d(W h + bias_hn), if kSeparateRecurrent
@@ -73,10 +79,13 @@ struct CheckCell {
                 "a cell saves at most kMaxGates values per unit, in ForwardUnits::gate");
   static_assert(Cell::kPhases >= 1 && Cell::kPhases <= kMaxPhases,
                 "a cell has one or two phases: there is one operand between them");
-  static_assert(Cell::kPhases == 2
-                    ? Cell::kFirstPhaseGates > 0 && Cell::kFirstPhaseGates < Cell::kGates
-                    : Cell::kFirstPhaseGates == 0,
+  static_assert(Cell::kPhases == 2 ? Cell::kFirstPhaseGates > 0 &&
+                                         Cell::kFirstPhaseGates < Cell::kGates + Cell::kNormalized
+                                   : Cell::kFirstPhaseGates == 0,
                 "kFirstPhaseGates divides the gates of a cell with two phases, and is 0 otherwise");
+  static_assert(!Cell::kNormalized || Cell::kPhases == 1 ||
+                    (Cell::kHasCellState && Cell::kFirstPhaseGates == Cell::kGates),
+                "the second phase of a cell with kNormalized has no gates, but a cell state");
   static_assert(!Cell::kSeparateRecurrent || Cell::kPhases == 1,
                 "W h + bias_hn is kept apart only in a cell with one phase");
   static_assert(Cell::kRecurrentBiasGate == (Cell::kSeparateRecurrent ? Cell::kGates - 1 : -1),
@@ -97,7 +106,8 @@ constexpr CellInfo make_cell_info() {
           .first_phase_gates = Cell::kFirstPhaseGates,
           .recurrent_bias_gate = Cell::kRecurrentBiasGate,
           .has_cell_state = Cell::kHasCellState,
-          .separate_recurrent = Cell::kSeparateRecurrent};
+          .separate_recurrent = Cell::kSeparateRecurrent,
+          .normalized = Cell::kNormalized};
 }
 
 }  // namespace bptt

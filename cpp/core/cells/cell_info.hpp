@@ -13,9 +13,13 @@ struct CellInfo {
   int gates, saved, unit_weights;
   int phases, first_phase_gates;
   int recurrent_bias_gate;
-  bool has_cell_state, separate_recurrent;
+  bool has_cell_state, separate_recurrent, normalized;
 
   constexpr int last_phase() const { return phases - 1; }
+  /// Products with the recurrent weights in one step: a phase without gates has none.
+  constexpr int products() const { return first_phase_gates == gates ? 1 : phases; }
+  /// Whether the last phase takes the cell state normalized.
+  constexpr bool normalizes_cell() const { return normalized && phases > 1; }
   /// How many gates a phase completes, the first of them, and the one after the last.
   constexpr int first_gate(int phase) const { return phase == 0 ? 0 : first_phase_gates; }
   constexpr int end_gate(int phase) const {

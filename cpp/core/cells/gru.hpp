@@ -97,4 +97,10 @@ struct GruResetAfter : CellDefaults {
   }
 };
 
+/// The same with U x_t and W h_{t-1} normalized.
+struct GruLayerNorm : GruResetAfter {
+  static constexpr const char* kName = "gru_layer_norm";
+  static constexpr bool kNormalized = true;
+};
+
 }  // namespace bptt

@@ -9,42 +9,57 @@ namespace bptt {
 /// h_t = o * phi(c_t)
 ///
 /// With peepholes, i and f also see p * c_{t-1}, and o sees p * c_t. Coupled, i = 1 - f has no
-/// weights.
-template <bool kPeephole, bool kCoupled>
+/// weights. Normalized, h_t = o * phi(gain * normalized c_t + bias): the output needs c_t of all
+/// units, hence two phases.
+template <bool kPeephole, bool kCoupled, bool kLayerNorm = false>
 struct LstmForm : CellDefaults {
+  static_assert(!kLayerNorm || !(kPeephole || kCoupled), "their normalization is not defined");
   static constexpr int kInput = kCoupled ? -1 : 0;
   static constexpr int kForget = kInput + 1, kCell = kForget + 1, kOutput = kCell + 1;
   static constexpr int kGates = kOutput + 1;
   static constexpr int kSaved = kGates;
   static constexpr bool kHasCellState = true;
-  static constexpr int kUnitWeights = kPeephole ? kGates - 1 : 0;
-  static constexpr int kOutputPeephole = kForget + 1;  // those of i and f have their gates' numbers
+  static constexpr bool kNormalized = kLayerNorm;
+  static constexpr int kPhases = kLayerNorm ? 2 : 1;
+  static constexpr int kFirstPhaseGates = kLayerNorm ? kGates : 0;
+  static constexpr int kUnitWeights = kPeephole ? kGates - 1 : kLayerNorm ? 2 : 0;
+  // Numbers of unit weights; the peepholes of i and f have those of their gates.
+  static constexpr int kOutputPeephole = kForget + 1;
+  static constexpr int kCellGain = 0, kCellBias = 1;
 
   template <int phase, class S>
   static void forward(const Activations& act, ForwardUnits<S>& u) {
-    const Vec<S> c_prev = u.c;
-    const Vec<S> f = apply(act.gate, peep(u, kForget, c_prev, u.gate[kForget]));
-    const Vec<S> g = apply(act.cell, u.gate[kCell]);
-    if constexpr (kCoupled) {
-      u.c = fma(f, c_prev - g, g);
-    } else {
-      const Vec<S> i = apply(act.gate, peep(u, kInput, c_prev, u.gate[kInput]));
-      u.c = fma(f, c_prev, i * g);
-      u.gate[kInput] = i;
+    if constexpr (phase == 0) {
+      const Vec<S> c_prev = u.c;
+      const Vec<S> f = apply(act.gate, peep(u, kForget, c_prev, u.gate[kForget]));
+      const Vec<S> g = apply(act.cell, u.gate[kCell]);
+      if constexpr (kCoupled) {
+        u.c = fma(f, c_prev - g, g);
+      } else {
+        const Vec<S> i = apply(act.gate, peep(u, kInput, c_prev, u.gate[kInput]));
+        u.c = fma(f, c_prev, i * g);
+        u.gate[kInput] = i;
+      }
+      u.gate[kOutput] = apply(act.gate, peep(u, kOutputPeephole, u.c, u.gate[kOutput]));
+      u.gate[kForget] = f;
+      u.gate[kCell] = g;
     }
-    const Vec<S> o = apply(act.gate, peep(u, kOutputPeephole, u.c, u.gate[kOutput]));
-    u.h = o * apply(act.cell, u.c);
-    u.gate[kForget] = f;
-    u.gate[kCell] = g;
-    u.gate[kOutput] = o;
+    if constexpr (phase == kPhases - 1) u.h = u.gate[kOutput] * apply(act.cell, seen_cell(u));
   }
 
   template <int phase, class S>
   static void backward(const Activations& act, BackwardUnits<S>& u) {
     const Vec<S> f = u.gate[kForget], g = u.gate[kCell], o = u.gate[kOutput];
-    const Vec<S> phi_c = apply(act.cell, u.c);
+    const Vec<S> phi_c = apply(act.cell, seen_cell(u));
+    const Vec<S> d_seen = activation_backward(act.cell, phi_c, u.d_h * o);
+    if constexpr (phase > 0) {
+      u.d_unit_weight[kCellGain] = d_seen * u.c_normalized;
+      u.d_unit_weight[kCellBias] = d_seen;
+      u.d_c_normalized = d_seen * u.unit_weight[kCellGain];
+      return;
+    }
     u.d_gate[kOutput] = activation_backward(act.gate, o, u.d_h * phi_c);
-    u.d_c += activation_backward(act.cell, phi_c, u.d_h * o);
+    if constexpr (!kLayerNorm) u.d_c += d_seen;
     u.d_c = peep_backward(u, kOutputPeephole, u.c, kOutput, u.d_c);
     u.d_c_prev = u.d_c * f;
     Vec<S> f_slope, d_g;  // dc/df, dL/dg
@@ -66,6 +81,16 @@ struct LstmForm : CellDefaults {
   }
 
  private:
+  /// The cell state as the output sees it.
+  template <class Units>
+  static auto seen_cell(const Units& u) {
+    if constexpr (kLayerNorm) {
+      return fma(u.unit_weight[kCellGain], u.c_normalized, u.unit_weight[kCellBias]);
+    } else {
+      return u.c;
+    }
+  }
+
   /// a + p * c, for the pre-activation a of a gate that has a peephole.
   template <class S>
   static Vec<S> peep(const ForwardUnits<S>& u, int peephole, Vec<S> c, Vec<S> a) {
@@ -93,6 +118,9 @@ struct LstmCoupled : LstmForm<false, true> {
 };
 struct LstmPeepholeCoupled : LstmForm<true, true> {
   static constexpr const char* kName = "lstm_peephole_coupled";
+};
+struct LstmLayerNorm : LstmForm<false, false, true> {
+  static constexpr const char* kName = "lstm_layer_norm";
 };
 
 }  // namespace bptt

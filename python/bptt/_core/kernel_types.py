@@ -29,4 +29,5 @@ class CellInfo(TypedDict):
     gates: int
     has_cell_state: bool
     has_bias_hn: bool
+    has_gains: bool
     unit_weights: int

@@ -25,8 +25,10 @@ class Cell:
     """Gates that the forward pass saves for backward: the first of its saved columns."""
     states: tuple[str, ...] = ("h",)
     """("h",), or ("h", "c") with a cell state."""
+    gate_parameters: Mapping[str, float] = field(default_factory=dict)
+    """Name -> initial value of further parameters (gates*hidden_size,), which follow the bias."""
     extra_parameters: Mapping[str, float] = field(default_factory=dict)
-    """Name -> initial value of further parameters (hidden_size,), which follow the bias."""
+    """Name -> initial value of further parameters (hidden_size,), which follow these."""
     initial_bias: Mapping[str, float] = field(default_factory=dict)
     """Gate -> initial value of its block of the bias; 0 for the others."""
     has_gate_activation: bool = True
@@ -40,6 +42,9 @@ class Cell:
         return "c" in self.states
 
 
+GAINS = {"gain_ih": 1.0, "gain_hh": 1.0}
+"""Parameters of every cell with layer normalization."""
+
 RNN = Cell(name="rnn", title="RNN", gates=("hidden",), has_gate_activation=False)
 LSTM = Cell(
     name="lstm",
@@ -48,14 +53,14 @@ LSTM = Cell(
     saved_gates=("input", "forget", "cell", "output"),
     states=("h", "c"),
     initial_bias={"forget": 1.0},
-    options={"peephole": False, "coupled": False},
+    options={"peephole": False, "coupled": False, "layer_norm": False},
 )
 LSTM_PEEPHOLE = replace(
     LSTM,
     name="lstm_peephole",
     title="LSTM, peepholes",
     extra_parameters={"peephole_input": 0.0, "peephole_forget": 0.0, "peephole_output": 0.0},
-    options={"peephole": True, "coupled": False},
+    options={"peephole": True, "coupled": False, "layer_norm": False},
 )
 LSTM_COUPLED = replace(
     LSTM,
@@ -63,21 +68,29 @@ LSTM_COUPLED = replace(
     title="LSTM, coupled",
     gates=("forget", "cell", "output"),
     saved_gates=("forget", "cell", "output"),
-    options={"peephole": False, "coupled": True},
+    options={"peephole": False, "coupled": True, "layer_norm": False},
 )
 LSTM_PEEPHOLE_COUPLED = replace(
     LSTM_COUPLED,
     name="lstm_peephole_coupled",
     title="LSTM, peepholes, coupled",
     extra_parameters={"peephole_forget": 0.0, "peephole_output": 0.0},
-    options={"peephole": True, "coupled": True},
+    options={"peephole": True, "coupled": True, "layer_norm": False},
+)
+LSTM_LAYER_NORM = replace(
+    LSTM,
+    name="lstm_layer_norm",
+    title="LSTM, layer norm",
+    gate_parameters=GAINS,
+    extra_parameters={"gain_cell": 1.0, "bias_cell": 0.0},
+    options={"peephole": False, "coupled": False, "proj_size": 0, "layer_norm": True},
 )
 GRU = Cell(
     name="gru",
     title="GRU",
     gates=("reset", "update", "candidate"),
     saved_gates=("reset", "update", "candidate"),
-    options={"reset_after": False},
+    options={"reset_after": False, "layer_norm": False},
 )
 GRU_RESET_AFTER = Cell(
     name="gru_reset_after",
@@ -85,9 +98,15 @@ GRU_RESET_AFTER = Cell(
     gates=("reset", "update", "candidate"),
     saved_gates=("reset", "update", "candidate"),
     extra_parameters={"bias_hn": 0.0},
-    options={"reset_after": True},
+    options={"reset_after": True, "layer_norm": False},
 )
-
+GRU_LAYER_NORM = replace(
+    GRU_RESET_AFTER,
+    name="gru_layer_norm",
+    title="GRU, layer norm",
+    gate_parameters=GAINS,
+    options={"reset_after": True, "layer_norm": True},
+)
 MGU = Cell(
     name="mgu",
     title="MGU",
@@ -103,8 +122,10 @@ CELLS: Mapping[str, Cell] = {
         LSTM_PEEPHOLE,
         LSTM_COUPLED,
         LSTM_PEEPHOLE_COUPLED,
+        LSTM_LAYER_NORM,
         GRU,
         GRU_RESET_AFTER,
+        GRU_LAYER_NORM,
         MGU,
     )
 }

@@ -64,4 +64,5 @@ def recurrent(
             blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
             parameter[...] = np.repeat(blocks, hidden_size)
         else:
-            parameter[...] = cell.extra_parameters[name.rpartition("_l")[0]]
+            initial = {**cell.gate_parameters, **cell.extra_parameters}
+            parameter[...] = initial[name.rpartition("_l")[0]]

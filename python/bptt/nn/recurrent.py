@@ -106,7 +106,7 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory (LSTM) with forget gate; peepholes, coupled gates, projection.
+    """Long short-term memory (LSTM): forget gate, peepholes, coupled gates, projection, normalization.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
@@ -116,14 +116,19 @@ class LSTM(Recurrent[LSTMState]):
     - with `peephole`, i and f see p⊙c_{t-1} beside x_t and h_{t-1}, and o sees p⊙c_t, each with its
       own p;
     - with `coupled`, i = 1−f;
-    - with `proj_size`, h_t = W_hr (o⊙φ(c_t)), with W_hr = ``weight_hr``.
+    - with `proj_size`, h_t = W_hr (o⊙φ(c_t)), with W_hr = ``weight_hr``;
+    - with `layer_norm`, i, f, o and g are of γ_ih⊙N(U x_t) + γ_hh⊙N(W h_{t-1}) + b, and
+      h_t = o⊙φ(γ_c⊙N(c_t) + β_c), with gains γ = ``gain_ih``, ``gain_hh``, ``gain_cell``,
+      β_c = ``bias_cell``, and N(a) = (a − mean)/√(variance + 10⁻⁵) over the 4H or H elements of a.
 
     S. Hochreiter and J. Schmidhuber (1997), Long short-term memory; forget gate: F. Gers,
     J. Schmidhuber and F. Cummins (2000), Learning to forget; peepholes: F. Gers and J. Schmidhuber
     (2000), Recurrent nets that time and count, in the form of A. Graves (2013), Generating
     sequences with recurrent neural networks; coupled gates: K. Greff et al. (2017), LSTM: a search
     space odyssey; projection: H. Sak, A. Senior and F. Beaufays (2014), Long short-term memory
-    based recurrent neural network architectures for large vocabulary speech recognition.
+    based recurrent neural network architectures for large vocabulary speech recognition; layer
+    normalization: J. L. Ba, J. R. Kiros and G. E. Hinton (2016), Layer normalization, with one bias
+    for both products, as in haste.
 
     Parameters
     ----------
@@ -158,6 +163,9 @@ class LSTM(Recurrent[LSTMState]):
         P, the number of units, fewer than H, to which h is projected: output, h and the next layer
         have P in place of H, c has H. The recurrent weights are fewer by P/H. 0 for none. Zoneout
         and recurrent dropout of h act on the P units.
+    layer_norm : bool, default False
+        Whether both products and the cell state are normalized. Without `peephole`, `coupled` and
+        `proj_size`, for which it is not defined.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the cell input g and of the cell state.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -175,7 +183,7 @@ class LSTM(Recurrent[LSTMState]):
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or `layer_norm` is given with `peephole` or `coupled`.
 
     Notes
     -----
@@ -184,9 +192,11 @@ class LSTM(Recurrent[LSTMState]):
     ``weight_hh_l{l}`` (4H, H); ``bias_l{l}`` (4H,). The blocks of rows are i, f, g, o. With
     `peephole` also ``peephole_input_l{l}``, ``peephole_forget_l{l}`` and ``peephole_output_l{l}``
     (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``. With
-    `proj_size` weight_hh is (4H, P), and there is ``weight_hr_l{l}`` (P, H), as in PyTorch.
-    Initially weight_ih and weight_hr are Glorot uniform, the columns of each gate's block of
-    weight_hh orthonormal, the bias 1 for f and 0 elsewhere, and the peepholes 0.
+    `proj_size` weight_hh is (4H, P), and there is ``weight_hr_l{l}`` (P, H), as in PyTorch. With
+    `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (4H,), ``gain_cell_l{l}`` and
+    ``bias_cell_l{l}`` (H,). Initially weight_ih and weight_hr are Glorot uniform, the columns of
+    each gate's block of weight_hh orthonormal, the bias 1 for f and 0 elsewhere, the peepholes are
+    0 and the gains 1.
 
     The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
@@ -196,11 +206,13 @@ class LSTM(Recurrent[LSTMState]):
         cells.LSTM_PEEPHOLE,
         cells.LSTM_COUPLED,
         cells.LSTM_PEEPHOLE_COUPLED,
+        cells.LSTM_LAYER_NORM,
     )
 
     peephole: bool
     coupled: bool
     proj_size: int
+    layer_norm: bool
     gate_activation: str
 
     def __init__(
@@ -217,6 +229,7 @@ class LSTM(Recurrent[LSTMState]):
         peephole: bool = False,
         coupled: bool = False,
         proj_size: int = 0,
+        layer_norm: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -235,6 +248,7 @@ class LSTM(Recurrent[LSTMState]):
             peephole=peephole,
             coupled=coupled,
             proj_size=proj_size,
+            layer_norm=layer_norm,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,
@@ -244,17 +258,21 @@ class LSTM(Recurrent[LSTMState]):
 
 
 class GRU(Recurrent[FloatArray]):
-    """Gated recurrent unit (GRU) in both of its forms.
+    """Gated recurrent unit (GRU) in both of its forms, and with layer normalization.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
     - r, z = σ(U x_t + W h_{t-1} + b);
     - n = φ(U_n x_t + W_n (r⊙h_{t-1}) + b_n), or with `reset_after`
       n = φ(U_n x_t + b_n + r⊙(W_n h_{t-1} + b_hn)), with b_hn = ``bias_hn``;
-    - h_t = (1−z)⊙n + z⊙h_{t-1}.
+    - h_t = (1−z)⊙n + z⊙h_{t-1};
+    - with `layer_norm`, γ_ih⊙N(U x_t) takes the place of U x_t and γ_hh⊙N(W h_{t-1}) that of
+      W h_{t-1}, with gains γ = ``gain_ih``, ``gain_hh`` and N(a) = (a − mean)/√(variance + 10⁻⁵)
+      over all 3H elements of a.
 
     K. Cho et al. (2014), Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation.
+    machine translation; layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton (2016), Layer
+    normalization, in the form of haste.
 
     Parameters
     ----------
@@ -285,6 +303,9 @@ class GRU(Recurrent[FloatArray]):
         Where the reset gate acts. False: on h_{t-1}, before the product with W_n, as in the
         paper. True: on W_n h_{t-1} + b_hn, after the product, as in PyTorch and cuDNN, whose
         weights need this form.
+    layer_norm : bool, default False
+        Whether both products are normalized, each over its three blocks of rows. With
+        `reset_after` alone, since r would stand inside one of them.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the candidate n.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -302,20 +323,22 @@ class GRU(Recurrent[FloatArray]):
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or `layer_norm` is given without `reset_after`.
 
     Notes
     -----
     Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
     ``weight_ih_l{l}`` (3H, I), or (3H, D) above layer 0, with D = `output_size`;
-    ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,).
-    The blocks of rows are r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal and
-    every bias 0.
+    ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,);
+    with `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (3H,). The blocks of rows are
+    r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal, every bias 0 and every
+    gain 1.
     """
 
-    variants = (cells.GRU, cells.GRU_RESET_AFTER)
+    variants = (cells.GRU, cells.GRU_RESET_AFTER, cells.GRU_LAYER_NORM)
 
     reset_after: bool
+    layer_norm: bool
     gate_activation: str
 
     def __init__(
@@ -330,6 +353,7 @@ class GRU(Recurrent[FloatArray]):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         reset_after: bool = False,
+        layer_norm: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -346,6 +370,7 @@ class GRU(Recurrent[FloatArray]):
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
             reset_after=reset_after,
+            layer_norm=layer_norm,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

@@ -35,6 +35,15 @@ def _num_layers(name: str, value: Any) -> int:
     return layers
 
 
+def _needs_of_layer_norm(variants: tuple[Cell, ...], arguments: Mapping[str, Any]) -> str:
+    """Return the error of arguments with which layer normalization is not defined."""
+    needs = next(dict(cell.options) for cell in variants if cell.options["layer_norm"])
+    del needs["layer_norm"]
+    rule = " and ".join(f"{name}={value}" for name, value in needs.items())
+    got = ", ".join(f"{name}={arguments[name]}" for name in needs)
+    return f"layer_norm=True needs {rule}, got {got}"
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
@@ -48,6 +57,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "peephole": checks.flag,
     "coupled": checks.flag,
     "reset_after": checks.flag,
+    "layer_norm": checks.flag,
     "activation": checks.one_of(*ACTIVATIONS),
     "gate_activation": checks.one_of(*GATE_ACTIVATIONS),
     "time_major": checks.flag,
@@ -86,6 +96,8 @@ class Recurrent(Module, Generic[StateT]):
 
     def __init__(self, **arguments: Any) -> None:
         config = {name: _CHECKS[name](name, value) for name, value in arguments.items()}
+        if not any(cell.options.items() <= config.items() for cell in self.variants):
+            raise ValueError(_needs_of_layer_norm(self.variants, config))
         projected, hidden = config.get("proj_size", 0), config["hidden_size"]
         if projected >= hidden:
             rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
@@ -308,6 +320,8 @@ class Recurrent(Module, Generic[StateT]):
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
                 shapes[f"weight_hh_l{layer}{suffix}"] = (rows, projected if proj_size else hidden)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
+                for name in self.cell.gate_parameters:
+                    shapes[f"{name}_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.extra_parameters:
                     shapes[f"{name}_l{layer}{suffix}"] = (hidden,)
                 if proj_size:

@@ -48,10 +48,11 @@ def parameter_shapes(
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
     Layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,),
-    and the cell's extra parameters (H,), such as ``bias_hn_l{l}`` of "gru_reset_after"; those of
-    the reverse direction follow, with the suffix ``_reverse``. I_l is `input_size` for the first
-    layer and the size of the merged directions for the others. With a projection to P units there
-    is ``weight_hr_l{l}`` (P, H) as well, and ``weight_hh_l{l}`` is (G*H, P).
+    the gains (G*H,) of a cell with layer normalization, and the cell's extra parameters (H,), such
+    as ``bias_hn_l{l}`` of "gru_reset_after"; those of the reverse direction follow, with the suffix
+    ``_reverse``. I_l is `input_size` for the first layer and the size of the merged directions for
+    the others. With a projection to P units there is ``weight_hr_l{l}`` (P, H) as well, and
+    ``weight_hh_l{l}`` is (G*H, P).
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ def parameter_shapes(
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
             shapes[f"weight_hh_l{layer}{suffix}"] = (rows, h_size)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
+            for name in CELLS[cell].gate_parameters:
+                shapes[f"{name}_l{layer}{suffix}"] = (rows,)
             for name in CELLS[cell].extra_parameters:
                 shapes[f"{name}_l{layer}{suffix}"] = (hidden_size,)
             if proj_size:
@@ -139,6 +142,7 @@ def check_parameters(
             "bias": "(G*H,)",
             "weight_hr": "(P, H)",
         }
+        symbols |= dict.fromkeys(CELLS[cell].gate_parameters, "(G*H,)")
         check_array(name, parameters[name], symbols.get(name.split("_l")[0], "(H,)"), shape, dtype)
     return input_size, dtype
 

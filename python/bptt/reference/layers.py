@@ -166,7 +166,8 @@ def without_padding(steps: Array, lengths: Array | None) -> Array:
 def weights_of(cell: Cell, parameters: Mapping[str, Array], name: str) -> Weights:
     """Return the parameters of one layer and direction, whose names end with `name`."""
     U, W, b = (parameters[f"{kind}_{name}"] for kind in ("weight_ih", "weight_hh", "bias"))
-    extra = {kind: parameters[f"{kind}_{name}"] for kind in cell.extra_parameters}
+    further = (*cell.gate_parameters, *cell.extra_parameters)
+    extra = {kind: parameters[f"{kind}_{name}"] for kind in further}
     return Weights(U, W, b, extra, parameters.get(f"weight_hr_{name}"))
 
 

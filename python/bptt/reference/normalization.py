@@ -22,7 +22,7 @@ def layer_norm(x: Array, w: Array, b: Array, epsilon: float = 1e-5) -> Array:
     -------
     array (..., D)
     """
-    y: Array = w * _normalize(x, epsilon)[0] + b
+    y: Array = w * normalize(x, epsilon)[0] + b
     return y
 
 
@@ -46,7 +46,7 @@ def layer_norm_backward(
     d_w : array (D,)
     d_b : array (D,)
     """
-    z, deviation = _normalize(x, epsilon)
+    z, deviation = normalize(x, epsilon)
     d_z = w * d_y
     # The Jacobian ∂z/∂x of a step is (1 - 1/D - z zᵀ/D) / deviation.
     D = x.shape[-1]
@@ -56,7 +56,14 @@ def layer_norm_backward(
     return d_x, (rows * z_rows).sum(axis=0), rows.sum(axis=0)
 
 
-def _normalize(x: Array, epsilon: float) -> tuple[Array, Array]:
-    """Return (x - μ) / √(σ² + ε) and √(σ² + ε)."""
+def normalize(x: Array, epsilon: float = 1e-5) -> tuple[Array, Array]:
+    """Return z = (x - μ) / √(σ² + ε) (..., D) and √(σ² + ε) (..., 1)."""
     deviation = np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
     return (x - x.mean(axis=-1, keepdims=True)) / deviation, deviation
+
+
+def normalize_backward(z: Array, deviation: Array, d_z: Array) -> Array:
+    """Return ∂L/∂x of `normalize`, from its results and ∂L/∂z."""
+    slope = (d_z * z).mean(axis=-1, keepdims=True)
+    d_x: Array = (d_z - d_z.mean(axis=-1, keepdims=True) - z * slope) / deviation
+    return d_x

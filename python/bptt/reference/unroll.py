@@ -14,6 +14,7 @@ import numpy as np
 
 from .activations import Array
 from .cells.cell import Cell, Functions, State, Weights, sum_over_steps
+from .normalization import layer_norm, normalize, normalize_backward
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,29 @@ def flip(steps: Array, lengths: Array | None) -> Array:
     return np.take_along_axis(steps, order[:, :, None], axis=0)
 
 
+def project(x: Array, U: Array) -> Array:
+    """Return U x_t of all steps (T, B, G*H), in one product."""
+    product: Array = (x.reshape(-1, x.shape[2]) @ U.T).reshape(*x.shape[:2], len(U))
+    return product
+
+
+def input_part(product: Array, weights: Weights) -> Array:
+    """Return U x_t + b, or γ_ih ⊙ N(U x_t) + b with layer normalization."""
+    if "gain_ih" in weights.extra:
+        return layer_norm(product, weights.extra["gain_ih"], weights.b)
+    return product + weights.b
+
+
+def input_part_backward(x: Array, d_a: Array, weights: Weights) -> tuple[Array, dict[str, Array]]:
+    """Return ∂L/∂(U x_t) and the gradients of the bias and the gain."""
+    d_bias = {"bias": d_a.sum(axis=(0, 1))}
+    if "gain_ih" not in weights.extra:
+        return d_a, d_bias
+    z, deviation = normalize(project(x, weights.U))
+    d_product = normalize_backward(z, deviation, d_a * weights.extra["gain_ih"])
+    return d_product, {**d_bias, "gain_ih": (d_a * z).sum(axis=(0, 1))}
+
+
 def unroll(
     cell: Cell,
     weights: Weights,
@@ -94,7 +118,7 @@ def unroll(
     one for each part of the state.
     """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
-    ux = (x.reshape(-1, x.shape[2]) @ weights.U.T + weights.b).reshape(*x.shape[:2], len(weights.b))
+    ux = input_part(project(x, weights.U), weights)
     if updates is not None and reverse:
         updates = [flip(u, lengths) for u in updates]
     states, saved, outputs = [initial], [], []
@@ -130,7 +154,8 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
     """
     cell, (U, W, b, _, projection) = run.cell, run.weights
     d_output = flip(d_output, run.lengths) if run.reverse else d_output
-    d_a = np.zeros((*run.x.shape[:2], len(b)), run.x.dtype)
+    pre_activations = (cell.pre_activations or cell.gates) * run.hidden_size
+    d_a = np.zeros((*run.x.shape[:2], pre_activations), run.x.dtype)
     d_h = np.zeros((*run.x.shape[:2], W.shape[1]), run.x.dtype)  # ∂L/∂(W_hr h)
     d_state, d_states = d_last, []
     for t in reversed(range(len(d_a))):
@@ -153,17 +178,18 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
         d_states.append(d_full)
     h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], W.shape[1]))
-    d_recurrent = cell.weight_gradients(d_a, h, run.saved)
+    d_recurrent = cell.weight_gradients(d_a, h, run.saved, run.weights)
+    d_product, d_input = input_part_backward(run.x, d_a[..., : len(b)], run.weights)
     d_parameters = {
-        "weight_ih": sum_over_steps(d_a, run.x),
+        "weight_ih": sum_over_steps(d_product, run.x),
         "weight_hh": d_recurrent.pop("weight_hh"),
-        "bias": d_a.sum(axis=(0, 1)),
+        **d_input,
         **d_recurrent,
     }
     if projection is not None:
         outputs = np.reshape(run.outputs, (*d_a.shape[:2], run.hidden_size))
         d_parameters["weight_hr"] = sum_over_steps(d_h, outputs)
-    d_x = (d_a.reshape(-1, len(b)) @ U).reshape(run.x.shape)
+    d_x = (d_product.reshape(-1, len(b)) @ U).reshape(run.x.shape)
     d_x = flip(d_x, run.lengths) if run.reverse else d_x
     d_steps = [
         run.in_time_order((d[k] for d in reversed(d_states)), size)

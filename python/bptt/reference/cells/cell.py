@@ -28,7 +28,7 @@ class Weights(NamedTuple):
     U: Array
     W: Array
     b: Array
-    extra: Mapping[str, Array]  # by name; each (H,)
+    extra: Mapping[str, Array]  # by name; each (G*H,) or (H,)
     projection: Array | None = None  # W_hr (P, H)
 
 
@@ -50,6 +50,8 @@ class Cell:
     step_backward: Callable[..., tuple[Array, State, State]]
     weight_gradients: Callable[..., dict[str, Array]]
     extra_parameters: tuple[str, ...] = ()  # further parameters (H,)
+    gate_parameters: tuple[str, ...] = ()  # further parameters (G*H,), before them
+    pre_activations: int | None = None  # elements of ∂L/∂a_t per unit, if more than G
 
 
 def split(a: Array, gates: int) -> Array:

@@ -56,7 +56,7 @@ def step_backward(
     return d_a, (d_h * z + d_rh * r + d_a[:, :rz] @ p.W[:rz],), d_state
 
 
-def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved], p: Weights) -> dict[str, Array]:
     """Return ∂L/∂W: a_r and a_z contain W h_{t-1}, a_n contains W_n (r ⊙ h_{t-1})."""
     rz = 2 * h.shape[2]
     rh = np.reshape([s.product for s in saved], h.shape)
@@ -93,7 +93,9 @@ def reset_after_step_backward(
     return d_a, (d_h * z + d_product @ p.W,), d_state
 
 
-def reset_after_weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def reset_after_weight_gradients(
+    d_a: Array, h: Array, saved: Sequence[Saved], p: Weights
+) -> dict[str, Array]:
     """Return ∂L/∂W and ∂L/∂b_hn: a_n contains r ⊙ (W_n h_{t-1} + b_hn)."""
     rz = 2 * h.shape[2]
     r = np.reshape([s.reset for s in saved], h.shape)

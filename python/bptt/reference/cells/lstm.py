@@ -58,7 +58,7 @@ def step_backward(
     return d_a, (d_a @ p.W, d_c * f), (d_h, d_c)
 
 
-def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved], p: Weights) -> dict[str, Array]:
     """Return ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
     return {"weight_hh": sum_over_steps(d_a, h)}
 

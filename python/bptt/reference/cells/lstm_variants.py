@@ -12,7 +12,6 @@ The blocks of rows of the parameters are i, f, g, o, or f, g, o if the gates are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -82,19 +81,20 @@ def step_backward(
     return d_a, (d_a @ p.W, d_c_previous), (d_h, d_c)
 
 
-def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved], p: Weights) -> dict[str, Array]:
     """Return ∂L/∂W = Σ_t ∂L/∂a_tᵀ h_{t-1}; `h` is h_{t-1} of all steps."""
     return {"weight_hh": sum_over_steps(d_a, h)}
 
 
 def peephole_gradients(
-    gates: int, d_a: Array, h: Array, saved: Sequence[Saved]
+    d_a: Array, h: Array, saved: Sequence[Saved], p: Weights
 ) -> dict[str, Array]:
     """Return ∂L/∂W, and ∂L/∂p = Σ_t ∂L/∂a_t ⊙ c: c_{t-1} for i and f, c_t for o."""
-    *d_a_i, d_a_f, _, d_a_o = np.split(d_a, gates, axis=-1)
+    hidden_size = len(p.extra["peephole_output"])
+    *d_a_i, d_a_f, _, d_a_o = np.split(d_a, d_a.shape[-1] // hidden_size, axis=-1)
     c_previous = np.reshape([s.c_previous for s in saved], d_a_f.shape)
     c = np.reshape([s.c for s in saved], d_a_f.shape)
-    found = weight_gradients(d_a, h, saved)
+    found = weight_gradients(d_a, h, saved, p)
     for d in d_a_i:
         found["peephole_input"] = (d * c_previous).sum(axis=(0, 1))
     found["peephole_forget"] = (d_a_f * c_previous).sum(axis=(0, 1))
@@ -112,7 +112,7 @@ CELLS = {
         2,
         step,
         step_backward,
-        partial(peephole_gradients, 4),
+        peephole_gradients,
         extra_parameters=PEEPHOLES,
     ),
     "lstm_coupled": Cell(3, GATES[1:], 2, step, step_backward, weight_gradients),
@@ -122,7 +122,7 @@ CELLS = {
         2,
         step,
         step_backward,
-        partial(peephole_gradients, 3),
+        peephole_gradients,
         extra_parameters=PEEPHOLES[1:],
     ),
 }

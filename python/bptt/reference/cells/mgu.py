@@ -48,7 +48,7 @@ def step_backward(
     return d_a, (d_h * (1 - f) + d_fh * f + d_a_f @ p.W[:H],), d_state
 
 
-def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved]) -> dict[str, Array]:
+def weight_gradients(d_a: Array, h: Array, saved: Sequence[Saved], p: Weights) -> dict[str, Array]:
     """Return ∂L/∂W: a_f contains W h_{t-1}, a_n contains W_n (f ⊙ h_{t-1})."""
     H = h.shape[2]
     fh = np.reshape([s.product for s in saved], h.shape)

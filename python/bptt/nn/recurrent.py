@@ -106,7 +106,7 @@ class RNN(Recurrent[FloatArray]):
 
 
 class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory (LSTM): forget gate, peepholes, coupled gates, projection, normalization.
+    """Long short-term memory (LSTM), with forget gate, and its variants.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 

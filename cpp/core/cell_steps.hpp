@@ -83,11 +83,11 @@ struct CellSteps {
           for (int g = kCell.first_gate(kPhase); g < kGatesSoFar; ++g) {
             u.gate[g].store(gates + gate_column(g, block, padded));
           }
-          if constexpr (kPhase + 1 < kCell.products()) {
-            u.operand.store(loop.operand_ + state);
-          } else {
+          if constexpr (kCell.normalizes_cell()) {
             u.c.store(loop.c_ + state);
+            u.operand = u.c;
           }
+          u.operand.store(loop.operand_ + state);
         } else {
           u.h.store(h_after + state);
           u.h.store_some(y + unit, layer.hidden_ - unit);
@@ -161,20 +161,21 @@ struct CellSteps {
     }
   }
 
-  /// Of the row that a phase takes normalized: W h, then c. All threads that share the row compute
-  /// the same; the one with the first units saves it.
+  /// Of the row that a phase takes normalized: W h, then c, as phase 0 has left it (zoneout changes
+  /// c_ in this phase). All threads that share the row compute the same; the one with the first
+  /// units saves it.
   template <int kPhase, bool kTraining>
   static Moments<S> row_moments(const ForwardLoop<S>& loop, Index slot, Index saved_row,
                                 Range blocks) {
     const CellDirection<S>& layer = loop.layer_;
-    const bool saves = kTraining && blocks.first == 0;
+    const bool saves = kTraining && blocks.first == 0 && blocks.last > 0;
     if constexpr (kPhase == 0) {
       const S* const sums = loop.recurrent_ + slot * kCell.gates * layer.padded_;
       const Moments<S> moments = layer.normalized_row().moments(sums);
       if (saves) loop.task_.saved->recurrent.scales.data()[saved_row] = moments.scale;
       return moments;
     } else {
-      const S* const c = loop.c_ + slot * layer.padded_;
+      const S* const c = loop.operand_ + slot * layer.padded_;
       const Moments<S> moments = layer.normalized_cell_row().moments(c);
       if (saves) {
         S* const to = loop.task_.saved->cell_moments.data() + 2 * saved_row;

@@ -41,7 +41,7 @@ class ForwardLoop final : public TimeLoop {
       layer_.read_c(batch_, task.c0, c_);
       if (zoneout_.active()) c_before_ = arena.allocate<S>(cells);
     }
-    if (layer_.cell_.products() > 1) {
+    if (layer_.cell_.phases > 1) {
       operand_ = arena.allocate<S>(cells);
       operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
@@ -328,7 +328,7 @@ class ForwardLoop final : public TimeLoop {
   [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range blocks) const {
     const bool last = phase == layer_.cell_.last_phase();
     if (last && zoneout_.active()) zone_out_h(s, slots, blocks);
-    if (factors_ == nullptr) return;
+    if (factors_ == nullptr || (!last && layer_.cell_.products() == 1)) return;
     S* const to = last ? dropped_[(s + 1) & 1] : operand_;
     layer_.multiply_rows(last ? h_[(s + 1) & 1] : operand_, factors_, slots, blocks, to);
   }
@@ -372,7 +372,7 @@ class ForwardLoop final : public TimeLoop {
   const S** cell_h_rows_ = nullptr;   // [B] pointers to the rows that are projected
   S* c_ = nullptr;                    // [B][Hp] updated in place
   S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
-  S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies
+  S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies, or normalizes
   const S** operand_rows_ = nullptr;  // [B]
   S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn, or W h before its normalization
 };

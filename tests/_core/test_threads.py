@@ -40,6 +40,7 @@ CASES = {
     "ragged units": replace(UNITS, lengths="ragged", num_layers=2),
     "directions of units": replace(UNITS, bidirectional=True),
     "ids of units": replace(UNITS, ids=True),
+    "regularized units": replace(UNITS, zoneout=0.3, recurrent_dropout=0.2),
 }
 PROJECTED = {
     "rows": replace(ROWS, proj_size=35, num_layers=2, lengths="ragged"),

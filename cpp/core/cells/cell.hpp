@@ -52,7 +52,7 @@ struct ForwardUnits {
   Vec<S> unit_weight[kMaxUnitWeights];  // in: the first kUnitWeights
   Vec<S> h, c;          // in: previous state, c as the phase before has left it; out: new state
   Vec<S> c_normalized;  // in: with kNormalized, in phase 1
-  Vec<S> operand;       // out, if another phase with a product follows
+  Vec<S> operand;       // out, if another product follows
 };
 
 template <class S>

@@ -296,6 +296,7 @@ def test_initial_weights(cell):
         else:
             blocks = [layer.cell.initial_bias.get(gate, 0.0) for gate in layer.cell.gates]
             expected = np.repeat(blocks, 40) if name.startswith("bias_l") else 0.0
+            expected = 1.0 if name.startswith("gain") else expected
             np.testing.assert_array_equal(parameter, expected)
 
 

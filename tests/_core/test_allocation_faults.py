@@ -194,8 +194,8 @@ def normal(*shape):
     return random.standard_normal(shape).astype(dtype)
 
 config = dict(cell="lstm", activation="tanh", gate_activation="sigmoid", input_size=12,
-              hidden_size=40, proj_size=23, num_layers=2, bidirectional=False, merge="concat", dropout=0.5,
-              zoneout=0.1, recurrent_dropout=0.2, time_major=False)
+              hidden_size=40, proj_size=23, num_layers=2, bidirectional=False, merge="concat",
+              dropout=0.5, zoneout=0.1, recurrent_dropout=0.2, time_major=False)
 assert config["cell"] in kernels.cell_table(), list(kernels.cell_table())
 x, lengths = normal(16, 40, 12), random.integers(1, 41, 16)
 parameters = normal(kernels.parameter_count(config))

@@ -83,7 +83,8 @@ def test_names_and_shapes_with_a_projection(cell):
     assert (layer.output_size, layer.state_sizes) == (6, (3, 4))
     columns = layer["weight_hh_l0"][:4]
     np.testing.assert_allclose(columns.T @ columns, np.eye(3), atol=1e-6)
-    with pytest.raises(ValueError, match=r"must have shape .proj_size, hidden_size. = .3, 4., got"):
+    rule = r"must have shape \(proj_size, hidden_size\) = \(3, 4\), got"
+    with pytest.raises(ValueError, match=rule):
         layer["weight_hr_l0"] = np.zeros((4, 3), np.float32)
 
 

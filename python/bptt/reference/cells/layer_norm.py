@@ -30,7 +30,8 @@ def product_gradients(
     d_w: Array, h: Array, products: Sequence[Normalized], p: Weights
 ) -> dict[str, Array]:
     """Return ∂L/∂W and ∂L/∂γ_hh, from ∂L/∂(γ_hh ⊙ N(W h_{t-1})) of all steps (T, B, G*H)."""
-    z, deviation = (np.reshape(part, (*d_w.shape[:2], -1)) for part in zip(*products, strict=True))
+    z = np.reshape([z for z, _ in products], d_w.shape)
+    deviation = np.reshape([deviation for _, deviation in products], (*d_w.shape[:2], 1))
     d_product = normalize_backward(z, deviation, d_w * p.extra["gain_hh"])
     return {"weight_hh": sum_over_steps(d_product, h), "gain_hh": (d_w * z).sum(axis=(0, 1))}
 

@@ -199,7 +199,7 @@ DTYPE_AND_SEED: dict[str, Rows] = {
 }
 RECURRENT = {
     **{name: no_integer(name) for name in ("input_size", "hidden_size", "num_layers")},
-    **{name: no_flag(name) for name in ("bidirectional", "time_major")},
+    **{name: no_flag(name) for name in ("bidirectional", "time_major", "learn_initial_state")},
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
     **{
         name: no_number(name, "in [0, 1)", 1.0, -0.5)

@@ -191,7 +191,7 @@ def of_run(method: str, arguments: dict[str, Any], kind: Any = bptt.LSTM) -> Any
 
     def make() -> Target:
         masks = {"dropout": 0.5, "recurrent_dropout": 0.2, "zoneout": 0.1}
-        layer = kind(3, 4, num_layers=2, **masks, **F8)
+        layer = kind(3, 4, num_layers=2, **masks, learn_initial_state=True, **F8)
         run = layer.forward(X.copy(), lengths=LENGTHS)
         given = copies(arguments)
         if "d_output" in given:

@@ -81,11 +81,13 @@ def assert_same_gradient(name, actual, expected):
     assert error <= ALLOWED * scale, f"{name}: {error / scale:.1e} relative"
 
 
-def check(case, random=True, **more):
+def check(case, random=True, only="", **more):
     problem = Problem(case, **more)
     problem.layer._random_masks = random
     gradients, given, layer = problem.gradients(), problem.given, problem.layer
     for name, parameter in layer.parameters.items():
+        if not name.startswith(only):
+            continue
         expected = problem.differences(
             parameter.copy(), lambda array, name=name: layer.__setitem__(name, array)
         )
@@ -134,6 +136,15 @@ def test_expected_values_of_zoneout(cell):
     problem.layer._random_masks, given = False, problem.given
     y, _ = problem.layer(given.x, lengths=given.lengths, state=given.state)
     np.testing.assert_array_equal(problem.run().output, y)
+
+
+@every_cell
+def test_learned_initial_state(cell):
+    only = ("h0", "c0")
+    case = replace(SMALL, cell=cell, steps=3, batch=3, learn_initial_state=True, zoneout=0.2)
+    check(replace(case, state=False), only=only, time_major=True)
+    check(replace(case, hidden_size=2), only=only)  # a given state: no gradient of the learned one
+    check(Case(cell, steps=2, ids=True, learn_initial_state=True, hidden_size=2), only=only)
 
 
 @every_cell

@@ -89,6 +89,12 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
     )
     add(
+        "--learn-initial-state",
+        "learn_initial_state",
+        "train the state in which sequences begin (default: no, zero)",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
         "--characters",
         "characters",
         "hidden units of a layer over the characters of each word (tagging; default: none)",

@@ -91,6 +91,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether sequences begin in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -191,6 +193,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
+    learn_initial_state: bool = False
     embedding_size: int | None = None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None = None
     freeze_embedding: bool = False
@@ -464,6 +467,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         """
         checks.one_of(*CELLS)("cell", self.cell)
         checks.flag("bidirectional", self.bidirectional)
+        checks.flag("learn_initial_state", self.learn_initial_state)
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             checks.fraction(name, getattr(self, name))
         checks.fraction("validation_fraction", self.validation_fraction)

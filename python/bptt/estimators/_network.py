@@ -34,6 +34,7 @@ class NetworkBuilder:
     dropout: float
     recurrent_dropout: float
     zoneout: float
+    learn_initial_state: bool
     embedding_size: int | None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None
     freeze_embedding: bool
@@ -111,6 +112,7 @@ class NetworkBuilder:
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "zoneout": self.zoneout,
+            "learn_initial_state": self.learn_initial_state,
             **self._module_options(seeds),
         }
         return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})

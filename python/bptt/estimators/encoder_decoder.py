@@ -64,6 +64,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether the encoder begins in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -552,7 +554,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         if self._embeds:
             size = self.embedding_size or self._vectors_found[2]
             embedding = Embedding(tokens, size, **self._module_options(seeds))
-        recurrent = self._build_recurrent(size, seeds, bidirectional=False)
+        options = {"bidirectional": False, "learn_initial_state": False}  # the encoder's last state
+        recurrent = self._build_recurrent(size, seeds, **options)
         if self.attention is not None:
             memory = hidden * (2 if self.bidirectional and self.attention == "additive" else 1)
             attention = Attention(

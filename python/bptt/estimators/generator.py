@@ -53,6 +53,8 @@ class SequenceGenerator(DecoderEstimator):
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Must be False: the input determines the initial state.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -393,6 +395,14 @@ class SequenceGenerator(DecoderEstimator):
         return {"start": start, "state": self._task().initial_state(condition)}
 
     # ---- hooks of `SequenceEstimator`
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.learn_initial_state:
+            raise ValueError(
+                "SequenceGenerator needs learn_initial_state=False: "
+                "the input determines the initial state"
+            )
 
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None

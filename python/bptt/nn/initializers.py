@@ -57,4 +57,4 @@ def recurrent(
             blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
             parameter[...] = np.repeat(blocks, hidden_size)
         else:
-            parameter[...] = cell.extra_parameters[name.rpartition("_l")[0]]
+            parameter[...] = cell.extra_parameters.get(name.rpartition("_l")[0], 0.0)

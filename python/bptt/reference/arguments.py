@@ -43,13 +43,15 @@ def parameter_shapes(
     num_layers: int = 1,
     bidirectional: bool = False,
     merge: str = "concat",
+    learn_initial_state: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
     Layer l has ``weight_ih_l{l}`` (G*H, I_l), ``weight_hh_l{l}`` (G*H, H), ``bias_l{l}`` (G*H,),
     and the cell's extra parameters (H,), such as ``bias_hn_l{l}`` of "gru_reset_after"; those of
     the reverse direction follow, with the suffix ``_reverse``. I_l is `input_size` for the first
-    layer and the size of the merged directions for the others.
+    layer and the size of the merged directions for the others. Learned initial states ``h0_l{l}``
+    of all layers, and ``c0_l{l}`` of an LSTM, (H,), come last.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def parameter_shapes(
         Whether every layer has a reverse direction.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         Combination of the two directions.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter.
 
     Returns
     -------
@@ -87,7 +91,17 @@ def parameter_shapes(
             for name in CELLS[cell].extra_parameters:
                 shapes[f"{name}_l{layer}{suffix}"] = (hidden_size,)
         input_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
+    if learn_initial_state:
+        for names in initial_names(cell, num_layers, bidirectional):
+            shapes |= dict.fromkeys(names, (hidden_size,))
     return shapes
+
+
+def initial_names(cell: str, num_layers: int, bidirectional: bool) -> list[list[str]]:
+    """Return the names of the learned initial states: of h, and of c for the LSTM."""
+    suffixes = ("", "_reverse") if bidirectional else ("",)
+    places = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
+    return [[f"{part}0_{place}" for place in places] for part in "hc"[: CELLS[cell].states]]
 
 
 def check_parameters(
@@ -117,6 +131,7 @@ def check_parameters(
         num_layers=num_layers,
         bidirectional=bidirectional,
         merge=merge,
+        learn_initial_state="h0_l0" in parameters,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))

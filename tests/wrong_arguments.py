@@ -739,6 +739,7 @@ def random_field() -> dict[str, dict[str, Rows]]:
             "weights": OF_SEQUENCES,
             "reduction": COUNTED["reduction"],
             "gradients": no_flag("gradients"),
+            "predictions": no_flag("predictions"),
         },
         "CRFRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
     }

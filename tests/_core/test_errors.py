@@ -126,6 +126,7 @@ class World:
             "weights": np.ones(2),
             "reduction": "sum",
             "gradients": True,
+            "predictions": True,
         }
         self.calls |= {
             "CRF": (bptt.CRF, crf.config),

@@ -276,7 +276,7 @@ def modules() -> Targets:
         **plain,
         "decode": sequence,
         "marginals": sequence,
-        "cross_entropy": {**labels, "reduction": "sum", "gradients": True},
+        "cross_entropy": {**labels, "reduction": "sum", "gradients": True, "predictions": True},
         "backward": d,
     }
     found |= module(lambda: bptt.CRF(3, dtype="float64"), calls, "CRFRun")

@@ -600,8 +600,8 @@ class SequenceTagger(LabelEstimator):
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss | OutputLoss:
         arguments = {"lengths": batch.lengths, **self._loss_arguments(batch)}
-        if self.crf:
-            return self._field().cross_entropy(output, **arguments)
+        if self.crf:  # labels are decoded with `viterbi`'s rules
+            return self._field().cross_entropy(output, **arguments, predictions=False)
         return softmax_cross_entropy(output, **arguments)
 
     def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:

@@ -403,7 +403,7 @@ def chains() -> dict[str, dict[str, Rows]]:
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
     kinds = (
         f"modules must be {LAYER_NAMES}, Linear, CRF, Embedding, CharacterEmbedding, Dropout, "
-        f"LayerNorm, {NAMES}, got "
+        f"LayerNorm, InputDecay, {NAMES}, got "
     )
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
@@ -618,7 +618,7 @@ STATE: Rows = [
 ]
 KINDS = (
     f"{LAYER_NAMES}, Linear, CRF, Embedding, EmbeddingBag, CharacterEmbedding, Dropout, Attention, "
-    f"LayerNorm, {NAMES}, Sequential"
+    f"LayerNorm, InputDecay, {NAMES}, Sequential"
 )
 
 NO_IDS: Rows = [
@@ -832,6 +832,13 @@ def normalization() -> dict[str, dict[str, Rows]]:
         "LayerNorm": {
             "num_features": no_integer("num_features"),
             "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
+    width = "shape (..., 3*num_features + num_others) = (..., 3)"
+    decayed = {
+        "x": [
+            *no_array("x", "float64 as the layer", layer=True),
+            *no_shape("x", width, (2, 5, 4), (3, 1), ()),
+        ]
+    }
             **dtype,
         },
         "LayerNorm.__getitem__": {"name": name},
@@ -846,6 +853,27 @@ def normalization() -> dict[str, dict[str, Rows]]:
     }
 
 
+        "InputDecay": {
+            "num_features": no_integer("num_features"),
+            "num_others": no_integer("num_others", 0),
+            **dtype,
+        },
+        "InputDecay.__getitem__": {
+            "name": no_name("InputDecay(num_features=1, dtype=float64)", "rate, bias")
+        },
+        "InputDecay.__setitem__": {
+            "name": no_name("InputDecay(num_features=1, dtype=float64)", "rate, bias"),
+            "value": [
+                *no_array("rate", "float64"),
+                *no_shape("rate", "shape (num_features,) = (1,)", (4,), (1, 3), ()),
+            ],
+        },
+        "InputDecay.__call__": decayed,
+        "InputDecay.forward": decayed,
+        "InputDecayRun.backward": {
+            **like_output((2, 5, 2), (2, 5, 3), (10, 2), ()),
+            "input": no_flag("input"),
+        },
 TABLE: dict[str, dict[str, Rows]] = {
     **{name: rows for layer in LAYERS for name, rows in recurrent(layer).items()},
     "Linear": {

@@ -73,6 +73,7 @@ LEFT_OUT = {
         *("reference.Result", "training.Epoch", "training.Evaluation", "training.TrainingStep"),
         *("training.WeightedMean", "training.Window", "training.WindowBatch"),
     ),
+        "nn.InputDecayRun",
     "declaration of a compiled cell": ("nn.Cell",),
     "prints `config`, without arguments": ("bptt.show_config",),
 }
@@ -275,6 +276,11 @@ def modules() -> Targets:
     calls = {
         **plain,
         "decode": sequence,
+    found |= module(
+        lambda: bptt.InputDecay(1, dtype="float64"),
+        {**plain, "backward": {"d_output": np.ones((2, 5, 2)), "input": True}},
+        "InputDecayRun",
+    )
         "marginals": sequence,
         "cross_entropy": {**labels, "reduction": "sum", "gradients": True, "predictions": True},
         "backward": d,
@@ -1373,6 +1379,11 @@ def of_reference() -> Targets:
         "adamw_step": (reference.adamw_step, five),
         "lazyadam_step": (reference.lazyadam_step, {**five, "rows": np.array([0, 2])}),
         "rmsprop_step": (reference.rmsprop_step, {"p": array, "g": array, "s": array, "v": array}),
+        "input_decay": (reference.input_decay, {"x": X, "w": np.ones(1), "b": np.ones(1)}),
+        "input_decay_backward": (
+            reference.input_decay_backward,
+            {"x": X, "w": np.ones(1), "b": np.ones(1), "d_y": X[..., :2].copy()},
+        ),
         "sgd_step": (reference.sgd_step, {"p": array, "g": array, "v": array}),
     }
 

@@ -15,6 +15,7 @@ from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
 from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
 from bptt.nn.crf import CRF, CRFRun
+from bptt.nn.decay import InputDecayRun
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear, LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, Module, by_name, output_gradient
@@ -212,7 +213,7 @@ class SequentialRun:
                 found = run.backward(d, d_after, steps=steps, input=needs_input, retain=retain)
             elif d is None:
                 found = _zero(self._modules[i], run)
-            elif isinstance(run, (LinearRun, LayerNormRun)):
+            elif isinstance(run, (LinearRun, LayerNormRun, InputDecayRun)):
                 found = run.backward(d, input=needs_input)
             elif isinstance(run, CharacterEmbeddingRun):
                 found = run.backward(d, retain=retain)

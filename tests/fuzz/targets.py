@@ -60,7 +60,12 @@ LEFT_OUT = {
         "training.TrainingTask",
     ),
     "results, whose constructors the package itself calls": (
-        *("decoding.Hypothesis", "diagnostics.Contributions", "diagnostics.GateTrace"),
+        *(
+            "decoding.Hypothesis",
+            "decoding.NGram",
+            "diagnostics.Contributions",
+            "diagnostics.GateTrace",
+        ),
         *("diagnostics.GradientFlow", "diagnostics.JacobianProducts", "diagnostics.Saliency"),
         *("diagnostics.Verdict", "losses.LinearLoss", "losses.Loss", "metrics.Span"),
         *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.CharacterEmbeddingRun"),
@@ -607,6 +612,7 @@ def plain_functions() -> Targets:
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses.softmax_cross_entropy": (losses.softmax_cross_entropy, ids),
         "losses.linear_cross_entropy": (losses.linear_cross_entropy, linear),
+    arpa = decoding.read_arpa(arpa_file(), [None, "a"])
         "losses.ctc_loss": (losses.ctc_loss, ctc),
         "losses.binary_cross_entropy": (losses.binary_cross_entropy, {"logits": logits, **values}),
         "losses.mean_squared_error": (losses.mean_squared_error, {"output": logits, **values}),
@@ -640,6 +646,9 @@ def plain_functions() -> Targets:
         "metrics.error_rate": (
             metrics.error_rate,
             {"predicted": ["ab", "c"], "expected": ["ab", "cd"]},
+        "decoding.read_arpa": (decoding.read_arpa, {"path": arpa_file(), "labels": [None, "a"]}),
+        "decoding.NGram.__call__": (arpa, {"prefix": (1, 1)}),
+        "decoding.NGram.end": (arpa.end, {"prefix": (1, 1)}),
         ),
         "metrics.spans": (metrics.spans, {"labels": labels}),
         "metrics.span_f1": (
@@ -1174,6 +1183,13 @@ def saved_model(kind: str = "SequenceClassifier") -> Path:
     path = folder() / f"model-{kind}"
     if not path.exists():
         fitted(kind).save(path)
+def arpa_file() -> Path:
+    """Return the path of an n-gram language model."""
+    path = folder() / "model.arpa"
+    path.write_text("\\1-grams:\n-1 a -0.5\n-1 </s>\n\\2-grams:\n-0.5 a a\n", encoding="utf-8")
+    return path
+
+
     return path
 
 

@@ -434,7 +434,13 @@ def chains() -> dict[str, dict[str, Rows]]:
         "Sequential.__call__": sequence,
         "Sequential.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
         "Sequential.cross_entropy": {**sequence, **CLASS_LOSS},
-        "SequentialRun.cross_entropy": CLASS_LOSS,
+        "SequentialRun.cross_entropy": {
+            **CLASS_LOSS,
+            "num_sampled": [
+                *no_integer("num_sampled"),
+                (7, ValueError, f"{MOST_CLASSES}, got 7"),
+            ],
+        },
         "Sequential.__getitem__": {
             "index": [
                 (3, IndexError, "index must be in [-3, 3), got 3"),
@@ -591,6 +597,7 @@ COUNTED: dict[str, Rows] = {
     "time_major": no_flag("time_major"),
     "reduction": no_choice("reduction", "sum", "mean"),
 }
+MOST_CLASSES = "num_sampled must be an integer <= the number of classes, 6"
 CLASS_LOSS: dict[str, Rows] = {
     "targets": CLASSES,
     "label_smoothing": SMOOTHING,
@@ -825,13 +832,6 @@ def normalization() -> dict[str, dict[str, Rows]]:
             *no_shape("x", "shape (..., num_features) = (..., 3)", (2, 5, 4), (3, 1), ()),
         ]
     }
-    any_x = {"x": no_array("x", "float64 as the layer", layer=True)}
-    d_output = like_output((2, 5, 3), (2, 5, 4), (10, 3), ())
-    dtype = {"dtype": DTYPE_AND_SEED["dtype"]}
-    return {
-        "LayerNorm": {
-            "num_features": no_integer("num_features"),
-            "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
     width = "shape (..., 3*num_features + num_others) = (..., 3)"
     decayed = {
         "x": [
@@ -839,6 +839,13 @@ def normalization() -> dict[str, dict[str, Rows]]:
             *no_shape("x", width, (2, 5, 4), (3, 1), ()),
         ]
     }
+    any_x = {"x": no_array("x", "float64 as the layer", layer=True)}
+    d_output = like_output((2, 5, 3), (2, 5, 4), (10, 3), ())
+    dtype = {"dtype": DTYPE_AND_SEED["dtype"]}
+    return {
+        "LayerNorm": {
+            "num_features": no_integer("num_features"),
+            "epsilon": no_number("epsilon", "> 0", 0.0, -0.5),
             **dtype,
         },
         "LayerNorm.__getitem__": {"name": name},
@@ -846,13 +853,6 @@ def normalization() -> dict[str, dict[str, Rows]]:
         "LayerNorm.__call__": x,
         "LayerNorm.forward": x,
         "LayerNormRun.backward": {**d_output, "input": no_flag("input")},
-        **dict.fromkeys(ELEMENTWISE, dtype),
-        **{f"{kind}.__call__": any_x for kind in ELEMENTWISE},
-        **{f"{kind}.forward": any_x for kind in ELEMENTWISE},
-        "ElementwiseRun.backward": d_output,
-    }
-
-
         "InputDecay": {
             "num_features": no_integer("num_features"),
             "num_others": no_integer("num_others", 0),
@@ -874,6 +874,13 @@ def normalization() -> dict[str, dict[str, Rows]]:
             **like_output((2, 5, 2), (2, 5, 3), (10, 2), ()),
             "input": no_flag("input"),
         },
+        **dict.fromkeys(ELEMENTWISE, dtype),
+        **{f"{kind}.__call__": any_x for kind in ELEMENTWISE},
+        **{f"{kind}.forward": any_x for kind in ELEMENTWISE},
+        "ElementwiseRun.backward": d_output,
+    }
+
+
 TABLE: dict[str, dict[str, Rows]] = {
     **{name: rows for layer in LAYERS for name, rows in recurrent(layer).items()},
     "Linear": {

@@ -255,7 +255,7 @@ class World:
             "Sequential.__call__": (chain.__call__, sequence),
             "Sequential.forward": (chain.forward, kept),
             "Sequential.cross_entropy": (chain.cross_entropy, {**sequence, **loss}),
-            "SequentialRun.cross_entropy": (run.cross_entropy, loss),
+            "SequentialRun.cross_entropy": (run.cross_entropy, {**loss, "num_sampled": None}),
             "Sequential.__getitem__": (chain.__getitem__, {"index": 1}),
             "Sequential.save": (chain.save, {"path": path}),
             "Sequential.load": (load, {"path": path}),

@@ -73,12 +73,12 @@ LEFT_OUT = {
         *("nn.DecoderRun", "reference.CRFGradients"),
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
         *("nn.EncoderDecoderRun", "nn.Gradients", "nn.LSTMState", "nn.LayerNormRun"),
+        "nn.InputDecayRun",
         *("nn.LinearRun", "nn.OutputLoss", "nn.Run", "nn.SequentialGradients"),
         *("nn.SequentialRun", "nn.StepGradients", "reference.Activation", "reference.Gradients"),
         *("reference.Result", "training.Epoch", "training.Evaluation", "training.TrainingStep"),
         *("training.WeightedMean", "training.Window", "training.WindowBatch"),
     ),
-        "nn.InputDecayRun",
     "declaration of a compiled cell": ("nn.Cell",),
     "prints `config`, without arguments": ("bptt.show_config",),
 }
@@ -276,16 +276,16 @@ def modules() -> Targets:
         {**plain, "backward": {**d, "input": True}},
         "LayerNormRun",
     )
-    sequence = {**x, "lengths": LENGTHS}
-    labels = {**sequence, "targets": IDS, "mask": np.ones((2, 5), bool), "weights": np.ones(2)}
-    calls = {
-        **plain,
-        "decode": sequence,
     found |= module(
         lambda: bptt.InputDecay(1, dtype="float64"),
         {**plain, "backward": {"d_output": np.ones((2, 5, 2)), "input": True}},
         "InputDecayRun",
     )
+    sequence = {**x, "lengths": LENGTHS}
+    labels = {**sequence, "targets": IDS, "mask": np.ones((2, 5), bool), "weights": np.ones(2)}
+    calls = {
+        **plain,
+        "decode": sequence,
         "marginals": sequence,
         "cross_entropy": {**labels, "reduction": "sum", "gradients": True, "predictions": True},
         "backward": d,
@@ -424,7 +424,9 @@ def sequential() -> Targets:
         "nn.Sequential.step": on("step", lambda: {"x_t": X[:, 0].copy(), "state": chain_state()}),
         "nn.Sequential.summary": on("summary", dict),
         "nn.SequentialRun.backward": of("backward", backward),
-        "nn.SequentialRun.cross_entropy": of("cross_entropy", loss),
+        "nn.SequentialRun.cross_entropy": of(
+            "cross_entropy", lambda: {**loss(), "num_sampled": None}
+        ),
         "training.truncated_bptt": truncated,
     }
 
@@ -518,7 +520,9 @@ def decoders() -> Targets:
             "backward",
             {"d_logits": np.ones((2, 5, 5)), "d_state": np.ones((1, 2, 4)), "steps": True},
         ),
-        "nn.DecoderRun.cross_entropy": run(lambda: decoder("dot"), "cross_entropy", loss),
+        "nn.DecoderRun.cross_entropy": run(
+            lambda: decoder("dot"), "cross_entropy", {**loss, "num_sampled": None}
+        ),
         "nn.Bridge": lambda: Target(
             nn.Bridge, {"linears": [bptt.Linear(8, 4, **F8)], "num_layers": 1}
         ),
@@ -608,11 +612,11 @@ def plain_functions() -> Targets:
     beam = {"step": step, "state": (np.ones((1, 2, 3)),), "start": np.array([0, 1]), "stop": 3}
     beam |= {"max_length": 3, "beam": 2, "count": 1, "length_penalty": 0.5}
     labels = ["B-a", "I-a", "O"]
+    arpa = decoding.read_arpa(arpa_file(), [None, "a"])
     span = metrics.Span(0, 1, "a")
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses.softmax_cross_entropy": (losses.softmax_cross_entropy, ids),
         "losses.linear_cross_entropy": (losses.linear_cross_entropy, linear),
-    arpa = decoding.read_arpa(arpa_file(), [None, "a"])
         "losses.ctc_loss": (losses.ctc_loss, ctc),
         "losses.binary_cross_entropy": (losses.binary_cross_entropy, {"logits": logits, **values}),
         "losses.mean_squared_error": (losses.mean_squared_error, {"output": logits, **values}),
@@ -642,13 +646,13 @@ def plain_functions() -> Targets:
         "decoding.beam_search": (decoding.beam_search, beam),
         "decoding.ctc_greedy": (decoding.ctc_greedy, paths),
         "decoding.ctc_beam_search": (decoding.ctc_beam_search, prefixes),
+        "decoding.read_arpa": (decoding.read_arpa, {"path": arpa_file(), "labels": [None, "a"]}),
+        "decoding.NGram.__call__": (arpa, {"prefix": (1, 1)}),
+        "decoding.NGram.end": (arpa.end, {"prefix": (1, 1)}),
         "metrics.edit_distance": (metrics.edit_distance, {"a": "kitten", "b": list("sitting")}),
         "metrics.error_rate": (
             metrics.error_rate,
             {"predicted": ["ab", "c"], "expected": ["ab", "cd"]},
-        "decoding.read_arpa": (decoding.read_arpa, {"path": arpa_file(), "labels": [None, "a"]}),
-        "decoding.NGram.__call__": (arpa, {"prefix": (1, 1)}),
-        "decoding.NGram.end": (arpa.end, {"prefix": (1, 1)}),
         ),
         "metrics.spans": (metrics.spans, {"labels": labels}),
         "metrics.span_f1": (
@@ -1021,7 +1025,8 @@ def of_training() -> Targets:
         ),
         "DecoderTask": (
             training.DecoderTask,
-            {"decoder": made.decoder, "condition": linear, **SMOOTH, "recompute_every": 2},
+            {"decoder": made.decoder, "condition": linear, **SMOOTH, "recompute_every": 2}
+            | {"num_sampled": None},
         ),
         "SequenceToSequenceTask": (
             training.SequenceToSequenceTask,
@@ -1178,11 +1183,6 @@ def vectors_file() -> Path:
     return path
 
 
-def saved_model(kind: str = "SequenceClassifier") -> Path:
-    """Return the path of a saved estimator."""
-    path = folder() / f"model-{kind}"
-    if not path.exists():
-        fitted(kind).save(path)
 def arpa_file() -> Path:
     """Return the path of an n-gram language model."""
     path = folder() / "model.arpa"
@@ -1190,6 +1190,11 @@ def arpa_file() -> Path:
     return path
 
 
+def saved_model(kind: str = "SequenceClassifier") -> Path:
+    """Return the path of a saved estimator."""
+    path = folder() / f"model-{kind}"
+    if not path.exists():
+        fitted(kind).save(path)
     return path
 
 
@@ -1374,6 +1379,11 @@ def of_reference() -> Targets:
             reference.layer_norm_backward,
             {"x": X, "w": np.ones(3), "d_y": X, "epsilon": 1e-5},
         ),
+        "input_decay": (reference.input_decay, {"x": X, "w": np.ones(1), "b": np.ones(1)}),
+        "input_decay_backward": (
+            reference.input_decay_backward,
+            {"x": X, "w": np.ones(1), "b": np.ones(1), "d_y": X[..., :2].copy()},
+        ),
         "sigmoid": (reference.sigmoid, {"x": X}),
         "softmax_cross_entropy": (
             reference.softmax_cross_entropy,
@@ -1395,11 +1405,6 @@ def of_reference() -> Targets:
         "adamw_step": (reference.adamw_step, five),
         "lazyadam_step": (reference.lazyadam_step, {**five, "rows": np.array([0, 2])}),
         "rmsprop_step": (reference.rmsprop_step, {"p": array, "g": array, "s": array, "v": array}),
-        "input_decay": (reference.input_decay, {"x": X, "w": np.ones(1), "b": np.ones(1)}),
-        "input_decay_backward": (
-            reference.input_decay_backward,
-            {"x": X, "w": np.ones(1), "b": np.ones(1), "d_y": X[..., :2].copy()},
-        ),
         "sgd_step": (reference.sgd_step, {"p": array, "g": array, "v": array}),
     }
 

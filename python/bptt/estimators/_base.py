@@ -61,6 +61,7 @@ _WARM_START_MAY_CHANGE = (
     "random_state",
     "embedding_vectors",
     "label_smoothing",
+    "num_sampled",
     "scheduled_sampling",
     "truncate",
     "class_weight",

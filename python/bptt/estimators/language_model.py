@@ -137,6 +137,11 @@ class LanguageModel(DecoderEstimator):
         Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float
         Probability mass of the targets that is spread over all tokens, in [0, 1).
+    num_sampled : int, optional
+        Number of tokens whose probabilities stand for all in the softmax of training: for
+        vocabularies from tens of thousands on. A new sample for each update, mostly of frequent
+        tokens; the accuracy in training is then that among them. Validation, `score` and prediction
+        use all. See `bptt.SequentialRun.cross_entropy`. All by default.
     truncate : tuple (k1, k2), optional
         Truncated BPTT, for long sequences: an update every k1 tokens, with gradients through the
         last k2 >= k1 tokens. All sequences are read side by side, with the state carried over from
@@ -173,6 +178,7 @@ class LanguageModel(DecoderEstimator):
 
     _sequences_name: ClassVar[str] = "X"
 
+    num_sampled: int | None = None
     truncate: tuple[int, int] | None = None
 
     # ---- next token
@@ -466,6 +472,10 @@ class LanguageModel(DecoderEstimator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        if self.num_sampled is not None:
+            checks.integer("num_sampled", self.num_sampled)
+            if self.label_smoothing:
+                raise ValueError(f"num_sampled needs label_smoothing=0, got {self.label_smoothing}")
         pair: Any = self.truncate
         if pair is None:
             return
@@ -501,7 +511,8 @@ class LanguageModel(DecoderEstimator):
         return TruncatedBPTTTask(self._decoder_task(), *self.truncate)
 
     def _decoder_task(self) -> DecoderTask:
-        return DecoderTask(self.decoder_, None, self.label_smoothing, self.recompute_every)
+        options = (self.label_smoothing, self.recompute_every, self.num_sampled)
+        return DecoderTask(self.decoder_, None, *options)
 
     def _dataset(
         self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None

@@ -94,6 +94,7 @@ class SequentialRun:
         weights: FloatArray | None = None,
         label_smoothing: float = 0.0,
         reduction: str = "sum",
+        num_sampled: int | None = None,
     ) -> OutputLoss:
         """Return the softmax cross-entropy of the output, for `backward`.
 
@@ -116,6 +117,11 @@ class SequentialRun:
         reduction : {"sum", "mean"}, default "sum"
             "mean" divides value and gradients by the sum of the weights (without weights: the
             number) of the steps that are not ignored; all are 0 if there are none.
+        num_sampled : int, optional
+            Number of classes, in [1, K], of which the softmax's denominator is estimated: time and
+            memory do not grow with K. A new sample for each call, of the more frequent classes if
+            ids are in the order of their frequency; the target is always one of them, and
+            `predicted` the most likely of them. All by default.
 
         Returns
         -------
@@ -136,15 +142,19 @@ class SequentialRun:
         >>> loss = run.cross_entropy(targets, reduction="mean")
         >>> optimizer.step(run.backward(loss))
         """
-        smoothing = smoothing_of(last_head(self._modules), label_smoothing)
+        options = smoothing_of(last_head(self._modules), label_smoothing)
         head: LinearRun | CRFRun = self._runs[-1]
+        if num_sampled is not None:
+            if not isinstance(head, LinearRun):
+                raise ValueError(f"num_sampled must be None with a CRF, got {num_sampled}")
+            options["num_sampled"] = num_sampled
         return head._cross_entropy(
             targets,
             self._padding if self._pooled is None else None,
             mask=mask,
             weights=weights,
             reduction=reduction,
-            **smoothing,
+            **options,
         )
 
     def backward(

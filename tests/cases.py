@@ -89,6 +89,7 @@ class Case:
     dropout: float = 0.0
     zoneout: float = 0.0
     recurrent_dropout: float = 0.0  # not in the reference
+    learn_initial_state: bool = False
     ids: bool = False  # x holds ids
 
     @property
@@ -133,6 +134,7 @@ class Case:
             "dropout": self.dropout,
             "zoneout": self.zoneout,
             "recurrent_dropout": self.recurrent_dropout,
+            "learn_initial_state": self.learn_initial_state,
             "activation": self.activation,
         }
         if cells.CELLS[self.cell].has_gate_activation:
@@ -165,6 +167,7 @@ class Case:
         words += [f"dropout{self.dropout}"] if self.dropout else []
         words += [f"zoneout{self.zoneout}"] if self.zoneout else []
         words += [f"recurrent{self.recurrent_dropout}"] if self.recurrent_dropout else []
+        words += ["learned"] if self.learn_initial_state else []
         words += ["ids"] if self.ids else []
         return "-".join(words)
 
@@ -238,6 +241,9 @@ def options() -> list[Case]:
         {"dropout": 0.5, "hidden_size": 18, **stacked, **ragged},
         {"zoneout": 0.3, "hidden_size": 17},
         {"zoneout": 0.5, "dropout": 0.2, "hidden_size": 18, **stacked, **ragged},
+        {"learn_initial_state": True},
+        {"learn_initial_state": True, **stacked, **ragged},
+        {"learn_initial_state": True, "dropout": 0.2, **stacked, "lengths": "ragged", "batch": 6},
         {"ids": True},
         {"ids": True, "input_size": 11, **stacked, **ragged},
         {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
@@ -326,6 +332,7 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
 
     T, B, D = case.steps, case.batch, case.output_size
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
+    names += ("learn_initial_state",)
     sizes = {n: getattr(case, n) for n in names}
     if can_project(case.cell):
         sizes["proj_size"] = case.proj_size

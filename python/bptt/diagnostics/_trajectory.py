@@ -69,7 +69,7 @@ class Trajectory:
         walked = run.output[0]
         if single.cell.has_cell_state:
             walked = np.concatenate([walked, run.cells()[0]], axis=1)
-        first = np.zeros((1, walked.shape[1])) if initial is None else join_states(initial)
+        first = _initial(single) if initial is None else join_states(initial)
         states = np.concatenate([first, walked])
         if not np.isfinite(states).all():
             raise ValueError("the states of the layer must be finite, got NaN or infinity")
@@ -88,6 +88,14 @@ class Trajectory:
         """Return gradients (R, S) of states in the form that a layer takes."""
         ends = np.cumsum(self.layer.state_sizes)[:-1]
         return as_state(*np.split(gradients[np.newaxis], ends, axis=-1))
+
+
+def _initial(layer: Recurrent[Any]) -> FloatArray:
+    """Return the state (1, S) in which a single layer begins: zero, or the learned one."""
+    states = layer.cell.states
+    if not layer.learn_initial_state:
+        return np.zeros((1, len(states) * layer.hidden_size))
+    return np.concatenate([layer[f"{state}0_l0"] for state in states])[np.newaxis]
 
 
 def join_states(state: State) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
@@ -16,7 +17,7 @@ from bptt._core.checks import FloatArray
 from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
-from bptt.nn.state import StateT, as_state
+from bptt.nn.state import StateT, arrays_of, as_state
 
 _Kept: TypeAlias = tuple[Any, Any, NDArray[Any]]  # network, saved values, x
 
@@ -29,6 +30,7 @@ class _Layer(Protocol):
     dropout: float
     zoneout: float
     recurrent_dropout: float
+    learn_initial_state: bool
     _layout: Layout
 
     @property
@@ -60,12 +62,15 @@ class Run(Generic[StateT]):
         kept: _Kept,
         output: FloatArray,
         state: StateT,
+        *,
+        learned: bool = False,
     ) -> None:
         output.flags.writeable = False  # backward reads it again
         self.output = output
         self.state = state
         self._layer = layer
         self._kept: _Kept | None = kept
+        self._learned = learned  # whether the initial state is the layer's
 
     def backward(
         self,
@@ -124,13 +129,21 @@ class Run(Generic[StateT]):
             raise checks.with_cure(error) from None
         if not retain:
             self.release()
+        d_initial = as_state(d_h, d_c)
         return Gradients(
             self._layer._layout,
-            flat,
+            self._with_learned_state(flat, arrays_of(d_initial)),
             input=d_input,
-            state=as_state(d_h, d_c),
+            state=d_initial,
             steps=None if hidden_steps is None else StepGradients(hidden_steps, cell_steps),
         )
+
+    def _with_learned_state(self, flat: FloatArray, d_initial: tuple[Any, ...]) -> FloatArray:
+        """Append the gradients of the learned initial state, which all sequences share."""
+        if not self._layer.learn_initial_state:
+            return flat
+        learned = np.concatenate([d.sum(axis=1).ravel() for d in d_initial])
+        return np.append(flat, learned if self._learned else np.zeros_like(learned))
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, FloatArray]:
         """Return the gates of one layer and direction at every step.

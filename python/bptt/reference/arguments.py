@@ -44,6 +44,7 @@ def parameter_shapes(
     bidirectional: bool = False,
     merge: str = "concat",
     proj_size: int = 0,
+    learn_initial_state: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
@@ -52,7 +53,8 @@ def parameter_shapes(
     as ``bias_hn_l{l}`` of "gru_reset_after"; those of the reverse direction follow, with the suffix
     ``_reverse``. I_l is `input_size` for the first layer and the size of the merged directions for
     the others. With a projection to P units there is ``weight_hr_l{l}`` (P, H) as well, and
-    ``weight_hh_l{l}`` is (G*H, P).
+    ``weight_hh_l{l}`` is (G*H, P). Learned initial states ``h0_l{l}`` of all layers, (H,) or (P,),
+    and ``c0_l{l}`` of an LSTM, (H,), come last.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def parameter_shapes(
         Combination of the two directions.
     proj_size : int, default 0
         P, of an LSTM; 0 for no projection.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter.
 
     Returns
     -------
@@ -98,7 +102,18 @@ def parameter_shapes(
             if proj_size:
                 shapes[f"weight_hr_l{layer}{suffix}"] = (proj_size, hidden_size)
         input_size = h_size * (2 if bidirectional and merge == "concat" else 1)
+    if learn_initial_state:
+        all_names = initial_names(cell, num_layers, bidirectional)
+        for names, size in zip(all_names, (h_size, hidden_size), strict=False):
+            shapes |= dict.fromkeys(names, (size,))
     return shapes
+
+
+def initial_names(cell: str, num_layers: int, bidirectional: bool) -> list[list[str]]:
+    """Return the names of the learned initial states: of h, and of c for the LSTM."""
+    suffixes = ("", "_reverse") if bidirectional else ("",)
+    places = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
+    return [[f"{part}0_{place}" for place in places] for part in "hc"[: CELLS[cell].states]]
 
 
 def check_parameters(
@@ -132,6 +147,7 @@ def check_parameters(
         bidirectional=bidirectional,
         merge=merge,
         proj_size=proj_size,
+        learn_initial_state="h0_l0" in parameters,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))

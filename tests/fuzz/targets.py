@@ -787,6 +787,7 @@ def of_data() -> Targets:
         "characters": True,
         "missing": "error",
         "categorical_features": None,
+        "words": ("c",),
     }
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}

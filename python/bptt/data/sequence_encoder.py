@@ -107,6 +107,9 @@ class SequenceEncoder:
         or, in tables, all that do not hold numbers. Every category becomes a column of its own, 1
         at the steps that have it (one-hot), and so has its own input weights, its embedding. A
         category that `fit` has not seen, or that is missing, is 0 in all of them.
+    words : iterable of str
+        Further tokens of the vocabulary, whether `fit` sees them or not, such as all that have
+        pretrained vectors. A token that is in neither is then read as its lower-case form.
 
     Attributes
     ----------
@@ -163,6 +166,7 @@ class SequenceEncoder:
         characters: bool = False,
         missing: str = "error",
         categorical_features: Sequence[str | int] | str | None = None,
+        words: Iterable[str] = (),
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -175,6 +179,8 @@ class SequenceEncoder:
         self._missing = checks.one_of(*MISSING)("missing", missing)
         self._categorical = check_categorical(categorical_features)
         self._places: tuple[int, ...] | None = None  # of the columns of categories
+        self._words = strings("words", words)
+        self._lower_case = bool(self._words)  # of unknown tokens
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if self.affixes is not None and self.affixes > _MAX_AFFIXES:
             raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
@@ -224,6 +230,8 @@ class SequenceEncoder:
             special = (UNKNOWN, *self._special)
             counts = Counter(chain.from_iterable(raw.items))
             vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
+            if self._words:
+                vocabulary = Vocabulary(list(dict.fromkeys((*vocabulary.tokens, *self._words))))
             size = len(vocabulary)
             if self.affixes is not None:
                 feature_vocabulary = Vocabulary._from_counts(
@@ -438,9 +446,9 @@ class SequenceEncoder:
         assert self.vocabulary is not None
         tokens = chain.from_iterable(sequences)
         if self.feature_vocabulary is None and self.character_vocabulary is None:
-            return self.vocabulary.encode(tokens)
+            return self.vocabulary.encode(self._known(tokens))
         words, places = distinct(tokens)  # words are repeated
-        parts = [self.vocabulary.encode(words)[:, np.newaxis]]
+        parts = [self.vocabulary.encode(self._known(words))[:, np.newaxis]]
         if self.feature_vocabulary is not None:
             features = feature_ids(words, self.affixes or 0, self.feature_vocabulary)
             parts.append(features + np.int32(len(self.vocabulary)))
@@ -448,6 +456,13 @@ class SequenceEncoder:
             length = self.word_length or 0
             parts.append(character_ids(words, length, self.character_vocabulary))
         return np.concatenate(parts, axis=1)[places]
+
+    def _known(self, tokens: Iterable[str]) -> Iterable[str]:
+        """Return the tokens, unknown ones in lower case if that is how they are read."""
+        known = self.vocabulary
+        if not self._lower_case or known is None:
+            return tokens
+        return [token if token in known else token.lower() for token in tokens]
 
     def tokenize(self, text: Any) -> list[str]:
         """Return the tokens of a string or a token list.
@@ -503,6 +518,7 @@ class SequenceEncoder:
             "characters": self.characters,
             "character_vocabulary": None if characters is None else list(characters.tokens),
             "word_length": self.word_length,
+            "lower_case": self._lower_case,
         }
 
     @classmethod
@@ -545,6 +561,7 @@ class SequenceEncoder:
             letters = _vocabulary("character_vocabulary", content, _CHARACTERS)
             encoder.character_vocabulary = letters
             encoder.word_length = checks.integer("word_length", content["word_length"])
+        encoder._lower_case = checks.flag("lower_case", content.get("lower_case", False))
         encoder._restore_categories(content)
         names = _strings("feature_names", content)
         encoder.feature_names = None if names is None else tuple(names)

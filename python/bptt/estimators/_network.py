@@ -84,6 +84,12 @@ class NetworkBuilder:
             self._vectors_found = (int(found.sum()), len(found), dimension)
         return embedding
 
+    def _words_with_vectors(self) -> list[str]:
+        """Return all words of `embedding_vectors`."""
+        vectors = self.embedding_vectors
+        assert vectors is not None
+        return list(vectors if isinstance(vectors, Mapping) else read_word_vectors(vectors))
+
     def _columns(self, vectors: Mapping[str, FloatArray]) -> int:
         """Return the size of the vectors of words, and check `embedding_size`."""
         first = next(iter(vectors.values()), None)

@@ -213,7 +213,11 @@ SHAPES = (
 
 
 def shapes() -> list[Case]:
-    """Every cell at every shape."""
+    """Every cell at every shape.
+
+    With one feature and one unit, what is normalized has no gradient but that of ε, of which
+    float32 keeps few digits: two features then.
+    """
     return [
         Case(cell, steps=T, batch=B, input_size=inputs, hidden_size=H, state=True)
         for cell in CELLS

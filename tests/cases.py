@@ -25,7 +25,7 @@ from bptt.nn import activations, cells
 from bptt.nn.recurrent import LAYER_OF_CELL, LAYERS
 
 Array: TypeAlias = npt.NDArray[Any]
-State: TypeAlias = Array | tuple[Array, Array]
+State: TypeAlias = Array | tuple[Array, ...]
 
 CELLS = tuple(cells.CELLS)
 ACTIVATIONS = tuple(activations.ACTIVATIONS)
@@ -44,7 +44,7 @@ def gate_activations(cell: str) -> tuple[str, ...]:
 
 
 def has_cell_state(cell: str) -> bool:
-    """Whether the state of a cell is a pair (h, c)."""
+    """Whether the state of a cell is a tuple (h, c, ..)."""
     return cells.CELLS[cell].has_cell_state
 
 
@@ -62,6 +62,7 @@ class Case:
     batch: int = 3  # B
     input_size: int = 4  # I
     hidden_size: int = 5  # H
+    num_heads: int = 1
     lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
     state: bool = False  # an initial state, and a gradient of the final one
     dropout: float = 0.0
@@ -102,6 +103,8 @@ class Case:
         }
         if cells.CELLS[self.cell].has_gate_activation:
             arguments["gate_activation"] = self.gate_activation
+        if self.num_heads > 1:
+            arguments["num_heads"] = self.num_heads
         return {**arguments, **cells.CELLS[self.cell].options}
 
     @property
@@ -122,6 +125,7 @@ class Case:
         words += [f"{self.num_layers}layers"] if self.num_layers > 1 else []
         words += [f"bi_{self.merge}"] if self.bidirectional else []
         words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
+        words += [f"{self.num_heads}heads"] if self.num_heads > 1 else []
         words += [self.lengths] if self.lengths != "full" else []
         words += ["state"] if self.state else []
         words += [f"dropout{self.dropout}"] if self.dropout else []
@@ -200,7 +204,17 @@ def options() -> list[Case]:
         {"ids": True, "input_size": 11, **stacked, **ragged},
         {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
     ]
-    return [Case(cell, **choice) for cell in CELLS for choice in choices]
+    return [Case(cell, **choice) for cell in CELLS for choice in choices] + heads()
+
+
+def heads() -> list[Case]:
+    """Heads of one unit, less than a register, about one, and several, alone and stacked."""
+    stacked: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "lengths": "ragged"}
+    return [
+        Case("slstm", hidden_size=hidden, num_heads=count, state=True, batch=batch, **more)
+        for hidden, count in ((6, 6), (15, 5), (34, 2), (33, 3), (64, 2), (96, 4))
+        for batch, more in ((1, {}), (7, stacked))
+    ]
 
 
 def stacked_cells() -> list[Case]:
@@ -234,7 +248,7 @@ class Problem:
     parameters: dict[str, Array]
     x: Array  # (B, T, I), or ids (B, T)
     lengths: Array | None  # (B,)
-    state: State | None  # h, or (h, c) for the LSTM; (num_layers*directions, B, H)
+    state: State | None  # h, or (h, c, ..); (num_layers*directions, B, H) each
     d_output: Array  # (B, T, D)
     d_state: State | None
     dropout_masks: list[Array] | None  # (B, T, D) for each layer but the last
@@ -266,11 +280,14 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     def state() -> State | None:
         if not case.state:
             return None
-        h, c = normal(*case.state_shape), normal(*case.state_shape)
-        return (h, c) if has_cell_state(case.cell) else h
+        names = cells.CELLS[case.cell].states
+        parts = {name: normal(*case.state_shape) for name in ("h", "c", *names[2:])}
+        if "n" in names:  # a sum of weights
+            parts["n"] = np.abs(parts["n"]) + np.asarray(0.5, dtype)
+        return tuple(parts.values()) if has_cell_state(case.cell) else parts["h"]
 
     T, B, D = case.steps, case.batch, case.output_size
-    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
+    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge", "num_heads")
     shapes = reference.parameter_shapes(case.cell, **{n: getattr(case, n) for n in names})
     bound = scale / np.sqrt(case.hidden_size)
     keep = rng.random((case.num_layers - 1, B, T, D)) >= case.dropout

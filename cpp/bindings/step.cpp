@@ -31,26 +31,25 @@ S* dense_data(PyObject* value, const Index* shape, int rank, bool writes) {
   return fits ? reinterpret_cast<S*>(array->data) : nullptr;
 }
 
-/// One side of a step: h, and c if the cell has one, dense (layers, B, H).
-template <class S>
-struct StateData {
-  S *h = nullptr, *c = nullptr;
-};
+bool is_tuple_of(PyObject* value, Index size) {
+  return PyTuple_Check(value) && PyTuple_GET_SIZE(value) == size;
+}
 
-bool is_pair(PyObject* value) { return PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 2; }
-
-/// False if the state cannot be used in place.
+/// The data of a state, dense (layers, B, H) each; false if it cannot be used in place.
 template <class S>
 bool fast_state(const LayerConfig& config, PyObject* state, const Index* shape, bool writes,
-                StateData<S>& data) {
+                States<S>& data) {
   if (state == Py_None) return !writes;
-  if (!cell_info(config.cell).has_cell_state) {
-    return (data.h = dense_data<S>(state, shape, 3, writes)) != nullptr;
+  const Index states = cell_info(config.cell).states();
+  if (states == 1) return (data[0] = dense_data<S>(state, shape, 3, writes)) != nullptr;
+  if (!is_tuple_of(state, states)) return false;
+  bool fits = true;
+  for (Index i = 0; i < states && fits; ++i) {
+    S* const part = dense_data<S>(PyTuple_GET_ITEM(state, i), shape, 3, writes);
+    data[static_cast<std::size_t>(i)] = part;
+    fits = part != nullptr;
   }
-  if (!is_pair(state)) return false;
-  data.h = dense_data<S>(PyTuple_GET_ITEM(state, 0), shape, 3, writes);
-  data.c = dense_data<S>(PyTuple_GET_ITEM(state, 1), shape, 3, writes);
-  return data.h != nullptr && data.c != nullptr;
+  return fits;
 }
 
 template <class S>
@@ -74,28 +73,32 @@ template <class S>
 struct Results {
   py::object owner;  // what step returns
   S* y = nullptr;
-  StateData<S> state;
+  States<S> state{};
 
-  Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* pair) {
+  Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* kind) {
     const Index y_shape[] = {batch, config.output_size()};
     const Index state_shape[] = {config.num_layers, batch, config.hidden_size};
     if (out != Py_None) {
       use(config, out, y_shape, state_shape);
       return;
     }
-    const bool has_cell = cell_info(config.cell).has_cell_state;
-    const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(state_shape, 3);
-    const py::object c = has_cell ? new_array<S>(state_shape, 3) : py::object();
+    const py::object y_t = new_array<S>(y_shape, 2);
     y = data_of<S>(y_t);
-    state.h = data_of<S>(h);
-    if (!has_cell) {
+    const int states = cell_info(config.cell).states();
+    if (states == 1) {
+      const py::object h = new_array<S>(state_shape, 3);
+      state[0] = data_of<S>(h);
       owner = pack(y_t, h);
       return;
     }
-    state.c = data_of<S>(c);
-    // As pair(h, c), without the detour through its __new__ in Python.
-    const py::object both = pack(pack(h, c));
-    PyObject* const made = PyTuple_Type.tp_new(pair, both.ptr(), nullptr);
+    const py::tuple all(static_cast<std::size_t>(states));
+    for (int i = 0; i < states; ++i) {
+      const py::object part = new_array<S>(state_shape, 3);
+      state[static_cast<std::size_t>(i)] = data_of<S>(part);
+      PyTuple_SET_ITEM(all.ptr(), i, py::object(part).release().ptr());
+    }
+    // As kind(h, c), without the detour through its __new__ in Python.
+    PyObject* const made = PyTuple_Type.tp_new(kind, pack(all).ptr(), nullptr);
     if (made == nullptr) throw py::error_already_set();
     owner = pack(y_t, py::reinterpret_steal<py::object>(made));
   }
@@ -110,23 +113,30 @@ struct Results {
 
   void use(const LayerConfig& config, PyObject* out, const Index* y_shape,
            const Index* state_shape) {
-    if (!is_pair(out)) throw py::type_error(kOutRule);
+    if (!is_tuple_of(out, 2)) throw py::type_error(kOutRule);
     PyObject* const y_t = PyTuple_GET_ITEM(out, 0);
     PyObject* const last = PyTuple_GET_ITEM(out, 1);
     y = dense_data<S>(y_t, y_shape, 2, true);
     if (y == nullptr || !fast_state(config, last, state_shape, true, state)) {
       refuse(config, y_t, last, y_shape[0]);
     }
-    const auto overlap = [&](const S* a, Index a_size, const S* b, Index b_size) {
-      return a != nullptr && b != nullptr && a < b + b_size && b < a + a_size;
-    };
     const Index y_size = y_shape[0] * y_shape[1];
     const Index size = state_shape[0] * state_shape[1] * state_shape[2];
-    if (overlap(y, y_size, state.h, size) || overlap(y, y_size, state.c, size) ||
-        overlap(state.h, size, state.c, size)) {
+    if (overlap(y_size, size)) {
       throw py::value_error("out must be arrays that share no memory with each other");
     }
     owner = py::reinterpret_borrow<py::object>(out);
+  }
+
+  /// Whether any two of y and the states share memory.
+  bool overlap(Index y_size, Index state_size) const {
+    for (std::size_t i = 0; i < kMaxStates && state[i] != nullptr; ++i) {
+      if (y < state[i] + state_size && state[i] < y + y_size) return true;
+      for (std::size_t k = 0; k < i; ++k) {
+        if (state[k] < state[i] + state_size && state[i] < state[k] + state_size) return true;
+      }
+    }
+    return false;
   }
 
   /// Says what is wrong with `out`.
@@ -167,36 +177,34 @@ bool fast_input(const LayerConfig& config, PyObject* x, Index& batch, const S*& 
 
 template <class S>
 py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObject* out,
-                PyTypeObject* pair) {
+                PyTypeObject* kind) {
   const LayerConfig& config = network.config();
   Index batch = 0;
   const S* x_data = nullptr;
   LayerInput<S> input;
-  StateData<S> initial;
+  States<const S> initial{};
   std::optional<SlowPath<S>> slow;
   bool fast = fast_input(config, x, batch, x_data);
   if (fast) {
     const Index shape[] = {config.num_layers, batch, config.hidden_size};
-    fast = fast_state(config, state, shape, false, initial);
+    States<S> given{};
+    fast = fast_state(config, state, shape, false, given);
+    std::copy(given.begin(), given.end(), initial.begin());
     input.values = {x_data, config.input_size, 0, 1};
   }
   if (!fast) {
     slow.emplace(config, x, state);
     batch = slow->input.batch;
     input = slow->input.x;
-    // Only read, in spite of the type.
-    initial = {const_cast<S*>(State<S>::data(slow->initial.h)),
-               const_cast<S*>(State<S>::data(slow->initial.c))};
+    initial = slow->initial.data();
   }
-  const Results<S> results(config, batch, out, pair);
+  const Results<S> results(config, batch, out, kind);
   const RaggedBatch rows(batch, 1);
   const NetworkForward<S> call{.batch = &rows,
                                .x = input,
                                .y = {.data = results.y, .batch_stride = config.output_size()},
-                               .h0 = initial.h,
-                               .c0 = initial.c,
-                               .h_final = results.state.h,
-                               .c_final = results.state.c};
+                               .initial = initial,
+                               .last = results.state};
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
   if (batch * network.parameter_count() > kLongOperations) {
@@ -210,7 +218,7 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
 
 PyObject* call_step(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   if (count != 5) {
-    PyErr_SetString(PyExc_TypeError, "step takes network, x_t, state, out, pair");
+    PyErr_SetString(PyExc_TypeError, "step takes network, x_t, state, out, kind");
     return nullptr;
   }
   try {
@@ -235,8 +243,8 @@ PyObject* call_step(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 
 PyMethodDef definition = {
     "step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step)), METH_FASTCALL,
-    "step(network, x_t, state, out, pair, /)\n--\n\n"
-    "`pair` is the subclass of tuple that an LSTM's state is returned as."};
+    "step(network, x_t, state, out, kind, /)\n--\n\n"
+    "`kind` is the subclass of tuple that a state of several arrays is returned as."};
 
 }  // namespace
 

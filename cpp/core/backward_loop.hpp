@@ -24,16 +24,14 @@ class BackwardLoop final : public TimeLoop {
         expected_zoneout_(zoneout_.expected()),
         gradients_(layer, task_, arena) {
     const Index state = batch_.size() * layer_.padded_;
-    d_h_ = arena.allocate_zeroed<S>(state);
-    layer_.read_state(batch_, task.d_h_final, d_h_);
-    if (layer_.cell_.has_cell_state) {
-      d_c_ = arena.allocate_zeroed<S>(state);
-      layer_.read_state(batch_, task.d_c_final, d_c_);
+    d_h_ = layer_.read_state(batch_, task.d_last[0], arena);
+    for (int i = 0; i < memory_count(); ++i) {
+      d_memory_[i] = layer_.read_state(batch_, task.d_last[1 + static_cast<std::size_t>(i)], arena);
     }
     if (layer_.cell_.phases > 1) d_operand_ = arena.allocate<S>(state);
     if (zoneout_.active()) {
       kept_h_ = arena.allocate<S>(state);
-      if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(state);
+      for (int i = 0; i < memory_count(); ++i) kept_memory_[i] = arena.allocate<S>(state);
     } else {
       d_y_ = task.d_y;
       d_h_steps_ = task.d_h_steps;
@@ -64,11 +62,10 @@ class BackwardLoop final : public TimeLoop {
     if (task_.accumulator.last) gradients_.finish(worker, task_.chunks.count == 0);
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
-      layer_.write_state(batch_, slots, task_.d_h0,
-                         [&](Index slot) { return d_h_ + slot * layer_.padded_; });
-      if (layer_.cell_.has_cell_state) {
-        layer_.write_state(batch_, slots, task_.d_c0,
-                           [&](Index slot) { return d_c_ + slot * layer_.padded_; });
+      for (int i = 0; i < layer_.cell_.states(); ++i) {
+        const S* const d = i == 0 ? d_h_ : d_memory_[i - 1];
+        layer_.write_state(batch_, slots, task_.d_initial[static_cast<std::size_t>(i)],
+                           [&](Index slot) { return d + slot * layer_.padded_; });
       }
     });
   }
@@ -79,6 +76,8 @@ class BackwardLoop final : public TimeLoop {
 
   static constexpr Index kLanes = Vec<S>::kLanes;
   static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
+
+  int memory_count() const { return layer_.cell_.memory; }
 
   StepRange chunk(Index i) const {
     const Index first = task_.chunks.ends[i], last = task_.chunks.ends[i + 1];
@@ -150,7 +149,7 @@ class BackwardLoop final : public TimeLoop {
       const Index end = slots.first + batch_.active(slots, s);
       for (Index slot = slots.first; slot < end; ++slot) {
         const S* const from =
-            s == 0 ? task_.saved->h0.data() + slot * layer_.padded_ : y_row(slot, s - 1);
+            s == 0 ? task_.saved->initial[0].data() + slot * layer_.padded_ : y_row(slot, s - 1);
         S* const to = chunk_.h_prev + (row + slot) * layer_.padded_;
         std::copy_n(from, layer_.hidden_, to);
         std::fill(to + layer_.hidden_, to + layer_.padded_, S(0));
@@ -215,9 +214,12 @@ class BackwardLoop final : public TimeLoop {
       }
       if (task_.d_h_steps) std::copy_n(d_h_ + at, units, task_.d_h_steps.row(row, time) + unit);
       zoneout_.divide(0, s, row, unit, count, d_h_ + at, kept_h_ + at);
-      if (kept_c_ == nullptr) continue;
-      if (task_.d_c_steps) std::copy_n(d_c_ + at, units, task_.d_c_steps.row(row, time) + unit);
-      zoneout_.divide(1, s, row, unit, count, d_c_ + at, kept_c_ + at);
+      if (task_.d_c_steps) {
+        std::copy_n(d_memory_[0] + at, units, task_.d_c_steps.row(row, time) + unit);
+      }
+      for (int i = 0; i < memory_count(); ++i) {
+        zoneout_.divide(1, s, row, unit, count, d_memory_[i] + at, kept_memory_[i] + at);
+      }
     }
   }
 
@@ -226,7 +228,7 @@ class BackwardLoop final : public TimeLoop {
       const Index end = slot * layer_.padded_ + blocks.last * kLanes;
       for (Index i = slot * layer_.padded_ + blocks.first * kLanes; i < end; ++i) {
         d_h_[i] += kept_h_[i];
-        if (kept_c_ != nullptr) d_c_[i] += kept_c_[i];
+        for (int k = 0; k < memory_count(); ++k) d_memory_[k][i] += kept_memory_[k][i];
       }
     }
   }
@@ -246,11 +248,12 @@ class BackwardLoop final : public TimeLoop {
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;
-  S *d_h_, *d_c_ = nullptr;  // [B][Hp] gradients of the state, carried from step to step
-  S* d_operand_ = nullptr;   // [B][Hp]
+  S *d_h_, *d_memory_[kMaxMemory] = {};  // [B][Hp] gradients of the states, from step to step
+  S* d_operand_ = nullptr;               // [B][Hp]
   const Zoneout<S> zoneout_;
   const S expected_zoneout_;
-  S *kept_h_ = nullptr, *kept_c_ = nullptr;      // [B][Hp] what zoneout passes on to s_{t-1}
+  S *kept_h_ = nullptr,
+    *kept_memory_[kMaxMemory] = {};              // [B][Hp] what zoneout passes on to s_{t-1}
   S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Hp] of recurrent dropout, dL/d(its h_{t-1})
   // Those of the task, unless zoneout deals with them:
   Sequence<const S> d_y_;

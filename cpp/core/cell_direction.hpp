@@ -87,14 +87,13 @@ class CellDirection final : public Direction<S> {
   Range blocks_range() const { return {0, blocks_}; }
   Index saved_width() const { return cell_.saved * padded_; }
 
-  ParameterSizes sizes() const { return parameter_sizes(cell_, input_, hidden_); }
-
-  /// Copies the caller's (B, H), unless null, to zeroed rows of Hp in the order of slots.
-  void read_state(const RaggedBatch& batch, const S* from, S* to) const {
-    if (from == nullptr) return;
-    for (Index slot = 0; slot < batch.size(); ++slot) {
+  /// The caller's (B, H), or zeros for null, as rows of Hp in the order of slots.
+  S* read_state(const RaggedBatch& batch, const S* from, Arena& arena) const {
+    S* const to = arena.allocate_zeroed<S>(batch.size() * padded_);
+    for (Index slot = 0; from != nullptr && slot < batch.size(); ++slot) {
       std::copy_n(from + batch.row(slot) * hidden_, hidden_, to + slot * padded_);
     }
+    return to;
   }
   /// The inverse for some slots; row_of(slot) points to a row of Hp.
   template <class RowOf>
@@ -124,6 +123,7 @@ class CellDirection final : public Direction<S> {
 
   const CellInfo cell_;
   const CellKernels<S> kernels_;
+  const ParameterSizes sizes_;
   /// The factors of recurrent dropout, [slots][Hp]; 0 beyond H.
   S* dropout_factors(const Regularization& of, const RaggedBatch& batch, Arena& arena) const {
     S* const factors = arena.allocate_zeroed<S>(batch.size() * padded_);
@@ -143,7 +143,7 @@ class CellDirection final : public Direction<S> {
   }
 
   Activations activations_;
-  Index input_, hidden_, blocks_, padded_;
+  Index input_, hidden_, heads_, blocks_, padded_;
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
   Buffer<S> bias_;          // [gates]
   Buffer<S> bias_hn_;       // [gates], where the cell keeps the recurrent part apart
@@ -157,23 +157,25 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
                                 bool training)
     : cell_(cell),
       kernels_(kernels),
+      sizes_(parameter_sizes(config, input_size)),
       activations_(config.activations),
       input_(input_size),
       hidden_(config.hidden_size),
+      heads_(config.num_heads),
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
       bias_(gates_width()),
       bias_hn_(cell.separate_recurrent ? gates_width() : 0),
       unit_weights_(unit_weights_width()) {
-  const S* const bias = parameters + sizes().weight_ih + sizes().weight_hh;
-  const S* const bias_hn = bias + sizes().bias;
+  const S* const bias = parameters + sizes_.weight_ih + sizes_.weight_hh;
+  const S* const bias_hn = bias + sizes_.bias;
   for (int phase = 0; phase < cell_.phases; ++phase) {
     const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
-    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_);
+    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, hidden_, heads_);
     if (!training) continue;
     weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
-    weight_hh_transposed_[phase] = PackedWeights<S>(hidden_, 1, gates * padded_);
+    weight_hh_transposed_[phase] = PackedWeights<S>(hidden_, 1, gates * padded_, heads_, gates);
   }
   bias_.set_zero();
   for_each_gate_packet([&](Index packed, Index row, Index count) {
@@ -186,7 +188,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
     });
   }
   if (cell_.unit_weights > 0) {
-    const S* const unit_weights = bias_hn + sizes().bias_hn;
+    const S* const unit_weights = bias_hn + sizes_.bias_hn;
     unit_weights_.set_zero();
     for (int i = 0; i < cell_.unit_weights; ++i) {
       std::copy_n(unit_weights + i * hidden_, hidden_, unit_weights_.data() + i * padded_);
@@ -197,7 +199,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
 template <class S>
 void CellDirection<S>::pack(const S* parameters, int part, int parts) {
   const S* const weight_ih = parameters;
-  const S* const weight_hh = weight_ih + sizes().weight_ih;
+  const S* const weight_hh = weight_ih + sizes_.weight_ih;
   for (int phase = 0; phase < cell_.phases; ++phase) {
     const int gates = cell_.phase_gates(phase);
     const Index first_row = cell_.first_gate(phase) * hidden_;
@@ -246,7 +248,7 @@ template <class S>
 void CellDirection<S>::read_cells(const RaggedBatch& batch, bool reverse,
                                   const DirectionSaved<S>& saved, Sequence<S> out) const {
   for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
-    std::copy_n(saved.cell_states() + row * padded_, hidden_, to);
+    std::copy_n(saved.memory_states(0) + row * padded_, hidden_, to);
   });
 }
 

@@ -65,7 +65,8 @@ struct CellSteps {
           }
         }
         u.h = Vec<S>::load(h_before + state);
-        if constexpr (kCell.has_cell_state) u.c = Vec<S>::load(loop.c_ + state);
+#pragma GCC unroll 4
+        for (int i = 0; i < kCell.memory; ++i) u.memory[i] = Vec<S>::load(loop.memory_[i] + state);
         load_unit_weights(layer, u.unit_weight, unit);
         Cell::template forward<kPhase>(activations, u);
         if constexpr (!kLast) {
@@ -77,7 +78,8 @@ struct CellSteps {
         } else {
           u.h.store(h_after + state);
           u.h.store_some(y + unit, layer.hidden_ - unit);
-          if constexpr (kCell.has_cell_state) u.c.store(loop.c_ + state);
+#pragma GCC unroll 4
+          for (int i = 0; i < kCell.memory; ++i) u.memory[i].store(loop.memory_[i] + state);
           if constexpr (kTraining) save(*loop.task_.saved, u, saved_row + slot, block, padded);
         }
       }
@@ -116,8 +118,10 @@ struct CellSteps {
         if (kFirst && loop.d_h_steps_)
           u.d_h.store_some(loop.d_h_steps_.row(row, time) + unit, units);
         store<kPhase>(loop, u, slot, chunk_row, block);
-        if constexpr (kCell.has_cell_state) {
-          if (loop.d_c_steps_) u.d_c.store_some(loop.d_c_steps_.row(row, time) + unit, units);
+        if constexpr (kCell.memory > 0) {
+          if (loop.d_c_steps_) {
+            u.d_memory[0].store_some(loop.d_c_steps_.row(row, time) + unit, units);
+          }
         }
       }
     }
@@ -139,10 +143,11 @@ struct CellSteps {
   static void save(DirectionSaved<S>& saved, const ForwardUnits<S>& u, Index row, Index block,
                    Index padded) {
     S* const to = saved.gates.data() + row * kCell.saved * padded + block * kCell.saved * kLanes;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
     for (int g = 0; g < kCell.saved; ++g) u.gate[g].store(to + g * kLanes);
-    if constexpr (kCell.has_cell_state) {
-      u.c.store(saved.cells.data() + row * padded + block * kLanes);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kCell.memory; ++i) {
+      u.memory[i].store(saved.memory[i].data() + row * padded + block * kLanes);
     }
   }
 
@@ -153,7 +158,7 @@ struct CellSteps {
     const DirectionSaved<S>& saved = *loop.task_.saved;
     const S* const gates =
         saved.gates.data() + saved_row * kCell.saved * padded + block * kCell.saved * kLanes;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
     for (int g = 0; g < kCell.saved; ++g) u.gate[g] = Vec<S>::load(gates + g * kLanes);
     if constexpr (Cell::kReadsPreviousOutput) {
       u.h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
@@ -166,13 +171,15 @@ struct CellSteps {
         u.h = (u.h - h_prev * p) / Vec<S>(S(1) - p);
       }
     }
-    if constexpr (kCell.has_cell_state) {
-      const S* const cells = saved.cell_states();
-      u.c = Vec<S>::load(saved.cells.data() + saved_row * padded + unit);
-      u.c_prev =
-          Vec<S>::load(s == 0 ? saved.c0.data() + state
-                              : cells + (loop.batch_.first_row(s - 1) + slot) * padded + unit);
-      u.d_c = Vec<S>::load(loop.d_c_ + state);
+    const Index row_before = s == 0 ? 0 : loop.batch_.first_row(s - 1) + slot;
+#pragma GCC unroll 4
+    for (int i = 0; i < kCell.memory; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const S* const before = s == 0 ? saved.initial[1 + at].data() + state
+                                     : saved.memory_states(i) + row_before * padded + unit;
+      u.memory[i] = Vec<S>::load(saved.memory[at].data() + saved_row * padded + unit);
+      u.memory_prev[i] = Vec<S>::load(before);
+      u.d_memory[i] = Vec<S>::load(loop.d_memory_[i] + state);
     }
   }
 
@@ -219,7 +226,8 @@ struct CellSteps {
       u.d_h.store(loop.d_h_ + state);  // now with this step's d_y
     } else {
       u.d_h_prev.store(loop.d_h_ + state);
-      if constexpr (kCell.has_cell_state) u.d_c_prev.store(loop.d_c_ + state);
+#pragma GCC unroll 4
+      for (int i = 0; i < kCell.memory; ++i) u.d_memory_prev[i].store(loop.d_memory_[i] + state);
       if constexpr (kCell.phases > 1) u.operand.store(chunk.operand + row * padded + unit);
     }
   }

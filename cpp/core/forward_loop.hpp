@@ -24,19 +24,18 @@ class ForwardLoop final : public TimeLoop {
     const Index state = batch_.size() * layer_.padded_;
     const bool drops = task.regularization.drops();
     if (drops) factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
+    h_[0] = layer_.read_state(batch_, task.initial[0], arena);
+    h_[1] = arena.allocate_zeroed<S>(state);
     for (int i = 0; i < 2; ++i) {
-      h_[i] = arena.allocate_zeroed<S>(state);
       dropped_[i] = drops ? arena.allocate_zeroed<S>(state) : h_[i];
       h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.padded_, batch_.size());
     }
-    layer_.read_state(batch_, task.h0, h_[0]);
     if (drops) {
       layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.blocks_range(), dropped_[0]);
     }
-    if (layer_.cell_.has_cell_state) {
-      c_ = arena.allocate_zeroed<S>(state);
-      layer_.read_state(batch_, task.c0, c_);
-      if (zoneout_.active()) c_before_ = arena.allocate<S>(state);
+    for (int i = 0; i < memory_count(); ++i) {
+      memory_[i] = layer_.read_state(batch_, task.initial[1 + static_cast<std::size_t>(i)], arena);
+      if (zoneout_.active()) memory_before_[i] = arena.allocate<S>(state);
     }
     if (layer_.cell_.phases > 1) {
       operand_ = arena.allocate<S>(state);
@@ -126,29 +125,30 @@ class ForwardLoop final : public TimeLoop {
     worker.parallel_for([&](int part, int parts) { write_state(batch_.slots(part, parts)); });
   }
 
+  int memory_count() const { return layer_.cell_.memory; }
   Index row_bytes() const { return layer_.gates_width() * static_cast<Index>(sizeof(S)); }
   Range all_panels(int phase) const { return {0, layer_.weight_hh_[phase].count()}; }
 
   void write_state(Range slots) const {
-    layer_.write_state(batch_, slots, task_.h_final, [&](Index slot) {
+    layer_.write_state(batch_, slots, task_.last[0], [&](Index slot) {
       return h_[batch_.length(slot) & 1] + slot * layer_.padded_;
     });
-    if (layer_.cell_.has_cell_state) {
-      layer_.write_state(batch_, slots, task_.c_final,
-                         [&](Index slot) { return c_ + slot * layer_.padded_; });
+    for (int i = 0; i < memory_count(); ++i) {
+      layer_.write_state(batch_, slots, task_.last[1 + static_cast<std::size_t>(i)],
+                         [&](Index slot) { return memory_[i] + slot * layer_.padded_; });
     }
   }
 
   void allocate_saved(DirectionSaved<S>& saved) const {
     const Index state = batch_.size() * layer_.padded_;
+    const Index rows = batch_.total_rows() * layer_.padded_;
     saved.gates = Buffer<S>(batch_.total_rows() * layer_.saved_width());
-    saved.h0 = Buffer<S>(state);
-    std::copy_n(h_[0], state, saved.h0.data());
-    if (layer_.cell_.has_cell_state) {
-      saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
-      if (zoneout_.active()) saved.zoned = Buffer<S>(batch_.total_rows() * layer_.padded_);
-      saved.c0 = Buffer<S>(state);
-      std::copy_n(c_, state, saved.c0.data());
+    for (std::size_t i = 0; i < static_cast<std::size_t>(layer_.cell_.states()); ++i) {
+      saved.initial[i] = Buffer<S>(state);
+      std::copy_n(i == 0 ? h_[0] : memory_[i - 1], state, saved.initial[i].data());
+      if (i == 0) continue;
+      saved.memory[i - 1] = Buffer<S>(rows);
+      if (zoneout_.active()) saved.zoned[i - 1] = Buffer<S>(rows);
     }
   }
 
@@ -187,7 +187,7 @@ class ForwardLoop final : public TimeLoop {
   }
 
   void step(int phase, Index s, Range slots, S* gates, Range panels) const {
-    if (c_before_ != nullptr) keep_cells(slots, blocks_of(phase, panels));
+    if (memory_before_[0] != nullptr) keep_memory(slots, blocks_of(phase, panels));
     const CellKernels<S>& kernels = layer_.kernels_;
     (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
     if (regularized_) regularize(phase, s, slots, panels);
@@ -200,10 +200,12 @@ class ForwardLoop final : public TimeLoop {
     return {panels.first * per_panel, std::min(panels.last * per_panel, layer_.blocks_)};
   }
 
-  [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
+  [[gnu::noinline]] void keep_memory(Range slots, Range blocks) const {
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index at = slot * layer_.padded_ + blocks.first * kLanes;
-      std::copy_n(c_ + at, blocks.size() * kLanes, c_before_ + at);
+      for (int i = 0; i < memory_count(); ++i) {
+        std::copy_n(memory_[i] + at, blocks.size() * kLanes, memory_before_[i] + at);
+      }
     }
   }
 
@@ -224,11 +226,13 @@ class ForwardLoop final : public TimeLoop {
       zoneout_.mix(0, s, row, unit, count, h_[s & 1] + at, h);
       std::copy_n(h, std::min(count, layer_.hidden_ - unit),
                   task_.y.row(row, batch_.time(slot, s, task_.reverse)) + unit);
-      if (c_before_ == nullptr) continue;
-      zoneout_.mix(1, s, row, unit, count, c_before_ + at, c_ + at);
-      if (task_.saved == nullptr) continue;
-      std::copy_n(c_ + at, count,
-                  task_.saved->zoned.data() + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
+      for (int i = 0; i < memory_count(); ++i) {
+        zoneout_.mix(1, s, row, unit, count, memory_before_[i] + at, memory_[i] + at);
+        if (task_.saved == nullptr) continue;
+        S* const zoned = task_.saved->zoned[static_cast<std::size_t>(i)].data();
+        std::copy_n(memory_[i] + at, count,
+                    zoned + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
+      }
     }
   }
 
@@ -241,15 +245,15 @@ class ForwardLoop final : public TimeLoop {
   Chunk* const chunks_;
   const Zoneout<S> zoneout_;
   const bool regularized_;
-  S* h_[2];                           // [B][Hp] h_{t-1} and h_t, alternating
-  S* dropped_[2];                     // the same as the recurrent weights see it
-  const S** h_rows_[2];               // [B] pointers to its rows
-  S* factors_ = nullptr;              // [B][Hp] of recurrent dropout, if there is any
-  S* c_ = nullptr;                    // [B][Hp] updated in place
-  S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
-  S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies
-  const S** operand_rows_ = nullptr;  // [B]
-  S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn
+  S* h_[2];                            // [B][Hp] h_{t-1} and h_t, alternating
+  S* dropped_[2];                      // the same as the recurrent weights see it
+  const S** h_rows_[2];                // [B] pointers to its rows
+  S* factors_ = nullptr;               // [B][Hp] of recurrent dropout, if there is any
+  S* memory_[kMaxMemory] = {};         // [B][Hp] updated in place
+  S* memory_before_[kMaxMemory] = {};  // [B][Hp] those of t-1, if there is zoneout
+  S* operand_ = nullptr;               // [B][Hp] what the second phase multiplies
+  const S** operand_rows_ = nullptr;   // [B]
+  S* recurrent_ = nullptr;             // [B][gates] W h + bias_hn
 };
 
 template <class S>

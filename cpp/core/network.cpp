@@ -9,9 +9,7 @@ namespace bptt {
 Index parameter_offset(const LayerConfig& config, Index layer, Index direction) {
   Index offset = 0;
   for (Index l = 0; l <= layer; ++l) {
-    const Index count =
-        parameter_sizes(cell_info(config.cell), config.layer_input_size(l), config.hidden_size)
-            .total();
+    const Index count = parameter_sizes(config, config.layer_input_size(l)).total();
     offset += count * (l < layer ? config.directions() : direction);
   }
   return offset;
@@ -53,6 +51,14 @@ S* sequence_memory(Buffer<S>* kept, Index count, bool zeroed) {
   *kept = Buffer<S>(count);
   if (zeroed) kept->set_zero();
   return kept->data();
+}
+
+template <class T>
+States<T> states_from(States<T> states, Index offset) {
+  for (T*& state : states) {
+    if (state != nullptr) state += offset;
+  }
+  return states;
 }
 
 }  // namespace
@@ -113,8 +119,7 @@ void Network<S>::infer(const NetworkForward<S>& call) const {
     part.x = call.x.from_step(first);
     part.y = call.y.from_step(first);
     run_forward(part, nullptr);
-    part.h0 = part.h_final;  // read before it is written
-    part.c0 = part.c_final;
+    std::copy(part.last.begin(), part.last.end(), part.initial.begin());  // read before written
   }
 }
 
@@ -171,15 +176,12 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
       h = inner_sequence(memory, batch.size(), hidden);
     }
     const Index offset = (layer * config_.directions() + d) * state;
-    const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
     stage.tasks[d] = {.batch = &batch,
                       .reverse = d == 1,
                       .x = x,
                       .y = h,
-                      .h0 = at(call.h0),
-                      .c0 = at(call.c0),
-                      .h_final = at(call.h_final),
-                      .c_final = at(call.c_final),
+                      .initial = states_from(call.initial, offset),
+                      .last = states_from(call.last, offset),
                       .saved = kept ? &kept->directions[i] : nullptr,
                       .regularization = regularization(saved, layer, d)};
   }
@@ -343,7 +345,6 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
       d_h = read_only(stage.d_h[d]);
     }
     const Index index = stage.layer * config_.directions() + d, offset = index * state;
-    const auto at = [offset](auto* p) { return p == nullptr ? nullptr : p + offset; };
     const auto steps = [index](const std::vector<Sequence<S>>& all) {
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
@@ -354,12 +355,10 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                       .y = saved_output(call, stage.layer, d),
                       .saved = &saved.directions[static_cast<std::size_t>(d)],
                       .d_y = d_h,
-                      .d_h_final = at(call.d_h_final),
-                      .d_c_final = at(call.d_c_final),
+                      .d_last = states_from(call.d_last, offset),
                       .d_x = separate ? stage.d_x_reverse : stage.d_x,
                       .add_to_d_x = d == 1 && !separate,
-                      .d_h0 = at(call.d_h0),
-                      .d_c0 = at(call.d_c0),
+                      .d_initial = states_from(call.d_initial, offset),
                       .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
                       .d_h_steps = steps(call.d_h_steps),
                       .d_c_steps = steps(call.d_c_steps),

@@ -34,8 +34,8 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
                      : std::fill_n(states.data(), state, S(0));
     return states;
   };
-  saved.h = make_states(call.h0);
-  if (call.c_final != nullptr) saved.c = make_states(call.c0);
+  const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  for (std::size_t k = 0; k < states; ++k) saved.states[k] = make_states(call.initial[k]);
 
   // Only random masks need the kernels of training here, and what they keep is not used.
   const bool drops = saved.dropout_key && ((config.dropout > 0 && config.num_layers > 1) ||
@@ -43,16 +43,15 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
     const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);
-    const auto at = [&](Buffer<S>& states, Index index, S* otherwise) {
-      return states.empty() || index == count ? otherwise : states.data() + index * state;
-    };
-    const NetworkForward<S> part{.batch = &steps,
-                                 .x = call.x.from_step(segment[0]),
-                                 .y = call.y.from_step(segment[0]),
-                                 .h0 = at(saved.h, i, nullptr),
-                                 .c0 = at(saved.c, i, nullptr),
-                                 .h_final = at(saved.h, i + 1, call.h_final),
-                                 .c_final = at(saved.c, i + 1, call.c_final)};
+    NetworkForward<S> part{.batch = &steps,
+                           .x = call.x.from_step(segment[0]),
+                           .y = call.y.from_step(segment[0]),
+                           .initial = {},
+                           .last = call.last};
+    for (std::size_t k = 0; k < states; ++k) {
+      part.initial[k] = saved.states[k].data() + i * state;
+      if (i + 1 < count) part.last[k] = saved.states[k].data() + (i + 1) * state;
+    }
     if (drops) {
       Saved<S> unused(steps, saved.dropout_key, segment[0]);
       network.forward(part, unused);
@@ -71,8 +70,10 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
   const Index state = config.num_layers * saved.batch.size() * config.hidden_size;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  S* const d_h = arena.allocate<S>(state);  // from one segment to the one before
-  S* const d_c = arena.allocate<S>(state);
+  States<S> d_between{};  // from one segment to the one before
+  for (int k = 0; k < cell_info(config.cell).states(); ++k) {
+    d_between[static_cast<std::size_t>(k)] = arena.allocate<S>(state);
+  }
   NetworkBackward<S> part = call;
   part.accumulator.memory = arena.allocate_zeroed<S>(network.accumulator_size(call.x));
   for_each_segment(network, saved, call.x, [&](const Saved<S>& segment, Sequence<const S> y) {
@@ -88,13 +89,11 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
     for (std::size_t i = 0; i < call.d_c_steps.size(); ++i) {
       part.d_c_steps[i] = call.d_c_steps[i].from_step(first);
     }
-    part.d_h0 = first > 0 ? d_h : call.d_h0;
-    part.d_c0 = first > 0 ? d_c : call.d_c0;
+    part.d_initial = first > 0 ? d_between : call.d_initial;
     part.accumulator.last = first == 0;
     network.backward(part);
     part.accumulator.first = false;
-    part.d_h_final = d_h;  // read before it is written
-    part.d_c_final = d_c;
+    std::copy(d_between.begin(), d_between.end(), part.d_last.begin());  // read before written
   });
 }
 

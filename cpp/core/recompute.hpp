@@ -42,17 +42,15 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
     const RaggedBatch batch = again.batch.slice(0, again.batch.longest());  // the rest is padding
     const Index row = batch.size() * features;
     const Sequence<S> y{arena.allocate<S>(batch.steps() * row), features, row};
-    const auto begin = [&](const Buffer<S>& states) {
-      return states.empty() ? nullptr : states.data() + i * state;
-    };
-    network.forward({.batch = &batch,
-                     .x = x.from_step(segment[0]),
-                     .y = y,
-                     .h0 = begin(saved.h),
-                     .c0 = begin(saved.c),
-                     .h_final = arena.allocate<S>(state),
-                     .c_final = arena.allocate<S>(state)},
-                    again);
+    States<const S> initial{};
+    States<S> last{};
+    for (std::size_t k = 0; k < kMaxStates && !saved.states[k].empty(); ++k) {
+      initial[k] = saved.states[k].data() + i * state;
+      last[k] = arena.allocate<S>(state);
+    }
+    network.forward(
+        {.batch = &batch, .x = x.from_step(segment[0]), .y = y, .initial = initial, .last = last},
+        again);
     visit(again, read_only(y));
   }
 }

@@ -26,7 +26,7 @@ struct Regularization {
 
   /// One factor for each row of the batch and unit, at (row * H + unit): 0 or 1/(1-p).
   DropoutMask dropout_mask() const { return {recurrent_dropout, key, stream(0)}; }
-  /// Of h (0) or c (1), for each step, row and unit: 0 to keep the previous value, or 1.
+  /// Of h (0) or the memory (1), for each step, row and unit: 0 to keep the previous value, or 1.
   DropoutMask zoneout_mask(int state) const { return {zoneout, key, stream(1 + state), 0, 1.0}; }
 
  private:
@@ -34,7 +34,7 @@ struct Regularization {
   Index stream(int kind) const { return (Index{1} + kind) * (Index{1} << 32) + direction; }
 };
 
-/// The masks of zoneout for h and c, in a batch of B rows with H units.
+/// The masks of zoneout for h and the memory, in a batch of B rows with H units.
 template <class S>
 class Zoneout {
  public:

@@ -30,6 +30,7 @@ struct LayerConfig {
   Activations activations;
   Index input_size = 0;   // I
   Index hidden_size = 0;  // H
+  Index num_heads = 1;    // blocks on the diagonal that the recurrent weights consist of
   Index num_layers = 1;
   bool bidirectional = false;
   Merge merge{};                   // of the two directions

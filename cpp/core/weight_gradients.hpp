@@ -56,8 +56,8 @@ class WeightGradients {
 
  public:
   WeightGradients(const CellDirection<S>& layer, const BackwardTask<S>& task, Arena& arena)
-      : layer_(layer), task_(task), batch_(*task.batch) {
-    const ParameterSizes sizes = layer_.sizes();
+      : layer_(layer), task_(task), batch_(*task.batch), head_size_(layer.hidden_ / layer.heads_) {
+    const ParameterSizes& sizes = layer_.sizes_;
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
     d_bias_hn_ = d_bias_ + sizes.bias;
@@ -66,13 +66,14 @@ class WeightGradients {
     ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
     const int last_phase = layer_.cell_.last_phase();
     for (int phase = 0; phase <= last_phase; ++phase) {
-      hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.gates_width());
+      hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.heads_ * layer_.gates_width());
     }
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       S** const hh_rows = hh_rows_[packed < layer_.phase_column(last_phase) ? 0 : last_phase];
       for (Index w = 0; w < count; ++w) {
+        const Index head = (row + w) % layer_.hidden_ / head_size_;
         ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
-        hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.hidden_;
+        hh_rows[head * layer_.gates_width() + packed + w] = d_weight_hh_ + (row + w) * head_size_;
       }
     });
     d_bias_sums_ = task_.accumulator.memory;
@@ -88,7 +89,7 @@ class WeightGradients {
     left_recurrent_ =
         layer_.cell_.separate_recurrent ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
-      right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.hidden_, rows));
+      right_hh_[phase] = arena.allocate<S>(layer_.heads_ * Gemm::right_size(head_size_, rows));
     }
     if (!task_.x.ids) {
       right_ih_ = arena.allocate<S>(Gemm::right_size(layer_.input_, rows));
@@ -123,7 +124,7 @@ class WeightGradients {
   void finish(Worker& worker, bool nothing_added) const {
     worker.parallel_for([&](int part, int parts) {
       if (nothing_added) {
-        const Range own = part_of(layer_.sizes().total(), part, parts);
+        const Range own = part_of(layer_.sizes_.total(), part, parts);
         std::fill(task_.d_parameters + own.first, task_.d_parameters + own.last, S(0));
         return;
       }
@@ -143,8 +144,11 @@ class WeightGradients {
     }
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
       const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
-      Gemm::pack_right([&](Index r) { return operand + r * layer_.padded_; }, 1, layer_.hidden_,
-                       own, rows, right_hh_[phase]);
+      for (Index head = 0; head < layer_.heads_; ++head) {
+        const S* const first = operand + head * head_size_;
+        Gemm::pack_right([&](Index r) { return first + r * layer_.padded_; }, 1, head_size_, own,
+                         rows, right_hh_[phase] + head * Gemm::right_size(head_size_, rows));
+      }
     }
     if (task_.x.ids) return;
     for_each_row(steps, own, [&](Index r, Index row, Index time) {
@@ -157,15 +161,27 @@ class WeightGradients {
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
     for (int phase = 0; phase < layer_.cell_.phases; ++phase) {
-      const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
-      const Index end = Gemm::tiles(layer_.cell_.end_gate(phase) * layer_.padded_);
-      const Range own = part_of(end - begin, part, parts);
-      Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
-                width, layer_.hidden_, hh_rows_[phase], add);
+      const Index block = layer_.cell_.phase_gates(phase) * CellDirection<S>::kLanes;
+      for (Index head = 0; head < layer_.heads_; ++head) {
+        const Range blocks = blocks_of(head);
+        const Index column = layer_.phase_column(phase);
+        const Index begin = (column + blocks.first * block) / Gemm::kTileColumns;
+        const Index end = Gemm::tiles(column + blocks.last * block);
+        const Range own = part_of(end - begin, part, parts);
+        Gemm::run(left_recurrent_, right_hh_[phase] + head * Gemm::right_size(head_size_, rows),
+                  rows, {begin + own.first, begin + own.last}, width, head_size_,
+                  hh_rows_[phase] + head * width, add);
+      }
     }
     if (task_.x.ids) return;
     Gemm::run(left_, right_ih_, rows, part_of(Gemm::tiles(width), part, parts), width,
               layer_.input_, ih_rows_, add);
+  }
+
+  /// The blocks of units that a head has a part in.
+  Range blocks_of(Index head) const {
+    constexpr Index kLanes = CellDirection<S>::kLanes;
+    return {head * head_size_ / kLanes, ((head + 1) * head_size_ + kLanes - 1) / kLanes};
   }
 
   /// visit(row of the chunk, the caller's row, time) for some rows of the chunk.
@@ -251,6 +267,7 @@ class WeightGradients {
   const CellDirection<S>& layer_;
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
+  const Index head_size_;
   // Where the caller's d_parameters hold them:
   S *d_weight_hh_, *d_bias_, *d_bias_hn_, *d_unit_weights_;
   // In the accumulator:
@@ -258,12 +275,12 @@ class WeightGradients {
   S* d_unit_weights_sums_;  // [kUnitWeights][Hp]
   S* d_columns_ = nullptr;  // [I][gates] for ids
   // In the arena, for the whole call:
-  S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates] rows of d_parameters, by packed column
+  S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates], [heads][gates] rows of d_parameters
   S* d_bias_chunk_;                      // [gates]
   S* d_unit_weights_chunk_;              // [kUnitWeights][Hp]
   // Scratch of the chunk, the operands packed for GemmTn:
   S *left_ = nullptr, *left_recurrent_ = nullptr;       // [left_size] gate gradients
-  S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
+  S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [heads][right_size] operand, x
   const S** x_rows_ = nullptr;                          // [rows] pointers to rows of x
   S* d_x_ = nullptr;                                    // [rows][I padded]
 };

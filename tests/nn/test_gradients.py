@@ -96,7 +96,7 @@ def check(case, random=True, **more):
         assert_same_gradient("input", gradients.input, problem.differences(given.x))
     if case.state:
         pairs = zip(arrays_of(given.state), arrays_of(gradients.state), strict=True)
-        for name, (array, d) in zip("hc", pairs, strict=False):
+        for name, (array, d) in zip("hcnm", pairs, strict=False):
             assert_same_gradient(name, d, problem.differences(array))
 
 
@@ -185,9 +185,12 @@ def test_gradients_of_the_state_at_every_step(cell):
             d_h = d_later + d_output[:, t]
         else:
             d_h = d_later.h + d_output[:, t]
-            phi_c = np.tanh(run.cells()[:, t])  # c_t also acts through h_t = o ⊙ φ(c_t)
             o = run.gates()["output"][:, t]
-            d_c = d_later.c + d_h * o * (1 - phi_c**2)
+            if cell == "slstm":  # c_t also acts through h_t = o ⊙ c_t / n_t
+                d_c = d_later.c + d_h * o / head.state.n
+            else:  # … or through h_t = o ⊙ φ(c_t)
+                phi_c = np.tanh(run.cells()[:, t])
+                d_c = d_later.c + d_h * o * (1 - phi_c**2)
             if "peephole_output_l0" in layer:
                 d_c = d_c + d_h * phi_c * o * (1 - o) * layer["peephole_output_l0"]
             np.testing.assert_allclose(steps.cell[:, :, t], d_c, rtol=1e-12, atol=1e-14)

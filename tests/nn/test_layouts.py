@@ -10,6 +10,8 @@ import pytest
 
 import bptt
 from bptt._core import loader
+from bptt.nn.cells import CELLS
+from bptt.nn.state import as_state
 from cases import (
     DTYPES,
     EVERYTHING,
@@ -305,7 +307,8 @@ def test_step_with_out_gives_the_same_results(cell, dtype):
         assert layer.step(p.x[:, t], out[1], out=out) is out
         np.testing.assert_array_equal(out[0], y[:, t])
     np.testing.assert_array_equal(out[1], final)
-    assert isinstance(out[1], bptt.LSTMState) == has_cell_state(cell)
+    kinds = {1: np.ndarray, 2: bptt.LSTMState, 4: bptt.SLSTMState}
+    assert type(out[1]) is kinds[len(CELLS[cell].states)]
 
 
 def test_step_with_out_allocates_nothing():
@@ -342,11 +345,11 @@ def test_default_state_is_zero(cell):
     p = make(case)
     layer = make_layer(case, p)
     zero = np.zeros(case.state_shape)
-    state = (zero, zero) if has_cell_state(cell) else zero
+    state = as_state(*[zero] * len(CELLS[cell].states))
     expected = results(layer, p.x, p.d_output, state, state=state)
     assert_identical(results(layer, p.x, p.d_output), expected)
     if has_cell_state(cell):
-        assert_identical(results(layer, p.x, p.d_output, state=[zero, zero]), expected)
+        assert_identical(results(layer, p.x, p.d_output, state=list(state)), expected)
 
 
 def test_lengths_of_any_integer_type():

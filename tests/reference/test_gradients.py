@@ -57,6 +57,7 @@ GRADIENT_CASES = [
     *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES[1:]),
     *(Case(cell, **STACKED, dropout=0.4) for cell in CELLS),
     *(Case(cell, **STACKED, ids=True) for cell in CELLS),
+    Case("slstm", **{**STACKED, "hidden_size": 6}, num_heads=3),
 ]
 
 
@@ -81,7 +82,7 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
     """`cell` with a change of one element of h_t (part 0) or c_t (part 1) in one call of its step.
 
     h_t is moved after it was made, so everything that reads it sees it move: the output and the
-    next step. c_t is moved before h_t = o ⊙ φ(c_t) is made of it.
+    next step. c_t is moved before h_t = o ⊙ φ(c_t), or o ⊙ c_t / n_t, is made of it.
     """
     calls = iter(range(sys.maxsize))
 
@@ -95,6 +96,8 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
                     a = np.log(o / (1 - o))
                     a[at] += weights.extra["peephole_output"][at[1]] * amount
                     o = functions.sigma.function(a)
+                if len(new) == 4:
+                    return (o * new[1] / new[2], *new[1:]), saved
                 new = (o * functions.phi.function(new[1]), new[1])
         return new, saved
 

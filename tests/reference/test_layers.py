@@ -26,7 +26,6 @@ from cases import (
     assert_close,
     dtype_id,
     every_cell,
-    has_cell_state,
     make,
     run_reference,
 )
@@ -200,7 +199,7 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
     layers, B, H = case.state_shape
     for (result, gradients), dtype in zip(results, DTYPES, strict=True):
         assert result.output.shape == (case.batch, case.steps, case.output_size)
-        assert len(arrays_of(result.state)) == (2 if has_cell_state(case.cell) else 1)
+        assert len(arrays_of(result.state)) == reference.CELLS[case.cell].states
         for d in (*arrays_of(result.state), *arrays_of(gradients.state)):
             assert (d.shape, d.dtype) == (case.state_shape, dtype)
         assert gradients.hidden_steps.shape == (layers, B, case.steps, H)

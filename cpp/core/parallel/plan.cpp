@@ -18,7 +18,8 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
   const double rows = static_cast<double>(batch.total_rows());
   const double hidden = static_cast<double>(config.hidden_size);
-  const double row = 2.0 * static_cast<double>(cell_info(config.cell).gates) * hidden * hidden;
+  const double row = 2.0 * static_cast<double>(cell_info(config.cell).gates) * hidden *
+                     static_cast<double>(config.hidden_size / config.num_heads);
   const double call = rows * row * static_cast<double>(config.num_layers * config.directions());
   ParallelPlan plan;
   if (call < kWakeThreshold) return plan;

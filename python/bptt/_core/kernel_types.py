@@ -13,6 +13,7 @@ class LayerConfig(TypedDict):
     gate_activation: str
     input_size: int
     hidden_size: int
+    num_heads: int
     num_layers: int
     bidirectional: bool
     merge: str
@@ -26,6 +27,6 @@ class CellInfo(TypedDict):
     """Description of a compiled cell."""
 
     gates: int
-    has_cell_state: bool
+    states: int
     has_bias_hn: bool
     unit_weights: int

@@ -85,8 +85,9 @@ def check_network(network: EncoderDecoderNetwork, inputs: int, tokens: int) -> N
         rule = {"hidden_size": hidden, "num_layers": count, "bidirectional": False}
         check_module("the encoder", last, Recurrent, **rule)
     else:
-        if len(network.bridge.linears) != len(recurrent.cell.states):
-            raise ValueError(f"the bridge must map {len(recurrent.cell.states)} states")
+        mapped = recurrent.cell.mapped_states
+        if len(network.bridge.linears) != len(mapped):
+            raise ValueError(f"the bridge must map {len(mapped)} states")
         for linear in network.bridge.linears:
             check_module("the bridge", linear, Linear, in_features=features, out_features=state)
     attention = network.decoder.attention

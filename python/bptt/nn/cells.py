@@ -24,7 +24,7 @@ class Cell:
     saved_gates: tuple[str, ...] = ()
     """Gates that the forward pass saves for backward: the first of its saved columns."""
     states: tuple[str, ...] = ("h",)
-    """("h",), or ("h", "c") with a cell state."""
+    """("h",), or ("h", "c", ..) with a cell state."""
     extra_parameters: Mapping[str, float] = field(default_factory=dict)
     """Name -> initial value of further parameters (hidden_size,), which follow the bias."""
     initial_bias: Mapping[str, float] = field(default_factory=dict)
@@ -36,8 +36,13 @@ class Cell:
 
     @property
     def has_cell_state(self) -> bool:
-        """Whether the state is an `LSTMState` (h, c)."""
+        """Whether there is a cell state c: the state is a named tuple."""
         return "c" in self.states
+
+    @property
+    def mapped_states(self) -> tuple[str, ...]:
+        """The states that a linear map may make anew: h and c. What follows is their scale."""
+        return self.states[:2]
 
 
 RNN = Cell(name="rnn", title="RNN", gates=("hidden",), has_gate_activation=False)
@@ -94,6 +99,15 @@ MGU = Cell(
     gates=("forget", "candidate"),
     saved_gates=("forget", "candidate"),
 )
+SLSTM = Cell(
+    name="slstm",
+    title="sLSTM",
+    gates=("input", "forget", "cell", "output"),
+    saved_gates=("input", "forget", "cell", "output"),
+    states=("h", "c", "n", "m"),
+    initial_bias={"forget": 1.0},
+    has_gate_activation=False,
+)
 
 CELLS: Mapping[str, Cell] = {
     cell.name: cell
@@ -106,6 +120,7 @@ CELLS: Mapping[str, Cell] = {
         GRU,
         GRU_RESET_AFTER,
         MGU,
+        SLSTM,
     )
 }
 """Name -> cell."""

@@ -52,7 +52,8 @@ def recurrent(
             columns = parameter.shape[1]
             parameter[...] = glorot_uniform(random, gates, hidden_size, columns)
         elif name.startswith("weight_hh"):
-            parameter[...] = orthogonal(random, gates, hidden_size)
+            heads = hidden_size // parameter.shape[1]
+            parameter[...] = orthogonal(random, gates * heads, parameter.shape[1])
         elif name.startswith("bias_l"):
             blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
             parameter[...] = np.repeat(blocks, hidden_size)

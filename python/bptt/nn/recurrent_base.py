@@ -22,7 +22,7 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import LSTMState, StateT, as_state
+from bptt.nn.state import STATE_TYPES, StateT, as_state
 
 _MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
 
@@ -37,6 +37,7 @@ def _num_layers(name: str, value: Any) -> int:
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
+    "num_heads": checks.integer,
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
@@ -83,7 +84,11 @@ class Recurrent(Module, Generic[StateT]):
     time_major: bool
 
     def __init__(self, **arguments: Any) -> None:
-        super().__init__({name: _CHECKS[name](name, value) for name, value in arguments.items()})
+        checked = {name: _CHECKS[name](name, value) for name, value in arguments.items()}
+        heads, size = checked.get("num_heads", 1), checked["hidden_size"]
+        if size % heads:
+            raise ValueError(f"num_heads must divide hidden_size = {size}, got {heads}")
+        super().__init__(checked)
         self._packed: tuple[object, bool, Any] = (
             None,
             False,
@@ -118,14 +123,14 @@ class Recurrent(Module, Generic[StateT]):
             stand for one-hot vectors. Padding is not read.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default.
 
         Returns
         -------
         y : array (B, T, output_size)
             Output of the last layer; 0 in the padding.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size)
             Final state: after the last step of each sequence, in each direction.
 
         Raises
@@ -136,10 +141,10 @@ class Recurrent(Module, Generic[StateT]):
             If a shape does not fit, or a length or an id is out of its range.
         """
         try:
-            y, h, c = loader.kernels.infer(self._network(False), x, lengths, state)
+            y, last = loader.kernels.infer(self._network(False), x, lengths, state)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return y, as_state(h, c)
+        return y, as_state(*last)
 
     def forward(
         self,
@@ -159,7 +164,7 @@ class Recurrent(Module, Generic[StateT]):
             not change before `Run.backward`.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default.
         recompute_every : int, optional
             k, for activation checkpointing: save the state of every k-th step only and recompute
@@ -190,10 +195,10 @@ class Recurrent(Module, Generic[StateT]):
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
         try:
-            y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
+            y, last, saved = loader.kernels.forward(network, x, lengths, state, key, every)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return Run(self, (network, saved, x.view()), y, as_state(h, c))
+        return Run(self, (network, saved, x.view()), y, as_state(*last))
 
     def step(
         self,
@@ -208,7 +213,7 @@ class Recurrent(Module, Generic[StateT]):
         ----------
         x_t : array (B, input_size), or integer array (B,)
             Input of the step, or token ids.
-        state : array or LSTMState, (num_layers, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size), optional
             State after the previous step. Zero by default.
         out : tuple (y_t, state), optional
             Result of an earlier step, overwritten and returned: nothing is allocated. Its state may
@@ -218,7 +223,7 @@ class Recurrent(Module, Generic[StateT]):
         -------
         y_t : array (B, output_size)
             Output of the last layer.
-        state : array or LSTMState, (num_layers, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size)
             State after this step.
 
         Raises
@@ -236,7 +241,7 @@ class Recurrent(Module, Generic[StateT]):
             network = self._network(False)
         result: tuple[FloatArray, StateT]
         try:
-            result = loader.kernels.step(network, x_t, state, out, LSTMState)
+            result = loader.kernels.step(network, x_t, state, out, self._state_type)
         except TypeError as error:
             raise checks.with_cure(error, "x_t") from None
         return result
@@ -263,6 +268,11 @@ class Recurrent(Module, Generic[StateT]):
         return network
 
     @cached_property
+    def _state_type(self) -> type[tuple[Any, ...]]:
+        """The class of a state of several arrays."""
+        return STATE_TYPES.get(len(self.cell.states), tuple)
+
+    @cached_property
     def _kernel_config(self) -> LayerConfig:
         return {
             "cell": self.cell.name,
@@ -270,6 +280,7 @@ class Recurrent(Module, Generic[StateT]):
             "gate_activation": self._config.get("gate_activation", "sigmoid"),
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
+            "num_heads": self._config.get("num_heads", 1),
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "merge": self.merge,
@@ -283,12 +294,14 @@ class Recurrent(Module, Generic[StateT]):
         gates, size = len(self.cell.gates), self.hidden_size
         rows = (f"{gates}*hidden_size" if gates > 1 else "hidden_size", gates * size)
         hidden = ("hidden_size", size)
+        heads = self._config.get("num_heads", 1)
+        head = ("hidden_size/num_heads", size // heads) if heads > 1 else hidden
         columns = ("input_size", self.input_size)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
-                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden)
+                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, head)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.extra_parameters:
                     shapes[f"{name}_l{layer}{suffix}"] = (hidden,)

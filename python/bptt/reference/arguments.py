@@ -43,6 +43,7 @@ def parameter_shapes(
     num_layers: int = 1,
     bidirectional: bool = False,
     merge: str = "concat",
+    num_heads: int = 1,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
@@ -65,6 +66,9 @@ def parameter_shapes(
         Whether every layer has a reverse direction.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         Combination of the two directions.
+    num_heads : int, default 1
+        Blocks on the diagonal of W, of which "slstm" may have more than one: weight_hh is
+        (G*H, H/num_heads).
 
     Returns
     -------
@@ -82,7 +86,7 @@ def parameter_shapes(
     for layer in range(num_layers):
         for suffix in ("", "_reverse") if bidirectional else ("",):
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, hidden_size // num_heads)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
             for name in CELLS[cell].extra_parameters:
                 shapes[f"{name}_l{layer}{suffix}"] = (hidden_size,)
@@ -102,7 +106,8 @@ def check_parameters(
             type(matrix).__name__ if matrix is None else np.shape(matrix),
         )
     input_size = parameters["weight_ih_l0"].shape[1]
-    hidden_size = parameters["weight_hh_l0"].shape[1]
+    rows, columns = parameters["weight_hh_l0"].shape
+    hidden_size = rows // CELLS[cell].gates if CELLS[cell].has_heads else columns
     dtype = parameters["weight_hh_l0"].dtype
     require(
         dtype in (np.float32, np.float64, np.longdouble),
@@ -117,6 +122,7 @@ def check_parameters(
         num_layers=num_layers,
         bidirectional=bidirectional,
         merge=merge,
+        num_heads=max(hidden_size // max(columns, 1), 1),
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))
@@ -140,15 +146,20 @@ def check_lengths(lengths: object, batch: int, steps: int) -> Array:
 def check_state(
     name: str, state: object, cell: Cell, shape: tuple[int, int, int], dtype: np.dtype[Any]
 ) -> State:
-    """Check a state (L*directions, B, H); return it as a tuple (h,) or (h, c), zeros for None."""
+    """Check a state (L*directions, B, H); return it as a tuple (h,), (h, c) or (h, c, n, m)."""
     if state is None:
         return tuple(np.zeros(shape, dtype) for _ in range(cell.states))
     parts: tuple[object, ...] = (state,)
-    if cell.states == 2:
-        rule = f"{name} of an LSTM must be a tuple (h, c)"
+    if cell.states > 1:
+        of = (
+            "an LSTM must be a tuple (h, c)"
+            if cell.states == 2
+            else "an SLSTM must be (h, c, n, m)"
+        )
+        rule = f"{name} of {of}"
         if not isinstance(state, tuple):
             raise TypeError(f"{rule}, got {type(state).__name__}")
-        require(len(state) == 2, rule, f"a tuple of {len(state)}")
+        require(len(state) == cell.states, rule, f"a tuple of {len(state)}")
         parts = state
     for part in parts:
         check_array(name, part, "(num_layers*directions, B, H)", shape, dtype)

@@ -26,7 +26,7 @@ from .head import one_hot
 from .merges import MERGES
 from .unroll import Unrolled, UnrolledGradients, unroll, unroll_backward
 
-PublicState: TypeAlias = Array | tuple[Array, Array]  # h, or (h, c) for the LSTM
+PublicState: TypeAlias = Array | tuple[Array, ...]  # h, (h, c) for the LSTM, or (h, c, n, m)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Result:
     ----------
     output : array (B, T, D)
         D = 2*H if bidirectional with merge "concat", else H; 0 in the padding.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM
         State after the last step of each sequence.
     runs : list of Unrolled
         Forward pass of each layer and direction, at index layer*directions + direction.
@@ -110,11 +110,11 @@ class Result:
         Raises
         ------
         ValueError
-            If the cell is not an LSTM, or there is no such layer or direction.
+            If the cell has no cell state, or there is no such layer or direction.
         """
         run = self._run(layer, reverse)
-        require(run.cell.states == 2, "cells needs an LSTM", "another cell")
-        return batch_first(run.in_time_order(c for _, c in run.states[1:]))
+        require(run.cell.states > 1, "cells needs an LSTM", "another cell")
+        return batch_first(run.in_time_order(s[1] for s in run.states[1:]))
 
     def _run(self, layer: int, reverse: bool) -> Unrolled:
         layers = len(self.runs) // self.directions
@@ -133,7 +133,7 @@ class Gradients:
         Gradients of the parameters, by name.
     input : array (B, T, I), or None for ids
         Gradient of x; 0 in the padding.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM
         Gradient of the initial state.
     hidden_steps : array (num_layers*directions, B, T, H)
         Total gradients dL/dh_t: through the output of step t and through the later steps; 0 in the
@@ -174,9 +174,9 @@ def suffix(layer: int, direction: int) -> str:
 
 
 def public_state(states: Sequence[State]) -> PublicState:
-    """Stack the states of all layers and directions: (num_layers*directions, B, H), or a pair."""
-    parts = [np.stack(part) for part in zip(*states, strict=True)]
-    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+    """Stack the states of all layers and directions: (num_layers*directions, B, H), or a tuple."""
+    parts = tuple(np.stack(part) for part in zip(*states, strict=True))
+    return parts[0] if len(parts) == 1 else parts
 
 
 def forward(
@@ -217,14 +217,14 @@ def forward(
     lengths : integer array (B,), optional
         Number of steps of each sequence, in [0, T], in any order. Padding is not read, outputs are
         0 there, and the reverse direction starts at the last step of each sequence. T by default.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM, optional
         Initial state. Zero by default.
     dropout_masks : sequence of arrays (B, T, D), optional
         One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
     zoneout_masks : sequence of arrays (S, B, T, H), optional
         One for each layer and direction, at index layer*directions + direction, with S = 1, or 2
-        for the LSTM: 0 where an element of h or c keeps its previous value, 1 where not; or the
-        fraction by which it is updated.
+        with a cell state: 0 where an element of h, or of all other arrays of the state, keeps its
+        previous value, 1 where not; or the fraction by which it is updated.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def forward(
         D = H * (2 if bidirectional and merge == "concat" else 1)
         check_dropout_masks(dropout_masks, num_layers, (B, T, D), dtype)
     if zoneout_masks is not None:
-        shape = (CELLS[cell].states, B, T, H)
+        shape = (min(CELLS[cell].states, 2), B, T, H)
         check_zoneout_masks(zoneout_masks, num_layers * directions, shape, dtype)
     functions = Functions(ACTIVATIONS[activation], GATE_ACTIVATIONS[gate_activation])
 
@@ -289,7 +289,7 @@ def backward(
         Result of `forward`.
     d_output : array (B, T, D), optional
         dL/d output. Padding is not read. Zero by default.
-    d_state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+    d_state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM, optional
         dL/d final state. Zero by default.
 
     Returns
@@ -305,8 +305,8 @@ def backward(
     if d_output is None:
         d_output = np.zeros_like(output)
     check_array("d_output", d_output, "(B, T, D)", output.shape, output.dtype)
-    cell, lengths, H = runs[0].cell, runs[0].lengths, runs[0].weights.W.shape[1]
-    shape = (len(runs), len(output), H)
+    cell, lengths = runs[0].cell, runs[0].lengths
+    shape = (len(runs), *runs[0].states[0][0].shape)
     d_last = check_state("d_state", d_state, cell, shape, output.dtype)
 
     found: list[UnrolledGradients] = []  # from the last layer to the first
@@ -335,5 +335,5 @@ def backward(
         None if result.from_ids else batch_first(d_steps),
         public_state([gradient.initial for gradient in found]),
         per_step[0],
-        per_step[1] if cell.states == 2 else None,
+        per_step[1] if cell.states > 1 else None,
     )

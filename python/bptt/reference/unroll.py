@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import Array
-from .cells.cell import Cell, Functions, State, Weights, sum_over_steps
+from .cells.cell import Cell, Functions, State, Weights, diagonal_blocks, sum_over_steps
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Unrolled:
     x: Array  # (T, B, I), in processing order
     states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
     saved: list[Any]  # T
-    updates: Array | None  # (S, T, B, H) of zoneout, for each part of the state; processing order
+    updates: list[Array] | None  # (T, B, H) of zoneout, of each part of the state; processing order
 
     def in_time_order(self, values: Iterable[Array]) -> Array:
         """Stack values (B, H) of each step to (T, B, H) in time order, with 0 in the padding."""
-        steps = np.zeros((*self.x.shape[:2], self.weights.W.shape[1]), self.x.dtype)
+        steps = np.zeros((*self.x.shape[:2], self.states[0][0].shape[1]), self.x.dtype)
         for t, value in enumerate(values):
             steps[t] = select(t, self.lengths, value, steps[t])
         return flip(steps, self.lengths) if self.reverse else steps
@@ -44,7 +44,7 @@ class UnrolledGradients(NamedTuple):
     parameters: dict[str, Array]
     x: Array  # (T, B, I)
     initial: State
-    states: list[Array]  # ∂L/∂h_t and, for the LSTM, ∂L/∂c_t; (T, B, H)
+    states: list[Array]  # ∂L/∂ of each part of s_t: h_t, then c_t for the LSTM; (T, B, H)
 
 
 def select(t: int, lengths: Array | None, running: Array, ended: Array) -> Array:
@@ -74,21 +74,23 @@ def unroll(
     """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step.
 
     Zoneout: s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (S, T, B, H) in
-    time order.
+    time order, S = 1, or 2: of h, and of all other parts of the state.
     """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = (x.reshape(-1, x.shape[2]) @ weights.U.T + weights.b).reshape(*x.shape[:2], len(weights.b))
-    if updates is not None and reverse:
-        updates = np.stack([flip(u, lengths) for u in updates])
+    factors = None
+    if updates is not None:
+        given = [flip(u, lengths) if reverse else u for u in updates]
+        factors = given[:1] + given[1:] * (cell.states - 1)
     states, saved = [initial], []
     for t in range(len(x)):
         state, kept = cell.step(ux[t], states[t], weights, functions)
-        if updates is not None:
-            parts = zip(updates[:, t], state, states[t], strict=True)
-            state = tuple(u * new + (1 - u) * old for u, new, old in parts)
+        if factors is not None:
+            parts = zip(factors, state, states[t], strict=True)
+            state = tuple(u[t] * new + (1 - u[t]) * old for u, new, old in parts)
         states.append(tuple(select(t, lengths, *s) for s in zip(state, states[t], strict=True)))
         saved.append(kept)
-    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, updates)
+    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, factors)
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
@@ -116,22 +118,22 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
         d_state = (d_state[0] + d_output[t], *d_state[1:])
         d_cell = d_state
         if run.updates is not None:
-            d_cell = tuple(u * d for u, d in zip(run.updates[:, t], d_state, strict=True))
+            d_cell = tuple(u[t] * d for u, d in zip(run.updates, d_state, strict=True))
         d_a_t, d_previous, d_full = cell.step_backward(
             d_cell, run.states[t], run.saved[t], run.weights, run.functions
         )
         if run.updates is not None:
-            parts = zip(run.updates[:, t], d_state, d_previous, strict=True)
-            d_previous = tuple(d_s + (1 - u) * d for u, d, d_s in parts)
+            parts = zip(run.updates, d_state, d_previous, strict=True)
+            d_previous = tuple(d_s + (1 - u[t]) * d for u, d, d_s in parts)
             d_full = d_state
         d_a[t] = select(t, run.lengths, d_a_t, d_a[t])
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
         d_states.append(d_full)
-    h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], W.shape[1]))
+    h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], len(b) // cell.gates))
     d_recurrent = cell.weight_gradients(d_a, h, run.saved)
     d_parameters = {
         "weight_ih": sum_over_steps(d_a, run.x),
-        "weight_hh": d_recurrent.pop("weight_hh"),
+        "weight_hh": diagonal_blocks(d_recurrent.pop("weight_hh"), W.shape[1]),
         "bias": d_a.sum(axis=(0, 1)),
         **d_recurrent,
     }

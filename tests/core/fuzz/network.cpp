@@ -32,10 +32,8 @@ class NetworkFuzz {
         ids_(choices, size(), steps(), 1,
              [&] { return static_cast<std::int32_t>(numbers_.below(config_.input_size)); }),
         d_y_(choices, size(), steps(), config_.output_size(), [&] { return numbers_.draw<S>(1); }),
-        h0_(numbers_.memory<S>(state_size(), 1)),
-        c0_(numbers_.memory<S>(state_size(), 1)),
-        d_h_(numbers_.memory<S>(state_size(), 1)),
-        d_c_(numbers_.memory<S>(state_size(), 1)),
+        initial_(draw_states()),
+        d_last_(draw_states()),
         given_(choices.byte()),
         network_(config_, parameters_.data(), true) {}
 
@@ -64,7 +62,8 @@ class NetworkFuzz {
     config.cell = choices.kind<CellKind>(static_cast<int>(cell_infos().size()));
     config.activations = {choices.kind<Activation>(4), choices.kind<GateActivation>(3)};
     config.input_size = choices.size(1, 20);
-    config.hidden_size = choices.size(1, 40);
+    config.num_heads = choices.flag() ? choices.size(1, 4) : 1;
+    config.hidden_size = config.num_heads * choices.size(1, 40 / config.num_heads);
     config.num_layers = choices.size(1, 3);
     config.bidirectional = choices.flag();
     config.merge = choices.kind<Merge>(4);
@@ -87,7 +86,32 @@ class NetworkFuzz {
   double weight_scale() const {
     return 2.0 / static_cast<double>(std::max(config_.hidden_size, config_.input_size));
   }
-  bool has_cell_state() const { return cell_info(config_.cell).has_cell_state; }
+  std::size_t states() const { return static_cast<std::size_t>(cell_info(config_.cell).states()); }
+  std::vector<Memory<S>> draw_states() {
+    std::vector<Memory<S>> drawn;
+    for (std::size_t i = 0; i < states(); ++i) {
+      drawn.push_back(numbers_.memory<S>(state_size(), 1));
+    }
+    if (states() > 2) {  // a normalizer, which divides, and is never small
+      for (Index i = 0; i < state_size(); ++i) drawn[2].data()[i] += S(2);
+    }
+    return drawn;
+  }
+  States<const S> given_states(const std::vector<Memory<S>>& drawn, bool memory) const {
+    States<const S> all{};
+    for (std::size_t i = 0; i < (memory ? states() : 1); ++i) all[i] = drawn[i].data();
+    return all;
+  }
+  std::vector<Memory<S>> new_states(Index size) const {
+    std::vector<Memory<S>> made;
+    for (std::size_t i = 0; i < states(); ++i) made.emplace_back(size);
+    return made;
+  }
+  static States<S> pointers(std::vector<Memory<S>>& memory) {
+    States<S> all{};
+    for (std::size_t i = 0; i < memory.size(); ++i) all[i] = memory[i].data();
+    return all;
+  }
   /// What is optional in a call is given or not, by this bit.
   bool given(unsigned bit) const { return ((given_ >> bit) & 1U) != 0; }
 
@@ -98,27 +122,25 @@ class NetworkFuzz {
 
   struct Forward {
     Output<S> y;
-    Memory<S> h, c;
+    std::vector<Memory<S>> last;
   };
 
   NetworkForward<S> forward_call(Forward& to) const {
-    const S* h0 = given(0) ? h0_.data() : nullptr;
-    const S* c0 = given(0) && given(1) && has_cell_state() ? c0_.data() : nullptr;
-    if (aliases_ && h0 != nullptr) {  // states may be updated in place
-      std::copy_n(h0_.data(), state_size(), to.h.data());
-      h0 = to.h.data();
+    States<const S> initial{};
+    if (given(0)) initial = given_states(initial_, given(1));
+    if (aliases_ && given(0)) {  // states may be updated in place
+      std::copy_n(initial_[0].data(), state_size(), to.last[0].data());
+      initial[0] = to.last[0].data();
     }
     return {.batch = &batch_,
             .x = input(),
             .y = to.y.view,
-            .h0 = h0,
-            .c0 = c0,
-            .h_final = to.h.data(),
-            .c_final = has_cell_state() ? to.c.data() : nullptr};
+            .initial = initial,
+            .last = pointers(to.last)};
   }
   Forward new_forward() const {
     return {Output<S>(output_kind_, size(), steps(), config_.output_size()),
-            Memory<S>(state_size()), Memory<S>(state_size())};
+            new_states(state_size())};
   }
 
   Results<S> infer() const {
@@ -127,8 +149,7 @@ class NetworkFuzz {
     to.y.check_gaps();
     Results<S> results;
     results.push_back(std::move(to.y.memory));
-    results.push_back(std::move(to.h));
-    results.push_back(std::move(to.c));
+    for (Memory<S>& state : to.last) results.push_back(std::move(state));
     return results;
   }
 
@@ -141,7 +162,7 @@ class NetworkFuzz {
     to.y.check_gaps();
 
     Output<S> d_x(output_kind_, size(), steps(), config_.input_size);
-    Memory<S> d_h0(state_size()), d_c0(state_size());
+    std::vector<Memory<S>> d_initial = new_states(state_size());
     Memory<S> d_parameters(parameter_count(config_), S(-12345));
     const Index directions = config_.num_layers * config_.directions();
     const Index each = size() * steps() * config_.hidden_size;
@@ -159,19 +180,19 @@ class NetworkFuzz {
         .x = input(),
         .y = read_only(to.y.view),
         .d_y = given(2) ? d_y_.view() : Sequence<const S>{},
-        .d_h_final = given(3) ? d_h_.data() : nullptr,
-        .d_c_final = given(3) && has_cell_state() ? d_c_.data() : nullptr,
+        .d_last = given(3) ? given_states(d_last_, true) : States<const S>{},
         .d_x = given(4) && !uses_ids_ ? d_x.view : Sequence<S>{},
-        .d_h0 = d_h0.data(),
-        .d_c0 = has_cell_state() ? d_c0.data() : nullptr,
+        .d_initial = pointers(d_initial),
         .d_parameters = d_parameters.data(),
         .d_h_steps = sequences(0),
-        .d_c_steps = has_cell_state() ? sequences(directions) : std::vector<Sequence<S>>{}};
+        .d_c_steps = states() > 1 ? sequences(directions) : std::vector<Sequence<S>>{}};
     backward_recompute(network_, backward);
     d_x.check_gaps();
     Results<S> results;
-    for (Memory<S>* each_one :
-         {&to.y.memory, &to.h, &to.c, &d_x.memory, &d_h0, &d_c0, &d_parameters, &d_steps}) {
+    results.push_back(std::move(to.y.memory));
+    for (Memory<S>& state : to.last) results.push_back(std::move(state));
+    for (Memory<S>& state : d_initial) results.push_back(std::move(state));
+    for (Memory<S>* each_one : {&d_x.memory, &d_parameters, &d_steps}) {
       results.push_back(std::move(*each_one));
     }
     return results;
@@ -185,11 +206,13 @@ class NetworkFuzz {
     const RaggedBatch one(1, length);
     const Index directions = config_.num_layers * config_.directions();
     const Index hidden = config_.hidden_size, features = config_.output_size();
-    Memory<S> h(directions * hidden), c(directions * hidden), y(length * features);
-    for (Index i = 0; i < directions; ++i) {
-      const Index from = (i * size() + row) * hidden;
-      std::copy_n(h0_.data() + from, hidden, h.data() + i * hidden);
-      std::copy_n(c0_.data() + from, hidden, c.data() + i * hidden);
+    std::vector<Memory<S>> own = new_states(directions * hidden);
+    Memory<S> y(length * features);
+    for (std::size_t state = 0; state < states(); ++state) {
+      for (Index i = 0; i < directions; ++i) {
+        const Index from = (i * size() + row) * hidden;
+        std::copy_n(initial_[state].data() + from, hidden, own[state].data() + i * hidden);
+      }
     }
     LayerInput<S> x = input();
     if (uses_ids_) {
@@ -197,14 +220,11 @@ class NetworkFuzz {
     } else {
       x.values.data += row * x.values.batch_stride;
     }
-    const bool c_given = given(0) && given(1) && has_cell_state();
     network_.infer({.batch = &one,
                     .x = x,
                     .y = {y.data(), length * features, features, 1},
-                    .h0 = given(0) ? h.data() : nullptr,
-                    .c0 = c_given ? c.data() : nullptr,
-                    .h_final = h.data(),
-                    .c_final = has_cell_state() ? c.data() : nullptr});
+                    .initial = given(0) ? given_states(own, given(1)) : States<const S>{},
+                    .last = pointers(own)});
     for (Index t = 0; t < length; ++t) {
       Memory<S> expected(features), found(features);
       std::copy_n(all.y.view.row(row, t), features, expected.data());
@@ -224,7 +244,7 @@ class NetworkFuzz {
   const Input<S> x_;
   const Input<std::int32_t> ids_;
   const Input<S> d_y_;
-  const Memory<S> h0_, c0_, d_h_, d_c_;
+  const std::vector<Memory<S>> initial_, d_last_;
   const unsigned given_;
   const Network<S> network_;
 };

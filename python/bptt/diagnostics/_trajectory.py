@@ -2,8 +2,8 @@
 
 A single step is a forward pass of length 1 over a batch of any size, so that it is exact for every
 cell and no equation is repeated here. Step t, counted from 0, maps the state s_t to s_{t+1}. The
-state has S components: h, or h and c concatenated for an LSTM (S = H or 2H; P + H if h is projected
-to P units).
+state has S components: h, or all arrays of the state concatenated (S = H, 2H for an LSTM, 4H for an
+SLSTM; P + H if h is projected to P units).
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Trajectory:
         single = _single_layer(layer, level, reverse)
         x = x[:, ::-1] if reverse else x
         initial = select_layers(state, slice(place, place + 1))
-        run = single.forward(x, state=initial)
-        walked = run.output[0]
-        if single.cell.has_cell_state:
-            walked = np.concatenate([walked, run.cells()[0]], axis=1)
-        first = np.zeros((1, walked.shape[1])) if initial is None else join_states(initial)
-        states = np.concatenate([first, walked])
+        size = sum(single.state_sizes)
+        walked = [np.zeros((1, size)) if initial is None else join_states(initial)]
+        for x_t in x[0]:
+            _, initial = single.step(x_t[np.newaxis], initial)
+            walked.append(join_states(initial))
+        states = np.concatenate(walked)
         if not np.isfinite(states).all():
             raise ValueError("the states of the layer must be finite, got NaN or infinity")
         return cls(single, x[0], states)

@@ -23,7 +23,7 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import LSTMState, StateT, as_state
+from bptt.nn.state import STATE_TYPES, StateT, as_state
 
 _MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
 
@@ -48,6 +48,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
     "proj_size": partial(checks.integer, minimum=0),
+    "num_heads": checks.integer,
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
@@ -102,6 +103,10 @@ class Recurrent(Module, Generic[StateT]):
         if projected >= hidden:
             rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
             raise ValueError(f"{rule}, got {checks.shown(projected)}")
+        heads = config.get("num_heads", 1)
+        if hidden % heads:
+            rule = f"num_heads must divide hidden_size = {checks.shown(hidden)}"
+            raise ValueError(f"{rule}, got {checks.shown(heads)}")
         super().__init__(config)
         self._packed: tuple[object, bool, Any] = (
             None,
@@ -117,9 +122,9 @@ class Recurrent(Module, Generic[StateT]):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of the last axes of the state: (P,), or (P, H) with a cell state."""
+        """Sizes of the last axes of the state: P of h, H of the other arrays."""
         h_size = self._config.get("proj_size", 0) or self.hidden_size
-        return (h_size, self.hidden_size)[: len(self.cell.states)]
+        return (h_size, *[self.hidden_size] * (len(self.cell.states) - 1))
 
     @property
     def output_size(self) -> int:
@@ -143,7 +148,7 @@ class Recurrent(Module, Generic[StateT]):
             stand for one-hot vectors. Padding is not read.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default. With
             `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
 
@@ -151,7 +156,7 @@ class Recurrent(Module, Generic[StateT]):
         -------
         y : array (B, T, output_size)
             Output of the last layer; 0 in the padding.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size)
             Final state: after the last step of each sequence, in each direction.
 
         Raises
@@ -162,10 +167,10 @@ class Recurrent(Module, Generic[StateT]):
             If a shape does not fit, or a length or an id is out of its range.
         """
         try:
-            y, h, c = loader.kernels.infer(self._network(False), x, lengths, state)
+            y, last = loader.kernels.infer(self._network(False), x, lengths, state)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return y, as_state(h, c)
+        return y, as_state(*last)
 
     def forward(
         self,
@@ -185,7 +190,7 @@ class Recurrent(Module, Generic[StateT]):
             not change before `Run.backward`.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default. With
             `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
         recompute_every : int, optional
@@ -217,10 +222,10 @@ class Recurrent(Module, Generic[StateT]):
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
         try:
-            y, h, c, saved = loader.kernels.forward(network, x, lengths, state, key, every)
+            y, last, saved = loader.kernels.forward(network, x, lengths, state, key, every)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return Run(self, (network, saved, x.view()), y, as_state(h, c))
+        return Run(self, (network, saved, x.view()), y, as_state(*last))
 
     def step(
         self,
@@ -235,7 +240,7 @@ class Recurrent(Module, Generic[StateT]):
         ----------
         x_t : array (B, input_size), or integer array (B,)
             Input of the step, or token ids.
-        state : array or LSTMState, (num_layers, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size), optional
             State after the previous step. Zero by default.
         out : tuple (y_t, state), optional
             Result of an earlier step, overwritten and returned: nothing is allocated. Its state may
@@ -245,7 +250,7 @@ class Recurrent(Module, Generic[StateT]):
         -------
         y_t : array (B, output_size)
             Output of the last layer.
-        state : array or LSTMState, (num_layers, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size)
             State after this step.
 
         Raises
@@ -263,7 +268,7 @@ class Recurrent(Module, Generic[StateT]):
             network = self._network(False)
         result: tuple[FloatArray, StateT]
         try:
-            result = loader.kernels.step(network, x_t, state, out, LSTMState)
+            result = loader.kernels.step(network, x_t, state, out, self._state_type)
         except TypeError as error:
             raise checks.with_cure(error, "x_t") from None
         return result
@@ -290,6 +295,16 @@ class Recurrent(Module, Generic[StateT]):
         return network
 
     @cached_property
+    def _state_type(self) -> type[tuple[Any, ...]]:
+        """The class of a state of several arrays."""
+        return STATE_TYPES.get(len(self.cell.states), tuple)
+
+    @property
+    def _num_heads(self) -> int:
+        heads: int = self._config.get("num_heads", 1)
+        return heads
+
+    @cached_property
     def _kernel_config(self) -> LayerConfig:
         return {
             "cell": self.cell.name,
@@ -298,6 +313,7 @@ class Recurrent(Module, Generic[StateT]):
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
             "proj_size": self._config.get("proj_size", 0),
+            "num_heads": self._num_heads,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "merge": self.merge,
@@ -311,14 +327,17 @@ class Recurrent(Module, Generic[StateT]):
         gates, size = len(self.cell.gates), self.hidden_size
         rows = (f"{gates}*hidden_size" if gates > 1 else "hidden_size", gates * size)
         hidden = ("hidden_size", size)
-        proj_size = self._config.get("proj_size", 0)
+        proj_size, heads = self._config.get("proj_size", 0), self._num_heads
         projected = ("proj_size", proj_size)
+        seen = projected if proj_size else hidden  # of h, by a row of weight_hh
+        if heads > 1:
+            seen = ("hidden_size/num_heads", size // heads)
         columns = ("input_size", self.input_size)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
-                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, projected if proj_size else hidden)
+                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, seen)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.gate_parameters:
                     shapes[f"{name}_l{layer}{suffix}"] = (rows,)
@@ -330,4 +349,6 @@ class Recurrent(Module, Generic[StateT]):
         return shapes
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
-        initializers.recurrent(parameters, self.cell, self.hidden_size, self._random)
+        initializers.recurrent(
+            parameters, self.cell, self.hidden_size, self._random, self._num_heads
+        )

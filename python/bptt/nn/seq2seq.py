@@ -33,12 +33,13 @@ class Bridge:
     """Linear maps from the final state of an encoder to the initial state of a decoder.
 
     Each array of a state, (N, B, H), is reshaped to (B, N·H), so that every layer and direction of
-    the encoder reaches every layer of the decoder, and mapped to (N', B, H').
+    the encoder reaches every layer of the decoder, and mapped to (N', B, H'). Of an SLSTM, h and c
+    are mapped; the decoder begins with n = 1 and m = 0, as if c were one input.
 
     Parameters
     ----------
     linears : sequence of Linear
-        N·H → N'·H', one for each array of the state.
+        N·H → N'·H', one for h, and one for c if the cell has it.
     num_layers : int
         N', number of layers of the decoder.
     """
@@ -62,24 +63,23 @@ class Bridge:
 
         Parameters
         ----------
-        state : array or LSTMState, (N, B, H)
+        state : array, LSTMState or SLSTMState, (N, B, H)
             Final state of the encoder.
 
         Returns
         -------
-        array or LSTMState, (N', B, H')
+        array, LSTMState or SLSTMState, (N', B, H')
         """
         pairs = zip(self.linears, self._parts(state), strict=True)
-        return as_state(
-            *(_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs)
-        )
+        mapped = [_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs]
+        return _as_state(mapped, state, 1.0)
 
     def forward(self, state: State) -> BridgeRun:
         """Return the initial state of the decoder, ready for ``BridgeRun.backward``.
 
         Parameters
         ----------
-        state : array or LSTMState, (N, B, H)
+        state : array, LSTMState or SLSTMState, (N, B, H)
             Final state of the encoder.
 
         Returns
@@ -92,14 +92,14 @@ class Bridge:
             for linear, part in zip(self.linears, parts, strict=True)
         ]
         return BridgeRun(
-            as_state(*(_split_layers(run.output, self.num_layers) for run in runs)),
+            _as_state([_split_layers(run.output, self.num_layers) for run in runs], state, 1.0),
             runs,
             len(parts[0]),
         )
 
     def _parts(self, state: State) -> tuple[FloatArray, ...]:
-        """Check the final state of an encoder and return its arrays."""
-        parts = arrays_of(state)
+        """Check the final state of an encoder and return the arrays that are mapped."""
+        parts = arrays_of(state)[:2]
         if len(parts) != len(self.linears):
             rule = f"state must have {len(self.linears)} arrays, one for each linear layer"
             raise ValueError(f"{rule}, got {len(parts)}")
@@ -126,19 +126,27 @@ class BridgeRun:
 
         Parameters
         ----------
-        d_state : array or LSTMState, (N', B, H')
+        d_state : array, LSTMState or SLSTMState, (N', B, H')
             Gradient of the loss with respect to `state`.
 
         Returns
         -------
         gradients : list of Gradients
             One for each linear layer.
-        d_state : array or LSTMState, (N, B, H)
+        d_state : array, LSTMState or SLSTMState, (N, B, H)
         """
-        parts = zip(self._runs, arrays_of(d_state), strict=True)
+        parts = zip(self._runs, arrays_of(d_state)[:2], strict=True)
         gradients = [run.backward(_merge_layers(part)) for run, part in parts]
         d_inputs: list[Any] = [gradient.input for gradient in gradients]
-        return gradients, as_state(*(_split_layers(d, self._rows) for d in d_inputs))
+        split = [_split_layers(d, self._rows) for d in d_inputs]
+        return gradients, _as_state(split, d_state, 0.0)
+
+
+def _as_state(mapped: Sequence[FloatArray], like: State, n: float) -> State:
+    """Return the state of these arrays, of the kind of `like`: for an SLSTM with n, and m = 0."""
+    if len(arrays_of(like)) <= 2:
+        return as_state(*mapped)
+    return as_state(*mapped, np.full_like(mapped[0], n), np.zeros_like(mapped[0]))
 
 
 def _merge_layers(part: FloatArray) -> FloatArray:

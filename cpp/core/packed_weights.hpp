@@ -72,9 +72,15 @@ class PackedWeights {
       for (Index k = depth(q).first; k < depth(q).last; k += kLanes) {
         for (int p = 0; p < packets(q); ++p) {
           const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
-          S* const to = data_.data() + column(q) * longest_ + (k - depth(q).first) * stride;
-          pack_square(weight, first_row + p % gates_ * units_, unit,
-                      {k, std::min(k + kLanes, depth(q).last)}, to + p * kLanes, stride);
+          const Index row = first_row + p % gates_ * units_ + unit;
+          const Range columns{k, std::min(k + kLanes, depth(q).last)};
+          S* const to =
+              data_.data() + column(q) * longest_ + (k - depth(q).first) * stride + p * kLanes;
+          if (heads_ == 1 && columns.size() == kLanes && unit + kLanes <= units_) {
+            transpose(weight + row * longest_ + k, longest_, to, stride);
+          } else {
+            pack_square(weight, row, unit, columns, to, stride);
+          }
         }
       }
     }
@@ -116,18 +122,18 @@ class PackedWeights {
   }
 
   /// Transposes rows of a packet's units, some of their columns, into rows of packets.
-  void pack_square(const S* weight, Index first_row, Index unit, Range columns, S* to,
+  void pack_square(const S* weight, Index row, Index unit, Range columns, S* to,
                    Index stride) const {
     const Index units = std::min(kLanes, units_ - unit);
     const Range depth = heads_ == 1 ? depths_[0] : head_of(unit);  // of the first unit
     const bool whole = units == kLanes && columns.size() == kLanes && columns.last <= depth.last;
     if (whole && columns.first >= depth.first && (heads_ == 1 || unit + units <= depth.last)) {
-      const S* const from = weight + (first_row + unit) * depth.size() - depth.first;
+      const S* const from = weight + row * depth.size() - depth.first;
       return transpose(from + columns.first, depth.size(), to, stride);
     }
     for (Index r = 0; r < kLanes; ++r) {
       const Range own = r >= units ? Range{} : heads_ == 1 ? depths_[0] : head_of(unit + r);
-      const S* const from = weight + (first_row + unit + r) * own.size() - own.first;
+      const S* const from = weight + (row + r) * own.size() - own.first;
       for (Index k = columns.first; k < columns.last; ++k) {
         const bool real = k >= own.first && k < own.last;
         to[(k - columns.first) * stride + r] = real ? from[k] : S(0);
@@ -143,6 +149,10 @@ class PackedWeights {
       if (k < depth.first || k >= depth.last) continue;
       const Index width = packets(q) * kLanes, first = column(q);
       S* const to = data_.data() + first * longest_ + (k - depth.first) * width;
+      if (units.first <= first && first + width <= units.last) {
+        std::copy_n(from + first - units.first, width, to);
+        continue;
+      }
       const Index begin = std::clamp<Index>(units.first - first, 0, width);
       const Index end = std::clamp<Index>(units.last - first, begin, width);
       std::fill(to, to + begin, S(0));

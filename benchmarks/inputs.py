@@ -77,7 +77,7 @@ def intervals(seed: int) -> None:
 
 # ---- missing values ------------------------------------------------------------------------------
 
-WAYS = ("mean", "last", "mask")
+WAYS = ("mean", "last", "mask", "decay")
 Sequences = list[Array]
 
 
@@ -88,7 +88,7 @@ def with_gaps(X: Sequences, random: np.random.Generator) -> Sequences:
 
 def filled(X: Sequences, way: str, mean: Array) -> Sequences:
     """Return sequences whose gaps are filled with the mean, with the last value, or not at all."""
-    if way == "mask":
+    if way in ("mask", "decay"):
         return X
     found = [x.copy() for x in X]
     for x in found:
@@ -112,7 +112,7 @@ def vowels(part: str) -> tuple[Sequences, list[str]]:
 
 
 def missing(seed: int) -> None:
-    """Print the error with half of the values missing: filled in, and with a mask."""
+    """Print the error with half of the values missing: filled in, with a mask, and with decay."""
     common: dict[str, Any] = {"cell": "gru", "scale": True, "random_state": seed}
     random = np.random.default_rng(seed)
     x, y, test_x, test_y = temperatures()
@@ -127,7 +127,7 @@ def missing(seed: int) -> None:
             batch_size=64,
             learning_rate=0.005,
             schedule=bptt.schedules.CosineDecay(epochs=8),
-            missing="mask" if way == "mask" else "error",
+            missing=way if way in ("mask", "decay") else "error",
             **common,
         ).fit(filled(X, way, mean), y)
         error = np.abs(model.predict(filled(test_X, way, mean)) - test_y).mean()
@@ -140,14 +140,54 @@ def missing(seed: int) -> None:
             hidden_size=64,
             epochs=40,
             pool="mean",
-            missing="mask" if way == "mask" else "error",
+            missing=way if way in ("mask", "decay") else "error",
             **common,
         ).fit(filled(X, way, mean), speakers)
         score = model.score(filled(test_X, way, mean), test_speakers)
         print(f"vowels, {way}: {score:.1%} right", flush=True)
 
 
-MEASUREMENTS = {"intervals": intervals, "missing": missing}
+MEMORY = np.array([0.5, 0.7, 0.9, 0.97])  # of each feature: correlation of neighboring steps
+
+
+def patterns(count: int, random: np.random.Generator) -> tuple[Sequences, NDArray[np.bool_]]:
+    """Return sequences of 24 steps and their classes, with half of the values missing.
+
+    The class tells whether the sum of the last values, measured or not, is positive; and the first
+    feature is measured more often in one of both classes.
+    """
+    x = np.zeros((count, 24, len(MEMORY)))
+    x[:, 0] = random.standard_normal(x[:, 0].shape)
+    noise = np.sqrt(1 - MEMORY**2)
+    for t in range(1, x.shape[1]):
+        x[:, t] = MEMORY * x[:, t - 1] + noise * random.standard_normal(x[:, 0].shape)
+    y = x[:, -1].sum(axis=1) > 0
+    rate = np.full(x.shape, 0.5)
+    rate[:, :, 0] += np.where(y, 0.07, -0.07)[:, np.newaxis]
+    return list(np.where(random.random(x.shape) < rate, x + 2, np.nan).astype(np.float32)), y
+
+
+def synthetic(seed: int) -> None:
+    """Print the accuracy on sequences whose class depends on values and on what is missing."""
+    random = np.random.default_rng(seed)
+    (X, y), (test_X, test_y) = patterns(1000, random), patterns(4000, random)
+    mean = np.nanmean(np.concatenate(X), axis=0)
+    for way in WAYS:
+        model = bptt.SequenceClassifier(
+            cell="gru",
+            hidden_size=16,
+            epochs=20,
+            learning_rate=0.01,
+            schedule=bptt.schedules.CosineDecay(epochs=20),
+            scale=True,
+            missing=way if way in ("mask", "decay") else "error",
+            random_state=seed,
+        ).fit(filled(X, way, mean), y)
+        score = model.score(filled(test_X, way, mean), test_y)
+        print(f"synthetic, {way}: {score:.1%} right", flush=True)
+
+
+MEASUREMENTS = {"intervals": intervals, "missing": missing, "synthetic": synthetic}
 
 
 def main() -> None:

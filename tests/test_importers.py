@@ -103,15 +103,16 @@ def test_torch_module(kind):
 
 def test_torch_module_with_a_projection():
     torch = pytest.importorskip("torch")
-    theirs = torch.nn.LSTM(I, H, num_layers=2, bidirectional=True, proj_size=2)
+    options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64}
+    theirs = torch.nn.LSTM(I, H, proj_size=2, **options)
     weights = theirs.state_dict()
     ours = from_torch(bptt.LSTM, weights, time_major=True)
     assert (ours.hidden_size, ours.proj_size) == (H, 2)
-    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    x = rng.normal(size=(T, B, I))
     expected, (h, c) = theirs(torch.tensor(x))
     y, state = ours(x)
     for found, same in ((y, expected), (state.h, h), (state.c, c)):
-        np.testing.assert_allclose(found, same.detach().numpy(), atol=1e-6)
+        np.testing.assert_allclose(found, same.detach().numpy(), atol=1e-12)
     from_torch(bptt.LSTM, weights, proj_size=2)
     with pytest.raises(ValueError, match="proj_size must be 2, that of the tensors, got 3"):
         from_torch(bptt.LSTM, weights, proj_size=3)

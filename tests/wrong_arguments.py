@@ -209,7 +209,7 @@ RECURRENT = {
         *no_integer("num_heads"),
         (3, ValueError, "num_heads must divide hidden_size = 4, got 3"),
     ],
-    **{name: no_flag(name) for name in ("bidirectional", "time_major")},
+    **{name: no_flag(name) for name in ("bidirectional", "time_major", "learn_initial_state")},
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
     **{
         name: no_number(name, "in [0, 1)", 1.0, -0.5)
@@ -417,7 +417,7 @@ def chains() -> dict[str, dict[str, Rows]]:
     turned, wide = bptt.GRU(3, 4, time_major=True), bptt.Linear(4, 6, dtype="float64")
     kinds = (
         f"modules must be {LAYER_NAMES}, Linear, CRF, Embedding, CharacterEmbedding, Dropout, "
-        f"LayerNorm, {NAMES}, got "
+        f"LayerNorm, InputDecay, {NAMES}, got "
     )
     modules: Rows = [
         ((), ValueError, "modules must not be empty"),
@@ -448,7 +448,13 @@ def chains() -> dict[str, dict[str, Rows]]:
         "Sequential.__call__": sequence,
         "Sequential.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
         "Sequential.cross_entropy": {**sequence, **CLASS_LOSS},
-        "SequentialRun.cross_entropy": CLASS_LOSS,
+        "SequentialRun.cross_entropy": {
+            **CLASS_LOSS,
+            "num_sampled": [
+                *no_integer("num_sampled"),
+                (7, ValueError, f"{MOST_CLASSES}, got 7"),
+            ],
+        },
         "Sequential.__getitem__": {
             "index": [
                 (3, IndexError, "index must be in [-3, 3), got 3"),
@@ -605,6 +611,7 @@ COUNTED: dict[str, Rows] = {
     "time_major": no_flag("time_major"),
     "reduction": no_choice("reduction", "sum", "mean"),
 }
+MOST_CLASSES = "num_sampled must be an integer <= the number of classes, 6"
 CLASS_LOSS: dict[str, Rows] = {
     "targets": CLASSES,
     "label_smoothing": SMOOTHING,
@@ -632,7 +639,7 @@ STATE: Rows = [
 ]
 KINDS = (
     f"{LAYER_NAMES}, Linear, CRF, Embedding, EmbeddingBag, CharacterEmbedding, Dropout, Attention, "
-    f"LayerNorm, {NAMES}, Sequential"
+    f"LayerNorm, InputDecay, {NAMES}, Sequential"
 )
 
 NO_IDS: Rows = [
@@ -753,6 +760,7 @@ def random_field() -> dict[str, dict[str, Rows]]:
             "weights": OF_SEQUENCES,
             "reduction": COUNTED["reduction"],
             "gradients": no_flag("gradients"),
+            "predictions": no_flag("predictions"),
         },
         "CRFRun.backward": like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
     }
@@ -838,6 +846,13 @@ def normalization() -> dict[str, dict[str, Rows]]:
             *no_shape("x", "shape (..., num_features) = (..., 3)", (2, 5, 4), (3, 1), ()),
         ]
     }
+    width = "shape (..., 3*num_features + num_others) = (..., 3)"
+    decayed = {
+        "x": [
+            *no_array("x", "float64 as the layer", layer=True),
+            *no_shape("x", width, (2, 5, 4), (3, 1), ()),
+        ]
+    }
     any_x = {"x": no_array("x", "float64 as the layer", layer=True)}
     d_output = like_output((2, 5, 3), (2, 5, 4), (10, 3), ())
     dtype = {"dtype": DTYPE_AND_SEED["dtype"]}
@@ -852,6 +867,27 @@ def normalization() -> dict[str, dict[str, Rows]]:
         "LayerNorm.__call__": x,
         "LayerNorm.forward": x,
         "LayerNormRun.backward": {**d_output, "input": no_flag("input")},
+        "InputDecay": {
+            "num_features": no_integer("num_features"),
+            "num_others": no_integer("num_others", 0),
+            **dtype,
+        },
+        "InputDecay.__getitem__": {
+            "name": no_name("InputDecay(num_features=1, dtype=float64)", "rate, bias")
+        },
+        "InputDecay.__setitem__": {
+            "name": no_name("InputDecay(num_features=1, dtype=float64)", "rate, bias"),
+            "value": [
+                *no_array("rate", "float64"),
+                *no_shape("rate", "shape (num_features,) = (1,)", (4,), (1, 3), ()),
+            ],
+        },
+        "InputDecay.__call__": decayed,
+        "InputDecay.forward": decayed,
+        "InputDecayRun.backward": {
+            **like_output((2, 5, 2), (2, 5, 3), (10, 2), ()),
+            "input": no_flag("input"),
+        },
         **dict.fromkeys(ELEMENTWISE, dtype),
         **{f"{kind}.__call__": any_x for kind in ELEMENTWISE},
         **{f"{kind}.forward": any_x for kind in ELEMENTWISE},

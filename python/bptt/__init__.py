@@ -43,6 +43,7 @@ from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
+from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -94,6 +95,7 @@ __all__ = [
     "EmbeddingBag",
     "EncoderDecoder",
     "Gradients",
+    "InputDecay",
     "LSTMState",
     "LanguageModel",
     "LayerNorm",

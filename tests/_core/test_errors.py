@@ -16,6 +16,7 @@ import bptt
 from bptt.nn.attention import AttentionRun
 from bptt.nn.characters import CharacterEmbeddingRun
 from bptt.nn.crf import CRFRun
+from bptt.nn.decay import InputDecayRun
 from bptt.nn.dropout import DropoutRun
 from bptt.nn.elementwise import ElementwiseRun
 from bptt.nn.embedding import EmbeddingRun
@@ -47,6 +48,7 @@ class World:
         )
         self.modules["Dropout"] = bptt.Dropout(0.5, dtype="float64", seed=0)
         self.modules["LayerNorm"] = bptt.LayerNorm(3, dtype="float64")
+        self.modules["InputDecay"] = bptt.InputDecay(1, dtype="float64")
         self.modules |= {name: getattr(bptt, name)(dtype="float64") for name in ELEMENTWISE}
         self.add_normalization(self.modules["LayerNorm"])
         self.add_embedding(self.modules["Embedding"])
@@ -126,6 +128,7 @@ class World:
             "weights": np.ones(2),
             "reduction": "sum",
             "gradients": True,
+            "predictions": True,
         }
         self.calls |= {
             "CRF": (bptt.CRF, crf.config),
@@ -190,6 +193,16 @@ class World:
             "LayerNorm.__setitem__": (norm.__setitem__, weight),
             "LayerNormRun.backward": (norm.forward(X).backward, {**d, "input": True}),
         }
+        decay, d_decay = self.modules["InputDecay"], {"d_output": np.ones((2, 5, 2))}
+        rate = {"name": "rate", "value": decay["rate"].copy()}
+        self.calls |= {
+            "InputDecay": (bptt.InputDecay, decay.config),
+            "InputDecay.__call__": (decay.__call__, {"x": X}),
+            "InputDecay.forward": (decay.forward, {"x": X}),
+            "InputDecay.__getitem__": (decay.__getitem__, {"name": "bias"}),
+            "InputDecay.__setitem__": (decay.__setitem__, rate),
+            "InputDecayRun.backward": (decay.forward(X).backward, {**d_decay, "input": True}),
+        }
         for name in ELEMENTWISE:
             module = self.modules[name]
             self.calls |= {
@@ -242,7 +255,7 @@ class World:
             "Sequential.__call__": (chain.__call__, sequence),
             "Sequential.forward": (chain.forward, kept),
             "Sequential.cross_entropy": (chain.cross_entropy, {**sequence, **loss}),
-            "SequentialRun.cross_entropy": (run.cross_entropy, loss),
+            "SequentialRun.cross_entropy": (run.cross_entropy, {**loss, "num_sampled": None}),
             "Sequential.__getitem__": (chain.__getitem__, {"index": 1}),
             "Sequential.save": (chain.save, {"path": path}),
             "Sequential.load": (load, {"path": path}),
@@ -394,6 +407,7 @@ RUNS = {
         DropoutRun,
         AttentionRun,
         LayerNormRun,
+        InputDecayRun,
         ElementwiseRun,
     )
 }  # not exported

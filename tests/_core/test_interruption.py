@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -13,7 +14,8 @@ import bptt
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
 
-MOST = 1.0  # seconds; 0.2 on an idle machine
+SLOWER = int(os.environ.get("BPTT_TEST_SLOWER", "1"))  # how much the kernels are, under sanitizers
+MOST = 1.0 * SLOWER  # seconds; 0.2 on an idle machine
 
 
 class StopError(Exception):
@@ -57,10 +59,10 @@ def normal(*shape):
 
 
 LAYERS = {  # options, batch, steps: several seconds each
-    "batch split": ({}, 16, 8000),
-    "hidden units split": ({}, 1, 100_000),
-    "stacked": ({"num_layers": 2}, 16, 4000),
-    "bidirectional": ({"bidirectional": True, "merge": "sum"}, 16, 4000),
+    "batch split": ({}, 16, 8000 // SLOWER),
+    "hidden units split": ({}, 1, 100_000 // SLOWER),
+    "stacked": ({"num_layers": 2}, 16, 4000 // SLOWER),
+    "bidirectional": ({"bidirectional": True, "merge": "sum"}, 16, 4000 // SLOWER),
 }
 
 
@@ -85,11 +87,12 @@ def test_inference_ends_early(kind, threads):
 @pytest.mark.parametrize("every", [None, 50])
 def test_training_ends_early(every):
     layer = bptt.GRU(8, 320, seed=0)
-    x = np.broadcast_to(normal(32, 1, 8), (32, 1500, 8))
+    steps = 1500 // SLOWER
+    x = np.broadcast_to(normal(32, 1, 8), (32, steps, 8))
     with Alarm(0.02) as alarm, pytest.raises(StopError):
         layer.forward(x, recompute_every=every)
     assert alarm.late < MOST
-    run = layer.forward(x[:, :600], recompute_every=every)
+    run = layer.forward(x[:, : steps * 2 // 5], recompute_every=every)
     d_output = np.ones_like(run.output)
     with Alarm(0.02) as alarm, pytest.raises(StopError):
         run.backward(d_output, retain=True)
@@ -101,7 +104,7 @@ def test_training_ends_early(every):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_output_layers_end_early(threads):
     linear = bptt.Linear(1000, 2000, seed=0)
-    x = np.broadcast_to(normal(1, 1000), (4000, 1000))  # a block is not interrupted
+    x = np.broadcast_to(normal(1, 1000), (4000 // SLOWER, 1000))  # a block is not interrupted
 
     def repeat():
         while True:
@@ -116,7 +119,7 @@ def test_output_layers_end_early(threads):
 def test_handlers_that_return_change_nothing(threads):
     """A handler may use layers itself, and does not see the mode of denormal numbers of a call."""
     layer, other = bptt.LSTM(8, 320, seed=0), bptt.GRU(8, 64, seed=1)
-    x = np.broadcast_to(normal(16, 1, 8), (16, 1500, 8))
+    x = np.broadcast_to(normal(16, 1, 8), (16, 1500 // SLOWER, 8))
     expected = layer(x)[0].tobytes()
     expected_other = other(x[:, :50])[0].tobytes()
     seen = []
@@ -137,7 +140,7 @@ def test_handlers_that_return_change_nothing(threads):
 
 def test_calls_on_other_threads_are_not_interrupted():
     layer = bptt.LSTM(8, 320, seed=0)
-    x = np.broadcast_to(normal(16, 1, 8), (16, 3000, 8))
+    x = np.broadcast_to(normal(16, 1, 8), (16, 3000 // SLOWER, 8))
     expected = layer(x)[0].tobytes()
     found = []
     handled = threading.Event()
@@ -160,7 +163,7 @@ def test_calls_on_other_threads_are_not_interrupted():
 
 def test_interrupted_training_leaves_the_modules():
     pytest.importorskip("sklearn")
-    X = [np.zeros((9000, 4), np.float32) + i for i in range(64)]
+    X = [np.zeros((9000 // SLOWER, 4), np.float32) + i for i in range(64)]
     alarm = Alarm(60.0)
     model = bptt.SequenceClassifier(hidden_size=96, epochs=3, random_state=0, callbacks=[alarm])
     with alarm:

@@ -179,13 +179,13 @@ def test_options_are_parameters_of_the_model(here, capsys):
     write_reviews_csv(here / "a.csv")
     options = ("--cell", "rnn", "--layers", 2, "--no-bidirectional", "--pool", "max", "--tokens",
                "characters", "--embedding-size", 5, "--dropout", 0.25, "--batch-size", 7,
-               "--recurrent-dropout", 0.1, "--zoneout", 0.05,
+               "--recurrent-dropout", 0.1, "--zoneout", 0.05, "--learn-initial-state",
                "--learning-rate", 0.01, "--patience", 2, "--min-count", 3)  # fmt: skip
     shown = " ".join(run(capsys, "train", "a.csv", *SMALL, *options)[0].split())
     model = bptt.load_estimator("a.safetensors")
     expected = {"cell": "rnn", "num_layers": 2, "bidirectional": False, "pool": "max",
                 "tokens": "characters", "embedding_size": 5, "dropout": 0.25, "batch_size": 7,
-                "recurrent_dropout": 0.1, "zoneout": 0.05,
+                "recurrent_dropout": 0.1, "zoneout": 0.05, "learn_initial_state": True,
                 "learning_rate": 0.01, "patience": 2, "min_count": 3}  # fmt: skip
     assert {name: getattr(model, name) for name in expected} == expected
     assert "RNN, 2 layers of 8 units; tokens characters, embedding-size 5, pool max" in shown

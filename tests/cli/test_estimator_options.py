@@ -13,6 +13,7 @@ import bptt
 from bptt.cli import demo, estimator_options, train
 from bptt.cli.errors import CommandError
 from bptt.cli.schema import TASKS, Schema
+from bptt.estimators._regression_losses import LOSSES
 from bptt.nn.cells import CELLS
 
 TEXTS, NUMBERS = Schema("texts", "cell", ["text"]), Schema("numbers", "cell", ["x"])
@@ -56,6 +57,8 @@ def test_every_option_reaches_the_estimator_or_is_an_error(task):
         excluded = {
             "pool": ("tagging", "language"),
             "class_weight": ("regression", "language"),
+            "loss": ("classification", "tagging", "language"),
+            "label_smoothing": ("regression",),
             "crf": ("classification", "regression", "language"),
             "characters": ("classification", "regression", "language"),
         }
@@ -89,6 +92,11 @@ def test_cells_are_those_of_the_layers():
     for add_arguments in (train.add_arguments, demo.add_arguments):
         cells = next(a for a in options_of(parser_of(add_arguments)) if a.dest == "cell")
         assert cells.choices == tuple(CELLS)
+
+
+def test_losses_are_those_of_the_regressor():
+    losses = next(a for a in options_of(parser_of(train.add_arguments)) if a.dest == "loss")
+    assert losses.choices == LOSSES
 
 
 def test_tokens_need_texts():

@@ -15,7 +15,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
 
 import bptt
-from bptt.cli.schema import Schema, feature_means, fill_missing
+from bptt.cli.schema import Schema, feature_means, fill_missing, filled_numbers
 from command_line import fails, run
 
 SMALL = ("--hidden-size", "8", "--epochs", "3")
@@ -277,14 +277,15 @@ def test_missing_numbers_are_an_error_by_default(here, capsys):
     assert message.endswith(": fill it in, or train with --missing fill")
 
 
-@pytest.mark.parametrize("missing", ["fill", "mask"])
+@pytest.mark.parametrize("missing", ["fill", "mask", "decay"])
 def test_missing_numbers(missing, here, capsys):
     write_windows(here / "a.csv", gaps=True)
     options = ("--target", "next", "--ignore", "later", "--missing", missing)
     shown, _ = run(capsys, "train", "a.csv", *SMALL, *options)
     assert "missing numbers filled" in " ".join(shown.split())
     model = bptt.load_estimator("a.safetensors")
-    assert model.n_features_in_ == (2 if missing == "mask" else 1)
+    assert model.n_features_in_ == 1
+    assert model.missing == ("error" if missing == "fill" else missing)
     assert abs(model.metadata_["schema"]["fill"][0] - 1000) < 20
     shown, evaluation = run(capsys, "predict", "a.safetensors", "a.csv")
     assert "nan" not in shown.rpartition(",")[2]
@@ -296,7 +297,7 @@ def test_missing_steps_of_rows_and_lists(here, capsys):
     rows = [f"{i // 5},{i % 5},{'' if i % 7 == 0 else i},{i // 5 % 2}" for i in range(100)]
     (here / "a.csv").write_text("\n".join(["sequence,a,b,y", *rows]))
     run(capsys, "train", "a.csv", *SMALL, "--missing", "mask")
-    assert bptt.load_estimator("a.safetensors").n_features_in_ == 4
+    assert bptt.load_estimator("a.safetensors").n_features_in_ == 2
     lists = [{"x": [i, None, 3], "y": "ab"[i % 2]} for i in range(20)]
     (here / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
     assert "must be a list of numbers" in fails(capsys, "train", "b.jsonl", *SMALL)
@@ -319,14 +320,46 @@ def test_a_missing_target_is_an_error(here, capsys):
     assert message == "a.csv, line 4: column 'later' has no number: remove the line"
 
 
-def test_filled_and_marked_numbers():
+def test_filled_numbers():
     nan = np.nan
     X = [np.array([[nan, 1.0], [2.0, nan], [nan, nan]]), np.array([[4.0, 3.0]])]
-    assert feature_means(X) == [3.0, 2.0]
     schema = Schema("numbers", "rows", ["a", "b"], missing="fill", fill=[3.0, 2.0])
+    assert feature_means(X, schema) == [3.0, 2.0]
     filled = fill_missing(X, schema)
     np.testing.assert_array_equal(filled[0], [[3.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     np.testing.assert_array_equal(filled[1], X[1])
-    marked = fill_missing(X, Schema("numbers", "rows", ["a", "b"], missing="mask", fill=[3.0, 2.0]))
-    np.testing.assert_array_equal(marked[0][:, ::2], filled[0])
-    np.testing.assert_array_equal(marked[0][:, 1::2], [[1, 0], [0, 1], [1, 1]])
+    marked = Schema("numbers", "rows", ["a", "b"], missing="mask", fill=[3.0, 2.0])
+    np.testing.assert_array_equal(fill_missing(X, marked)[0], X[0])  # the estimator reads NaN
+    np.testing.assert_array_equal(filled_numbers(X, marked)[0], filled[0])
+
+
+# ---- categories
+
+
+@pytest.mark.parametrize("missing", ["error", "fill", "decay"])
+def test_categories_beside_numbers(missing, here, capsys):
+    """The category of a step decides the target; the numbers tell nothing."""
+    rows = []
+    for i in range(60):
+        for t in range(4):
+            number = "" if missing != "error" and (i + t) % 5 == 0 else (i * t) % 7
+            kind = ("", "up", "down")[(i + t) % 3 if t else i % 2 + 1]
+            rows.append(f"{i},{number},{kind},{'+' if i % 2 == 0 else '-'}")
+    (here / "a.csv").write_text("\n".join(["sequence,x,kind,label", *rows]))
+    given = ("--categorical-features", "kind", "--missing", missing, *SMALL)
+    shown, _ = run(capsys, "train", "a.csv", *given)
+    assert "categories in 'kind'" in " ".join(shown.split())
+    model = bptt.load_estimator("a.safetensors")
+    assert (model.n_features_in_, model.categorical_features) == (2, [1])
+    _, evaluation = run(capsys, "predict", "a.safetensors", "a.csv")
+    assert "60 sequences" in evaluation
+
+
+def test_categories_need_rows_of_numbers(here, capsys):
+    write_ads(here / "a.csv")
+    columns = (here / "a.csv").read_text().splitlines()[0].split(",")
+    message = fails(capsys, "train", "a.csv", *SMALL, "--categorical-features", "none")
+    assert "--categorical-features" in message
+    text = next(name for name in columns if name not in ("label", "target"))
+    message = fails(capsys, "train", "a.csv", *SMALL, "--categorical-features", text)
+    assert "a.csv" in message or "--categorical-features" in message

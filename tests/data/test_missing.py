@@ -85,6 +85,23 @@ def test_statistics_are_those_of_observed_values():
     assert encoder.describe() == "2 numbers per step, standardized, with masks"
 
 
+@pytest.mark.parametrize("scale", [False, True])
+def test_decay_has_centered_values_and_times_as_they_are(scale):
+    X = sequences(count=30)
+    encoder = SequenceEncoder(missing="decay", scale=scale, dtype="float64").fit(X)
+    values = np.concatenate(X)
+    mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0) if scale else np.ones(2)
+    found = encoder.transform(X)
+    for i, x in enumerate(X):
+        parts = [by_hand(x[:, [k]], mean[k], std[k]) for k in (0, 1)]
+        expected = np.stack(parts, axis=2).reshape(len(x), 6)
+        np.testing.assert_allclose(found[i], expected, atol=1e-12)
+    again = SequenceEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    np.testing.assert_array_equal(again.transform(X)[0], found[0])
+    scaled = "2 numbers per step, standardized" if scale else "2 numbers per step"
+    assert encoder.describe() == f"{scaled}, with masks"
+
+
 def test_columns_that_are_always_or_never_observed():
     X = [np.column_stack([np.arange(4.0), np.full(4, NAN)]), np.full((0, 2), NAN)]
     encoder = SequenceEncoder(missing="mask", scale=True).fit(X)
@@ -111,7 +128,9 @@ def test_files():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="missing must be one of 'error', 'mask', got 'drop'"):
+    with pytest.raises(
+        ValueError, match="missing must be one of 'error', 'mask', 'decay', got 'drop'"
+    ):
         SequenceEncoder(missing="drop")
     with pytest.raises(ValueError, match="got NaN at step 0, feature 0: fill it in, or"):
         SequenceEncoder(scale=True).fit([[NAN, 1.0]])

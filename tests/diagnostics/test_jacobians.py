@@ -9,7 +9,7 @@ import bptt
 from bptt import diagnostics, reference
 from bptt.nn.activations import ACTIVATIONS
 from bptt.nn.state import arrays_of, as_state
-from cases import CELLS, Case, every_cell, make, make_layer
+from cases import CELLS, Case, every_cell, every_form, make, make_layer
 from derivatives import EPSILON, assert_gradient
 
 T, H = 7, 5
@@ -23,9 +23,10 @@ def problem(cell, dtype=np.float64, **options):
     return case, p, make_layer(case, p)
 
 
-def state_of(parts):
+def state_of(case, parts):
     """(S,) as the state of a reference of one layer."""
-    rows = [part[np.newaxis, np.newaxis] for part in np.split(parts, len(parts) // H)]
+    ends = np.cumsum(case.state_sizes)[:-1]
+    rows = [part[np.newaxis, np.newaxis] for part in np.split(parts, ends)]
     return rows[0] if len(rows) == 1 else tuple(rows)
 
 
@@ -41,16 +42,16 @@ def reference_states(case, p, x, first):
             case.cell,
             x_t[np.newaxis, np.newaxis],
             p.parameters,
-            state=state_of(states[-1]),
+            state=state_of(case, states[-1]),
             **case.options,
         )
         states.append(flat(result.state))
     return states
 
 
-@every_cell
-def test_products_are_those_of_central_differences_on_the_reference(cell):
-    case, p, layer = problem(cell)
+@every_form
+def test_products_are_those_of_central_differences_on_the_reference(form):
+    case, p, layer = problem(**form)
     found = diagnostics.jacobian_products(layer, p.x[0], state=p.state)
     s_0 = flat(p.state)
     states = reference_states(case, p, p.x[0], s_0)
@@ -142,10 +143,10 @@ def losses(p, dtype=np.float64):
     return lambda output: bptt.mean_squared_error(output, targets)
 
 
-@every_cell
+@every_form
 @pytest.mark.parametrize("from_zero", [True, False])
-def test_contributions_add_up_to_the_gradient_of_plain_bptt(cell, from_zero):
-    _, p, layer = problem(cell)
+def test_contributions_add_up_to_the_gradient_of_plain_bptt(form, from_zero):
+    _, p, layer = problem(**form)
     state = None if from_zero else p.state
     found = diagnostics.contributions(layer, p.x[0], losses(p), state=state)
     run = layer.forward(p.x, state=state)
@@ -181,7 +182,7 @@ def test_each_contribution_is_its_term_of_the_sum(cell):
                     cell,
                     p.x[:, k : k + 1],
                     parameters,
-                    state=state_of(states[k]),
+                    state=state_of(case, states[k]),
                     **case.options,
                 )
                 sides.append(d_k @ flat(after.state))

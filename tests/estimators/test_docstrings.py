@@ -16,7 +16,7 @@ from numpydoc import methods, parameters, sections, signature
 from tables import Table
 
 CLASSES = [getattr(estimators, name) for name in estimators.__all__ if name != "load_estimator"]
-DIFFERENT = {"bidirectional", "scale"}  # their meaning depends on the class
+DIFFERENT = {"bidirectional", "learn_initial_state", "scale"}  # their meaning depends on the class
 METHODS = {
     f"{kind.__name__}.{name}": method for kind in CLASSES for name, method in methods(kind).items()
 }

@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from bptt import LanguageModel
+from bptt import LanguageModel, load_estimator
 from bptt.data.target_encoder import TargetEncoder
 from cases import CELLS
 
@@ -315,3 +315,26 @@ def test_beam_search_finds_the_most_likely_of_all():
     assert model.complete("a", beam=40) == expected[0][0]
     with pytest.raises(ValueError, match=r"count must be in \[1, beam\] = \[1, 3\], got 5"):
         model.beam_search("a", beam=3, count=5)
+
+
+@pytest.mark.parametrize("truncate", [None, (5, 5)])
+def test_sampled_softmax(truncate, tmp_path):
+    """A sample of half of the tokens teaches the same; validation and score use all."""
+    texts = ["abcdefgh" * 4] * 8
+    options = {"hidden_size": 16, "epochs": 60, "batch_size": 2, "learning_rate": 0.02}
+    options["random_state"] = 0
+    model = LanguageModel(num_sampled=5, truncate=truncate, **options).fit(texts)
+    assert model.decoder_.output.out_features == 11
+    assert model.perplexity(texts) < 1.2
+    whole = LanguageModel(num_sampled=11, truncate=truncate, **{**options, "epochs": 2}).fit(texts)
+    full = LanguageModel(truncate=truncate, **{**options, "epochs": 2}).fit(texts)
+    np.testing.assert_allclose(whole.history_["loss"], full.history_["loss"], rtol=1e-4)
+    model.save(tmp_path / "model")
+    assert load_estimator(tmp_path / "model").num_sampled == 5
+
+
+def test_sampled_softmax_has_no_label_smoothing():
+    with pytest.raises(ValueError, match="num_sampled needs label_smoothing=0, got"):
+        LanguageModel(num_sampled=2, label_smoothing=0.1).fit(["ab"])
+    with pytest.raises(ValueError, match="num_sampled must be an integer <= the number of"):
+        LanguageModel(num_sampled=100).fit(["ab"])

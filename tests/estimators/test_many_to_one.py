@@ -95,6 +95,24 @@ def test_recurrent_dropout_and_zoneout():
     assert (layer.recurrent_dropout, layer.zoneout) == (0.1, 0.05)
 
 
+def test_learned_initial_state(tmp_path):
+    texts, y = ["abc", "cba", "bca", "acb"] * 4, np.tile([0, 1, 0, 1], 4)
+    options = {"hidden_size": 8, "epochs": 30, "learning_rate": 0.02, "random_state": 0}
+    model = bptt.SequenceClassifier(learn_initial_state=True, **options).fit(texts, y)
+    layer = model.model_.modules[0]
+    assert np.abs(layer["h0_l0"]).min() > 0
+    assert np.abs(layer["c0_l0"]).min() > 0
+    model.save(tmp_path / "a.safetensors")
+    loaded = bptt.load_estimator(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(loaded.predict_proba(texts), model.predict_proba(texts))
+
+
+def test_a_generator_has_no_learned_initial_state():
+    model = bptt.SequenceGenerator(learn_initial_state=True)
+    with pytest.raises(ValueError, match="the input determines the initial state"):
+        model.fit(["a"], ["b"])
+
+
 def test_sample_weight_decides_between_contradictions():
     X, y = ["ab"] * 2, ["yes", "no"]
     model = bptt.SequenceClassifier(hidden_size=4, epochs=80, learning_rate=0.05, random_state=0)

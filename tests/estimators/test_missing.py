@@ -1,4 +1,4 @@
-"""Missing features in estimators: `missing="mask"`."""
+"""Missing features in estimators: `missing="mask"` and `missing="decay"`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def with_gaps(count, seed, missing=0.5):
     return X, y
 
 
+@pytest.mark.parametrize("missing", ["mask", "decay"])
 @pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize(
     ("kind", "target"),
@@ -33,9 +34,10 @@ def with_gaps(count, seed, missing=0.5):
         ("EncoderDecoder", lambda X, y: ["ab"] * len(X)),
     ],
 )
-def test_estimators_of_numbers(kind, target, scale, tmp_path):
+def test_estimators_of_numbers(kind, target, scale, missing, tmp_path):
     X, y = with_gaps(20, 0)
-    model = getattr(bptt, kind)(**OPTIONS, scale=scale).fit(X, target(X, y))
+    options = {**OPTIONS, "missing": missing}
+    model = getattr(bptt, kind)(**options, scale=scale).fit(X, target(X, y))
     assert model.n_features_in_ == 2
     assert model.__sklearn_tags__().input_tags.allow_nan
     model.save(tmp_path / "model")
@@ -52,6 +54,34 @@ def test_an_observed_zero_is_not_a_missing_value():
     X[y == 1, random.integers(1, 6, 200)[y == 1]] = np.nan
     model = bptt.SequenceClassifier(**{**OPTIONS, "epochs": 30, "learning_rate": 0.02})
     assert model.fit(X[:150], y[:150]).score(X[150:], y[150:]) == 1.0
+
+
+def test_rates_of_decay_are_learned():
+    """The class is the last value if it is recent: an old one tells nothing."""
+    random = np.random.default_rng(0)
+    X = np.full((300, 8, 1), np.nan)
+    y = random.integers(0, 2, 300)
+    X[np.arange(300), random.integers(0, 3, 300), 0] = random.choice([-1.0, 1.0], 300)
+    X[np.arange(300), random.integers(5, 8, 300), 0] = 2.0 * y - 1
+    options = {**OPTIONS, "missing": "decay", "epochs": 20, "learning_rate": 0.02, "pool": "mean"}
+    model = bptt.SequenceClassifier(**options).fit(X[:200], y[:200])
+    assert model.score(X[200:], y[200:]) > 0.9
+    decay = model.model_.modules[0]
+    assert isinstance(decay, bptt.InputDecay)
+    assert decay["rate"] != np.float32(0.1)
+
+
+def test_decay_beside_other_inputs():
+    """Categories, the labels of the steps before, and the skip connection read past it."""
+    X, y = with_gaps(20, 0)
+    options = {**OPTIONS, "missing": "decay"}
+    tables = [np.column_stack([x, [b"ab"[t % 2] for t in range(len(x))]]) for x in X]
+    model = bptt.SequenceClassifier(**options, categorical_features=[2]).fit(tables, y > 0)
+    decay, recurrent, _ = model.model_.modules
+    assert (decay.num_features, decay.num_others, recurrent.input_size) == (2, 2, 6)
+    labels = [["a", "b"] * (len(x) // 2) + ["a"] * (len(x) % 2) for x in X]
+    tagger = bptt.SequenceTagger(**options, feedback=True, skip_input=True).fit(X, labels)
+    assert (tagger.model_.modules[0].num_others, len(tagger.predict(X))) == (2, 20)
 
 
 @pytest.mark.parametrize(
@@ -72,5 +102,7 @@ def test_the_default_is_an_error():
     X, y = with_gaps(20, 0)
     with pytest.raises(ValueError, match="fill it in, or set missing='mask'"):
         bptt.SequenceRegressor(**{**OPTIONS, "missing": "error"}).fit(X, y)
-    with pytest.raises(ValueError, match="missing must be one of 'error', 'mask', got 'fill'"):
+    with pytest.raises(
+        ValueError, match="missing must be one of 'error', 'mask', 'decay', got 'fill'"
+    ):
         bptt.SequenceRegressor(**{**OPTIONS, "missing": "fill"}).fit(X, y)

@@ -9,6 +9,7 @@ pytest.importorskip("sklearn")
 
 import bptt
 from bptt import SequenceTagger
+from bptt._core import loader
 from bptt.decoding import viterbi_decode
 
 OPTIONS = {"hidden_size": 6, "epochs": 3, "crf": True, "random_state": 0}
@@ -130,6 +131,23 @@ def test_sample_weight_weights_sequences():
     twice = tagger(batch_size=64, epochs=4, dtype="float64").fit(X[:10] + X, y[:10] + y)
     weighted = tagger(batch_size=64, epochs=4, dtype="float64").fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(weighted.history_["loss"], twice.history_["loss"], rtol=1e-9)
+
+
+def test_labels_are_decoded_once(monkeypatch):
+    X, y = data()
+    decoded = []
+    viterbi = loader.kernels.crf_viterbi
+    monkeypatch.setattr(
+        loader.kernels, "crf_viterbi", lambda x, *more: decoded.append(len(x)) or viterbi(x, *more)
+    )
+    for options in ({}, {"viterbi": True, "metric": "span_f1"}):
+        model = tagger(epochs=1, batch_size=len(X), **options).fit(X, y, validation=(X, y))
+        assert decoded == [len(X)] * 2  # in training and in validation
+        model.score(X, y)
+        assert decoded == [len(X)] * 3
+        decoded.clear()
+        model.predict_proba(X)
+        assert decoded == []
 
 
 def test_resumed_training_has_the_same_bits(tmp_path):

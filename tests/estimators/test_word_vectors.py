@@ -11,6 +11,7 @@ pytest.importorskip("safetensors")
 from sklearn.base import clone
 
 import bptt
+from bptt.data import SequenceEncoder
 
 TEXTS = ["Good film", "a good one", "bad film", "a bad one"] * 3
 MOODS = ["+", "+", "-", "-"] * 3
@@ -134,3 +135,74 @@ def test_words_without_any_vector_are_an_error(path):
         bptt.LanguageModel(**OPTIONS, embedding_vectors=path).fit(["x y", "z"])
     with pytest.raises(ValueError, match="needs strings or tokens, got integer ids"):
         bptt.LanguageModel(**OPTIONS, embedding_vectors=path).fit([[1, 2], [0, 1]])
+
+
+SIDES = {"left": [-2.0, 0.5], "port": [-2.0, 0.5], "right": [2.0, 0.0], "starboard": [2.0, 0.0]}
+SIDES_32 = {word: np.float32(vector) for word, vector in SIDES.items()}
+WORDS = [["left", "right", "right", "left"], ["right", "left", "there"]] * 4
+UNSEEN = {
+    "tokens": None,
+    "hidden_size": 4,
+    "epochs": 3,
+    "random_state": 0,
+    "freeze_embedding": True,
+    "unseen_words": True,
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"crf": True, "min_count": 5}, {"feedback": True}], ids=str)
+@pytest.mark.parametrize("is_file", [False, True])
+def test_words_that_fit_has_not_seen_have_their_vectors(more, is_file, tmp_path):
+    vectors = SIDES_32
+    if is_file:
+        rows = [f"{word} {first} {second}\n" for word, (first, second) in SIDES.items()]
+        (tmp_path / "vectors.txt").write_text("".join(rows), "utf-8")
+        vectors = tmp_path / "vectors.txt"
+    model = bptt.SequenceTagger(**UNSEEN, **more, embedding_vectors=vectors).fit(WORDS, WORDS)
+    seen, other = [["left", "right", "there"]], [["Port", "starboard", "elsewhere"]]
+    if more.get("min_count"):
+        seen[0][2] = "elsewhere"  # both are unknown
+    else:
+        other[0][2] = "there"
+    (expected,) = model.predict_proba(seen)
+    np.testing.assert_array_equal(model.predict_proba(other)[0], expected)
+    assert not np.array_equal(model.predict_proba([["starboard", "port", "there"]])[0], expected)
+    model.save(tmp_path / "model")
+    loaded = bptt.load_estimator(tmp_path / "model")
+    assert loaded.unseen_words is is_file  # a mapping is not saved
+    np.testing.assert_array_equal(loaded.predict_proba(other)[0], expected)
+    loaded.partial_fit(WORDS, WORDS).save(tmp_path / "again")
+    assert loaded.encoder_.vocabulary.tokens == model.encoder_.vocabulary.tokens
+
+
+def test_the_vocabulary_has_words_of_the_data_only_by_default():
+    tagger = bptt.SequenceTagger(**{**UNSEEN, "unseen_words": False}, embedding_vectors=SIDES_32)
+    assert "port" not in tagger.fit(WORDS, WORDS).encoder_.vocabulary
+    assert "port" in tagger.set_params(unseen_words=True).fit(WORDS, WORDS).encoder_.vocabulary
+
+
+@pytest.mark.parametrize(
+    "changes", [{"embedding_vectors": None, "embedding_size": 2}, {"freeze_embedding": False}]
+)
+def test_unseen_words_need_frozen_vectors(changes):
+    model = bptt.SequenceTagger(**{**UNSEEN, "embedding_vectors": SIDES_32, **changes})
+    with pytest.raises(ValueError, match="needs embedding_vectors and freeze_embedding=True"):
+        model.fit(WORDS, WORDS)
+
+
+def test_an_encoder_knows_further_words():
+    encoder = SequenceEncoder(tokens=None, words=["b", "a", "b", "<unk>"], characters=True)
+    encoder.fit([["c", "a", "A"]])
+    assert encoder.vocabulary.tokens == ("<unk>", "A", "a", "c", "b")
+    ids = encoder.transform([["b", "B", "A", "a", "D"]]).values
+    assert ids[:, 0].tolist() == [4, 4, 1, 2, 0]
+    assert ids[:2, 1].tolist() == [1, 1]  # characters are those of fit
+    content = encoder.to_dict()
+    again = SequenceEncoder.from_dict(content)
+    np.testing.assert_array_equal(again.transform([["b", "B", "A", "a", "D"]]).values, ids)
+    del content["lower_case"]  # a file of an older version
+    assert SequenceEncoder.from_dict(content).transform([["B"]]).values[0, 0] == 0
+    with pytest.raises(TypeError, match="lower_case must be True or False"):
+        SequenceEncoder.from_dict({**content, "lower_case": 1})
+    with pytest.raises(TypeError, match="words must be"):
+        SequenceEncoder(words=[1])

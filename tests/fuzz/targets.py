@@ -61,7 +61,12 @@ LEFT_OUT = {
         "training.TrainingTask",
     ),
     "results, whose constructors the package itself calls": (
-        *("decoding.Hypothesis", "diagnostics.Contributions", "diagnostics.GateTrace"),
+        *(
+            "decoding.Hypothesis",
+            "decoding.NGram",
+            "diagnostics.Contributions",
+            "diagnostics.GateTrace",
+        ),
         *("diagnostics.GradientFlow", "diagnostics.JacobianProducts", "diagnostics.Saliency"),
         *("diagnostics.Verdict", "losses.LinearLoss", "losses.Loss", "metrics.Span"),
         *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.CharacterEmbeddingRun"),
@@ -70,6 +75,7 @@ LEFT_OUT = {
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
         *("nn.EncoderDecoderRun", "nn.Gradients", "nn.LSTMState", "nn.LayerNormRun"),
         "nn.SLSTMState",
+        "nn.InputDecayRun",
         *("nn.LinearRun", "nn.OutputLoss", "nn.Run", "nn.SequentialGradients"),
         *("nn.SequentialRun", "nn.StepGradients", "reference.Activation", "reference.Gradients"),
         *("reference.Result", "training.Epoch", "training.Evaluation", "training.TrainingStep"),
@@ -194,7 +200,7 @@ def of_run(method: str, arguments: dict[str, Any], kind: Any = bptt.LSTM) -> Any
 
     def make() -> Target:
         masks = {"dropout": 0.5, "recurrent_dropout": 0.2, "zoneout": 0.1}
-        layer = kind(3, 4, num_layers=2, **masks, **F8)
+        layer = kind(3, 4, num_layers=2, **masks, learn_initial_state=True, **F8)
         run = layer.forward(X.copy(), lengths=LENGTHS)
         given = copies(arguments)
         if "d_output" in given:
@@ -273,13 +279,18 @@ def modules() -> Targets:
         {**plain, "backward": {**d, "input": True}},
         "LayerNormRun",
     )
+    found |= module(
+        lambda: bptt.InputDecay(1, dtype="float64"),
+        {**plain, "backward": {"d_output": np.ones((2, 5, 2)), "input": True}},
+        "InputDecayRun",
+    )
     sequence = {**x, "lengths": LENGTHS}
     labels = {**sequence, "targets": IDS, "mask": np.ones((2, 5), bool), "weights": np.ones(2)}
     calls = {
         **plain,
         "decode": sequence,
         "marginals": sequence,
-        "cross_entropy": {**labels, "reduction": "sum", "gradients": True},
+        "cross_entropy": {**labels, "reduction": "sum", "gradients": True, "predictions": True},
         "backward": d,
     }
     found |= module(lambda: bptt.CRF(3, dtype="float64"), calls, "CRFRun")
@@ -416,7 +427,9 @@ def sequential() -> Targets:
         "nn.Sequential.step": on("step", lambda: {"x_t": X[:, 0].copy(), "state": chain_state()}),
         "nn.Sequential.summary": on("summary", dict),
         "nn.SequentialRun.backward": of("backward", backward),
-        "nn.SequentialRun.cross_entropy": of("cross_entropy", loss),
+        "nn.SequentialRun.cross_entropy": of(
+            "cross_entropy", lambda: {**loss(), "num_sampled": None}
+        ),
         "training.truncated_bptt": truncated,
     }
 
@@ -510,7 +523,9 @@ def decoders() -> Targets:
             "backward",
             {"d_logits": np.ones((2, 5, 5)), "d_state": np.ones((1, 2, 4)), "steps": True},
         ),
-        "nn.DecoderRun.cross_entropy": run(lambda: decoder("dot"), "cross_entropy", loss),
+        "nn.DecoderRun.cross_entropy": run(
+            lambda: decoder("dot"), "cross_entropy", {**loss, "num_sampled": None}
+        ),
         "nn.Bridge": lambda: Target(
             nn.Bridge, {"linears": [bptt.Linear(8, 4, **F8)], "num_layers": 1}
         ),
@@ -600,6 +615,7 @@ def plain_functions() -> Targets:
     beam = {"step": step, "state": (np.ones((1, 2, 3)),), "start": np.array([0, 1]), "stop": 3}
     beam |= {"max_length": 3, "beam": 2, "count": 1, "length_penalty": 0.5}
     labels = ["B-a", "I-a", "O"]
+    arpa = decoding.read_arpa(arpa_file(), [None, "a"])
     span = metrics.Span(0, 1, "a")
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses.softmax_cross_entropy": (losses.softmax_cross_entropy, ids),
@@ -633,6 +649,9 @@ def plain_functions() -> Targets:
         "decoding.beam_search": (decoding.beam_search, beam),
         "decoding.ctc_greedy": (decoding.ctc_greedy, paths),
         "decoding.ctc_beam_search": (decoding.ctc_beam_search, prefixes),
+        "decoding.read_arpa": (decoding.read_arpa, {"path": arpa_file(), "labels": [None, "a"]}),
+        "decoding.NGram.__call__": (arpa, {"prefix": (1, 1)}),
+        "decoding.NGram.end": (arpa.end, {"prefix": (1, 1)}),
         "metrics.edit_distance": (metrics.edit_distance, {"a": "kitten", "b": list("sitting")}),
         "metrics.error_rate": (
             metrics.error_rate,
@@ -769,6 +788,7 @@ def of_data() -> Targets:
         "characters": True,
         "missing": "error",
         "categorical_features": None,
+        "words": ("c",),
     }
     fit = {"X": TEXTS, "lengths": None, "name": "X"}
     padded = {"X": IDS, "lengths": LENGTHS, "name": "X"}
@@ -1009,7 +1029,8 @@ def of_training() -> Targets:
         ),
         "DecoderTask": (
             training.DecoderTask,
-            {"decoder": made.decoder, "condition": linear, **SMOOTH, "recompute_every": 2},
+            {"decoder": made.decoder, "condition": linear, **SMOOTH, "recompute_every": 2}
+            | {"num_sampled": None},
         ),
         "SequenceToSequenceTask": (
             training.SequenceToSequenceTask,
@@ -1163,6 +1184,13 @@ def vectors_file() -> Path:
     """Return the path of a file of word vectors."""
     path = folder() / "vectors.txt"
     path.write_bytes(b"a 0.5 1\nb 1 2\n")
+    return path
+
+
+def arpa_file() -> Path:
+    """Return the path of an n-gram language model."""
+    path = folder() / "model.arpa"
+    path.write_text("\\1-grams:\n-1 a -0.5\n-1 </s>\n\\2-grams:\n-0.5 a a\n", encoding="utf-8")
     return path
 
 
@@ -1354,6 +1382,11 @@ def of_reference() -> Targets:
         "layer_norm_backward": (
             reference.layer_norm_backward,
             {"x": X, "w": np.ones(3), "d_y": X, "epsilon": 1e-5},
+        ),
+        "input_decay": (reference.input_decay, {"x": X, "w": np.ones(1), "b": np.ones(1)}),
+        "input_decay_backward": (
+            reference.input_decay_backward,
+            {"x": X, "w": np.ones(1), "b": np.ones(1), "d_y": X[..., :2].copy()},
         ),
         "sigmoid": (reference.sigmoid, {"x": X}),
         "softmax_cross_entropy": (

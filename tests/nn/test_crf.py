@@ -145,8 +145,9 @@ def test_everything_is_that_of_the_reference(size, width, dtype, rng):
         expected = reference.crf_viterbi(x64, *wide(crf), lengths)
         np.testing.assert_array_equal(crf.decode(x, lengths=lengths), expected)
         np.testing.assert_array_equal(loss.predicted, expected)
-    without = crf.cross_entropy(x, targets, lengths=lengths, gradients=False)
+    without = crf.cross_entropy(x, targets, lengths=lengths, gradients=False, predictions=False)
     assert without.gradients is None
+    assert not without.predicted.any()
     assert without.value == loss.value
 
 

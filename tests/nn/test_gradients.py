@@ -82,11 +82,13 @@ def assert_same_gradient(name, actual, expected):
     assert error <= ALLOWED * scale, f"{name}: {error / scale:.1e} relative"
 
 
-def check(case, random=True, **more):
+def check(case, random=True, only="", **more):
     problem = Problem(case, **more)
     problem.layer._random_masks = random
     gradients, given, layer = problem.gradients(), problem.given, problem.layer
     for name, parameter in layer.parameters.items():
+        if not name.startswith(only):
+            continue
         expected = problem.differences(
             parameter.copy(), lambda array, name=name: layer.__setitem__(name, array)
         )
@@ -135,6 +137,16 @@ def test_expected_values_of_zoneout(form):
     problem.layer._random_masks, given = False, problem.given
     y, _ = problem.layer(given.x, lengths=given.lengths, state=given.state)
     np.testing.assert_array_equal(problem.run().output, y)
+
+
+@every_form
+def test_learned_initial_state(form):
+    only = ("h0", "c0")
+    case = replace(SMALL, **form, steps=3, batch=3, learn_initial_state=True, zoneout=0.2)
+    check(replace(case, state=False), only=only, time_major=True)
+    check(replace(case, hidden_size=3), only=only)  # a given state: no gradient of the learned one
+    ids = {"ids": True, "hidden_size": 3}
+    check(Case(**form, steps=2, learn_initial_state=True, **ids), only=only)
 
 
 @every_form

@@ -26,6 +26,7 @@ def modules():
         "looks": bptt.Attention(3, 4, kind="additive", seed=4),
         "compares": bptt.Attention(3, 3),
         "norm": bptt.LayerNorm(4, epsilon=1e-3),
+        "fades": bptt.InputDecay(2, num_others=1),
         "bends": bptt.ReLU(),
         "squashes": bptt.Tanh(dtype="float64"),
         "opens": bptt.Sigmoid(),

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from bptt import reference
-from bptt.nn import cells
 from bptt.nn.state import arrays_of
 from cases import (
     CELLS,
@@ -24,6 +23,7 @@ from cases import (
     every_cell,
     forward_reference,
     has_cell_state,
+    is_normalized,
     make,
     run_reference,
 )
@@ -57,8 +57,7 @@ STACKED: dict[str, Any] = {
 
 def with_units(case: Case) -> Case:
     """The case, with more than two units if they are normalized: of two, each becomes ±1."""
-    normalized = bool(cells.CELLS[case.cell].gate_parameters)
-    return replace(case, hidden_size=5) if normalized else case
+    return replace(case, hidden_size=5) if is_normalized(case.cell) else case
 
 
 GRADIENT_CASES = [

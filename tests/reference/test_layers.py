@@ -27,6 +27,7 @@ from cases import (
     dtype_id,
     every_cell,
     every_form,
+    is_normalized,
     make,
     run_reference,
 )
@@ -227,7 +228,7 @@ def test_shapes_dtypes_and_float32(case: Case) -> None:
 def test_huge_inputs_and_nan(cell: str, dtype: Any) -> None:
     """Huge inputs saturate without a warning; NaN stays in its row, from its step on."""
     problem = make(Case(cell, batch=3), dtype)
-    problem.x[0] *= 1e30
+    problem.x[0] *= 1e15 if is_normalized(cell) else 1e30  # a variance has their squares
     problem.x[1, 2, 0] = np.nan
     result = reference.forward(cell, problem.x, problem.parameters)
     reference.backward(result, problem.d_output)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt.cli.schema import CLASSIFICATION, REGRESSION, Schema, stack_targets
+from bptt.cli.schema import CLASSIFICATION, REGRESSION, Schema, filled_numbers, stack_targets
 from bptt.data.target_encoder import TargetEncoder
 
 NAIVE = "naive forecast"
@@ -105,14 +105,17 @@ def naive_forecasts(
     for lag, feature in naive:
         of = f" of {schema.inputs[feature]!r}" if schema.layout == "rows" else ""
         name = f"last value{of}" if lag == 1 else f"value{of} {lag} from the end"
-        values = np.array([_features(x, schema)[-min(lag, len(x)), feature] for x in X])
+        values = np.array([x[-min(lag, len(x)), feature] for x in X])
         forecasts.append((f"{NAIVE}, {name}", values))
     return forecasts
 
 
 def _naive_inputs(X: Sequence[Any], schema: Schema) -> Sequence[Any]:
-    """Return the sequences before each target; before the target of a step, this step alone."""
-    if not schema.per_step or schema.content != "numbers":
+    """Return the numbers before each target; before the target of a step, this step alone."""
+    if schema.content != "numbers":
+        return X
+    X = filled_numbers(X, schema)
+    if not schema.per_step:
         return X
     return list(np.concatenate(list(X))[:, np.newaxis])
 
@@ -122,7 +125,7 @@ def _fit_naive(X: Sequence[Any], y: NDArray[np.float64], schema: Schema) -> list
     if schema.content != "numbers":
         return []
     steps = min(_MAX_LAG, min(map(len, X)))
-    ends = np.stack([_features(x, schema)[len(x) - steps :][::-1] for x in X])  # (B, lag, feature)
+    ends = np.stack([x[len(x) - steps :][::-1] for x in X])  # (B, lag, feature)
     errors = np.abs(ends - y[:, np.newaxis, np.newaxis]).mean(axis=0)
     errors = np.where(errors < np.abs(y - y.mean()).mean(), errors, np.inf)
     last = int(errors[0].argmin())
@@ -131,11 +134,6 @@ def _fit_naive(X: Sequence[Any], y: NDArray[np.float64], schema: Schema) -> list
     if lag and np.isfinite(errors[lag, feature]):
         found.append([int(lag) + 1, int(feature)])
     return found
-
-
-def _features(x: Any, schema: Schema) -> Any:
-    """Return the features of a sequence without those that mark missing numbers."""
-    return x[:, ::2] if schema.fill is not None and schema.missing == "mask" else x
 
 
 # ---- n-grams

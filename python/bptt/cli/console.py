@@ -91,6 +91,7 @@ def describe_estimator(model: Any) -> str:
             "dropout",
             "recurrent_dropout",
             "zoneout",
+            "learn_initial_state",
             "truncate",
         )
         if getattr(model, name, None)

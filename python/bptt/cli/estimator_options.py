@@ -89,6 +89,12 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
     )
     add(
+        "--learn-initial-state",
+        "learn_initial_state",
+        "train the state in which sequences begin (default: no, zero)",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
         "--characters",
         "characters",
         "hidden units of a layer over the characters of each word (tagging; default: none)",
@@ -116,6 +122,19 @@ def add_estimator_arguments(parser: argparse.ArgumentParser) -> None:
         "weights of labels in the loss: balanced, or LABEL=WEIGHT,.., such as O=0.2",
         type=class_weight,
         metavar="WEIGHTS",
+    )
+    add(
+        "--loss",
+        "loss",
+        "loss of a regression: squared error, quantiles 0.1, 0.5 and 0.9, or a normal distribution",
+        choices=("squared_error", "quantile", "gaussian"),
+    )
+    add(
+        "--label-smoothing",
+        "label_smoothing",
+        "probability that is spread over all labels or tokens, in [0, 1)",
+        type=fraction,
+        metavar="P",
     )
     add("--patience", "patience", "epochs without improvement before early stopping", **count)
     add(
@@ -163,6 +182,10 @@ def make_estimator(
         raise CommandError(f"argument --pool: does not apply to {task}{per_step}")
     if "class_weight" in given and task in (REGRESSION, LANGUAGE):
         raise CommandError(f"argument --class-weight: does not apply to {task}")
+    if "loss" in given and task != REGRESSION:
+        raise CommandError(f"argument --loss: does not apply to {task}")
+    if "label_smoothing" in given and task == REGRESSION:
+        raise CommandError(f"argument --label-smoothing: does not apply to {task}")
     for name in ("characters", "crf"):
         if name in given and task != TAGGING:
             raise CommandError(f"argument --{name}: does not apply to {task}")
@@ -194,6 +217,11 @@ def _network_defaults(
     if schema.per_step:  # the targets are often later inputs, which a reverse direction reads
         defaults["bidirectional"] = False
         pool = {"pool": None}
+    if schema.categories:
+        count = len(schema.inputs)
+        defaults["categorical_features"] = list(range(count - len(schema.categories), count))
+    if schema.missing in ("mask", "decay"):
+        defaults["missing"] = schema.missing
     if schema.content == "numbers":
         if pool.get("pool") and np.mean([len(x) for x in X]) <= _LONG_SEQUENCE:
             pool = {"pool": "last"}

@@ -28,17 +28,21 @@ class Schema:
     layout : "cell", "row", "rows" or "running"
         One sequence per cell, per row of numbers, per group of rows, or per file.
     inputs : list of str
-        Columns of the sequences; several for numbers only.
+        Columns of the sequences; several for numbers only, with those of categories at the end.
     targets : list of str
         Columns of the targets; several for regression only.
     sequence : str, optional
         Column that identifies the sequence of a row; None for tagged sentences.
     per_step : bool
         Regression: the targets are numbers at every step.
-    missing : "error", "fill" or "mask"
-        Treatment of missing numbers in the inputs; see `fill_missing`.
+    missing : "error", "fill", "mask" or "decay"
+        Treatment of missing numbers in the inputs: see `fill_missing`; the last two are those of
+        the estimator.
     fill : list of float, optional
-        Mean of every feature in the training data, with which missing numbers are filled.
+        Mean of every feature in the training data, with which missing numbers are filled, also
+        those that baselines read.
+    categories : list of str
+        The `inputs` that have categories instead of numbers, in rows.
     """
 
     content: str
@@ -49,6 +53,7 @@ class Schema:
     per_step: bool = False
     missing: str = "error"
     fill: list[float] | None = None
+    categories: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> str | None:
@@ -114,10 +119,17 @@ def extract_sequences(table: Table, schema: Schema, groups: Sequence[Sequence[in
     if schema.content == "tokens":
         return [[str(table.rows[row][indices[0]]) for row in group] for group in groups]
     if schema.layout == "rows":
-        return [
-            np.stack([_complete_numbers(table, schema, row, indices) for row in group])
+        count = len(indices) - len(schema.categories)
+        steps = [
+            np.stack([_complete_numbers(table, schema, row, indices[:count]) for row in group])
             for group in groups
         ]
+        if not schema.categories:
+            return steps
+        categories = [
+            [_categories(table, row, indices[count:]) for row in group] for group in groups
+        ]
+        return [joined(*both) for both in zip(steps, categories, strict=True)]
     found = []
     for row in range(len(table.rows)):
         numbers = table.row_numbers(row, indices, missing=schema.missing != "error")
@@ -158,6 +170,24 @@ def _complete_numbers(table: Table, schema: Schema, row: int, indices: Sequence[
     return numbers
 
 
+def _categories(table: Table, row: int, indices: Sequence[int]) -> list[Any]:
+    """Return the cells of categories; None if they are empty."""
+    cells = [table.rows[row][index] for index in indices]
+    return [None if is_missing(cell) else cell for cell in cells]
+
+
+def joined(numbers: Any, categories: Any) -> Any:
+    """Return numbers (T, I) and categories (T, C) as one table (T, I + C)."""
+    return np.concatenate([np.array(numbers, object), np.array(categories, object)], axis=1)
+
+
+def numbers_of(X: Sequence[Any], schema: Schema) -> list[Any]:
+    """Return the numbers of the sequences, without categories."""
+    if not schema.categories:
+        return list(X)
+    return [x[:, : -len(schema.categories)].astype(np.float64) for x in X]
+
+
 def _cell(table: Table, schema: Schema, row: int, index: int) -> Any:
     """Return the sequence in a cell: a text, a list of tokens, or an array of numbers."""
     cell, column, content = table.rows[row][index], table.columns[index], schema.content
@@ -189,32 +219,40 @@ def _cell(table: Table, schema: Schema, row: int, index: int) -> Any:
 # ---- missing numbers
 
 
-def feature_means(X: Sequence[Any]) -> list[float]:
-    """Return the mean of every feature over all steps of all sequences, without NaN."""
-    steps = np.concatenate(list(X))
+def feature_means(X: Sequence[Any], schema: Schema) -> list[float]:
+    """Return the mean of every column of numbers over all steps of all sequences, without NaN."""
+    steps = np.concatenate(numbers_of(X, schema))
     present = ~np.isnan(steps)
     sums = np.where(present, steps, 0.0).sum(axis=0)
     return [float(value) for value in sums / np.maximum(present.sum(axis=0), 1)]
 
 
 def fill_missing(X: Sequence[Any], schema: Schema) -> list[Any]:
-    """Return the sequences without NaN.
+    """Return the sequences without NaN, if the schema fills them in; "mask" and "decay" keep it."""
+    if schema.missing != "fill":
+        return list(X)
+    filled, count = filled_numbers(X, schema), len(schema.categories)
+    if not count:
+        return filled
+    return [joined(numbers, x[:, -count:]) for numbers, x in zip(filled, X, strict=True)]
+
+
+def filled_numbers(X: Sequence[Any], schema: Schema) -> list[Any]:
+    """Return the numbers of the sequences without NaN.
 
     A missing number becomes the last one before it in its sequence, or else the mean of the
-    training data. With "mask", every feature is followed by another that is 1 where the number was
-    missing, else 0.
+    training data.
     """
+    numbers = numbers_of(X, schema)
     if schema.fill is None:
-        return list(X)
+        return numbers
     filled = []
-    for x in X:
+    for x in numbers:
         is_missing = np.isnan(x)
         values = np.array(x)
         for t in np.flatnonzero(is_missing.any(axis=1)):
             before = values[t - 1] if t else np.array(schema.fill)
             values[t] = np.where(is_missing[t], before, values[t])
-        if schema.missing == "mask":
-            values = np.stack([values, is_missing], axis=2).reshape(len(values), -1)
         filled.append(values)
     return filled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bptt.cli.column_kinds import column_cells, has_dates, has_groups, has_row_numbers, has_times
@@ -30,6 +31,7 @@ class SchemaOptions(NamedTuple):
     sequence: str | None = None
     text: str | None = None
     ignore: Sequence[str] = ()
+    categorical_features: Sequence[str] = ()
     group: str | None = None  # of the hold-out
     time: str | None = None  # of the hold-out
     missing: str = "error"
@@ -63,11 +65,14 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
     for option in ("target", "ignore"):
         for column in getattr(options, option):
             table.column_index(column, f"--{option}")
+    for column in options.categorical_features:
+        table.column_index(column, "--categorical-features")
     for column in options.target:
         others = {
             "--target": options.target.count(column) > 1,
             "--text": column == options.text,
             "--ignore": column in options.ignore,
+            "--categorical-features": column in options.categorical_features,
             "--sequence": column == options.sequence,
             "--group": column == options.group,
         }
@@ -88,6 +93,9 @@ def infer_schema(table: Table, options: SchemaOptions) -> tuple[Schema, list[str
         schema, notes = _infer_sentences(table, options)
     else:
         schema, notes = _infer_columns(table, options)
+    if options.categorical_features and not schema.categories:
+        rule = "argument --categorical-features: needs columns of numbers, and --sequence"
+        raise CommandError(f"{rule}, got sequences of {schema.content}")
     if options.missing != "error" and schema.content != "numbers":
         raise CommandError(f"argument --missing: needs numbers, got sequences of {schema.content}")
     return schema, notes
@@ -220,7 +228,8 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
                 f"{table.name}: column {name!r} has dates, which are neither classes nor numbers: "
                 "use another column as --target"
             )
-    used = {*targets, sequence, "", *options.ignore, options.group, options.time}
+    categories = list(dict.fromkeys(options.categorical_features))
+    used = {*targets, sequence, "", *options.ignore, *categories, options.group, options.time}
     candidates = [column for column in table.columns if column not in used]
     times = _time_columns(table, candidates, sequence)
     if options.text is None:
@@ -251,6 +260,8 @@ def _infer_columns(table: Table, options: SchemaOptions) -> tuple[Schema, list[s
     notes += [f"not used: {join_names([repr(name) for name in unused], 4)}"] if unused else []
     layout = _infer_layout(table, content, inputs, sequence)
     schema = Schema(content, layout, inputs, targets, sequence, missing=options.missing)
+    if content == "numbers" and layout == "rows":
+        schema = replace(schema, inputs=[*inputs, *categories], categories=categories)
     return schema, [_describe_schema(schema), *notes]
 
 
@@ -396,10 +407,14 @@ def _describe_schema(schema: Schema) -> str:
         text = f"every row is a sequence of up to {count} numbers, {first!r} to {last!r}"
     if schema.layout == "rows":
         text = f"rows with the same {schema.sequence!r} are one sequence, {text}"
+    if schema.categories:
+        text += f", categories in {join_names([repr(name) for name in schema.categories], 4)}"
     if schema.missing == "fill":
         text += ", missing numbers filled"
     if schema.missing == "mask":
-        text += ", missing numbers filled and marked by another feature"
+        text += ", missing numbers filled, with a mask and the steps since the last one"
+    if schema.missing == "decay":
+        text += ", missing numbers filled by a decay to the mean, with a mask"
     if not schema.targets:
         return text
     noun = "target" if len(schema.targets) == 1 else "targets"

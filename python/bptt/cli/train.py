@@ -39,6 +39,7 @@ from bptt.cli.schema import (
     feature_means,
     fill_missing,
     group_rows,
+    numbers_of,
     stack_targets,
 )
 from bptt.cli.schema_inference import SchemaOptions, has_targets_per_step, infer_schema, infer_task
@@ -113,6 +114,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="column to ignore; may be repeated",
     )
+    data.add_argument(
+        "--categorical-features",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="column of categories beside columns of numbers; may be repeated",
+    )
     lines = data.add_mutually_exclusive_group()
     lines.add_argument(
         "--lines",
@@ -145,10 +153,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--missing",
-        choices=("error", "fill", "mask"),
+        choices=("error", "fill", "mask", "decay"),
         default="error",
-        help="empty cells and NaN in the inputs: an error, the last number before, or that and a "
-        "feature that marks them (default: %(default)s)",
+        help="empty cells and NaN in the inputs: an error; the last number before; that, a mask "
+        "and the time since; or that with a trained decay to the mean, and a mask "
+        "(default: %(default)s)",
     )
     add_estimator_arguments(parser)
 
@@ -170,7 +179,7 @@ def run(arguments: argparse.Namespace) -> None:
     print_data_summary(table, schema, task, reason, [*notes, *filter(None, [holdout])], data.y)
     train, validation = split_dataset(data, table, task, schema, arguments)
     if schema.missing != "error" and schema.content == "numbers":
-        schema = replace(schema, fill=feature_means(train.X))
+        schema = replace(schema, fill=feature_means(train.X, schema))
         train, validation = (
             part._replace(X=fill_missing(part.X, schema)) for part in (train, validation)
         )
@@ -201,7 +210,7 @@ def _check_lookahead(table: Table, schema: Schema, data: Dataset) -> None:
     """Check that no target is an input of a later step, which the reverse direction reads."""
     targets = [np.reshape(y, (len(y), -1)) for y in data.y or []]
     for lag in range(1, _MAX_LOOKAHEAD + 1):
-        later = [x[lag:] for x in data.X]
+        later = [x[lag:] for x in numbers_of(data.X, schema)]
         known = [y[:-lag] for y in targets]
         if not any(map(len, known)):
             return

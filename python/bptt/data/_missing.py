@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from bptt._core.checks import FloatArray
 from bptt.data.standardization import Standardizer
 
+MISSING = ("error", "mask", "decay")
+"""Treatments of missing features."""
+
 
 def with_mask(
     values: FloatArray, starts: NDArray[np.int64], lengths: NDArray[np.int64]
@@ -63,12 +66,38 @@ def standardizer_with_mask(values: FloatArray, features: FloatArray) -> Standard
     Standardizer
     """
     count = values.shape[1]
+    times = Standardizer.from_values(features[:, 2 * count :])
+    return _joined([*_of_observed(values), _identity(count), times])
+
+
+def standardizer_of_decay(values: FloatArray, *, scale: bool) -> Standardizer:
+    """Return the standardizer that puts the mean of observed values at 0; masks and times stay.
+
+    Parameters
+    ----------
+    values : array (N, I)
+        Features; NaN if missing, which does not count.
+    scale : bool
+        Whether their standard deviation becomes 1.
+
+    Returns
+    -------
+    Standardizer
+    """
+    found = _joined([*_of_observed(values), _identity(2 * values.shape[1])])
+    return found if scale else Standardizer(found.mean, np.ones_like(found.std))
+
+
+def _of_observed(values: FloatArray) -> list[Standardizer]:
+    """Return the standardizers of the columns, without what is missing."""
     observed = [column[~np.isnan(column)] for column in values.T]
-    parts = [
+    return [
         Standardizer.from_values(column[:, np.newaxis]) if len(column) else _identity(1)
         for column in observed
     ]
-    parts += [_identity(count), Standardizer.from_values(features[:, 2 * count :])]
+
+
+def _joined(parts: list[Standardizer]) -> Standardizer:
     return Standardizer(
         np.concatenate([part.mean for part in parts]), np.concatenate([part.std for part in parts])
     )

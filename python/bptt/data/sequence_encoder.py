@@ -36,7 +36,7 @@ from bptt.data._inputs import (
     read_sequences,
     ungrouped,
 )
-from bptt.data._missing import standardizer_with_mask, with_mask
+from bptt.data._missing import MISSING, standardizer_of_decay, standardizer_with_mask, with_mask
 from bptt.data._word_features import (
     character_ids,
     count_characters,
@@ -95,29 +95,33 @@ class SequenceEncoder:
         words; every step then ends with the ids of its characters, which have a vocabulary of their
         own, with ids from 0, that of the end of the word. There are as many as the longest word in
         `fit` has characters, at most 32; of longer words the middle is left out.
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features. "mask": a feature becomes three, the last observed value
         (before the first one 0, with `scale` the mean); 1 if it was observed at this step, else 0;
         and the number of steps since the observation before: Z. Che et al. (2018), Recurrent neural
         networks for multivariate time series with missing values. `scale` also standardizes the
-        latter.
+        latter. "decay": the same for `bptt.InputDecay`, with the mean of values always at 0, and
+        the number of steps as it is.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables or of arrays (T, columns);
         or, in tables, all that do not hold numbers. Every category becomes a column of its own, 1
         at the steps that have it (one-hot), and so has its own input weights, its embedding. A
         category that `fit` has not seen, or that is missing, is 0 in all of them.
+    words : iterable of str
+        Further tokens of the vocabulary, whether `fit` sees them or not, such as all that have
+        pretrained vectors. A token that is in neither is then read as its lower-case form.
 
     Attributes
     ----------
     kind : {"ids", "features"}
         Type of the encoded sequences.
     size : int
-        Number of ids, or of features: three for each column of numbers with ``missing="mask"``,
+        Number of ids, or of features: three for each column of numbers unless ``missing="error"``,
         and one for each category.
     vocabulary : Vocabulary or None
         Vocabulary of text; None for ids and features.
     standardizer : Standardizer or None
-        Mean and standard deviation of features; None without `scale`.
+        Mean and standard deviation of features; None without `scale`, unless ``missing="decay"``.
     feature_vocabulary : Vocabulary or None
         Vocabulary of shapes, lower-case forms, prefixes and suffixes; None without `affixes`.
     character_vocabulary : Vocabulary or None
@@ -162,6 +166,7 @@ class SequenceEncoder:
         characters: bool = False,
         missing: str = "error",
         categorical_features: Sequence[str | int] | str | None = None,
+        words: Iterable[str] = (),
     ) -> None:
         if tokens is not None:
             checks.one_of("characters", "words")("tokens", tokens)
@@ -171,9 +176,11 @@ class SequenceEncoder:
         self._dtype = checks.dtype("dtype", dtype)
         self._scale = checks.flag("scale", scale)
         self._integers = checks.one_of("ids", "numbers")("integers", integers)
-        self._missing = checks.one_of("error", "mask")("missing", missing)
+        self._missing = checks.one_of(*MISSING)("missing", missing)
         self._categorical = check_categorical(categorical_features)
         self._places: tuple[int, ...] | None = None  # of the columns of categories
+        self._words = strings("words", words)
+        self._lower_case = bool(self._words)  # of unknown tokens
         self.affixes = None if affixes is None else checks.integer("affixes", affixes, 0)
         if self.affixes is not None and self.affixes > _MAX_AFFIXES:
             raise ValueError(f"affixes must be an integer <= {_MAX_AFFIXES}, got {affixes}")
@@ -223,6 +230,8 @@ class SequenceEncoder:
             special = (UNKNOWN, *self._special)
             counts = Counter(chain.from_iterable(raw.items))
             vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
+            if self._words:
+                vocabulary = Vocabulary(list(dict.fromkeys((*vocabulary.tokens, *self._words))))
             size = len(vocabulary)
             if self.affixes is not None:
                 feature_vocabulary = Vocabulary._from_counts(
@@ -245,7 +254,7 @@ class SequenceEncoder:
         self.character_vocabulary, self.word_length = character_vocabulary, word_length
         self.feature_names, self.are_strings = raw.names, raw.are_strings
         self.standardizer = None
-        if self._scale and self.kind == "features":
+        if self._centers and self.kind == "features":
             self.standardizer = self._fit_standardizer(raw)
         return self
 
@@ -256,21 +265,32 @@ class SequenceEncoder:
         if self._missing == "error":
             return Standardizer.from_values(values)
         features, _ = with_mask(flat, starts, raw.lengths)
+        if self._missing == "decay":
+            return standardizer_of_decay(values, scale=self._scale)
         return standardizer_with_mask(values, features)
+
+    @property
+    def _centers(self) -> bool:
+        """Whether features have a standardizer."""
+        return self._scale or self._missing == "decay"
+
+    @property
+    def _has_masks(self) -> bool:
+        """Whether a column of numbers becomes three."""
+        return self._missing != "error"
 
     def _flat_features(self, raw: RawSequences) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return the columns of all sequences, with NaN if that is allowed, and their starts."""
-        allowed = self._missing == "mask"
-        return flat_features(raw, self._num_numbers, self._dtype, allow_nan=allowed)
+        return flat_features(raw, self._num_numbers, self._dtype, allow_nan=self._has_masks)
 
     def _inputs_of_numbers(self, raw: RawSequences) -> int:
-        return count_features(raw) * (3 if self._missing == "mask" else 1)
+        return count_features(raw) * (3 if self._has_masks else 1)
 
     @property
     def _num_numbers(self) -> int:
         """Number of columns of numbers."""
         inputs = self.size - sum(len(one) - 1 for one in self.category_vocabularies)
-        return inputs // 3 if self._missing == "mask" else inputs
+        return inputs // 3 if self._has_masks else inputs
 
     @property
     def num_features(self) -> int | None:
@@ -346,8 +366,8 @@ class SequenceEncoder:
             sizes = [f"{len(tokens) - 1:,}" for tokens in self.category_vocabularies]
             plural, of_each = "s" if len(sizes) > 1 else "", ", ".join(sizes)
             numbers += f" and {len(sizes)} categorical feature{plural} ({of_each} categories)"
-        scaled = numbers if self.standardizer is None else f"{numbers}, standardized"
-        return f"{scaled}, with masks" if self._missing == "mask" else scaled
+        scaled = f"{numbers}, standardized" if self._scale else numbers
+        return f"{scaled}, with masks" if self._has_masks else scaled
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -389,11 +409,11 @@ class SequenceEncoder:
         if self.kind == "ids":
             return Sequences(*flat_ids(raw, self.size), raw.lengths)
         flat, starts = self._flat_features(raw)
-        if self._missing == "mask":
+        if self._has_masks:
             flat, starts = with_mask(flat, starts, raw.lengths)
         if self.standardizer is not None:
             flat = self.standardizer.transform(flat)
-        if self._missing == "mask":  # before the first observation
+        if self._has_masks:  # before the first observation
             flat = np.nan_to_num(flat, copy=False)
         if self.category_vocabularies:
             parts = flat, one_hot(raw.categories, self.category_vocabularies, self._dtype)
@@ -426,9 +446,9 @@ class SequenceEncoder:
         assert self.vocabulary is not None
         tokens = chain.from_iterable(sequences)
         if self.feature_vocabulary is None and self.character_vocabulary is None:
-            return self.vocabulary.encode(tokens)
+            return self.vocabulary.encode(self._known(tokens))
         words, places = distinct(tokens)  # words are repeated
-        parts = [self.vocabulary.encode(words)[:, np.newaxis]]
+        parts = [self.vocabulary.encode(self._known(words))[:, np.newaxis]]
         if self.feature_vocabulary is not None:
             features = feature_ids(words, self.affixes or 0, self.feature_vocabulary)
             parts.append(features + np.int32(len(self.vocabulary)))
@@ -436,6 +456,13 @@ class SequenceEncoder:
             length = self.word_length or 0
             parts.append(character_ids(words, length, self.character_vocabulary))
         return np.concatenate(parts, axis=1)[places]
+
+    def _known(self, tokens: Iterable[str]) -> Iterable[str]:
+        """Return the tokens, unknown ones in lower case if that is how they are read."""
+        known = self.vocabulary
+        if not self._lower_case or known is None:
+            return tokens
+        return [token if token in known else token.lower() for token in tokens]
 
     def tokenize(self, text: Any) -> list[str]:
         """Return the tokens of a string or a token list.
@@ -491,6 +518,7 @@ class SequenceEncoder:
             "characters": self.characters,
             "character_vocabulary": None if characters is None else list(characters.tokens),
             "word_length": self.word_length,
+            "lower_case": self._lower_case,
         }
 
     @classmethod
@@ -533,6 +561,7 @@ class SequenceEncoder:
             letters = _vocabulary("character_vocabulary", content, _CHARACTERS)
             encoder.character_vocabulary = letters
             encoder.word_length = checks.integer("word_length", content["word_length"])
+        encoder._lower_case = checks.flag("lower_case", content.get("lower_case", False))
         encoder._restore_categories(content)
         names = _strings("feature_names", content)
         encoder.feature_names = None if names is None else tuple(names)
@@ -572,7 +601,7 @@ class SequenceEncoder:
             raise ValueError("character_vocabulary must be that of the characters of words")
         if self.word_length is not None and self.word_length > _MAX_WORD_LENGTH:
             raise ValueError(f"word_length must be <= {_MAX_WORD_LENGTH}, got {self.word_length}")
-        if (scaled is None) == (self._scale and self.kind == "features"):
+        if (scaled is None) == (self._centers and self.kind == "features"):
             raise ValueError("standardizer must be that of features with scale=True")
         categories = sum(len(one) - 1 for one in self.category_vocabularies)
         if scaled is not None and len(scaled.mean) != self.size - categories:
@@ -581,7 +610,7 @@ class SequenceEncoder:
         names = self.feature_names
         columns = self.num_features
         inputs = self.size - categories
-        if self.kind == "features" and (inputs < 0 or (self._missing == "mask" and inputs % 3)):
+        if self.kind == "features" and (inputs < 0 or (self._has_masks and inputs % 3)):
             raise ValueError(f"size must be 3 for each feature, got {self.size}")
         if names is not None and columns is not None and len(names) != columns:
             raise ValueError(f"feature_names must be {columns} names, got {len(names)}")

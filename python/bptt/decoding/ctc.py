@@ -83,8 +83,9 @@ def ctc_beam_search(
         Number of label sequences to return, in [1, beam]; fewer if fewer are found. All `beam` by
         default.
     language_model : function, optional
-        Labels so far, a tuple of int -> log-probabilities (K,) of the next label, such as those of
-        an n-gram model; that of the blank is not read. It is called once for each label sequence.
+        Labels so far, a tuple of int -> log-probabilities (K,) of the next label, such as an
+        `NGram`; that of the blank is not read. It is called once for each label sequence. If it has
+        a method ``end``, that of a sequence's end after the labels counts, too.
     weight : float, default 1.0
         Factor of the log-probabilities of the language model, >= 0.
     bonus : float, default 0.0
@@ -178,12 +179,19 @@ class _Search:
         result = []
         for prefix, paths in self._paths.items():
             if paths.total > -math.inf:
-                score = self._score(prefix, paths)
+                score = self._score(prefix, paths) + self._end(prefix)
                 result.append(Hypothesis(np.array(prefix, np.int64), paths.total, score))
         return sorted(result, key=lambda hypothesis: -hypothesis.score)[:count]
 
     def _score(self, prefix: Prefix, paths: _Paths) -> float:
         return paths.total + self._prior(prefix)
+
+    def _end(self, prefix: Prefix) -> float:
+        """Return the score of the end of a sequence, which only some language models have."""
+        end = getattr(self._model, "end", None)
+        if end is None or self._weight == 0.0:
+            return 0.0
+        return self._weight * checks.number("language_model.end's result", end(prefix), -math.inf)
 
     def _prior(self, prefix: Prefix) -> float:
         """Return the score of labels without their paths; that of all but the last is known."""

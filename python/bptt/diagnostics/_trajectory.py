@@ -19,7 +19,7 @@ from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import State, as_state
+from bptt.nn.state import State, as_state, state_of_mapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,7 @@ class Trajectory:
         single = _single_layer(layer, level, reverse)
         x = x[:, ::-1] if reverse else x
         initial = select_layers(state, slice(place, place + 1))
-        size = sum(single.state_sizes)
-        walked = [np.zeros((1, size)) if initial is None else join_states(initial)]
+        walked = [_initial(single) if initial is None else join_states(initial)]
         for x_t in x[0]:
             _, initial = single.step(x_t[np.newaxis], initial)
             walked.append(join_states(initial))
@@ -88,6 +87,14 @@ class Trajectory:
         """Return gradients (R, S) of states in the form that a layer takes."""
         ends = np.cumsum(self.layer.state_sizes)[:-1]
         return as_state(*np.split(gradients[np.newaxis], ends, axis=-1))
+
+
+def _initial(layer: Recurrent[Any]) -> FloatArray:
+    """Return the state (1, S) in which a single layer begins: zero, or the learned one."""
+    if not layer.learn_initial_state:
+        return np.zeros((1, sum(layer.state_sizes)))
+    mapped = [layer[f"{state}0_l0"][np.newaxis, np.newaxis] for state in layer.cell.mapped_states]
+    return join_states(state_of_mapped(mapped, len(layer.cell.states)))
 
 
 def join_states(state: State) -> FloatArray:

@@ -142,7 +142,7 @@ class DecoderEstimator(AutoregressiveEstimator):
                 f"{type(self).__name__} needs bidirectional=False: "
                 "tokens are generated from left to right"
             )
-        if self.missing == "mask":
+        if self.missing != "error":
             raise ValueError(f"{type(self).__name__} needs missing='error': it reads no features")
         if self.categorical_features is not None:
             raise ValueError(

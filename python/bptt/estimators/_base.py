@@ -17,6 +17,7 @@ import numpy as np
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
+from bptt.data._missing import MISSING
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
@@ -60,6 +61,7 @@ _WARM_START_MAY_CHANGE = (
     "random_state",
     "embedding_vectors",
     "label_smoothing",
+    "num_sampled",
     "scheduled_sampling",
     "truncate",
     "class_weight",
@@ -91,6 +93,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether sequences begin in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -109,10 +113,12 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance), and a regressor's targets.
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
-        this step or else 0, and the number of steps since the observation before.
+        this step or else 0, and the number of steps since the observation before. With "decay" two:
+        the last value, which decays to the mean at a trained rate, and the mask; see
+        `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,
@@ -191,6 +197,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
+    learn_initial_state: bool = False
     embedding_size: int | None = None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None = None
     freeze_embedding: bool = False
@@ -229,7 +236,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = self.missing == "mask"
+        tags.input_tags.allow_nan = self.missing != "error"
         return tags
 
     # ---- fit
@@ -464,12 +471,13 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         """
         checks.one_of(*CELLS)("cell", self.cell)
         checks.flag("bidirectional", self.bidirectional)
+        checks.flag("learn_initial_state", self.learn_initial_state)
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             checks.fraction(name, getattr(self, name))
         checks.fraction("validation_fraction", self.validation_fraction)
         checks.one_of("loss", "metric")("monitor", self.monitor)
         checks.flag("warm_start", self.warm_start)
-        checks.one_of("error", "mask")("missing", self.missing)
+        checks.one_of(*MISSING)("missing", self.missing)
         checks.flag("freeze_embedding", self.freeze_embedding)
         if self.embedding_vectors is not None and self.tokens == "characters":
             raise ValueError(
@@ -597,9 +605,9 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             categorical_features=self.categorical_features,
             **options,
         ).fit(X, lengths)
-        if self.missing == "mask" and encoder.kind != "features":
+        if self.missing != "error" and encoder.kind != "features":
             found = f"got X that holds {encoder.describe()}"
-            raise ValueError(f"missing='mask' needs numbers, {found}: leave it out")
+            raise ValueError(f"missing={self.missing!r} needs numbers, {found}: leave it out")
         if self.embedding_vectors is not None and encoder.vocabulary is None:
             found = f"got X that holds {encoder.describe()}"
             raise ValueError(f"embedding_vectors needs strings or tokens, {found}: leave it out")

@@ -13,6 +13,7 @@ from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.vocabulary import Vocabulary
 from bptt.data.word_vectors import read_word_vectors
 from bptt.nn.characters import CharacterEmbedding
+from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
@@ -34,9 +35,11 @@ class NetworkBuilder:
     dropout: float
     recurrent_dropout: float
     zoneout: float
+    learn_initial_state: bool
     embedding_size: int | None
     embedding_vectors: str | os.PathLike[str] | Mapping[str, FloatArray] | None
     freeze_embedding: bool
+    missing: str
     dtype: str
     encoder_: SequenceEncoder
     _vectors_found: tuple[int, int, int] = (0, 0, 0)  # tokens with a vector, all, columns
@@ -81,6 +84,12 @@ class NetworkBuilder:
             self._vectors_found = (int(found.sum()), len(found), dimension)
         return embedding
 
+    def _words_with_vectors(self) -> list[str]:
+        """Return all words of `embedding_vectors`."""
+        vectors = self.embedding_vectors
+        assert vectors is not None
+        return list(vectors if isinstance(vectors, Mapping) else read_word_vectors(vectors))
+
     def _columns(self, vectors: Mapping[str, FloatArray]) -> int:
         """Return the size of the vectors of words, and check `embedding_size`."""
         first = next(iter(vectors.values()), None)
@@ -111,6 +120,7 @@ class NetworkBuilder:
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "zoneout": self.zoneout,
+            "learn_initial_state": self.learn_initial_state,
             **self._module_options(seeds),
         }
         return make_recurrent(self.cell, input_size, self.hidden_size, **{**arguments, **options})
@@ -142,12 +152,22 @@ class NetworkBuilder:
         chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
 
+    def _build_decay(self, size: int) -> InputDecay:
+        """Return the module that reads `size` inputs, of which those of numbers come first."""
+        encoder = self.encoder_
+        numbers = (encoder.num_features or 0) - len(encoder.category_vocabularies)
+        return InputDecay(numbers, num_others=size - 3 * numbers, dtype=self.dtype)
+
     def _build_chain(
         self, size: int, outputs: int, seeds: np.random.Generator, *, skip_input: bool = False
     ) -> list[Module]:
-        """Return recurrent layers -> [Dropout] -> Linear."""
+        """Return [InputDecay] -> recurrent layers -> [Dropout] -> Linear."""
+        chain: list[Module] = []
+        if self.missing == "decay":
+            decay = self._build_decay(size)
+            chain, size = [decay], decay.output_size
         recurrent = self._build_recurrent(size, seeds)
-        chain: list[Module] = [recurrent]
+        chain.append(recurrent)
         if self.dropout:
             chain.append(Dropout(self.dropout, **self._module_options(seeds)))
         features = recurrent.output_size + (size if skip_input else 0)

@@ -163,6 +163,8 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
     vectors = parameters["embedding_vectors"]
     if isinstance(vectors, Mapping):
         parameters |= {"embedding_vectors": None, "embedding_size": estimator._vectors_found[2]}
+        if "unseen_words" in parameters:  # they are in the vocabulary
+            parameters["unseen_words"] = False
     elif vectors is not None:
         parameters["embedding_vectors"] = os.fspath(vectors)
     parameters["dtype"] = checks.dtype("dtype", estimator.dtype).name

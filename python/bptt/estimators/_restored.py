@@ -8,6 +8,7 @@ from bptt._core import checks
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
+from bptt.nn.decay import InputDecay
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
@@ -36,6 +37,8 @@ def check_input(module: Module, size: int, *, bag: bool = False) -> None:
         check_module("the embedding", module, kind, num_embeddings=size)
         if isinstance(module, EmbeddingBag) != bag:
             raise TypeError(f"the embedding must be an Embedding, got {module}")
+    elif isinstance(module, InputDecay):
+        check_module("the decay", module, InputDecay, input_size=size)
     else:
         check_module("the recurrent layer", module, Recurrent, input_size=size)
 

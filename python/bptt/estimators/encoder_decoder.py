@@ -64,6 +64,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether the encoder begins in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -82,10 +84,12 @@ class EncoderDecoder(AutoregressiveEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance).
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
-        this step or else 0, and the number of steps since the observation before.
+        this step or else 0, and the number of steps since the observation before. With "decay" two:
+        the last value, which decays to the mean at a trained rate, and the mask; see
+        `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,
@@ -530,12 +534,16 @@ class EncoderDecoder(AutoregressiveEstimator):
 
     def _build_encoder(self, seeds: np.random.Generator) -> tuple[Sequential, Bridge | None]:
         """Return the encoder, and the bridge from its final state to that of the decoder."""
-        size, chain = self.encoder_.size, []
+        size, chain = self.encoder_.size, list[Module]()
         if self.encoder_.kind == "ids":
             embedding = self._build_embedding(size, self.encoder_.vocabulary, seeds)
             if embedding is not None:
                 chain.append(embedding)
                 size = embedding.embedding_dim
+        if self.missing == "decay":
+            decay = self._build_decay(size)
+            chain.append(decay)
+            size = decay.output_size
         merge = "sum" if self.attention == "dot" else "concat"
         encoder = Sequential(*chain, self._build_recurrent(size, seeds, merge=merge))
         if not self.bidirectional:
@@ -553,7 +561,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         if self._embeds:
             size = self.embedding_size or self._vectors_found[2]
             embedding = Embedding(tokens, size, **self._module_options(seeds))
-        recurrent = self._build_recurrent(size, seeds, bidirectional=False)
+        options = {"bidirectional": False, "learn_initial_state": False}  # the encoder's last state
+        recurrent = self._build_recurrent(size, seeds, **options)
         if self.attention is not None:
             memory = hidden * (2 if self.bidirectional and self.attention == "additive" else 1)
             attention = Attention(

@@ -53,6 +53,8 @@ class LanguageModel(DecoderEstimator):
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether sequences begin in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -71,10 +73,12 @@ class LanguageModel(DecoderEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         No effect: there are no features to standardize.
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
-        this step or else 0, and the number of steps since the observation before.
+        this step or else 0, and the number of steps since the observation before. With "decay" two:
+        the last value, which decays to the mean at a trained rate, and the mask; see
+        `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,
@@ -133,6 +137,11 @@ class LanguageModel(DecoderEstimator):
         Seed of the initial weights, the order of minibatches, and dropout.
     label_smoothing : float
         Probability mass of the targets that is spread over all tokens, in [0, 1).
+    num_sampled : int, optional
+        Number of tokens whose probabilities stand for all in the softmax of training: for
+        vocabularies from tens of thousands on. A new sample for each update, mostly of frequent
+        tokens; the accuracy in training is then that among them. Validation, `score` and prediction
+        use all. See `bptt.SequentialRun.cross_entropy`. All by default.
     truncate : tuple (k1, k2), optional
         Truncated BPTT, for long sequences: an update every k1 tokens, with gradients through the
         last k2 >= k1 tokens. All sequences are read side by side, with the state carried over from
@@ -169,6 +178,7 @@ class LanguageModel(DecoderEstimator):
 
     _sequences_name: ClassVar[str] = "X"
 
+    num_sampled: int | None = None
     truncate: tuple[int, int] | None = None
 
     # ---- next token
@@ -462,6 +472,10 @@ class LanguageModel(DecoderEstimator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        if self.num_sampled is not None:
+            checks.integer("num_sampled", self.num_sampled)
+            if self.label_smoothing:
+                raise ValueError(f"num_sampled needs label_smoothing=0, got {self.label_smoothing}")
         pair: Any = self.truncate
         if pair is None:
             return
@@ -497,7 +511,8 @@ class LanguageModel(DecoderEstimator):
         return TruncatedBPTTTask(self._decoder_task(), *self.truncate)
 
     def _decoder_task(self) -> DecoderTask:
-        return DecoderTask(self.decoder_, None, self.label_smoothing, self.recompute_every)
+        options = (self.label_smoothing, self.recompute_every, self.num_sampled)
+        return DecoderTask(self.decoder_, None, *options)
 
     def _dataset(
         self, X: Any, y: Any = None, lengths: Any = None, sample_weight: Any = None

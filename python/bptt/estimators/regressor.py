@@ -56,6 +56,8 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether sequences begin in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -75,10 +77,12 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     scale : bool
         Standardize features and targets (zero mean, unit variance); predictions are in the original
         unit.
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
-        this step or else 0, and the number of steps since the observation before.
+        this step or else 0, and the number of steps since the observation before. With "decay" two:
+        the last value, which decays to the mean at a trained rate, and the mask; see
+        `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,

@@ -65,6 +65,8 @@ class SequenceTagger(LabelEstimator):
         in [0, 1).
     zoneout : float
         Probability with which an element of the state keeps its previous value, in [0, 1).
+    learn_initial_state : bool
+        Whether sequences begin in a state that is trained, instead of zero.
     embedding_size : int, optional
         Dimension of the token embeddings. By default tokens are one-hot: the input weights
         of the first layer are then the embeddings. From thousands of tokens on, 50 to 200 trains
@@ -83,10 +85,12 @@ class SequenceTagger(LabelEstimator):
         Minimum frequency; rarer tokens map to ``<unk>``.
     scale : bool
         Standardize features (zero mean, unit variance).
-    missing : {"error", "mask"}
+    missing : {"error", "mask", "decay"}
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
-        this step or else 0, and the number of steps since the observation before.
+        this step or else 0, and the number of steps since the observation before. With "decay" two:
+        the last value, which decays to the mean at a trained rate, and the mask; see
+        `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,
@@ -161,6 +165,11 @@ class SequenceTagger(LabelEstimator):
         characters of each word, whose final states stand beside the embedding of the word (see
         `bptt.CharacterEmbedding`); characters are embedded in as many dimensions. Needs words as
         tokens and an `embedding_size`. Words alone by default.
+    unseen_words : bool
+        Whether all words of `embedding_vectors` are in the vocabulary, so that those that first
+        occur at prediction have their vectors, too; words in neither are read in lower case.
+        With ``freeze_embedding=True``: otherwise the vectors of the words in `fit` move away from
+        those of the others. A file is kept in memory as a whole.
     embedding_dropout : float
         Dropout probability of the embeddings, those of characters among them, in [0, 1). Needs an
         `embedding_size`, and ``feedback=False``.
@@ -231,6 +240,7 @@ class SequenceTagger(LabelEstimator):
     feedback: bool = False
     affixes: int | None = None
     characters: int | None = None
+    unseen_words: bool = False
     embedding_dropout: float = 0.0
     label_smoothing: float = 0.0
     class_weight: str | Mapping[Any, float] | None = None
@@ -438,6 +448,10 @@ class SequenceTagger(LabelEstimator):
             raise ValueError(
                 "affixes needs freeze_embedding=False: embeddings of affixes are learned"
             )
+        if checks.flag("unseen_words", self.unseen_words) and (
+            self.embedding_vectors is None or not self.freeze_embedding
+        ):
+            raise ValueError("unseen_words=True needs embedding_vectors and freeze_embedding=True")
         rate = checks.fraction("embedding_dropout", self.embedding_dropout)
         if rate and (not self._embeds or self.feedback):
             raise ValueError("embedding_dropout needs an embedding_size, and feedback=False")
@@ -457,7 +471,8 @@ class SequenceTagger(LabelEstimator):
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
         characters = self.characters is not None
-        self._fit_encoder(X, lengths, affixes=self.affixes, characters=characters)
+        words = self._words_with_vectors() if self.unseen_words else ()
+        self._fit_encoder(X, lengths, affixes=self.affixes, characters=characters, words=words)
         labels = LabelEncoder(steps=True, ignore=self.ignore_label)
         self._set_labels(labels.fit(y, lengths) if classes is None else labels.fit([classes]))
         self._check_labels(is_chosen=classes is not None)
@@ -598,8 +613,8 @@ class SequenceTagger(LabelEstimator):
 
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss | OutputLoss:
         arguments = {"lengths": batch.lengths, **self._loss_arguments(batch)}
-        if self.crf:
-            return self._field().cross_entropy(output, **arguments)
+        if self.crf:  # labels are decoded with `viterbi`'s rules
+            return self._field().cross_entropy(output, **arguments, predictions=False)
         return softmax_cross_entropy(output, **arguments)
 
     def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.cells import CELLS, Cell
 from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
 from bptt.nn.crf import CRF, CRFRun
+from bptt.nn.decay import InputDecay, InputDecayRun
 from bptt.nn.decoder import Decoder
 from bptt.nn.decoder_run import DecoderGradients, DecoderRun
 from bptt.nn.dropout import Dropout, DropoutRun
@@ -46,6 +47,8 @@ __all__ = [
     "EncoderDecoderNetwork",
     "EncoderDecoderRun",
     "Gradients",
+    "InputDecay",
+    "InputDecayRun",
     "LSTMState",
     "LayerNorm",
     "LayerNormRun",

@@ -194,6 +194,7 @@ class CRF(Module):
         weights: FloatArray | None = None,
         reduction: str = "sum",
         gradients: bool = True,
+        predictions: bool = True,
     ) -> OutputLoss:
         """Return the negative log-likelihood of label sequences, and its gradients.
 
@@ -219,6 +220,8 @@ class CRF(Module):
             sequence; all are 0 if there are none.
         gradients : bool, default True
             Whether to compute the gradients.
+        predictions : bool, default True
+            Whether to decode the most likely label sequences; without, they are 0.
 
         Returns
         -------
@@ -236,7 +239,8 @@ class CRF(Module):
         self._check(x)
         given = _Targets.check(x, targets, lengths, mask, weights, reduction)
         wanted = checks.flag("gradients", gradients)
-        return self._whole(_cross_entropy, self._layout, x, self.parameters, given, wanted)
+        decoded = checks.flag("predictions", predictions)
+        return self._whole(_cross_entropy, self._layout, x, self.parameters, given, wanted, decoded)
 
     def _check(self, x: FloatArray) -> FloatArray:
         checks.array("x", x, self.dtype, layer=True)
@@ -277,7 +281,7 @@ class CRFRun:
         lengths = None if padding is None else (~padding).sum(1)
         given = _Targets.check(self._x, targets, lengths, mask, weights, reduction)
         return self._parameters.compute(
-            lambda named: _cross_entropy(self._layout, self._x, named, given, True)
+            lambda named: _cross_entropy(self._layout, self._x, named, given, True, True)
         )
 
     def backward(self, d_output: FloatArray | Loss) -> Gradients:
@@ -356,8 +360,9 @@ def _cross_entropy(
     named: Mapping[str, FloatArray],
     given: _Targets,
     wanted: bool,
+    decoded: bool,
 ) -> OutputLoss:
-    """Return the loss, if `wanted` its gradients, and the most likely labels."""
+    """Return the loss, if `wanted` its gradients, and if `decoded` the most likely labels."""
     lengths, weights, divisor = given.others
     flat = new_array(layout.size if wanted else 0, layout.dtype)
     d = layout.views(flat) if wanted else {}
@@ -372,4 +377,5 @@ def _cross_entropy(
         *(d.get(name) for name in layout.shapes),
     )
     gradients = Gradients(layout, flat, d_x) if wanted else None
-    return OutputLoss(value, gradients, losses, _viterbi(x, named, lengths))
+    labels = _viterbi(x, named, lengths) if decoded else np.zeros(x.shape[:2], np.int32)
+    return OutputLoss(value, gradients, losses, labels)

@@ -65,6 +65,7 @@ class DecoderRun:
         weights: FloatArray | None = None,
         label_smoothing: float = 0.0,
         reduction: str = "sum",
+        num_sampled: int | None = None,
     ) -> OutputLoss:
         """Return the softmax cross-entropy of the targets, for `backward`.
 
@@ -80,6 +81,9 @@ class DecoderRun:
             ε in [0, 1): see `bptt.softmax_cross_entropy`.
         reduction : {"sum", "mean"}, default "sum"
             "mean" divides value and gradients by the sum of the weights.
+        num_sampled : int, optional
+            Number of tokens, in [1, V], of which the softmax's denominator is estimated: see
+            `SequentialRun.cross_entropy`. All by default.
 
         Returns
         -------
@@ -98,6 +102,7 @@ class DecoderRun:
             weights=weights,
             label_smoothing=label_smoothing,
             reduction=reduction,
+            num_sampled=num_sampled,
         )
 
     def backward(

@@ -67,4 +67,4 @@ def recurrent(
             parameter[...] = np.repeat(blocks, hidden_size)
         else:
             initial = {**cell.gate_parameters, **cell.extra_parameters}
-            parameter[...] = initial[name.rpartition("_l")[0]]
+            parameter[...] = initial.get(name.rpartition("_l")[0], 0.0)

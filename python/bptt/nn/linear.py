@@ -17,6 +17,7 @@ from bptt._loss_inputs import LossArguments
 from bptt.losses import Loss, loss_of_layer
 from bptt.nn import initializers
 from bptt.nn.module import Gradients, Layout, Module, Shapes, Snapshot, output_gradient
+from bptt.nn.sampled_softmax import Sample, draw, sampled_cross_entropy
 
 
 class OutputLoss(NamedTuple):
@@ -281,17 +282,36 @@ class LinearRun:
         weights: FloatArray | None = None,
         label_smoothing: float = 0.0,
         reduction: str = "sum",
+        num_sampled: int | None = None,
     ) -> OutputLoss:
-        """Return the loss of `Linear.cross_entropy`, at the parameters of the forward pass."""
+        """Return the loss of `Linear.cross_entropy`, at the parameters of the forward pass.
+
+        With `num_sampled` the classes of the softmax are a sample, drawn anew in each call.
+        """
         names = ("x", "in_features")
         given = LossArguments.check(
             names, self._x, None, mask, weights, False, reduction, padding=padding
         )
         smoothing = checks.fraction("label_smoothing", label_smoothing)
         ids = given.ids(targets)
+        if num_sampled is not None:
+            sample = self._sample(num_sampled, smoothing)
+            return self._parameters.compute(
+                lambda named: _sampled(self._layout, named, given, ids, sample)
+            )
         return self._parameters.compute(
             lambda named: _cross_entropy(self._layout, named, given, ids, smoothing, True)
         )
+
+    def _sample(self, num_sampled: int, smoothing: float) -> Sample:
+        """Draw classes with the generator of the layer, whose state checkpoints keep."""
+        count, classes = checks.integer("num_sampled", num_sampled), self._module.out_features
+        if count > classes:
+            rule = f"num_sampled must be an integer <= the number of classes, {classes}"
+            raise ValueError(f"{rule}, got {checks.shown(count)}")
+        if smoothing > 0.0:
+            raise ValueError(f"label_smoothing must be 0 with num_sampled, got {smoothing}")
+        return draw(classes, count, self._module._random.random())
 
     def backward(self, d_output: FloatArray | Loss, *, input: bool = True) -> Gradients:
         """Return the gradients of parameters and input.
@@ -356,6 +376,31 @@ def _cross_entropy(
     loss = loss_of_layer(given, targets, smoothing, layer, (d.get("weight"), d.get("bias")))
     gradients = Gradients(layout, flat, loss.gradient) if wanted else None
     return OutputLoss(loss.value, gradients, loss.losses, loss.predicted)
+
+
+def _sampled(
+    layout: Layout,
+    parameters: Mapping[str, FloatArray],
+    given: LossArguments,
+    targets: Ids,
+    sample: Sample,
+) -> OutputLoss:
+    """Return the loss with a sample of the classes, and its gradients."""
+    shape = targets.shape
+    weights = np.ones(shape) if given.weights is None else given.weights
+    counted = weights > 0.0
+    ids = checks.indices("targets", targets[counted], len(parameters["weight"]))
+    flat = layout.zeros()
+    factors = weights[counted] / given.divisor
+    x = given.output[counted]
+    found = sampled_cross_entropy(x, ids, factors, sample, parameters, layout.views(flat))
+    d_x, losses = np.zeros_like(given.output), np.zeros(shape)
+    predicted = np.zeros(shape, np.int32)
+    d_x[counted], predicted[counted] = found.d_x, found.predicted
+    losses[counted] = found.losses * weights[counted]
+    value, restore = float(losses.sum()) / given.divisor, given.layout.restore
+    gradients = Gradients(layout, flat, restore(d_x))
+    return OutputLoss(value, gradients, restore(losses), restore(predicted))
 
 
 def _output(x: FloatArray, parameters: Mapping[str, FloatArray]) -> FloatArray:

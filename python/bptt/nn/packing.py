@@ -16,6 +16,7 @@ from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.nn.attention import Attention
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
+from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -39,6 +40,7 @@ CLASSES: Mapping[str, type[Module]] = {
         Dropout,
         Attention,
         LayerNorm,
+        InputDecay,
         ReLU,
         Tanh,
         Sigmoid,

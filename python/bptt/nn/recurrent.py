@@ -47,6 +47,8 @@ class RNN(Recurrent[FloatArray]):
         Probability, in [0, 1), with which an element of h keeps its previous value at a step
         of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
         regularizing RNNs by randomly preserving hidden activations.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter, the same for all sequences, where none is given.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ.
     time_major : bool, default False
@@ -67,7 +69,8 @@ class RNN(Recurrent[FloatArray]):
     -----
     Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
     ``weight_ih_l{l}`` (H, I), or (H, D) above layer 0, with D = `output_size`; ``weight_hh_l{l}``
-    (H, H); ``bias_l{l}`` (H,). Initially weight_ih is Glorot uniform, weight_hh orthogonal and the
+    (H, H); ``bias_l{l}`` (H,). With `learn_initial_state` also ``h0_l{l}`` (H,), after those of all
+    layers. Initially weight_ih is Glorot uniform, weight_hh orthogonal and the
     bias 0.
     """
 
@@ -84,6 +87,7 @@ class RNN(Recurrent[FloatArray]):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        learn_initial_state: bool = False,
         activation: str = "tanh",
         time_major: bool = False,
         dtype: DTypeLike = np.float32,
@@ -98,6 +102,7 @@ class RNN(Recurrent[FloatArray]):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
             activation=activation,
             time_major=time_major,
             dtype=dtype,
@@ -155,6 +160,8 @@ class LSTM(Recurrent[LSTMState]):
         Probability, in [0, 1), with which an element of h, and of c, keeps its previous value at a
         step of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
         regularizing RNNs by randomly preserving hidden activations.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter, the same for all sequences, where none is given.
     peephole : bool, default False
         Whether the gates see the cell state, each unit its own. A gate can then count steps.
     coupled : bool, default False
@@ -194,9 +201,10 @@ class LSTM(Recurrent[LSTMState]):
     (H,). With `coupled` the three blocks are f, g, o, and there is no ``peephole_input_l{l}``. With
     `proj_size` weight_hh is (4H, P), and there is ``weight_hr_l{l}`` (P, H), as in PyTorch. With
     `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (4H,), ``gain_cell_l{l}`` and
-    ``bias_cell_l{l}`` (H,). Initially weight_ih and weight_hr are Glorot uniform, the columns of
-    each gate's block of weight_hh orthonormal, the bias 1 for f and 0 elsewhere, the peepholes are
-    0 and the gains 1.
+    ``bias_cell_l{l}`` (H,). With `learn_initial_state` also ``h0_l{l}`` (H,), or (P,), of all
+    layers, then ``c0_l{l}`` (H,), after all others. Initially weight_ih and weight_hr are Glorot
+    uniform, the columns of each gate's block of weight_hh orthonormal, the bias 1 for f and 0
+    elsewhere, the peepholes and initial states are 0 and the gains 1.
 
     The state is an `LSTMState`; a plain tuple (h, c) is accepted as well.
     """
@@ -226,6 +234,7 @@ class LSTM(Recurrent[LSTMState]):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        learn_initial_state: bool = False,
         peephole: bool = False,
         coupled: bool = False,
         proj_size: int = 0,
@@ -245,6 +254,7 @@ class LSTM(Recurrent[LSTMState]):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
             peephole=peephole,
             coupled=coupled,
             proj_size=proj_size,
@@ -299,6 +309,8 @@ class GRU(Recurrent[FloatArray]):
         Probability, in [0, 1), with which an element of h keeps its previous value at a step
         of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
         regularizing RNNs by randomly preserving hidden activations.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter, the same for all sequences, where none is given.
     reset_after : bool, default False
         Where the reset gate acts. False: on h_{t-1}, before the product with W_n, as in the
         paper. True: on W_n h_{t-1} + b_hn, after the product, as in PyTorch and cuDNN, whose
@@ -331,7 +343,8 @@ class GRU(Recurrent[FloatArray]):
     ``weight_ih_l{l}`` (3H, I), or (3H, D) above layer 0, with D = `output_size`;
     ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,);
     with `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (3H,). The blocks of rows are
-    r, z, n. Initially weight_ih is Glorot uniform, weight_hh orthogonal, every bias 0 and every
+    r, z, n. With `learn_initial_state` also ``h0_l{l}`` (H,), after those of all layers. Initially
+    weight_ih is Glorot uniform, weight_hh orthogonal, every bias and initial state 0 and every
     gain 1.
     """
 
@@ -352,6 +365,7 @@ class GRU(Recurrent[FloatArray]):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        learn_initial_state: bool = False,
         reset_after: bool = False,
         layer_norm: bool = False,
         activation: str = "tanh",
@@ -369,6 +383,7 @@ class GRU(Recurrent[FloatArray]):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
             reset_after=reset_after,
             layer_norm=layer_norm,
             activation=activation,
@@ -416,6 +431,8 @@ class MGU(Recurrent[FloatArray]):
         Probability, in [0, 1), with which an element of h keeps its previous value at a step
         of `forward`; inference takes the expected value. D. Krueger et al. (2017), Zoneout:
         regularizing RNNs by randomly preserving hidden activations.
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter, the same for all sequences, where none is given.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the candidate n.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -439,8 +456,9 @@ class MGU(Recurrent[FloatArray]):
     -----
     Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
     ``weight_ih_l{l}`` (2H, I), or (2H, D) above layer 0, with D = `output_size`;
-    ``weight_hh_l{l}`` (2H, H); ``bias_l{l}`` (2H,). The blocks of rows are f, n. Initially
-    weight_ih is Glorot uniform, weight_hh orthogonal and the bias 0.
+    ``weight_hh_l{l}`` (2H, H); ``bias_l{l}`` (2H,). The blocks of rows are f, n. With
+    `learn_initial_state` also ``h0_l{l}`` (H,), after those of all layers. Initially weight_ih is
+    Glorot uniform, weight_hh orthogonal, and the bias and the initial state 0.
     """
 
     variants = (cells.MGU,)
@@ -458,6 +476,7 @@ class MGU(Recurrent[FloatArray]):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        learn_initial_state: bool = False,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -473,6 +492,7 @@ class MGU(Recurrent[FloatArray]):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,
@@ -526,6 +546,9 @@ class SLSTM(Recurrent[SLSTMState]):
         previous value at a step of `forward`; inference takes the expected value of each.
         D. Krueger et al. (2017), Zoneout: regularizing RNNs by randomly preserving hidden
         activations.
+    learn_initial_state : bool, default False
+        Whether h and c of the initial state are parameters, the same for all sequences, where none
+        is given. n is then 1 and m is 0: it begins as if c were one input.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the cell input z.
     time_major : bool, default False
@@ -548,9 +571,10 @@ class SLSTM(Recurrent[SLSTMState]):
     ``weight_ih_l{l}`` (4H, I), or (4H, D) above layer 0, with D = `output_size`;
     ``weight_hh_l{l}`` (4H, H/num_heads); ``bias_l{l}`` (4H,). The blocks of rows are i, f, z, o.
     Row k of a block of ``weight_hh`` multiplies h_{t-1} of the units of the head that unit k
-    belongs to. Initially weight_ih is Glorot uniform, the blocks of weight_hh are orthogonal, and
-    the bias is 1 for f and 0 elsewhere. NX-AI's implementation begins with weight_hh = 0, and with
-    a different bias of f for every unit of a head.
+    belongs to. With `learn_initial_state` also ``h0_l{l}`` (H,) of all layers, then ``c0_l{l}``
+    (H,), after all others. Initially weight_ih is Glorot uniform, the blocks of weight_hh are
+    orthogonal, the bias is 1 for f and 0 elsewhere, and h0 and c0 are 0. NX-AI's implementation
+    begins with weight_hh = 0, and with a different bias of f for every unit of a head.
 
     The state is an `SLSTMState`; a plain tuple (h, c, n, m) is accepted as well.
     """
@@ -571,6 +595,7 @@ class SLSTM(Recurrent[SLSTMState]):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        learn_initial_state: bool = False,
         activation: str = "tanh",
         time_major: bool = False,
         dtype: DTypeLike = np.float32,
@@ -586,6 +611,7 @@ class SLSTM(Recurrent[SLSTMState]):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
             activation=activation,
             time_major=time_major,
             dtype=dtype,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
@@ -23,7 +24,7 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import STATE_TYPES, StateT, as_state
+from bptt.nn.state import STATE_TYPES, StateT, arrays_of, as_state, state_of_mapped
 
 _MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
 
@@ -55,6 +56,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "dropout": checks.fraction,
     "zoneout": checks.fraction,
     "recurrent_dropout": checks.fraction,
+    "learn_initial_state": checks.flag,
     "peephole": checks.flag,
     "coupled": checks.flag,
     "reset_after": checks.flag,
@@ -65,6 +67,20 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "dtype": checks.dtype,
     "seed": checks.seed,
 }
+
+
+class _Packed(NamedTuple):
+    """Parameters of one version, as calls use them."""
+
+    version: object
+    for_training: bool
+    network: Any
+    """Packed weights."""
+    initial: tuple[FloatArray, ...]
+    """Learned initial state, each array (num_layers*directions, H); () if it is zero."""
+
+
+_NOTHING_PACKED = _Packed(None, False, None, ())
 
 
 class Recurrent(Module, Generic[StateT]):
@@ -92,6 +108,7 @@ class Recurrent(Module, Generic[StateT]):
     dropout: float
     zoneout: float
     recurrent_dropout: float
+    learn_initial_state: bool
     activation: str
     time_major: bool
 
@@ -108,11 +125,7 @@ class Recurrent(Module, Generic[StateT]):
             rule = f"num_heads must divide hidden_size = {checks.shown(hidden)}"
             raise ValueError(f"{rule}, got {checks.shown(heads)}")
         super().__init__(config)
-        self._packed: tuple[object, bool, Any] = (
-            None,
-            False,
-            None,
-        )  # version, for training, network
+        self._packed = _NOTHING_PACKED
 
     @property
     def cell(self) -> Cell:
@@ -149,8 +162,9 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default. With
-            `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
+            Initial state; the first index is layer*directions + direction. Zero by default, or the
+            learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
+            B, proj_size), here and below.
 
         Returns
         -------
@@ -167,7 +181,9 @@ class Recurrent(Module, Generic[StateT]):
             If a shape does not fit, or a length or an id is out of its range.
         """
         try:
-            y, last = loader.kernels.infer(self._network(False), x, lengths, state)
+            packed = self._current(False)
+            start = self._start(packed, x, state)
+            y, last = loader.kernels.infer(packed.network, x, lengths, start)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
         return y, as_state(*last)
@@ -191,8 +207,9 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default. With
-            `proj_size`, h is (num_layers*directions, B, proj_size), here and below.
+            Initial state; the first index is layer*directions + direction. Zero by default, or the
+            learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
+            B, proj_size), here and below.
         recompute_every : int, optional
             k, for activation checkpointing: save the state of every k-th step only and recompute
             the steps between in `Run.backward`. Memory, apart from input and output, falls from T
@@ -218,14 +235,16 @@ class Recurrent(Module, Generic[StateT]):
             if self.bidirectional:
                 rule = "recompute_every needs a layer with bidirectional=False"
                 raise ValueError(f"{rule}, got bidirectional=True")
-        network = self._network(True)
+        packed = self._current(True)
+        start = self._start(packed, x, state)
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
         try:
-            y, last, saved = loader.kernels.forward(network, x, lengths, state, key, every)
+            y, last, saved = loader.kernels.forward(packed.network, x, lengths, start, key, every)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return Run(self, (network, saved, x.view()), y, as_state(*last))
+        learned = state is None and self.learn_initial_state
+        return Run(self, (packed.network, saved, x.view()), y, as_state(*last), learned=learned)
 
     def step(
         self,
@@ -241,7 +260,7 @@ class Recurrent(Module, Generic[StateT]):
         x_t : array (B, input_size), or integer array (B,)
             Input of the step, or token ids.
         state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size), optional
-            State after the previous step. Zero by default.
+            State after the previous step. By default the initial state: zero, or the learned one.
         out : tuple (y_t, state), optional
             Result of an earlier step, overwritten and returned: nothing is allocated. Its state may
             be the argument `state`. C-contiguous arrays that share no memory with each other.
@@ -263,36 +282,66 @@ class Recurrent(Module, Generic[StateT]):
         """
         if self.bidirectional:
             raise ValueError("step needs a layer with bidirectional=False, got bidirectional=True")
-        version, _, network = self._packed
-        if version is not self._version:
-            network = self._network(False)
+        packed = self._packed
+        if packed.version is not self._version:
+            packed = self._current(False)
+        if state is None and packed.initial:
+            state = self._start(packed, x_t, None, steps=False)
         result: tuple[FloatArray, StateT]
         try:
-            result = loader.kernels.step(network, x_t, state, out, self._state_type)
+            result = loader.kernels.step(packed.network, x_t, state, out, self._state_type)
         except TypeError as error:
             raise checks.with_cure(error, "x_t") from None
         return result
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_packed": (None, False, None)}
+        return {**super().__getstate__(), "_packed": _NOTHING_PACKED}
 
-    def _network(self, training: bool) -> Any:
+    def _current(self, training: bool) -> _Packed:
         """Return the packed weights; pack them if they changed or were not packed for training.
 
         Packed weights are immutable, and are replaced together with their version in one
         assignment: a call needs the lock only to pack, which waits for changes by other threads.
         The version is read first: a signal handler may change parameters in the meantime.
         """
-        version, for_training, network = self._packed
-        if version is self._version and for_training >= training:
-            return network
+        packed = self._packed
+        if packed.version is self._version and packed.for_training >= training:
+            return packed
         with self._lock:
-            current = self._version
-            version, for_training, network = self._packed  # another thread may have packed them
-            if version is not current or for_training < training:
-                network = loader.kernels.pack(self._kernel_config, self._flat, training)
-                self._packed = (current, training, network)
-        return network
+            version = self._version
+            packed = self._packed  # another thread may have packed them
+            if packed.version is not version or packed.for_training < training:
+                weights, learned = np.split(self._flat, [self._layout.size - self._learned_size])
+                network = loader.kernels.pack(self._kernel_config, weights, training)
+                initial: tuple[FloatArray, ...] = ()
+                if self.learn_initial_state:
+                    parts = np.split(learned, np.cumsum(self._learned_sizes)[:-1])
+                    pairs = zip(parts, self.state_sizes, strict=False)
+                    mapped = [part.reshape(-1, size).copy() for part, size in pairs]
+                    initial = arrays_of(state_of_mapped(mapped, len(self.cell.states)))
+                packed = _Packed(version, training, network, initial)
+                self._packed = packed
+        return packed
+
+    def _start(self, packed: _Packed, x: Any, state: Any, *, steps: bool = True) -> Any:
+        """Return the given state, or else the learned one, if there is one, for the rows of `x`."""
+        if state is not None or not packed.initial or not isinstance(x, np.ndarray):
+            return state
+        axes = steps + (1 if x.dtype.kind in "iu" else 2)
+        if x.ndim == axes:
+            return _repeated(packed.initial, x.shape[1 if steps and self.time_major else 0])
+        return _repeated(packed.initial, 1)  # ids (T,), or what the kernel refuses
+
+    @property
+    def _learned_sizes(self) -> list[int]:
+        """Number of elements of each part of the initial state that is learned."""
+        rows = self.num_layers * (1 + self.bidirectional)
+        return [rows * size for size in self.state_sizes[: len(self.cell.mapped_states)]]
+
+    @property
+    def _learned_size(self) -> int:
+        """Number of elements of the learned initial states, the last ones of the parameters."""
+        return sum(self._learned_sizes) if self.learn_initial_state else 0
 
     @cached_property
     def _state_type(self) -> type[tuple[Any, ...]]:
@@ -329,14 +378,14 @@ class Recurrent(Module, Generic[StateT]):
         hidden = ("hidden_size", size)
         proj_size, heads = self._config.get("proj_size", 0), self._num_heads
         projected = ("proj_size", proj_size)
-        seen = projected if proj_size else hidden  # of h, by a row of weight_hh
-        if heads > 1:
-            seen = ("hidden_size/num_heads", size // heads)
+        state_dimensions = (projected if proj_size else hidden, hidden)
+        head = ("hidden_size/num_heads", size // heads)
         columns = ("input_size", self.input_size)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
+                seen = head if heads > 1 else state_dimensions[0]
                 shapes[f"weight_hh_l{layer}{suffix}"] = (rows, seen)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.gate_parameters:
@@ -346,9 +395,19 @@ class Recurrent(Module, Generic[StateT]):
                 if proj_size:
                     shapes[f"weight_hr_l{layer}{suffix}"] = (projected, hidden)
             columns = ("output_size", self.output_size)
+        states = self.cell.mapped_states if self.learn_initial_state else ()
+        for state, dimension in zip(states, state_dimensions, strict=False):
+            for layer in range(self.num_layers):
+                for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
+                    shapes[f"{state}0_l{layer}{suffix}"] = (dimension,)
         return shapes
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
         initializers.recurrent(
             parameters, self.cell, self.hidden_size, self._random, self._num_heads
         )
+
+
+def _repeated(initial: tuple[FloatArray, ...], batch_size: int) -> Any:
+    """Return the state in which every sequence has the parts `initial`."""
+    return as_state(*(np.repeat(part[:, np.newaxis], batch_size, axis=1) for part in initial))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks, loader
@@ -29,6 +30,7 @@ class _Layer(Protocol):
     dropout: float
     zoneout: float
     recurrent_dropout: float
+    learn_initial_state: bool
     _layout: Layout
 
     @property
@@ -60,12 +62,15 @@ class Run(Generic[StateT]):
         kept: _Kept,
         output: FloatArray,
         state: StateT,
+        *,
+        learned: bool = False,
     ) -> None:
         output.flags.writeable = False  # backward reads it again
         self.output = output
         self.state = state
         self._layer = layer
         self._kept: _Kept | None = kept
+        self._learned = learned  # whether the initial state is the layer's
 
     def backward(
         self,
@@ -117,20 +122,29 @@ class Run(Generic[StateT]):
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d = output_gradient(d_output)
         try:
-            d_input, d_initial, flat, hidden_steps, cell_steps = loader.kernels.backward(
+            d_input, d_states, flat, hidden_steps, cell_steps = loader.kernels.backward(
                 network, saved, x, self.output, d, d_state, steps, input
             )
         except TypeError as error:
             raise checks.with_cure(error) from None
         if not retain:
             self.release()
+        d_initial = as_state(*d_states)
         return Gradients(
             self._layer._layout,
-            flat,
+            self._with_learned_state(flat, d_states),
             input=d_input,
-            state=as_state(*d_initial),
+            state=d_initial,
             steps=None if hidden_steps is None else StepGradients(hidden_steps, cell_steps),
         )
+
+    def _with_learned_state(self, flat: FloatArray, d_initial: tuple[Any, ...]) -> FloatArray:
+        """Append the gradients of the learned initial state, which all sequences share."""
+        if not self._layer.learn_initial_state:
+            return flat
+        mapped = d_initial[: len(self._layer.cell.mapped_states)]
+        learned = np.concatenate([d.sum(axis=1).ravel() for d in mapped])
+        return np.append(flat, learned if self._learned else np.zeros_like(learned))
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, FloatArray]:
         """Return the gates of one layer and direction at every step.

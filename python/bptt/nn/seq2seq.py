@@ -24,7 +24,7 @@ from bptt.nn.linear import Linear, LinearRun, OutputLoss
 from bptt.nn.module import Gradients, Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialRun
-from bptt.nn.state import State, arrays_of, as_state
+from bptt.nn.state import State, arrays_of, state_of_mapped
 
 _DECODER_PARTS = ("embedding", "recurrent", "attention", "dropout", "output")
 
@@ -72,7 +72,7 @@ class Bridge:
         """
         pairs = zip(self.linears, self._parts(state), strict=True)
         mapped = [_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs]
-        return _as_state(mapped, state, 1.0)
+        return state_of_mapped(mapped, len(arrays_of(state)))
 
     def forward(self, state: State) -> BridgeRun:
         """Return the initial state of the decoder, ready for ``BridgeRun.backward``.
@@ -92,7 +92,9 @@ class Bridge:
             for linear, part in zip(self.linears, parts, strict=True)
         ]
         return BridgeRun(
-            _as_state([_split_layers(run.output, self.num_layers) for run in runs], state, 1.0),
+            state_of_mapped(
+                [_split_layers(run.output, self.num_layers) for run in runs], len(arrays_of(state))
+            ),
             runs,
             len(parts[0]),
         )
@@ -139,14 +141,7 @@ class BridgeRun:
         gradients = [run.backward(_merge_layers(part)) for run, part in parts]
         d_inputs: list[Any] = [gradient.input for gradient in gradients]
         split = [_split_layers(d, self._rows) for d in d_inputs]
-        return gradients, _as_state(split, d_state, 0.0)
-
-
-def _as_state(mapped: Sequence[FloatArray], like: State, n: float) -> State:
-    """Return the state of these arrays, of the kind of `like`: for an SLSTM with n, and m = 0."""
-    if len(arrays_of(like)) <= 2:
-        return as_state(*mapped)
-    return as_state(*mapped, np.full_like(mapped[0], n), np.zeros_like(mapped[0]))
+        return gradients, state_of_mapped(split, len(arrays_of(d_state)), 0.0)
 
 
 def _merge_layers(part: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ from bptt._core.tensor_files import as_path
 from bptt.nn import packing
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
+from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding, EmbeddingBag
@@ -48,7 +49,7 @@ _Applied: TypeAlias = tuple[FloatArray, State | None]
 
 _KINDS = (
     *(*LAYERS, Linear, CRF, Embedding, CharacterEmbedding),
-    *(Dropout, LayerNorm, ReLU, Tanh, Sigmoid),
+    *(Dropout, LayerNorm, InputDecay, ReLU, Tanh, Sigmoid),
 )
 _OF_IDS = (Embedding, CharacterEmbedding)
 _NONZERO = (Linear, LayerNorm, Sigmoid)  # of a zero input
@@ -61,9 +62,9 @@ class Sequential(NamedArguments):
     ----------
     *modules : Module
         From input to output: batch-first recurrent layers, `Linear`, `Dropout`, `LayerNorm`,
-        `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding` and then one
-        `CharacterEmbedding`, and before at most one `CRF`. All have one dtype, and the output
-        features of each are the input features of the next.
+        `InputDecay`, `ReLU`, `Tanh` and `Sigmoid` in any order, after at most one `Embedding` and
+        then one `CharacterEmbedding`, and before at most one `CRF`. All have one dtype, and the
+        output features of each are the input features of the next.
     pool : {None, "last", "mean", "max"}, default None
         Pooling over time after the last recurrent layer. None: its output at every step. "last":
         its final hidden state, with both directions merged as in its output. "mean", "max": mean or

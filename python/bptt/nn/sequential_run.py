@@ -15,6 +15,7 @@ from bptt._core.lengths import Ids, Padding, without_padding
 from bptt.losses import Loss
 from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
 from bptt.nn.crf import CRF, CRFRun
+from bptt.nn.decay import InputDecayRun
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear, LinearRun, OutputLoss, output_gradients
 from bptt.nn.module import Gradients, Module, by_name, output_gradient
@@ -93,6 +94,7 @@ class SequentialRun:
         weights: FloatArray | None = None,
         label_smoothing: float = 0.0,
         reduction: str = "sum",
+        num_sampled: int | None = None,
     ) -> OutputLoss:
         """Return the softmax cross-entropy of the output, for `backward`.
 
@@ -115,6 +117,11 @@ class SequentialRun:
         reduction : {"sum", "mean"}, default "sum"
             "mean" divides value and gradients by the sum of the weights (without weights: the
             number) of the steps that are not ignored; all are 0 if there are none.
+        num_sampled : int, optional
+            Number of classes, in [1, K], of which the softmax's denominator is estimated: time and
+            memory do not grow with K. A new sample for each call, of the more frequent classes if
+            ids are in the order of their frequency; the target is always one of them, and
+            `predicted` the most likely of them. All by default.
 
         Returns
         -------
@@ -135,15 +142,19 @@ class SequentialRun:
         >>> loss = run.cross_entropy(targets, reduction="mean")
         >>> optimizer.step(run.backward(loss))
         """
-        smoothing = smoothing_of(last_head(self._modules), label_smoothing)
+        options = smoothing_of(last_head(self._modules), label_smoothing)
         head: LinearRun | CRFRun = self._runs[-1]
+        if num_sampled is not None:
+            if not isinstance(head, LinearRun):
+                raise ValueError(f"num_sampled must be None with a CRF, got {num_sampled}")
+            options["num_sampled"] = num_sampled
         return head._cross_entropy(
             targets,
             self._padding if self._pooled is None else None,
             mask=mask,
             weights=weights,
             reduction=reduction,
-            **smoothing,
+            **options,
         )
 
     def backward(
@@ -212,7 +223,7 @@ class SequentialRun:
                 found = run.backward(d, d_after, steps=steps, input=needs_input, retain=retain)
             elif d is None:
                 found = _zero(self._modules[i], run)
-            elif isinstance(run, (LinearRun, LayerNormRun)):
+            elif isinstance(run, (LinearRun, LayerNormRun, InputDecayRun)):
                 found = run.backward(d, input=needs_input)
             elif isinstance(run, CharacterEmbeddingRun):
                 found = run.backward(d, retain=retain)

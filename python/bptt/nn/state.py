@@ -6,8 +6,10 @@ is projected has proj_size units instead of H.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
@@ -52,6 +54,16 @@ def as_state(*arrays: Any) -> State:
         return arrays[0]
     kind = STATE_TYPES.get(len(arrays))
     return arrays if kind is None else kind(*arrays)
+
+
+def state_of_mapped(mapped: Sequence[FloatArray], count: int, n: float = 1.0) -> State:
+    """Return the state of `count` arrays of which the first are these: else n, and m = 0.
+
+    With n = 1, an SLSTM begins as if c were one input.
+    """
+    if len(mapped) == count:
+        return as_state(*mapped)
+    return as_state(*mapped, np.full_like(mapped[0], n), np.zeros_like(mapped[0]))
 
 
 def arrays_of(state: State | None) -> tuple[Any, ...]:

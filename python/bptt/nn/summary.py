@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bptt.nn.characters import CharacterEmbedding
 from bptt.nn.crf import CRF
+from bptt.nn.decay import InputDecay
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
@@ -17,7 +18,7 @@ _HEADER = ("", "module", "output", "parameter", "shape", "count")
 
 def feature_sizes(module: Module) -> tuple[int | None, int | None]:
     """Return the number of input and output features; None for any."""
-    if isinstance(module, Recurrent):
+    if isinstance(module, (Recurrent, InputDecay)):
         return module.input_size, module.output_size
     if isinstance(module, Linear):
         return module.in_features, module.out_features

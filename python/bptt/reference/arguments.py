@@ -45,6 +45,7 @@ def parameter_shapes(
     merge: str = "concat",
     proj_size: int = 0,
     num_heads: int = 1,
+    learn_initial_state: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
@@ -53,7 +54,8 @@ def parameter_shapes(
     as ``bias_hn_l{l}`` of "gru_reset_after"; those of the reverse direction follow, with the suffix
     ``_reverse``. I_l is `input_size` for the first layer and the size of the merged directions for
     the others. With a projection to P units there is ``weight_hr_l{l}`` (P, H) as well, and
-    ``weight_hh_l{l}`` is (G*H, P).
+    ``weight_hh_l{l}`` is (G*H, P). Learned initial states ``h0_l{l}`` of all layers, (H,) or (P,),
+    and ``c0_l{l}`` of an LSTM, (H,), come last.
 
     Parameters
     ----------
@@ -74,6 +76,8 @@ def parameter_shapes(
     num_heads : int, default 1
         Blocks on the diagonal of W, of which "slstm" may have more than one: weight_hh is
         (G*H, H/num_heads).
+    learn_initial_state : bool, default False
+        Whether the initial state is a parameter.
 
     Returns
     -------
@@ -103,7 +107,18 @@ def parameter_shapes(
             if proj_size:
                 shapes[f"weight_hr_l{layer}{suffix}"] = (proj_size, hidden_size)
         input_size = h_size * (2 if bidirectional and merge == "concat" else 1)
+    if learn_initial_state:
+        all_names = initial_names(cell, num_layers, bidirectional)
+        for names, size in zip(all_names, (h_size, hidden_size), strict=False):
+            shapes |= dict.fromkeys(names, (size,))
     return shapes
+
+
+def initial_names(cell: str, num_layers: int, bidirectional: bool) -> list[list[str]]:
+    """Return the names of the learned initial states: of h, and of c for the LSTM."""
+    suffixes = ("", "_reverse") if bidirectional else ("",)
+    places = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
+    return [[f"{part}0_{place}" for place in places] for part in "hc"[: CELLS[cell].states]]
 
 
 def check_parameters(
@@ -142,6 +157,7 @@ def check_parameters(
         merge=merge,
         proj_size=proj_size,
         num_heads=num_heads,
+        learn_initial_state="h0_l0" in parameters,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))

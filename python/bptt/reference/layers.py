@@ -18,6 +18,7 @@ from .arguments import (
     check_parameters,
     check_state,
     check_zoneout_masks,
+    initial_names,
     require,
 )
 from .cells import CELLS
@@ -54,6 +55,10 @@ class Result:
         As given to `forward`.
     from_ids : bool
         Whether x was integer ids.
+    learned : list of list of str
+        Names of the learned initial states: of h, and of c for the LSTM; [] if there are none.
+    starts_learned : bool
+        Whether the initial state was the learned one.
     """
 
     output: Array
@@ -64,6 +69,8 @@ class Result:
     merge: str
     dropout_masks: Sequence[Array] | None
     from_ids: bool
+    learned: list[list[str]]
+    starts_learned: bool
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, Array]:
         """Return the gates of one layer and direction at every step.
@@ -206,8 +213,8 @@ def forward(
     x : array (B, T, I), or integer array (B, T)
         Input in the dtype of the parameters, or ids of one-hot vectors.
     parameters : mapping of str to array
-        float32, float64 or longdouble, with the names and shapes of `parameter_shapes`. With
-        ``weight_hr_l{l}`` h is projected to P units.
+        float32, float64 or longdouble, with the names and shapes of `parameter_shapes`, with or
+        without learned initial states. With ``weight_hr_l{l}`` h is projected to P units.
     num_layers : int, default 1
         Number of stacked layers.
     bidirectional : bool, default False
@@ -222,7 +229,8 @@ def forward(
         Number of steps of each sequence, in [0, T], in any order. Padding is not read, outputs are
         0 there, and the reverse direction starts at the last step of each sequence. T by default.
     state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM, optional
-        Initial state, h with P units if it is projected. Zero by default.
+        Initial state, h with P units if it is projected. By default the learned one, if the
+        parameters have it, else zero.
     dropout_masks : sequence of arrays (B, T, D), optional
         One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
     zoneout_masks : sequence of tuples of arrays (B, T, H), optional
@@ -254,6 +262,14 @@ def forward(
         lengths = check_lengths(lengths, B, T)
     directions = 2 if bidirectional else 1
     initial = check_state("state", state, (num_layers * directions, B), sizes, dtype)
+    learned = initial_names(cell, num_layers, bidirectional) if "h0_l0" in parameters else []
+    if state is None and learned:
+        initial = tuple(
+            np.repeat(np.stack([parameters[name] for name in names])[:, None], B, axis=1)
+            for names in learned
+        )
+        if len(sizes) == 4:  # n = 1 and m = 0: as if c were one input
+            initial = (*initial, np.ones_like(initial[1]), np.zeros_like(initial[1]))
     if dropout_masks is not None:
         D = sizes[0] * (2 if bidirectional and merge == "concat" else 1)
         check_dropout_masks(dropout_masks, num_layers, (B, T, D), dtype)
@@ -281,7 +297,18 @@ def forward(
             steps = steps * np.swapaxes(dropout_masks[layer], 0, 1)
     final = public_state([run.states[-1] for run in runs])
     output = batch_first(steps)
-    return Result(output, final, runs, hidden, directions, merge, dropout_masks, from_ids)
+    return Result(
+        output,
+        final,
+        runs,
+        hidden,
+        directions,
+        merge,
+        dropout_masks,
+        from_ids,
+        learned,
+        state is None and bool(learned),
+    )
 
 
 def backward(
@@ -334,6 +361,10 @@ def backward(
         for k, gradient in enumerate(found)
         for kind, d in gradient.parameters.items()
     }
+    for part, names in enumerate(result.learned):  # all sequences of the batch share them
+        for name, gradient in zip(names, found, strict=True):
+            total = gradient.initial[part].sum(axis=0)
+            parameters[name] = total if result.starts_learned else np.zeros_like(total)
     per_step = [np.stack([batch_first(g.states[k]) for g in found]) for k in range(cell.states)]
     return Gradients(
         parameters,

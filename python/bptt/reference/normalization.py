@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .activations import Array
@@ -58,8 +60,12 @@ def layer_norm_backward(
 
 def normalize(x: Array, epsilon: float = 1e-5) -> tuple[Array, Array]:
     """Return z = (x - μ) / √(σ² + ε) (..., D) and √(σ² + ε) (..., 1)."""
-    deviation = np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
-    return (x - x.mean(axis=-1, keepdims=True)) / deviation, deviation
+    centered = x - x.mean(axis=-1, keepdims=True)
+    largest = np.abs(centered).max(axis=-1, keepdims=True)
+    largest = np.where(largest > 0, largest, 1)  # squares of huge elements would overflow
+    sigma = largest * np.sqrt(np.mean((centered / largest) ** 2, axis=-1, keepdims=True))
+    deviation = np.hypot(sigma, math.sqrt(epsilon))
+    return centered / deviation, deviation
 
 
 def normalize_backward(z: Array, deviation: Array, d_z: Array) -> Array:

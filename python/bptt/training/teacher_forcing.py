@@ -178,12 +178,16 @@ class DecoderTask:
     """Probability mass of the targets that is spread over all tokens, in [0, 1)."""
     recompute_every: int | None = None
     """Interval of stored states; see `RNN.forward`."""
+    num_sampled: int | None = None
+    """Number of tokens in the softmax of training; see `DecoderRun.cross_entropy`."""
 
     def __post_init__(self) -> None:
         checks.instance("decoder", self.decoder, Decoder)
         if self.condition is not None:
             checks.instance("condition", self.condition, Linear, Embedding)
         checks.fraction("label_smoothing", self.label_smoothing)
+        if self.num_sampled is not None:
+            checks.integer("num_sampled", self.num_sampled)
 
     @property
     def modules(self) -> Mapping[str, Module]:
@@ -218,7 +222,8 @@ class DecoderTask:
             state=None if projected is None else self._as_state(projected.output),
             recompute_every=self.recompute_every,
         )
-        loss = run.cross_entropy(batch.targets, **self.loss_options(batch))
+        options = {**self.loss_options(batch), "num_sampled": self.num_sampled}
+        loss = run.cross_entropy(batch.targets, **options)
         d = run.backward(loss)
         gradients: list[Gradients] = d.modules
         if projected is not None:

@@ -161,6 +161,7 @@ class TruncatedBPTTTask:
         weights, total = options.pop("weights"), sequences.window(steps).weight
         shares = np.ones(len(sequences.lengths)) if weights is None else weights
         options |= {"weights": shares / max(total, 1e-300), "reduction": "sum"}
+        options["num_sampled"] = self.decoder_task.num_sampled
         losses = [run.cross_entropy(sequences.targets[:, part], **options) for part, run in parts]
         predicted = np.concatenate([loss.predicted for loss in losses], axis=1)
         return WindowLoss(math.fsum(loss.value for loss in losses), predicted, losses)

@@ -25,7 +25,7 @@ from bptt.nn import activations, cells
 from bptt.nn.recurrent import LAYER_OF_CELL, LAYERS
 
 Array: TypeAlias = npt.NDArray[Any]
-State: TypeAlias = Array | tuple[Array, Array]
+State: TypeAlias = Array | tuple[Array, ...]
 
 CELLS = tuple(cells.CELLS)
 ACTIVATIONS = tuple(activations.ACTIVATIONS)
@@ -55,7 +55,7 @@ every_form = pytest.mark.parametrize(
 
 
 def has_cell_state(cell: str) -> bool:
-    """Whether the state of a cell is a pair (h, c)."""
+    """Whether the state of a cell is a tuple (h, c, ..)."""
     return cells.CELLS[cell].has_cell_state
 
 
@@ -84,6 +84,7 @@ class Case:
     input_size: int = 4  # I
     hidden_size: int = 5  # H
     proj_size: int = 0  # P; ignored by cells without a projection
+    num_heads: int = 1
     lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
     state: bool = False  # an initial state, and a gradient of the final one
     dropout: float = 0.0
@@ -98,10 +99,10 @@ class Case:
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """The size of h, and that of c if there is one."""
+        """The size of h, and those of the arrays beside it."""
         h_size = self.proj_size if can_project(self.cell) else 0
-        sizes = (h_size or self.hidden_size, self.hidden_size)
-        return sizes if has_cell_state(self.cell) else sizes[:1]
+        others = len(cells.CELLS[self.cell].states) - 1
+        return (h_size or self.hidden_size, *[self.hidden_size] * others)
 
     @property
     def output_size(self) -> int:  # D
@@ -115,7 +116,7 @@ class Case:
     def states(self, make: Callable[..., Array]) -> State:
         """The state of arrays that `make` makes of their shapes, as of `np.zeros`."""
         parts = [make(shape) for shape in self.state_shapes]
-        return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     @property
     def layer(self) -> str:
@@ -141,6 +142,8 @@ class Case:
             arguments["gate_activation"] = self.gate_activation
         if can_project(self.cell):
             arguments["proj_size"] = self.proj_size
+        if self.num_heads > 1:
+            arguments["num_heads"] = self.num_heads
         return {**arguments, **cells.CELLS[self.cell].options}
 
     @property
@@ -162,6 +165,7 @@ class Case:
         words += [f"bi_{self.merge}"] if self.bidirectional else []
         words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
         words += [f"P{self.proj_size}"] if self.proj_size else []
+        words += [f"{self.num_heads}heads"] if self.num_heads > 1 else []
         words += [self.lengths] if self.lengths != "full" else []
         words += ["state"] if self.state else []
         words += [f"dropout{self.dropout}"] if self.dropout else []
@@ -260,8 +264,20 @@ def options() -> list[Case]:
         {"proj_size": 9, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 21, **stacked, **ragged},
         {"proj_size": 20, "steps": 40, "batch": 9, "hidden_size": 35, **stacked, "state": True},
     ]
-    return [Case(cell, **choice) for cell in CELLS for choice in choices] + [
-        Case(cell, **choice) for cell in CELLS if can_project(cell) for choice in projections
+    return [
+        *(Case(cell, **choice) for cell in CELLS for choice in choices),
+        *(Case(cell, **choice) for cell in CELLS if can_project(cell) for choice in projections),
+        *heads(),
+    ]
+
+
+def heads() -> list[Case]:
+    """Heads of one unit, less than a register, about one, and several, alone and stacked."""
+    stacked: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "lengths": "ragged"}
+    return [
+        Case("slstm", hidden_size=hidden, num_heads=count, state=True, batch=batch, **more)
+        for hidden, count in ((6, 6), (15, 5), (34, 2), (33, 3), (64, 2), (96, 4))
+        for batch, more in ((1, {}), (7, stacked))
     ]
 
 
@@ -300,7 +316,7 @@ class Problem:
     parameters: dict[str, Array]
     x: Array  # (B, T, I), or ids (B, T)
     lengths: Array | None  # (B,)
-    state: State | None  # h, or (h, c) for the LSTM; (num_layers*directions, B, H), P of h
+    state: State | None  # h, or (h, c, ..); (num_layers*directions, B, H) each, P of h
     d_output: Array  # (B, T, D)
     d_state: State | None
     dropout_masks: list[Array] | None  # (B, T, D) for each layer but the last
@@ -332,10 +348,14 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     def state() -> State | None:
         if not case.state:
             return None
-        return case.states(lambda shape: normal(*shape))
+        drawn = case.states(lambda shape: normal(*shape))
+        if len(case.state_sizes) == 4:
+            h, c, n, m = drawn
+            return h, c, np.abs(n) + np.asarray(0.5, dtype), m  # n is a sum of weights
+        return drawn
 
     T, B, D = case.steps, case.batch, case.output_size
-    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge")
+    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "merge", "num_heads")
     names += ("learn_initial_state",)
     sizes = {n: getattr(case, n) for n in names}
     if can_project(case.cell):
@@ -349,7 +369,7 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
         zoneout_masks = [
             tuple(
                 (draws.random((B, T, size)) >= case.zoneout).astype(dtype)
-                for size in case.state_sizes
+                for size in case.state_sizes[:2]
             )
             for _ in range(case.num_layers * case.directions)
         ]

@@ -7,7 +7,7 @@ an output layer from 4 to 6.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.state import as_state
 from bptt.optim.optimizers import OPTIMIZERS
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ def no_ids(name: str, symbol: str, limit: int) -> Rows:
     ]
 
 
-def no_state(name: str, lstm: bool) -> Rows:
+def no_state(name: str, states: Sequence[str]) -> Rows:
     rule = "shape (num_layers*directions, batch, hidden_size) = (2, 2, 4)"
 
     def part(part_name: str) -> Rows:
@@ -99,7 +100,7 @@ def no_state(name: str, lstm: bool) -> Rows:
             *no_shape(part_name, rule, *shapes),
         ]
 
-    if not lstm:
+    if len(states) == 1:
         array = f"{name} must be a NumPy array, got "
         pair = bptt.LSTMState(H, H)
         return [
@@ -107,20 +108,25 @@ def no_state(name: str, lstm: bool) -> Rows:
             ((H, H), TypeError, f"{array}tuple"),
             (pair, TypeError, f"{array}LSTMState"),
         ]
-    pair_of = f"{name} of an LSTM must be a pair (h, c) of arrays, got "
-    wrong: list[Any] = [H, "hc", {"h": H, "c": H}]
+    kind = "LSTM must be a pair" if len(states) == 2 else "SLSTM must be a tuple"
+    all_of = f"{name} of an {kind} ({', '.join(states)}) of arrays, got "
+    wrong: list[Any] = [H, "hc", dict.fromkeys(states, H)]
+    parts = [
+        (tuple(value if other == state else H for other in states), error, text)
+        for state in states
+        for value, error, text in part(f"{name}.{state}")
+    ]
     return [
-        *((value, TypeError, pair_of + type(value).__name__) for value in wrong),
-        ((H,), TypeError, f"{pair_of}tuple of 1"),
-        ([H, H, H], TypeError, f"{pair_of}list of 3"),
-        *(((value, H), error, text) for value, error, text in part(f"{name}.h")),
-        *(((H, value), error, text) for value, error, text in part(f"{name}.c")),
+        *((value, TypeError, all_of + type(value).__name__) for value in wrong),
+        ((H,), TypeError, f"{all_of}tuple of 1"),
+        ([H, H, H], TypeError, f"{all_of}list of 3"),
+        *parts,
     ]
 
 
-def no_out(lstm: bool) -> Rows:
+def no_out(states: Sequence[str]) -> Rows:
     y = np.zeros((2, 4))
-    last: Any = bptt.LSTMState(H.copy(), H.copy()) if lstm else H.copy()
+    last: Any = as_state(*(H.copy() for _ in states))
     locked = y.copy()
     locked.flags.writeable = False
     whole = np.zeros((2, 2, 4))
@@ -139,10 +145,10 @@ def no_out(lstm: bool) -> Rows:
                 "out's y_t", "shape (batch, output_size) = (2, 4)", (4,), (3, 4), (2, 5)
             )
         ],
-        *[((y, v), *row) for v, *row in no_state("out's state", lstm) if v is not None],
+        *[((y, v), *row) for v, *row in no_state("out's state", states) if v is not None],
         ((locked, last), ValueError, plain),
         ((np.zeros((4, 2)).T, last), ValueError, plain),
-        ((whole[0], bptt.LSTMState(H.copy(), whole) if lstm else whole), ValueError, apart),
+        ((whole[0], as_state(*(H.copy() for _ in states[1:]), whole)), ValueError, apart),
     ]
 
 
@@ -199,6 +205,10 @@ DTYPE_AND_SEED: dict[str, Rows] = {
 }
 RECURRENT = {
     **{name: no_integer(name) for name in ("input_size", "hidden_size", "num_layers")},
+    "num_heads": [
+        *no_integer("num_heads"),
+        (3, ValueError, "num_heads must divide hidden_size = 4, got 3"),
+    ],
     **{name: no_flag(name) for name in ("bidirectional", "time_major", "learn_initial_state")},
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
     **{
@@ -269,9 +279,9 @@ def of_signature(function: Any, table: Mapping[str, T]) -> dict[str, T]:
 def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
     """The table of a recurrent layer."""
     kind, cell = layer_type.__name__, layer_type.variants[0]
-    pair, count = cell.has_cell_state, len(cell.gates)
+    count = len(cell.gates)
     gates, rows = "" if count == 1 else f"{count}*", 4 * count
-    state = no_state("state", pair)
+    state = no_state("state", cell.states)
     sequence = {"x": X_ROWS, "lengths": LENGTHS_ROWS, "state": state}
     output = "shape (batch, steps, output_size) = (2, 5, 4)"
     masks = "dropout=0.5, recurrent_dropout=0.2, zoneout=0.1"
@@ -286,7 +296,7 @@ def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
         kind: of_signature(layer_type, RECURRENT),
         f"{kind}.__call__": sequence,
         f"{kind}.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
-        f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(pair)},
+        f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(cell.states)},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {
             "name": name,
@@ -300,13 +310,13 @@ def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
                 *no_array("d_output", "float64", none=False),
                 *no_shape("d_output", output, (5, 4), (2, 4, 4), (2, 5, 3), (5, 2, 4), ()),
             ],
-            "d_state": no_state("d_state", pair),
+            "d_state": no_state("d_state", cell.states),
             "steps": no_flag("steps"),
             "input": no_flag("input"),
             "retain": no_flag("retain"),
         },
         f"{kind} Run.gates": place,
-        **({f"{kind} Run.cells": place} if pair else {}),
+        **({f"{kind} Run.cells": place} if cell.has_cell_state else {}),
         f"{kind} Run.dropout_mask": {"layer": [*LAYER_ROWS, last]},
         f"{kind} Run.recurrent_dropout_mask": place,
         f"{kind} Run.zoneout_mask": place,

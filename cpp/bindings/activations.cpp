@@ -19,6 +19,22 @@ py::array apply_to(Kind kind, const Dense<S>& x) {
   return y;
 }
 
+/// log(sigmoid(x)) and its derivative, [2][shape of x].
+template <class S>
+py::array log_sigmoid_of(const Dense<S>& x) {
+  std::vector<Index> shape = shape_of(x);
+  shape.insert(shape.begin(), 2);
+  Dense<S> y(shape);
+  const Index count = x.size();
+  for (Index i = 0; i < count; i += bptt::Vec<S>::kLanes) {
+    const auto lanes = bptt::Vec<S>::load_some(x.data() + i, 1, count - i);
+    const bptt::LogSigmoid<S> found = bptt::log_sigmoid(lanes);
+    found.value.store_some(y.mutable_data() + i, count - i);
+    found.slope.store_some(y.mutable_data() + count + i, count - i);
+  }
+  return y;
+}
+
 }  // namespace
 
 void register_activations(py::module_& m) {
@@ -31,6 +47,7 @@ void register_activations(py::module_& m) {
           for (const auto& [gate_name, kind] : bptt::kGateActivations) {
             if (name == gate_name) return apply_to(kind, dense);
           }
+          if (name == "log_sigmoid") return log_sigmoid_of(dense);
           return apply_to(bptt::kind_of("name", name, bptt::kActivations), dense);
         });
       },

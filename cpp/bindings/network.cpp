@@ -20,6 +20,7 @@ LayerConfig read_config(const py::dict& config) {
           .input_size = size("input_size"),
           .hidden_size = size("hidden_size"),
           .proj_size = size("proj_size"),
+          .num_heads = size("num_heads"),
           .num_layers = size("num_layers"),
           .bidirectional = flag("bidirectional"),
           .merge = kind_of("merge", text("merge"), kMerges),
@@ -34,7 +35,7 @@ py::dict cell_table() {
   py::dict table;
   for (const CellInfo& cell : cell_infos()) {
     table[cell.name] =
-        py::dict("gates"_a = cell.gates, "has_cell_state"_a = cell.has_cell_state,
+        py::dict("gates"_a = cell.gates, "states"_a = cell.states(),
                  "has_bias_hn"_a = cell.separate_recurrent, "has_gains"_a = cell.normalized,
                  "unit_weights"_a = cell.unit_weights);
   }
@@ -94,10 +95,8 @@ NetworkForward<S> forward_call(const LayerConfig& config, const Arguments<S>& ar
   return {.batch = &arguments.batch,
           .x = arguments.input.x,
           .y = sequence_view(outputs.y.mutable_data(), outputs.y, config.time_major),
-          .h0 = arguments.initial.data(arguments.initial.h),
-          .c0 = arguments.initial.data(arguments.initial.c),
-          .h_final = outputs.last.h.mutable_data(),
-          .c_final = outputs.last.c_data()};
+          .initial = arguments.initial.data(),
+          .last = outputs.last.data};
 }
 
 template <class S>
@@ -107,7 +106,7 @@ py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py:
   Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
   const NetworkForward<S> call = forward_call(config, arguments, outputs);
   run_without_gil([&] { network.infer(call); });
-  return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none());
+  return py::make_tuple(outputs.y, outputs.last.arrays);
 }
 
 template <class S>
@@ -127,8 +126,7 @@ py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, p
     recompute_every > 0 ? forward_recompute(network, call, recompute_every, *saved)
                         : network.forward(call, *saved);
   });
-  return py::make_tuple(outputs.y, outputs.last.h, outputs.last.c_or_none(),
-                        encapsulate(std::move(saved)));
+  return py::make_tuple(outputs.y, outputs.last.arrays, encapsulate(std::move(saved)));
 }
 
 /// A zeroed array (count, batch, steps, features), and each of its `count` sequences.
@@ -218,7 +216,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   if (steps) {
     const Index count = config.num_layers * config.directions();
     std::tie(d_h_steps, d_h_views) = zeroed_sequences<S>(config, batch, count, config.h_size());
-    if (cell_info(config.cell).has_cell_state) {
+    if (cell_info(config.cell).memory > 0) {
       std::tie(d_c_steps, d_c_views) =
           zeroed_sequences<S>(config, batch, count, config.hidden_size);
     }
@@ -228,17 +226,15 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
       .x = input.x,
       .y = sequence_view(output.data(), output, config.time_major),
       .d_y = d_y ? sequence_view(d_y->data(), *d_y, config.time_major) : Sequence<const S>{},
-      .d_h_final = d_last.data(d_last.h),
-      .d_c_final = d_last.data(d_last.c),
+      .d_last = d_last.data(),
       .d_x = d_x ? sequence_view(d_x->mutable_data(), *d_x, config.time_major) : Sequence<S>{},
-      .d_h0 = d_initial.h.mutable_data(),
-      .d_c0 = d_initial.c_data(),
+      .d_initial = d_initial.data,
       .d_parameters = d_parameters.mutable_data(),
       .d_h_steps = std::move(d_h_views),
       .d_c_steps = std::move(d_c_views)};
   run_without_gil([&] { backward_recompute(network, call); });
-  return py::make_tuple(or_none(d_x), d_initial.h, d_initial.c_or_none(), d_parameters,
-                        or_none(d_h_steps), or_none(d_c_steps));
+  return py::make_tuple(or_none(d_x), d_initial.arrays, d_parameters, or_none(d_h_steps),
+                        or_none(d_c_steps));
 }
 
 // ---- what forward has kept
@@ -319,8 +315,8 @@ py::array recurrent_dropout_mask(const Network<S>& network, py::handle saved_cap
   return all;
 }
 
-/// The masks of zoneout of one layer and direction: of h, (B, T, P), and of c, (B, T, H); 0 in the
-/// padding.
+/// The masks of zoneout of one layer and direction: of h, (B, T, P), and of the memory, (B, T, H);
+/// 0 in the padding.
 template <class S>
 py::tuple zoneout_mask(const Network<S>& network, py::handle saved_capsule, Index layer,
                        bool reverse) {
@@ -328,11 +324,10 @@ py::tuple zoneout_mask(const Network<S>& network, py::handle saved_capsule, Inde
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RaggedBatch& batch = saved.batch;
   const Regularization of = network.regularization(&saved, layer, reverse ? 1 : 0);
-  const int states = cell_info(config.cell).has_cell_state ? 2 : 1;
-  py::tuple masks(states);
-  for (int state = 0; state < states; ++state) {
-    const DropoutMask mask = of.zoneout_mask(state);
-    const Index units = state == 0 ? config.h_size() : config.hidden_size;
+  py::tuple masks(cell_info(config.cell).memory > 0 ? 2 : 1);
+  for (std::size_t state = 0; state < masks.size(); ++state) {
+    const DropoutMask mask = of.zoneout_mask(static_cast<int>(state));
+    const Index units = config.state_size(state);
     auto all = zeroed_sequence<S>(config, batch, units);
     const auto to = sequence_view(all.mutable_data(), all, config.time_major);
     batch.for_each_row(0, batch.longest(), [&](Index slot, Index s) {
@@ -340,7 +335,7 @@ py::tuple zoneout_mask(const Network<S>& network, py::handle saved_capsule, Inde
       mask.factors((s * batch.size() + row) * units, units,
                    to.row(row, batch.time(slot, s, reverse)));
     });
-    masks[static_cast<std::size_t>(state)] = all;
+    masks[state] = all;
   }
   return masks;
 }

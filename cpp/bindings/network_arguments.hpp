@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -159,45 +160,61 @@ Input<S> require_input(const LayerConfig& config, py::handle x, bool step) {
   return input;
 }
 
-/// Arrays h (layers*directions, batch, P) and c (.., H); either may be missing and then means 0.
+/// Arrays (layers*directions, batch, P or H), h before those of the memory; any of them may be
+/// missing and then means 0.
 template <class S>
 struct State {
-  std::optional<Dense<S>> h, c;
-  static const S* data(const std::optional<Dense<S>>& a) { return a ? a->data() : nullptr; }
+  std::array<std::optional<Dense<S>>, kMaxStates> arrays;
+  States<const S> data() const {
+    States<const S> states{};
+    for (std::size_t i = 0; i < kMaxStates; ++i) {
+      if (arrays[i]) states[i] = arrays[i]->data();
+    }
+    return states;
+  }
 };
 
-inline std::vector<Index> h_shape(const LayerConfig& config, Index batch) {
-  return {config.num_layers * config.directions(), batch, config.h_size()};
+constexpr const char* kStateNames[kMaxStates] = {"h", "c", "n", "m"};
+
+/// "state of an LSTM must be a pair (h, c) of arrays"
+inline std::string state_rule(const std::string& name, int states) {
+  const bool pair = states == 2;
+  std::string names;
+  for (int i = 0; i < states; ++i) names += std::string(i > 0 ? ", " : "") + kStateNames[i];
+  return name + " of an " + (pair ? "LSTM must be a pair (" : "SLSTM must be a tuple (") + names +
+         ") of arrays";
 }
-inline std::vector<Index> c_shape(const LayerConfig& config, Index batch) {
-  return {config.num_layers * config.directions(), batch, config.hidden_size};
+
+inline std::vector<Index> state_shape(const LayerConfig& config, Index batch, std::size_t state) {
+  return {config.num_layers * config.directions(), batch, config.state_size(state)};
 }
 
 template <class S>
 State<S> require_state(const LayerConfig& config, Index batch, py::handle state, const char* name) {
   State<S> result;
   if (state.is_none()) return result;
-  const auto part = [](py::handle value, const std::string& part_name, const char* size,
-                       const std::vector<Index>& shape) -> std::optional<Dense<S>> {
+  const auto part = [&](py::handle value, const std::string& part_name,
+                        std::size_t i) -> std::optional<Dense<S>> {
     if (value.is_none()) return std::nullopt;
-    const std::string symbols = std::string("(num_layers*directions, batch, ") + size + ")";
-    return require_dense<S>(value, part_name, symbols.c_str(), shape);
+    const char* const symbols = i == 0 && config.proj_size > 0
+                                    ? "(num_layers*directions, batch, proj_size)"
+                                    : "(num_layers*directions, batch, hidden_size)";
+    return require_dense<S>(value, part_name, symbols, state_shape(config, batch, i));
   };
-  const char* const h_size = config.proj_size > 0 ? "proj_size" : "hidden_size";
-  if (!cell_info(config.cell).has_cell_state) {
-    result.h = part(state, name, h_size, h_shape(config, batch));
+  const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  if (states == 1) {
+    result.arrays[0] = part(state, name, 0);
     return result;
   }
   const bool sequence = py::isinstance<py::tuple>(state) || py::isinstance<py::list>(state);
-  if (!sequence || py::len(state) != 2) {
-    throw py::type_error(std::string(name) + " of an LSTM must be a pair (h, c) of arrays, got " +
-                         type_text(state) +
+  if (!sequence || py::len(state) != states) {
+    throw py::type_error(state_rule(name, static_cast<int>(states)) + ", got " + type_text(state) +
                          (sequence ? " of " + std::to_string(py::len(state)) : ""));
   }
-  const auto both = py::reinterpret_borrow<py::sequence>(state);
-  const std::string prefix = name;
-  result.h = part(py::object(both[0]), prefix + ".h", h_size, h_shape(config, batch));
-  result.c = part(py::object(both[1]), prefix + ".c", "hidden_size", c_shape(config, batch));
+  const auto all = py::reinterpret_borrow<py::sequence>(state);
+  for (std::size_t i = 0; i < states; ++i) {
+    result.arrays[i] = part(py::object(all[i]), std::string(name) + "." + kStateNames[i], i);
+  }
   return result;
 }
 
@@ -207,17 +224,20 @@ inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch,
   return {batch, steps, features};
 }
 
-/// New, uninitialized arrays for the state that a call returns: h, and c if the cell has one.
+/// New, uninitialized arrays for the states that a call returns.
 template <class S>
 struct NewState {
-  NewState(const LayerConfig& config, Index batch) : h(h_shape(config, batch)) {
-    if (cell_info(config.cell).has_cell_state) c.emplace(c_shape(config, batch));
+  NewState(const LayerConfig& config, Index batch)
+      : arrays(static_cast<std::size_t>(cell_info(config.cell).states())) {
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+      Dense<S> array(state_shape(config, batch, i));
+      data[i] = array.mutable_data();
+      arrays[i] = array;
+    }
   }
-  py::object c_or_none() const { return c ? py::object(*c) : py::object(py::none()); }
-  S* c_data() { return c ? c->mutable_data() : nullptr; }
 
-  Dense<S> h;
-  std::optional<Dense<S>> c;
+  py::tuple arrays;
+  States<S> data{};
 };
 
 }  // namespace bptt

@@ -31,35 +31,34 @@ S* dense_data(PyObject* value, const Index* shape, int rank, bool writes) {
   return fits ? reinterpret_cast<S*>(array->data) : nullptr;
 }
 
-/// The shapes of the state of a batch: h (layers, B, P) and c (layers, B, H).
-struct StateShape {
-  Index h[3], c[3];
+bool is_tuple_of(PyObject* value, Index size) {
+  return PyTuple_Check(value) && PyTuple_GET_SIZE(value) == size;
+}
 
-  StateShape(const LayerConfig& config, Index batch)
+/// The shapes of the states of a batch, (layers, B, P or H).
+struct StateShapes {
+  Index h[3], memory[3];
+
+  StateShapes(const LayerConfig& config, Index batch)
       : h{config.num_layers, batch, config.h_size()},
-        c{config.num_layers, batch, config.hidden_size} {}
+        memory{config.num_layers, batch, config.hidden_size} {}
+  const Index* of(std::size_t state) const { return state == 0 ? h : memory; }
 };
 
-/// One side of a step: h, and c if the cell has one, dense.
+/// The data of a state, dense; false if it cannot be used in place.
 template <class S>
-struct StateData {
-  S *h = nullptr, *c = nullptr;
-};
-
-bool is_pair(PyObject* value) { return PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 2; }
-
-/// False if the state cannot be used in place.
-template <class S>
-bool fast_state(const LayerConfig& config, PyObject* state, const StateShape& shape, bool writes,
-                StateData<S>& data) {
+bool fast_state(const LayerConfig& config, PyObject* state, const StateShapes& shapes, bool writes,
+                States<S>& data) {
   if (state == Py_None) return !writes;
-  if (!cell_info(config.cell).has_cell_state) {
-    return (data.h = dense_data<S>(state, shape.h, 3, writes)) != nullptr;
+  const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  if (states == 1) return (data[0] = dense_data<S>(state, shapes.h, 3, writes)) != nullptr;
+  if (!is_tuple_of(state, static_cast<Index>(states))) return false;
+  bool fits = true;
+  for (std::size_t i = 0; i < states && fits; ++i) {
+    PyObject* const part = PyTuple_GET_ITEM(state, static_cast<Index>(i));
+    fits = (data[i] = dense_data<S>(part, shapes.of(i), 3, writes)) != nullptr;
   }
-  if (!is_pair(state)) return false;
-  data.h = dense_data<S>(PyTuple_GET_ITEM(state, 0), shape.h, 3, writes);
-  data.c = dense_data<S>(PyTuple_GET_ITEM(state, 1), shape.c, 3, writes);
-  return data.h != nullptr && data.c != nullptr;
+  return fits;
 }
 
 template <class S>
@@ -83,28 +82,32 @@ template <class S>
 struct Results {
   py::object owner;  // what step returns
   S* y = nullptr;
-  StateData<S> state;
+  States<S> state{};
 
-  Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* pair) {
+  Results(const LayerConfig& config, Index batch, PyObject* out, PyTypeObject* kind) {
     const Index y_shape[] = {batch, config.output_size()};
-    const StateShape shape(config, batch);
+    const StateShapes shapes(config, batch);
     if (out != Py_None) {
-      use(config, out, y_shape, shape);
+      use(config, out, y_shape, shapes);
       return;
     }
-    const bool has_cell = cell_info(config.cell).has_cell_state;
-    const py::object y_t = new_array<S>(y_shape, 2), h = new_array<S>(shape.h, 3);
-    const py::object c = has_cell ? new_array<S>(shape.c, 3) : py::object();
+    const py::object y_t = new_array<S>(y_shape, 2);
     y = data_of<S>(y_t);
-    state.h = data_of<S>(h);
-    if (!has_cell) {
+    const int states = cell_info(config.cell).states();
+    if (states == 1) {
+      const py::object h = new_array<S>(shapes.h, 3);
+      state[0] = data_of<S>(h);
       owner = pack(y_t, h);
       return;
     }
-    state.c = data_of<S>(c);
-    // As pair(h, c), without the detour through its __new__ in Python.
-    const py::object both = pack(pack(h, c));
-    PyObject* const made = PyTuple_Type.tp_new(pair, both.ptr(), nullptr);
+    const py::tuple all(static_cast<std::size_t>(states));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      py::object part = new_array<S>(shapes.of(i), 3);
+      state[i] = data_of<S>(part);
+      PyTuple_SET_ITEM(all.ptr(), static_cast<Index>(i), part.release().ptr());
+    }
+    // As kind(h, c), without the detour through its __new__ in Python.
+    PyObject* const made = PyTuple_Type.tp_new(kind, pack(all).ptr(), nullptr);
     if (made == nullptr) throw py::error_already_set();
     owner = pack(y_t, py::reinterpret_steal<py::object>(made));
   }
@@ -118,25 +121,33 @@ struct Results {
   }
 
   void use(const LayerConfig& config, PyObject* out, const Index* y_shape,
-           const StateShape& shape) {
-    if (!is_pair(out)) throw py::type_error(kOutRule);
+           const StateShapes& shapes) {
+    if (!is_tuple_of(out, 2)) throw py::type_error(kOutRule);
     PyObject* const y_t = PyTuple_GET_ITEM(out, 0);
     PyObject* const last = PyTuple_GET_ITEM(out, 1);
     y = dense_data<S>(y_t, y_shape, 2, true);
-    if (y == nullptr || !fast_state(config, last, shape, true, state)) {
+    if (y == nullptr || !fast_state(config, last, shapes, true, state)) {
       refuse(config, y_t, last, y_shape[0]);
     }
-    const auto overlap = [&](const S* a, Index a_size, const S* b, Index b_size) {
-      return a != nullptr && b != nullptr && a < b + b_size && b < a + a_size;
-    };
-    const Index y_size = y_shape[0] * y_shape[1];
-    const Index h_size = shape.h[0] * shape.h[1] * shape.h[2];
-    const Index c_size = shape.c[0] * shape.c[1] * shape.c[2];
-    if (overlap(y, y_size, state.h, h_size) || overlap(y, y_size, state.c, c_size) ||
-        overlap(state.h, h_size, state.c, c_size)) {
+    if (overlap(y_shape[0] * y_shape[1], shapes)) {
       throw py::value_error("out must be arrays that share no memory with each other");
     }
     owner = py::reinterpret_borrow<py::object>(out);
+  }
+
+  /// Whether any two of y and the states share memory.
+  bool overlap(Index y_size, const StateShapes& shapes) const {
+    const auto end = [&](std::size_t i) {
+      const Index* const shape = shapes.of(i);
+      return state[i] + shape[0] * shape[1] * shape[2];
+    };
+    for (std::size_t i = 0; i < kMaxStates && state[i] != nullptr; ++i) {
+      if (y < end(i) && state[i] < y + y_size) return true;
+      for (std::size_t k = 0; k < i; ++k) {
+        if (state[k] < end(i) && state[i] < end(k)) return true;
+      }
+    }
+    return false;
   }
 
   /// Says what is wrong with `out`.
@@ -177,35 +188,33 @@ bool fast_input(const LayerConfig& config, PyObject* x, Index& batch, const S*& 
 
 template <class S>
 py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObject* out,
-                PyTypeObject* pair) {
+                PyTypeObject* kind) {
   const LayerConfig& config = network.config();
   Index batch = 0;
   const S* x_data = nullptr;
   LayerInput<S> input;
-  StateData<S> initial;
+  States<const S> initial{};
   std::optional<SlowPath<S>> slow;
   bool fast = fast_input(config, x, batch, x_data);
   if (fast) {
-    fast = fast_state(config, state, StateShape(config, batch), false, initial);
+    States<S> given{};
+    fast = fast_state(config, state, StateShapes(config, batch), false, given);
+    std::copy(given.begin(), given.end(), initial.begin());
     input.values = {x_data, config.input_size, 0, 1};
   }
   if (!fast) {
     slow.emplace(config, x, state);
     batch = slow->input.batch;
     input = slow->input.x;
-    // Only read, in spite of the type.
-    initial = {const_cast<S*>(State<S>::data(slow->initial.h)),
-               const_cast<S*>(State<S>::data(slow->initial.c))};
+    initial = slow->initial.data();
   }
-  const Results<S> results(config, batch, out, pair);
+  const Results<S> results(config, batch, out, kind);
   const RaggedBatch rows(batch, 1);
   const NetworkForward<S> call{.batch = &rows,
                                .x = input,
                                .y = {.data = results.y, .batch_stride = config.output_size()},
-                               .h0 = initial.h,
-                               .c0 = initial.c,
-                               .h_final = results.state.h,
-                               .c_final = results.state.c};
+                               .initial = initial,
+                               .last = results.state};
   // Giving the lock back and taking it again costs as much as a small step.
   constexpr Index kLongOperations = 1 << 20;
   if (batch * network.parameter_count() > kLongOperations) {
@@ -219,7 +228,7 @@ py::object step(const Network<S>& network, PyObject* x, PyObject* state, PyObjec
 
 PyObject* call_step(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   if (count != 5) {
-    PyErr_SetString(PyExc_TypeError, "step takes network, x_t, state, out, pair");
+    PyErr_SetString(PyExc_TypeError, "step takes network, x_t, state, out, kind");
     return nullptr;
   }
   try {
@@ -244,8 +253,8 @@ PyObject* call_step(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 
 PyMethodDef definition = {
     "step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_step)), METH_FASTCALL,
-    "step(network, x_t, state, out, pair, /)\n--\n\n"
-    "`pair` is the subclass of tuple that an LSTM's state is returned as."};
+    "step(network, x_t, state, out, kind, /)\n--\n\n"
+    "`kind` is the subclass of tuple that a state of several arrays is returned as."};
 
 }  // namespace
 

@@ -86,6 +86,46 @@ Vec<S> sigmoid(Vec<S> x) {
   return e / (e + Vec<S>(S(1)));
 }
 
+template <class S>
+struct LogConstants;
+
+// artanh(s) = s + s t P(t) with t = s^2, on 0 <= t <= 1/9: coefficients of P from the constant term
+// up, minimax in the relative error.
+template <>
+struct LogConstants<float> {
+  static constexpr float kP[] = {0.33333209F, 0.20010763F, 0.14000903F, 0.14005993F};
+};
+
+template <>
+struct LogConstants<double> {
+  static constexpr double kP[] = {0.3333333333333885,  0.19999999998024856, 0.1428571452899794,
+                                  0.11111096452374701, 0.09091407034509458, 0.07682147797112965,
+                                  0.06793156743604671, 0.04951412659074197, 0.08869874440268295};
+};
+
+/// log(1 + x) = 2 artanh(x / (2 + x)) for 0 <= x <= 1.
+template <class S>
+Vec<S> log_of_one_plus(Vec<S> x) {
+  using C = LogConstants<S>;
+  const Vec<S> s = x / (x + Vec<S>(S(2))), t = s * s;
+  constexpr int terms = sizeof(C::kP) / sizeof(S);
+  Vec<S> p(C::kP[terms - 1]);
+  for (int i = terms - 2; i >= 0; --i) p = fma(p, t, Vec<S>(C::kP[i]));
+  const Vec<S> twice = s + s;
+  return fma(twice * t, p, twice);
+}
+
+/// log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|)), and its derivative, sigmoid(-x).
+template <class S>
+struct LogSigmoid {
+  Vec<S> value, slope;
+};
+template <class S>
+LogSigmoid<S> log_sigmoid(Vec<S> x) {
+  const Vec<S> one(S(1)), e = exp_not_positive(Vec<S>::zero() - absolute(x));
+  return {at_most(x, S(0)) - log_of_one_plus(e), select_at_most(x, S(0), one, e) / (e + one)};
+}
+
 /// m / (m + 2) with m = exp(2|x|) - 1, and the sign of x: no digits cancel near 0.
 template <class S>
 Vec<S> tanh(Vec<S> x) {

@@ -24,18 +24,16 @@ class BackwardLoop final : public TimeLoop {
         expected_zoneout_(zoneout_.expected()),
         gradients_(layer, task_, arena) {
     const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
-    d_h_ = arena.allocate_zeroed<S>(state);
-    layer_.read_h(batch_, task.d_h_final, d_h_);
+    d_h_ = layer_.read_state(batch_, task.d_last, 0, arena);
     cell_d_h_ = layer_.projects() ? arena.allocate<S>(cells) : d_h_;
-    if (layer_.cell_.has_cell_state) {
-      d_c_ = arena.allocate_zeroed<S>(cells);
-      layer_.read_c(batch_, task.d_c_final, d_c_);
+    for (int i = 0; i < memory_count(); ++i) {
+      d_memory_[i] = layer_.read_state(batch_, task.d_last, 1 + i, arena);
     }
     if (layer_.cell_.products() > 1) d_operand_ = arena.allocate<S>(cells);
     if (layer_.cell_.normalizes_cell()) d_c_normalized_ = arena.allocate<S>(cells);
     if (zoneout_.active()) {
       kept_h_ = arena.allocate<S>(state);
-      if (layer_.cell_.has_cell_state) kept_c_ = arena.allocate<S>(cells);
+      for (int i = 0; i < memory_count(); ++i) kept_memory_[i] = arena.allocate<S>(cells);
     } else {
       d_c_steps_ = task.d_c_steps;
     }
@@ -68,11 +66,10 @@ class BackwardLoop final : public TimeLoop {
     if (task_.accumulator.last) gradients_.finish(worker, task_.chunks.count == 0);
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
-      layer_.write_state(batch_, slots, layer_.h_size_, task_.d_h0,
-                         [&](Index slot) { return d_h_ + slot * layer_.h_padded_; });
-      if (layer_.cell_.has_cell_state) {
-        layer_.write_state(batch_, slots, layer_.hidden_, task_.d_c0,
-                           [&](Index slot) { return d_c_ + slot * layer_.padded_; });
+      for (int i = 0; i < layer_.cell_.states(); ++i) {
+        const S* const d = i == 0 ? d_h_ : d_memory_[i - 1];
+        layer_.write_state(batch_, slots, task_.d_initial, i,
+                           [&](Index slot) { return d + slot * layer_.state_width(i); });
       }
     });
   }
@@ -83,6 +80,8 @@ class BackwardLoop final : public TimeLoop {
 
   static constexpr Index kLanes = Vec<S>::kLanes;
   static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
+
+  int memory_count() const { return layer_.cell_.memory; }
 
   StepRange chunk(Index i) const {
     const Index first = task_.chunks.ends[i], last = task_.chunks.ends[i + 1];
@@ -196,7 +195,7 @@ class BackwardLoop final : public TimeLoop {
       const Index end = slots.first + batch_.active(slots, s);
       for (Index slot = slots.first; slot < end; ++slot) {
         const S* const from =
-            s == 0 ? task_.saved->h0.data() + slot * layer_.h_padded_ : y_row(slot, s - 1);
+            s == 0 ? task_.saved->initial[0].data() + slot * layer_.h_padded_ : y_row(slot, s - 1);
         S* const to = chunk_.h_prev + (row + slot) * layer_.h_padded_;
         std::copy_n(from, layer_.h_size_, to);
         std::fill(to + layer_.h_size_, to + layer_.h_padded_, S(0));
@@ -239,13 +238,15 @@ class BackwardLoop final : public TimeLoop {
   void differentiate(int phase, Index s, Range slots, const StepRange& steps, Range blocks) const {
     const bool last = phase == layer_.cell_.last_phase();
     if (kept_h_ != nullptr && last && !layer_.projects()) complete_h(s, slots, blocks);
-    if (kept_c_ != nullptr && last) divide_c(s, slots, blocks);
+    if (kept_memory_[0] != nullptr && last) divide_memory(s, slots, blocks);
     layer_.kernels_.backward[phase](*this, s, slots, steps, blocks);
     if (phase > 0) return;
-    if (kept_h_ != nullptr && !layer_.projects()) {
-      add(kept_h_, slots, layer_.h_padded_, blocks, d_h_);
+    if (kept_h_ != nullptr) {
+      if (!layer_.projects()) add(kept_h_, slots, layer_.h_padded_, blocks, d_h_);
+      for (int i = 0; i < memory_count(); ++i) {
+        add(kept_memory_[i], slots, layer_.padded_, blocks, d_memory_[i]);
+      }
     }
-    if (kept_c_ != nullptr) add(kept_c_, slots, layer_.padded_, blocks, d_c_);
     if (factors_ != nullptr && layer_.cell_.products() > 1) drop_operand(s, slots, steps, blocks);
   }
 
@@ -300,14 +301,18 @@ class BackwardLoop final : public TimeLoop {
     }
   }
 
-  void divide_c(Index s, Range slots, Range blocks) const {
+  void divide_memory(Index s, Range slots, Range blocks) const {
     const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
     const Index units = std::min(count, layer_.hidden_ - unit);
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index row = batch_.row(slot), time = batch_.time(slot, s, task_.reverse);
       const Index at = slot * layer_.padded_ + unit;
-      if (task_.d_c_steps) std::copy_n(d_c_ + at, units, task_.d_c_steps.row(row, time) + unit);
-      zoneout_.divide(1, s, row, unit, count, d_c_ + at, kept_c_ + at);
+      if (task_.d_c_steps) {
+        std::copy_n(d_memory_[0] + at, units, task_.d_c_steps.row(row, time) + unit);
+      }
+      for (int i = 0; i < memory_count(); ++i) {
+        zoneout_.divide(1, s, row, unit, count, d_memory_[i] + at, kept_memory_[i] + at);
+      }
     }
   }
 
@@ -334,13 +339,13 @@ class BackwardLoop final : public TimeLoop {
   const RaggedBatch& batch_;
   const Activations activations_;
   const Split split_;
-  S *d_h_, *d_c_ = nullptr;      // [B][Pp], [B][Hp] of the state, carried from step to step
+  S *d_h_, *d_memory_[kMaxMemory] = {};  // [B][Pp], [B][Hp] of the states, from step to step
   S* cell_d_h_;                  // [B][Hp] of what the cell leaves: d_h_, unless it is projected
   S* d_operand_ = nullptr;       // [B][Hp]
   S* d_c_normalized_ = nullptr;  // [B][Hp] dL/d(c_t after its normalization)
   const Zoneout<S> zoneout_;
   const S expected_zoneout_;
-  S *kept_h_ = nullptr, *kept_c_ = nullptr;      // the same: what zoneout passes on to s_{t-1}
+  S *kept_h_ = nullptr, *kept_memory_[kMaxMemory] = {};  // the same: what zoneout passes on to t-1
   S *factors_ = nullptr, *d_dropped_ = nullptr;  // [B][Pp] of recurrent dropout, dL/d(its h_{t-1})
   // Those of the task, unless the loop deals with them:
   Sequence<const S> d_y_;

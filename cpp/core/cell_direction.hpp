@@ -114,25 +114,28 @@ class CellDirection final : public Direction<S> {
     for (Index at = 0; at < gates_width(); at += kLanes) gradient(d_z(at), z_of(at)).store(to + at);
   }
 
-  /// Copies the caller's (B, P) of h, unless null, to zeroed rows of Pp in the order of slots; or
-  /// (B, H) of c to rows of Hp.
-  void read_h(const RaggedBatch& batch, const S* from, S* to) const {
-    read_state(batch, from, h_size_, to, h_padded_);
-  }
-  void read_c(const RaggedBatch& batch, const S* from, S* to) const {
-    read_state(batch, from, hidden_, to, padded_);
-  }
-  static void read_state(const RaggedBatch& batch, const S* from, Index units, S* to,
-                         Index stride) {
-    if (from == nullptr) return;
-    for (Index slot = 0; slot < batch.size(); ++slot) {
-      std::copy_n(from + batch.row(slot) * units, units, to + slot * stride);
+  // Of h (0), or of a state of the memory: units, and the same padded.
+  Index state_size(int i) const { return i == 0 ? h_size_ : hidden_; }
+  Index state_width(int i) const { return i == 0 ? h_padded_ : padded_; }
+
+  /// One of the caller's states, (B, P or H), or zeros for null, as padded rows in the order of
+  /// slots.
+  S* read_state(const RaggedBatch& batch, const States<const S>& states, int i,
+                Arena& arena) const {
+    const S* const from = states[static_cast<std::size_t>(i)];
+    const Index units = state_size(i), width = state_width(i);
+    S* const to = arena.allocate_zeroed<S>(batch.size() * width);
+    for (Index slot = 0; from != nullptr && slot < batch.size(); ++slot) {
+      std::copy_n(from + batch.row(slot) * units, units, to + slot * width);
     }
+    return to;
   }
-  /// The inverse for some slots, of a part of the state with so many units; row_of(slot) points to
-  /// a padded row.
+  /// The inverse for some slots; row_of(slot) points to a padded row.
   template <class RowOf>
-  static void write_state(const RaggedBatch& batch, Range slots, Index units, S* to, RowOf row_of) {
+  void write_state(const RaggedBatch& batch, Range slots, const States<S>& states, int i,
+                   RowOf row_of) const {
+    S* const to = states[static_cast<std::size_t>(i)];
+    const Index units = state_size(i);
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       std::copy_n(row_of(slot), units, to + batch.row(slot) * units);
     }
@@ -178,7 +181,7 @@ class CellDirection final : public Direction<S> {
 
   const ParameterSizes sizes_;
   Activations activations_;
-  Index input_, hidden_, blocks_, padded_;
+  Index input_, hidden_, heads_, blocks_, padded_;
   Index h_size_, h_padded_;  // P and Pp
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
   Buffer<S> bias_;               // [gates]
@@ -199,6 +202,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
       activations_(config.activations),
       input_(input_size),
       hidden_(config.hidden_size),
+      heads_(config.num_heads),
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
       h_size_(config.h_size()),
@@ -214,10 +218,10 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
   for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
-    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_);
+    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_, heads_);
     if (!training) continue;
     weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
-    weight_hh_transposed_[phase] = PackedWeights<S>(h_size_, 1, gates * padded_);
+    weight_hh_transposed_[phase] = PackedWeights<S>(h_size_, 1, gates * padded_, heads_, gates);
   }
   if (projects()) {
     weight_hr_ = PackedWeights<S>(h_size_, 1, hidden_);
@@ -306,7 +310,7 @@ template <class S>
 void CellDirection<S>::read_cells(const RaggedBatch& batch, bool reverse,
                                   const DirectionSaved<S>& saved, Sequence<S> out) const {
   for_each_saved_row(batch, reverse, out, [&](Index row, S* to) {
-    std::copy_n(saved.cell_states() + row * padded_, hidden_, to);
+    std::copy_n(saved.memory_states(0) + row * padded_, hidden_, to);
   });
 }
 

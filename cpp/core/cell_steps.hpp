@@ -74,8 +74,11 @@ struct CellSteps {
           }
         }
         u.h = Vec<S>::load(h_before + state);
-        if constexpr (kCell.has_cell_state) u.c = Vec<S>::load(loop.c_ + state);
-        if constexpr (kPhase > 0 && kCell.normalized) u.c_normalized = moments.normalize(u.c);
+#pragma GCC unroll 4
+        for (int i = 0; i < kCell.memory; ++i) u.memory[i] = Vec<S>::load(loop.memory_[i] + state);
+        if constexpr (kPhase > 0 && kCell.normalized) {
+          u.c_normalized = moments.normalize(u.memory[0]);
+        }
         load_unit_weights(layer, u.unit_weight, unit);
         Cell::template forward<kPhase>(activations, u);
         if constexpr (!kLast) {
@@ -84,14 +87,15 @@ struct CellSteps {
             u.gate[g].store(gates + gate_column(g, block, padded));
           }
           if constexpr (kCell.normalizes_cell()) {
-            u.c.store(loop.c_ + state);
-            u.operand = u.c;
+            u.memory[0].store(loop.memory_[0] + state);
+            u.operand = u.memory[0];
           }
           u.operand.store(loop.operand_ + state);
         } else {
           u.h.store(h_after + state);
           u.h.store_some(y + unit, layer.hidden_ - unit);
-          if constexpr (kCell.has_cell_state) u.c.store(loop.c_ + state);
+#pragma GCC unroll 4
+          for (int i = 0; i < kCell.memory; ++i) u.memory[i].store(loop.memory_[i] + state);
           if constexpr (kTraining) save(*loop.task_.saved, u, saved_row + slot, block, padded);
         }
       }
@@ -135,14 +139,16 @@ struct CellSteps {
         }
         if constexpr (kCell.normalizes_cell() && !kFirst) {
           const Vec<S> d = Vec<S>::load(loop.d_c_normalized_ + state);
-          u.d_c += cell_gradient(d, u.c_normalized);
+          u.d_memory[0] += cell_gradient(d, u.c_normalized);
         }
         Cell::template backward<kPhase>(activations, u);
         if (kFirst && loop.d_h_steps_)
           u.d_h.store_some(loop.d_h_steps_.row(row, time) + unit, units);
         store<kPhase>(loop, u, slot, chunk_row, block);
-        if constexpr (kCell.has_cell_state && kPhase == 0) {
-          if (loop.d_c_steps_) u.d_c.store_some(loop.d_c_steps_.row(row, time) + unit, units);
+        if constexpr (kCell.memory > 0 && kPhase == 0) {
+          if (loop.d_c_steps_) {
+            u.d_memory[0].store_some(loop.d_c_steps_.row(row, time) + unit, units);
+          }
         }
       }
     }
@@ -162,8 +168,8 @@ struct CellSteps {
   }
 
   /// Of the row that a phase takes normalized: W h, then c, as phase 0 has left it (zoneout changes
-  /// c_ in this phase). All threads that share the row compute the same; the one with the first
-  /// units saves it.
+  /// memory_ in this phase). All threads that share the row compute the same; the one with the
+  /// first units saves it.
   template <int kPhase, bool kTraining>
   static Moments<S> row_moments(const ForwardLoop<S>& loop, Index slot, Index saved_row,
                                 Range blocks) {
@@ -214,7 +220,7 @@ struct CellSteps {
                                                            Index saved_row) {
     const Index padded = loop.layer_.padded_;
     const S* const d = loop.d_c_normalized_ + slot * padded;
-    const S* const c = loop.task_.saved->cells.data() + saved_row * padded;
+    const S* const c = loop.task_.saved->memory[0].data() + saved_row * padded;
     const Moments<S> moments = saved_cell_moments(*loop.task_.saved, saved_row);
     return loop.layer_.normalized_cell_row().gradient(
         moments.scale, [=](Index at) { return Vec<S>::load(d + at); },
@@ -224,10 +230,11 @@ struct CellSteps {
   static void save(DirectionSaved<S>& saved, const ForwardUnits<S>& u, Index row, Index block,
                    Index padded) {
     S* const to = saved.gates.data() + row * kCell.saved * padded + block * kCell.saved * kLanes;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
     for (int g = 0; g < kCell.saved; ++g) u.gate[g].store(to + g * kLanes);
-    if constexpr (kCell.has_cell_state) {
-      u.c.store(saved.cells.data() + row * padded + block * kLanes);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kCell.memory; ++i) {
+      u.memory[i].store(saved.memory[i].data() + row * padded + block * kLanes);
     }
   }
 
@@ -238,7 +245,7 @@ struct CellSteps {
     const DirectionSaved<S>& saved = *loop.task_.saved;
     const S* const gates =
         saved.gates.data() + saved_row * kCell.saved * padded + block * kCell.saved * kLanes;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
     for (int g = 0; g < kCell.saved; ++g) u.gate[g] = Vec<S>::load(gates + g * kLanes);
     if constexpr (Cell::kReadsPreviousOutput) {
       u.h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
@@ -251,16 +258,18 @@ struct CellSteps {
         u.h = (u.h - h_prev * p) / Vec<S>(S(1) - p);
       }
     }
-    if constexpr (kCell.has_cell_state) {
-      const S* const cells = saved.cell_states();
-      u.c = Vec<S>::load(saved.cells.data() + saved_row * padded + unit);
-      u.c_prev =
-          Vec<S>::load(s == 0 ? saved.c0.data() + state
-                              : cells + (loop.batch_.first_row(s - 1) + slot) * padded + unit);
-      u.d_c = Vec<S>::load(loop.d_c_ + state);
+    const Index row_before = s == 0 ? 0 : loop.batch_.first_row(s - 1) + slot;
+#pragma GCC unroll 4
+    for (int i = 0; i < kCell.memory; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const S* const before = s == 0 ? saved.initial[1 + at].data() + state
+                                     : saved.memory_states(i) + row_before * padded + unit;
+      u.memory[i] = Vec<S>::load(saved.memory[at].data() + saved_row * padded + unit);
+      u.memory_prev[i] = Vec<S>::load(before);
+      u.d_memory[i] = Vec<S>::load(loop.d_memory_[i] + state);
     }
     if constexpr (kCell.normalizes_cell()) {
-      u.c_normalized = saved_cell_moments(saved, saved_row).normalize(u.c);
+      u.c_normalized = saved_cell_moments(saved, saved_row).normalize(u.memory[0]);
     }
   }
 
@@ -308,7 +317,8 @@ struct CellSteps {
       if constexpr (kCell.normalizes_cell()) u.d_c_normalized.store(loop.d_c_normalized_ + state);
     } else {
       u.d_h_prev.store(loop.cell_d_h_ + state);
-      if constexpr (kCell.has_cell_state) u.d_c_prev.store(loop.d_c_ + state);
+#pragma GCC unroll 4
+      for (int i = 0; i < kCell.memory; ++i) u.d_memory_prev[i].store(loop.d_memory_[i] + state);
       if constexpr (kCell.products() > 1) u.operand.store(chunk.operand + row * padded + unit);
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -33,21 +34,29 @@ struct NormalizedRows {
   Buffer<S> scales;  // [rows] 1 / sqrt(variance + epsilon)
 };
 
+/// The states of a call, of a layer or of a direction, h with P units before those of the memory
+/// with H units: null for 0, or where the cell has none.
+template <class T>
+using States = std::array<T*, kMaxStates>;
+
 /// What forward keeps for backward, which only reads it. Rows are those of (step, slot), in the
 /// order of RaggedBatch::first_row.
 template <class S>
 struct DirectionSaved {
-  Buffer<S> gates;    // [rows][H/W][kSaved][W]
-  Buffer<S> cells;    // [rows][H/W][W], only with a cell state; as the equations have left it
-  Buffer<S> zoned;    // the same after zoneout, if there is any
-  Buffer<S> outputs;  // [T][B][H padded] of the cell, if they are projected
-  Buffer<S> h0, c0;   // [slots][P padded], [slots][H padded]
+  Buffer<S> gates;                            // [rows][H/W][kSaved][W]
+  std::array<Buffer<S>, kMaxMemory> memory;   // [rows][H/W][W] as the equations have left it
+  std::array<Buffer<S>, kMaxMemory> zoned;    // the same after zoneout, if there is any
+  Buffer<S> outputs;                          // [T][B][H padded] of the cell, if they are projected
+  std::array<Buffer<S>, kMaxStates> initial;  // [slots][P or H padded]
   // Of a cell with layer normalization:
   NormalizedRows<S> input, recurrent;
   Buffer<S> cell_moments;  // [rows][2] mean and 1 / sqrt(variance + epsilon) of c
 
-  /// c_t of all rows.
-  const S* cell_states() const { return zoned.empty() ? cells.data() : zoned.data(); }
+  /// One state of the memory at time t, of all rows.
+  const S* memory_states(int i) const {
+    const auto at = static_cast<std::size_t>(i);
+    return zoned[at].empty() ? memory[at].data() : zoned[at].data();
+  }
 };
 
 /// One direction of one layer, forward. All memory is that of the caller of the kernels, or of
@@ -58,8 +67,8 @@ struct ForwardTask {
   bool reverse;              // reads x from each row's last step to its first
   LayerInput<S> x;           // (B, T, I)
   Sequence<S> y;             // (B, T, P), features adjacent; padding is not written
-  const S *h0, *c0;          // (B, P) and (B, H), or null for 0
-  S *h_final, *c_final;      // the same, may be h0 and c0
+  States<const S> initial;   // (B, P or H)
+  States<S> last;            // the same, may be those of initial
   DirectionSaved<S>* saved;  // allocated and filled here; null in inference
   Regularization regularization;
 };
@@ -86,10 +95,10 @@ struct BackwardTask {
   Sequence<const S> y;               // (B, T, P), as forward has written it
   const DirectionSaved<S>* saved;    // as forward has filled it
   Sequence<const S> d_y;             // (B, T, P), or null for 0
-  const S *d_h_final, *d_c_final;    // (B, P) and (B, H), or null for 0
+  States<const S> d_last;            // (B, P or H)
   Sequence<S> d_x;                   // (B, T, I), or null if not wanted
   bool add_to_d_x;                   // to what the other direction has written
-  S *d_h0, *d_c0;                    // the same, may be d_h_final and d_c_final
+  States<S> d_initial;               // the same, may be those of d_last
   S* d_parameters;                   // [ParameterSizes::total()] of this direction
   Sequence<S> d_h_steps, d_c_steps;  // (B, T, P) and (B, T, H), features adjacent, or null
   Regularization regularization;     // that of forward
@@ -113,14 +122,14 @@ struct ParameterSizes {
 /// Of a layer with this many inputs.
 inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_size) {
   const CellInfo& cell = cell_info(config.cell);
-  const Index rows = cell.gates * config.hidden_size;
+  const Index hidden = config.hidden_size, rows = cell.gates * hidden;
   return {.weight_ih = rows * input_size,
-          .weight_hh = rows * config.h_size(),
+          .weight_hh = rows * (config.h_size() / config.num_heads),
           .bias = rows,
           .gains = cell.normalized ? 2 * rows : 0,
-          .bias_hn = cell.separate_recurrent ? config.hidden_size : 0,
-          .unit_weights = cell.unit_weights * config.hidden_size,
-          .weight_hr = config.proj_size * config.hidden_size};
+          .bias_hn = cell.separate_recurrent ? hidden : 0,
+          .unit_weights = cell.unit_weights * hidden,
+          .weight_hr = config.proj_size * hidden};
 }
 
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it
@@ -153,7 +162,7 @@ class Direction {
   virtual Index chunk_row_bytes() const = 0;
   virtual Index accumulator_size(const LayerInput<S>& x) const = 0;
 
-  /// Copies of what forward has kept: one saved column of the gates, and the cell states, at each
+  /// Copies of what forward has kept: one saved column of the gates, and the cell state, at each
   /// row's own time.
   virtual Index saved_columns() const = 0;
   virtual void read_gates(const RaggedBatch& batch, bool reverse, const DirectionSaved<S>& saved,

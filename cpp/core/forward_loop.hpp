@@ -25,21 +25,20 @@ class ForwardLoop final : public TimeLoop {
     const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
     const bool drops = task.regularization.drops();
     if (drops) factors_ = layer_.dropout_factors(task.regularization, batch_, arena);
+    h_[0] = layer_.read_state(batch_, task.initial, 0, arena);
+    h_[1] = arena.allocate_zeroed<S>(state);
     for (int i = 0; i < 2; ++i) {
-      h_[i] = arena.allocate_zeroed<S>(state);
       dropped_[i] = drops ? arena.allocate_zeroed<S>(state) : h_[i];
       h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.h_padded_, batch_.size());
       cell_h_[i] = h_[i];
     }
-    layer_.read_h(batch_, task.h0, h_[0]);
     if (drops) {
       layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.h_blocks_range(),
                            dropped_[0]);
     }
-    if (layer_.cell_.has_cell_state) {
-      c_ = arena.allocate_zeroed<S>(cells);
-      layer_.read_c(batch_, task.c0, c_);
-      if (zoneout_.active()) c_before_ = arena.allocate<S>(cells);
+    for (int i = 0; i < memory_count(); ++i) {
+      memory_[i] = layer_.read_state(batch_, task.initial, 1 + i, arena);
+      if (zoneout_.active()) memory_before_[i] = arena.allocate<S>(cells);
     }
     if (layer_.cell_.phases > 1) {
       operand_ = arena.allocate<S>(cells);
@@ -153,35 +152,39 @@ class ForwardLoop final : public TimeLoop {
     worker.parallel_for([&](int part, int parts) { write_state(batch_.slots(part, parts)); });
   }
 
+  int memory_count() const { return layer_.cell_.memory; }
   Index row_bytes() const { return layer_.gates_width() * static_cast<Index>(sizeof(S)); }
   Range all_panels(int phase) const { return {0, layer_.recurrent_weights(phase).count()}; }
 
   void write_state(Range slots) const {
-    layer_.write_state(batch_, slots, layer_.h_size_, task_.h_final, [&](Index slot) {
+    layer_.write_state(batch_, slots, task_.last, 0, [&](Index slot) {
       return h_[batch_.length(slot) & 1] + slot * layer_.h_padded_;
     });
-    if (layer_.cell_.has_cell_state) {
-      layer_.write_state(batch_, slots, layer_.hidden_, task_.c_final,
-                         [&](Index slot) { return c_ + slot * layer_.padded_; });
+    for (int i = 0; i < memory_count(); ++i) {
+      layer_.write_state(batch_, slots, task_.last, 1 + i,
+                         [&](Index slot) { return memory_[i] + slot * layer_.padded_; });
     }
   }
 
   void allocate_saved(DirectionSaved<S>& saved) const {
-    const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
+    const Index cells = batch_.size() * layer_.padded_;
+    const Index rows = batch_.total_rows() * layer_.padded_;
     saved.gates = Buffer<S>(batch_.total_rows() * layer_.saved_width());
-    saved.h0 = Buffer<S>(state);
-    std::copy_n(h_[0], state, saved.h0.data());
-    if (layer_.cell_.has_cell_state) {
-      saved.cells = Buffer<S>(batch_.total_rows() * layer_.padded_);
-      if (zoneout_.active()) saved.zoned = Buffer<S>(batch_.total_rows() * layer_.padded_);
-      saved.c0 = Buffer<S>(cells);
-      std::copy_n(c_, cells, saved.c0.data());
+    for (int i = 0; i < layer_.cell_.states(); ++i) {
+      const Index size = batch_.size() * layer_.state_width(i);
+      Buffer<S>& initial = saved.initial[static_cast<std::size_t>(i)];
+      initial = Buffer<S>(size);
+      std::copy_n(i == 0 ? h_[0] : memory_[i - 1], size, initial.data());
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(memory_count()); ++i) {
+      saved.memory[i] = Buffer<S>(rows);
+      if (zoneout_.active()) saved.zoned[i] = Buffer<S>(rows);
     }
     if (layer_.projects()) saved.outputs = Buffer<S>(batch_.longest() * cells);
     if (!layer_.cell_.normalized) return;
-    for (NormalizedRows<S>* const rows : {&saved.input, &saved.recurrent}) {
-      rows->values = Buffer<S>(batch_.total_rows() * layer_.gates_width());
-      rows->scales = Buffer<S>(batch_.total_rows());
+    for (NormalizedRows<S>* const normalized : {&saved.input, &saved.recurrent}) {
+      normalized->values = Buffer<S>(batch_.total_rows() * layer_.gates_width());
+      normalized->scales = Buffer<S>(batch_.total_rows());
     }
     if (layer_.cell_.normalizes_cell()) saved.cell_moments = Buffer<S>(2 * batch_.total_rows());
   }
@@ -280,12 +283,13 @@ class ForwardLoop final : public TimeLoop {
   }
 
   void step(int phase, Index s, Range slots, S* gates, Range panels) const {
-    if (c_before_ != nullptr && phase == 0) keep_cells(slots, blocks_of(phase, panels));
+    if (memory_before_[0] != nullptr && phase == 0) keep_memory(slots, blocks_of(phase, panels));
     const CellKernels<S>& kernels = layer_.kernels_;
     (task_.saved != nullptr ? kernels.train : kernels.infer)[phase](*this, s, slots, gates, panels);
     if (!regularized_) return;
     const Range blocks = blocks_of(phase, panels);
-    if (c_before_ != nullptr && phase == layer_.cell_.last_phase()) zone_out_c(s, slots, blocks);
+    const bool last = phase == layer_.cell_.last_phase();
+    if (memory_before_[0] != nullptr && last) zone_out_memory(s, slots, blocks);
     if (!layer_.projects()) regularize(phase, s, slots, blocks);
   }
 
@@ -317,10 +321,12 @@ class ForwardLoop final : public TimeLoop {
     return layer_.recurrent_weights(phase).blocks_of(panels);
   }
 
-  [[gnu::noinline]] void keep_cells(Range slots, Range blocks) const {
+  [[gnu::noinline]] void keep_memory(Range slots, Range blocks) const {
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index at = slot * layer_.padded_ + blocks.first * kLanes;
-      std::copy_n(c_ + at, blocks.size() * kLanes, c_before_ + at);
+      for (int i = 0; i < memory_count(); ++i) {
+        std::copy_n(memory_[i] + at, blocks.size() * kLanes, memory_before_[i] + at);
+      }
     }
   }
 
@@ -342,14 +348,17 @@ class ForwardLoop final : public TimeLoop {
     }
   }
 
-  [[gnu::noinline]] void zone_out_c(Index s, Range slots, Range blocks) const {
+  [[gnu::noinline]] void zone_out_memory(Index s, Range slots, Range blocks) const {
     const Index unit = blocks.first * kLanes, count = blocks.size() * kLanes;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index at = slot * layer_.padded_ + unit;
-      zoneout_.mix(1, s, batch_.row(slot), unit, count, c_before_ + at, c_ + at);
-      if (task_.saved == nullptr) continue;
-      std::copy_n(c_ + at, count,
-                  task_.saved->zoned.data() + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
+      for (int i = 0; i < memory_count(); ++i) {
+        zoneout_.mix(1, s, batch_.row(slot), unit, count, memory_before_[i] + at, memory_[i] + at);
+        if (task_.saved == nullptr) continue;
+        S* const zoned = task_.saved->zoned[static_cast<std::size_t>(i)].data();
+        std::copy_n(memory_[i] + at, count,
+                    zoned + (batch_.first_row(s) + slot) * layer_.padded_ + unit);
+      }
     }
   }
 
@@ -367,14 +376,14 @@ class ForwardLoop final : public TimeLoop {
   const S** h_rows_[2];   // [B] pointers to its rows
   S* factors_ = nullptr;  // [B][Pp] of recurrent dropout, if there is any
   // Where the cell finds and leaves h: h_ and the task's y, unless they are projected.
-  S* cell_h_[2];                      // [B][Hp]
-  Sequence<S> cell_y_;                // (B, T, H)
-  const S** cell_h_rows_ = nullptr;   // [B] pointers to the rows that are projected
-  S* c_ = nullptr;                    // [B][Hp] updated in place
-  S* c_before_ = nullptr;             // [B][Hp] c_{t-1}, if there is zoneout
-  S* operand_ = nullptr;              // [B][Hp] what the second phase multiplies, or normalizes
-  const S** operand_rows_ = nullptr;  // [B]
-  S* recurrent_ = nullptr;            // [B][gates] W h + bias_hn, or W h before its normalization
+  S* cell_h_[2];                       // [B][Hp]
+  Sequence<S> cell_y_;                 // (B, T, H)
+  const S** cell_h_rows_ = nullptr;    // [B] pointers to the rows that are projected
+  S* memory_[kMaxMemory] = {};         // [B][Hp] updated in place
+  S* memory_before_[kMaxMemory] = {};  // [B][Hp] those of t-1, if there is zoneout
+  S* operand_ = nullptr;               // [B][Hp] what the second phase multiplies, or normalizes
+  const S** operand_rows_ = nullptr;   // [B]
+  S* recurrent_ = nullptr;             // [B][gates] W h + bias_hn, or W h before its normalization
 };
 
 template <class S>

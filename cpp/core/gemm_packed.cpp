@@ -17,8 +17,9 @@ constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, 
 /// memory is the caller's of gemm_packed.
 template <class S>
 struct Tile {
-  const S* const* rows;         // [R] pointers to rows of the left operand, at the tile's first k
-  Index step;                   // between k and k + 1 in a row
+  const S* const* rows;         // [R] pointers to rows of the left operand
+  Index offset;                 // in a row to the tile's first k
+  Index step;                   // between k and k + 1
   const S* panel;               // [depth][P][W] of the first panel
   Index panel_stride;           // to the same k of the next panel
   Index depth;                  // products in a sum
@@ -38,7 +39,7 @@ void multiply_tile(const Tile<S>& t) {
   const S* a[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    a[r] = t.rows[r];
+    a[r] = t.rows[r] + t.offset;
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
       sum[r][c] =
@@ -115,9 +116,8 @@ void multiply_panel(Tile<S> tile, Index rows) {
     Index first = 0;
     for (Index i = 0; i < tiles; ++i) {
       const Index last = rows * (i + 1) / tiles;  // tiles of nearly equal height
-      const S* shifted[kMaxTileRows];
-      for (Index r = first; r < last; ++r) shifted[r - first] = tile.rows[r] + k * tile.step;
-      part.rows = shifted;
+      part.rows = tile.rows + first;
+      part.offset = tile.offset + k * tile.step;
       part.prefetch = part.panel + (part.depth + i * part.depth / tiles) * P * Vec<S>::kLanes;
       part.init = tile.init == nullptr ? nullptr : tile.init + first * tile.init_stride;
       part.out = tile.out + first * tile.out_stride;
@@ -153,17 +153,20 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
   if (rows == 0) return;
   for (Index q = first; q < last;) {
     const Index column = weights.column(q);
+    const Range depth = weights.depth(q);
     const Tile<S> tile{.rows = a.row,
+                       .offset = depth.first * a.step,
                        .step = a.step,
                        .panel = weights.panel(q),
                        .panel_stride = weights.panel(q + 1) - weights.panel(q),
-                       .depth = weights.depth(),
+                       .depth = depth.size(),
                        .init = init == nullptr ? nullptr : init + column,
                        .init_stride = init_stride,
                        .out = out + column,
                        .out_stride = out_stride};
     const int packets = weights.packets(q);
-    if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets) {
+    if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets &&
+        weights.depth(q + 1) == depth) {
       packets == 4 ? multiply_tile<S, 4, 1, 2>(tile) : multiply_tile<S, 3, 1, 2>(tile);
       q += 2;
     } else {

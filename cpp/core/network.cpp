@@ -43,15 +43,13 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
 
 namespace {
 
-/// The part of a direction in h (layers*directions, B, P), or null.
-template <class S>
-S* h_of(const LayerConfig& config, Index batch, Index direction, S* h) {
-  return h == nullptr ? nullptr : h + direction * batch * config.h_size();
-}
-/// The same in c (layers*directions, B, H).
-template <class S>
-S* c_of(const LayerConfig& config, Index batch, Index direction, S* c) {
-  return c == nullptr ? nullptr : c + direction * batch * config.hidden_size;
+/// The part of a direction in the states (layers*directions, B, P or H) of a call.
+template <class T>
+States<T> states_of(const LayerConfig& config, Index batch, Index direction, States<T> states) {
+  for (std::size_t i = 0; i < kMaxStates; ++i) {
+    if (states[i] != nullptr) states[i] += direction * batch * config.state_size(i);
+  }
+  return states;
 }
 
 /// Memory of a layer that lives as long as the call, or as long as what is saved for backward.
@@ -122,8 +120,7 @@ void Network<S>::infer(const NetworkForward<S>& call) const {
     part.x = call.x.from_step(first);
     part.y = call.y.from_step(first);
     run_forward(part, nullptr);
-    part.h0 = part.h_final;  // read before it is written
-    part.c0 = part.c_final;
+    std::copy(part.last.begin(), part.last.end(), part.initial.begin());  // read before written
   }
 }
 
@@ -180,16 +177,12 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
       h = inner_sequence(memory, batch.size(), h_size);
     }
     const Index index = layer * config_.directions() + d;
-    const auto h_at = [&](auto* p) { return h_of(config_, batch.size(), index, p); };
-    const auto c_at = [&](auto* p) { return c_of(config_, batch.size(), index, p); };
     stage.tasks[d] = {.batch = &batch,
                       .reverse = d == 1,
                       .x = x,
                       .y = h,
-                      .h0 = h_at(call.h0),
-                      .c0 = c_at(call.c0),
-                      .h_final = h_at(call.h_final),
-                      .c_final = c_at(call.c_final),
+                      .initial = states_of(config_, batch.size(), index, call.initial),
+                      .last = states_of(config_, batch.size(), index, call.last),
                       .saved = kept ? &kept->directions[i] : nullptr,
                       .regularization = regularization(saved, layer, d)};
   }
@@ -353,8 +346,6 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
       d_h = read_only(stage.d_h[d]);
     }
     const Index index = stage.layer * config_.directions() + d;
-    const auto h_at = [&](auto* p) { return h_of(config_, batch.size(), index, p); };
-    const auto c_at = [&](auto* p) { return c_of(config_, batch.size(), index, p); };
     const auto steps = [index](const std::vector<Sequence<S>>& all) {
       return all.empty() ? Sequence<S>{} : all[static_cast<std::size_t>(index)];
     };
@@ -365,12 +356,10 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                       .y = saved_output(call, stage.layer, d),
                       .saved = &saved.directions[static_cast<std::size_t>(d)],
                       .d_y = d_h,
-                      .d_h_final = h_at(call.d_h_final),
-                      .d_c_final = c_at(call.d_c_final),
+                      .d_last = states_of(config_, batch.size(), index, call.d_last),
                       .d_x = separate ? stage.d_x_reverse : stage.d_x,
                       .add_to_d_x = d == 1 && !separate,
-                      .d_h0 = h_at(call.d_h0),
-                      .d_c0 = c_at(call.d_c0),
+                      .d_initial = states_of(config_, batch.size(), index, call.d_initial),
                       .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
                       .d_h_steps = steps(call.d_h_steps),
                       .d_c_steps = steps(call.d_c_steps),

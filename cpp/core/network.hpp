@@ -27,18 +27,18 @@ struct Saved {
   Index first_step;                          // of the batch, if it is a slice of a longer one
   std::vector<Layer> layers;
   // Instead of layers, if backward is to recompute them (recompute.hpp):
-  std::vector<Index> segments;  // the steps at which segments begin, and T
-  Buffer<S> h, c;               // [segment][layer][B][P or H] the states at which they begin
+  std::vector<Index> segments;               // the steps at which segments begin, and T
+  std::array<Buffer<S>, kMaxStates> states;  // [segment][layer][B][P or H] at which they begin
 };
 
 /// A forward call. All memory is the caller's.
 template <class S>
 struct NetworkForward {
   const RaggedBatch* batch;
-  LayerInput<S> x;       // (B, T, I), any strides
-  Sequence<S> y;         // (B, T, D), features adjacent
-  const S *h0, *c0;      // (layers*directions, B, P), (.., B, H), or null for 0
-  S *h_final, *c_final;  // the same shapes; c_final is null without a cell state
+  LayerInput<S> x;          // (B, T, I), any strides
+  Sequence<S> y;            // (B, T, D), features adjacent
+  States<const S> initial;  // (layers*directions, B, P or H)
+  States<S> last;           // the same shapes
 };
 
 /// A backward call. All memory is the caller's.
@@ -48,9 +48,9 @@ struct NetworkBackward {
   LayerInput<S> x;                                // its input
   Sequence<const S> y;                            // its output
   Sequence<const S> d_y;                          // (B, T, D), any strides, or null for 0
-  const S *d_h_final, *d_c_final;                 // as the states, or null for 0
+  States<const S> d_last;                         // (layers*directions, B, P or H)
   Sequence<S> d_x;                                // (B, T, I), or null if not wanted
-  S *d_h0, *d_c0;                                 // as the states
+  States<S> d_initial;                            // the same shapes
   S* d_parameters;                                // [parameter_count]
   std::vector<Sequence<S>> d_h_steps, d_c_steps;  // (B, T, P or H) a layer and direction, or none
   GradientAccumulator<S> accumulator{};           // without memory: Network's own

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "core/buffer.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/types.hpp"
@@ -14,6 +17,9 @@
 //
 // A tile of the product thus ends with all gates of the same units in registers. H is padded to
 // whole packets with zeros here and nowhere else.
+//
+// Recurrent weights may consist of blocks on the diagonal, the only elements that there are: each
+// head of units sees its own units alone. A panel then has the depth of its units' heads.
 
 namespace bptt {
 
@@ -25,15 +31,23 @@ class PackedWeights {
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   PackedWeights() = default;
-  PackedWeights(Index units, int gates, Index depth)
+  /// With heads, depth is the same units, or (with depth_gates) their gates in the order that
+  /// pack_transposed takes.
+  PackedWeights(Index units, int gates, Index depth, Index heads = 1, int depth_gates = 0)
       : units_(units),
         gates_(gates),
         blocks_((units + kLanes - 1) / kLanes),
         blocks_per_panel_(kMaxPackets / gates),
-        depth_(depth),
-        data_(blocks_ * gates * kLanes * depth) {}
+        heads_(heads) {
+    for (Index q = 0; q < count(); ++q) {
+      depths_.push_back(heads == 1 ? Range{0, depth} : depth_of_heads(q, depth_gates));
+      longest_ = std::max(longest_, depths_.back().size());
+    }
+    data_ = Buffer<S>(width() * longest_);
+  }
 
-  Index depth() const { return depth_; }
+  /// The part of a row of the left operand that a panel is multiplied with.
+  Range depth(Index panel) const { return depths_[static_cast<std::size_t>(panel)]; }
   Index blocks() const { return blocks_; }
   Index width() const { return blocks_ * gates_ * kLanes; }
   Index count() const { return (blocks_ + blocks_per_panel_ - 1) / blocks_per_panel_; }
@@ -48,26 +62,31 @@ class PackedWeights {
   }
   /// First column of a panel in a row of all columns, and the panel's weights.
   Index column(Index panel) const { return panel * blocks_per_panel_ * gates_ * kLanes; }
-  const S* panel(Index panel) const { return data_.data() + column(panel) * depth_; }
+  const S* panel(Index panel) const { return data_.data() + column(panel) * longest_; }
 
   /// Packs some of the panels: column (unit, gate g) of the product is row
-  /// `first_row + g*units + unit` of `weight` (rows, depth).
+  /// `first_row + g*units + unit` of `weight` (rows, depth or units of a head).
   void pack(const S* weight, Index first_row, Range panels) {
     for (Index q = panels.first; q < panels.last; ++q) {
-      const int packets_here = packets(q);
-      for (Index k = 0; k < depth_; k += kLanes) {
-        for (int p = 0; p < packets_here; ++p) {
+      const Index stride = packets(q) * kLanes;
+      for (Index k = depth(q).first; k < depth(q).last; k += kLanes) {
+        for (int p = 0; p < packets(q); ++p) {
           const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
-          const S* const from = weight + (first_row + p % gates_ * units_ + unit) * depth_ + k;
-          S* const to = data_.data() + column(q) * depth_ + (k * packets_here + p) * kLanes;
-          pack_square(from, std::min(kLanes, units_ - unit), std::min(kLanes, depth_ - k), to,
-                      packets_here * kLanes);
+          const Index row = first_row + p % gates_ * units_ + unit;
+          const Range columns{k, std::min(k + kLanes, depth(q).last)};
+          S* const to =
+              data_.data() + column(q) * longest_ + (k - depth(q).first) * stride + p * kLanes;
+          if (heads_ == 1 && columns.size() == kLanes && unit + kLanes <= units_) {
+            transpose(weight + row * longest_ + k, longest_, to, stride);
+          } else {
+            pack_square(weight, row, unit, columns, to, stride);
+          }
         }
       }
     }
   }
 
-  /// The transpose, for d_a = d_gates · weight: columns are the `units` columns of `weight`, and
+  /// The transpose, for d_a = d_gates · weight: columns are the `units` of `weight`'s columns, and
   /// depth runs over gate columns in the order that a forward product with (gate_units, gates)
   /// leaves them. Packs some of that depth, a range of gate_units' blocks.
   void pack_transposed(const S* weight, Index first_row, Index gate_units, int gates,
@@ -77,38 +96,75 @@ class PackedWeights {
         for (Index lane = 0; lane < kLanes; ++lane) {
           const Index unit = block * kLanes + lane;
           const Index row = first_row + gate * gate_units + unit;
-          pack_row(unit < gate_units ? weight + row * units_ : nullptr,
-                   (block * gates + gate) * kLanes + lane);
+          const Range units = unit < gate_units ? head_of(unit) : Range{};
+          pack_row(weight + row * units.size(), units, (block * gates + gate) * kLanes + lane);
         }
       }
     }
   }
 
  private:
-  /// Transposes up to kLanes rows of `columns` columns into rows of packets.
-  void pack_square(const S* from, Index rows, Index columns, S* to, Index stride) const {
-    if (rows == kLanes && columns == kLanes) return transpose(from, depth_, to, stride);
-    for (Index c = 0; c < columns; ++c) {
-      for (Index r = 0; r < kLanes; ++r) {
-        to[c * stride + r] = r < rows ? from[r * depth_ + c] : S(0);
+  /// The units of the head that a unit belongs to.
+  Range head_of(Index unit) const {
+    if (heads_ == 1) return {0, units_};
+    const Index size = units_ / heads_, first = unit / size * size;
+    return {first, first + size};
+  }
+
+  /// The depth of the heads that the units of a panel belong to.
+  Range depth_of_heads(Index panel, int depth_gates) const {
+    const Index unit = panel * blocks_per_panel_ * kLanes;
+    const Index last = std::min(unit + blocks_per_panel_ * kLanes, units_) - 1;
+    const Range units{head_of(unit).first, head_of(last).last};
+    if (depth_gates == 0) return units;
+    const Index block = depth_gates * kLanes;
+    return {units.first / kLanes * block, (units.last + kLanes - 1) / kLanes * block};
+  }
+
+  /// Transposes rows of a packet's units, some of their columns, into rows of packets.
+  void pack_square(const S* weight, Index row, Index unit, Range columns, S* to,
+                   Index stride) const {
+    const Index units = std::min(kLanes, units_ - unit);
+    const Range depth = heads_ == 1 ? depths_[0] : head_of(unit);  // of the first unit
+    const bool whole = units == kLanes && columns.size() == kLanes && columns.last <= depth.last;
+    if (whole && columns.first >= depth.first && (heads_ == 1 || unit + units <= depth.last)) {
+      const S* const from = weight + row * depth.size() - depth.first;
+      return transpose(from + columns.first, depth.size(), to, stride);
+    }
+    for (Index r = 0; r < kLanes; ++r) {
+      const Range own = r >= units ? Range{} : heads_ == 1 ? depths_[0] : head_of(unit + r);
+      const S* const from = weight + (row + r) * own.size() - own.first;
+      for (Index k = columns.first; k < columns.last; ++k) {
+        const bool real = k >= own.first && k < own.last;
+        to[(k - columns.first) * stride + r] = real ? from[k] : S(0);
       }
     }
   }
 
-  /// Writes one row of a matrix with a unit a column, or zeros, to depth k of all panels.
-  void pack_row(const S* from, Index k) {
+  /// Writes a row of a matrix, the columns of some units and zeros for the others, to depth k of
+  /// the panels that have it.
+  void pack_row(const S* from, Range units, Index k) {
     for (Index q = 0; q < count(); ++q) {
+      const Range depth = depths_[static_cast<std::size_t>(q)];
+      if (k < depth.first || k >= depth.last) continue;
       const Index width = packets(q) * kLanes, first = column(q);
-      S* const to = data_.data() + first * depth_ + k * width;
-      const Index real = from == nullptr ? 0 : std::min(width, units_ - first);
-      std::copy_n(from + (real > 0 ? first : 0), real, to);
-      std::fill(to + real, to + width, S(0));
+      S* const to = data_.data() + first * longest_ + (k - depth.first) * width;
+      if (units.first <= first && first + width <= units.last) {
+        std::copy_n(from + first - units.first, width, to);
+        continue;
+      }
+      const Index begin = std::clamp<Index>(units.first - first, 0, width);
+      const Index end = std::clamp<Index>(units.last - first, begin, width);
+      std::fill(to, to + begin, S(0));
+      std::copy_n(from + (begin < end ? first + begin - units.first : 0), end - begin, to + begin);
+      std::fill(to + end, to + width, S(0));
     }
   }
 
   Index units_ = 0;
   int gates_ = 1;
-  Index blocks_ = 0, blocks_per_panel_ = 1, depth_ = 0;
+  Index blocks_ = 0, blocks_per_panel_ = 1, heads_ = 1, longest_ = 0;
+  std::vector<Range> depths_;  // by panel
   Buffer<S> data_;
 };
 

@@ -12,6 +12,7 @@ namespace bptt {
 struct Range {
   Index first = 0, last = 0;
   Index size() const { return last - first; }
+  bool operator==(const Range&) const = default;
 };
 
 /// Part number `part` of [0, count) cut into `parts` parts of nearly equal size.

@@ -28,15 +28,16 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   if (segments.size() <= 2) return network.forward(call, saved);
   const Index count = static_cast<Index>(segments.size()) - 1;
   const Index rows = config.num_layers * batch.size();
-  const Index h_size = rows * config.h_size(), c_size = rows * config.hidden_size;
   const auto make_states = [&](const S* first, Index size) {
     Buffer<S> states(count * size);
     first != nullptr ? std::copy_n(first, size, states.data())
                      : std::fill_n(states.data(), size, S(0));
     return states;
   };
-  saved.h = make_states(call.h0, h_size);
-  if (call.c_final != nullptr) saved.c = make_states(call.c0, c_size);
+  const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  for (std::size_t k = 0; k < states; ++k) {
+    saved.states[k] = make_states(call.initial[k], rows * config.state_size(k));
+  }
 
   // Only random masks need the kernels of training here, and what they keep is not used.
   const bool drops = saved.dropout_key && ((config.dropout > 0 && config.num_layers > 1) ||
@@ -44,16 +45,16 @@ void forward_recompute(const Network<S>& network, const NetworkForward<S>& call,
   for (Index i = 0; i < count; ++i) {
     const auto segment = segments.begin() + i;
     const RaggedBatch steps = batch.slice(segment[0], segment[1] - segment[0]);
-    const auto at = [&](Buffer<S>& states, Index size, Index index, S* otherwise) {
-      return states.empty() || index == count ? otherwise : states.data() + index * size;
-    };
-    const NetworkForward<S> part{.batch = &steps,
-                                 .x = call.x.from_step(segment[0]),
-                                 .y = call.y.from_step(segment[0]),
-                                 .h0 = at(saved.h, h_size, i, nullptr),
-                                 .c0 = at(saved.c, c_size, i, nullptr),
-                                 .h_final = at(saved.h, h_size, i + 1, call.h_final),
-                                 .c_final = at(saved.c, c_size, i + 1, call.c_final)};
+    NetworkForward<S> part{.batch = &steps,
+                           .x = call.x.from_step(segment[0]),
+                           .y = call.y.from_step(segment[0]),
+                           .initial = {},
+                           .last = call.last};
+    for (std::size_t k = 0; k < states; ++k) {
+      const Index size = rows * config.state_size(k);
+      part.initial[k] = saved.states[k].data() + i * size;
+      if (i + 1 < count) part.last[k] = saved.states[k].data() + (i + 1) * size;
+    }
     if (drops) {
       Saved<S> unused(steps, saved.dropout_key, segment[0]);
       network.forward(part, unused);
@@ -72,8 +73,11 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
   const Index rows = config.num_layers * saved.batch.size();
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  S* const d_h = arena.allocate<S>(rows * config.h_size());  // from one segment to the one before
-  S* const d_c = arena.allocate<S>(rows * config.hidden_size);
+  States<S> d_between{};  // from one segment to the one before
+  const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  for (std::size_t k = 0; k < states; ++k) {
+    d_between[k] = arena.allocate<S>(rows * config.state_size(k));
+  }
   NetworkBackward<S> part = call;
   part.accumulator.memory = arena.allocate_zeroed<S>(network.accumulator_size(call.x));
   for_each_segment(network, saved, call.x, [&](const Saved<S>& segment, Sequence<const S> y) {
@@ -89,13 +93,11 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
     for (std::size_t i = 0; i < call.d_c_steps.size(); ++i) {
       part.d_c_steps[i] = call.d_c_steps[i].from_step(first);
     }
-    part.d_h0 = first > 0 ? d_h : call.d_h0;
-    part.d_c0 = first > 0 ? d_c : call.d_c0;
+    part.d_initial = first > 0 ? d_between : call.d_initial;
     part.accumulator.last = first == 0;
     network.backward(part);
     part.accumulator.first = false;
-    part.d_h_final = d_h;  // read before it is written
-    part.d_c_final = d_c;
+    std::copy(d_between.begin(), d_between.end(), part.d_last.begin());  // read before written
   });
 }
 

@@ -33,7 +33,6 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
   const LayerConfig& config = network.config();
   const Index features = config.output_size();
   const Index rows = config.num_layers * saved.batch.size();
-  const Index h_size = rows * config.h_size(), c_size = rows * config.hidden_size;
   Arena& arena = scratch();
   for (Index i = static_cast<Index>(saved.segments.size()) - 1; i-- > 0;) {
     const Arena::Scope scope(arena);
@@ -43,17 +42,16 @@ void for_each_segment(const Network<S>& network, const Saved<S>& saved, const La
     const RaggedBatch batch = again.batch.slice(0, again.batch.longest());  // the rest is padding
     const Index row = batch.size() * features;
     const Sequence<S> y{arena.allocate<S>(batch.steps() * row), features, row};
-    const auto begin = [&](const Buffer<S>& states, Index size) {
-      return states.empty() ? nullptr : states.data() + i * size;
-    };
-    network.forward({.batch = &batch,
-                     .x = x.from_step(segment[0]),
-                     .y = y,
-                     .h0 = begin(saved.h, h_size),
-                     .c0 = begin(saved.c, c_size),
-                     .h_final = arena.allocate<S>(h_size),
-                     .c_final = arena.allocate<S>(c_size)},
-                    again);
+    States<const S> initial{};
+    States<S> last{};
+    for (std::size_t k = 0; k < kMaxStates && !saved.states[k].empty(); ++k) {
+      const Index size = rows * config.state_size(k);
+      initial[k] = saved.states[k].data() + i * size;
+      last[k] = arena.allocate<S>(size);
+    }
+    network.forward(
+        {.batch = &batch, .x = x.from_step(segment[0]), .y = y, .initial = initial, .last = last},
+        again);
     visit(again, read_only(y));
   }
 }

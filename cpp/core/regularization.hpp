@@ -26,7 +26,7 @@ struct Regularization {
 
   /// One factor for each row of the batch and unit of h, at (row * P + unit): 0 or 1/(1-p).
   DropoutMask dropout_mask() const { return {recurrent_dropout, key, stream(0)}; }
-  /// Of h (0) or c (1), for each step, row and unit: 0 to keep the previous value, or 1.
+  /// Of h (0) or the memory (1), for each step, row and unit: 0 to keep the previous value, or 1.
   DropoutMask zoneout_mask(int state) const { return {zoneout, key, stream(1 + state), 0, 1.0}; }
 
  private:
@@ -34,16 +34,16 @@ struct Regularization {
   Index stream(int kind) const { return (Index{1} + kind) * (Index{1} << 32) + direction; }
 };
 
-/// The masks of zoneout for h with P units and c with H units, in a batch of B rows.
+/// The masks of zoneout for h with P units and the memory with H units, in a batch of B rows.
 template <class S>
 class Zoneout {
  public:
-  Zoneout(const Regularization& of, Index rows, Index h_size, Index c_size)
+  Zoneout(const Regularization& of, Index rows, Index h_size, Index hidden)
       : keep_(static_cast<S>(of.zoneout)),
         active_(of.zones_out()),
         random_(of.random),
         rows_(rows),
-        sizes_{h_size, c_size},
+        sizes_{h_size, hidden},
         first_step_(of.first_step) {
     for (int state = 0; active_ && state < 2; ++state) masks_[state] = of.zoneout_mask(state);
   }

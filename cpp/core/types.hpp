@@ -32,6 +32,7 @@ struct LayerConfig {
   Index input_size = 0;   // I
   Index hidden_size = 0;  // H
   Index proj_size = 0;    // P of a cell whose h is projected, which reads h_{t-1} through W alone
+  Index num_heads = 1;    // blocks on the diagonal that the recurrent weights consist of
   Index num_layers = 1;
   bool bidirectional = false;
   Merge merge{};                   // of the two directions
@@ -44,6 +45,8 @@ struct LayerConfig {
   /// Whether the directions are combined into P features instead of being concatenated.
   bool merges() const { return bidirectional && merge != Merge{}; }
   Index h_size() const { return proj_size > 0 ? proj_size : hidden_size; }  // P
+  /// Units of h (0), or of a state of the memory.
+  Index state_size(std::size_t state) const { return state == 0 ? h_size() : hidden_size; }
   Index output_size() const { return bidirectional && !merges() ? 2 * h_size() : h_size(); }
   Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
 };

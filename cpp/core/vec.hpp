@@ -120,5 +120,11 @@ Vec<S> where_below(Vec<S> a, S bound, Vec<S> value) {
   using namespace Eigen::internal;
   return Vec<S>(pand(pcmp_lt(a.packet, Vec<S>(bound).packet), value.packet));
 }
+/// `value` in the lanes where a <= bound, else, and where `a` is NaN, `otherwise`.
+template <class S>
+Vec<S> select_at_most(Vec<S> a, S bound, Vec<S> value, Vec<S> otherwise) {
+  using namespace Eigen::internal;
+  return Vec<S>(pselect(pcmp_le(a.packet, Vec<S>(bound).packet), value.packet, otherwise.packet));
+}
 
 }  // namespace bptt

@@ -64,7 +64,11 @@ class WeightGradients {
 
  public:
   WeightGradients(const CellDirection<S>& layer, const BackwardTask<S>& task, Arena& arena)
-      : layer_(layer), task_(task), batch_(*task.batch) {
+      : layer_(layer),
+        task_(task),
+        batch_(*task.batch),
+        head_size_(layer.hidden_ / layer.heads_),
+        head_depth_(layer.h_size_ / layer.heads_) {
     const ParameterSizes& sizes = layer_.sizes_;
     d_weight_hh_ = task_.d_parameters + sizes.weight_ih;
     d_bias_ = d_weight_hh_ + sizes.weight_hh;
@@ -75,13 +79,14 @@ class WeightGradients {
     ih_rows_ = arena.allocate_zeroed<S*>(layer_.gates_width());
     const int last_phase = layer_.cell_.products() - 1;
     for (int phase = 0; phase <= last_phase; ++phase) {
-      hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.gates_width());
+      hh_rows_[phase] = arena.allocate_zeroed<S*>(layer_.heads_ * layer_.gates_width());
     }
     layer_.for_each_gate_packet([&](Index packed, Index row, Index count) {
       S** const hh_rows = hh_rows_[packed < layer_.phase_column(last_phase) ? 0 : last_phase];
       for (Index w = 0; w < count; ++w) {
+        const Index head = (row + w) % layer_.hidden_ / head_size_;
         ih_rows_[packed + w] = task_.d_parameters + (row + w) * layer_.input_;
-        hh_rows[packed + w] = d_weight_hh_ + (row + w) * layer_.h_size_;
+        hh_rows[head * layer_.gates_width() + packed + w] = d_weight_hh_ + (row + w) * head_depth_;
       }
     });
     if (layer_.projects()) {
@@ -102,7 +107,7 @@ class WeightGradients {
     left_ = arena.allocate<S>(Gemm::left_size(width, rows));
     left_recurrent_ = has_own_products() ? arena.allocate<S>(Gemm::left_size(width, rows)) : left_;
     for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
-      right_hh_[phase] = arena.allocate<S>(Gemm::right_size(layer_.h_size_, rows));
+      right_hh_[phase] = arena.allocate<S>(layer_.heads_ * Gemm::right_size(head_depth_, rows));
     }
     if (layer_.projects()) {
       left_hr_ = arena.allocate<S>(Gemm::left_size(layer_.h_size_, rows));
@@ -196,8 +201,11 @@ class WeightGradients {
     }
     for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
-      Gemm::pack_right([&](Index r) { return operand + r * layer_.h_padded_; }, 1, layer_.h_size_,
-                       own, rows, right_hh_[phase]);
+      for (Index head = 0; head < layer_.heads_; ++head) {
+        const S* const first = operand + head * head_depth_;
+        Gemm::pack_right([&](Index r) { return first + r * layer_.h_padded_; }, 1, head_depth_, own,
+                         rows, right_hh_[phase] + head * Gemm::right_size(head_depth_, rows));
+      }
     }
     if (layer_.projects()) pack_projection(steps, chunk, own);
     if (task_.x.ids) return;
@@ -222,11 +230,17 @@ class WeightGradients {
   void multiply(const StepRange& steps, int part, int parts, bool add) const {
     const Index width = layer_.gates_width(), rows = steps.rows;
     for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
-      const Index begin = layer_.phase_column(phase) / Gemm::kTileColumns;
-      const Index end = Gemm::tiles(layer_.cell_.end_gate(phase) * layer_.padded_);
-      const Range own = part_of(end - begin, part, parts);
-      Gemm::run(left_recurrent_, right_hh_[phase], rows, {begin + own.first, begin + own.last},
-                width, layer_.h_size_, hh_rows_[phase], add);
+      const Index block = layer_.cell_.phase_gates(phase) * CellDirection<S>::kLanes;
+      for (Index head = 0; head < layer_.heads_; ++head) {
+        const Range blocks = blocks_of(head);
+        const Index column = layer_.phase_column(phase);
+        const Index begin = (column + blocks.first * block) / Gemm::kTileColumns;
+        const Index end = Gemm::tiles(column + blocks.last * block);
+        const Range own = part_of(end - begin, part, parts);
+        Gemm::run(left_recurrent_, right_hh_[phase] + head * Gemm::right_size(head_depth_, rows),
+                  rows, {begin + own.first, begin + own.last}, width, head_depth_,
+                  hh_rows_[phase] + head * width, add);
+      }
     }
     if (layer_.projects()) {
       const Index tiles = Gemm::tiles(layer_.h_size_);
@@ -236,6 +250,12 @@ class WeightGradients {
     if (task_.x.ids) return;
     Gemm::run(left_, right_ih_, rows, part_of(Gemm::tiles(width), part, parts), width,
               layer_.input_, ih_rows_, add);
+  }
+
+  /// The blocks of units that a head has a part in.
+  Range blocks_of(Index head) const {
+    constexpr Index kLanes = CellDirection<S>::kLanes;
+    return {head * head_size_ / kLanes, ((head + 1) * head_size_ + kLanes - 1) / kLanes};
   }
 
   /// visit(row of the chunk, the caller's row, time) for some rows of the chunk.
@@ -336,6 +356,7 @@ class WeightGradients {
   const CellDirection<S>& layer_;
   const BackwardTask<S>& task_;
   const RaggedBatch& batch_;
+  const Index head_size_, head_depth_;  // units of a head, and those of h that it sees
   // Where the caller's d_parameters hold them:
   S *d_weight_hh_, *d_bias_, *d_gains_, *d_bias_hn_, *d_unit_weights_;
   // In the accumulator:
@@ -344,13 +365,13 @@ class WeightGradients {
   S* d_gains_sums_;         // [gains][gates]
   S* d_columns_ = nullptr;  // [I][gates] for ids
   // In the arena, for the whole call:
-  S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates] rows of d_parameters, by packed column
+  S **ih_rows_, **hh_rows_[kMaxPhases];  // [gates], [heads][gates] rows of d_parameters
   S** hr_rows_ = nullptr;                // [P] rows of d_parameters, of a projection
   S* d_bias_chunk_;                      // [gates]
   S* d_unit_weights_chunk_;              // [kUnitWeights][Hp]
   // Scratch of the chunk, the operands packed for GemmTn:
   S *left_ = nullptr, *left_recurrent_ = nullptr;       // [left_size] gate gradients
-  S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [right_size] operand, x
+  S *right_hh_[kMaxPhases] = {}, *right_ih_ = nullptr;  // [heads][right_size] operand, x
   S *left_hr_ = nullptr, *right_hr_ = nullptr;  // the same of a projection: dL/dh_t, outputs
   const S** x_rows_ = nullptr;                  // [rows] pointers to rows of x
   const S** output_rows_ = nullptr;             // [rows] … and of the cell's outputs

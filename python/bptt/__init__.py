@@ -55,7 +55,7 @@ from bptt.nn.recurrent_run import Run
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
-from bptt.nn.state import LSTMState
+from bptt.nn.state import LSTMState, SLSTMState
 from bptt.optim import optimizers as _optimizers
 from bptt.optim import schedules
 from bptt.optim.clipping import clip_by_global_norm, clip_by_value
@@ -102,6 +102,7 @@ __all__ = [
     "Linear",
     "ReLU",
     "Run",
+    "SLSTMState",
     "SequenceClassifier",
     "SequenceGenerator",
     "SequenceRegressor",

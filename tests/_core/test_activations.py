@@ -167,6 +167,28 @@ def test_special_values(dtype, activate):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_log_sigmoid(dtype, activate):
+    """The logarithm, and its derivative."""
+    low, high = {np.float32: (-30, 8), np.float64: (-60, 11)}[dtype]
+    x = from_exponents(dtype, low, high, 60, seed=3)
+    found = activate("log_sigmoid", x)
+    assert found.shape == (2, *x.shape)
+    functions = (lambda v: -mpmath.log1p(mpmath.exp(-v)), lambda v: 1 / (1 + mpmath.exp(v)))
+    with mpmath.workprec(200):
+        for function, values in zip(functions, found, strict=True):
+            for value, y in zip(x.tolist(), values.tolist(), strict=True):
+                expected = function(mpmath.mpf(value))
+                rounded = dtype(expected)
+                if abs(rounded) < np.finfo(dtype).tiny and y == 0:
+                    continue
+                ulp = mpmath.mpf(float(np.spacing(abs(rounded))))
+                assert abs(y - expected) <= ULPS * ulp, f"{value!r}: {expected}, got {y!r}"
+    x = np.array([0, np.inf, -np.inf, np.nan], dtype)
+    expected = [[-np.log(2), 0, -np.inf, np.nan], [0.5, 0, 1, np.nan]]
+    np.testing.assert_array_almost_equal(activate("log_sigmoid", x), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 def test_subnormals(dtype, activate):
     smallest = np.finfo(dtype).smallest_subnormal
     x = np.concatenate([[1, 2, 3], 2.0 ** np.arange(2, np.finfo(dtype).nmant + 1)]) * smallest

@@ -194,14 +194,13 @@ def normal(*shape):
     return random.standard_normal(shape).astype(dtype)
 
 config = dict(cell="lstm", activation="tanh", gate_activation="sigmoid", input_size=12,
-              hidden_size=40, proj_size=23, num_layers=2, bidirectional=False, merge="concat",
-              dropout=0.5, zoneout=0.1, recurrent_dropout=0.2, time_major=False)
+              hidden_size=40, proj_size=23, num_heads=1, num_layers=2, bidirectional=False,
+              merge="concat", dropout=0.5, zoneout=0.1, recurrent_dropout=0.2, time_major=False)
 assert config["cell"] in kernels.cell_table(), list(kernels.cell_table())
 x, lengths = normal(16, 40, 12), random.integers(1, 41, 16)
 parameters = normal(kernels.parameter_count(config))
 network = kernels.pack(config, parameters, True)
-y, h, c, saved = kernels.forward(network, x, lengths, None, 7, 0)
-state = (h, c)
+y, state, saved = kernels.forward(network, x, lengths, None, 7, 0)
 ids, weight = random.integers(0, 300, (16, 40)), normal(300, 12)
 rows, many, bias = normal(640, 12), normal(700, 12), normal(300)
 targets, soft = ids, np.full((16, 40, 12), 1 / 12, dtype)
@@ -269,8 +268,8 @@ work = {
     "infer list": lambda: kernels.infer(network, x, lengths.tolist(), state),
     "infer strided": lambda: kernels.infer(network, strided, None, None),
     "infer ids": lambda: kernels.infer(network, few, lengths, None),
-    "forward": lambda: kernels.forward(network, x, lengths, state, 7, 0)[:3],
-    "forward recompute": lambda: kernels.forward(network, x, lengths, state, 7, 8)[:3],
+    "forward": lambda: kernels.forward(network, x, lengths, state, 7, 0)[:2],
+    "forward recompute": lambda: kernels.forward(network, x, lengths, state, 7, 8)[:2],
     "backward": lambda: kernels.backward(network, saved, x, y, y, state, True, True),
     "step": lambda: kernels.step(network, x[:, 0], None, None, LSTMState),
     "step dense": lambda: kernels.step(network, x[:, 0].copy(), state, None, LSTMState),

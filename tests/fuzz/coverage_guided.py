@@ -248,7 +248,7 @@ def weights(folder: Path) -> Callable[[bytes], None]:
 
     def one(data: bytes) -> None:
         r = ByteRandom(data)
-        kind = r.choice((bptt.RNN, bptt.LSTM, bptt.GRU, bptt.MGU))
+        kind = r.choice((bptt.RNN, bptt.LSTM, bptt.GRU, bptt.MGU, bptt.SLSTM))
 
         def array() -> Any:
             shape = [r.choice((0, 1, 2, 3, 4, 6, 8, 9, 12, 16)) for _ in range(r.randrange(4))]

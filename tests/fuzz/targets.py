@@ -36,7 +36,7 @@ TEXTS = ["ab", "ba", "abab", "b"]
 TAGS = [list(text.upper()) for text in TEXTS]
 NUMBERS = [np.random.default_rng(i).normal(size=(4, 2)).astype("float32") for i in range(4)]
 SMALL: dict[str, Any] = {"hidden_size": 3, "epochs": 1, "random_state": 0}
-MAKERS = {"LSTM", "GRU", "MGU", "RNN"}
+MAKERS = {"LSTM", "GRU", "MGU", "RNN", "SLSTM"}
 
 
 @dataclass
@@ -74,6 +74,7 @@ LEFT_OUT = {
         *("nn.DecoderRun", "reference.CRFGradients"),
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
         *("nn.EncoderDecoderRun", "nn.Gradients", "nn.LSTMState", "nn.LayerNormRun"),
+        "nn.SLSTMState",
         "nn.InputDecayRun",
         *("nn.LinearRun", "nn.OutputLoss", "nn.Run", "nn.SequentialGradients"),
         *("nn.SequentialRun", "nn.StepGradients", "reference.Activation", "reference.Gradients"),

@@ -47,7 +47,7 @@ def test_kernels_have_the_declared_cells():
 def test_declaration_agrees_with_the_kernels(cell):
     declared, compiled = CELLS[cell], loader.kernels.cell_table()[cell]
     assert len(declared.gates) == compiled["gates"]
-    assert declared.has_cell_state == compiled["has_cell_state"]
+    assert len(declared.states) == compiled["states"]
     extra = compiled["has_bias_hn"] + compiled["unit_weights"]
     assert len(declared.extra_parameters) == extra
     assert bool(declared.gate_parameters) == compiled["has_gains"]

@@ -12,6 +12,7 @@ import pytest
 import bptt
 from bptt import CharacterEmbedding, reference
 from bptt.nn.cells import CELLS
+from bptt.nn.state import as_state
 from cases import DTYPES, dtype_id
 from derivatives import assert_gradients, check_chain
 
@@ -53,7 +54,7 @@ def of_reference(module, ids, d_output):
         hidden = run.state[0] if cell.has_cell_state else run.state
         output[place] = hidden[:, 0].reshape(-1)
         d = d_output[place].astype(float).reshape(2, 1, H)
-        d_state = (d, np.zeros_like(d)) if cell.has_cell_state else d
+        d_state = as_state(d, *(np.zeros_like(d) for _ in cell.states[1:]))
         found = reference.backward(run, d_state=d_state)
         for name in parameters:
             total[name] += found.parameters[name]

@@ -11,7 +11,7 @@ import bptt
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder, teacher_forcing
 from bptt.nn.recurrent import make_recurrent
-from bptt.nn.state import arrays_of
+from bptt.nn.state import arrays_of, as_state
 from derivatives import assert_gradient, assert_gradients, differences
 
 V, E, H, M = 5, 3, 4, 4
@@ -33,7 +33,8 @@ def inputs(decoder, random, batch=3, steps=5):
     dtype = decoder.output.dtype
     tokens = random.integers(0, V, (batch, steps)).astype(np.int32)
     h = random.standard_normal((decoder.recurrent.num_layers, batch, H)).astype(dtype)
-    state = (h, -h / 2) if decoder.recurrent.cell.has_cell_state else h
+    parts = (h, -h / 2, np.abs(h) + 1, h / 3)[: len(decoder.recurrent.cell.states)]
+    state = as_state(*parts)
     given = {"state": state}
     if decoder.attention is not None:
         given["memory"] = random.standard_normal((batch, 6, M)).astype(dtype)

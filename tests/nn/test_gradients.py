@@ -99,7 +99,7 @@ def check(case, random=True, only="", **more):
         assert_same_gradient("input", gradients.input, problem.differences(given.x))
     if case.state:
         pairs = zip(arrays_of(given.state), arrays_of(gradients.state), strict=True)
-        for name, (array, d) in zip("hc", pairs, strict=False):
+        for name, (array, d) in zip("hcnm", pairs, strict=False):
             assert_same_gradient(name, d, problem.differences(array))
 
 
@@ -200,13 +200,15 @@ def test_gradients_of_the_state_at_every_step(form):
             d_h = d_later.h + d_output[:, t]
             c, o = run.cells()[:, t], run.gates()["output"][:, t]
             d_m = d_h @ layer["weight_hr_l0"] if case.proj_size else d_h
-            if "gain_cell_l0" in layer:  # h_t = o ⊙ φ(gain ⊙ normalized c_t + bias)
+            if case.cell == "slstm":  # c_t also acts through h_t = o ⊙ c_t / n_t
+                d_c = d_later.c + d_m * o / head.state.n
+            elif "gain_cell_l0" in layer:  # … through h_t = o ⊙ φ(gain ⊙ normalized c_t + bias)
                 gain, bias = layer["gain_cell_l0"], layer["bias_cell_l0"]
                 phi_c = np.tanh(reference.layer_norm(c, gain, bias))
                 d_seen = d_m * o * (1 - phi_c**2)
                 d_c = d_later.c + reference.layer_norm_backward(c, gain, d_seen[0])[0]
-            else:
-                phi_c = np.tanh(c)  # c_t also acts through h_t = o ⊙ φ(c_t)
+            else:  # … or through h_t = o ⊙ φ(c_t)
+                phi_c = np.tanh(c)
                 d_c = d_later.c + d_m * o * (1 - phi_c**2)
             if "peephole_output_l0" in layer:
                 d_c = d_c + d_m * phi_c * o * (1 - o) * layer["peephole_output_l0"]

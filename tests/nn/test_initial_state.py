@@ -7,7 +7,7 @@ import pytest
 
 import bptt
 from bptt.diagnostics._trajectory import Trajectory
-from bptt.nn.state import arrays_of, as_state
+from bptt.nn.state import arrays_of, as_state, state_of_mapped
 from cases import Case, every_cell, make, make_layer
 
 STACKED = {"num_layers": 2, "steps": 7, "learn_initial_state": True}
@@ -17,8 +17,9 @@ def initial(layer, batch):
     """The learned state, as one that is given."""
     parts = [
         np.stack([layer[name] for name in layer if name.startswith(f"{part}0_l")])
-        for part in layer.cell.states
+        for part in layer.cell.mapped_states
     ]
+    parts = arrays_of(state_of_mapped(parts, len(layer.cell.states)))
     return as_state(*(np.repeat(part[:, np.newaxis], batch, axis=1) for part in parts))
 
 

@@ -38,9 +38,10 @@ pytestmark = [
 
 
 def assert_state_close(actual, expected, *rest, **more):
-    """`assert_close` for h, or for h and c."""
+    """`assert_close` for h, or for all arrays of a state."""
     if isinstance(expected, tuple):
-        assert_all_close(actual._asdict(), dict(zip("hc", expected, strict=True)), *rest, **more)
+        named = dict(zip(actual._fields, expected, strict=True))
+        assert_all_close(actual._asdict(), named, *rest, **more)
     else:
         assert_close(actual, expected, *rest, **more)
 
@@ -137,8 +138,9 @@ def test_gradient_of_output_or_state_alone(form, merge, which, dtype):
     if which == "d_output":
         problem.d_state = None
     elif which != "d_state":
-        h, c = problem.d_state
-        problem.d_state = (h, np.zeros_like(c)) if which == "d_h" else (np.zeros_like(h), c)
+        h, *rest = problem.d_state
+        zeros = [np.zeros_like(part) for part in rest]
+        problem.d_state = (h, *zeros) if which == "d_h" else (np.zeros_like(h), *rest)
     if which != "d_output":
         problem.d_output[...] = 0
     d_output = problem.d_output if which == "d_output" else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bptt import GRU, LSTM, RNN, Linear
+from bptt import GRU, LSTM, RNN, SLSTM, Linear
 from bptt.nn.attention import Attention
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
@@ -31,7 +31,7 @@ def network(
     encoder = cell(
         size, HIDDEN, bidirectional=bidirectional, merge=merge, seed=next(seeds), **options
     )
-    units, parts = HIDDEN * layers, len(encoder.cell.states)
+    units, parts = HIDDEN * layers, len(encoder.cell.mapped_states)
     linears = [Linear(2 * units, units, seed=next(seeds), **common) for _ in range(parts)]
     memory = encoder.output_size
     return EncoderDecoderNetwork(
@@ -57,7 +57,14 @@ def inputs(embedded: bool = True) -> tuple[NDArray[Any], ...]:
 @pytest.mark.parametrize("attention", [None, "dot", "additive"])
 @pytest.mark.parametrize(
     ("cell", "bidirectional", "embedded"),
-    [(LSTM, True, True), (GRU, True, False), (RNN, False, True), (LSTM, False, False)],
+    [
+        (LSTM, True, True),
+        (GRU, True, False),
+        (RNN, False, True),
+        (LSTM, False, False),
+        (SLSTM, True, True),
+        (SLSTM, False, True),
+    ],
 )
 def test_gradients_are_those_of_central_differences(
     attention: str | None, cell: type[Any], bidirectional: bool, embedded: bool

@@ -58,8 +58,8 @@ def states(model, batch, rng):
     for module in model.modules:
         if isinstance(module, Recurrent):
             shape = (module.num_layers * (1 + module.bidirectional), batch, module.hidden_size)
-            h, c = (rng.standard_normal(shape).astype(module.dtype) for _ in range(2))
-            found.append(as_state(h, c if module.cell.has_cell_state else None))
+            parts = [rng.standard_normal(shape).astype(module.dtype) for _ in range(4)]
+            found.append(as_state(*parts[: len(module.cell.states)]))
     return tuple(found)
 
 
@@ -289,7 +289,7 @@ def pooled_by_hand(pool, layer, x):
         return output[0].mean(0) if len(x) else 0 * output[0].sum(0)
     if pool == "max":
         return output[0].max(0) if len(x) else 0 * output[0].sum(0)
-    ends = state.h if isinstance(state, bptt.LSTMState) else state
+    ends = arrays_of(state)[0]
     if not layer.bidirectional:
         return ends[-1, 0]
     a, b = ends[-2:, 0]

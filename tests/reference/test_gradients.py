@@ -74,6 +74,7 @@ GRADIENT_CASES = [
             if can_project(cell)
             for merge in MERGES
         ),
+        Case("slstm", **{**STACKED, "hidden_size": 6}, num_heads=3),
     )
 ]
 
@@ -99,7 +100,8 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
     """`cell` with a change of one element of h_t (part 0) or c_t (part 1) in one call of its step.
 
     h_t is moved after it was made, so everything that reads it sees it move: the output and the
-    next step. c_t is moved before h_t = o ⊙ φ(c_t) is made of it, or of its normalization.
+    next step. c_t is moved before h_t = o ⊙ φ(c_t), of its normalization, or o ⊙ c_t / n_t, is made
+    of it.
     """
     calls = iter(range(sys.maxsize))
 
@@ -113,6 +115,8 @@ def nudged(cell: Any, call: int, part: int, at: tuple[int, int], amount: float) 
                     a = np.log(o / (1 - o))
                     a[at] += weights.extra["peephole_output"][at[1]] * amount
                     o = functions.sigma.function(a)
+                if len(new) == 4:
+                    return (o * new[1] / new[2], *new[1:]), saved
                 seen = new[1]
                 if "gain_cell" in weights.extra:
                     gain, bias = weights.extra["gain_cell"], weights.extra["bias_cell"]

@@ -5,16 +5,19 @@
 namespace bptt {
 
 constexpr int kMaxPhases = 2;
+constexpr int kMaxMemory = 3;
+constexpr int kMaxStates = 1 + kMaxMemory;
 
 /// What is known of a cell outside its own translation unit: the constants of CellDefaults
 /// (cell.hpp), for the time loops, which are compiled once for all cells.
 struct CellInfo {
   const char* name;
-  int gates, saved, unit_weights;
+  int gates, saved, memory, unit_weights;
   int phases, first_phase_gates;
   int recurrent_bias_gate;
-  bool has_cell_state, separate_recurrent, normalized;
+  bool separate_recurrent, normalized;
 
+  constexpr int states() const { return 1 + memory; }
   constexpr int last_phase() const { return phases - 1; }
   /// Products with the recurrent weights in one step: a phase without gates has none.
   constexpr int products() const { return first_phase_gates == gates ? 1 : phases; }

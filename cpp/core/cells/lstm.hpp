@@ -18,7 +18,7 @@ struct LstmForm : CellDefaults {
   static constexpr int kForget = kInput + 1, kCell = kForget + 1, kOutput = kCell + 1;
   static constexpr int kGates = kOutput + 1;
   static constexpr int kSaved = kGates;
-  static constexpr bool kHasCellState = true;
+  static constexpr int kMemory = 1;
   static constexpr bool kNormalized = kLayerNorm;
   static constexpr int kPhases = kLayerNorm ? 2 : 1;
   static constexpr int kFirstPhaseGates = kLayerNorm ? kGates : 0;
@@ -30,17 +30,18 @@ struct LstmForm : CellDefaults {
   template <int phase, class S>
   static void forward(const Activations& act, ForwardUnits<S>& u) {
     if constexpr (phase == 0) {
-      const Vec<S> c_prev = u.c;
+      Vec<S>& c = u.memory[0];
+      const Vec<S> c_prev = c;
       const Vec<S> f = apply(act.gate, peep(u, kForget, c_prev, u.gate[kForget]));
       const Vec<S> g = apply(act.cell, u.gate[kCell]);
       if constexpr (kCoupled) {
-        u.c = fma(f, c_prev - g, g);
+        c = fma(f, c_prev - g, g);
       } else {
         const Vec<S> i = apply(act.gate, peep(u, kInput, c_prev, u.gate[kInput]));
-        u.c = fma(f, c_prev, i * g);
+        c = fma(f, c_prev, i * g);
         u.gate[kInput] = i;
       }
-      u.gate[kOutput] = apply(act.gate, peep(u, kOutputPeephole, u.c, u.gate[kOutput]));
+      u.gate[kOutput] = apply(act.gate, peep(u, kOutputPeephole, c, u.gate[kOutput]));
       u.gate[kForget] = f;
       u.gate[kCell] = g;
     }
@@ -58,24 +59,26 @@ struct LstmForm : CellDefaults {
       u.d_c_normalized = d_seen * u.unit_weight[kCellGain];
       return;
     }
+    const Vec<S> c = u.memory[0], c_prev = u.memory_prev[0];
+    Vec<S>&d_c = u.d_memory[0], &d_c_prev = u.d_memory_prev[0];
     u.d_gate[kOutput] = activation_backward(act.gate, o, u.d_h * phi_c);
-    if constexpr (!kLayerNorm) u.d_c += d_seen;
-    u.d_c = peep_backward(u, kOutputPeephole, u.c, kOutput, u.d_c);
-    u.d_c_prev = u.d_c * f;
+    if constexpr (!kLayerNorm) d_c += d_seen;
+    d_c = peep_backward(u, kOutputPeephole, c, kOutput, d_c);
+    d_c_prev = d_c * f;
     Vec<S> f_slope, d_g;  // dc/df, dL/dg
     if constexpr (kCoupled) {
-      f_slope = u.c_prev - g;
-      d_g = u.d_c - u.d_c_prev;
+      f_slope = c_prev - g;
+      d_g = d_c - d_c_prev;
     } else {
       const Vec<S> i = u.gate[kInput];
-      u.d_gate[kInput] = activation_backward(act.gate, i, u.d_c * g);
-      u.d_c_prev = peep_backward(u, kInput, u.c_prev, kInput, u.d_c_prev);
-      f_slope = u.c_prev;
-      d_g = u.d_c * i;
+      u.d_gate[kInput] = activation_backward(act.gate, i, d_c * g);
+      d_c_prev = peep_backward(u, kInput, c_prev, kInput, d_c_prev);
+      f_slope = c_prev;
+      d_g = d_c * i;
     }
     // In this order: d_c * c_prev may overflow where f is saturated.
-    u.d_gate[kForget] = u.d_c * activation_backward(act.gate, f, f_slope);
-    u.d_c_prev = peep_backward(u, kForget, u.c_prev, kForget, u.d_c_prev);
+    u.d_gate[kForget] = d_c * activation_backward(act.gate, f, f_slope);
+    d_c_prev = peep_backward(u, kForget, c_prev, kForget, d_c_prev);
     u.d_gate[kCell] = activation_backward(act.cell, g, d_g);
     u.d_h_prev = Vec<S>::zero();
   }
@@ -87,7 +90,7 @@ struct LstmForm : CellDefaults {
     if constexpr (kLayerNorm) {
       return fma(u.unit_weight[kCellGain], u.c_normalized, u.unit_weight[kCellBias]);
     } else {
-      return u.c;
+      return u.memory[0];
     }
   }
 

@@ -18,10 +18,10 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
   const double rows = static_cast<double>(batch.total_rows());
   const double hidden = static_cast<double>(config.hidden_size);
-  const double h_size = static_cast<double>(config.h_size());
+  const double operand = static_cast<double>(config.h_size() / config.num_heads);
   const double projected = static_cast<double>(config.proj_size);
   const double row =
-      2.0 * hidden * (static_cast<double>(cell_info(config.cell).gates) * h_size + projected);
+      2.0 * hidden * (static_cast<double>(cell_info(config.cell).gates) * operand + projected);
   const double call = rows * row * static_cast<double>(config.num_layers * config.directions());
   ParallelPlan plan;
   if (call < kWakeThreshold) return plan;

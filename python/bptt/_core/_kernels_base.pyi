@@ -23,7 +23,7 @@ def set_thread_engine(name: str) -> None: ...
 def flushes_denormals() -> bool: ...
 def set_flush_denormals(flush: bool) -> None: ...
 
-# Recurrent layers. A state is an array, or (h, c) with a cell state.
+# Recurrent layers. A state is an array, or a tuple of arrays: (h, c), or (h, c, n, m).
 def cell_table() -> dict[str, CellInfo]: ...
 def parameter_count(config: LayerConfig) -> int: ...
 def pack(config: LayerConfig, parameters: _Float, training: bool) -> object: ...
@@ -31,32 +31,32 @@ def infer(
     network: object,
     x: NDArray[Any],
     lengths: _Integer | None,
-    state: _Float | tuple[_Float, _Float] | None,
-) -> tuple[_Float, _Float, _Float | None]: ...
+    state: _Float | tuple[_Float, ...] | None,
+) -> tuple[_Float, tuple[_Float, ...]]: ...
 def forward(
     network: object,
     x: NDArray[Any],
     lengths: _Integer | None,
-    state: _Float | tuple[_Float, _Float] | None,
+    state: _Float | tuple[_Float, ...] | None,
     dropout_key: int | None,
     recompute_every: int,
-) -> tuple[_Float, _Float, _Float | None, object]: ...
+) -> tuple[_Float, tuple[_Float, ...], object]: ...
 def backward(
     network: object,
     saved: object,
     x: NDArray[Any],
     y: _Float,
     d_output: _Float | None,
-    d_state: _Float | tuple[_Float, _Float] | None,
+    d_state: _Float | tuple[_Float, ...] | None,
     steps: bool,
     input: bool,
-) -> tuple[_Float | None, _Float, _Float | None, _Float, _Float | None, _Float | None]: ...
+) -> tuple[_Float | None, tuple[_Float, ...], _Float, _Float | None, _Float | None]: ...
 def step(
     network: object,
     x_t: NDArray[Any],
-    state: _Float | tuple[_Float, _Float] | None,
-    out: tuple[_Float, _Float | tuple[_Float, _Float]] | None,
-    pair: type[tuple[Any, ...]],
+    state: _Float | tuple[_Float, ...] | None,
+    out: tuple[_Float, _Float | tuple[_Float, ...]] | None,
+    kind: type[tuple[Any, ...]],
     /,
 ) -> Any: ...
 def gates(network: object, saved: object, x: NDArray[Any], layer: int, reverse: bool) -> _Float: ...

@@ -14,6 +14,7 @@ class LayerConfig(TypedDict):
     input_size: int
     hidden_size: int
     proj_size: int
+    num_heads: int
     num_layers: int
     bidirectional: bool
     merge: str
@@ -27,7 +28,7 @@ class CellInfo(TypedDict):
     """Description of a compiled cell."""
 
     gates: int
-    has_cell_state: bool
+    states: int
     has_bias_hn: bool
     has_gains: bool
     unit_weights: int

@@ -18,7 +18,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.module import Module
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
-from bptt.nn.state import State, arrays_of, as_state
+from bptt.nn.state import STATE_TYPES, State, arrays_of, as_state
 
 LossFunction = Callable[[FloatArray], tuple[float, FloatArray]]  # output -> loss and its gradient
 
@@ -59,7 +59,7 @@ def decoder_chain(decoder: Decoder) -> Sequential:
 def as_float64(x: Any) -> Any:
     """Return float arrays and states in float64; everything else, such as token ids, unchanged."""
     if isinstance(x, (tuple, list)):
-        return as_state(*map(as_float64, x)) if len(x) == 2 else x
+        return as_state(*map(as_float64, x)) if len(x) in STATE_TYPES else x
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
@@ -99,4 +99,4 @@ def select_layers(state: State, layers: slice) -> State:
     if state is None:
         return None
     parts = [checks.array_of("state", part, "fiu", 3)[layers] for part in arrays_of(state)]
-    return as_state(*parts[:2])
+    return as_state(*parts)

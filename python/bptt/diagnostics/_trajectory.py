@@ -2,8 +2,8 @@
 
 A single step is a forward pass of length 1 over a batch of any size, so that it is exact for every
 cell and no equation is repeated here. Step t, counted from 0, maps the state s_t to s_{t+1}. The
-state has S components: h, or h and c concatenated for an LSTM (S = H or 2H; P + H if h is projected
-to P units).
+state has S components: h, or all arrays of the state concatenated (S = H, 2H for an LSTM, 4H for an
+SLSTM; P + H if h is projected to P units).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import State, as_state
+from bptt.nn.state import State, as_state, state_of_mapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +65,11 @@ class Trajectory:
         single = _single_layer(layer, level, reverse)
         x = x[:, ::-1] if reverse else x
         initial = select_layers(state, slice(place, place + 1))
-        run = single.forward(x, state=initial)
-        walked = run.output[0]
-        if single.cell.has_cell_state:
-            walked = np.concatenate([walked, run.cells()[0]], axis=1)
-        first = _initial(single) if initial is None else join_states(initial)
-        states = np.concatenate([first, walked])
+        walked = [_initial(single) if initial is None else join_states(initial)]
+        for x_t in x[0]:
+            _, initial = single.step(x_t[np.newaxis], initial)
+            walked.append(join_states(initial))
+        states = np.concatenate(walked)
         if not np.isfinite(states).all():
             raise ValueError("the states of the layer must be finite, got NaN or infinity")
         return cls(single, x[0], states)
@@ -92,10 +91,10 @@ class Trajectory:
 
 def _initial(layer: Recurrent[Any]) -> FloatArray:
     """Return the state (1, S) in which a single layer begins: zero, or the learned one."""
-    states = layer.cell.states
     if not layer.learn_initial_state:
-        return np.zeros((1, len(states) * layer.hidden_size))
-    return np.concatenate([layer[f"{state}0_l0"] for state in states])[np.newaxis]
+        return np.zeros((1, sum(layer.state_sizes)))
+    mapped = [layer[f"{state}0_l0"][np.newaxis, np.newaxis] for state in layer.cell.mapped_states]
+    return join_states(state_of_mapped(mapped, len(layer.cell.states)))
 
 
 def join_states(state: State) -> FloatArray:

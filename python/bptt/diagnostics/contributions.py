@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Contributions:
     """Terms of dL/dW = Σ_t Σ_k ∂L_t/∂s_t · ∂s_t/∂s_k · ∂⁺s_k/∂W.
 
-    t and k count steps from 0, like the rows of the output. The state of an LSTM is (h, c), treated
-    as independent variables. ∂⁺ is the immediate derivative: W varies at step k only.
+    t and k count steps from 0, like the rows of the output. The state of an LSTM is (h, c), that of
+    an SLSTM (h, c, n, m), treated as independent variables. ∂⁺ is the immediate derivative: W
+    varies at step k only.
     """
 
     states: FloatArray
@@ -108,7 +109,7 @@ def contributions(
     loss_fn : function
         Maps the output (1, T, H), in the layer's dtype, to a pair (loss, gradient), as the losses
         of this package do. Row t of the gradient belongs to L_t.
-    state : array, or LSTMState, (1, 1, H), optional
+    state : array, LSTMState or SLSTMState, (1, 1, H), optional
         Initial state. Zero by default; the immediate derivative at step 0 is then zero.
 
     Returns

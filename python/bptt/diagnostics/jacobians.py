@@ -29,7 +29,7 @@ class JacobianProducts:
     """Jacobians of all steps of a sequence, and the norms of their products.
 
     s_0 is the initial state and s_t the state after step t, t = 1..T. The state of an LSTM is h and
-    c concatenated, treated as independent variables.
+    c concatenated, that of an SLSTM h, c, n and m, treated as independent variables.
     """
 
     steps: FloatArray
@@ -111,7 +111,7 @@ def jacobian_products(
     layer : RNN, LSTM or GRU
     x : float array (T, input_size), or integer array (T,)
         One sequence.
-    state : array, or LSTMState, (num_layers*directions, 1, H), optional
+    state : array, LSTMState or SLSTMState, (num_layers*directions, 1, H), optional
         Initial state. Zero by default.
     level : int
         Index of the layer in the stack, from 0 at the input.

@@ -87,10 +87,11 @@ def check_network(network: EncoderDecoderNetwork, inputs: int, tokens: int) -> N
         rule = {"hidden_size": recurrent.hidden_size, "num_layers": count, "bidirectional": False}
         check_module("the encoder", last, Recurrent, **rule, state_sizes=sizes)
     else:
-        if len(network.bridge.linears) != len(recurrent.cell.states):
-            raise ValueError(f"the bridge must map {len(recurrent.cell.states)} states")
+        mapped = len(recurrent.cell.mapped_states)
+        if len(network.bridge.linears) != mapped:
+            raise ValueError(f"the bridge must map {mapped} states")
         for linear, source, target in zip(
-            network.bridge.linears, last.state_sizes, sizes, strict=True
+            network.bridge.linears, last.state_sizes[:mapped], sizes[:mapped], strict=True
         ):
             features = {"in_features": layers * source, "out_features": count * target}
             check_module("the bridge", linear, Linear, **features)

@@ -550,7 +550,8 @@ class EncoderDecoder(AutoregressiveEstimator):
             return encoder, None
         units = self.num_layers * self.hidden_size
         linears = [
-            Linear(2 * units, units, **self._module_options(seeds)) for _ in CELLS[self.cell].states
+            Linear(2 * units, units, **self._module_options(seeds))
+            for _ in CELLS[self.cell].mapped_states
         ]
         return encoder, Bridge(linears, self.num_layers)
 

@@ -21,7 +21,7 @@ from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
-from bptt.nn.state import LSTMState
+from bptt.nn.state import LSTMState, SLSTMState
 
 __all__ = [
     "CELLS",
@@ -59,6 +59,7 @@ __all__ = [
     "ReLU",
     "Recurrent",
     "Run",
+    "SLSTMState",
     "Sequential",
     "SequentialGradients",
     "SequentialRun",

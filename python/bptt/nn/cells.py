@@ -24,7 +24,7 @@ class Cell:
     saved_gates: tuple[str, ...] = ()
     """Gates that the forward pass saves for backward: the first of its saved columns."""
     states: tuple[str, ...] = ("h",)
-    """("h",), or ("h", "c") with a cell state."""
+    """("h",), or ("h", "c", ..) with a cell state."""
     gate_parameters: Mapping[str, float] = field(default_factory=dict)
     """Name -> initial value of further parameters (gates*hidden_size,), which follow the bias."""
     extra_parameters: Mapping[str, float] = field(default_factory=dict)
@@ -38,8 +38,13 @@ class Cell:
 
     @property
     def has_cell_state(self) -> bool:
-        """Whether the state is an `LSTMState` (h, c)."""
+        """Whether there is a cell state c: the state is a named tuple."""
         return "c" in self.states
+
+    @property
+    def mapped_states(self) -> tuple[str, ...]:
+        """The states that a linear map may make anew: h and c. What follows is their scale."""
+        return self.states[:2]
 
 
 GAINS = {"gain_ih": 1.0, "gain_hh": 1.0}
@@ -113,6 +118,15 @@ MGU = Cell(
     gates=("forget", "candidate"),
     saved_gates=("forget", "candidate"),
 )
+SLSTM = Cell(
+    name="slstm",
+    title="sLSTM",
+    gates=("input", "forget", "cell", "output"),
+    saved_gates=("input", "forget", "cell", "output"),
+    states=("h", "c", "n", "m"),
+    initial_bias={"forget": 1.0},
+    has_gate_activation=False,
+)
 
 CELLS: Mapping[str, Cell] = {
     cell.name: cell
@@ -127,6 +141,7 @@ CELLS: Mapping[str, Cell] = {
         GRU_RESET_AFTER,
         GRU_LAYER_NORM,
         MGU,
+        SLSTM,
     )
 }
 """Name -> cell."""

@@ -154,8 +154,8 @@ class CharacterEmbedding(Module):
 
         def infer() -> State:
             x = loader.kernels.embedding_forward(self["weight"], words.ids, words.counts)
-            _, h, c = loader.kernels.infer(self._network(False), x, words.counts, None)
-            return as_state(h, c)
+            _, last = loader.kernels.infer(self._network(False), x, words.counts, None)
+            return as_state(*last)
 
         return words.spread(self._whole(infer))
 
@@ -187,8 +187,8 @@ class CharacterEmbedding(Module):
         def run() -> Run[Any]:
             x = loader.kernels.embedding_forward(self["weight"], words.ids, words.counts)
             network = self._network(True)
-            y, h, c, saved = loader.kernels.forward(network, x, words.counts, None, None, 0)
-            return Run(self._layer, (network, saved, x), y, as_state(h, c))
+            y, last, saved = loader.kernels.forward(network, x, words.counts, None, None, 0)
+            return Run(self._layer, (network, saved, x), y, as_state(*last))
 
         read = self._whole(run)
         return CharacterEmbeddingRun(self._layout, words, read, words.spread(read.state))

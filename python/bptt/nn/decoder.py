@@ -142,7 +142,7 @@ class Decoder:
             Input tokens, the start token first.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, S]. S by default.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             Initial state of the recurrent layers. Zero by default.
         memory : array (B, T, M), optional
             Memory of the attention; required with attention, and only allowed then.
@@ -153,7 +153,7 @@ class Decoder:
         -------
         logits : array (B, S, V)
             Logits of the next token at every step.
-        state : array or LSTMState, (num_layers, B, H)
+        state : array, LSTMState or SLSTMState, (num_layers, B, H)
             Final state.
 
         Raises
@@ -183,7 +183,7 @@ class Decoder:
             Input tokens, the start token first.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, S]. S by default.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             Initial state of the recurrent layers. Zero by default.
         memory : array (B, T, M), optional
             Memory of the attention; required with attention, and only allowed then.
@@ -194,7 +194,7 @@ class Decoder:
         -------
         features : array (B, S, H), with attention (B, S, H + M)
             Input of `output`, for example for `Linear.cross_entropy`.
-        state : array or LSTMState, (num_layers, B, H)
+        state : array, LSTMState or SLSTMState, (num_layers, B, H)
             Final state.
 
         Raises
@@ -228,7 +228,7 @@ class Decoder:
             Input tokens, the start token first.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, S]. S by default.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             Initial state of the recurrent layers. Zero by default.
         memory : array (B, T, M), optional
             Memory of the attention; required with attention, and only allowed then.
@@ -280,7 +280,7 @@ class Decoder:
         ----------
         tokens : integer array (B,)
             Input token of each sequence.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             State after the previous step. Zero by default.
         memory : array (B, T, M), optional
             Memory of the attention; required with attention, and only allowed then.
@@ -291,7 +291,7 @@ class Decoder:
         -------
         logits : array (B, V)
             Logits of the next token.
-        state : array or LSTMState, (num_layers, B, H)
+        state : array, LSTMState or SLSTMState, (num_layers, B, H)
             State after this step.
 
         Raises
@@ -324,7 +324,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         stop : int
             Id of the stop token.
@@ -371,7 +371,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         random : numpy.random.Generator
             Source of randomness.
@@ -427,7 +427,7 @@ class Decoder:
         ----------
         start : integer array (B,)
             Start tokens, or the last tokens of a prompt.
-        state : array or LSTMState, (num_layers, B, H), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             State before `start`. Zero by default.
         stop : int
             Id of the stop token.

@@ -34,7 +34,7 @@ class DecoderRun:
 
     Attributes
     ----------
-    state : array or LSTMState, (num_layers, B, H)
+    state : array, LSTMState or SLSTMState, (num_layers, B, H)
         Final state of the recurrent layers.
     """
 
@@ -119,7 +119,7 @@ class DecoderRun:
         d_logits : array (B, S, V), Loss, or OutputLoss
             Gradient of the loss with respect to `output`, or the loss with its gradient, or what
             `cross_entropy` returned. Padding is not read.
-        d_state : array or LSTMState, (num_layers, B, H), optional
+        d_state : array, LSTMState or SLSTMState, (num_layers, B, H), optional
             Gradient of the loss with respect to the final state.
         steps : bool, default False
             Whether to return the gradients of the recurrent state at every step as well.

@@ -49,6 +49,7 @@ def recurrent(
     cell: Cell,
     hidden_size: int,
     random: np.random.Generator,
+    num_heads: int = 1,
 ) -> None:
     """Fill the `parameters` of a recurrent layer with their initial values."""
     gates = len(cell.gates)
@@ -57,7 +58,8 @@ def recurrent(
             columns = parameter.shape[1]
             parameter[...] = glorot_uniform(random, gates, hidden_size, columns)
         elif name.startswith("weight_hh"):
-            parameter[...] = orthogonal(random, gates, hidden_size, parameter.shape[1])
+            size, columns = hidden_size // num_heads, parameter.shape[1]
+            parameter[...] = orthogonal(random, gates * num_heads, size, columns)
         elif name.startswith("weight_hr"):
             parameter[...] = glorot_uniform(random, 1, *parameter.shape)
         elif name.startswith("bias_l"):

@@ -430,7 +430,7 @@ class Gradients(NamedArrays, Mapping[str, FloatArray]):
         Gradients of all parameters.
     input : array or None
         Gradient of the input, of the input's shape; None for token ids, or if not requested.
-    state : array, LSTMState or None
+    state : array, LSTMState, SLSTMState or None
         Gradient of the initial state, (num_layers*directions, B, H); None for a stateless module.
     steps : StepGradients or None
         Gradients of the state at every step, if `backward` was called with ``steps=True``.

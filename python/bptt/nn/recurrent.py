@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN, LSTM, GRU and MGU."""
+"""Recurrent layers: RNN, LSTM, GRU, MGU and sLSTM."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike
 from bptt._core.checks import FloatArray
 from bptt.nn import cells
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.state import LSTMState
+from bptt.nn.state import LSTMState, SLSTMState
 
-__all__ = ["GRU", "LSTM", "MGU", "RNN"]
+__all__ = ["GRU", "LSTM", "MGU", "RNN", "SLSTM"]
 
 
 class RNN(Recurrent[FloatArray]):
@@ -495,6 +495,124 @@ class MGU(Recurrent[FloatArray]):
             learn_initial_state=learn_initial_state,
             activation=activation,
             gate_activation=gate_activation,
+            time_major=time_major,
+            dtype=dtype,
+            seed=seed,
+        )
+
+
+class SLSTM(Recurrent[SLSTMState]):
+    """LSTM with exponential input gates (sLSTM), and recurrent weights in heads.
+
+    With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
+
+    - ĩ, f̃, z̃, õ = U x_t + W h_{t-1} + b;
+    - i = exp(ĩ), f = σ(f̃), z = φ(z̃), o = σ(õ);
+    - C_t = f⊙C_{t-1} + i⊙z and N_t = f⊙N_{t-1} + i;
+    - h_t = o⊙C_t/N_t: a mean of z over all steps, each with the weight that its input gate gave it.
+
+    σ is the logistic function. The state holds c = C·exp(−m) and n = N·exp(−m) with the stabilizer
+    m_t = max(log f + m_{t-1}, ĩ), in which no exponential overflows. It has no influence on h.
+
+    M. Beck et al. (2024), xLSTM: extended long short-term memory; gates, states and their order are
+    those of NX-AI's implementation, which has f = σ(f̃), of the two that the paper names.
+
+    Parameters
+    ----------
+    input_size : int
+        I, the number of input features.
+    hidden_size : int
+        H, the number of hidden units.
+    num_heads : int, default 1
+        Number of heads, which must divide H: W consists of as many blocks on its diagonal, and a
+        unit sees h_{t-1} of the units of its own head only.
+    num_layers : int, default 1
+        Number of stacked layers; each reads the output of the layer below.
+    bidirectional : bool, default False
+        Whether every layer has a second direction, from the last step to the first, with its own
+        parameters.
+    merge : {"concat", "sum", "mean", "mul"}, default "concat"
+        How the outputs of the two directions are combined, in every layer.
+    dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of the output of every layer
+        but the last; the other elements are scaled by 1/(1 − dropout). No effect with one layer.
+    recurrent_dropout : float, default 0
+        Probability, in [0, 1), with which `forward` zeroes an element of h_{t-1} where it enters
+        products with W, the same at every step of a sequence; the other elements are scaled by
+        1/(1 − recurrent_dropout). Y. Gal and Z. Ghahramani (2016), A theoretically grounded
+        application of dropout in recurrent neural networks.
+    zoneout : float, default 0
+        Probability, in [0, 1), with which an element of h, and of c, n and m together, keeps its
+        previous value at a step of `forward`; inference takes the expected value of each.
+        D. Krueger et al. (2017), Zoneout: regularizing RNNs by randomly preserving hidden
+        activations.
+    learn_initial_state : bool, default False
+        Whether h and c of the initial state are parameters, the same for all sequences, where none
+        is given. n is then 1 and m is 0: it begins as if c were one input.
+    activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
+        φ, of the cell input z.
+    time_major : bool, default False
+        Whether sequences are (T, B, ..) instead of (B, T, ..).
+    dtype : float32 or float64, default float32
+        Type of parameters, input and output; nothing is ever cast.
+    seed : int, optional
+        Seed of the initial weights, of dropout and of zoneout. Unpredictable by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Parameters of layer l, and again with the suffix ``_reverse`` if bidirectional:
+    ``weight_ih_l{l}`` (4H, I), or (4H, D) above layer 0, with D = `output_size`;
+    ``weight_hh_l{l}`` (4H, H/num_heads); ``bias_l{l}`` (4H,). The blocks of rows are i, f, z, o.
+    Row k of a block of ``weight_hh`` multiplies h_{t-1} of the units of the head that unit k
+    belongs to. With `learn_initial_state` also ``h0_l{l}`` (H,) of all layers, then ``c0_l{l}``
+    (H,), after all others. Initially weight_ih is Glorot uniform, the blocks of weight_hh are
+    orthogonal, the bias is 1 for f and 0 elsewhere, and h0 and c0 are 0. NX-AI's implementation
+    begins with weight_hh = 0, and with a different bias of f for every unit of a head.
+
+    The state is an `SLSTMState`; a plain tuple (h, c, n, m) is accepted as well.
+    """
+
+    variants = (cells.SLSTM,)
+
+    num_heads: int
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_heads: int = 1,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        merge: str = "concat",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        learn_initial_state: bool = False,
+        activation: str = "tanh",
+        time_major: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            merge=merge,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            learn_initial_state=learn_initial_state,
+            activation=activation,
             time_major=time_major,
             dtype=dtype,
             seed=seed,

@@ -24,7 +24,7 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import LSTMState, StateT, as_state
+from bptt.nn.state import STATE_TYPES, StateT, arrays_of, as_state, state_of_mapped
 
 _MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
 
@@ -49,6 +49,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
     "proj_size": partial(checks.integer, minimum=0),
+    "num_heads": checks.integer,
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
@@ -76,7 +77,7 @@ class _Packed(NamedTuple):
     network: Any
     """Packed weights."""
     initial: tuple[FloatArray, ...]
-    """Learned initial h and c, each (num_layers*directions, H); () if it is zero."""
+    """Learned initial state, each array (num_layers*directions, H); () if it is zero."""
 
 
 _NOTHING_PACKED = _Packed(None, False, None, ())
@@ -119,6 +120,10 @@ class Recurrent(Module, Generic[StateT]):
         if projected >= hidden:
             rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
             raise ValueError(f"{rule}, got {checks.shown(projected)}")
+        heads = config.get("num_heads", 1)
+        if hidden % heads:
+            rule = f"num_heads must divide hidden_size = {checks.shown(hidden)}"
+            raise ValueError(f"{rule}, got {checks.shown(heads)}")
         super().__init__(config)
         self._packed = _NOTHING_PACKED
 
@@ -130,9 +135,9 @@ class Recurrent(Module, Generic[StateT]):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of the last axes of the state: (P,), or (P, H) with a cell state."""
+        """Sizes of the last axes of the state: P of h, H of the other arrays."""
         h_size = self._config.get("proj_size", 0) or self.hidden_size
-        return (h_size, self.hidden_size)[: len(self.cell.states)]
+        return (h_size, *[self.hidden_size] * (len(self.cell.states) - 1))
 
     @property
     def output_size(self) -> int:
@@ -156,7 +161,7 @@ class Recurrent(Module, Generic[StateT]):
             stand for one-hot vectors. Padding is not read.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default, or the
             learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
             B, proj_size), here and below.
@@ -165,7 +170,7 @@ class Recurrent(Module, Generic[StateT]):
         -------
         y : array (B, T, output_size)
             Output of the last layer; 0 in the padding.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size)
             Final state: after the last step of each sequence, in each direction.
 
         Raises
@@ -178,10 +183,10 @@ class Recurrent(Module, Generic[StateT]):
         try:
             packed = self._current(False)
             start = self._start(packed, x, state)
-            y, h, c = loader.kernels.infer(packed.network, x, lengths, start)
+            y, last = loader.kernels.infer(packed.network, x, lengths, start)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return y, as_state(h, c)
+        return y, as_state(*last)
 
     def forward(
         self,
@@ -201,7 +206,7 @@ class Recurrent(Module, Generic[StateT]):
             not change before `Run.backward`.
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
-        state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Initial state; the first index is layer*directions + direction. Zero by default, or the
             learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
             B, proj_size), here and below.
@@ -235,11 +240,11 @@ class Recurrent(Module, Generic[StateT]):
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
         try:
-            y, h, c, saved = loader.kernels.forward(packed.network, x, lengths, start, key, every)
+            y, last, saved = loader.kernels.forward(packed.network, x, lengths, start, key, every)
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
         learned = state is None and self.learn_initial_state
-        return Run(self, (packed.network, saved, x.view()), y, as_state(h, c), learned=learned)
+        return Run(self, (packed.network, saved, x.view()), y, as_state(*last), learned=learned)
 
     def step(
         self,
@@ -254,7 +259,7 @@ class Recurrent(Module, Generic[StateT]):
         ----------
         x_t : array (B, input_size), or integer array (B,)
             Input of the step, or token ids.
-        state : array or LSTMState, (num_layers, B, hidden_size), optional
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size), optional
             State after the previous step. By default the initial state: zero, or the learned one.
         out : tuple (y_t, state), optional
             Result of an earlier step, overwritten and returned: nothing is allocated. Its state may
@@ -264,7 +269,7 @@ class Recurrent(Module, Generic[StateT]):
         -------
         y_t : array (B, output_size)
             Output of the last layer.
-        state : array or LSTMState, (num_layers, B, hidden_size)
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size)
             State after this step.
 
         Raises
@@ -284,7 +289,7 @@ class Recurrent(Module, Generic[StateT]):
             state = self._start(packed, x_t, None, steps=False)
         result: tuple[FloatArray, StateT]
         try:
-            result = loader.kernels.step(packed.network, x_t, state, out, LSTMState)
+            result = loader.kernels.step(packed.network, x_t, state, out, self._state_type)
         except TypeError as error:
             raise checks.with_cure(error, "x_t") from None
         return result
@@ -311,8 +316,9 @@ class Recurrent(Module, Generic[StateT]):
                 initial: tuple[FloatArray, ...] = ()
                 if self.learn_initial_state:
                     parts = np.split(learned, np.cumsum(self._learned_sizes)[:-1])
-                    pairs = zip(parts, self.state_sizes, strict=True)
-                    initial = tuple(part.reshape(-1, size).copy() for part, size in pairs)
+                    pairs = zip(parts, self.state_sizes, strict=False)
+                    mapped = [part.reshape(-1, size).copy() for part, size in pairs]
+                    initial = arrays_of(state_of_mapped(mapped, len(self.cell.states)))
                 packed = _Packed(version, training, network, initial)
                 self._packed = packed
         return packed
@@ -328,14 +334,24 @@ class Recurrent(Module, Generic[StateT]):
 
     @property
     def _learned_sizes(self) -> list[int]:
-        """Number of elements of each part of the initial state."""
+        """Number of elements of each part of the initial state that is learned."""
         rows = self.num_layers * (1 + self.bidirectional)
-        return [rows * size for size in self.state_sizes]
+        return [rows * size for size in self.state_sizes[: len(self.cell.mapped_states)]]
 
     @property
     def _learned_size(self) -> int:
         """Number of elements of the learned initial states, the last ones of the parameters."""
         return sum(self._learned_sizes) if self.learn_initial_state else 0
+
+    @cached_property
+    def _state_type(self) -> type[tuple[Any, ...]]:
+        """The class of a state of several arrays."""
+        return STATE_TYPES.get(len(self.cell.states), tuple)
+
+    @property
+    def _num_heads(self) -> int:
+        heads: int = self._config.get("num_heads", 1)
+        return heads
 
     @cached_property
     def _kernel_config(self) -> LayerConfig:
@@ -346,6 +362,7 @@ class Recurrent(Module, Generic[StateT]):
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
             "proj_size": self._config.get("proj_size", 0),
+            "num_heads": self._num_heads,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "merge": self.merge,
@@ -359,15 +376,17 @@ class Recurrent(Module, Generic[StateT]):
         gates, size = len(self.cell.gates), self.hidden_size
         rows = (f"{gates}*hidden_size" if gates > 1 else "hidden_size", gates * size)
         hidden = ("hidden_size", size)
-        proj_size = self._config.get("proj_size", 0)
+        proj_size, heads = self._config.get("proj_size", 0), self._num_heads
         projected = ("proj_size", proj_size)
         state_dimensions = (projected if proj_size else hidden, hidden)
+        head = ("hidden_size/num_heads", size // heads)
         columns = ("input_size", self.input_size)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                 shapes[f"weight_ih_l{layer}{suffix}"] = (rows, columns)
-                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, state_dimensions[0])
+                seen = head if heads > 1 else state_dimensions[0]
+                shapes[f"weight_hh_l{layer}{suffix}"] = (rows, seen)
                 shapes[f"bias_l{layer}{suffix}"] = (rows,)
                 for name in self.cell.gate_parameters:
                     shapes[f"{name}_l{layer}{suffix}"] = (rows,)
@@ -376,7 +395,7 @@ class Recurrent(Module, Generic[StateT]):
                 if proj_size:
                     shapes[f"weight_hr_l{layer}{suffix}"] = (projected, hidden)
             columns = ("output_size", self.output_size)
-        states = self.cell.states if self.learn_initial_state else ()
+        states = self.cell.mapped_states if self.learn_initial_state else ()
         for state, dimension in zip(states, state_dimensions, strict=False):
             for layer in range(self.num_layers):
                 for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
@@ -384,7 +403,9 @@ class Recurrent(Module, Generic[StateT]):
         return shapes
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
-        initializers.recurrent(parameters, self.cell, self.hidden_size, self._random)
+        initializers.recurrent(
+            parameters, self.cell, self.hidden_size, self._random, self._num_heads
+        )
 
 
 def _repeated(initial: tuple[FloatArray, ...], batch_size: int) -> Any:

@@ -17,7 +17,7 @@ from bptt._core.checks import FloatArray
 from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
-from bptt.nn.state import StateT, arrays_of, as_state
+from bptt.nn.state import StateT, as_state
 
 _Kept: TypeAlias = tuple[Any, Any, NDArray[Any]]  # network, saved values, x
 
@@ -48,7 +48,7 @@ class Run(Generic[StateT]):
     ----------
     output : array (B, T, output_size), read-only
         Output of the last layer; 0 in the padding.
-    state : array or LSTMState, (num_layers*directions, B, hidden_size)
+    state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size)
         Final state: after the last step of each sequence. With `proj_size`, h is
         (num_layers*directions, B, proj_size), here and in gradients.
     """
@@ -91,7 +91,7 @@ class Run(Generic[StateT]):
         d_output : array (B, T, output_size) or Loss, optional
             Gradient of the loss with respect to the output, or the loss with its gradient. Padding
             is not read.
-        d_state : array or LSTMState, (num_layers*directions, B, hidden_size), optional
+        d_state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
             Gradient of the loss with respect to the final state.
         steps : bool, default False
             Whether to return the gradients of the state at every step as well.
@@ -122,17 +122,17 @@ class Run(Generic[StateT]):
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d = output_gradient(d_output)
         try:
-            d_input, d_h, d_c, flat, hidden_steps, cell_steps = loader.kernels.backward(
+            d_input, d_states, flat, hidden_steps, cell_steps = loader.kernels.backward(
                 network, saved, x, self.output, d, d_state, steps, input
             )
         except TypeError as error:
             raise checks.with_cure(error) from None
         if not retain:
             self.release()
-        d_initial = as_state(d_h, d_c)
+        d_initial = as_state(*d_states)
         return Gradients(
             self._layer._layout,
-            self._with_learned_state(flat, arrays_of(d_initial)),
+            self._with_learned_state(flat, d_states),
             input=d_input,
             state=d_initial,
             steps=None if hidden_steps is None else StepGradients(hidden_steps, cell_steps),
@@ -142,7 +142,8 @@ class Run(Generic[StateT]):
         """Append the gradients of the learned initial state, which all sequences share."""
         if not self._layer.learn_initial_state:
             return flat
-        learned = np.concatenate([d.sum(axis=1).ravel() for d in d_initial])
+        mapped = d_initial[: len(self._layer.cell.mapped_states)]
+        learned = np.concatenate([d.sum(axis=1).ravel() for d in mapped])
         return np.append(flat, learned if self._learned else np.zeros_like(learned))
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, FloatArray]:
@@ -158,7 +159,8 @@ class Run(Generic[StateT]):
         Returns
         -------
         dict of str to array (B, T, hidden_size)
-            LSTM: input, forget, cell, output. GRU: reset, update, candidate. RNN: none.
+            LSTM: input, forget, cell, output. GRU: reset, update, candidate. RNN: none. SLSTM: as
+            LSTM, with input and forget the weights exp(ĩ_t−m_t) and f·exp(m_{t-1}−m_t), at most 1.
 
         Raises
         ------
@@ -179,6 +181,8 @@ class Run(Generic[StateT]):
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the cell state c_t of one layer and direction at every step.
 
+        That of an SLSTM is in the scale of its stabilizer.
+
         Parameters
         ----------
         layer : int, default 0
@@ -195,7 +199,7 @@ class Run(Generic[StateT]):
         TypeError
             If an argument has the wrong type.
         ValueError
-            If the layer is not an LSTM, or there is no such layer or direction.
+            If the layer has no cell state, or there is no such layer or direction.
         RuntimeError
             If the saved values have been released.
         """
@@ -271,8 +275,9 @@ class Run(Generic[StateT]):
         Returns
         -------
         tuple of 1 or 2 arrays (B, T, hidden_size)
-            Of h, which is (B, T, proj_size) if it is projected, and for the LSTM of c: 0 where an
-            element kept its previous value, 1 where not; 0 in the padding.
+            Of h, which is (B, T, proj_size) if it is projected, and for the LSTM of c (for the
+            SLSTM of c, n and m together): 0 where an element kept its previous value, 1 where not;
+            0 in the padding.
 
         Raises
         ------

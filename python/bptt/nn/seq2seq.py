@@ -24,7 +24,7 @@ from bptt.nn.linear import Linear, LinearRun, OutputLoss
 from bptt.nn.module import Gradients, Module
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialRun
-from bptt.nn.state import State, arrays_of, as_state
+from bptt.nn.state import State, arrays_of, state_of_mapped
 
 _DECODER_PARTS = ("embedding", "recurrent", "attention", "dropout", "output")
 
@@ -33,12 +33,13 @@ class Bridge:
     """Linear maps from the final state of an encoder to the initial state of a decoder.
 
     Each array of a state, (N, B, H), is reshaped to (B, N·H), so that every layer and direction of
-    the encoder reaches every layer of the decoder, and mapped to (N', B, H').
+    the encoder reaches every layer of the decoder, and mapped to (N', B, H'). Of an SLSTM, h and c
+    are mapped; the decoder begins with n = 1 and m = 0, as if c were one input.
 
     Parameters
     ----------
     linears : sequence of Linear
-        N·H → N'·H', one for each array of the state.
+        N·H → N'·H', one for h, and one for c if the cell has it.
     num_layers : int
         N', number of layers of the decoder.
     """
@@ -62,24 +63,23 @@ class Bridge:
 
         Parameters
         ----------
-        state : array or LSTMState, (N, B, H)
+        state : array, LSTMState or SLSTMState, (N, B, H)
             Final state of the encoder.
 
         Returns
         -------
-        array or LSTMState, (N', B, H')
+        array, LSTMState or SLSTMState, (N', B, H')
         """
         pairs = zip(self.linears, self._parts(state), strict=True)
-        return as_state(
-            *(_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs)
-        )
+        mapped = [_split_layers(linear(_merge_layers(p)), self.num_layers) for linear, p in pairs]
+        return state_of_mapped(mapped, len(arrays_of(state)))
 
     def forward(self, state: State) -> BridgeRun:
         """Return the initial state of the decoder, ready for ``BridgeRun.backward``.
 
         Parameters
         ----------
-        state : array or LSTMState, (N, B, H)
+        state : array, LSTMState or SLSTMState, (N, B, H)
             Final state of the encoder.
 
         Returns
@@ -92,14 +92,16 @@ class Bridge:
             for linear, part in zip(self.linears, parts, strict=True)
         ]
         return BridgeRun(
-            as_state(*(_split_layers(run.output, self.num_layers) for run in runs)),
+            state_of_mapped(
+                [_split_layers(run.output, self.num_layers) for run in runs], len(arrays_of(state))
+            ),
             runs,
             len(parts[0]),
         )
 
     def _parts(self, state: State) -> tuple[FloatArray, ...]:
-        """Check the final state of an encoder and return its arrays."""
-        parts = arrays_of(state)
+        """Check the final state of an encoder and return the arrays that are mapped."""
+        parts = arrays_of(state)[:2]
         if len(parts) != len(self.linears):
             rule = f"state must have {len(self.linears)} arrays, one for each linear layer"
             raise ValueError(f"{rule}, got {len(parts)}")
@@ -126,19 +128,20 @@ class BridgeRun:
 
         Parameters
         ----------
-        d_state : array or LSTMState, (N', B, H')
+        d_state : array, LSTMState or SLSTMState, (N', B, H')
             Gradient of the loss with respect to `state`.
 
         Returns
         -------
         gradients : list of Gradients
             One for each linear layer.
-        d_state : array or LSTMState, (N, B, H)
+        d_state : array, LSTMState or SLSTMState, (N, B, H)
         """
-        parts = zip(self._runs, arrays_of(d_state), strict=True)
+        parts = zip(self._runs, arrays_of(d_state)[:2], strict=True)
         gradients = [run.backward(_merge_layers(part)) for run, part in parts]
         d_inputs: list[Any] = [gradient.input for gradient in gradients]
-        return gradients, as_state(*(_split_layers(d, self._rows) for d in d_inputs))
+        split = [_split_layers(d, self._rows) for d in d_inputs]
+        return gradients, state_of_mapped(split, len(arrays_of(d_state)), 0.0)
 
 
 def _merge_layers(part: FloatArray) -> FloatArray:

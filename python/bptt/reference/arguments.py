@@ -44,6 +44,7 @@ def parameter_shapes(
     bidirectional: bool = False,
     merge: str = "concat",
     proj_size: int = 0,
+    num_heads: int = 1,
     learn_initial_state: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
@@ -72,6 +73,9 @@ def parameter_shapes(
         Combination of the two directions.
     proj_size : int, default 0
         P, of an LSTM; 0 for no projection.
+    num_heads : int, default 1
+        Blocks on the diagonal of W, of which "slstm" may have more than one: weight_hh is
+        (G*H, H/num_heads).
     learn_initial_state : bool, default False
         Whether the initial state is a parameter.
 
@@ -82,18 +86,19 @@ def parameter_shapes(
     Raises
     ------
     ValueError
-        If there is no such cell or merge, or the cell has no projection.
+        If there is no such cell or merge, or the cell has no projection or no heads.
     """
     check_choice("cell", cell, CELLS)
     check_choice("merge", merge, MERGES)
     require(proj_size == 0 or CELLS[cell].states == 2, "proj_size needs an LSTM", cell)
+    require(num_heads == 1 or CELLS[cell].has_heads, "num_heads needs an SLSTM", cell)
     h_size = proj_size or hidden_size
     rows = CELLS[cell].gates * hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
         for suffix in ("", "_reverse") if bidirectional else ("",):
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, input_size)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, h_size)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, h_size // num_heads)
             shapes[f"bias_l{layer}{suffix}"] = (rows,)
             for name in CELLS[cell].gate_parameters:
                 shapes[f"{name}_l{layer}{suffix}"] = (rows,)
@@ -129,9 +134,13 @@ def check_parameters(
             type(matrix).__name__ if matrix is None else np.shape(matrix),
         )
     input_size = parameters["weight_ih_l0"].shape[1]
-    proj_size, hidden_size = 0, parameters["weight_hh_l0"].shape[1]
+    rows, columns = parameters["weight_hh_l0"].shape
+    proj_size, hidden_size, num_heads = 0, columns, 1
     if projected:
         proj_size, hidden_size = parameters["weight_hr_l0"].shape
+    elif CELLS[cell].has_heads:
+        hidden_size = rows // CELLS[cell].gates
+        num_heads = max(hidden_size // max(columns, 1), 1)
     dtype = parameters["weight_hh_l0"].dtype
     require(
         dtype in (np.float32, np.float64, np.longdouble),
@@ -147,6 +156,7 @@ def check_parameters(
         bidirectional=bidirectional,
         merge=merge,
         proj_size=proj_size,
+        num_heads=num_heads,
         learn_initial_state="h0_l0" in parameters,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
@@ -181,15 +191,16 @@ def check_state(
     sizes: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> State:
-    """Check a state (L*directions, B, size); return a tuple (h,) or (h, c), zeros for None."""
+    """Check a state (L*directions, B, size); return its parts, h first, or zeros for None."""
     if state is None:
         return tuple(np.zeros((*shape, size), dtype) for size in sizes)
     parts: tuple[object, ...] = (state,)
-    if len(sizes) == 2:
-        rule = f"{name} of an LSTM must be a tuple (h, c)"
+    if len(sizes) > 1:
+        lstm, slstm = "an LSTM must be a tuple (h, c)", "an SLSTM must be (h, c, n, m)"
+        rule = f"{name} of {lstm if len(sizes) == 2 else slstm}"
         if not isinstance(state, tuple):
             raise TypeError(f"{rule}, got {type(state).__name__}")
-        require(len(state) == 2, rule, f"a tuple of {len(state)}")
+        require(len(state) == len(sizes), rule, f"a tuple of {len(state)}")
         parts = state
     for part, size in zip(parts, sizes, strict=True):
         check_array(name, part, "(num_layers*directions, B, H)", (*shape, size), dtype)

@@ -27,7 +27,7 @@ from .head import one_hot
 from .merges import MERGES
 from .unroll import Unrolled, UnrolledGradients, state_sizes, unroll, unroll_backward
 
-PublicState: TypeAlias = Array | tuple[Array, Array]  # h, or (h, c) for the LSTM
+PublicState: TypeAlias = Array | tuple[Array, ...]  # h, (h, c) for the LSTM, or (h, c, n, m)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Result:
     output : array (B, T, D)
         D = 2*P if bidirectional with merge "concat", else P, with P = H without a projection; 0 in
         the padding.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM
         State after the last step of each sequence; h has P units instead of H if it is projected.
     runs : list of Unrolled
         Forward pass of each layer and direction, at index layer*directions + direction.
@@ -119,11 +119,11 @@ class Result:
         Raises
         ------
         ValueError
-            If the cell is not an LSTM, or there is no such layer or direction.
+            If the cell has no cell state, or there is no such layer or direction.
         """
         run = self._run(layer, reverse)
-        require(run.cell.states == 2, "cells needs an LSTM", "another cell")
-        return batch_first(run.in_time_order((c for _, c in run.states[1:]), run.hidden_size))
+        require(run.cell.states > 1, "cells needs an LSTM", "another cell")
+        return batch_first(run.in_time_order((s[1] for s in run.states[1:]), run.hidden_size))
 
     def _run(self, layer: int, reverse: bool) -> Unrolled:
         layers = len(self.runs) // self.directions
@@ -142,7 +142,7 @@ class Gradients:
         Gradients of the parameters, by name.
     input : array (B, T, I), or None for ids
         Gradient of x; 0 in the padding.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM
         Gradient of the initial state.
     hidden_steps : array (num_layers*directions, B, T, P)
         Total gradients dL/dh_t: through the output of step t and through the later steps; 0 in the
@@ -184,9 +184,9 @@ def suffix(layer: int, direction: int) -> str:
 
 
 def public_state(states: Sequence[State]) -> PublicState:
-    """Stack the states of all layers and directions: (num_layers*directions, B, H), or a pair."""
-    parts = [np.stack(part) for part in zip(*states, strict=True)]
-    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+    """Stack the states of all layers and directions: (num_layers*directions, B, H), or a tuple."""
+    parts = tuple(np.stack(part) for part in zip(*states, strict=True))
+    return parts[0] if len(parts) == 1 else parts
 
 
 def forward(
@@ -228,15 +228,16 @@ def forward(
     lengths : integer array (B,), optional
         Number of steps of each sequence, in [0, T], in any order. Padding is not read, outputs are
         0 there, and the reverse direction starts at the last step of each sequence. T by default.
-    state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+    state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM, optional
         Initial state, h with P units if it is projected. By default the learned one, if the
         parameters have it, else zero.
     dropout_masks : sequence of arrays (B, T, D), optional
         One for each layer but the last, whose output it multiplies: 0 or 1/(1 - rate).
     zoneout_masks : sequence of tuples of arrays (B, T, H), optional
         One tuple for each layer and direction, at index layer*directions + direction, of one array
-        for h, with P units if it is projected, and for the LSTM one for c: 0 where an element keeps
-        its previous value, 1 where not; or the fraction by which it is updated.
+        for h, with P units if it is projected, and with a cell state one for all other arrays of
+        the state: 0 where an element keeps its previous value, 1 where not; or the fraction by
+        which it is updated.
 
     Returns
     -------
@@ -267,11 +268,13 @@ def forward(
             np.repeat(np.stack([parameters[name] for name in names])[:, None], B, axis=1)
             for names in learned
         )
+        if len(sizes) == 4:  # n = 1 and m = 0: as if c were one input
+            initial = (*initial, np.ones_like(initial[1]), np.zeros_like(initial[1]))
     if dropout_masks is not None:
         D = sizes[0] * (2 if bidirectional and merge == "concat" else 1)
         check_dropout_masks(dropout_masks, num_layers, (B, T, D), dtype)
     if zoneout_masks is not None:
-        check_zoneout_masks(zoneout_masks, num_layers * directions, (B, T), sizes, dtype)
+        check_zoneout_masks(zoneout_masks, num_layers * directions, (B, T), sizes[:2], dtype)
     functions = Functions(ACTIVATIONS[activation], GATE_ACTIVATIONS[gate_activation])
 
     runs: list[Unrolled] = []
@@ -319,7 +322,7 @@ def backward(
         Result of `forward`.
     d_output : array (B, T, D), optional
         dL/d output. Padding is not read. Zero by default.
-    d_state : array (num_layers*directions, B, H), or a tuple (h, c) of two for the LSTM, optional
+    d_state : array (num_layers*directions, B, H), or a tuple: (h, c) for the LSTM, optional
         dL/d final state, h with P units if it is projected. Zero by default.
 
     Returns
@@ -368,5 +371,5 @@ def backward(
         None if result.from_ids else batch_first(d_steps),
         public_state([gradient.initial for gradient in found]),
         per_step[0],
-        per_step[1] if cell.states == 2 else None,
+        per_step[1] if cell.states > 1 else None,
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import Array
-from .cells.cell import Cell, Functions, State, Weights, sum_over_steps
+from .cells.cell import Cell, Functions, State, Weights, diagonal_blocks, sum_over_steps
 from .normalization import layer_norm, normalize, normalize_backward
 
 
@@ -30,7 +30,7 @@ class Unrolled:
     states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
     saved: list[Any]  # T
     outputs: list[Array]  # T; h of the cell before its projection, (B, H)
-    updates: list[Array] | None  # (T, B, H) of zoneout, a part of the state; processing order
+    updates: list[Array] | None  # (T, B, H) of zoneout, of each part of the state; processing order
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -56,12 +56,14 @@ class UnrolledGradients(NamedTuple):
     parameters: dict[str, Array]
     x: Array  # (T, B, I)
     initial: State
-    states: list[Array]  # ∂L/∂h_t and, for the LSTM, ∂L/∂c_t; (T, B, P) and (T, B, H)
+    states: list[Array]  # ∂L/∂ of each part of s_t: h_t (T, B, P), then c_t for the LSTM (T, B, H)
 
 
 def state_sizes(cell: Cell, weights: Weights) -> tuple[int, ...]:
-    """Sizes of the parts of the state: (P,), or (P, H) with a cell state."""
-    return (weights.W.shape[1], len(weights.b) // cell.gates)[: cell.states]
+    """Sizes of the parts of the state: P of h, H of the others."""
+    hidden_size = len(weights.b) // cell.gates
+    h_size = hidden_size if weights.projection is None else len(weights.projection)
+    return (h_size, *[hidden_size] * (cell.states - 1))
 
 
 def select(t: int, lengths: Array | None, running: Array, ended: Array) -> Array:
@@ -115,24 +117,26 @@ def unroll(
 
     Projection: h_t = W_hr h, with h of the cell. Zoneout, after it:
     s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (T, B, H) in time order,
-    one for each part of the state.
+    of h, and of all other parts of the state.
     """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = input_part(project(x, weights.U), weights)
-    if updates is not None and reverse:
-        updates = [flip(u, lengths) for u in updates]
+    factors = None
+    if updates is not None:
+        given = [flip(u, lengths) if reverse else u for u in updates]
+        factors = given[:1] + given[1:] * (cell.states - 1)
     states, saved, outputs = [initial], [], []
     for t in range(len(x)):
         state, kept = cell.step(ux[t], states[t], weights, functions)
         if weights.projection is not None:
             outputs.append(state[0])
             state = (state[0] @ weights.projection.T, *state[1:])
-        if updates is not None:
-            parts = zip(updates, state, states[t], strict=True)
+        if factors is not None:
+            parts = zip(factors, state, states[t], strict=True)
             state = tuple(u[t] * new + (1 - u[t]) * old for u, new, old in parts)
         states.append(tuple(select(t, lengths, *s) for s in zip(state, states[t], strict=True)))
         saved.append(kept)
-    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, outputs, updates)
+    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, outputs, factors)
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
@@ -156,7 +160,7 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
     d_output = flip(d_output, run.lengths) if run.reverse else d_output
     pre_activations = (cell.pre_activations or cell.gates) * run.hidden_size
     d_a = np.zeros((*run.x.shape[:2], pre_activations), run.x.dtype)
-    d_h = np.zeros((*run.x.shape[:2], W.shape[1]), run.x.dtype)  # ∂L/∂(W_hr h)
+    d_h = np.zeros((*run.x.shape[:2], run.sizes[0]), run.x.dtype)  # ∂L/∂(W_hr h)
     d_state, d_states = d_last, []
     for t in reversed(range(len(d_a))):
         d_state = (d_state[0] + d_output[t], *d_state[1:])
@@ -177,12 +181,12 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
         d_a[t] = select(t, run.lengths, d_a_t, d_a[t])
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
         d_states.append(d_full)
-    h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], W.shape[1]))
+    h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], run.sizes[0]))
     d_recurrent = cell.weight_gradients(d_a, h, run.saved, run.weights)
     d_product, d_input = input_part_backward(run.x, d_a[..., : len(b)], run.weights)
     d_parameters = {
         "weight_ih": sum_over_steps(d_product, run.x),
-        "weight_hh": d_recurrent.pop("weight_hh"),
+        "weight_hh": diagonal_blocks(d_recurrent.pop("weight_hh"), W.shape[1]),
         **d_input,
         **d_recurrent,
     }

@@ -351,7 +351,7 @@ class DecoderTask:
 
         Returns
         -------
-        array, or LSTMState, (num_layers, B, H), or None
+        array, LSTMState or SLSTMState, (num_layers, B, H), or None
             Initial state; None for zeros.
         """
         if self.condition is None or condition is None:
@@ -362,7 +362,7 @@ class DecoderTask:
         """Return the state in which every layer has the hidden state `h`, (B, H)."""
         recurrent = self.decoder.recurrent
         layers = np.repeat(h[np.newaxis], recurrent.num_layers, axis=0)
-        return as_state(layers, np.zeros_like(layers) if recurrent.cell.has_cell_state else None)
+        return as_state(layers, *(np.zeros_like(layers) for _ in recurrent.cell.states[1:]))
 
     def loss(self, logits: FloatArray, batch: TokenBatch) -> Loss:
         """Return the cross-entropy, its mean over all targets of the minibatch.

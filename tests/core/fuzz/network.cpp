@@ -32,10 +32,8 @@ class NetworkFuzz {
         ids_(choices, size(), steps(), 1,
              [&] { return static_cast<std::int32_t>(numbers_.below(config_.input_size)); }),
         d_y_(choices, size(), steps(), config_.output_size(), [&] { return numbers_.draw<S>(1); }),
-        h0_(numbers_.memory<S>(h_state_size(), 1)),
-        c0_(numbers_.memory<S>(c_state_size(), 1)),
-        d_h_(numbers_.memory<S>(h_state_size(), 1)),
-        d_c_(numbers_.memory<S>(c_state_size(), 1)),
+        initial_(draw_states()),
+        d_last_(draw_states()),
         given_(choices.byte()),
         network_(config_, parameters_.data(), true) {}
 
@@ -61,14 +59,15 @@ class NetworkFuzz {
     config.cell = choices.kind<CellKind>(static_cast<int>(cell_infos().size()));
     config.activations = {choices.kind<Activation>(4), choices.kind<GateActivation>(3)};
     config.input_size = choices.size(1, 20);
-    config.hidden_size = choices.size(1, 40);
+    config.num_heads = choices.flag() ? choices.size(1, 4) : 1;
+    config.hidden_size = config.num_heads * choices.size(1, 40 / config.num_heads);
     config.num_layers = choices.size(1, 3);
     config.bidirectional = choices.flag();
     config.merge = choices.kind<Merge>(4);
     config.dropout = choices.flag() ? 0.25 : 0;
     config.zoneout = choices.flag() ? 0.25 : 0;
     config.recurrent_dropout = choices.flag() ? 0.25 : 0;
-    if (cell_info(config.cell).has_cell_state) {
+    if (cell_info(config.cell).memory > 0 && config.num_heads == 1) {
       config.proj_size = choices.size(0, config.hidden_size - 1);
     }
     return config;
@@ -85,8 +84,9 @@ class NetworkFuzz {
 
   Index size() const { return batch_.size(); }
   Index steps() const { return batch_.steps(); }
-  Index h_state_size() const { return directions() * size() * config_.h_size(); }
-  Index c_state_size() const { return directions() * size() * config_.hidden_size; }
+  Index state_size(std::size_t state) const {
+    return directions() * size() * config_.state_size(state);
+  }
   Index directions() const { return config_.num_layers * config_.directions(); }
   /// Gradients of a product of unbounded factors may overflow.
   bool is_bounded() const {
@@ -96,7 +96,34 @@ class NetworkFuzz {
   double weight_scale() const {
     return 2.0 / static_cast<double>(std::max(config_.hidden_size, config_.input_size));
   }
-  bool has_cell_state() const { return cell_info(config_.cell).has_cell_state; }
+  std::size_t states() const { return static_cast<std::size_t>(cell_info(config_.cell).states()); }
+  std::vector<Memory<S>> draw_states() {
+    std::vector<Memory<S>> drawn;
+    for (std::size_t i = 0; i < states(); ++i) {
+      drawn.push_back(numbers_.memory<S>(state_size(i), 1));
+    }
+    if (states() > 2) {  // a normalizer, which divides, and is never small
+      for (Index i = 0; i < state_size(2); ++i) drawn[2].data()[i] += S(2);
+    }
+    return drawn;
+  }
+  States<const S> given_states(const std::vector<Memory<S>>& drawn, bool memory) const {
+    States<const S> all{};
+    for (std::size_t i = 0; i < (memory ? states() : 1); ++i) all[i] = drawn[i].data();
+    return all;
+  }
+  std::vector<Memory<S>> new_states(Index rows) const {
+    std::vector<Memory<S>> made;
+    for (std::size_t i = 0; i < states(); ++i) {
+      made.emplace_back(directions() * rows * config_.state_size(i));
+    }
+    return made;
+  }
+  static States<S> pointers(std::vector<Memory<S>>& memory) {
+    States<S> all{};
+    for (std::size_t i = 0; i < memory.size(); ++i) all[i] = memory[i].data();
+    return all;
+  }
   /// What is optional in a call is given or not, by this bit.
   bool given(unsigned bit) const { return ((given_ >> bit) & 1U) != 0; }
 
@@ -107,27 +134,24 @@ class NetworkFuzz {
 
   struct Forward {
     Output<S> y;
-    Memory<S> h, c;
+    std::vector<Memory<S>> last;
   };
 
   NetworkForward<S> forward_call(Forward& to) const {
-    const S* h0 = given(0) ? h0_.data() : nullptr;
-    const S* c0 = given(0) && given(1) && has_cell_state() ? c0_.data() : nullptr;
-    if (aliases_ && h0 != nullptr) {  // states may be updated in place
-      std::copy_n(h0_.data(), h_state_size(), to.h.data());
-      h0 = to.h.data();
+    States<const S> initial{};
+    if (given(0)) initial = given_states(initial_, given(1));
+    if (aliases_ && given(0)) {  // states may be updated in place
+      std::copy_n(initial_[0].data(), state_size(0), to.last[0].data());
+      initial[0] = to.last[0].data();
     }
     return {.batch = &batch_,
             .x = input(),
             .y = to.y.view,
-            .h0 = h0,
-            .c0 = c0,
-            .h_final = to.h.data(),
-            .c_final = has_cell_state() ? to.c.data() : nullptr};
+            .initial = initial,
+            .last = pointers(to.last)};
   }
   Forward new_forward() const {
-    return {Output<S>(output_kind_, size(), steps(), config_.output_size()),
-            Memory<S>(h_state_size()), Memory<S>(c_state_size())};
+    return {Output<S>(output_kind_, size(), steps(), config_.output_size()), new_states(size())};
   }
 
   Results<S> infer() const {
@@ -136,8 +160,7 @@ class NetworkFuzz {
     to.y.check_gaps();
     Results<S> results;
     results.push_back(std::move(to.y.memory));
-    results.push_back(std::move(to.h));
-    results.push_back(std::move(to.c));
+    for (Memory<S>& state : to.last) results.push_back(std::move(state));
     return results;
   }
 
@@ -150,10 +173,10 @@ class NetworkFuzz {
     to.y.check_gaps();
 
     Output<S> d_x(output_kind_, size(), steps(), config_.input_size);
-    Memory<S> d_h0(h_state_size()), d_c0(c_state_size());
+    std::vector<Memory<S>> d_initial = new_states(size());
     Memory<S> d_parameters(parameter_count(config_), S(-12345));
-    Memory<S> d_h_steps(given(5) ? steps() * h_state_size() : 0);
-    Memory<S> d_c_steps(given(5) ? steps() * c_state_size() : 0);
+    Memory<S> d_h_steps(given(5) ? steps() * state_size(0) : 0);
+    Memory<S> d_c_steps(given(5) ? steps() * state_size(1) : 0);
     const auto sequences = [&](Memory<S>& of, Index units) {
       std::vector<Sequence<S>> all;
       for (Index i = 0; given(5) && i < directions(); ++i) {
@@ -161,25 +184,25 @@ class NetworkFuzz {
       }
       return all;
     };
-    NetworkBackward<S> backward{.saved = &saved,
-                                .x = input(),
-                                .y = read_only(to.y.view),
-                                .d_y = given(2) ? d_y_.view() : Sequence<const S>{},
-                                .d_h_final = given(3) ? d_h_.data() : nullptr,
-                                .d_c_final = given(3) && has_cell_state() ? d_c_.data() : nullptr,
-                                .d_x = given(4) && !uses_ids_ ? d_x.view : Sequence<S>{},
-                                .d_h0 = d_h0.data(),
-                                .d_c0 = has_cell_state() ? d_c0.data() : nullptr,
-                                .d_parameters = d_parameters.data(),
-                                .d_h_steps = sequences(d_h_steps, config_.h_size()),
-                                .d_c_steps = has_cell_state()
-                                                 ? sequences(d_c_steps, config_.hidden_size)
-                                                 : std::vector<Sequence<S>>{}};
+    NetworkBackward<S> backward{
+        .saved = &saved,
+        .x = input(),
+        .y = read_only(to.y.view),
+        .d_y = given(2) ? d_y_.view() : Sequence<const S>{},
+        .d_last = given(3) ? given_states(d_last_, true) : States<const S>{},
+        .d_x = given(4) && !uses_ids_ ? d_x.view : Sequence<S>{},
+        .d_initial = pointers(d_initial),
+        .d_parameters = d_parameters.data(),
+        .d_h_steps = sequences(d_h_steps, config_.h_size()),
+        .d_c_steps =
+            states() > 1 ? sequences(d_c_steps, config_.hidden_size) : std::vector<Sequence<S>>{}};
     backward_recompute(network_, backward);
     d_x.check_gaps();
     Results<S> results;
-    for (Memory<S>* each_one : {&to.y.memory, &to.h, &to.c, &d_x.memory, &d_h0, &d_c0,
-                                &d_parameters, &d_h_steps, &d_c_steps}) {
+    results.push_back(std::move(to.y.memory));
+    for (Memory<S>& state : to.last) results.push_back(std::move(state));
+    for (Memory<S>& state : d_initial) results.push_back(std::move(state));
+    for (Memory<S>* each_one : {&d_x.memory, &d_parameters, &d_h_steps, &d_c_steps}) {
       results.push_back(std::move(*each_one));
     }
     return results;
@@ -198,13 +221,14 @@ class NetworkFuzz {
     Forward all = new_forward();
     network_.infer(forward_call(all));
     const RaggedBatch one(1, length);
-    const Index h_size = config_.h_size(), c_size = config_.hidden_size;
-    const Index features = config_.output_size();
-    Memory<S> h(directions() * h_size), c(directions() * c_size), y(length * features);
-    for (Index i = 0; i < directions(); ++i) {
-      const Index from = i * size() + row;
-      std::copy_n(h0_.data() + from * h_size, h_size, h.data() + i * h_size);
-      std::copy_n(c0_.data() + from * c_size, c_size, c.data() + i * c_size);
+    std::vector<Memory<S>> own = new_states(1);
+    Memory<S> y(length * config_.output_size());
+    for (std::size_t state = 0; state < states(); ++state) {
+      const Index units = config_.state_size(state);
+      for (Index i = 0; i < directions(); ++i) {
+        std::copy_n(initial_[state].data() + (i * size() + row) * units, units,
+                    own[state].data() + i * units);
+      }
     }
     LayerInput<S> x = input();
     if (uses_ids_) {
@@ -212,14 +236,11 @@ class NetworkFuzz {
     } else {
       x.values.data += row * x.values.batch_stride;
     }
-    const bool c_given = given(0) && given(1) && has_cell_state();
     network_.infer({.batch = &one,
                     .x = x,
                     .y = {y.data(), length * features, features, 1},
-                    .h0 = given(0) ? h.data() : nullptr,
-                    .c0 = c_given ? c.data() : nullptr,
-                    .h_final = h.data(),
-                    .c_final = has_cell_state() ? c.data() : nullptr});
+                    .initial = given(0) ? given_states(own, given(1)) : States<const S>{},
+                    .last = pointers(own)});
     for (Index t = 0; t < length; ++t) {
       Memory<S> expected(features), found(features);
       std::copy_n(all.y.view.row(row, t), features, expected.data());
@@ -239,7 +260,7 @@ class NetworkFuzz {
   const Input<S> x_;
   const Input<std::int32_t> ids_;
   const Input<S> d_y_;
-  const Memory<S> h0_, c0_, d_h_, d_c_;
+  const std::vector<Memory<S>> initial_, d_last_;
   const unsigned given_;
   const Network<S> network_;
 };

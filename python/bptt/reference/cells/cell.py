@@ -17,16 +17,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from ..activations import Activation, Array
 
-State: TypeAlias = tuple[Array, ...]  # s = (h,) or (h, c); each (B, H), h (B, P) if projected
+State: TypeAlias = tuple[Array, ...]  # s = (h,), (h, c) or (h, c, n, m); (B, H), h (B, P) projected
 
 
 class Weights(NamedTuple):
     """Parameters of one layer and direction."""
 
     U: Array
-    W: Array
+    W: Array  # of heads, their blocks alone
     b: Array
     extra: Mapping[str, Array]  # by name; each (G*H,) or (H,)
     projection: Array | None = None  # W_hr (P, H)
@@ -45,19 +47,42 @@ class Cell:
 
     gates: int  # G
     gate_names: tuple[str, ...]  # the saved values that are gates
-    states: int  # 1: h; 2: h and c
+    states: int  # 1: h; 2: h and c; 4: h, c, n and m
     step: Callable[..., tuple[State, Any]]
     step_backward: Callable[..., tuple[Array, State, State]]
     weight_gradients: Callable[..., dict[str, Array]]
     extra_parameters: tuple[str, ...] = ()  # further parameters (H,)
     gate_parameters: tuple[str, ...] = ()  # further parameters (G*H,), before them
     pre_activations: int | None = None  # elements of ∂L/∂a_t per unit, if more than G
+    has_heads: bool = False  # whether W may consist of blocks on the diagonal
 
 
 def split(a: Array, gates: int) -> Array:
     """View of (B, G*H) as (G, B, H)."""
     views: Array = a.reshape(len(a), gates, a.shape[1] // gates).swapaxes(0, 1)
     return views
+
+
+def block_diagonal(W: Array, H: int) -> Array:
+    """Return the matrix (G*H, H) of whose diagonal blocks `W` (G*H, H/heads) consists."""
+    if W.shape[1] == H:
+        return W
+    full = np.zeros((len(W), H), W.dtype)
+    blocks = _blocks(full, W.shape[1])
+    blocks[...] = W.reshape(blocks.shape)
+    return full
+
+
+def diagonal_blocks(full: Array, size: int) -> Array:
+    """Return the inverse of `block_diagonal`: (G*H, H) -> (G*H, `size`)."""
+    return full if full.shape[1] == size else _blocks(full, size).reshape(len(full), size)
+
+
+def _blocks(full: Array, size: int) -> Array:
+    """View of the blocks on the diagonal of each gate's matrix, (G, heads, size, size)."""
+    heads = full.shape[1] // size
+    view: Array = np.einsum("gkikj->gkij", full.reshape(-1, heads, size, heads, size))
+    return view
 
 
 def sum_over_steps(d_a: Array, s: Array) -> Array:

@@ -222,7 +222,8 @@ class NetworkFuzz {
     network_.infer(forward_call(all));
     const RaggedBatch one(1, length);
     std::vector<Memory<S>> own = new_states(1);
-    Memory<S> y(length * config_.output_size());
+    const Index features = config_.output_size();
+    Memory<S> y(length * features);
     for (std::size_t state = 0; state < states(); ++state) {
       const Index units = config_.state_size(state);
       for (Index i = 0; i < directions(); ++i) {

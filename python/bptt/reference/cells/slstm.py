@@ -49,7 +49,7 @@ def step(ux: Array, state: State, p: Weights, functions: Functions) -> tuple[Sta
     """Return s_t, from `ux` = U x_t + b (B, 4*H) and s_{t-1}."""
     h, c_previous, n_previous, m_previous = state
     log_i, a_f, a_z, a_o = split(ux + h @ block_diagonal(p.W, h.shape[1]).T, 4)
-    log_f = -np.logaddexp(0, -a_f)
+    log_f = np.minimum(a_f, 0) - np.log1p(np.exp(-np.abs(a_f)))
     kept, empty = log_f + m_previous, n_previous <= 0
     m = np.where(empty, log_i, np.maximum(kept, log_i))
     i = np.exp(log_i - m)

@@ -157,7 +157,7 @@ def test_ids(form):
 @pytest.mark.parametrize(
     "case",
     [
-        Case(cell, activation, gate, steps=4, batch=2, input_size=2, hidden_size=5, state=True)
+        Case(cell, activation, gate, steps=3, batch=2, input_size=2, hidden_size=5, state=True)
         for cell in CELLS
         for activation in ACTIVATIONS
         for gate in gate_activations(cell)

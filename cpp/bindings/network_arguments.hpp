@@ -168,7 +168,8 @@ struct State {
   States<const S> data() const {
     States<const S> states{};
     for (std::size_t i = 0; i < kMaxStates; ++i) {
-      if (arrays[i]) states[i] = arrays[i]->data();
+      const std::optional<Dense<S>>& array = arrays[i];
+      if (array) states[i] = array->data();
     }
     return states;
   }

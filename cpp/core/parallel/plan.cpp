@@ -18,7 +18,8 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
   const double rows = static_cast<double>(batch.total_rows());
   const double hidden = static_cast<double>(config.hidden_size);
-  const double operand = static_cast<double>(config.h_size() / config.num_heads);
+  const Index columns = config.h_size() / config.num_heads;
+  const auto operand = static_cast<double>(columns);
   const double projected = static_cast<double>(config.proj_size);
   const double row =
       2.0 * hidden * (static_cast<double>(cell_info(config.cell).gates) * operand + projected);

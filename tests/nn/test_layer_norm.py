@@ -133,11 +133,15 @@ def test_save_and_load(cell, tmp_path):
     assert_identical(results(loaded, problem.x), results(layer, problem.x))
 
 
+LSTM_RULE = "peephole=False and coupled=False and proj_size=0"
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "rule", "got"),
     [
-        (bptt.LSTM, {"peephole": True}, "peephole=False and coupled=False", "peephole=True"),
-        (bptt.LSTM, {"coupled": True}, "peephole=False and coupled=False", "coupled=True"),
+        (bptt.LSTM, {"peephole": True}, LSTM_RULE, "peephole=True"),
+        (bptt.LSTM, {"coupled": True}, LSTM_RULE, "coupled=True"),
+        (bptt.LSTM, {"proj_size": 2}, LSTM_RULE, "proj_size=2"),
         (bptt.GRU, {}, "reset_after=True", "reset_after=False"),
     ],
 )

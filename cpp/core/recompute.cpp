@@ -73,10 +73,14 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
   const Index rows = config.num_layers * saved.batch.size();
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  States<S> d_between{};  // from one segment to the one before
   const auto states = static_cast<std::size_t>(cell_info(config.cell).states());
+  Index units = 0;
+  for (std::size_t k = 0; k < states; ++k) units += config.state_size(k);
+  S* next = arena.allocate<S>(rows * units);
+  States<S> d_between{};  // from one segment to the one before
   for (std::size_t k = 0; k < states; ++k) {
-    d_between[k] = arena.allocate<S>(rows * config.state_size(k));
+    d_between[k] = next;
+    next += rows * config.state_size(k);
   }
   NetworkBackward<S> part = call;
   part.accumulator.memory = arena.allocate_zeroed<S>(network.accumulator_size(call.x));

@@ -237,8 +237,6 @@ def remove_leftovers(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise the OSError that writing `path` would raise, before hours of work for its content."""
-    if path.is_dir():
-        raise IsADirectoryError(f"Is a directory: {path}")
     temporary = _temporary(path)
     _locked_file(temporary).close()
     temporary.unlink()
@@ -246,15 +244,15 @@ def check_writable(path: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     """Return a new name beside `path`, which `remove_leftovers` finds."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"No such directory: {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"Is a directory: {path}")
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the same directory and rename it, which is atomic."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"No such directory: {path.parent}")
-    if path.is_dir():
-        raise IsADirectoryError(f"Is a directory: {path}")
     temporary = _temporary(path)
     try:
         with _locked_file(temporary) as file:

@@ -107,7 +107,7 @@ def sampled_cross_entropy(
     layer : mapping
         "weight" (K, D) and perhaps "bias" (K,).
     d_layer : mapping
-        Zeros of the same names and shapes, to which the gradients are added. They stay 0 for
+        Zeros of the same names and shapes, in which the gradients are written. They stay 0 for
         classes that are neither in the sample nor targets.
 
     Returns

@@ -118,9 +118,10 @@ class SequentialRun:
             "mean" divides value and gradients by the sum of the weights (without weights: the
             number) of the steps that are not ignored; all are 0 if there are none.
         num_sampled : int, optional
-            Number of classes, in [1, K], of which the softmax's denominator is estimated: time and
-            memory do not grow with K. A new sample for each call, of the more frequent classes if
-            ids are in the order of their frequency; the target is always one of them, and
+            Number of classes, in [1, K], of which the softmax's denominator is estimated: its time
+            and memory do not grow with K, those of the parameters' gradients and updates do. A new
+            sample for each call, of the more frequent classes if ids are in the order of their
+            frequency; the target is always one of them, and
             `predicted` the most likely of them. All by default.
 
         Returns

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..activations import Array
 from ..normalization import normalize, normalize_backward
+from . import gru
 from .cell import Cell, Functions, State, Weights, split, sum_over_steps
 
 Normalized = tuple[Array, Array]  # N(a) and √(σ² + ε)
@@ -109,7 +110,7 @@ class SavedGRU(NamedTuple):
     reset: Array
     update: Array
     candidate: Array
-    q: Array  # w_n + b_hn
+    plain: gru.Saved  # of the equations without normalization
     product: Normalized  # (B, 3*H)
 
 
@@ -117,12 +118,8 @@ def gru_step(ux: Array, state: State, p: Weights, f: Functions) -> tuple[State, 
     """Return s_t, from `ux` (B, G*H) and s_{t-1}."""
     (h,) = state
     product = normalize(h @ p.W.T)
-    u_r, u_z, u_n = split(ux, 3)
-    w_r, w_z, w_n = split(p.extra["gain_hh"] * product[0], 3)
-    r, z = f.sigma.function(u_r + w_r), f.sigma.function(u_z + w_z)
-    q = w_n + p.extra["bias_hn"]
-    n = f.phi.function(u_n + r * q)
-    return ((1 - z) * n + z * h,), SavedGRU(r, z, n, q, product)
+    h_next, saved = gru.reset_after(ux, p.extra["gain_hh"] * product[0], h, p, f)
+    return (h_next,), SavedGRU(*saved[:3], saved, product)
 
 
 def gru_step_backward(
@@ -130,26 +127,17 @@ def gru_step_backward(
 ) -> tuple[Array, State, State]:
     """Return ∂L/∂a_t, ∂L/∂s_{t-1} and ∂L/∂s_t."""
     (d_h,), (h,) = d_state, previous
-    r, z, n, q, product = saved
-    d_a_n = d_h * (1 - z) * f.phi.derivative(n)
-    d_a_r = d_a_n * q * f.sigma.derivative(r)
-    d_a_z = d_h * (h - n) * f.sigma.derivative(z)
-    d_w = np.concatenate([d_a_r, d_a_z, d_a_n * r], axis=1)
-    d_a = np.concatenate([d_a_r, d_a_z, d_a_n], axis=1)
-    d_product = normalize_backward(*product, d_w * p.extra["gain_hh"])
-    return d_a, (d_h * z + d_product @ p.W,), d_state
+    d_a, d_w, d_direct = gru.reset_after_backward(d_h, h, saved.plain, f)
+    d_product = normalize_backward(*saved.product, d_w * p.extra["gain_hh"])
+    return d_a, (d_direct + d_product @ p.W,), d_state
 
 
 def gru_weight_gradients(
     d_a: Array, h: Array, saved: Sequence[SavedGRU], p: Weights
 ) -> dict[str, Array]:
     """Return the gradients of all parameters but those of `ux`."""
-    rz = 2 * h.shape[2]
-    r = np.reshape([s.reset for s in saved], h.shape)
-    d_q = d_a[..., rz:] * r
-    d_w = np.concatenate([d_a[..., :rz], d_q], axis=2)
-    found = product_gradients(d_w, h, [s.product for s in saved], p)
-    return {**found, "bias_hn": d_q.sum(axis=(0, 1))}
+    d_w, d_bias_hn = gru.reset_after_products(d_a, [s.reset for s in saved])
+    return {**product_gradients(d_w, h, [s.product for s in saved], p), "bias_hn": d_bias_hn}
 
 
 CELLS = {

@@ -5,7 +5,6 @@ All in float64, on every instruction set, for layers as a user calls them.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -41,14 +40,15 @@ class Problem:
     def __init__(self, case, **more):
         self.given = make(case)
         self.layer = make_layer(case, self.given, **more)
+        self._generator = self.layer._random.bit_generator
+        self._state = self._generator.state
         if self.layer.time_major:
             for name in ("x", "d_output"):
                 setattr(self.given, name, getattr(self.given, name).swapaxes(0, 1).copy())
 
     def run(self):
-        # All copies of a layer have the same dropout masks.
-        layer = copy.deepcopy(self.layer)
-        return layer.forward(self.given.x, lengths=self.given.lengths, state=self.given.state)
+        self._generator.state = self._state  # the same dropout masks in every run
+        return self.layer.forward(self.given.x, lengths=self.given.lengths, state=self.given.state)
 
     def loss(self):
         run, given = self.run(), self.given

@@ -21,7 +21,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("pytest>=8.2", "hypothesis>=6.100", "mpmath>=1.3")
+TOOLS = ("pytest>=8.2", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3")
 ALONE = (
     "tests/_core",
     "tests/nn",

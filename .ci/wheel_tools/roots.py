@@ -41,7 +41,7 @@ def test_in_root(
     shutil.copy(wheel, inside)
     readme = (workshop.source / "README.md").read_text("utf-8")
     (inside / "readme.py").write_text(re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)[0])
-    packages = ["pytest", "hypothesis", "mpmath"] if paths else []
+    packages = ["pytest", "pytest-xdist", "hypothesis", "mpmath"] if paths else []
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
     older = [f"manylinux{name}_{target.processor}" for name in ("_2_27", "_2_24", "_2_17", "2014")]
     for platform in (target.platform, *older):
@@ -61,7 +61,7 @@ def test_in_root(
         run([*enter, *install, *packages])
         log = workshop.directory / f"tests-{target.processor}-root.log"
         print(f"+ tests of {row.wheel}: {log}", file=sys.stderr, flush=True)
-        command = f"cd /tmp/bptt/source && BPTT_NUM_THREADS=1 {python} -m pytest -q {paths}"
+        command = f"cd /tmp/bptt/source && BPTT_NUM_THREADS=1 {python} -m pytest -q -n0 {paths}"
         with log.open("w") as file:
             done = subprocess.run(
                 [*enter, "sh", "-c", command], stdout=file, stderr=subprocess.STDOUT, check=False

@@ -64,8 +64,7 @@ GRADIENT_CASES = [
     with_units(case)
     for case in (
         *(replace(case, **SMALL, state=True) for case in all_cells()),
-        *(replace(case, **STACKED) for case in all_cells()),
-        *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES[1:]),
+        *(Case(cell, **STACKED, merge=merge) for cell in CELLS for merge in MERGES),
         *(Case(cell, **STACKED, dropout=0.4) for cell in CELLS),
         *(Case(cell, **STACKED, ids=True) for cell in CELLS),
         *(

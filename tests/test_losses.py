@@ -15,7 +15,7 @@ import bptt
 from bptt import reference
 
 DTYPES = [np.float32, np.float64]
-LOSSES = ["ids", "probabilities", "binary", "squared", "quantiles", "gaussian"]
+LOSSES = ["ids", "probabilities", "binary", "squared", "quantiles", "gaussian", "ordinal"]
 LEVELS = (0.1, 0.5, 0.9)
 FUNCTIONS = {
     "ids": bptt.softmax_cross_entropy,
@@ -24,7 +24,9 @@ FUNCTIONS = {
     "squared": bptt.mean_squared_error,
     "quantiles": functools.partial(bptt.pinball_loss, quantiles=LEVELS),
     "gaussian": bptt.gaussian_nll,
+    "ordinal": bptt.ordinal_cross_entropy,
 }
+OF_IDS = ("ids", "ordinal")
 every_loss = pytest.mark.parametrize("kind", LOSSES)
 
 
@@ -77,7 +79,20 @@ def gaussian(y, z):
     return math.fsum(losses) / K, d
 
 
-FORMULAS = {"squared": squared_error, "quantiles": pinball, "gaussian": gaussian}
+def ordinal(x, z):
+    ratios = [1 / (1 + math.exp(-value)) for value in x]  # p(class > k | class >= k)
+    losses = [-math.log(p) for p in ratios[:z]]
+    losses += [-math.log1p(-p) for p in ratios[z : z + 1]]
+    d = [p - (k < z) if k <= z else 0.0 for k, p in enumerate(ratios)]
+    return math.fsum(losses), d
+
+
+FORMULAS = {
+    "squared": squared_error,
+    "quantiles": pinball,
+    "gaussian": gaussian,
+    "ordinal": ordinal,
+}
 
 
 # ---- problems ------------------------------------------------------------------------------------
@@ -128,7 +143,7 @@ class Problem:
     def poison(self):
         """Overwrite the values of ignored steps, which must not be read."""
         self.output[self.counts == 0] = np.nan
-        self.targets[self.counts == 0] = -1 if self.kind == "ids" else np.nan
+        self.targets[self.counts == 0] = -1 if self.kind in OF_IDS else np.nan
 
 
 def make(kind, shape, dtype=np.float64, seed=0, **wanted):
@@ -141,6 +156,8 @@ def make(kind, shape, dtype=np.float64, seed=0, **wanted):
         output[..., K:] /= 6  # of variances between 1/20 and 20
     if kind == "ids":
         targets = rng.integers(0, K, (B, T))
+    elif kind == "ordinal":
+        targets = rng.integers(0, K + 1, (B, T))
     elif kind == "probabilities":
         targets = rng.dirichlet(np.full(K, 0.3), (B, T)).astype(dtype)
     elif kind == "binary":

@@ -1018,6 +1018,14 @@ TABLE: dict[str, dict[str, Rows]] = {
         "targets": no_halves(),
         **COUNTED,
     },
+    "ordinal_cross_entropy": {
+        "logits": no_output("logits", "classes - 1"),
+        "targets": [
+            *[row for row in CLASSES if "classes) = [0, 6)" not in row[2]],
+            *no_ids("targets", "classes", 7),
+        ],
+        **COUNTED,
+    },
     "softmax": {
         "logits": [
             *no_output("logits", "classes")[:6],

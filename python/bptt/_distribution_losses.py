@@ -1,4 +1,4 @@
-"""Losses of forecasts with their uncertainty: quantiles, and normal distributions."""
+"""Losses of distributions, in NumPy: quantiles, normal distributions, and ordered classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt._core.lengths import Lengths
+from bptt._core.lengths import Ids, Lengths
 from bptt._loss_inputs import LossArguments
 from bptt._loss_results import Loss
 
@@ -149,6 +149,82 @@ def gaussian_nll(
         each = 0.5 * (math.log(2.0 * math.pi) + log_variance + square).mean(axis=2)
         slope = np.concatenate([scaled, 0.5 * (1.0 - square)], axis=-1) / columns
     return _loss(given, each, slope)
+
+
+def ordinal_cross_entropy(
+    logits: FloatArray,
+    targets: Ids,
+    *,
+    lengths: Lengths | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    time_major: bool = False,
+    reduction: str = "sum",
+) -> Loss:
+    """Return the cross-entropy of ordered classes, and its gradient.
+
+    L = −Σ_t w_t log p_t(z_t) for K classes z in their order and K−1 logits x, with the continuation
+    ratios p(z > k | z >= k) = σ(x_k): p(z) = (1 − σ(x_z)) Π_{k<z} σ(x_k), without the first factor
+    for the last class. dL/dx_tk = w_t (σ(x_tk) − 1) for k < z_t, w_t σ(x_tk) for k = z_t, and 0 for
+    k > z_t: S. Fienberg (1980), The analysis of cross-classified categorical data; for networks
+    X. Shi, W. Cao and S. Raschka (2023), Deep neural networks for rank-consistent ordinal
+    regression based on conditional probabilities.
+
+    Parameters
+    ----------
+    logits : array (B, T, K-1), or (B, K-1), float32 or float64
+        Logits of the continuation ratios, at every step or once per sequence.
+    targets : integer array (B, T) or (B,)
+        Class of each step, in [0, K).
+    lengths : integer array (B,), optional
+        Number of steps of each sequence, in [0, T]; only with (B, T, K-1). Steps beyond it are
+        ignored: they add 0 to the value, their gradients are 0, and their targets are not read.
+    mask : bool array (B, T) or (B,), optional
+        False for steps that are ignored.
+    weights : float array (B, T), or (B,) for whole sequences, optional
+        Weight of each step, finite and >= 0; steps of weight 0 are ignored.
+    time_major : bool, default False
+        Whether logits, targets, mask and weights per step are (T, B, ..).
+    reduction : {"sum", "mean"}, default "sum"
+        "mean" divides value and gradient by the sum of the weights (without weights: the number) of
+        the steps that are not ignored; both are 0 if there are none.
+
+    Returns
+    -------
+    Loss
+        Named tuple ``(value, gradient)``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array or has the wrong dtype.
+    ValueError
+        If a shape does not fit, or a target, a length, a weight or an option is out of its range.
+    """
+    given = LossArguments.check(
+        ("logits", "classes - 1"), logits, lengths, mask, weights, time_major, reduction
+    )
+    z = given.ids(targets)[..., np.newaxis]
+    classes = given.output.shape[-1] + 1
+    outside = z[(z < 0) | (z >= classes)]
+    if outside.size:
+        raise ValueError(f"targets must lie in [0, classes) = [0, {classes}), got {outside[0]}")
+    k = np.arange(classes - 1)
+    with np.errstate(all="ignore"):  # ignored steps may have any values
+        x = given.output.astype(np.float64)
+        counted = (k <= z) | np.isnan(x)  # NaN is never without effect
+        each = np.where(counted, np.logaddexp(0.0, np.where(k < z, -x, x)), 0.0).sum(axis=2)
+        slope = np.where(counted, 1.0 / (1.0 + np.exp(-x)) - (k < z), 0.0)
+    return _loss(given, each, slope)
+
+
+def ordinal_log_probabilities(logits: FloatArray) -> FloatArray:
+    """Return the logarithms (.., K) of the probabilities of K ordered classes from their logits."""
+    beyond = -np.logaddexp(0.0, -logits)  # log p(z > k | z >= k)
+    result = np.zeros((*logits.shape[:-1], logits.shape[-1] + 1), logits.dtype)
+    np.cumsum(beyond, axis=-1, out=result[..., 1:])
+    result[..., :-1] -= np.logaddexp(0.0, logits)
+    return result
 
 
 def check_quantiles(quantiles: Any) -> list[float]:

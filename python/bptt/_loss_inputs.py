@@ -90,11 +90,8 @@ class LossArguments(NamedTuple):
         divisor = total if reduction == "mean" and total > 0.0 else 1.0
         return cls(name, arranged, each, divisor, layout)
 
-    def ids(self, targets: object) -> Ids:
+    def ids(self, targets: object, rule: str = "integers (classes)") -> Ids:
         """Check class ids; return them as (B, T), 0 for ignored steps."""
-        rule = "integers (classes)"
-        if self.name == "logits":
-            rule += f" or {self.output.dtype} (probabilities)"
         given = integer_targets(targets, rule)
         batch, steps, _ = self.output.shape
         checks.shape("targets", given, self.layout.dimensions(batch, steps))

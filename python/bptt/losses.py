@@ -11,7 +11,7 @@ from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, steps_of
 from bptt._core.memory import new_array
-from bptt._distribution_losses import gaussian_nll, pinball_loss
+from bptt._distribution_losses import gaussian_nll, ordinal_cross_entropy, pinball_loss
 from bptt._loss_inputs import (
     LossArguments,
     Rows,
@@ -29,6 +29,7 @@ __all__ = [
     "gaussian_nll",
     "linear_cross_entropy",
     "mean_squared_error",
+    "ordinal_cross_entropy",
     "pinball_loss",
     "sigmoid",
     "softmax",
@@ -93,8 +94,9 @@ def softmax_cross_entropy(
     )
     if _are_floats(targets) and targets.ndim == logits.ndim:
         return _row_loss("cross_entropy", given, targets, smoothing, _check_probabilities)
+    ids = given.ids(targets, f"integers (classes) or {logits.dtype} (probabilities)")
     value, gradient = loader.kernels.softmax_cross_entropy(
-        given.output, given.ids(targets), given.weights, smoothing, given.divisor
+        given.output, ids, given.weights, smoothing, given.divisor
     )
     return Loss(value, given.layout.restore(gradient))
 

@@ -321,6 +321,10 @@ class World:
                 {"output": output, **values, "targets": halves, "quantiles": [0.2, 0.5]},
             ),
             "gaussian_nll": (bptt.gaussian_nll, {"output": output, **values, "targets": halves}),
+            "ordinal_cross_entropy": (
+                bptt.ordinal_cross_entropy,
+                {"logits": output, **values, "targets": IDS},
+            ),
             "softmax": (bptt.softmax, {"logits": output}),
             "sigmoid": (bptt.sigmoid, {"logits": output}),
         }

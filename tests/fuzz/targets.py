@@ -631,6 +631,10 @@ def plain_functions() -> Targets:
             losses.gaussian_nll,
             {"output": logits, **values, "targets": logits[..., :3]},
         ),
+        "losses.ordinal_cross_entropy": (
+            losses.ordinal_cross_entropy,
+            {"logits": logits, "targets": IDS, **COUNTED},
+        ),
         "losses.softmax": (losses.softmax, {"logits": logits}),
         "losses.sigmoid": (losses.sigmoid, {"logits": logits}),
         "decoding.sampling_distribution": (

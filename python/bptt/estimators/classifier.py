@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,12 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._inputs import check_order_of_groups
 from bptt.data.labels import LabelEncoder
+from bptt.estimators._class_order import (
+    class_log_probabilities,
+    has_order,
+    places_of,
+    restored_places,
+)
 from bptt.estimators._class_weight import class_weights, target_weights
 from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._many_to_one import ManyToOneEstimator
@@ -20,7 +26,14 @@ from bptt.estimators._multi_label import classes_of, indicators, is_indicator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import ClassifierMixin
-from bptt.losses import Loss, binary_cross_entropy, sigmoid, softmax, softmax_cross_entropy
+from bptt.losses import (
+    Loss,
+    binary_cross_entropy,
+    ordinal_cross_entropy,
+    sigmoid,
+    softmax,
+    softmax_cross_entropy,
+)
 from bptt.training.supervised import (
     ClassTargets,
     Predicted,
@@ -149,6 +162,11 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
     multi_label : bool
         Any number of classes per sequence, each with a probability of its own (sigmoid); the loss
         is the binary cross-entropy, summed over the classes. One class per sequence by default.
+    ordinal : bool or sequence
+        Classes with an order, that of sorting or the given one, such as ``["low", "medium",
+        "high"]``. Outputs are the logits of the probability, for every class but the last, that a
+        class lies beyond it if not before; see `bptt.ordinal_cross_entropy`. Without an order by
+        default. Not with `multi_label` or `label_smoothing`.
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss: "balanced" for weights inversely proportional to the
         frequency in the first call of `fit` or `partial_fit`; or a dict from class to weight, in
@@ -194,6 +212,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
 
     label_smoothing: float = 0.0
     multi_label: bool = False
+    ordinal: bool | Sequence[Any] = False
     class_weight: str | Mapping[Any, float] | None = None
 
     def decision_function(self, X: Any, lengths: Any = None) -> FloatArray:
@@ -209,8 +228,8 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         Returns
         -------
         array (B, K), or (B,) for two classes
-            Logits in the order of `classes_`; for two classes, unless several may be right, their
-            difference, second - first.
+            Logits in the order of `classes_`, with `ordinal` log-probabilities; for two classes,
+            unless several may be right, their difference, second - first.
 
         Raises
         ------
@@ -348,6 +367,14 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         all_right: NDArray[np.bool_] = np.all((logits > 0.0) == (targets > 0.5), axis=1)
         return all_right
 
+    def _predict_outputs(self, X: Any, lengths: Any) -> FloatArray:
+        """Return the logits of the classes of every sequence, (B, K)."""
+        return self._class_logits(super()._predict_outputs(X, lengths))
+
+    def _class_logits(self, output: FloatArray) -> FloatArray:
+        """Return one logit for every class, whose softmax are the probabilities."""
+        return output if self._places is None else class_log_probabilities(output, self._places)
+
     # ---- hooks of `SequenceEstimator`
 
     def _check_parameters(self) -> None:
@@ -355,6 +382,10 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         checks.fraction("label_smoothing", self.label_smoothing)
         if checks.flag("multi_label", self.multi_label) and self.class_weight is not None:
             raise ValueError("multi_label=True needs class_weight=None: weight sequences instead")
+        if has_order(self.ordinal) and (self.multi_label or self.label_smoothing):
+            rule = "ordinal needs multi_label=False and label_smoothing=0"
+            got = f"multi_label={self.multi_label}, label_smoothing={self.label_smoothing}"
+            raise ValueError(f"{rule}, got {got}")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -364,6 +395,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
 
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         self._indicators = bool(self.multi_label) and is_indicator(y)
+        self._places = None
         if self.multi_label:
             self._set_labels(classes_of(y, classes))
             return len(self.classes_)
@@ -372,15 +404,22 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
 
             y = column_or_1d(y, warn=True)
         self._set_labels(LabelEncoder().fit(y if classes is None else classes))
-        return len(self.classes_)
+        self._places = places_of(self.ordinal, self.classes_)
+        return self._output_count
+
+    @property
+    def _output_count(self) -> int:
+        return len(self.classes_) - (self._places is not None)
 
     def _fitted_state(self) -> dict[str, Any]:
-        return {**super()._fitted_state(), "indicators": self._indicators}
+        places = None if self._places is None else self._places.tolist()
+        return {**super()._fitted_state(), "indicators": self._indicators, "places": places}
 
     def _restore_targets(self, state: Mapping[str, Any]) -> int:
         self._restore_labels(state)
         self._indicators = checks.flag("indicators", state.get("indicators", False))
-        return len(self.classes_)
+        self._places = restored_places(state.get("places"), len(self.classes_))
+        return self._output_count
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
         if self.multi_label:
@@ -412,7 +451,13 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
             smoothing = self.label_smoothing
             targets = (1.0 - smoothing) * batch.y + 0.5 * smoothing if smoothing else batch.y
             return binary_cross_entropy(output, targets, weights=batch.weights, reduction="mean")
-        return softmax_cross_entropy(output, **self._loss_arguments(batch))
+        arguments = self._loss_arguments(batch)
+        if self._places is None:
+            return softmax_cross_entropy(output, **arguments)
+        places = self._places[arguments["targets"]]
+        return ordinal_cross_entropy(
+            output, places, weights=arguments["weights"], reduction=arguments["reduction"]
+        )
 
     def _loss_arguments(self, batch: SequenceBatch) -> dict[str, Any]:
         return {
@@ -423,12 +468,12 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         }
 
     def _class_targets(self) -> ClassTargets | None:
-        if self.multi_label:
+        if self.multi_label or self._places is not None:
             return None
         return ClassTargets(self._loss_arguments, self._metric_of_ids)
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> WeightedMean:
-        return self._mean_of(self._correct(output, batch.y), batch)
+        return self._mean_of(self._correct(self._class_logits(output), batch.y), batch)
 
     def _metric_of_ids(self, ids: Predicted, batch: SequenceBatch) -> WeightedMean:
         return self._mean_of(ids == batch.y, batch)

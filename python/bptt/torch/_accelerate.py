@@ -80,12 +80,12 @@ class Acceleration(NamedTuple):
 def accelerate(model: nn.Module, example: Any = None) -> Acceleration:
     """Let the recurrent layers of a model run on bptt's kernels, in place.
 
-    Every `torch.nn.RNN`, `LSTM` and `GRU` among the modules becomes one of `bptt.torch`. Parameters,
-    their names, hooks and optimizers are untouched; so are subclasses of the three, whose forward
-    may be another. With an example, the model runs once, in evaluation mode and without gradients,
-    and each layer is then tried on what it got: outputs and gradients are compared, forward with
-    backward and inference are timed, and the faster layer is kept: in training, if the model is in
-    training mode, else in inference.
+    Every `torch.nn.RNN`, `torch.nn.LSTM` and `torch.nn.GRU` among the modules becomes one of
+    `bptt.torch`. Parameters, their names, hooks and optimizers are untouched; so are subclasses of
+    the three, whose forward may be another. With an example, the model runs once, in evaluation
+    mode and without gradients, and each layer is then tried on what it got: outputs and gradients
+    are compared, forward with backward and inference are timed, and the faster layer is kept: in
+    training, if the model is in training mode, else in inference.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def _outputs(layer: nn.Module, call: tuple[Any, Any], differentiate: bool) -> li
     found = _tensors(layer(_like(call[0], x), _like(call[1], hx)))
     inputs = [*x, *hx, *(p for p in layer.parameters() if p.requires_grad)]
     loss = sum((t * _weights(t)).sum() for t in found)
-    return [*found, *torch.autograd.grad(loss, inputs)]
+    return [*(t.detach() for t in found), *torch.autograd.grad(loss, inputs)]
 
 
 def _weights(tensor: Tensor) -> Tensor:

@@ -80,12 +80,13 @@ def _number_of(packed: Packed, saved: Any) -> Tensor:
 
 
 def _options(sizes: Sequence[int], mode: str, dropout: float) -> Options:
-    *counts, bias, bidirectional, batch_first = sizes
-    return Options(mode, *counts, bool(bias), bool(bidirectional), bool(batch_first), dropout)
+    """Return options from the arguments of an operator, which are numbers."""
+    features, hidden, projected, layers = sizes[:4]
+    bias, both, first = map(bool, sizes[4:])
+    return Options(mode, features, hidden, projected, layers, bias, both, first, dropout)
 
 
-@torch.library.custom_op("bptt::recurrence", mutates_args=())  # type: ignore[untyped-decorator]
-def recurrence(
+def _forward(
     x: Tensor,
     hx: list[Tensor],
     weights: list[Tensor],
@@ -105,8 +106,7 @@ def recurrence(
     return y, h, c, _number_of(packed, saved)
 
 
-@recurrence.register_fake  # type: ignore[untyped-decorator]
-def _(
+def _forward_shapes(
     x: Tensor,
     hx: list[Tensor],
     weights: list[Tensor],
@@ -127,8 +127,7 @@ def _(
     return y, h, c, torch.empty(1, dtype=torch.int64)
 
 
-@torch.library.custom_op("bptt::recurrence_backward", mutates_args=())  # type: ignore[untyped-decorator]
-def recurrence_backward(
+def _backward(
     number: Tensor,
     x: Tensor,
     y: Tensor,
@@ -149,8 +148,7 @@ def recurrence_backward(
     return [d_x, *d_initial, *found]
 
 
-@recurrence_backward.register_fake  # type: ignore[untyped-decorator]
-def _(
+def _backward_shapes(
     number: Tensor,
     x: Tensor,
     y: Tensor,
@@ -174,18 +172,17 @@ def _weight_shapes(flat: Sequence[int]) -> list[tuple[int, ...]]:
     return [(a, b) if b else (a,) for a, b in zip(flat[::2], flat[1::2], strict=True)]
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, hx, weights, _, _, ctx.mode, ctx.sizes, ctx.dropout, _ = inputs
-    y, h, c, number = output
-    ctx.save_for_backward(x, y, h, c, number)
+    y, _, _, number = output
+    ctx.save_for_backward(x, y, number)
     ctx.shapes = [size for weight in weights for size in (*weight.shape, 0)[:2]]
     ctx.states = len(hx)
 
 
-def _backward(
-    ctx: Any, d_y: Tensor, d_h: Tensor, d_c: Tensor, _: Tensor
-) -> tuple[Any, ...]:
-    x, y, h, c, number = ctx.saved_tensors
+def _differentiate(ctx: Any, d_y: Tensor, d_h: Tensor, d_c: Tensor, _: Tensor) -> tuple[Any, ...]:
+    """Return the gradients for the arguments of `_forward`."""
+    x, y, number = ctx.saved_tensors
     d_last = [d_h, d_c][: 1 + (ctx.mode == "LSTM")]
     d_x, *others = recurrence_backward(
         number, x, y, d_y, d_last, ctx.shapes, ctx.mode, ctx.sizes, ctx.dropout
@@ -194,4 +191,10 @@ def _backward(
     return (d_x, d_initial, d_weights, None, None, None, None, None, None)
 
 
-recurrence.register_autograd(_backward, setup_context=_setup)
+recurrence = torch.library.custom_op("bptt::recurrence", _forward, mutates_args=())
+recurrence.register_fake(_forward_shapes)
+recurrence.register_autograd(_differentiate, setup_context=_keep)
+recurrence_backward = torch.library.custom_op(
+    "bptt::recurrence_backward", _backward, mutates_args=()
+)
+recurrence_backward.register_fake(_backward_shapes)

@@ -15,13 +15,14 @@ from bptt.torch._kernels import Options, Packed
 
 
 class Recurrent(nn.RNNBase):  # type: ignore[misc]
-    """What the modules have in common: those of `torch.nn` with another forward.
+    """What the modules have in common: those of ``torch.nn`` with another forward.
 
     They are subclasses of `torch.nn.RNNBase` alone: torch.compile does not take those of
     `torch.nn.RNN`, `LSTM` and `GRU`.
     """
 
     _original: type[nn.RNNBase]
+    _wrong_rank: str
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run over sequences.
@@ -43,7 +44,7 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
         Raises
         ------
         RuntimeError, ValueError
-            As of the class in `torch.nn`. RuntimeError also within transforms of `torch.func`.
+            As of the class in ``torch.nn``. RuntimeError also within transforms of ``torch.func``.
         """
         self._update_flat_weights()
         data = input.data if isinstance(input, PackedSequence) else input
@@ -56,8 +57,7 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
 
     def _forward_padded(self, input: Tensor, hx: Any, options: Options) -> Any:
         if input.dim() not in (2, 3):
-            kind = self.mode.partition("_")[0]
-            raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+            raise ValueError(self._wrong_rank.format(input.dim()))
         batched = input.dim() == 3
         states = _as_tuple(hx)
         if any(part.dim() != input.dim() for part in states):
@@ -143,10 +143,8 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
             self.dropout,
         )
 
-    def _check(
-        self, input: Tensor, states: tuple[Tensor, ...], batch_sizes: Tensor | None
-    ) -> None:
-        """Check shapes and dtypes, with the errors of `torch.nn`."""
+    def _check(self, input: Tensor, states: tuple[Tensor, ...], batch_sizes: Tensor | None) -> None:
+        """Check shapes and dtypes, with the errors of ``torch.nn``."""
         if states:
             self.check_forward_args(input, self._state_of(states), batch_sizes)
         else:
@@ -162,9 +160,7 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
         batched = "batched 3-D" if expected == 3 else "unbatched 2-D"
         got = ", ".join(f"{part.dim()}-D" for part in states)
         if len(states) == 1:
-            return (
-                f"For {batched} input, hx should also be {expected}-D but got {got} tensor"
-            )
+            return f"For {batched} input, hx should also be {expected}-D but got {got} tensor"
         return f"For {batched} input, hx and cx should also be {expected}-D but got ({got}) tensors"
 
     def _state_of(self, parts: Sequence[Tensor]) -> Any:
@@ -200,8 +196,8 @@ class RNN(Recurrent):
     """Simple recurrent network: `torch.nn.RNN` on bptt's kernels.
 
     Arguments, inputs, outputs and parameters are those of `torch.nn.RNN`. What the kernels do not
-    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast, and
-    a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
+    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast,
+    and a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
 
     Parameters
     ----------
@@ -229,6 +225,7 @@ class RNN(Recurrent):
     """
 
     _original = nn.RNN
+    _wrong_rank = "RNN: Expected input to be 2D or 3D, got {}D tensor instead"
 
     def __init__(
         self,
@@ -265,8 +262,8 @@ class LSTM(Recurrent):
     """Long short-term memory (LSTM): `torch.nn.LSTM` on bptt's kernels.
 
     Arguments, inputs, outputs and parameters are those of `torch.nn.LSTM`. What the kernels do not
-    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast, and
-    a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
+    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast,
+    and a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
 
     Parameters
     ----------
@@ -294,6 +291,7 @@ class LSTM(Recurrent):
     """
 
     _original = nn.LSTM
+    _wrong_rank = "LSTM: Expected input to be 2D or 3D, got {}D instead"
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
     check_forward_args = nn.LSTM.check_forward_args
     permute_hidden = nn.LSTM.permute_hidden
@@ -330,8 +328,8 @@ class GRU(Recurrent):
     """Gated recurrent unit (GRU): `torch.nn.GRU` on bptt's kernels.
 
     Arguments, inputs, outputs and parameters are those of `torch.nn.GRU`. What the kernels do not
-    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast, and
-    a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
+    have runs in PyTorch: other devices and dtypes than float32 and float64 on the CPU, autocast,
+    and a dropout of 1. `torch.get_num_threads` holds; gradients of gradients are refused.
 
     Parameters
     ----------
@@ -357,6 +355,7 @@ class GRU(Recurrent):
     """
 
     _original = nn.GRU
+    _wrong_rank = "GRU: Expected input to be 2D or 3D, got {}D instead"
 
     def __init__(
         self,

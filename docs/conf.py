@@ -48,6 +48,7 @@ copybutton_prompt_is_regexp = True
 toc_object_entries_show_parents = "hide"  # `fit`, not `SequenceClassifier.fit`
 autosummary_generate = True
 autosummary_ignore_module_all = False
+autodoc_mock_imports = ["torch"]  # which is large
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # docstrings have types and shapes
 autodoc_member_order = "groupwise"  # methods, then attributes

@@ -19,6 +19,7 @@
 `bptt.estimators`     estimators in scikit-learn's manner
 `bptt.diagnostics`    gradient flow, gates, saliency, Jacobians
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
+`bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
 `bptt.reference`      the same computations in plain NumPy
 ====================  ==========================================================================
 """

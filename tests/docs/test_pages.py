@@ -147,6 +147,17 @@ def test_code_of_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert shown == value
 
 
+def test_code_inside_pytorch_runs() -> None:
+    pytest.importorskip("torch")
+    names: dict[str, Any] = {}
+    blocks = TORCH_BLOCK.findall((DOCS / "inside-pytorch.md").read_text("utf-8"))
+    shown = [pair for block in blocks for pair in run(block, names)]
+    assert len(blocks) == 3
+    assert len(shown) == 2
+    for text, value in shown:
+        assert text == value
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

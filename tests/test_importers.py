@@ -161,7 +161,7 @@ def test_keras_bidirectional(kind):
     there, back = keras_weights(kind), keras_weights(kind)
     forward = unroll(keras_step(kind, *there), x)
     backward = unroll(keras_step(kind, *back), x[:, ::-1])[:, ::-1]
-    layer = from_keras(kind, [*there, *back], merge="sum")
+    layer = from_keras(kind, [*there, *back], bidirectional=True, merge="sum")
     close(layer, forward + backward)
 
 
@@ -308,16 +308,16 @@ def test_errors():
     weights = torch_weights(bptt.LSTM)
     with pytest.raises(KeyError, match=r"rnn\.weight_ih_l0"):
         from_torch(bptt.LSTM, weights, "rnn.")
-    with pytest.raises(ValueError, match=r"must have 3\*hidden_size rows, 3 gates, got 16"):
+    with pytest.raises(ValueError, match=r"weight_ih_l0 must have 3\*hidden_size rows, .*got 16"):
         from_torch(bptt.GRU, weights)
-    with pytest.raises(TypeError, match=r"weight_ih must have dtype .*, got float16"):
-        from_torch(bptt.LSTM, {name: a.astype(np.float16) for name, a in weights.items()})
-    with pytest.raises(ValueError, match=r"weight_hh must have 2 dimensions, got shape \(16,\)"):
+    with pytest.raises(TypeError, match=r"weight_ih_l0 must have dtype .*, got int64"):
+        from_torch(bptt.LSTM, {name: a.astype(np.int64) for name, a in weights.items()})
+    with pytest.raises(ValueError, match=r"weight_hh_l0 must have 2 dimensions, got shape \(16,"):
         from_torch(bptt.LSTM, {**weights, "weight_hh_l0": weights["bias_hh_l0"]})
     with pytest.raises(ValueError, match=r"weight_hh_l0 must have .*\(16, 4\), got \(16, 3\)"):
         from_torch(bptt.LSTM, {**weights, "weight_hh_l0": weights["weight_hh_l0"][:, :3]})
-    with pytest.raises(ValueError, match=r"weights must be kernel, .* or of two, got 2 arrays"):
-        from_keras(bptt.LSTM, keras_weights(bptt.LSTM)[:2])
+    with pytest.raises(ValueError, match=r"weights must be kernel, .* got 1 arrays"):
+        from_keras(bptt.LSTM, keras_weights(bptt.LSTM)[:1])
     with pytest.raises(ValueError, match="W must have 3 dimensions"):
         from_onnx(bptt.LSTM, weights["weight_ih_l0"], weights["weight_hh_l0"])
 
@@ -344,9 +344,192 @@ def test_variants_that_the_libraries_do_not_have():
         from_onnx(bptt.LSTM, W, R, B, peephole=True)
     with pytest.raises(ValueError, match="peephole must be whether there is a P, got peephole=Fa"):
         from_onnx(bptt.LSTM, W, R, B, P, peephole=False)
-    with pytest.raises(ValueError, match=r"P must have shape \(D, 3\*H\) = .*, got \(2, "):
+    with pytest.raises(ValueError, match=r"P must have shape .* = \(1, 12\), got \(2, "):
         from_onnx(bptt.LSTM, W, R, B, np.zeros((2, 3 * H)))
     with pytest.raises(ValueError, match="P needs an LSTM, got GRU"):
         from_onnx(bptt.GRU, *onnx_weights(bptt.GRU, 1), P)
-    with pytest.raises(ValueError, match=r"must have 4\*hidden_size rows, 4 gates, got 3"):
+    with pytest.raises(ValueError, match=r"W must have 4\*hidden_size rows, .* got 3"):
         from_onnx(bptt.LSTM, W[:, :3], R[:, :3], None, coupled=True)
+
+
+# ---- weights that would be misread ---------------------------------------------------------------
+
+
+def test_layers_of_a_stack_that_are_missing():
+    weights = torch_weights(bptt.LSTM) | torch_weights(bptt.LSTM, "_l2", H)
+    with pytest.raises(KeyError, match="'weight_ih_l1' is missing in tensors, beside 'bias_hh_l0'"):
+        from_torch(bptt.LSTM, weights)
+    both = torch_weights(bptt.LSTM) | torch_weights(bptt.LSTM, "_l0_reverse")
+    both |= torch_weights(bptt.LSTM, "_l1", 2 * H)
+    with pytest.raises(KeyError, match="'weight_ih_l1_reverse' is missing"):
+        from_torch(bptt.LSTM, both)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bias_ih_0", "'bias_ih_0' is no name of such a module: is it 'bias_ih_l0'"),
+        ("bias_ihl0", "is it 'bias_ih_l0'"),
+        ("weight_hh_l0_rev", "'weight_hh_l0_rev' is no name of such a module"),
+    ],
+)
+def test_misspelt_names(name, message):
+    weights = torch_weights(bptt.GRU)
+    weights[name] = weights.pop("bias_ih_l0") if "bias" in name else np.ones((3 * H, H))
+    with pytest.raises(ValueError, match=message):
+        from_torch(bptt.GRU, weights)
+
+
+def test_one_bias_of_two():
+    weights = torch_weights(bptt.GRU)
+    del weights["bias_hh_l0"]
+    with pytest.raises(KeyError, match="'bias_hh_l0' is missing in tensors, beside 'bias_ih_l0'"):
+        from_torch(bptt.GRU, weights)
+
+
+def test_prefixes_that_there_are():
+    weights = {f"encoder.rnn.{name}": a for name, a in torch_weights(bptt.RNN).items()}
+    with pytest.raises(KeyError, match=r"prefixes with recurrent weights: 'encoder.rnn.'"):
+        from_torch(bptt.RNN, weights, "encoder.rnn")
+    with pytest.raises(ValueError, match="weight_hr, a projection, needs an LSTM, got kind GRU"):
+        from_torch(bptt.GRU, torch_weights(bptt.GRU) | {"weight_hr_l0": np.ones((2, H))})
+
+
+def test_a_square_projection_is_no_projection():
+    weights = torch_weights(bptt.LSTM) | {"weight_hr_l0": np.eye(H)}
+    with pytest.raises(ValueError, match="proj_size must be < hidden_size = 4, got 4"):
+        from_torch(bptt.LSTM, weights)
+
+
+def test_two_keras_layers_are_not_one_of_two_directions():
+    size = I
+    one, two = ([rng.normal(size=s) for s in ((size, 20), (size, 20), (20,))] for _ in range(2))
+    with pytest.raises(ValueError, match=r"got 6 arrays: of a Bidirectional layer they need bidir"):
+        from_keras(bptt.LSTM, [*one, *two])
+    narrow = [rng.normal(size=s) for s in ((size, 16), (4, 16), (16,))]
+    with pytest.raises(ValueError, match=r"got \(5, 20\) and \(5, 16\): are they of two layers"):
+        from_keras(bptt.LSTM, [*one, *narrow], bidirectional=True)
+    with pytest.raises(ValueError, match=r"of each direction, got 3 arrays"):
+        from_keras(bptt.LSTM, one, bidirectional=True)
+
+
+@every_kind
+@pytest.mark.parametrize("both", [False, True])
+def test_keras_without_bias(kind, both):
+    weights = keras_weights(kind)
+    zero = [*weights[:2], 0 * weights[2]]
+    options = {"reset_after": False} if kind is bptt.GRU else {}
+    there = unroll(keras_step(kind, *zero), x)
+    if both:
+        back = unroll(keras_step(kind, *zero), x[:, ::-1])[:, ::-1]
+        layer = from_keras(kind, [*weights[:2]] * 2, bidirectional=True, **options)
+        close(layer, np.concatenate([there, back], axis=2))
+    else:
+        close(from_keras(kind, weights[:2], **options), there)
+
+
+def test_reset_after_is_not_guessed():
+    weights = keras_weights(bptt.GRU)
+    with pytest.raises(ValueError, match="a GRU without bias needs reset_after: Keras' default is"):
+        from_keras(bptt.GRU, weights[:2])
+    with pytest.raises(ValueError, match=r"reset_after must be False, as the bias of shape"):
+        from_keras(bptt.GRU, weights, reset_after=True)
+    with pytest.raises(ValueError, match=r"reset_after must be True, as of all GRUs of PyTorch"):
+        from_torch(bptt.GRU, torch_weights(bptt.GRU), reset_after=False)
+
+
+def test_layouts_of_another_library_are_guessed():
+    kernel, recurrent, bias = keras_weights(bptt.LSTM)
+    with pytest.raises(ValueError, match="is it the transpose, as PyTorch has it"):
+        from_keras(bptt.LSTM, [kernel.T, recurrent.T, bias])
+    torch = torch_weights(bptt.LSTM)
+    torch["weight_hh_l0"] = torch["weight_hh_l0"].T
+    with pytest.raises(ValueError, match=r"got \(4, 16\): it is the transpose"):
+        from_torch(bptt.LSTM, torch)
+    with pytest.raises(ValueError, match=r"cudnn=True\?"):
+        from_keras(bptt.LSTM, [kernel, recurrent, np.zeros(32)])
+    with pytest.raises(ValueError, match="is it of a GRU"):
+        from_keras(bptt.LSTM, [kernel, recurrent, np.zeros((2, 16))])
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f2"])
+def test_other_floats_are_converted(dtype):
+    weights = {name: a.astype(dtype) for name, a in torch_weights(bptt.LSTM).items()}
+    layer = from_torch(bptt.LSTM, weights)
+    assert layer.dtype == {">f8": np.float64}.get(dtype, np.float32)
+    np.testing.assert_array_equal(layer["weight_hh_l0"], weights["weight_hh_l0"].astype("f8"))
+
+
+def test_tensors_of_torch_are_converted():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(I, H, dtype=torch.bfloat16)
+    layer = from_torch(bptt.GRU, dict(module.named_parameters()))  # which have gradients
+    expected = module.weight_hh_l0.detach().float().numpy()
+    np.testing.assert_array_equal(layer["weight_hh_l0"], expected)
+
+
+# ---- attributes of an ONNX node ------------------------------------------------------------------
+
+
+def test_onnx_attributes_are_mapped():
+    W, R, B = onnx_weights(bptt.LSTM, 2)
+    attributes = {
+        "direction": b"bidirectional",
+        "hidden_size": H,
+        "layout": 1,
+        "input_forget": 1,
+        "activations": [b"HardSigmoid", b"Relu", b"Relu"] * 2,
+        "activation_alpha": [1 / 6, 1 / 6],
+        "activation_beta": [0.5, 0.5],
+    }
+    layer = from_onnx(bptt.LSTM, W, R, B, attributes=attributes)
+    expected = {"activation": "relu", "gate_activation": "hard_sigmoid", "coupled": True}
+    expected |= {"bidirectional": True, "time_major": False, "peephole": False}
+    assert {name: layer.config[name] for name in expected} == expected
+    gru = onnx_weights(bptt.GRU, 1)
+    layer = from_onnx(bptt.GRU, *gru, attributes={"linear_before_reset": 1})
+    assert (layer.reset_after, layer.time_major) == (True, True)
+    assert not from_onnx(bptt.GRU, *gru, attributes={}).reset_after
+    given = {"activations": ["hardSigmoid", "Affine"]}
+    layer = from_onnx(bptt.GRU, *gru, attributes=given)
+    assert layer.gate_activation == "hard_sigmoid_keras2"
+    assert layer.activation == "identity"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"clip": 3.0}, "clip=3.0 is not supported: no layer clips its gates"),
+        ({"direction": "reverse"}, "direction 'reverse' has no layer of its own"),
+        ({"direction": "bidirectional"}, "does not fit W with 1 directions"),
+        ({"direction": "both"}, "direction must be one of 'forward', 'bidirectional', got 'both'"),
+        ({"hidden_size": 5}, "hidden_size must be 4, that of W, got 5"),
+        ({"layout": 2}, "layout must be 0 or 1, got 2"),
+        ({"activations": ["Sigmoid", "Tanh"]}, "activations must have 3 names for each direction"),
+        (
+            {"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [0.3]},
+            r"HardSigmoid must have \(alpha, beta\) = \(0.2, 0.5\) or \(1/6, 0.5\), got \(0.3",
+        ),
+        ({"activations": ["Sigmoid", "Tanh", "Relu"]}, "the second and the third of activations"),
+        ({"activations": ["Softsign", "Tanh", "Tanh"]}, "activation 'Softsign' is not supported"),
+        ({"activations": ["Sigmoid", "Elu", "Elu"]}, "activation 'Elu' is not supported here: the"),
+        (
+            {"activations": ["Sigmoid", "Tanh", "Tanh"], "activation_alpha": [0.3]},
+            "activation_alpha and activation_beta must be of",
+        ),
+        ({"linear_before_reset": 1}, "the LSTM has no attribute 'linear_before_reset'"),
+    ],
+)
+def test_onnx_attributes_that_are_refused(attributes, message):
+    W, R, B = onnx_weights(bptt.LSTM, 1)
+    with pytest.raises(ValueError, match=message):
+        from_onnx(bptt.LSTM, W, R, B, attributes=attributes)
+
+
+def test_onnx_activations_that_differ_between_directions():
+    weights = onnx_weights(bptt.GRU, 2)
+    given = {"direction": "bidirectional", "activations": ["Sigmoid", "Tanh", "Sigmoid", "Relu"]}
+    with pytest.raises(ValueError, match="activations must be the same in both directions"):
+        from_onnx(bptt.GRU, *weights, attributes=given)
+    with pytest.raises(ValueError, match="time_major must be True, that of the attributes, got Fa"):
+        from_onnx(bptt.RNN, *onnx_weights(bptt.RNN, 1), attributes={}, time_major=False)

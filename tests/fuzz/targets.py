@@ -765,10 +765,16 @@ def of_importers() -> Targets:
             importers.from_torch, {"kind": bptt.LSTM, "tensors": dict(torch), "prefix": ""}
         ),
         "importers.from_keras": lambda: Target(
-            importers.from_keras, {"kind": bptt.LSTM, "weights": list(keras), "cudnn": False}
+            importers.from_keras,
+            {"kind": bptt.LSTM, "weights": list(keras), "cudnn": False, "bidirectional": False},
         ),
         "importers.from_onnx": lambda: Target(
-            importers.from_onnx, {"kind": bptt.LSTM, **copies(onnx)}
+            importers.from_onnx,
+            {
+                "kind": bptt.LSTM,
+                **copies(onnx),
+                "attributes": {"layout": 1, "clip": None},
+            },
         ),
     }
 

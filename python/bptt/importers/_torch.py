@@ -135,7 +135,7 @@ def _check_names(
         raise KeyError(f"{missing[0]!r} is missing in tensors, beside {there}")
 
 
-def _other_prefixes(tensors: Mapping[str, Any]) -> str:
+def _other_prefixes(tensors: Mapping[Any, Any]) -> str:
     """Return a hint at the prefixes with which there are weights."""
     found = {
         name[: -len(match[0])]

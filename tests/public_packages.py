@@ -8,6 +8,7 @@ PACKAGES = (
     "bptt.decoding",
     "bptt.diagnostics",
     "bptt.estimators",
+    "bptt.exporters",
     "bptt.importers",
     "bptt.losses",
     "bptt.metrics",

@@ -18,6 +18,7 @@
 `bptt.training`       training loop, truncated backpropagation through time
 `bptt.estimators`     estimators in scikit-learn's manner
 `bptt.diagnostics`    gradient flow, gates, saliency, Jacobians
+`bptt.exporters`      trained networks as C files
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
 `bptt.reference`      the same computations in plain NumPy
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         decoding,
         diagnostics,
         estimators,
+        exporters,
         importers,
         losses,
         metrics,
@@ -124,6 +126,7 @@ __all__ = [
     "decoding",
     "diagnostics",
     "estimators",
+    "exporters",
     "gaussian_nll",
     "get_flush_denormals",
     "get_num_threads",
@@ -160,12 +163,14 @@ _LAZY_MODULES = (
     "decoding",
     "diagnostics",
     "estimators",
+    "exporters",
     "importers",
     "losses",
     "metrics",
     "nn",
     "optim",
     "reference",
+    "torch",
     "training",
 )
 

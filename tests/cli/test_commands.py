@@ -756,3 +756,30 @@ def test_a_model_without_a_field_is_of_another_version(trained, here, capsys):
     tensor_files.write(here / "old", header, tensors)
     message = fails(capsys, "predict", "old", "--text", "great")
     assert message == "old was saved by another version of bptt: train it again"
+
+
+# ---- export --------------------------------------------------------------------------------------
+
+
+def test_export_writes_a_c_file(tmp_path, capsys):
+    write_reviews_csv(tmp_path / "reviews.csv")
+    model = tmp_path / "moods.safetensors"
+    run(capsys, "train", tmp_path / "reviews.csv", "--output", model, *SMALL)
+    out, _ = run(capsys, "export", model, "--c", tmp_path / "moods.c")
+    assert "logits of the classes bad, good" in out
+    assert "moods_run" in out
+    assert "moods_run" in (tmp_path / "moods.h").read_text()
+    assert "static const float" in (tmp_path / "moods.c").read_text()
+
+
+def test_export_of_what_has_no_c_code(tmp_path, capsys):
+    model = tmp_path / "tagger.safetensors"
+    tagger = bptt.SequenceTagger(crf=True, hidden_size=4, epochs=1)
+    tagger.fit([["a", "b"]] * 4, [["x", "y"]] * 4).save(model)
+    message = fails(capsys, "export", model, "--c", tmp_path / "tagger.c")
+    assert message.endswith("a CRF has no C code")
+    bptt.SequenceClassifier(hidden_size=4, epochs=1).fit(["ab", "ba"], [0, 1]).save(model)
+    message = fails(capsys, "export", model, "--c", tmp_path / "missing" / "moods.c")
+    assert message.endswith("No such file or directory")
+    message = fails(capsys, "export", model, "--c", tmp_path / "1.c")
+    assert "must be an identifier of C, got '1'" in message

@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 import bptt
-from bptt import data, decoding, diagnostics, importers, losses, metrics, nn, optim, training
+from bptt import (
+    data,
+    decoding,
+    diagnostics,
+    exporters,
+    importers,
+    losses,
+    metrics,
+    nn,
+    optim,
+    training,
+)
 from bptt.nn.recurrent import LAYERS
 from bptt.nn.state import as_state
 from bptt.optim import schedules
@@ -63,6 +74,7 @@ LEFT_OUT = {
     "results, whose constructors the package itself calls": (
         *(
             "decoding.Hypothesis",
+            "exporters.CSource",
             "decoding.NGram",
             "diagnostics.Contributions",
             "diagnostics.GateTrace",
@@ -742,6 +754,16 @@ def optimizers() -> Targets:
         schedules.from_dict, {"description": schedules.to_dict(plan)}
     )
     return found
+
+
+def of_exporters() -> Targets:
+    """Return the targets that write networks for other programs."""
+    path = Path(tempfile.mkdtemp()) / "network.c"
+    return {
+        "exporters.to_c": lambda: Target(
+            exporters.to_c, {"model": bptt.GRU(2, 3, seed=0), "path": path, "ids": False}
+        )
+    }
 
 
 def of_importers() -> Targets:
@@ -1445,7 +1467,8 @@ def targets() -> Targets:
         "nn.Run.zoneout_mask": of_run("zoneout_mask", place),
         "nn.Run.release": of_run("release", {}),
     }
-    parts = (modules, sequential, decoders, files, plain_functions, optimizers, of_importers)
+    parts = (modules, sequential, decoders, files, plain_functions, optimizers)
+    parts += (of_exporters, of_importers)
     for part in (*parts, of_data, of_training, of_estimators, of_diagnostics, of_reference):
         found |= part()
     return found

@@ -4,7 +4,7 @@ This package is an application and no public API: its modules and functions chan
 
 ====================================================  ============================================
 `main`                                                parser, dispatch, exit codes
-`train`, `predict`, `generate`, `inspect`, `demo`,    the commands
+`train`, `predict`, `generate`, `inspect`, `export`,  the commands
 `bench`
 `arguments`, `errors`                                 types of arguments, errors of use
 `readers`, `writers`, `tables`                        files: CSV, TSV, CoNLL, JSON lines, plain text

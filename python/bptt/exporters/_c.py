@@ -1,0 +1,187 @@
+"""A trained network as one C file: weights, and a function for a step."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from bptt._core import checks
+from bptt._core.tensor_files import as_path
+from bptt.exporters._c_functions import used_by
+from bptt.exporters._c_modules import POOLS, BothDirections, Stage, scaling, stages_of
+from bptt.exporters._c_text import Shape, constant, header_of, streaming, whole_sequences
+from bptt.nn.embedding import Embedding
+from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.sequential import Sequential
+
+
+class CSource(NamedTuple):
+    """The C source of a network.
+
+    Attributes
+    ----------
+    name : str
+        Prefix of all public names.
+    code, header : str
+        Content of the C file and of its header.
+    weight_bytes : int
+        Bytes of the constants, in read-only memory.
+    state_bytes : int
+        Bytes of the state of one stream; 0 with two directions.
+    """
+
+    name: str
+    code: str
+    header: str
+    weight_bytes: int
+    state_bytes: int
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the functions without the prefix."""
+        return ("reset", "step", "run") if self.state_bytes else ("run",)
+
+
+def to_c(model: Any, path: str | os.PathLike[str], *, ids: bool | None = None) -> CSource:
+    """Write a trained network as a C file and a header beside it: C99, ``math.h`` and nothing else.
+
+    The file has the weights as float32 constants and three functions, with the name of the file as
+    their prefix: ``NAME_reset(state)`` begins a stream, ``NAME_step(state, x, y)`` computes the
+    output of one step, and ``NAME_run(x, steps, y)`` those of a whole sequence (with pooling its
+    one output). With two directions there is ``NAME_run(x, steps, work, y)`` alone. They allocate
+    nothing; state and work are the caller's. Results are those of inference in float32, up to
+    rounding.
+
+    Parameters
+    ----------
+    model : Recurrent, Sequential, or a fitted estimator
+        Recurrent layers, after an `Embedding` and with `Linear`, `LayerNorm`,
+        `ReLU`, `Tanh`, `Sigmoid` and `Dropout` around them, with any pooling. Of an estimator, its
+        ``model_`` with the standardization of features and targets; texts and classes stay numbers:
+        outputs of a classifier are its logits.
+    path : path
+        The C file, such as ``"model.c"``; its name without suffix must be an identifier of C.
+    ids : bool, optional
+        Whether the input of a step is the number of a token instead of features. By default for an
+        `Embedding`, and for an estimator of tokens.
+
+    Returns
+    -------
+    CSource
+        What was written, and its sizes.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If there is no C code for a module or an option, or the name is no identifier.
+    OSError
+        If a file cannot be written.
+    """
+    file = as_path(path).with_suffix(".c")
+    name = file.stem
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"the name of path must be an identifier of C, got {name!r}")
+    source = _source(model, name, None if ids is None else checks.flag("ids", ids))
+    file.write_text(source.code, encoding="ascii")
+    file.with_suffix(".h").write_text(source.header, encoding="ascii")
+    return source
+
+
+def _source(model: Any, name: str, ids: bool | None) -> CSource:
+    network, before, after, tokens = _parts(model)
+    ids = tokens if ids is None else ids
+    if isinstance(network.modules[0], Embedding):
+        ids = True
+    inputs, pool, stages = _stages(network, name, ids)
+    heads = before(name)
+    stages, pool = [*heads, *stages, *after(name)], None if pool is None else pool + len(heads)
+    single = list(_single(stages))
+    weights = {key: value for stage in single for key, value in stage.weights.items()}
+    state = {key: value for stage in single for key, value in stage.state.items()}
+    steps = len(single) == len(stages)  # no layer has two directions
+    shape = Shape(name, inputs, stages[-1].size, ids, pool is not None)
+    functions = "\n".join(stage.function for stage in single if stage.function)
+    public = (
+        streaming(shape, state, stages) if steps else whole_sequences(shape, state, stages, pool)
+    )
+    parts = [
+        f'#include "{name}.h"\n\n#include <math.h>\n',
+        used_by(functions + public),
+        "\n".join(constant(key, value) for key, value in weights.items()),
+        "",
+        functions,
+        public,
+    ]
+    code = "\n".join(part for i, part in enumerate(parts) if part or i == 3)
+    sizes = [4 * sum(value.size for value in of.values()) for of in (weights, state)]
+    header = header_of(shape, state, stages, steps)
+    return CSource(name, code, header, sizes[0], sizes[1] if steps else 0)
+
+
+def _single(stages: Iterable[Stage | BothDirections]) -> Iterator[Stage]:
+    """Yield the stages, and those of both directions of a layer."""
+    for stage in stages:
+        if isinstance(stage, BothDirections):
+            yield from (stage.forward, stage.reverse)
+        else:
+            yield stage
+
+
+def _parts(model: Any) -> tuple[Sequential, Any, Any, bool]:
+    """Return the network, functions that give the stages before and after it, and its input."""
+
+    def nothing(name: str) -> list[Stage]:
+        return []
+
+    if isinstance(model, Sequential):
+        return model, nothing, nothing, False
+    if isinstance(model, Recurrent):
+        return Sequential(model), nothing, nothing, False
+    network = getattr(model, "model_", None)
+    if not isinstance(network, Sequential):
+        rule = "model must be a recurrent layer, a Sequential or a fitted estimator with a model_"
+        raise TypeError(f"{rule}, got {type(model).__name__}")
+    features = model.encoder_.standardizer
+    targets = getattr(model, "_standardizer", None)
+    if targets is not None and model.loss != "squared_error":
+        raise ValueError(f"loss={model.loss!r} has no C code: its outputs are no targets")
+
+    def before(name: str) -> list[Stage]:
+        if features is None:
+            return []
+        return [scaling(f"{name}_features", 1 / features.std, -features.mean / features.std)]
+
+    def after(name: str) -> list[Stage]:
+        if targets is None:
+            return []
+        return [scaling(f"{name}_targets", targets.std, targets.mean)]
+
+    return network, before, after, model.encoder_.kind in ("tokens", "ids")
+
+
+def _stages(
+    network: Sequential, name: str, ids: bool
+) -> tuple[int, int | None, list[Stage | BothDirections]]:
+    """Return the number of inputs, the place of the pooling, and the stages of the modules."""
+    if network.skip_input:
+        raise ValueError("skip_input=True has no C code")
+    places = [i for i, one in enumerate(network.modules) if isinstance(one, Recurrent)]
+    if not places:
+        raise ValueError("a network without a recurrent layer has no C code")
+    first: Any = network.modules[0]
+    size = getattr(first, "input_size", None) or getattr(first, "in_features", None)
+    size = int(size if size is not None else getattr(first, "num_features", 1))
+    if ids and places[0] > 0 and not isinstance(first, Embedding):
+        raise ValueError(f"ids need an Embedding or a recurrent layer first, got {first}")
+    pool, stages = None, list[Stage | BothDirections]()
+    for place, module in enumerate(network.modules):
+        inputs = stages[-1].size if stages else size
+        stages += stages_of(module, f"{name}_{place}", inputs, ids and not stages)
+        if place == places[-1] and network.pool is not None:
+            pool = len(stages)
+            stages.append(POOLS[network.pool](f"{name}_{network.pool}", stages[-1].size))
+    return size, pool, stages

@@ -1,0 +1,270 @@
+"""Networks as C files: compiled, and compared with inference."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt.exporters import to_c
+
+COMPILER = shutil.which("cc")
+FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion"]
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
+
+
+class Compiled:
+    """The functions of a C file."""
+
+    def __init__(self, model, folder, name="net", *, flags=("-O2",), **options):
+        self.source = to_c(model, folder / f"{name}.c", **options)
+        library = folder / f"{name}.so"
+        command = [COMPILER, *FLAGS, *flags, "-shared", "-fPIC", f"{name}.c", "-o", library, "-lm"]
+        environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+        subprocess.run(command, cwd=folder, check=True, env=environment)
+        self.library, self.name = ctypes.CDLL(str(library)), name
+
+    def state(self):
+        state = np.full(self.source.state_bytes // 4, np.nan, np.float32)
+        self.call("reset", state)
+        return state
+
+    def call(self, function, *arguments):
+        pointers = [
+            a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else int(a)
+            for a in arguments
+        ]
+        getattr(self.library, f"{self.name}_{function}")(*pointers)
+
+    def run(self, x, shape):
+        y = np.full(shape, np.nan, np.float32)
+        self.call("run", x, len(x), y)
+        return y
+
+
+def trained(layer, seed=0):
+    """A layer whose parameters are all other than the initial ones."""
+    rng = np.random.default_rng(seed)
+    for name in layer:
+        layer[name] = layer[name] + rng.normal(0, 0.3, layer[name].shape).astype(layer.dtype)
+    return layer
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+
+
+LAYERS = {
+    "rnn": bptt.RNN(3, 5),
+    "rnn-relu": bptt.RNN(3, 5, activation="relu"),
+    "lstm": bptt.LSTM(3, 5),
+    "lstm-identity": bptt.LSTM(3, 5, activation="identity", gate_activation="hard_sigmoid"),
+    "lstm-keras": bptt.LSTM(3, 5, activation="sigmoid", gate_activation="hard_sigmoid_keras2"),
+    "lstm-peephole": bptt.LSTM(3, 5, peephole=True),
+    "lstm-coupled": bptt.LSTM(3, 5, coupled=True),
+    "lstm-peephole-coupled": bptt.LSTM(3, 5, peephole=True, coupled=True),
+    "lstm-projected": bptt.LSTM(3, 5, proj_size=2, num_layers=2),
+    "lstm-normalized": bptt.LSTM(3, 5, layer_norm=True),
+    "gru": bptt.GRU(3, 5),
+    "gru-after": bptt.GRU(3, 5, reset_after=True),
+    "gru-normalized": bptt.GRU(3, 5, reset_after=True, layer_norm=True),
+    "mgu": bptt.MGU(3, 5),
+    "slstm": bptt.SLSTM(3, 6, num_heads=2),
+    "stacked": bptt.GRU(3, 5, num_layers=3, dropout=0.5),
+    "zoneout": bptt.LSTM(3, 5, zoneout=0.3, proj_size=2),
+    "learned": bptt.LSTM(3, 5, num_layers=2, learn_initial_state=True),
+    "learned-slstm": bptt.SLSTM(3, 4, learn_initial_state=True),
+    "float64": bptt.GRU(3, 5, dtype=np.float64),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, tmp_path):
+    layer = trained(LAYERS[name])
+    compiled = Compiled(layer, tmp_path)
+    x = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
+    expected = layer(x[np.newaxis].astype(layer.dtype))[0][0]
+    close(compiled.run(x, expected.shape), expected)
+    state, y = compiled.state(), np.empty(expected.shape[1], np.float32)
+    for x_t, expected_t in zip(x, expected, strict=True):
+        compiled.call("step", state, x_t, y)
+        close(y, expected_t)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru-normalized", "slstm"])
+def test_ids(name, tmp_path):
+    layer = trained(LAYERS[name], 3)
+    compiled = Compiled(layer, tmp_path, ids=True)
+    ids = np.array([0, 2, 1, 1], np.int32)
+    expected = layer(ids[np.newaxis])[0][0]
+    close(compiled.run(ids, expected.shape), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("pool", [None, "last", "mean", "max"])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_chains(pool, embedded, tmp_path):
+    first = (bptt.Embedding(7, 3),) if embedded else (bptt.Linear(4, 3), bptt.ReLU())
+    model = bptt.Sequential(
+        *first,
+        bptt.LSTM(3, 5, num_layers=2),
+        bptt.Dropout(0.5),
+        bptt.LayerNorm(5),
+        bptt.Linear(5, 4),
+        bptt.Tanh(),
+        bptt.Linear(4, 2, bias=False),
+        bptt.Sigmoid(),
+        pool=pool,
+    )
+    for module in model.modules:
+        trained(module)
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 7, 6).astype(np.int32) if embedded else rng.normal(size=(6, 4))
+    x = x if embedded else x.astype(np.float32)
+    expected = model(x[np.newaxis])[0][0]
+    compiled = Compiled(model, tmp_path)
+    close(compiled.run(x, expected.shape), expected)
+    state, y = compiled.state(), np.empty(2, np.float32)
+    for t in range(len(x)):
+        compiled.call("step", state, x[t], y)
+        so_far = model(x[np.newaxis, : t + 1])[0][0]
+        close(y, so_far if pool else so_far[t])
+
+
+def run_both(compiled, x, shape):
+    work = np.full(1000 * len(x), np.nan, np.float32)
+    y = np.full(shape, np.nan, np.float32)
+    compiled.call("run", x, len(x), work, y)
+    return y
+
+
+@needs_compiler
+@pytest.mark.parametrize("merge", ["concat", "sum", "mean", "mul"])
+@pytest.mark.parametrize("cell", [bptt.GRU, bptt.LSTM, bptt.SLSTM])
+def test_two_directions(cell, merge, tmp_path):
+    options = {"num_layers": 2, "bidirectional": True, "merge": merge}
+    layer = trained(cell(3, 5, learn_initial_state=True, **options))
+    x = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
+    expected = layer(x[np.newaxis])[0][0]
+    compiled = Compiled(layer, tmp_path)
+    close(run_both(compiled, x, expected.shape), expected)
+    assert compiled.source.functions == ("run",)
+
+
+@needs_compiler
+@pytest.mark.parametrize("pool", [None, "last", "mean", "max"])
+@pytest.mark.parametrize("first", ["embedding", "linear", "ids", "features"])
+@pytest.mark.parametrize("above", [False, True])
+def test_chains_of_two_directions(pool, first, above, tmp_path):
+    before = {"embedding": [bptt.Embedding(7, 3)], "linear": [bptt.Linear(4, 3), bptt.Tanh()]}
+    modules = [*before.get(first, []), bptt.GRU(3, 5, bidirectional=True)]
+    if above:
+        modules += [bptt.LayerNorm(10), bptt.LSTM(10, 4), bptt.Linear(4, 2)]
+    else:
+        modules += [bptt.Linear(10, 2)]
+    model = bptt.Sequential(*modules, pool=pool)
+    for module in model.modules:
+        trained(module)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(6, 4 if first == "linear" else 3)).astype(np.float32)
+    if first in ("embedding", "ids"):
+        x = rng.integers(0, 3, 6).astype(np.int32)
+    expected = model(x[np.newaxis])[0][0]
+    compiled = Compiled(model, tmp_path, ids=True if first == "ids" else None)
+    close(run_both(compiled, x, expected.shape), expected)
+
+
+@needs_compiler
+def test_estimators(tmp_path):
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    X = 5 + 3 * rng.standard_normal((40, 6, 2)).astype(np.float32)
+    options = {"hidden_size": 4, "epochs": 2, "scale": True, "random_state": 0}
+    regressor = bptt.SequenceRegressor(**options).fit(X, 100 + X.sum((1, 2)))
+    found = Compiled(regressor, tmp_path, "regressor").run(X[0], (1,))
+    close(found / 100, regressor.predict(X[:1]) / 100)
+    texts = ["ab", "ba", "aab"] * 5
+    classifier = bptt.SequenceClassifier(hidden_size=4, epochs=2, random_state=0)
+    classifier.fit(texts, [text.count("a") for text in texts])
+    ids = classifier.encoder_.transform(["ab"])[0].astype(np.int32)
+    logits = Compiled(classifier, tmp_path, "classifier").run(ids, (2,))
+    close(logits[1] - logits[0], classifier.decision_function(["ab"])[0])
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", [("-Os",), ("-O3", "-march=native"), ("-O0", "-x", "c++")])
+def test_other_compilations(flags, tmp_path):
+    """For microcontrollers, with vectors, and as a part of a C++ program."""
+    global FLAGS
+    layer = trained(bptt.GRU(3, 8))
+    source = to_c(layer, tmp_path / "a.c")
+    if "c++" in flags:
+        (tmp_path / "main.cpp").write_text(
+            '#include "a.h"\nint main() { a_state s; a_reset(&s); return 0; }\n'
+        )
+        compiler = shutil.which("c++")
+        if compiler is None:
+            pytest.skip("needs a C++ compiler")
+        subprocess.run([COMPILER, "-c", "a.c"], cwd=tmp_path, check=True)
+        command = [compiler, "main.cpp", "a.o", "-lm", "-o", "main"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        subprocess.run([tmp_path / "main"], check=True)
+        return
+    x = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
+    expected = layer(x[np.newaxis])[0][0]
+    close(Compiled(layer, tmp_path, flags=flags).run(x, expected.shape), expected)
+    assert source.weight_bytes == 4 * sum(layer[name].size for name in layer)
+    assert source.state_bytes == 4 * 8
+
+
+@needs_compiler
+def test_two_streams_and_two_networks(tmp_path):
+    one, other = trained(bptt.GRU(3, 4), 1), trained(bptt.RNN(3, 4), 2)
+    a, b = Compiled(one, tmp_path, "a"), Compiled(other, tmp_path, "b")
+    x = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
+    states, y = [a.state(), a.state()], np.empty(4, np.float32)
+    for t in range(5):
+        a.call("step", states[0], x[t], y)
+        close(y, one(x[np.newaxis, : t + 1])[0][0, -1])
+        a.call("step", states[1], x[-1 - t], y)
+        close(y, one(x[np.newaxis, ::-1][:, : t + 1])[0][0, -1])
+    close(b.run(x, (5, 4)), other(x[np.newaxis])[0][0])
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "message"),
+    [
+        (bptt.Sequential(bptt.Linear(2, 3)), "a", "a network without a recurrent layer"),
+        (
+            bptt.Sequential(bptt.GRU(2, 3), bptt.Linear(5, 2), skip_input=True),
+            "a",
+            "skip_input=True has no C code",
+        ),
+        (
+            bptt.Sequential(bptt.GRU(2, 3), bptt.Linear(3, 4), bptt.CRF(4)),
+            "a",
+            "a CRF has no C code",
+        ),
+        (bptt.GRU(2, 3), "1a", "the name of path must be an identifier of C, got '1a'"),
+    ],
+)
+def test_what_has_no_c_code(model, name, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        to_c(model, tmp_path / f"{name}.c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_types(tmp_path):
+    with pytest.raises(TypeError, match=r"model must be a recurrent layer, .* got Linear"):
+        to_c(bptt.Linear(2, 3), tmp_path / "a.c")
+    with pytest.raises(TypeError, match="path must be a string or a path, got int"):
+        to_c(bptt.GRU(2, 3), 3)
+    with pytest.raises(TypeError, match="ids must be True or False, got int"):
+        to_c(bptt.GRU(2, 3), tmp_path / "a.c", ids=1)

@@ -1202,6 +1202,30 @@ def saved_model(kind: str = "SequenceClassifier") -> Path:
     return path
 
 
+def of_rtrl() -> Targets:
+    """Return the targets of real-time recurrent learning."""
+
+    def on(method: str, arguments: dict[str, Any]) -> Any:
+        def made() -> Target:
+            rtrl = nn.RTRL(bptt.RNN(3, 4, **F8))
+            rtrl.step(X[:1, 0])
+            return Target(getattr(rtrl, method), copies(arguments), (rtrl._layer,))
+
+        return made
+
+    def constructor() -> Target:
+        layer = bptt.RNN(3, 4, **F8)
+        given = {"layer": layer, "approximation": "diagonal", "state": np.ones((1, 1, 4))}
+        return Target(nn.RTRL, given, (layer,))
+
+    return {
+        "nn.RTRL": constructor,
+        "nn.RTRL.step": on("step", {"x_t": X[:1, 0]}),
+        "nn.RTRL.gradients": on("gradients", {"d_output": np.ones((1, 4))}),
+        "nn.RTRL.reset": on("reset", {"state": np.ones((1, 1, 4))}),
+    }
+
+
 def of_diagnostics() -> Targets:
     """Return the targets of diagnostics."""
     x = X[0].copy()
@@ -1424,6 +1448,7 @@ def targets() -> Targets:
     found: Targets = {}
     for kind in LAYERS:
         found |= of_layer(kind)
+    found |= of_rtrl()
     backward = {"d_output": np.ones((2, 5, 4)), "steps": True, "input": True, "retain": True}
     place = {"layer": 0, "reverse": False}
     found |= {

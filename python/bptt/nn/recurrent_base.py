@@ -332,6 +332,12 @@ class Recurrent(Module, Generic[StateT]):
             return _repeated(packed.initial, x.shape[1 if steps and self.time_major else 0])
         return _repeated(packed.initial, 1)  # ids (T,), or what the kernel refuses
 
+    def _initial_state(self, batch_size: int) -> Any:
+        """Return the state in which sequences begin: zero, or the learned one."""
+        rows = self.num_layers * (1 + self.bidirectional)
+        zeros = (np.zeros((rows, size), self.dtype) for size in self.state_sizes)
+        return _repeated(self._current(False).initial or tuple(zeros), batch_size)
+
     @property
     def _learned_sizes(self) -> list[int]:
         """Number of elements of each part of the initial state that is learned."""

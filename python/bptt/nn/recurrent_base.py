@@ -311,7 +311,8 @@ class Recurrent(Module, Generic[StateT]):
             version = self._version
             packed = self._packed  # another thread may have packed them
             if packed.version is not version or packed.for_training < training:
-                weights, learned = np.split(self._flat, [self._layout.size - self._learned_size])
+                size = self._layout.size - self._learned_size
+                weights, learned = self._flat[:size], self._flat[size:]
                 network = loader.kernels.pack(self._kernel_config, weights, training)
                 initial: tuple[FloatArray, ...] = ()
                 if self.learn_initial_state:

@@ -209,6 +209,18 @@ class RTRL:
             flat = d[0] @ self._influence[: layer.output_size]
         return Gradients(layer._layout, flat, None)
 
+    def _arrays(self) -> dict[str, FloatArray]:
+        """Return state and influence, which later steps depend on."""
+        parts = {f"state_{i}": part for i, part in enumerate(arrays_of(self._state))}
+        return {**parts, "influence": self._influence}
+
+    def _restore(self, given: dict[str, FloatArray]) -> None:
+        """Take what `_arrays` returned."""
+        own = self._arrays()
+        checks.like("recurrence", given, own)
+        for name, array in own.items():
+            array[...] = given[name]
+
     def _carried(self, run: Any) -> FloatArray:
         """Return the influence after a step: ∂s_t/∂s_{t-1} · ds_{t-1}/dθ + ∂⁺s_t/∂θ."""
         jacobian, direct = [], []
@@ -225,7 +237,7 @@ class RTRL:
         if self._diagonal:
             blocks = transition.reshape(arrays, size, arrays, size)
             own = np.einsum("akbk->abk", blocks)[:, :, self._units]
-            influence = np.einsum("abn,bn->an", own, self._influence)
+            influence = np.einsum("abn,bn->an", own, self._influence, order="C")
             influence += direct
             return influence
         influence = transition @ self._influence

@@ -31,6 +31,8 @@ from bptt.optim.optimizers import Optimizer
 from bptt.training._windowed_bptt import WindowedBPTT
 from bptt.training.options import make_optimizer
 
+LARGEST = float(np.finfo(np.float32).max)
+
 _Self = TypeVar("_Self", bound="OnlineEstimator")
 
 
@@ -241,8 +243,8 @@ def _numbers(names: Iterable[Any] | None, x: Any) -> NDArray[np.float64]:
         places = range(len(given)) if names is None else names
         array = np.array([_number(f"x[{i!r}]", v) for i, v in zip(places, given, strict=True)])
     values: NDArray[np.float64] = array.astype(np.float64, copy=False)
-    if not math.isfinite(values.sum()) and np.isinf(values).any():
-        raise ValueError(f"x must have no infinite features, got {x}")
+    if not abs(values.sum()) <= LARGEST and (np.abs(values) > LARGEST).any():
+        raise ValueError(f"x must have features that are finite in float32, got {x}")
     return values
 
 

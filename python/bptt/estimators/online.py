@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bptt._core import checks
-from bptt.estimators._online import OnlineEstimator
+from bptt.estimators._online import LARGEST, OnlineEstimator
 from bptt.estimators._persistence import plain
 from bptt.estimators._running import RunningStandardizer
 from bptt.losses import mean_squared_error, softmax, softmax_cross_entropy
@@ -105,7 +105,7 @@ class OnlineRegressor(OnlineEstimator):
         FloatingPointError
             If the gradient is not finite. The parameters have not changed then.
         """
-        target = checks.number("y", y)
+        target = checks.number("y", y, -LARGEST, LARGEST)
         values = self._values(x)
         if not hasattr(self, "_head"):
             self._start(x, len(values), 1)

@@ -62,6 +62,7 @@ def restored(kind: type[Any], tensors: Arrays, header: Mapping[str, Any]) -> Any
         If something is missing or invalid.
     """
     estimator = kind(**header["parameters"])
+    _check_sizes(estimator, tensors)
     names, (_, size) = header["features"], tensors["recurrent/weight_ih_l0"].shape
     first = np.zeros(size) if names is None else dict.fromkeys(_texts("features", names))
     if len(first) != size:
@@ -80,6 +81,19 @@ def restored(kind: type[Any], tensors: Arrays, header: Mapping[str, Any]) -> Any
     for name, part in parts.items():
         part.restore(states[name])
     return estimator
+
+
+def _check_sizes(estimator: Any, tensors: Arrays) -> None:
+    """Check that parameters are the sizes of the tensors, before memory of these sizes is taken."""
+    sizes = {
+        "hidden_size": tensors["head/weight"].shape[1],
+        "num_layers": sum(name.startswith("recurrent/weight_hh_l") for name in tensors),
+    }
+    if estimator.gradient == "bptt":
+        sizes["window"] = tensors["recurrence/inputs"].shape[1]
+    for name, size in sizes.items():
+        if checks.integer(name, getattr(estimator, name)) != size:
+            raise ValueError(f"{name} must be {size}, got {getattr(estimator, name)}")
 
 
 class _Part(NamedTuple):

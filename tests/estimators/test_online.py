@@ -361,6 +361,7 @@ FEATURES = [
     ({"a": datetime.date(2020, 1, 1)}, TypeError, r"x\['a'\] must be a real number, got date"),
     ({"a": [1.0]}, TypeError, r"x\['a'\] must be a real number, got list"),
     ({"a": np.inf}, ValueError, "x must have features that are finite"),
+    ({"a": 1e308, "b": 1e308}, ValueError, "x must have features that are finite in float32"),
     ({"a": -4e38}, ValueError, "x must have features that are finite in float32"),
     ({"a": 1j}, TypeError, r"x\['a'\] must be a real number, got complex"),
     (3.0, TypeError, "x must be a list or an array, got float"),

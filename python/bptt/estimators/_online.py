@@ -105,7 +105,7 @@ class OnlineEstimator(BaseEstimator):  # type: ignore[misc]
         """Return the input (1, I) of the layer: standardized, 0 where a feature is absent."""
         if self._standardizer is not None:
             values = self._standardizer.transform(values)
-        if math.isnan(values.sum()):
+        if math.isnan(values @ values):  # faster than to ask every element
             values = np.where(np.isnan(values), 0.0, values)
         return values.astype(self._layer.dtype)[np.newaxis]
 
@@ -243,7 +243,7 @@ def _numbers(names: Iterable[Any] | None, x: Any) -> NDArray[np.float64]:
         places = range(len(given)) if names is None else names
         array = np.array([_number(f"x[{i!r}]", v) for i, v in zip(places, given, strict=True)])
     values: NDArray[np.float64] = array.astype(np.float64, copy=False)
-    if not abs(values.sum()) <= LARGEST and (np.abs(values) > LARGEST).any():
+    if (np.abs(values) > LARGEST).any():
         raise ValueError(f"x must have features that are finite in float32, got {x}")
     return values
 

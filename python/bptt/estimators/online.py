@@ -109,7 +109,7 @@ class OnlineRegressor(OnlineEstimator):
         values = self._values(x)
         if not hasattr(self, "_head"):
             self._start(x, len(values), 1)
-        if self.scale:
+        if self._standardizer is not None:
             self._target_standardizer.update(np.array([target]))
         standardized = self._target_standardizer.transform(np.array([[target]]))
         targets = standardized.astype(self._layer.dtype)

@@ -36,6 +36,7 @@ NAMES = (
     "speech",
     "dna",
     "forecasting",
+    "online",
     "gradients",
     "pretrained.g2p",
     "pretrained.vad",

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
     from bptt.estimators.loading import load_estimator
+    from bptt.estimators.online import OnlineClassifier, OnlineRegressor
     from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
     from bptt.training.truncated_bptt import Window, truncated_bptt
@@ -104,6 +105,8 @@ __all__ = [
     "LanguageModel",
     "LayerNorm",
     "Linear",
+    "OnlineClassifier",
+    "OnlineRegressor",
     "ReLU",
     "Run",
     "SLSTMState",
@@ -179,6 +182,8 @@ _LAZY_NAMES = {  # name -> its package
         (
             "EncoderDecoder",
             "LanguageModel",
+            "OnlineClassifier",
+            "OnlineRegressor",
             "SequenceClassifier",
             "SequenceGenerator",
             "SequenceRegressor",

@@ -539,6 +539,15 @@ def test_inspect_models_saved_in_python(kind, here, capsys):
     assert "layer 0: " in shown
 
 
+def test_online_estimators_do_not_read_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = bptt.OnlineRegressor(hidden_size=4)
+    model.learn_one({"x": 1.0}, 2.0)
+    model.save("m")
+    message = "m is an OnlineRegressor, which reads streams in Python, not files"
+    assert fails(capsys, "predict", "m", "--text", "a").startswith(message)
+
+
 # ---- errors of use; those of reading are in test_readers
 
 

@@ -138,6 +138,38 @@ def test_damaged_estimators(name, tmp_path):
     assert refused > FILES // 3
 
 
+@pytest.mark.parametrize("gradient", ["bptt", "rtrl"])
+@pytest.mark.parametrize("kind", [bptt.OnlineRegressor, bptt.OnlineClassifier])
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_online_estimators(kind, gradient, tmp_path):
+    model = kind(hidden_size=3, gradient=gradient, random_state=0)
+    for y in (1, 2, 1):
+        model.learn_one({"a": 1.0 + y, "b": 0.5}, y)
+    path = tmp_path / "model"
+    model.save(path)
+    header, tensors = tensor_files.read(path)
+    refused = 0
+    for place, value, changed in changed_headers(header, FILES):
+        tensor_files.write(path, changed, tensors)
+        loaded, message = outcome(bptt.load_estimator, path)
+        if loaded is None:
+            assert message.startswith(f"cannot load {path}: "), (place, value)
+            refused += 1
+            continue
+        first = dict.fromkeys(loaded._names, 1.0) if loaded._names else [1.0, 2.0]
+        loaded.predict_one(first)
+        loaded.learn_one(first, 2)
+    assert refused > FILES // 3
+    for name, array in tensors.items():
+        tensor_files.write(path, header, {**tensors, name: array[..., np.newaxis]})
+        with pytest.raises(ValueError, match=r"^cannot load"):
+            bptt.load_estimator(path)
+        others = {key: value for key, value in tensors.items() if key != name}
+        tensor_files.write(path, header, others)
+        with pytest.raises(ValueError, match=r"^cannot load"):
+            bptt.load_estimator(path)
+
+
 def state_of(training):
     return (
         weights(training.task).tobytes(),

@@ -27,7 +27,7 @@ def test_documented_parameters_are_those_of_the_constructor(kind):
     assert parameters(kind) == signature(kind)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", [c for c in CLASSES if not c.__name__.startswith("Online")])
 def test_common_parameters_have_the_same_description_and_default(kind):
     common, own = sections(estimators.SequenceEstimator), sections(kind)
     for name, description in common["Parameters"].items():

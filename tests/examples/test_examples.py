@@ -29,6 +29,7 @@ QUICK: dict[str, float] = {
     "speech": 0.95,
     "activity": 0.78,
     "forecasting": 3.2,
+    "online": 110,
     "gradients": 0.02,
     "translation": 0.25,
     "captioning": 0.13,

@@ -1234,6 +1234,78 @@ def saved_model(kind: str = "SequenceClassifier") -> Path:
     return path
 
 
+def of_rtrl() -> Targets:
+    """Return the targets of real-time recurrent learning."""
+
+    def on(method: str, arguments: dict[str, Any]) -> Any:
+        def made() -> Target:
+            rtrl = nn.RTRL(bptt.RNN(3, 4, **F8))
+            rtrl.step(X[:1, 0])
+            return Target(getattr(rtrl, method), copies(arguments), (rtrl._layer,))
+
+        return made
+
+    def constructor() -> Target:
+        layer = bptt.RNN(3, 4, **F8)
+        given = {"layer": layer, "approximation": "diagonal", "state": np.ones((1, 1, 4))}
+        return Target(nn.RTRL, given, (layer,))
+
+    return {
+        "nn.RTRL": constructor,
+        "nn.RTRL.step": on("step", {"x_t": X[:1, 0]}),
+        "nn.RTRL.gradients": on("gradients", {"d_output": np.ones((1, 4))}),
+        "nn.RTRL.reset": on("reset", {"state": np.ones((1, 1, 4))}),
+    }
+
+
+def online(kind: str) -> Any:
+    """Return an online estimator after a step."""
+    made = getattr(bptt, kind)(hidden_size=3, random_state=0)
+    made.learn_one({"a": 1.0, "b": 2.0}, 1)
+    return made
+
+
+def of_online() -> Targets:
+    """Return the targets of online estimators."""
+    sample = {"x": {"a": 2.0, "b": 0.5}, "y": 1}
+
+    def constructor(kind: str) -> Any:
+        def build(**options: Any) -> None:  # parameters are checked by learn_one
+            getattr(bptt, kind)(**options).learn_one(**sample)
+
+        return lambda: Target(build, online(kind).get_params())
+
+    def on(kind: str, method: str) -> Any:
+        given = dict(sample)
+        if method.startswith("predict"):
+            del given["y"]
+        elif method == "save":
+            given = {"path": folder() / f"saved-{kind}", "metadata": {"a": 1}}
+
+        def target() -> Target:
+            made = online(kind)
+            watched = (made._layer, made._head)
+            return Target(getattr(made, method), copies(given), watched, method == "learn_one")
+
+        return target
+
+    def load(kind: str) -> Any:
+        def target() -> Target:
+            path = folder() / f"{kind}.safetensors"
+            online(kind).save(path)
+            return Target(getattr(bptt, kind).load, {"path": path})
+
+        return target
+
+    found: Targets = {}
+    for kind in ("OnlineRegressor", "OnlineClassifier"):
+        found[f"estimators.{kind}"] = constructor(kind)
+        for method in methods(getattr(bptt, kind)):
+            made = load(kind) if method == "load" else on(kind, method)
+            found[f"estimators.{kind}.{method}"] = made
+    return found
+
+
 def of_diagnostics() -> Targets:
     """Return the targets of diagnostics."""
     x = X[0].copy()
@@ -1456,6 +1528,7 @@ def targets() -> Targets:
     found: Targets = {}
     for kind in LAYERS:
         found |= of_layer(kind)
+    found |= of_rtrl()
     backward = {"d_output": np.ones((2, 5, 4)), "steps": True, "input": True, "retain": True}
     place = {"layer": 0, "reverse": False}
     found |= {
@@ -1468,7 +1541,7 @@ def targets() -> Targets:
         "nn.Run.release": of_run("release", {}),
     }
     parts = (modules, sequential, decoders, files, plain_functions, optimizers)
-    parts += (of_exporters, of_importers)
-    for part in (*parts, of_data, of_training, of_estimators, of_diagnostics, of_reference):
+    parts += (of_exporters, of_importers, of_data, of_training, of_estimators, of_online)
+    for part in (*parts, of_diagnostics, of_reference):
         found |= part()
     return found

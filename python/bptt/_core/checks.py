@@ -270,6 +270,15 @@ def same_shape(name: str, value: NDArray[Any], of: str, expected: tuple[int, ...
         raise ValueError(f"{name} must have the shape of {of}, {expected}, got {value.shape}")
 
 
+def like(name: str, given: Mapping[str, NDArray[Any]], own: Mapping[str, NDArray[Any]]) -> None:
+    """Check that `given` has arrays of the names, dtypes and shapes of `own`."""
+    if set(given) != set(own):
+        raise ValueError(f"{name} must hold {', '.join(own)}, got {', '.join(map(str, given))}")
+    for key, value in own.items():
+        array(f"{name}[{key!r}]", given[key], value.dtype)
+        same_shape(f"{name}[{key!r}]", given[key], "what is there", value.shape)
+
+
 def iob_label(name: str, value: str) -> None:
     """Check that `value` is "O", "B-kind" or "I-kind"."""
     if not isinstance(value, str):

@@ -51,6 +51,9 @@ def load_model(path: Path, *, predict_only: bool = False) -> SavedModel:
         raise CommandError(f"{error}; MODEL must be a file saved by train") from error
     except OSError as error:
         raise CommandError(f"cannot load {path}: {error.strerror or error}") from error
+    if hasattr(estimator, "learn_one"):
+        kind = type(estimator).__name__
+        raise CommandError(f"{path} is an {kind}, which reads streams in Python, not files")
     metadata = estimator.metadata_
     fields = metadata.get("schema")
     try:

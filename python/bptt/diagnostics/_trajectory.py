@@ -19,7 +19,7 @@ from bptt._core.checks import FloatArray
 from bptt.diagnostics._float64 import as_float64, check_recurrent, float64_copy, select_layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import State, as_state, state_of_mapped
+from bptt.nn.state import State, join_states, split_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Trajectory:
         single = _single_layer(layer, level, reverse)
         x = x[:, ::-1] if reverse else x
         initial = select_layers(state, slice(place, place + 1))
-        walked = [_initial(single) if initial is None else join_states(initial)]
+        walked = [join_states(single._initial_state(1) if initial is None else initial)]
         for x_t in x[0]:
             _, initial = single.step(x_t[np.newaxis], initial)
             walked.append(join_states(initial))
@@ -85,25 +85,7 @@ class Trajectory:
 
     def split_states(self, gradients: FloatArray) -> State:
         """Return gradients (R, S) of states in the form that a layer takes."""
-        ends = np.cumsum(self.layer.state_sizes)[:-1]
-        return as_state(*np.split(gradients[np.newaxis], ends, axis=-1))
-
-
-def _initial(layer: Recurrent[Any]) -> FloatArray:
-    """Return the state (1, S) in which a single layer begins: zero, or the learned one."""
-    if not layer.learn_initial_state:
-        return np.zeros((1, sum(layer.state_sizes)))
-    mapped = [layer[f"{state}0_l0"][np.newaxis, np.newaxis] for state in layer.cell.mapped_states]
-    return join_states(state_of_mapped(mapped, len(layer.cell.states)))
-
-
-def join_states(state: State) -> FloatArray:
-    """Return the states (1, R, H) of a layer as one array (R, S)."""
-    if isinstance(state, (tuple, list)):
-        joined: FloatArray = np.concatenate([part[0] for part in state], axis=-1)
-        return joined
-    rows: FloatArray = state[0]
-    return rows
+        return split_states(gradients, self.layer.state_sizes)
 
 
 def check_sequence(layer: Recurrent[Any], x: Any) -> NDArray[Any]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.diagnostics import plots
-from bptt.diagnostics._trajectory import Trajectory, join_states
+from bptt.diagnostics._trajectory import Trajectory
 from bptt.diagnostics.verdict import Verdict
 from bptt.nn.activations import ACTIVATIONS
 from bptt.nn.recurrent import RNN
 from bptt.nn.recurrent_base import Recurrent
-from bptt.nn.state import State
+from bptt.nn.state import State, join_states
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from bptt.estimators.encoder_decoder import EncoderDecoder
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
+    from bptt.estimators.online import OnlineClassifier, OnlineRegressor
     from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
 
 __all__ = [
     "EncoderDecoder",
     "LanguageModel",
+    "OnlineClassifier",
+    "OnlineRegressor",
     "SequenceClassifier",
     "SequenceEstimator",
     "SequenceGenerator",

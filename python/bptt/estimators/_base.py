@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
@@ -22,7 +23,7 @@ from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
-from bptt.estimators._persistence import read_estimator, write_estimator
+from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
@@ -451,13 +452,13 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         ImportError
             If safetensors is not installed.
         """
+        return read_estimator(path, only(cls))
 
-        def class_of(name: str) -> type[_Self]:
-            if name != cls.__name__:
-                raise ValueError(f"it must be a {cls.__name__}, got a {name}")
-            return cls
-
-        return read_estimator(path, class_of)
+    @classmethod
+    def _from_file(
+        cls: type[_Self], tensors: dict[str, NDArray[Any]], header: Mapping[str, Any]
+    ) -> _Self:
+        return restored(cls, tensors, header)
 
     # ---- for subclasses
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.tensor_files import (
@@ -32,7 +33,7 @@ from bptt.training.history import History
 from bptt.training.options import make_optimizer
 from bptt.training.protocols import TrainingTask
 
-_FORMAT = "estimator 1"
+FORMAT = "estimator 1"
 
 
 class Persistent(Protocol):
@@ -69,7 +70,18 @@ class Persistent(Protocol):
         """Restore the fitted attributes from `_fitted_state` and the modules."""
 
 
-_Estimator = TypeVar("_Estimator", bound=Persistent)
+_Persistent = TypeVar("_Persistent", bound=Persistent)
+
+
+class Loadable(Protocol):
+    """A class whose estimators are in files."""
+
+    @classmethod
+    def _from_file(cls, tensors: dict[str, NDArray[Any]], header: Mapping[str, Any]) -> Any:
+        """Return the estimator of a file; its errors may be any of a broken file."""
+
+
+_Estimator = TypeVar("_Estimator", bound=Loadable)
 
 
 def write_estimator(
@@ -85,7 +97,7 @@ def write_estimator(
     for slot, array in estimator._optimizer.state().items():
         tensors[f"optimizer/{slot}"] = array
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "estimator": type(estimator).__name__,
         "parameters": _parameters(estimator),
         "modules": description,
@@ -118,26 +130,51 @@ def read_estimator(
     TypeError, FileNotFoundError, ValueError, ImportError
         As for `load_estimator`.
     """
-    tensors, header = read_file(path, _FORMAT, "an estimator")
+    tensors, header = read_file(path, FORMAT, "an estimator")
     with broken_file_errors(f"cannot load {path}"):
-        parameters = header["parameters"]
-        if isinstance(parameters.get("class_weight"), list):
-            parameters["class_weight"] = dict(parameters["class_weight"])
-        if parameters["schedule"] is not None:
-            parameters["schedule"] = schedules.from_dict(parameters["schedule"])
-        estimator = class_of(header["estimator"])(**parameters)
-        if parameters["callbacks"] != []:
-            raise ValueError(f"callbacks must be [], got {parameters['callbacks']!r}")
-        estimator._check_saved_parameters()
-        estimator._restore(header["fitted"], unpack_modules(header["modules"], tensors))
-        estimator._fitted_network = estimator._network_parameters()
-        estimator.history_ = History.from_dict(header["history"])
-        estimator.metadata_ = dict(header["metadata"])
-        modules = dict(estimator._task().modules)
-        for name, module in modules.items():
-            module._random.bit_generator.state = generator_state(header["generators"][name])
-        estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
-        estimator._optimizer.restore({k.partition("/")[2]: v for k, v in tensors.items()})
+        estimator: _Estimator = class_of(header["estimator"])._from_file(tensors, header)
+    return estimator
+
+
+def only(kind: type[_Estimator]) -> Callable[[str], type[_Estimator]]:
+    """Return the function for `read_estimator` that accepts one class."""
+
+    def class_of(name: str) -> type[_Estimator]:
+        if name != kind.__name__:
+            raise ValueError(f"it must be a {kind.__name__}, got a {name}")
+        return kind
+
+    return class_of
+
+
+def restored(
+    kind: type[_Persistent], tensors: dict[str, NDArray[Any]], header: Mapping[str, Any]
+) -> _Persistent:
+    """Return the estimator of a file, whose content may be invalid.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If something is missing or invalid.
+    """
+    parameters = header["parameters"]
+    if isinstance(parameters.get("class_weight"), list):
+        parameters["class_weight"] = dict(parameters["class_weight"])
+    if parameters["schedule"] is not None:
+        parameters["schedule"] = schedules.from_dict(parameters["schedule"])
+    estimator = kind(**parameters)
+    if parameters["callbacks"] != []:
+        raise ValueError(f"callbacks must be [], got {parameters['callbacks']!r}")
+    estimator._check_saved_parameters()
+    estimator._restore(header["fitted"], unpack_modules(header["modules"], tensors))
+    estimator._fitted_network = estimator._network_parameters()
+    estimator.history_ = History.from_dict(header["history"])
+    estimator.metadata_ = dict(header["metadata"])
+    modules = dict(estimator._task().modules)
+    for name, module in modules.items():
+        module._random.bit_generator.state = generator_state(header["generators"][name])
+    estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
+    estimator._optimizer.restore({k.partition("/")[2]: v for k, v in tensors.items()})
     return estimator
 
 
@@ -148,18 +185,18 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
         raise TypeError("save needs an optimizer given by name, got a function")
     if estimator.schedule is not None:
         parameters["schedule"] = schedules.to_dict(estimator.schedule)
-    seed = _plain(estimator.random_state)
+    seed = plain(estimator.random_state)
     parameters["random_state"] = seed if isinstance(seed, int) else None
     if isinstance(parameters.get("class_weight"), Mapping):  # keys of JSON are strings
         pairs = parameters["class_weight"].items()
-        parameters["class_weight"] = [list(map(_plain, pair)) for pair in pairs]
+        parameters["class_weight"] = [list(map(plain, pair)) for pair in pairs]
     parameters["categorical_features"] = as_json(
         check_categorical(parameters["categorical_features"])
     )
     if parameters.get("quantiles") is not None:
         parameters["quantiles"] = list(map(float, parameters["quantiles"]))
     if "ignore_label" in parameters:
-        parameters["ignore_label"] = _plain(parameters["ignore_label"])
+        parameters["ignore_label"] = plain(parameters["ignore_label"])
     vectors = parameters["embedding_vectors"]
     if isinstance(vectors, Mapping):
         parameters |= {"embedding_vectors": None, "embedding_size": estimator._vectors_found[2]}
@@ -170,10 +207,10 @@ def _parameters(estimator: Persistent) -> dict[str, Any]:
     parameters["dtype"] = checks.dtype("dtype", estimator.dtype).name
     path = estimator.checkpoint_path
     parameters |= {"callbacks": [], "checkpoint_path": None if path is None else os.fspath(path)}
-    return {name: _plain(value) for name, value in parameters.items()}
+    return {name: plain(value) for name, value in parameters.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a scalar of NumPy, or another number, as one of Python; anything else unchanged."""
     if isinstance(value, np.generic):
         return value.item() if value.dtype.kind != "f" else float(value)

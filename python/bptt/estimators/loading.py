@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bptt.estimators import _stand_ins
 from bptt.estimators._persistence import read_estimator
 
-if TYPE_CHECKING:
-    from bptt.estimators._base import SequenceEstimator
-
 ESTIMATORS = {  # class -> its module
     "EncoderDecoder": "bptt.estimators.encoder_decoder",
     "LanguageModel": "bptt.estimators.language_model",
+    "OnlineClassifier": "bptt.estimators.online",
+    "OnlineRegressor": "bptt.estimators.online",
     "SequenceClassifier": "bptt.estimators.classifier",
     "SequenceGenerator": "bptt.estimators.generator",
     "SequenceRegressor": "bptt.estimators.regressor",
@@ -22,8 +21,8 @@ ESTIMATORS = {  # class -> its module
 }
 
 
-def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
-    """Load a fitted estimator of any class from a file written by its method `save`.
+def load_estimator(path: str | os.PathLike[str]) -> Any:
+    """Load an estimator of any class from a file written by its method `save`.
 
     Parameters
     ----------
@@ -32,8 +31,8 @@ def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
 
     Returns
     -------
-    SequenceEstimator
-        The fitted estimator; its attribute `metadata_` is the metadata passed to `save`, a dict.
+    SequenceEstimator, OnlineRegressor or OnlineClassifier
+        The estimator; its attribute `metadata_` is the metadata passed to `save`, a dict.
 
     Raises
     ------
@@ -47,7 +46,7 @@ def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
         If safetensors or scikit-learn is not installed.
     """
 
-    def class_of(name: str) -> type[SequenceEstimator]:
+    def class_of(name: str) -> type[Any]:
         if name not in ESTIMATORS:
             raise ValueError(f"it must be one of {', '.join(ESTIMATORS)}, got {name}")
         return import_estimator(name)
@@ -55,13 +54,13 @@ def load_estimator(path: str | os.PathLike[str]) -> SequenceEstimator:
     return read_estimator(path, class_of)
 
 
-def import_estimator(name: str) -> type[SequenceEstimator]:
+def import_estimator(name: str) -> type[Any]:
     """Import an estimator on first use.
 
     Parameters
     ----------
     name : str
-        Name of the class, a key of `ESTIMATORS`, or "SequenceEstimator".
+        Name of the class, one of `bptt.estimators`.
 
     Returns
     -------
@@ -79,5 +78,5 @@ def import_estimator(name: str) -> type[SequenceEstimator]:
         except ImportError as error:
             raise ImportError("estimators need scikit-learn: pip install 'bptt[train]'") from error
     module = import_module(ESTIMATORS.get(name, "bptt.estimators._base"))
-    estimator: type[SequenceEstimator] = getattr(module, name)
+    estimator: type[Any] = getattr(module, name)
     return estimator

@@ -17,6 +17,7 @@ from bptt.nn.normalization import LayerNorm, LayerNormRun
 from bptt.nn.recurrent import *  # noqa: F403 - all layers
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.recurrent_run import Run
+from bptt.nn.rtrl import RTRL
 from bptt.nn.seq2seq import Bridge, EncoderDecoderNetwork, EncoderDecoderRun
 from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
@@ -26,6 +27,7 @@ from bptt.nn.state import LSTMState, SLSTMState
 __all__ = [
     "CELLS",
     "CRF",
+    "RTRL",
     "Attention",
     "AttentionGradients",
     "AttentionRun",

@@ -33,6 +33,9 @@ class Cell:
     """Gate -> initial value of its block of the bias; 0 for the others."""
     has_gate_activation: bool = True
     """Whether the layer takes a `gate_activation`."""
+    mixes_units: bool = False
+    """Whether parameters of a unit act on other units within a step: through a gate of h_{t-1}
+    before its product with W, or layer normalization."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments that select this cell in a layer with several cells."""
 
@@ -88,6 +91,7 @@ LSTM_LAYER_NORM = replace(
     title="LSTM, layer norm",
     gate_parameters=GAINS,
     extra_parameters={"gain_cell": 1.0, "bias_cell": 0.0},
+    mixes_units=True,
     options={"peephole": False, "coupled": False, "proj_size": 0, "layer_norm": True},
 )
 GRU = Cell(
@@ -95,6 +99,7 @@ GRU = Cell(
     title="GRU",
     gates=("reset", "update", "candidate"),
     saved_gates=("reset", "update", "candidate"),
+    mixes_units=True,
     options={"reset_after": False, "layer_norm": False},
 )
 GRU_RESET_AFTER = Cell(
@@ -110,6 +115,7 @@ GRU_LAYER_NORM = replace(
     name="gru_layer_norm",
     title="GRU, layer norm",
     gate_parameters=GAINS,
+    mixes_units=True,
     options={"reset_after": True, "layer_norm": True},
 )
 MGU = Cell(
@@ -117,6 +123,7 @@ MGU = Cell(
     title="MGU",
     gates=("forget", "candidate"),
     saved_gates=("forget", "candidate"),
+    mixes_units=True,
 )
 SLSTM = Cell(
     name="slstm",

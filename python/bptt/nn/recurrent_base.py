@@ -311,7 +311,8 @@ class Recurrent(Module, Generic[StateT]):
             version = self._version
             packed = self._packed  # another thread may have packed them
             if packed.version is not version or packed.for_training < training:
-                weights, learned = np.split(self._flat, [self._layout.size - self._learned_size])
+                size = self._layout.size - self._learned_size
+                weights, learned = self._flat[:size], self._flat[size:]
                 network = loader.kernels.pack(self._kernel_config, weights, training)
                 initial: tuple[FloatArray, ...] = ()
                 if self.learn_initial_state:
@@ -331,6 +332,12 @@ class Recurrent(Module, Generic[StateT]):
         if x.ndim == axes:
             return _repeated(packed.initial, x.shape[1 if steps and self.time_major else 0])
         return _repeated(packed.initial, 1)  # ids (T,), or what the kernel refuses
+
+    def _initial_state(self, batch_size: int) -> Any:
+        """Return the state in which sequences begin: zero, or the learned one."""
+        rows = self.num_layers * (1 + self.bidirectional)
+        zeros = (np.zeros((rows, size), self.dtype) for size in self.state_sizes)
+        return _repeated(self._current(False).initial or tuple(zeros), batch_size)
 
     @property
     def _learned_sizes(self) -> list[int]:

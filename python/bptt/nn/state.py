@@ -73,6 +73,21 @@ def arrays_of(state: State | None) -> tuple[Any, ...]:
     return tuple(state) if isinstance(state, (tuple, list)) else (state,)
 
 
+def join_states(state: State) -> FloatArray:
+    """Return the states (1, R, H) of a layer as one array (R, S)."""
+    if isinstance(state, (tuple, list)):
+        joined: FloatArray = np.concatenate([part[0] for part in state], axis=-1)
+        return joined
+    rows: FloatArray = state[0]
+    return rows
+
+
+def split_states(joined: FloatArray, sizes: Sequence[int]) -> State:
+    """Return states (R, S), joined by `join_states`, in the form that a layer takes."""
+    ends = np.cumsum(sizes)[:-1]
+    return as_state(*np.split(joined[np.newaxis], ends, axis=-1))
+
+
 def as_states(name: str, value: Any, count: int) -> list[State | None]:
     """Check that `value` is a tuple of `count` states; None stands for `count` times None."""
     if value is None:

@@ -147,6 +147,15 @@ def test_code_of_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert shown == value
 
 
+def test_code_of_onnx_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    (block,) = TORCH_BLOCK.findall((DOCS / "onnx.md").read_text("utf-8"))
+    for shown, value in run(block, {}):
+        assert shown == value
+
+
 def test_code_inside_pytorch_runs() -> None:
     pytest.importorskip("torch")
     names: dict[str, Any] = {}

@@ -71,6 +71,7 @@ LEFT_OUT = {
         *("optim.schedules.Schedule", "training.Dataset", "training.OrderedDataset"),
         "training.TrainingTask",
     ),
+    "functions of packages that the tests do not install": ("exporters.to_onnx",),
     "results, whose constructors the package itself calls": (
         *(
             "decoding.Hypothesis",

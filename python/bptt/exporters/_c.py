@@ -12,6 +12,7 @@ from bptt._core.tensor_files import as_path
 from bptt.exporters._c_functions import used_by
 from bptt.exporters._c_modules import POOLS, BothDirections, Stage, scaling, stages_of
 from bptt.exporters._c_text import Shape, constant, header_of, streaming, whole_sequences
+from bptt.exporters._parts import parts_of
 from bptt.nn.embedding import Embedding
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
@@ -92,13 +93,16 @@ def to_c(model: Any, path: str | os.PathLike[str], *, ids: bool | None = None) -
 
 
 def _source(model: Any, name: str, ids: bool | None) -> CSource:
-    network, before, after, tokens = _parts(model)
+    network, features, targets, tokens = parts_of(model)
     ids = tokens if ids is None else ids
     if isinstance(network.modules[0], Embedding):
         ids = True
     inputs, pool, stages = _stages(network, name, ids)
-    heads = before(name)
-    stages, pool = [*heads, *stages, *after(name)], None if pool is None else pool + len(heads)
+    if features is not None:
+        scaled = scaling(f"{name}_features", 1 / features.std, -features.mean / features.std)
+        stages, pool = [scaled, *stages], None if pool is None else pool + 1
+    if targets is not None:
+        stages = [*stages, scaling(f"{name}_targets", targets.std, targets.mean)]
     single = list(_single(stages))
     weights = {key: value for stage in single for key, value in stage.weights.items()}
     state = {key: value for stage in single for key, value in stage.state.items()}
@@ -129,38 +133,6 @@ def _single(stages: Iterable[Stage | BothDirections]) -> Iterator[Stage]:
             yield from (stage.forward, stage.reverse)
         else:
             yield stage
-
-
-def _parts(model: Any) -> tuple[Sequential, Any, Any, bool]:
-    """Return the network, functions that give the stages before and after it, and its input."""
-
-    def nothing(name: str) -> list[Stage]:
-        return []
-
-    if isinstance(model, Sequential):
-        return model, nothing, nothing, False
-    if isinstance(model, Recurrent):
-        return Sequential(model), nothing, nothing, False
-    network = getattr(model, "model_", None)
-    if not isinstance(network, Sequential):
-        rule = "model must be a recurrent layer, a Sequential or a fitted estimator with a model_"
-        raise TypeError(f"{rule}, got {type(model).__name__}")
-    features = model.encoder_.standardizer
-    targets = getattr(model, "_standardizer", None)
-    if targets is not None and model.loss != "squared_error":
-        raise ValueError(f"loss={model.loss!r} has no C code: its outputs are no targets")
-
-    def before(name: str) -> list[Stage]:
-        if features is None:
-            return []
-        return [scaling(f"{name}_features", 1 / features.std, -features.mean / features.std)]
-
-    def after(name: str) -> list[Stage]:
-        if targets is None:
-            return []
-        return [scaling(f"{name}_targets", targets.std, targets.mean)]
-
-    return network, before, after, model.encoder_.kind in ("tokens", "ids")
 
 
 def _stages(

@@ -102,7 +102,9 @@ def write_file(
     checksum = _checksum(text, tensors)
     # One key only: the order of several is not defined, and equal models should give equal files.
     metadata = {"bptt": f'{_CHECKSUM}{checksum}", {text[1:]}'}
-    _write_atomically(as_path(path), save(dict(tensors), metadata))
+    # safetensors writes the memory of an array, whatever its strides.
+    dense = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    _write_atomically(as_path(path), save(dense, metadata))
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def write_online(
         "metadata": metadata,
     }
     tensors = {
-        f"{name}/{key}": np.ascontiguousarray(array)
+        f"{name}/{key}": array
         for name, part in _parts(estimator).items()
         for key, array in part.state().items()
     }

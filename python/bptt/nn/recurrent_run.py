@@ -124,7 +124,8 @@ class Run(Generic[StateT]):
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d = output_gradient(d_output)
-        decayed, factors = self._decayed, self._factors
+        decayed = self._decayed
+        factors = decayed and decayed.factors
         try:
             d_input, d_states, flat, hidden_steps, cell_steps, d_factors = loader.kernels.backward(
                 network, saved, x, self.output, d, d_state, steps, input, factors

@@ -1,6 +1,7 @@
 """Prediction intervals and missing values on real data, which the documentation quotes.
 
-Needs `pip install vega-datasets sktime`, whose files of temperatures and spoken vowels are read.
+Needs `pip install vega-datasets sktime`, of which files of temperatures, spoken vowels and power
+demand are read.
 """
 
 from __future__ import annotations
@@ -99,21 +100,20 @@ def filled(X: Sequences, way: str, mean: Array) -> Sequences:
     return found
 
 
-def vowels(part: str) -> tuple[Sequences, list[str]]:
-    """Return utterances (T, 12) and their speakers."""
-    path = folder("sktime") / "datasets" / "data" / "JapaneseVowels" / f"JapaneseVowels_{part}.ts"
+def classified(name: str, part: str) -> tuple[Sequences, list[str]]:
+    """Return sequences of a data set of sktime and their classes."""
+    path = folder("sktime") / "datasets" / "data" / name / f"{name}_{part}.ts"
     rows = path.read_text("utf-8").partition("@data\n")[2].split()
     X, y = [], []
     for row in rows:
-        *features, speaker = row.split(":")
+        *features, label = row.split(":")
         X.append(np.array([one.split(",") for one in features], np.float32).T)
-        y.append(speaker)
+        y.append(label)
     return X, y
 
 
 def missing(seed: int) -> None:
     """Print the error with half of the values missing: filled in, with a mask, and with decay."""
-    common: dict[str, Any] = {"cell": "gru", "scale": True, "random_state": seed}
     random = np.random.default_rng(seed)
     x, y, test_x, test_y = temperatures()
     y, test_y = y + x[:, -1], test_y + test_x[:, -1]  # the last value may be missing
@@ -128,23 +128,32 @@ def missing(seed: int) -> None:
             learning_rate=0.005,
             schedule=bptt.schedules.CosineDecay(epochs=8),
             missing=way if way in ("mask", "decay") else "error",
-            **common,
+            cell="gru",
+            scale=True,
+            random_state=seed,
         ).fit(filled(X, way, mean), y)
         error = np.abs(model.predict(filled(test_X, way, mean)) - test_y).mean()
         print(f"temperatures, {way}: error {error:.3f}", flush=True)
-    (X, speakers), (test_X, test_speakers) = vowels("TRAIN"), vowels("TEST")
+    classify("JapaneseVowels", seed, hidden_size=64, epochs=40, pool="mean")
+    classify("ItalyPowerDemand", seed, hidden_size=32, epochs=80, pool="last")
+
+
+def classify(name: str, seed: int, **options: Any) -> None:
+    """Print the accuracy on a data set of sktime with half of the values missing."""
+    random = np.random.default_rng(seed)
+    (X, y), (test_X, test_y) = classified(name, "TRAIN"), classified(name, "TEST")
     X, test_X = with_gaps(X, random), with_gaps(test_X, random)
     mean = np.nanmean(np.concatenate(X), axis=0)
     for way in WAYS:
         model = bptt.SequenceClassifier(
-            hidden_size=64,
-            epochs=40,
-            pool="mean",
+            cell="gru",
+            scale=True,
             missing=way if way in ("mask", "decay") else "error",
-            **common,
-        ).fit(filled(X, way, mean), speakers)
-        score = model.score(filled(test_X, way, mean), test_speakers)
-        print(f"vowels, {way}: {score:.1%} right", flush=True)
+            random_state=seed,
+            **options,
+        ).fit(filled(X, way, mean), y)
+        score = model.score(filled(test_X, way, mean), test_y)
+        print(f"{name}, {way}: {score:.1%} right", flush=True)
 
 
 MEMORY = np.array([0.5, 0.7, 0.9, 0.97])  # of each feature: correlation of neighboring steps

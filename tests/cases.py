@@ -46,11 +46,12 @@ def gate_activations(cell: str) -> tuple[str, ...]:
 FORMS: tuple[dict[str, Any], ...] = (
     *({"cell": cell} for cell in CELLS),
     *({"cell": cell, "proj_size": 2} for cell in ("lstm", "lstm_peephole_coupled")),
+    *({"cell": cell, "decay_size": 2} for cell in ("gru", "gru_layer_norm")),
 )
-"""Arguments of a `Case`: every cell, and cells whose h is projected."""
+"""Arguments of a `Case`: every cell, and cells whose h is projected or decays."""
 
 every_form = pytest.mark.parametrize(
-    "form", FORMS, ids=lambda form: "-P".join(map(str, form.values()))
+    "form", FORMS, ids=lambda form: "-".join([form["cell"], *list(form)[1:]])
 )
 
 
@@ -62,6 +63,11 @@ def has_cell_state(cell: str) -> bool:
 def can_project(cell: str) -> bool:
     """Whether h of a cell can be projected to fewer units."""
     return LAYER_OF_CELL[cell] is bptt.LSTM and "proj_size" not in cells.CELLS[cell].options
+
+
+def can_decay(cell: str) -> bool:
+    """Whether h of a cell can decay by times."""
+    return LAYER_OF_CELL[cell] is bptt.GRU
 
 
 def is_normalized(cell: str) -> bool:
@@ -85,6 +91,7 @@ class Case:
     hidden_size: int = 5  # H
     proj_size: int = 0  # P; ignored by cells without a projection
     num_heads: int = 1
+    decay_size: int = 0  # D; ignored by cells without a decay, and where x holds ids
     lengths: str = "full"  # "ragged": any order, with 0 and T; "short": all below T
     state: bool = False  # an initial state, and a gradient of the final one
     dropout: float = 0.0
@@ -103,6 +110,11 @@ class Case:
         h_size = self.proj_size if can_project(self.cell) else 0
         others = len(cells.CELLS[self.cell].states) - 1
         return (h_size or self.hidden_size, *[self.hidden_size] * others)
+
+    @property
+    def times(self) -> int:
+        """The number of the last features by which h decays."""
+        return self.decay_size if can_decay(self.cell) and not self.ids else 0
 
     @property
     def output_size(self) -> int:  # D
@@ -142,6 +154,8 @@ class Case:
             arguments["gate_activation"] = self.gate_activation
         if can_project(self.cell):
             arguments["proj_size"] = self.proj_size
+        if self.times:
+            arguments["decay_size"] = self.times
         if self.num_heads > 1:
             arguments["num_heads"] = self.num_heads
         return {**arguments, **cells.CELLS[self.cell].options}
@@ -166,6 +180,7 @@ class Case:
         words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
         words += [f"P{self.proj_size}"] if self.proj_size else []
         words += [f"{self.num_heads}heads"] if self.num_heads > 1 else []
+        words += [f"decay{self.decay_size}"] if self.decay_size else []
         words += [self.lengths] if self.lengths != "full" else []
         words += ["state"] if self.state else []
         words += [f"dropout{self.dropout}"] if self.dropout else []
@@ -264,9 +279,18 @@ def options() -> list[Case]:
         {"proj_size": 9, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 21, **stacked, **ragged},
         {"proj_size": 20, "steps": 40, "batch": 9, "hidden_size": 35, **stacked, "state": True},
     ]
+    decays: list[dict[str, Any]] = [
+        {"decay_size": 1},
+        {"decay_size": 3, "num_layers": 2},
+        *({"decay_size": 2, "merge": merge, **stacked, **ragged} for merge in MERGES),
+        {"decay_size": 2, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 18, **stacked, **ragged},
+        {"decay_size": 2, "learn_initial_state": True, "hidden_size": 17, "lengths": "short"},
+        {"decay_size": 9, "input_size": 20, "steps": 40, "batch": 9, "hidden_size": 33, **stacked},
+    ]
     return [
         *(Case(cell, **choice) for cell in CELLS for choice in choices),
         *(Case(cell, **choice) for cell in CELLS if can_project(cell) for choice in projections),
+        *(Case(cell, **choice) for cell in CELLS if can_decay(cell) for choice in decays),
         *heads(),
     ]
 
@@ -296,7 +320,11 @@ def large() -> list[Case]:
     ids["lengths"] = "ragged"
     return [
         Case(**form, **sizes, state=True, **more)
-        for form in (*({"cell": cell} for cell in CELLS), {"cell": "lstm", "proj_size": 37})
+        for form in (
+            *({"cell": cell} for cell in CELLS),
+            {"cell": "lstm", "proj_size": 37},
+            {"cell": "gru_reset_after", "decay_size": 50},
+        )
         for more in ({}, ids)
     ]
 
@@ -360,6 +388,8 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
     sizes = {n: getattr(case, n) for n in names}
     if can_project(case.cell):
         sizes["proj_size"] = case.proj_size
+    if case.times:
+        sizes["decay_size"] = case.times
     shapes = reference.parameter_shapes(case.cell, **sizes)
     bound = scale / np.sqrt(case.hidden_size)
     keep = rng.random((case.num_layers - 1, B, T, D)) >= case.dropout

@@ -222,6 +222,10 @@ RECURRENT = {
         *no_integer("proj_size", 0),
         (4, ValueError, "proj_size must be < hidden_size = 4, got 4"),
     ],
+    "decay_size": [
+        *no_integer("decay_size", 0),
+        (3, ValueError, "decay_size must be < input_size = 3, got 3"),
+    ],
     **DTYPE_AND_SEED,
 }
 """The arguments that recurrent layers have."""
@@ -870,6 +874,7 @@ def normalization() -> dict[str, dict[str, Rows]]:
         "InputDecay": {
             "num_features": no_integer("num_features"),
             "num_others": no_integer("num_others", 0),
+            "pass_times": no_flag("pass_times"),
             **dtype,
         },
         "InputDecay.__getitem__": {

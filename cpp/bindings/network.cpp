@@ -18,6 +18,7 @@ LayerConfig read_config(const py::dict& config) {
                           .gate = kind_of("gate_activation", text("gate_activation"),
                                           kGateActivations)},
           .input_size = size("input_size"),
+          .decay_size = size("decay_size"),
           .hidden_size = size("hidden_size"),
           .proj_size = size("proj_size"),
           .num_heads = size("num_heads"),
@@ -65,10 +66,12 @@ struct Arguments {
   RaggedBatch batch;
   State<S> initial;
 
-  Arguments(const LayerConfig& config, py::handle x, py::handle lengths, py::handle state)
+  Arguments(const LayerConfig& config, py::handle x, py::handle decay, py::handle lengths,
+            py::handle state)
       : input(require_input<S>(config, x, false)),
         batch(require_batch(lengths, input.batch, input.steps)) {
     read_ids(input, config, batch);
+    read_decay(input, config, decay);
     initial = require_state<S>(config, input.batch, state, "state");
   }
 
@@ -100,9 +103,10 @@ NetworkForward<S> forward_call(const LayerConfig& config, const Arguments<S>& ar
 }
 
 template <class S>
-py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py::handle state) {
+py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
+                py::handle decay) {
   const LayerConfig& config = network.config();
-  const Arguments<S> arguments(config, x, lengths, state);
+  const Arguments<S> arguments(config, x, decay, lengths, state);
   Outputs<S> outputs(config, arguments.input.batch, arguments.input.steps);
   const NetworkForward<S> call = forward_call(config, arguments, outputs);
   run_without_gil([&] { network.infer(call); });
@@ -111,9 +115,9 @@ py::tuple infer(const Network<S>& network, py::handle x, py::handle lengths, py:
 
 template <class S>
 py::tuple forward(const Network<S>& network, py::handle x, py::handle lengths, py::handle state,
-                  py::handle dropout_key, Index recompute_every) {
+                  py::handle dropout_key, Index recompute_every, py::handle decay) {
   const LayerConfig& config = network.config();
-  const Arguments<S> arguments(config, x, lengths, state);
+  const Arguments<S> arguments(config, x, decay, lengths, state);
   if (!network.training()) {
     throw py::value_error("forward for training needs a network packed with training=True");
   }
@@ -164,12 +168,14 @@ const Saved<S>& saved_of(const Network<S>&, py::handle capsule) {
 
 /// The input of the forward call that has saved, given once more.
 template <class S>
-Input<S> require_input_again(const LayerConfig& config, const RaggedBatch& batch, py::handle x) {
+Input<S> require_input_again(const LayerConfig& config, const RaggedBatch& batch, py::handle x,
+                             py::handle decay) {
   Input<S> input = require_input<S>(config, x, false);
   if (input.batch != batch.size() || input.steps != batch.steps()) {
     throw py::value_error("x must be the input of the forward call that saved");
   }
   read_ids(input, config, batch);
+  read_decay(input, config, decay);
   return input;
 }
 
@@ -189,11 +195,12 @@ py::object or_none(const std::optional<T>& array) {
 
 template <class S>
 py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::handle x, py::handle y,
-                   py::handle d_output, py::handle d_state, bool steps, bool wants_input) {
+                   py::handle d_output, py::handle d_state, bool steps, bool wants_input,
+                   py::handle decay) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const RaggedBatch& batch = saved.batch;
-  const Input<S> input = require_input_again<S>(config, batch, x);
+  const Input<S> input = require_input_again<S>(config, batch, x, decay);
   const auto output_shape =
       sequence_shape(config, batch.size(), batch.steps(), config.output_size());
   const char* const symbols =
@@ -211,7 +218,7 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
   NewState<S> d_initial(config, batch.size());
   Dense<S> d_parameters(network.parameter_count());
   std::optional<Dense<S>> d_x = input_gradient(config, input, wants_input);
-  std::optional<Dense<S>> d_h_steps, d_c_steps;
+  std::optional<Dense<S>> d_h_steps, d_c_steps, d_decay;
   std::vector<Sequence<S>> d_h_views, d_c_views;
   if (steps) {
     const Index count = config.num_layers * config.directions();
@@ -220,6 +227,10 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
       std::tie(d_c_steps, d_c_views) =
           zeroed_sequences<S>(config, batch, count, config.hidden_size);
     }
+  }
+  if (input.x.decay) {
+    d_decay = Dense<S>(
+        sequence_shape(config, batch.size(), batch.steps(), config.directions() * config.h_size()));
   }
   const NetworkBackward<S> call{
       .saved = &saved,
@@ -231,19 +242,21 @@ py::tuple backward(const Network<S>& network, py::handle saved_capsule, py::hand
       .d_initial = d_initial.data,
       .d_parameters = d_parameters.mutable_data(),
       .d_h_steps = std::move(d_h_views),
-      .d_c_steps = std::move(d_c_views)};
+      .d_c_steps = std::move(d_c_views),
+      .d_decay = d_decay ? sequence_view(d_decay->mutable_data(), *d_decay, config.time_major)
+                         : Sequence<S>{}};
   run_without_gil([&] { backward_recompute(network, call); });
   return py::make_tuple(or_none(d_x), d_initial.arrays, d_parameters, or_none(d_h_steps),
-                        or_none(d_c_steps));
+                        or_none(d_c_steps), or_none(d_decay));
 }
 
 // ---- what forward has kept
 
 /// read(batch, kept, first step) of one layer and direction, for every segment of steps.
 template <class S, class Read>
-void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle x, Index layer,
-                   bool reverse, Read read) {
-  const Input<S> input = require_input_again<S>(network.config(), saved.batch, x);
+void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle x, py::handle decay,
+                   Index layer, bool reverse, Read read) {
+  const Input<S> input = require_input_again<S>(network.config(), saved.batch, x, decay);
   run_without_gil([&] {
     for_each_segment(network, saved, input.x, [&](const Saved<S>& segment, Sequence<const S>) {
       const auto& kept = segment.layers[static_cast<std::size_t>(layer)];
@@ -254,13 +267,13 @@ void for_each_kept(const Network<S>& network, const Saved<S>& saved, py::handle 
 
 template <class S>
 py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
-                bool reverse) {
+                bool reverse, py::handle decay) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
   const Index columns = direction.saved_columns();
   const auto zeroed = zeroed_sequences<S>(config, saved.batch, columns, config.hidden_size);
-  for_each_kept(network, saved, x, layer, reverse,
+  for_each_kept(network, saved, x, decay, layer, reverse,
                 [&](const RaggedBatch& batch, const DirectionSaved<S>& kept, Index first) {
                   for (Index column = 0; column < columns; ++column) {
                     const auto& all = zeroed.second[static_cast<std::size_t>(column)];
@@ -272,13 +285,13 @@ py::array gates(const Network<S>& network, py::handle saved_capsule, py::handle 
 
 template <class S>
 py::array cells(const Network<S>& network, py::handle saved_capsule, py::handle x, Index layer,
-                bool reverse) {
+                bool reverse, py::handle decay) {
   const LayerConfig& config = network.config();
   const Saved<S>& saved = saved_of(network, saved_capsule);
   auto all = zeroed_sequence<S>(config, saved.batch, config.hidden_size);
   const auto to = sequence_view(all.mutable_data(), all, config.time_major);
   const auto& direction = network.direction(layer, reverse ? 1 : 0);
-  for_each_kept(network, saved, x, layer, reverse,
+  for_each_kept(network, saved, x, decay, layer, reverse,
                 [&](const RaggedBatch& batch, const DirectionSaved<S>& kept, Index first) {
                   direction.read_cells(batch, reverse, kept, to.from_step(first));
                 });
@@ -351,46 +364,49 @@ void register_network(py::module_& m) {
   m.def(
       "infer",
       [](const py::capsule& network, const py::object& x, const py::object& lengths,
-         const py::object& state) {
-        return visit_capsule<Network>(network,
-                                      [&](const auto& n) { return infer(n, x, lengths, state); });
+         const py::object& state, const py::object& decay) {
+        return visit_capsule<Network>(
+            network, [&](const auto& n) { return infer(n, x, lengths, state, decay); });
       },
-      "network"_a, "x"_a, "lengths"_a, "state"_a);
+      "network"_a, "x"_a, "lengths"_a, "state"_a, "decay"_a = py::none());
   m.def(
       "forward",
       [](const py::capsule& network, const py::object& x, const py::object& lengths,
-         const py::object& state, const py::object& dropout_key, Index recompute_every) {
+         const py::object& state, const py::object& dropout_key, Index recompute_every,
+         const py::object& decay) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return forward(n, x, lengths, state, dropout_key, recompute_every);
+          return forward(n, x, lengths, state, dropout_key, recompute_every, decay);
         });
       },
-      "network"_a, "x"_a, "lengths"_a, "state"_a, "dropout_key"_a, "recompute_every"_a);
+      "network"_a, "x"_a, "lengths"_a, "state"_a, "dropout_key"_a, "recompute_every"_a,
+      "decay"_a = py::none());
   m.def(
       "backward",
       [](const py::capsule& network, const py::capsule& saved, const py::object& x,
          const py::object& y, const py::object& d_output, const py::object& d_state, bool steps,
-         bool input) {
+         bool input, const py::object& decay) {
         return visit_capsule<Network>(network, [&](const auto& n) {
-          return backward(n, saved, x, y, d_output, d_state, steps, input);
+          return backward(n, saved, x, y, d_output, d_state, steps, input, decay);
         });
       },
-      "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a, "input"_a);
+      "network"_a, "saved"_a, "x"_a, "y"_a, "d_output"_a, "d_state"_a, "steps"_a, "input"_a,
+      "decay"_a = py::none());
   m.def(
       "gates",
       [](const py::capsule& network, const py::capsule& saved, const py::object& x, Index layer,
-         bool reverse) {
+         bool reverse, const py::object& decay) {
         return visit_capsule<Network>(
-            network, [&](const auto& n) { return gates(n, saved, x, layer, reverse); });
+            network, [&](const auto& n) { return gates(n, saved, x, layer, reverse, decay); });
       },
-      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a);
+      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a, "decay"_a = py::none());
   m.def(
       "cells",
       [](const py::capsule& network, const py::capsule& saved, const py::object& x, Index layer,
-         bool reverse) {
+         bool reverse, const py::object& decay) {
         return visit_capsule<Network>(
-            network, [&](const auto& n) { return cells(n, saved, x, layer, reverse); });
+            network, [&](const auto& n) { return cells(n, saved, x, layer, reverse, decay); });
       },
-      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a);
+      "network"_a, "saved"_a, "x"_a, "layer"_a, "reverse"_a, "decay"_a = py::none());
   m.def(
       "dropout_mask",
       [](const py::capsule& network, const py::capsule& saved, Index layer) {

@@ -93,6 +93,7 @@ struct Input {
   LayerInput<S> x;
   Index batch = 0, steps = 0;
   py::array owner;
+  py::object decay;
   bool is_ids = false, is_step = false;
 };
 
@@ -133,10 +134,40 @@ void read_ids(Input<S>& input, const LayerConfig& config, const RaggedBatch& bat
   input.owner = ids;
 }
 
+inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch, Index steps,
+                                         Index features) {
+  if (config.time_major) return {steps, batch, features};
+  return {batch, steps, features};
+}
+
+/// The factors (batch, steps, directions*P) that h of layer 0 decays with, of a network with times.
+template <class S>
+void read_decay(Input<S>& input, const LayerConfig& config, py::handle decay) {
+  if (decay.is_none() != (config.decay_size == 0)) {
+    throw py::value_error(std::string("decay must be given if and only if decay_size > 0, got ") +
+                          type_text(decay) +
+                          " with decay_size = " + std::to_string(config.decay_size));
+  }
+  if (decay.is_none()) return;
+  const char* const symbols =
+      config.time_major ? "(steps, batch, directions*P)" : "(batch, steps, directions*P)";
+  const auto factors = require_dense<S>(
+      decay, "decay", symbols,
+      sequence_shape(config, input.batch, input.steps, config.directions() * config.h_size()));
+  input.x.decay = sequence_view(factors.data(), factors, config.time_major);
+  input.decay = factors;
+}
+
 template <class S>
 Input<S> require_input(const LayerConfig& config, py::handle x, bool step) {
   const py::array any = require_array(x, input_name(step));
-  if (is_integer_array(any)) return ids_input<S>(config, any, step);
+  if (is_integer_array(any)) {
+    if (config.decay_size > 0) {
+      throw py::type_error(std::string(input_name(step)) + " must have dtype " + dtype_name<S>() +
+                           ": its last decay_size features are times, got " + dtype_text(any));
+    }
+    return ids_input<S>(config, any, step);
+  }
   const auto a =
       require_float_array<S>(any, input_name(step), " as the layer (or integers as token ids)");
   const int rank = step ? 2 : 3;
@@ -217,12 +248,6 @@ State<S> require_state(const LayerConfig& config, Index batch, py::handle state,
     result.arrays[i] = part(py::object(all[i]), std::string(name) + "." + kStateNames[i], i);
   }
   return result;
-}
-
-inline std::vector<Index> sequence_shape(const LayerConfig& config, Index batch, Index steps,
-                                         Index features) {
-  if (config.time_major) return {steps, batch, features};
-  return {batch, steps, features};
 }
 
 /// New, uninitialized arrays for the states that a call returns.

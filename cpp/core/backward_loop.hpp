@@ -187,17 +187,18 @@ class BackwardLoop final : public TimeLoop {
   Range all_panels() const { return {0, layer_.weight_hh_transposed_[0].count()}; }
   Range blocks_of(Range panels) const { return layer_.weight_hh_transposed_[0].blocks_of(panels); }
 
-  /// h_{t-1} of the rows of some steps, side by side: for the weight product, and for cells that
-  /// read it.
+  /// h_{t-1} of the rows of some steps, decayed, side by side: for the weight product, and for
+  /// cells that read it.
   void gather_h_prev(const StepRange& steps, Range slots, Index first, Index last) const {
     for (Index s = first; s < last; ++s) {
       const Index row = batch_.first_row(s) - steps.first_row;
       const Index end = slots.first + batch_.active(slots, s);
       for (Index slot = slots.first; slot < end; ++slot) {
-        const S* const from =
-            s == 0 ? task_.saved->initial[0].data() + slot * layer_.h_padded_ : y_row(slot, s - 1);
         S* const to = chunk_.h_prev + (row + slot) * layer_.h_padded_;
-        std::copy_n(from, layer_.h_size_, to);
+        std::copy_n(h_before(slot, s), layer_.h_size_, to);
+        if (const S* const decay = decay_row(slot, s); decay != nullptr) {
+          for (Index i = 0; i < layer_.h_size_; ++i) to[i] *= decay[i];
+        }
         std::fill(to + layer_.h_size_, to + layer_.h_padded_, S(0));
         if (factors_ == nullptr) continue;
         S* const dropped = chunk_.dropped + (row + slot) * layer_.h_padded_;
@@ -210,9 +211,18 @@ class BackwardLoop final : public TimeLoop {
   const S* y_row(Index slot, Index s) const {
     return task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
   }
+  /// h_{t-1} before it decays.
+  const S* h_before(Index slot, Index s) const {
+    return s == 0 ? task_.saved->initial[0].data() + slot * layer_.h_padded_ : y_row(slot, s - 1);
+  }
+  /// The factors that it decays with, or null.
+  const S* decay_row(Index slot, Index s) const {
+    const Sequence<const S>& all = task_.x.decay;
+    return all ? all.row(batch_.row(slot), batch_.time(slot, s, task_.reverse)) : nullptr;
+  }
 
   /// What reaches the left operand of a phase's product: its gate gradients times W, into
-  /// d_operand, or in phase 0 on top of d_h.
+  /// d_operand, or in phase 0 on top of d_h, which is then complete for h_{t-1}.
   void propagate(int phase, Index s, Range slots, Index first, Range panels) const {
     const RowPointers<S> rows{chunk_.recurrent_rows[phase] + first + slots.first};
     S* const to = (phase > 0             ? d_operand_
@@ -224,15 +234,8 @@ class BackwardLoop final : public TimeLoop {
                   phase == 0 && factors_ == nullptr ? to : nullptr, layer_.h_padded_, to,
                   layer_.h_padded_);
     });
-    if (factors_ == nullptr) return;
-    const Range blocks = blocks_of(panels);
-    if (phase > 0) return layer_.multiply_rows(d_operand_, factors_, slots, blocks, d_operand_);
-    for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index end = slot * layer_.h_padded_ + blocks.last * kLanes;
-      for (Index i = slot * layer_.h_padded_ + blocks.first * kLanes; i < end; ++i) {
-        d_h_[i] += d_dropped_[i] * factors_[i];
-      }
-    }
+    if (factors_ != nullptr) propagate_dropped(phase, slots, blocks_of(panels));
+    if (phase == 0 && task_.x.decay) propagate_decayed(s, slots, blocks_of(panels));
   }
 
   void differentiate(int phase, Index s, Range slots, const StepRange& steps, Range blocks) const {
@@ -277,7 +280,33 @@ class BackwardLoop final : public TimeLoop {
     });
   }
 
-  // ---- zoneout and recurrent dropout
+  // ---- decay, zoneout and recurrent dropout
+
+  void propagate_dropped(int phase, Range slots, Range blocks) const {
+    if (phase > 0) return layer_.multiply_rows(d_operand_, factors_, slots, blocks, d_operand_);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const Index end = slot * layer_.h_padded_ + blocks.last * kLanes;
+      for (Index i = slot * layer_.h_padded_ + blocks.first * kLanes; i < end; ++i) {
+        d_h_[i] += d_dropped_[i] * factors_[i];
+      }
+    }
+  }
+
+  /// From the decayed h_{t-1} to the factors, and to h_{t-1} before.
+  void propagate_decayed(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes;
+    const Index units = std::min(blocks.size() * kLanes, layer_.h_size_ - unit);
+    for (Index slot = slots.first; slot < slots.last; ++slot) {
+      const S *const h = h_before(slot, s) + unit, *const factors = decay_row(slot, s) + unit;
+      S* const d_h = d_h_ + slot * layer_.h_padded_ + unit;
+      S* const d_factors =
+          task_.d_decay.row(batch_.row(slot), batch_.time(slot, s, task_.reverse)) + unit;
+      for (Index i = 0; i < units; ++i) {
+        d_factors[i] = d_h[i] * h[i];
+        d_h[i] *= factors[i];
+      }
+    }
+  }
 
   /// Whether dL/dh_t is completed here, instead of by the cell's equations.
   bool completes_h() const { return kept_h_ != nullptr || layer_.projects(); }

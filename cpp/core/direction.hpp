@@ -23,8 +23,15 @@ template <class S>
 struct LayerInput {
   Sequence<const S> values;          // (B, T, I), any strides
   Sequence<const std::int32_t> ids;  // (B, T)
+  Sequence<const S> decay{};         // (B, T, directions*P) factors of h_{t-1}, or null for 1
 
-  LayerInput from_step(Index step) const { return {values.from_step(step), ids.from_step(step)}; }
+  LayerInput from_step(Index step) const {
+    return {values.from_step(step), ids.from_step(step), decay.from_step(step)};
+  }
+  /// What one direction with P units reads: its own factors.
+  LayerInput of_direction(Index d, Index h_size) const {
+    return {values, ids, decay.features_from(d * h_size)};
+  }
 };
 
 /// U x or W h after its normalization, without the gain.
@@ -101,6 +108,7 @@ struct BackwardTask {
   States<S> d_initial;               // the same, may be those of d_last
   S* d_parameters;                   // [ParameterSizes::total()] of this direction
   Sequence<S> d_h_steps, d_c_steps;  // (B, T, P) and (B, T, H), features adjacent, or null
+  Sequence<S> d_decay;               // (B, T, P), features adjacent, where x has factors
   Regularization regularization;     // that of forward
   Chunks chunks;
   GradientAccumulator<S> accumulator;

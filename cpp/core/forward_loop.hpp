@@ -20,7 +20,7 @@ class ForwardLoop final : public TimeLoop {
         chunk_count_(split_ == Split::kBatch ? plan.threads_per_direction() : 1),
         chunks_(arena.allocate<Chunk>(chunk_count_)),
         zoneout_(task.regularization, batch_.size(), layer.h_size_, layer.hidden_),
-        regularized_(zoneout_.active() || task.regularization.drops()),
+        regularized_(zoneout_.active() || task.regularization.drops() || task.x.decay),
         cell_y_(task.y) {
     const Index state = batch_.size() * layer_.h_padded_, cells = batch_.size() * layer_.padded_;
     const bool drops = task.regularization.drops();
@@ -31,10 +31,6 @@ class ForwardLoop final : public TimeLoop {
       dropped_[i] = drops ? arena.allocate_zeroed<S>(state) : h_[i];
       h_rows_[i] = row_pointers<S>(arena, dropped_[i], layer_.h_padded_, batch_.size());
       cell_h_[i] = h_[i];
-    }
-    if (drops) {
-      layer_.multiply_rows(h_[0], factors_, {0, batch_.size()}, layer_.h_blocks_range(),
-                           dropped_[0]);
     }
     for (int i = 0; i < memory_count(); ++i) {
       memory_[i] = layer_.read_state(batch_, task.initial, 1 + i, arena);
@@ -49,6 +45,7 @@ class ForwardLoop final : public TimeLoop {
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
     if (layer_.projects()) allocate_projection(arena);
+    prepare_h(0, {0, batch_.size()}, layer_.h_blocks_range());
   }
 
   void allocate_chunk(Arena& arena) override {
@@ -315,7 +312,7 @@ class ForwardLoop final : public TimeLoop {
                 task_.y.row(batch_.row(slot), batch_.time(slot, s, task_.reverse)) + unit);
   }
 
-  // ---- zoneout and recurrent dropout, for the units whose equations have been applied
+  // ---- decay, zoneout and recurrent dropout, for the units whose equations have been applied
 
   Range blocks_of(int phase, Range panels) const {
     return layer_.recurrent_weights(phase).blocks_of(panels);
@@ -332,11 +329,31 @@ class ForwardLoop final : public TimeLoop {
 
   /// Of h, or between phases of the operand.
   [[gnu::noinline]] void regularize(int phase, Index s, Range slots, Range blocks) const {
-    const bool last = phase == layer_.cell_.last_phase();
-    if (last && zoneout_.active()) zone_out_h(s, slots, blocks);
-    if (factors_ == nullptr || (!last && layer_.cell_.products() == 1)) return;
-    S* const to = last ? dropped_[(s + 1) & 1] : operand_;
-    layer_.multiply_rows(last ? h_[(s + 1) & 1] : operand_, factors_, slots, blocks, to);
+    if (phase == layer_.cell_.last_phase()) {
+      if (zoneout_.active()) zone_out_h(s, slots, blocks);
+      prepare_h(s + 1, slots, blocks);
+    } else if (factors_ != nullptr && layer_.cell_.products() > 1) {
+      layer_.multiply_rows(operand_, factors_, slots, blocks, operand_);
+    }
+  }
+
+  /// h_{t-1} as step s reads it: decayed, and what the recurrent weights see of it.
+  void prepare_h(Index s, Range slots, Range blocks) const {
+    if (task_.x.decay) decay(s, slots, blocks);
+    if (factors_ == nullptr) return;
+    layer_.multiply_rows(h_[s & 1], factors_, slots, blocks, dropped_[s & 1]);
+  }
+
+  /// Of the rows that take step s: the others keep their final state.
+  void decay(Index s, Range slots, Range blocks) const {
+    const Index unit = blocks.first * kLanes, last = std::min(slots.last, batch_.active(s));
+    const Index units = std::min(blocks.size() * kLanes, layer_.h_size_ - unit);
+    for (Index slot = slots.first; slot < last; ++slot) {
+      const Index time = batch_.time(slot, s, task_.reverse);
+      const S* const factors = task_.x.decay.row(batch_.row(slot), time) + unit;
+      S* const h = h_[s & 1] + slot * layer_.h_padded_ + unit;
+      for (Index i = 0; i < units; ++i) h[i] *= factors[i];
+    }
   }
 
   void zone_out_h(Index s, Range slots, Range blocks) const {

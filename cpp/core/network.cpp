@@ -179,7 +179,7 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
     const Index index = layer * config_.directions() + d;
     stage.tasks[d] = {.batch = &batch,
                       .reverse = d == 1,
-                      .x = x,
+                      .x = x.of_direction(d, h_size),
                       .y = h,
                       .initial = states_of(config_, batch.size(), index, call.initial),
                       .last = states_of(config_, batch.size(), index, call.last),
@@ -352,7 +352,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
     const bool separate = d == 1 && stage.d_x_reverse;
     stage.tasks[d] = {.batch = &batch,
                       .reverse = d == 1,
-                      .x = x,
+                      .x = x.of_direction(d, h_size),
                       .y = saved_output(call, stage.layer, d),
                       .saved = &saved.directions[static_cast<std::size_t>(d)],
                       .d_y = d_h,
@@ -363,6 +363,7 @@ void Network<S>::prepare_backward(const NetworkBackward<S>& call, const Parallel
                       .d_parameters = call.d_parameters + parameter_offset(config_, stage.layer, d),
                       .d_h_steps = steps(call.d_h_steps),
                       .d_c_steps = steps(call.d_c_steps),
+                      .d_decay = x.decay ? call.d_decay.features_from(d * h_size) : Sequence<S>{},
                       .regularization = regularization(call.saved, stage.layer, d),
                       .chunks = chunks,
                       .accumulator = accumulator};
@@ -395,9 +396,13 @@ void Network<S>::after_backward(const NetworkBackward<S>& call, const BackwardSt
     });
   }
   if (stage.layer == 0) {
-    if (!stage.d_x || !batch.ragged()) return;
+    if (!batch.ragged()) return;
     worker.parallel_for([&](int part, int parts) {
-      zero_padding(batch, batch.slots(part, parts), stage.d_x, inputs);
+      const Range slots = batch.slots(part, parts);
+      if (stage.d_x) zero_padding(batch, slots, stage.d_x, inputs);
+      if (call.x.decay) {
+        zero_padding(batch, slots, call.d_decay, config_.directions() * config_.h_size());
+      }
     });
   } else if (!call.saved->layers[static_cast<std::size_t>(stage.layer - 1)].dropped.empty()) {
     const DropoutMask mask = dropout_mask(*call.saved, stage.layer - 1);

@@ -53,6 +53,7 @@ struct NetworkBackward {
   States<S> d_initial;                            // the same shapes
   S* d_parameters;                                // [parameter_count]
   std::vector<Sequence<S>> d_h_steps, d_c_steps;  // (B, T, P or H) a layer and direction, or none
+  Sequence<S> d_decay{};                          // (B, T, directions*P), where x has factors
   GradientAccumulator<S> accumulator{};           // without memory: Network's own
 };
 

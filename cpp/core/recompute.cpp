@@ -91,6 +91,7 @@ void backward_recompute(const Network<S>& network, const NetworkBackward<S>& cal
     part.y = y;
     part.d_y = call.d_y.from_step(first);
     part.d_x = call.d_x.from_step(first);
+    part.d_decay = call.d_decay.from_step(first);
     for (std::size_t i = 0; i < call.d_h_steps.size(); ++i) {
       part.d_h_steps[i] = call.d_h_steps[i].from_step(first);
     }

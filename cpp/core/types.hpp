@@ -30,6 +30,7 @@ struct LayerConfig {
   CellKind cell{};
   Activations activations;
   Index input_size = 0;   // I
+  Index decay_size = 0;   // the last of them, which the weights do not see: h decays by them
   Index hidden_size = 0;  // H
   Index proj_size = 0;    // P of a cell whose h is projected, which reads h_{t-1} through W alone
   Index num_heads = 1;    // blocks on the diagonal that the recurrent weights consist of
@@ -48,7 +49,10 @@ struct LayerConfig {
   /// Units of h (0), or of a state of the memory.
   Index state_size(std::size_t state) const { return state == 0 ? h_size() : hidden_size; }
   Index output_size() const { return bidirectional && !merges() ? 2 * h_size() : h_size(); }
-  Index layer_input_size(Index layer) const { return layer == 0 ? input_size : output_size(); }
+  /// What the input weights of a layer see.
+  Index layer_input_size(Index layer) const {
+    return layer == 0 ? input_size - decay_size : output_size();
+  }
 };
 
 /// A (batch, step, feature) array of the caller, used in place with its strides (in elements).

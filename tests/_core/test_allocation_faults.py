@@ -194,13 +194,18 @@ def normal(*shape):
     return random.standard_normal(shape).astype(dtype)
 
 config = dict(cell="lstm", activation="tanh", gate_activation="sigmoid", input_size=12,
-              hidden_size=40, proj_size=23, num_heads=1, num_layers=2, bidirectional=False,
-              merge="concat", dropout=0.5, zoneout=0.1, recurrent_dropout=0.2, time_major=False)
+              hidden_size=40, proj_size=23, decay_size=0, num_heads=1, num_layers=2,
+              bidirectional=False, merge="concat", dropout=0.5, zoneout=0.1,
+              recurrent_dropout=0.2, time_major=False)
 assert config["cell"] in kernels.cell_table(), list(kernels.cell_table())
 x, lengths = normal(16, 40, 12), random.integers(1, 41, 16)
 parameters = normal(kernels.parameter_count(config))
 network = kernels.pack(config, parameters, True)
 y, state, saved = kernels.forward(network, x, lengths, None, 7, 0)
+decays = dict(config, cell="gru", proj_size=0, decay_size=5)
+decaying = kernels.pack(decays, normal(kernels.parameter_count(decays)), True)
+factors = normal(16, 40, 40)
+h, _, kept = kernels.forward(decaying, x, lengths, None, 7, 0, factors)
 ids, weight = random.integers(0, 300, (16, 40)), normal(300, 12)
 rows, many, bias = normal(640, 12), normal(700, 12), normal(300)
 targets, soft = ids, np.full((16, 40, 12), 1 / 12, dtype)
@@ -271,9 +276,14 @@ work = {
     "forward": lambda: kernels.forward(network, x, lengths, state, 7, 0)[:2],
     "forward recompute": lambda: kernels.forward(network, x, lengths, state, 7, 8)[:2],
     "backward": lambda: kernels.backward(network, saved, x, y, y, state, True, True),
+    "infer decay": lambda: kernels.infer(decaying, x, lengths, None, factors),
+    "forward decay": lambda: kernels.forward(decaying, x, lengths, None, 7, 8, factors)[:2],
+    "backward decay": lambda: kernels.backward(
+        decaying, kept, x, h, h, None, True, False, factors),
     "step": lambda: kernels.step(network, x[:, 0], None, None, LSTMState),
     "step dense": lambda: kernels.step(network, x[:, 0].copy(), state, None, LSTMState),
     "gates": lambda: kernels.gates(network, saved, x, 0, False),
+    "gates decay": lambda: kernels.gates(decaying, kept, x, 0, False, factors),
     "cells": lambda: kernels.cells(network, saved, x, 1, False),
     "dropout_mask": lambda: kernels.dropout_mask(network, saved, 0),
     "recurrent_dropout_mask": lambda: kernels.recurrent_dropout_mask(network, saved, 0, False),

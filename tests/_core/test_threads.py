@@ -50,6 +50,14 @@ PROJECTED = {
     "one row": replace(UNITS, proj_size=198, batch=1, steps=80),
     "directions of units": replace(UNITS, proj_size=20, bidirectional=True, lengths="ragged"),
 }
+OF_CELLS = {
+    **{f"projection of {name}": case for name, case in PROJECTED.items()},
+    **{
+        f"decay of {name}, {cell}": replace(case, cell=cell, proj_size=0, decay_size=3)
+        for name, case in PROJECTED.items()
+        for cell in ("gru", "gru_layer_norm")
+    },
+}
 
 
 def assert_same_bits(actual, expected):
@@ -102,8 +110,8 @@ def test_results_do_not_depend_on_threads(cell, case, dtype):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-@pytest.mark.parametrize("case", PROJECTED.values(), ids=PROJECTED.keys())
-def test_results_with_a_projection_do_not_depend_on_threads(case, dtype):
+@pytest.mark.parametrize("case", OF_CELLS.values(), ids=OF_CELLS.keys())
+def test_results_with_options_of_a_cell_do_not_depend_on_threads(case, dtype):
     engine = loader.kernels.thread_engine()
     expected = run(case, dtype, 1)
     for count in COUNTS[1:]:

@@ -71,6 +71,25 @@ def test_rates_of_decay_are_learned():
     assert decay["rate"] != np.float32(0.1)
 
 
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_after", "gru_layer_norm", "lstm", "rnn"])
+def test_the_state_of_a_gru_decays_as_well(cell):
+    X, y = with_gaps(20, 0)
+    is_gru = cell.startswith("gru")
+    for kind, target, options in (
+        ("SequenceClassifier", y > 0, {"bidirectional": True}),
+        ("EncoderDecoder", ["ab"] * len(X), {"bidirectional": True}),
+    ):
+        model = getattr(bptt, kind)(**{**OPTIONS, "missing": "decay"}, cell=cell, **options)
+        model.fit(X, target)
+        chain = model.network_.encoder if kind == "EncoderDecoder" else model.model_
+        decay, recurrent = chain.modules[:2]
+        assert decay.pass_times == is_gru
+        assert recurrent.config.get("decay_size", 0) == 2 * is_gru
+        assert recurrent.input_size == decay.output_size == 4 + 2 * is_gru
+        if is_gru:
+            assert (recurrent["weight_decay_l0"] != np.float32(0.05)).all()
+
+
 def test_decay_beside_other_inputs():
     """Categories, the labels of the steps before, and the skip connection read past it."""
     X, y = with_gaps(20, 0)
@@ -82,6 +101,9 @@ def test_decay_beside_other_inputs():
     labels = [["a", "b"] * (len(x) // 2) + ["a"] * (len(x) % 2) for x in X]
     tagger = bptt.SequenceTagger(**options, feedback=True, skip_input=True).fit(X, labels)
     assert (tagger.model_.modules[0].num_others, len(tagger.predict(X))) == (2, 20)
+    tagger = bptt.SequenceTagger(**options, feedback=True, skip_input=True, cell="gru")
+    recurrent, linear = tagger.fit(X, labels).model_.modules[1:]
+    assert (recurrent.decay_size, recurrent.input_size, linear.in_features) == (2, 8, 16)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,8 @@ def of_layer(kind: Any) -> Targets:
     package = f"nn.{kind.__name__}"
 
     def layer() -> Any:
-        projected = {"proj_size": 3} if kind is bptt.LSTM else {}
-        return kind(3, 4, num_layers=2, dropout=0.5, **projected, **F8)
+        own = {bptt.LSTM: {"proj_size": 3}, bptt.GRU: {"decay_size": 1}}
+        return kind(3, 4, num_layers=2, dropout=0.5, **own.get(kind, {}), **F8)
 
     def state(made: Any) -> Any:
         return as_state(*(H[..., :size].copy() for size in made.state_sizes))
@@ -293,8 +293,8 @@ def modules() -> Targets:
         "LayerNormRun",
     )
     found |= module(
-        lambda: bptt.InputDecay(1, dtype="float64"),
-        {**plain, "backward": {"d_output": np.ones((2, 5, 2)), "input": True}},
+        lambda: bptt.InputDecay(1, pass_times=True, dtype="float64"),
+        {**plain, "backward": {"d_output": np.ones((2, 5, 3)), "input": True}},
         "InputDecayRun",
     )
     sequence = {**x, "lengths": LENGTHS}
@@ -1492,6 +1492,11 @@ def of_reference() -> Targets:
         "input_decay_backward": (
             reference.input_decay_backward,
             {"x": X, "w": np.ones(1), "b": np.ones(1), "d_y": X[..., :2].copy()},
+        ),
+        "hidden_decay": (reference.hidden_decay, {"times": X, "V": array, "b": np.ones(4)}),
+        "hidden_decay_backward": (
+            reference.hidden_decay_backward,
+            {"times": X, "V": array, "b": np.ones(4), "d_gamma": np.ones((2, 5, 4))},
         ),
         "sigmoid": (reference.sigmoid, {"x": X}),
         "softmax_cross_entropy": (

@@ -71,6 +71,23 @@ def test_central_differences_of_the_reference():
         assert_gradient(found, differences(loss, array))
 
 
+def test_times_pass_as_the_last_features():
+    (x, d), decay = inputs(), module()
+    passing = bptt.InputDecay(N, num_others=M, pass_times=True, dtype="float64")
+    for name in decay:
+        passing[name] = decay[name]
+    run, d_times = passing.forward(x), np.random.default_rng(2).normal(size=(3, 4, N))
+    times = x[..., 2 * N : 3 * N]
+    np.testing.assert_array_equal(run.output, np.concatenate([decay(x), times], axis=-1))
+    gradients = run.backward(np.concatenate([d, d_times], axis=-1))
+    expected = decay.forward(x).backward(d)
+    expected_x = expected.input.copy()
+    expected_x[..., 2 * N : 3 * N] += d_times
+    np.testing.assert_allclose(gradients.input, expected_x, rtol=1e-12)
+    for name in decay:
+        np.testing.assert_array_equal(gradients[name], expected[name])
+
+
 def test_a_chain():
     x, _ = inputs(shape=(3, 3))
     model = bptt.Sequential(

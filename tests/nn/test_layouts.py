@@ -292,7 +292,8 @@ def test_long_sequences_in_stacked_layers(form, lengths):
     """Inference processes them in chunks."""
     case = Case(**form, num_layers=3, steps=1500, batch=4, hidden_size=67, lengths=lengths)
     for ids in (False, True):
-        p = make(replace(case, ids=ids))
+        case = replace(case, ids=ids)
+        p = make(case)
         layer = make_layer(case, p)
         run = layer.forward(p.x, lengths=p.lengths)
         y, state = layer(p.x, lengths=p.lengths)

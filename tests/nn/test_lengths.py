@@ -50,7 +50,8 @@ def test_empty_batches_and_sequences(form, steps, batch, lengths):
         assert found["output"].shape == p.d_output.shape
         assert found["input"].shape == p.x.shape
         assert not any(found[name].any() for name in layer)
-        assert results(layer, np.zeros((batch, steps), int), **arguments)["output"].size == 0
+        if not case.times:
+            assert results(layer, np.zeros((batch, steps), int), **arguments)["output"].size == 0
 
 
 @pytest.mark.usefixtures("isa")
@@ -58,7 +59,16 @@ def test_empty_batches_and_sequences(form, steps, batch, lengths):
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_form
 def test_rows_do_not_depend_on_their_batch(form, dtype, merge):
-    """Every row of a ragged batch gives the results of that row alone, cut to its length."""
+    """Every row of a ragged batch gives the results of that row alone, cut to its length.
+
+    The factors of a decay are a product of all rows, whose rounding may depend on their number.
+    """
+
+    def assert_same(actual, expected, name):
+        if not case.times:
+            return np.testing.assert_array_equal(actual, expected, err_msg=name)
+        return assert_close(actual, expected, dtype, case.steps, gradient=True)
+
     case = replace(EVERYTHING, **form, merge=merge, batch=15)
     p = make(case, dtype)
     layer = make_layer(case, p)
@@ -73,13 +83,13 @@ def test_rows_do_not_depend_on_their_batch(form, dtype, merge):
             state=part(p.state, row),
         )
         for name in ("output", "inference", "input"):
-            np.testing.assert_array_equal(whole[name][row, :length], alone[name], err_msg=name)
+            assert_same(whole[name][row, :length], alone[name], name)
             assert not whole[name][row, length:].any()
         for name in set(whole) & {"hidden_steps", "cell_steps"}:
-            np.testing.assert_array_equal(whole[name][:, row, :length], alone[name], err_msg=name)
+            assert_same(whole[name][:, row, :length], alone[name], name)
             assert not whole[name][:, row, length:].any()
         for name in (name for name in whole if name[:-1] in ("state", "inferred", "d_state")):
-            np.testing.assert_array_equal(whole[name][:, row], alone[name], err_msg=name)
+            assert_same(whole[name][:, row], alone[name], name)
 
 
 @pytest.mark.usefixtures("isa")
@@ -108,7 +118,8 @@ def ragged_problems(draw):
         merge=draw(st.sampled_from(MERGES)) if bidirectional else "concat",
         steps=draw(st.integers(0, 12)),
         batch=draw(st.integers(0, 9)),
-        input_size=draw(st.integers(1, 40)),
+        input_size=(input_size := draw(st.integers(1, 40))),
+        decay_size=draw(st.integers(0, input_size - 1)),
         hidden_size=(hidden_size := draw(st.integers(1, 40))),
         proj_size=draw(st.integers(0, hidden_size - 1)),
         state=draw(st.booleans()),

@@ -19,6 +19,7 @@ from cases import (
     Array,
     Case,
     all_cells,
+    can_decay,
     can_project,
     every_cell,
     forward_reference,
@@ -72,6 +73,13 @@ GRADIENT_CASES = [
             for cell in CELLS
             if can_project(cell)
             for merge in MERGES
+        ),
+        *(
+            Case(cell, **{**STACKED, "input_size": 4}, decay_size=2, merge=merge, zoneout=zoneout)
+            for cell in CELLS
+            if can_decay(cell)
+            for merge in MERGES[:2]
+            for zoneout in (0, 0.4)
         ),
         Case("slstm", **{**STACKED, "hidden_size": 6}, num_heads=3),
     )

@@ -23,7 +23,8 @@ def set_thread_engine(name: str) -> None: ...
 def flushes_denormals() -> bool: ...
 def set_flush_denormals(flush: bool) -> None: ...
 
-# Recurrent layers. A state is an array, or a tuple of arrays: (h, c), or (h, c, n, m).
+# Recurrent layers. A state is an array, or a tuple of arrays: (h, c), or (h, c, n, m). `decay` has
+# the factors (B, T, directions*P) of h in layer 0, for a network with a decay_size > 0.
 def cell_table() -> dict[str, CellInfo]: ...
 def parameter_count(config: LayerConfig) -> int: ...
 def pack(config: LayerConfig, parameters: _Float, training: bool) -> object: ...
@@ -32,6 +33,7 @@ def infer(
     x: NDArray[Any],
     lengths: _Integer | None,
     state: _Float | tuple[_Float, ...] | None,
+    decay: _Float | None = None,
 ) -> tuple[_Float, tuple[_Float, ...]]: ...
 def forward(
     network: object,
@@ -40,6 +42,7 @@ def forward(
     state: _Float | tuple[_Float, ...] | None,
     dropout_key: int | None,
     recompute_every: int,
+    decay: _Float | None = None,
 ) -> tuple[_Float, tuple[_Float, ...], object]: ...
 def backward(
     network: object,
@@ -50,7 +53,10 @@ def backward(
     d_state: _Float | tuple[_Float, ...] | None,
     steps: bool,
     input: bool,
-) -> tuple[_Float | None, tuple[_Float, ...], _Float, _Float | None, _Float | None]: ...
+    decay: _Float | None = None,
+) -> tuple[
+    _Float | None, tuple[_Float, ...], _Float, _Float | None, _Float | None, _Float | None
+]: ...
 def step(
     network: object,
     x_t: NDArray[Any],
@@ -59,8 +65,22 @@ def step(
     kind: type[tuple[Any, ...]],
     /,
 ) -> Any: ...
-def gates(network: object, saved: object, x: NDArray[Any], layer: int, reverse: bool) -> _Float: ...
-def cells(network: object, saved: object, x: NDArray[Any], layer: int, reverse: bool) -> _Float: ...
+def gates(
+    network: object,
+    saved: object,
+    x: NDArray[Any],
+    layer: int,
+    reverse: bool,
+    decay: _Float | None = None,
+) -> _Float: ...
+def cells(
+    network: object,
+    saved: object,
+    x: NDArray[Any],
+    layer: int,
+    reverse: bool,
+    decay: _Float | None = None,
+) -> _Float: ...
 def dropout_mask(network: object, saved: object, layer: int) -> _Float: ...
 def recurrent_dropout_mask(network: object, saved: object, layer: int, reverse: bool) -> _Float: ...
 def zoneout_mask(

@@ -12,6 +12,7 @@ class LayerConfig(TypedDict):
     activation: str
     gate_activation: str
     input_size: int
+    decay_size: int
     hidden_size: int
     proj_size: int
     num_heads: int

@@ -108,10 +108,14 @@ def check_sequence(layer: Recurrent[Any], x: Any) -> NDArray[Any]:
 def _single_layer(layer: Recurrent[Any], level: int, reverse: bool) -> Recurrent[Any]:
     """Return one layer and direction of a stack as a single float64 layer."""
     suffix = f"_l{level}" + ("_reverse" if reverse else "")
+    sizes = {"input_size": layer.input_size}
+    if level:
+        sizes = {"input_size": layer[f"weight_ih{suffix}"].shape[1]}
+        sizes |= {"decay_size": 0} if "decay_size" in layer.config else {}
     return float64_copy(
         layer,
         suffix=suffix,
-        input_size=layer[f"weight_ih{suffix}"].shape[1],
+        **sizes,
         num_layers=1,
         bidirectional=False,
         time_major=False,

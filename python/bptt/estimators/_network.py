@@ -18,7 +18,7 @@ from bptt.nn.dropout import Dropout
 from bptt.nn.embedding import Embedding, EmbeddingBag
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
-from bptt.nn.recurrent import make_recurrent
+from bptt.nn.recurrent import GRU, LAYER_OF_CELL, make_recurrent
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 
@@ -152,25 +152,33 @@ class NetworkBuilder:
         chain = self._build_chain(size, outputs, seeds, skip_input=skip_input)
         return Sequential(*first, *chain, pool=pool, skip_input=skip_input)
 
-    def _build_decay(self, size: int) -> InputDecay:
-        """Return the module that reads `size` inputs, of which those of numbers come first."""
+    def _build_layers(
+        self, size: int, seeds: np.random.Generator, **options: Any
+    ) -> tuple[list[Module], Recurrent[Any]]:
+        """Return [InputDecay], and recurrent layers, for `size` inputs, numbers first.
+
+        The state of a GRU decays as well, by the times that the former passes on: GRU-D.
+        """
+        if self.missing != "decay":
+            return [], self._build_recurrent(size, seeds, **options)
         encoder = self.encoder_
         numbers = (encoder.num_features or 0) - len(encoder.category_vocabularies)
-        return InputDecay(numbers, num_others=size - 3 * numbers, dtype=self.dtype)
+        is_gru = LAYER_OF_CELL[self.cell] is GRU
+        others = size - 3 * numbers
+        decay = InputDecay(numbers, num_others=others, pass_times=is_gru, dtype=self.dtype)
+        if is_gru:
+            options["decay_size"] = numbers
+        return [decay], self._build_recurrent(decay.output_size, seeds, **options)
 
     def _build_chain(
         self, size: int, outputs: int, seeds: np.random.Generator, *, skip_input: bool = False
     ) -> list[Module]:
         """Return [InputDecay] -> recurrent layers -> [Dropout] -> Linear."""
-        chain: list[Module] = []
-        if self.missing == "decay":
-            decay = self._build_decay(size)
-            chain, size = [decay], decay.output_size
-        recurrent = self._build_recurrent(size, seeds)
-        chain.append(recurrent)
+        first, recurrent = self._build_layers(size, seeds)
+        chain: list[Module] = [*first, recurrent]
         if self.dropout:
             chain.append(Dropout(self.dropout, **self._module_options(seeds)))
-        features = recurrent.output_size + (size if skip_input else 0)
+        features = recurrent.output_size + (recurrent.input_size if skip_input else 0)
         return [*chain, Linear(features, outputs, **self._module_options(seeds))]
 
     def _module_options(self, seeds: np.random.Generator) -> dict[str, Any]:

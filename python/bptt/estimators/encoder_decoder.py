@@ -88,8 +88,8 @@ class EncoderDecoder(AutoregressiveEstimator):
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
         this step or else 0, and the number of steps since the observation before. With "decay" two:
-        the last value, which decays to the mean at a trained rate, and the mask; see
-        `bptt.InputDecay`.
+        the last value, which decays to the mean at a trained rate, and the mask; the state of a
+        "gru" then decays as well, by the number of steps: see `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,
@@ -540,12 +540,9 @@ class EncoderDecoder(AutoregressiveEstimator):
             if embedding is not None:
                 chain.append(embedding)
                 size = embedding.embedding_dim
-        if self.missing == "decay":
-            decay = self._build_decay(size)
-            chain.append(decay)
-            size = decay.output_size
         merge = "sum" if self.attention == "dot" else "concat"
-        encoder = Sequential(*chain, self._build_recurrent(size, seeds, merge=merge))
+        first, recurrent = self._build_layers(size, seeds, merge=merge)
+        encoder = Sequential(*chain, *first, recurrent)
         if not self.bidirectional:
             return encoder, None
         units = self.num_layers * self.hidden_size

@@ -152,6 +152,8 @@ def _layer_norm(module: LayerNorm, name: str) -> Stage:
 
 
 def _recurrent(module: Recurrent[Any], name: str, ids: bool) -> Iterator[Stage | BothDirections]:
+    if module._decay_size:
+        raise ValueError(f"a layer with decay_size has no C code, got {module}")
     for layer in range(module.num_layers):
         first, *second = (
             _direction(module, name, layer, reverse, ids and layer == 0)

@@ -319,6 +319,8 @@ def _check(module: Recurrent[Any]) -> None:
         raise ValueError(f"ONNX has no operator for {module.cell.title} layers")
     if module.state_sizes[0] != module.hidden_size:
         raise ValueError(f"ONNX's LSTM has no projection, got {module}")
+    if module._decay_size:
+        raise ValueError(f"ONNX's operators have no decay, got {module}")
     if module.zoneout:
         raise ValueError(f"ONNX's operators have no zoneout, got {module}")
 

@@ -11,9 +11,8 @@ from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.memory import new_array
 from bptt.losses import Loss
+from bptt.nn.initializers import DECAY_RATE
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
-
-_INITIAL_RATE = 0.1  # per step: a value is half as large after 7 steps
 
 
 class InputDecay(Module):
@@ -24,9 +23,10 @@ class InputDecay(Module):
 
     x̂ = (m + (1 − m) γ) x, γ = exp(−max(0, w δ + b)), with w = ``rate`` and b = ``bias``:
 
-    the input decay of GRU-D, for features with the mean 0. Z. Che, S. Purushotham, K. Cho, D.
-    Sontag and Y. Liu (2018), Recurrent neural networks for multivariate time series with missing
-    values.
+    the input decay of GRU-D, for features with the mean 0. With `pass_times` it reads δ as well, by
+    which the state of a `GRU` with ``decay_size=num_features`` decays: both together are GRU-D. Z.
+    Che, S. Purushotham, K. Cho, D. Sontag and Y. Liu (2018), Recurrent neural networks for
+    multivariate time series with missing values.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ class InputDecay(Module):
         I, the number of features that decay.
     num_others : int, default 0
         J, the number of further features, which pass through.
+    pass_times : bool, default False
+        Whether the times pass through as well, as the last features.
     dtype : float32 or float64, default float32
         Type of parameters, input and output.
 
@@ -49,15 +51,22 @@ class InputDecay(Module):
 
     num_features: int
     num_others: int
+    pass_times: bool
     seed = None  # nothing is random
 
     def __init__(
-        self, num_features: int, *, num_others: int = 0, dtype: DTypeLike = np.float32
+        self,
+        num_features: int,
+        *,
+        num_others: int = 0,
+        pass_times: bool = False,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(
             {
                 "num_features": checks.integer("num_features", num_features),
                 "num_others": checks.integer("num_others", num_others, 0),
+                "pass_times": checks.flag("pass_times", pass_times),
                 "dtype": checks.dtype("dtype", dtype),
             }
         )
@@ -69,18 +78,18 @@ class InputDecay(Module):
 
     @property
     def output_size(self) -> int:
-        """2I + J, the size of the last axis of the output."""
-        return 2 * self.num_features + self.num_others
+        """2I + J, or 3I + J with `pass_times`, the size of the last axis of the output."""
+        return (2 + self.pass_times) * self.num_features + self.num_others
 
     def _shapes(self) -> Shapes:
         features = (("num_features", self.num_features),)
         return {"rate": features, "bias": features}
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:
-        parameters["rate"][...] = _INITIAL_RATE
+        parameters["rate"][...] = DECAY_RATE
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        """Return the decayed values, the masks and the further features.
+        """Return the decayed values, the masks, the further features and, if they pass, the times.
 
         Parameters
         ----------
@@ -90,7 +99,7 @@ class InputDecay(Module):
 
         Returns
         -------
-        array (..., 2*num_features + num_others)
+        array (..., output_size)
 
         Raises
         ------
@@ -133,7 +142,9 @@ class InputDecay(Module):
         exponent = self["rate"] * time + self["bias"]
         gamma = np.exp(-np.maximum(exponent, 0.0))
         output = new_array((*x.shape[:-1], self.output_size), self.dtype)
-        np.concatenate([(mask + (1.0 - mask) * gamma) * value, mask, others], axis=-1, out=output)
+        parts = [(mask + (1.0 - mask) * gamma) * value, mask, others]
+        parts += [time] if self.pass_times else []
+        np.concatenate(parts, axis=-1, out=output)
         falls = exponent > 0.0  # γ is 1 elsewhere, whatever the parameters
         return InputDecayRun(self._layout, x, self["rate"].copy(), gamma, falls, output)
 
@@ -143,8 +154,8 @@ class InputDecayRun:
 
     Attributes
     ----------
-    output : array (..., 2*num_features + num_others)
-        Decayed values, masks and further features.
+    output : array (..., output_size)
+        Decayed values, masks and further features, and with `pass_times` the times.
     """
 
     output: FloatArray
@@ -173,7 +184,7 @@ class InputDecayRun:
 
         Parameters
         ----------
-        d_output : array (..., 2*num_features + num_others), or Loss
+        d_output : array (..., output_size), or Loss
             Gradient of the loss with respect to `output`.
         input : bool, default True
             Whether to compute the gradient of the input.
@@ -194,8 +205,9 @@ class InputDecayRun:
         d_output = checks.array("d_output", output_gradient(d_output), self._layout.dtype)
         checks.same_shape("d_output", d_output, "the output", self.output.shape)
         count, gamma = len(self._rate), self._gamma
-        value, mask, time, _ = np.split(self._x, [count, 2 * count, 3 * count], axis=-1)
-        d, d_mask, d_others = np.split(d_output, [count, 2 * count], axis=-1)
+        value, mask, time, others = np.split(self._x, [count, 2 * count, 3 * count], axis=-1)
+        ends = [count, 2 * count, 2 * count + others.shape[-1]]
+        d, d_mask, d_others, d_time = np.split(d_output, ends, axis=-1)
         d_exponent = np.where(self._falls, (mask - 1.0) * gamma * value * d, 0.0)
         sums = [
             part.reshape(-1, count).sum(axis=0, dtype=np.float64)
@@ -206,5 +218,7 @@ class InputDecayRun:
             return Gradients(self._layout, flat, None)
         d_value = (mask + (1.0 - mask) * gamma) * d
         d_mask = d_mask + (1.0 - gamma) * value * d
-        parts = [d_value, d_mask, d_exponent * self._rate, d_others]
+        d_rate = d_exponent * self._rate
+        d_time = d_rate + d_time if d_time.shape[-1] else d_rate
+        parts = [d_value, d_mask, d_time, d_others]
         return Gradients(self._layout, flat, np.concatenate(parts, axis=-1))

@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from bptt.nn.cells import Cell
 
+DECAY_RATE = 0.1
+"""Initial rate of a decay, per step: what decays is half as large after 7 steps."""
+
 
 def glorot_uniform(
     random: np.random.Generator, blocks: int, fan_out: int, fan_in: int
@@ -62,6 +65,8 @@ def recurrent(
             parameter[...] = orthogonal(random, gates * num_heads, size, columns)
         elif name.startswith("weight_hr"):
             parameter[...] = glorot_uniform(random, 1, *parameter.shape)
+        elif name.startswith("weight_decay"):
+            parameter[...] = DECAY_RATE / parameter.shape[1]
         elif name.startswith("bias_l"):
             blocks = [cell.initial_bias.get(gate, 0.0) for gate in cell.gates]
             parameter[...] = np.repeat(blocks, hidden_size)

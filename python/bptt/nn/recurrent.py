@@ -268,7 +268,7 @@ class LSTM(Recurrent[LSTMState]):
 
 
 class GRU(Recurrent[FloatArray]):
-    """Gated recurrent unit (GRU) in both of its forms, and with layer normalization.
+    """Gated recurrent unit (GRU) in both of its forms, with layer normalization, and with decay.
 
     With U = ``weight_ih``, W = ``weight_hh``, b = ``bias`` and one block of rows for each gate:
 
@@ -278,11 +278,16 @@ class GRU(Recurrent[FloatArray]):
     - h_t = (1−z)⊙n + z⊙h_{t-1};
     - with `layer_norm`, γ_ih⊙N(U x_t) takes the place of U x_t and γ_hh⊙N(W h_{t-1}) that of
       W h_{t-1}, with gains γ = ``gain_ih``, ``gain_hh`` and N(a) = (a − mean)/√(variance + 10⁻⁵)
-      over all 3H elements of a.
+      over all 3H elements of a;
+    - with `decay_size`, in layer 0, γ_t⊙h_{t-1} takes the place of h_{t-1}, with
+      γ_t = exp(−max(0, V δ_t + b_γ)), where δ_t are the last features of x_t, which U does not see,
+      V = ``weight_decay`` and b_γ = ``bias_decay``.
 
     K. Cho et al. (2014), Learning phrase representations using RNN encoder-decoder for statistical
     machine translation; layer normalization: J. L. Ba, J. R. Kiros and G. E. Hinton (2016), Layer
-    normalization, in the form of haste.
+    normalization, in the form of haste; decay: Z. Che, S. Purushotham, K. Cho, D. Sontag and Y. Liu
+    (2018), Recurrent neural networks for multivariate time series with missing values (GRU-D,
+    together with `InputDecay`).
 
     Parameters
     ----------
@@ -318,6 +323,10 @@ class GRU(Recurrent[FloatArray]):
     layer_norm : bool, default False
         Whether both products are normalized, each over its three blocks of rows. With
         `reset_after` alone, since r would stand inside one of them.
+    decay_size : int, default 0
+        D, the number of the last input features, fewer than I, that are times: the longer they are,
+        the more of h decays before the step. A second direction has its own V and b_γ and decays by
+        the same δ_t at step t. Zoneout keeps γ_t⊙h_{t-1}. 0 for none.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
         φ, of the candidate n.
     gate_activation : {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}, default "sigmoid"
@@ -343,15 +352,17 @@ class GRU(Recurrent[FloatArray]):
     ``weight_ih_l{l}`` (3H, I), or (3H, D) above layer 0, with D = `output_size`;
     ``weight_hh_l{l}`` (3H, H); ``bias_l{l}`` (3H,); with `reset_after` also ``bias_hn_l{l}`` (H,);
     with `layer_norm` also ``gain_ih_l{l}`` and ``gain_hh_l{l}`` (3H,). The blocks of rows are
-    r, z, n. With `learn_initial_state` also ``h0_l{l}`` (H,), after those of all layers. Initially
-    weight_ih is Glorot uniform, weight_hh orthogonal, every bias and initial state 0 and every
-    gain 1.
+    r, z, n. With `learn_initial_state` also ``h0_l{l}`` (H,), after those of all layers. With
+    `decay_size` ``weight_ih_l0`` is (3H, I−D), and the last parameters are ``weight_decay_l0``
+    (H, D) and ``bias_decay_l0`` (H,). Initially weight_ih is Glorot uniform, weight_hh orthogonal,
+    every bias and initial state 0, every gain 1 and weight_decay 0.1/D.
     """
 
     variants = (cells.GRU, cells.GRU_RESET_AFTER, cells.GRU_LAYER_NORM)
 
     reset_after: bool
     layer_norm: bool
+    decay_size: int
     gate_activation: str
 
     def __init__(
@@ -368,6 +379,7 @@ class GRU(Recurrent[FloatArray]):
         learn_initial_state: bool = False,
         reset_after: bool = False,
         layer_norm: bool = False,
+        decay_size: int = 0,
         activation: str = "tanh",
         gate_activation: str = "sigmoid",
         time_major: bool = False,
@@ -386,6 +398,7 @@ class GRU(Recurrent[FloatArray]):
             learn_initial_state=learn_initial_state,
             reset_after=reset_after,
             layer_norm=layer_norm,
+            decay_size=decay_size,
             activation=activation,
             gate_activation=gate_activation,
             time_major=time_major,

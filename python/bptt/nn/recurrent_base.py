@@ -23,6 +23,7 @@ from bptt.nn import initializers
 from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
+from bptt.nn.recurrent_decay import Decayed, HiddenDecay
 from bptt.nn.recurrent_run import Run
 from bptt.nn.state import STATE_TYPES, StateT, arrays_of, as_state, state_of_mapped
 
@@ -49,6 +50,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "input_size": checks.integer,
     "hidden_size": checks.integer,
     "proj_size": partial(checks.integer, minimum=0),
+    "decay_size": partial(checks.integer, minimum=0),
     "num_heads": checks.integer,
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
@@ -78,9 +80,11 @@ class _Packed(NamedTuple):
     """Packed weights."""
     initial: tuple[FloatArray, ...]
     """Learned initial state, each array (num_layers*directions, H); () if it is zero."""
+    decay: HiddenDecay | None
+    """Parameters of the decay of h, if it decays."""
 
 
-_NOTHING_PACKED = _Packed(None, False, None, ())
+_NOTHING_PACKED = _Packed(None, False, None, (), None)
 
 
 class Recurrent(Module, Generic[StateT]):
@@ -120,6 +124,10 @@ class Recurrent(Module, Generic[StateT]):
         if projected >= hidden:
             rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
             raise ValueError(f"{rule}, got {checks.shown(projected)}")
+        times, inputs = config.get("decay_size", 0), config["input_size"]
+        if times >= inputs:
+            rule = f"decay_size must be < input_size = {checks.shown(inputs)}"
+            raise ValueError(f"{rule}, got {checks.shown(times)}")
         heads = config.get("num_heads", 1)
         if hidden % heads:
             rule = f"num_heads must divide hidden_size = {checks.shown(hidden)}"
@@ -183,7 +191,10 @@ class Recurrent(Module, Generic[StateT]):
         try:
             packed = self._current(False)
             start = self._start(packed, x, state)
-            y, last = loader.kernels.infer(packed.network, x, lengths, start)
+            decayed = packed.decay and self._decay(packed.decay, x, 3)
+            y, last = loader.kernels.infer(
+                packed.network, x, lengths, start, decayed and decayed.factors
+            )
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
         return y, as_state(*last)
@@ -239,12 +250,18 @@ class Recurrent(Module, Generic[StateT]):
         start = self._start(packed, x, state)
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
+        decayed = packed.decay and self._decay(packed.decay, x, 3)
         try:
-            y, last, saved = loader.kernels.forward(packed.network, x, lengths, start, key, every)
+            y, last, saved = loader.kernels.forward(
+                packed.network, x, lengths, start, key, every, decayed and decayed.factors
+            )
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
+        if decayed is not None and lengths is not None:
+            decayed.clear(lengths, time_major=self.time_major)
         learned = state is None and self.learn_initial_state
-        return Run(self, (packed.network, saved, x.view()), y, as_state(*last), learned=learned)
+        kept = (packed.network, saved, x.view())
+        return Run(self, kept, y, as_state(*last), learned=learned, decayed=decayed)
 
     def step(
         self,
@@ -287,6 +304,9 @@ class Recurrent(Module, Generic[StateT]):
             packed = self._current(False)
         if state is None and packed.initial:
             state = self._start(packed, x_t, None, steps=False)
+        if packed.decay and state is not None:
+            decayed = self._decay(packed.decay, x_t, 2)
+            state = decayed.state(state) if decayed else state
         result: tuple[FloatArray, StateT]
         try:
             result = loader.kernels.step(packed.network, x_t, state, out, self._state_type)
@@ -311,8 +331,11 @@ class Recurrent(Module, Generic[StateT]):
             version = self._version
             packed = self._packed  # another thread may have packed them
             if packed.version is not version or packed.for_training < training:
-                size = self._layout.size - self._learned_size
-                weights, learned = self._flat[:size], self._flat[size:]
+                rows, units = self._decay_sizes
+                end = self._layout.size - rows - units
+                start = end - self._learned_size
+                weights, learned = self._flat[:start], self._flat[start:end]
+                weight, bias = self._flat[end : end + rows], self._flat[end + rows :]
                 network = loader.kernels.pack(self._kernel_config, weights, training)
                 initial: tuple[FloatArray, ...] = ()
                 if self.learn_initial_state:
@@ -320,7 +343,11 @@ class Recurrent(Module, Generic[StateT]):
                     pairs = zip(parts, self.state_sizes, strict=False)
                     mapped = [part.reshape(-1, size).copy() for part, size in pairs]
                     initial = arrays_of(state_of_mapped(mapped, len(self.cell.states)))
-                packed = _Packed(version, training, network, initial)
+                decay = None
+                if self._decay_size:
+                    matrix = weight.reshape(-1, self._decay_size)
+                    decay = HiddenDecay(matrix.copy(), bias.copy())
+                packed = _Packed(version, training, network, initial, decay)
                 self._packed = packed
         return packed
 
@@ -339,6 +366,11 @@ class Recurrent(Module, Generic[StateT]):
         zeros = (np.zeros((rows, size), self.dtype) for size in self.state_sizes)
         return _repeated(self._current(False).initial or tuple(zeros), batch_size)
 
+    def _decay(self, decay: HiddenDecay, x: Any, axes: int) -> Decayed | None:
+        """Return the factors that h of layer 0 decays with; none for what the kernels refuse."""
+        fits = isinstance(x, np.ndarray) and x.ndim == axes and x.shape[-1] == self.input_size
+        return decay.at(x) if fits and x.dtype == self.dtype else None
+
     @property
     def _learned_sizes(self) -> list[int]:
         """Number of elements of each part of the initial state that is learned."""
@@ -349,6 +381,18 @@ class Recurrent(Module, Generic[StateT]):
     def _learned_size(self) -> int:
         """Number of elements of the learned initial states, the last ones of the parameters."""
         return sum(self._learned_sizes) if self.learn_initial_state else 0
+
+    @property
+    def _decay_size(self) -> int:
+        """D, the number of times among the input features."""
+        size: int = self._config.get("decay_size", 0)
+        return size
+
+    @property
+    def _decay_sizes(self) -> tuple[int, int]:
+        """Number of elements of V and of b of the decay, the last ones of the parameters."""
+        rows = (1 + self.bidirectional) * self.hidden_size if self._decay_size else 0
+        return rows * self._decay_size, rows
 
     @cached_property
     def _state_type(self) -> type[tuple[Any, ...]]:
@@ -367,6 +411,7 @@ class Recurrent(Module, Generic[StateT]):
             "activation": self.activation,
             "gate_activation": self._config.get("gate_activation", "sigmoid"),
             "input_size": self.input_size,
+            "decay_size": self._decay_size,
             "hidden_size": self.hidden_size,
             "proj_size": self._config.get("proj_size", 0),
             "num_heads": self._num_heads,
@@ -387,7 +432,10 @@ class Recurrent(Module, Generic[StateT]):
         projected = ("proj_size", proj_size)
         state_dimensions = (projected if proj_size else hidden, hidden)
         head = ("hidden_size/num_heads", size // heads)
+        times = self._decay_size
         columns = ("input_size", self.input_size)
+        if times:
+            columns = ("input_size-decay_size", self.input_size - times)
         shapes: dict[str, tuple[Dimension, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
@@ -407,6 +455,12 @@ class Recurrent(Module, Generic[StateT]):
             for layer in range(self.num_layers):
                 for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
                     shapes[f"{state}0_l{layer}{suffix}"] = (dimension,)
+        for name, dimensions in (
+            ("weight_decay", (hidden, ("decay_size", times))),
+            ("bias_decay", (hidden,)),
+        ):
+            for suffix in ("", "_reverse")[: times and 1 + self.bidirectional]:
+                shapes[f"{name}_l0{suffix}"] = dimensions
         return shapes
 
     def _initialize(self, parameters: Mapping[str, FloatArray]) -> None:

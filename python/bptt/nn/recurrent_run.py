@@ -17,6 +17,7 @@ from bptt._core.checks import FloatArray
 from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
+from bptt.nn.recurrent_decay import Decayed
 from bptt.nn.state import StateT, as_state
 
 _Kept: TypeAlias = tuple[Any, Any, NDArray[Any]]  # network, saved values, x
@@ -64,6 +65,7 @@ class Run(Generic[StateT]):
         state: StateT,
         *,
         learned: bool = False,
+        decayed: Decayed | None = None,
     ) -> None:
         output.flags.writeable = False  # backward reads it again
         self.output = output
@@ -71,6 +73,7 @@ class Run(Generic[StateT]):
         self._layer = layer
         self._kept: _Kept | None = kept
         self._learned = learned  # whether the initial state is the layer's
+        self._decayed = decayed
 
     def backward(
         self,
@@ -121,18 +124,23 @@ class Run(Generic[StateT]):
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d = output_gradient(d_output)
+        decayed = self._decayed
+        factors = decayed and decayed.factors
         try:
-            d_input, d_states, flat, hidden_steps, cell_steps = loader.kernels.backward(
-                network, saved, x, self.output, d, d_state, steps, input
+            d_input, d_states, flat, hidden_steps, cell_steps, d_factors = loader.kernels.backward(
+                network, saved, x, self.output, d, d_state, steps, input, factors
             )
         except TypeError as error:
             raise checks.with_cure(error) from None
         if not retain:
             self.release()
+        flat = self._with_learned_state(flat, d_states)
+        if decayed is not None and d_factors is not None:
+            flat = np.append(flat, decayed.backward(d_factors, d_input))
         d_initial = as_state(*d_states)
         return Gradients(
             self._layer._layout,
-            self._with_learned_state(flat, d_states),
+            flat,
             input=d_input,
             state=d_initial,
             steps=None if hidden_steps is None else StepGradients(hidden_steps, cell_steps),
@@ -175,8 +183,8 @@ class Run(Generic[StateT]):
         names = self._layer.cell.saved_gates
         if not names:
             return {}
-        columns = loader.kernels.gates(*kept, layer, reverse)  # further columns are not gates
-        return dict(zip(names, columns, strict=False))
+        columns = loader.kernels.gates(*kept, layer, reverse, self._factors)
+        return dict(zip(names, columns, strict=False))  # further columns are not gates
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the cell state c_t of one layer and direction at every step.
@@ -206,7 +214,7 @@ class Run(Generic[StateT]):
         if not self._layer.cell.has_cell_state:
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
         kept, layer, reverse = self._of_layer("cells", layer, reverse)
-        return loader.kernels.cells(*kept, layer, reverse)
+        return loader.kernels.cells(*kept, layer, reverse, self._factors)
 
     def dropout_mask(self, layer: int = 0) -> FloatArray:
         """Return the dropout mask that multiplied the output of one layer.
@@ -301,7 +309,12 @@ class Run(Generic[StateT]):
 
     def release(self) -> None:
         """Free the values saved for backward; `output` and `state` stay."""
-        self._kept = None
+        self._kept = self._decayed = None
+
+    @property
+    def _factors(self) -> FloatArray | None:
+        """The factors (B, T, directions*H) that h of layer 0 decayed with."""
+        return self._decayed and self._decayed.factors
 
     def _saved(self, what: str) -> _Kept:
         if self._kept is None:

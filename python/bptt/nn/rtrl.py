@@ -127,7 +127,7 @@ class RTRL:
         components = np.arange(learned)  # the state begins with what is learned, in the same order
         influence[
             components // hidden if self._diagonal else components,
-            parameters - learned + components,
+            parameters - sum(layer._decay_sizes) - learned + components,
         ] = 1.0
         self._state = as_state(*map(np.copy, arrays_of(initial if state is None else state)))
         self._influence = influence

@@ -13,7 +13,7 @@ package against central differences. It needs nothing but NumPy, and no layer or
 `crf`                   linear-chain conditional random field
 `ctc`                   connectionist temporal classification
 `normalization`         layer normalization
-`decay`                 decay of last observations
+`decay`                 decay of last observations, and of the hidden state
 `optimizers`            SGD, RMSProp, Adam, AdamW, LazyAdam, gradient clipping
 ======================  ====================================================================
 
@@ -47,7 +47,7 @@ from .arguments import parameter_shapes
 from .cells import CELLS
 from .crf import CRFGradients, crf_loss, crf_marginals, crf_viterbi
 from .ctc import ctc_loss
-from .decay import input_decay, input_decay_backward
+from .decay import hidden_decay, hidden_decay_backward, input_decay, input_decay_backward
 from .head import linear, linear_backward, one_hot, softmax_cross_entropy
 from .layers import Gradients, Result, backward, forward
 from .merges import MERGES
@@ -81,6 +81,8 @@ __all__ = [
     "crf_viterbi",
     "ctc_loss",
     "forward",
+    "hidden_decay",
+    "hidden_decay_backward",
     "input_decay",
     "input_decay_backward",
     "layer_norm",

@@ -46,6 +46,7 @@ def parameter_shapes(
     proj_size: int = 0,
     num_heads: int = 1,
     learn_initial_state: bool = False,
+    decay_size: int = 0,
 ) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters, in the order of the compiled layers.
 
@@ -55,7 +56,9 @@ def parameter_shapes(
     ``_reverse``. I_l is `input_size` for the first layer and the size of the merged directions for
     the others. With a projection to P units there is ``weight_hr_l{l}`` (P, H) as well, and
     ``weight_hh_l{l}`` is (G*H, P). Learned initial states ``h0_l{l}`` of all layers, (H,) or (P,),
-    and ``c0_l{l}`` of an LSTM, (H,), come last.
+    and ``c0_l{l}`` of an LSTM, (H,), come next. Where h decays by the last D features,
+    ``weight_ih_l0`` is (G*H, I - D), and ``weight_decay_l0`` (H, D) and ``bias_decay_l0`` (H,) come
+    last.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def parameter_shapes(
         (G*H, H/num_heads).
     learn_initial_state : bool, default False
         Whether the initial state is a parameter.
+    decay_size : int, default 0
+        D, the number of the last features by which h of layer 0 decays.
 
     Returns
     -------
@@ -94,6 +99,7 @@ def parameter_shapes(
     require(num_heads == 1 or CELLS[cell].has_heads, "num_heads needs an SLSTM", cell)
     h_size = proj_size or hidden_size
     rows = CELLS[cell].gates * hidden_size
+    input_size -= decay_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
         for suffix in ("", "_reverse") if bidirectional else ("",):
@@ -111,6 +117,9 @@ def parameter_shapes(
         all_names = initial_names(cell, num_layers, bidirectional)
         for names, size in zip(all_names, (h_size, hidden_size), strict=False):
             shapes |= dict.fromkeys(names, (size,))
+    if decay_size:
+        weights, biases = decay_names(bidirectional)
+        shapes |= dict.fromkeys(weights, (h_size, decay_size)) | dict.fromkeys(biases, (h_size,))
     return shapes
 
 
@@ -121,19 +130,29 @@ def initial_names(cell: str, num_layers: int, bidirectional: bool) -> list[list[
     return [[f"{part}0_{place}" for place in places] for part in "hc"[: CELLS[cell].states]]
 
 
+def decay_names(bidirectional: bool) -> list[list[str]]:
+    """Return the names of the parameters of the decay of h: the weights, then the biases."""
+    suffixes = ("", "_reverse") if bidirectional else ("",)
+    return [[f"{kind}_decay_l0{suffix}" for suffix in suffixes] for kind in ("weight", "bias")]
+
+
 def check_parameters(
     cell: str, parameters: Mapping[str, Array], num_layers: int, bidirectional: bool, merge: str
 ) -> tuple[int, np.dtype[Any]]:
     """Check that the parameters fit together; return input size and dtype."""
-    projected = "weight_hr_l0" in parameters
-    for name in ("weight_ih_l0", "weight_hh_l0", "weight_hr_l0")[: 2 + projected]:
+    projected, decays = "weight_hr_l0" in parameters, "weight_decay_l0" in parameters
+    matrices = ["weight_ih_l0", "weight_hh_l0"]
+    matrices += ["weight_hr_l0"] if projected else []
+    matrices += ["weight_decay_l0"] if decays else []
+    for name in matrices:
         matrix = parameters.get(name)
         require(
             isinstance(matrix, np.ndarray) and matrix.ndim == 2,
             f"parameters must hold a matrix {name}",
             type(matrix).__name__ if matrix is None else np.shape(matrix),
         )
-    input_size = parameters["weight_ih_l0"].shape[1]
+    decay_size = parameters["weight_decay_l0"].shape[1] if decays else 0
+    input_size = parameters["weight_ih_l0"].shape[1] + decay_size
     rows, columns = parameters["weight_hh_l0"].shape
     proj_size, hidden_size, num_heads = 0, columns, 1
     if projected:
@@ -158,6 +177,7 @@ def check_parameters(
         proj_size=proj_size,
         num_heads=num_heads,
         learn_initial_state="h0_l0" in parameters,
+        decay_size=decay_size,
     )
     rule = f"parameters must be named {', '.join(shapes)}"
     require(set(parameters) == set(shapes), rule, ", ".join(parameters))
@@ -167,6 +187,7 @@ def check_parameters(
             "weight_hh": "(G*H, P)" if projected else "(G*H, H)",
             "bias": "(G*H,)",
             "weight_hr": "(P, H)",
+            "weight_decay": "(H, D)",
         }
         symbols |= dict.fromkeys(CELLS[cell].gate_parameters, "(G*H,)")
         check_array(name, parameters[name], symbols.get(name.split("_l")[0], "(H,)"), shape, dtype)

@@ -1,4 +1,7 @@
-"""Decay of last observations, x̂ = (m + (1 - m) γ) x with γ = exp(-max(0, w δ + b)), of GRU-D."""
+"""Decay of last observations and of the hidden state by the time since then, of GRU-D.
+
+x̂ = (m + (1 - m) γ) x with γ = exp(-max(0, w δ + b)), and γ ⊙ h with γ = exp(-max(0, V δ + b)).
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,45 @@ def input_decay_backward(x: Array, w: Array, b: Array, d_y: Array) -> tuple[Arra
         d_x[..., n + i] = d_y[..., n + i] + (1 - gamma) * value * d
         d_x[..., 2 * n + i] = d_sum * w[i]
     return d_x, d_w, d_b
+
+
+def hidden_decay(times: Array, V: Array, b: Array) -> Array:
+    """Return the factors of h_{t-1}, γ_t = exp(-max(0, V δ_t + b)).
+
+    Parameters
+    ----------
+    times : array (T, B, D)
+        δ_t.
+    V : array (H, D)
+    b : array (H,)
+
+    Returns
+    -------
+    array (T, B, H)
+    """
+    gamma: Array = np.exp(-np.maximum(0, times @ V.T + b))
+    return gamma
+
+
+def hidden_decay_backward(
+    times: Array, V: Array, b: Array, d_gamma: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of `hidden_decay`.
+
+    Parameters
+    ----------
+    times : array (T, B, D)
+    V : array (H, D)
+    b : array (H,)
+    d_gamma : array (T, B, H)
+        ∂L/∂γ.
+
+    Returns
+    -------
+    d_times : array (T, B, D)
+    d_V : array (H, D)
+    d_b : array (H,)
+    """
+    exponent = times @ V.T + b
+    d_exponent = np.where(exponent > 0, -np.exp(-np.maximum(0, exponent)) * d_gamma, 0)
+    return d_exponent @ V, np.einsum("tbh,tbd->hd", d_exponent, times), d_exponent.sum(axis=(0, 1))

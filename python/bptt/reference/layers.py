@@ -18,11 +18,13 @@ from .arguments import (
     check_parameters,
     check_state,
     check_zoneout_masks,
+    decay_names,
     initial_names,
     require,
 )
 from .cells import CELLS
 from .cells.cell import Cell, Functions, State, Weights
+from .decay import hidden_decay, hidden_decay_backward
 from .head import one_hot
 from .merges import MERGES
 from .unroll import Unrolled, UnrolledGradients, state_sizes, unroll, unroll_backward
@@ -59,6 +61,10 @@ class Result:
         Names of the learned initial states: of h, and of c for the LSTM; [] if there are none.
     starts_learned : bool
         Whether the initial state was the learned one.
+    times : array (T, B, D), or None
+        The last features, by which h of layer 0 decays; 0 in the padding.
+    decay : list of tuple of arrays
+        V and b of the decay, for each direction; [] if there is none.
     """
 
     output: Array
@@ -71,6 +77,8 @@ class Result:
     from_ids: bool
     learned: list[list[str]]
     starts_learned: bool
+    times: Array | None
+    decay: list[tuple[Array, Array]]
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, Array]:
         """Return the gates of one layer and direction at every step.
@@ -214,7 +222,8 @@ def forward(
         Input in the dtype of the parameters, or ids of one-hot vectors.
     parameters : mapping of str to array
         float32, float64 or longdouble, with the names and shapes of `parameter_shapes`, with or
-        without learned initial states. With ``weight_hr_l{l}`` h is projected to P units.
+        without learned initial states. With ``weight_hr_l{l}`` h is projected to P units, and with
+        ``weight_decay_l0`` (H, D) that of layer 0 decays by the last D features of x.
     num_layers : int, default 1
         Number of stacked layers.
     bidirectional : bool, default False
@@ -280,6 +289,12 @@ def forward(
     runs: list[Unrolled] = []
     hidden: list[Array] = []
     steps = without_padding(np.swapaxes(x, 0, 1), lengths)
+    times: Array | None = None
+    decay: list[tuple[Array, Array]] = []
+    if "weight_decay_l0" in parameters:
+        pairs = zip(*decay_names(bidirectional), strict=True)
+        decay = [(parameters[V], parameters[b]) for V, b in pairs]
+        steps, times = np.split(steps, [inputs - decay[0][0].shape[1]], axis=2)
     for layer in range(num_layers):
         for direction in range(directions):
             weights = weights_of(CELLS[cell], parameters, suffix(layer, direction))
@@ -288,8 +303,11 @@ def forward(
             if zoneout_masks is not None:
                 masks = zoneout_masks[layer * directions + direction]
                 updates = [np.swapaxes(mask, 0, 1) for mask in masks]
-            reverse = direction == 1
-            run = unroll(CELLS[cell], weights, functions, steps, s_0, lengths, reverse, updates)
+            gamma = None
+            if times is not None and layer == 0:
+                gamma = hidden_decay(times, *decay[direction])
+            of_call = (lengths, direction == 1, updates, gamma)
+            run = unroll(CELLS[cell], weights, functions, steps, s_0, *of_call)
             runs.append(run)
             hidden.append(run.in_time_order((s[0] for s in run.states[1:]), sizes[0]))
         steps = MERGES[merge].function(*hidden[-2:]) if bidirectional else hidden[-1]
@@ -308,6 +326,8 @@ def forward(
         from_ids,
         learned,
         state is None and bool(learned),
+        times,
+        decay,
     )
 
 
@@ -365,6 +385,14 @@ def backward(
         for name, gradient in zip(names, found, strict=True):
             total = gradient.initial[part].sum(axis=0)
             parameters[name] = total if result.starts_learned else np.zeros_like(total)
+    if result.times is not None:
+        d_decay = [
+            hidden_decay_backward(result.times, *of_direction, gradient.decay)
+            for of_direction, gradient in zip(result.decay, found, strict=False)
+        ]
+        for kind, names in enumerate(decay_names(directions == 2), start=1):
+            parameters |= {name: d[kind] for name, d in zip(names, d_decay, strict=True)}
+        d_steps = np.concatenate([d_steps, sum(d[0] for d in d_decay)], axis=2)
     per_step = [np.stack([batch_first(g.states[k]) for g in found]) for k in range(cell.states)]
     return Gradients(
         parameters,

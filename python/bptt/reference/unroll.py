@@ -28,9 +28,11 @@ class Unrolled:
     reverse: bool
     x: Array  # (T, B, I), in processing order
     states: list[State]  # T + 1: step t maps states[t] to states[t + 1]
+    previous: list[State]  # T: what step t reads of states[t], with h decayed
     saved: list[Any]  # T
     outputs: list[Array]  # T; h of the cell before its projection, (B, H)
     updates: list[Array] | None  # (T, B, H) of zoneout, of each part of the state; processing order
+    decay: Array | None  # (T, B, H) factors of h_{t-1}; processing order
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -55,6 +57,7 @@ class UnrolledGradients(NamedTuple):
 
     parameters: dict[str, Array]
     x: Array  # (T, B, I)
+    decay: Array  # (T, B, H)
     initial: State
     states: list[Array]  # ∂L/∂ of each part of s_t: h_t (T, B, P), then c_t for the LSTM (T, B, H)
 
@@ -112,12 +115,14 @@ def unroll(
     lengths: Array | None,
     reverse: bool,
     updates: list[Array] | None = None,
+    decay: Array | None = None,
 ) -> Unrolled:
     """Compute s_t = cell(x_t, s_{t-1}) for all t, with the same weights at every step.
 
     Projection: h_t = W_hr h, with h of the cell. Zoneout, after it:
     s_t = u_t ⊙ cell(x_t, s_{t-1}) + (1 - u_t) ⊙ s_{t-1}, with `updates` u (T, B, H) in time order,
-    of h, and of all other parts of the state.
+    of h, and of all other parts of the state. Decay, before it all: γ_t ⊙ h_{t-1} takes the place
+    of h_{t-1}, with `decay` γ (T, B, H) in time order.
     """
     x = np.ascontiguousarray(flip(x, lengths) if reverse else x)
     ux = input_part(project(x, weights.U), weights)
@@ -125,18 +130,25 @@ def unroll(
     if updates is not None:
         given = [flip(u, lengths) if reverse else u for u in updates]
         factors = given[:1] + given[1:] * (cell.states - 1)
-    states, saved, outputs = [initial], [], []
+    if decay is not None and reverse:
+        decay = flip(decay, lengths)
+    states, previous, saved, outputs = [initial], [], [], []
     for t in range(len(x)):
-        state, kept = cell.step(ux[t], states[t], weights, functions)
+        before = states[t]
+        if decay is not None:
+            before = (decay[t] * before[0], *before[1:])
+        state, kept = cell.step(ux[t], before, weights, functions)
         if weights.projection is not None:
             outputs.append(state[0])
             state = (state[0] @ weights.projection.T, *state[1:])
         if factors is not None:
-            parts = zip(factors, state, states[t], strict=True)
+            parts = zip(factors, state, before, strict=True)
             state = tuple(u[t] * new + (1 - u[t]) * old for u, new, old in parts)
         states.append(tuple(select(t, lengths, *s) for s in zip(state, states[t], strict=True)))
+        previous.append(before)
         saved.append(kept)
-    return Unrolled(cell, weights, functions, lengths, reverse, x, states, saved, outputs, factors)
+    run = (cell, weights, functions, lengths, reverse, x, states, previous, saved, outputs)
+    return Unrolled(*run, factors, decay)
 
 
 def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGradients:
@@ -161,6 +173,7 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
     pre_activations = (cell.pre_activations or cell.gates) * run.hidden_size
     d_a = np.zeros((*run.x.shape[:2], pre_activations), run.x.dtype)
     d_h = np.zeros((*run.x.shape[:2], run.sizes[0]), run.x.dtype)  # ∂L/∂(W_hr h)
+    d_decay = np.zeros_like(d_h)
     d_state, d_states = d_last, []
     for t in reversed(range(len(d_a))):
         d_state = (d_state[0] + d_output[t], *d_state[1:])
@@ -171,17 +184,20 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
             d_h[t] = select(t, run.lengths, d_cell[0], d_h[t])
             d_cell = (d_cell[0] @ projection, *d_cell[1:])
         d_a_t, d_previous, d_full = cell.step_backward(
-            d_cell, run.states[t], run.saved[t], run.weights, run.functions
+            d_cell, run.previous[t], run.saved[t], run.weights, run.functions
         )
         d_full = (d_state[0], *d_full[1:])
         if run.updates is not None:
             parts = zip(run.updates, d_state, d_previous, strict=True)
             d_previous = tuple(d_s + (1 - u[t]) * d for u, d, d_s in parts)
             d_full = d_state
+        if run.decay is not None:
+            d_decay[t] = select(t, run.lengths, d_previous[0] * run.states[t][0], d_decay[t])
+            d_previous = (d_previous[0] * run.decay[t], *d_previous[1:])
         d_a[t] = select(t, run.lengths, d_a_t, d_a[t])
         d_state = tuple(select(t, run.lengths, *d) for d in zip(d_previous, d_state, strict=True))
         d_states.append(d_full)
-    h = np.reshape([s[0] for s in run.states[:-1]], (*d_a.shape[:2], run.sizes[0]))
+    h = np.reshape([s[0] for s in run.previous], (*d_a.shape[:2], run.sizes[0]))
     d_recurrent = cell.weight_gradients(d_a, h, run.saved, run.weights)
     d_product, d_input = input_part_backward(run.x, d_a[..., : len(b)], run.weights)
     d_parameters = {
@@ -194,9 +210,10 @@ def unroll_backward(run: Unrolled, d_output: Array, d_last: State) -> UnrolledGr
         outputs = np.reshape(run.outputs, (*d_a.shape[:2], run.hidden_size))
         d_parameters["weight_hr"] = sum_over_steps(d_h, outputs)
     d_x = (d_product.reshape(-1, len(b)) @ U).reshape(run.x.shape)
-    d_x = flip(d_x, run.lengths) if run.reverse else d_x
+    if run.reverse:
+        d_x, d_decay = flip(d_x, run.lengths), flip(d_decay, run.lengths)
     d_steps = [
         run.in_time_order((d[k] for d in reversed(d_states)), size)
         for k, size in enumerate(run.sizes)
     ]
-    return UnrolledGradients(d_parameters, d_x, d_state, d_steps)
+    return UnrolledGradients(d_parameters, d_x, d_decay, d_state, d_steps)

@@ -62,6 +62,7 @@ class Options(NamedTuple):
             "dropout": self.dropout,
             "zoneout": 0.0,
             "recurrent_dropout": 0.0,
+            "decay_size": 0,
             "time_major": not self.batch_first,
         }
 
@@ -222,7 +223,7 @@ def backward(
         d_state = _state([None if part is None else array_of(part) for part in d_last])
     before = loader.kernels.set_own_thread_limit(torch.get_num_threads())
     try:
-        d_x, d_initial, flat, _, _ = loader.kernels.backward(
+        d_x, d_initial, flat, *_ = loader.kernels.backward(
             packed.network,
             saved,
             array_of(x),

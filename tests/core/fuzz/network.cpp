@@ -29,6 +29,7 @@ class NetworkFuzz {
         parameters_(numbers_.memory<S>(parameter_count(config_), weight_scale())),
         x_(choices, size(), steps(), uses_ids_ ? 0 : config_.input_size,
            [&] { return numbers_.draw<S>(2); }),
+        decay_(numbers_.memory<S>(size() * steps() * decay_units(), 1)),
         ids_(choices, size(), steps(), 1,
              [&] { return static_cast<std::int32_t>(numbers_.below(config_.input_size)); }),
         d_y_(choices, size(), steps(), config_.output_size(), [&] { return numbers_.draw<S>(1); }),
@@ -88,6 +89,7 @@ class NetworkFuzz {
     return directions() * size() * config_.state_size(state);
   }
   Index directions() const { return config_.num_layers * config_.directions(); }
+  Index decay_units() const { return config_.directions() * config_.h_size(); }
   /// Gradients of a product of unbounded factors may overflow.
   bool is_bounded() const {
     const Activation activation = config_.activations.cell;
@@ -128,8 +130,11 @@ class NetworkFuzz {
   bool given(unsigned bit) const { return ((given_ >> bit) & 1U) != 0; }
 
   LayerInput<S> input() const {
-    if (uses_ids_) return {.values = {}, .ids = ids_.view()};
-    return {.values = x_.view(), .ids = {}};
+    const Index row = decay_units();
+    const Sequence<const S> decay =
+        given(6) ? Sequence<const S>{decay_.data(), steps() * row, row} : Sequence<const S>{};
+    if (uses_ids_) return {.values = {}, .ids = ids_.view(), .decay = decay};
+    return {.values = x_.view(), .ids = {}, .decay = decay};
   }
 
   struct Forward {
@@ -173,6 +178,7 @@ class NetworkFuzz {
     to.y.check_gaps();
 
     Output<S> d_x(output_kind_, size(), steps(), config_.input_size);
+    Output<S> d_decay(output_kind_, size(), steps(), decay_units());
     std::vector<Memory<S>> d_initial = new_states(size());
     Memory<S> d_parameters(parameter_count(config_), S(-12345));
     Memory<S> d_h_steps(given(5) ? steps() * state_size(0) : 0);
@@ -195,14 +201,17 @@ class NetworkFuzz {
         .d_parameters = d_parameters.data(),
         .d_h_steps = sequences(d_h_steps, config_.h_size()),
         .d_c_steps =
-            states() > 1 ? sequences(d_c_steps, config_.hidden_size) : std::vector<Sequence<S>>{}};
+            states() > 1 ? sequences(d_c_steps, config_.hidden_size) : std::vector<Sequence<S>>{},
+        .d_decay = given(6) ? d_decay.view : Sequence<S>{}};
     backward_recompute(network_, backward);
     d_x.check_gaps();
+    d_decay.check_gaps();
     Results<S> results;
     results.push_back(std::move(to.y.memory));
     for (Memory<S>& state : to.last) results.push_back(std::move(state));
     for (Memory<S>& state : d_initial) results.push_back(std::move(state));
-    for (Memory<S>* each_one : {&d_x.memory, &d_parameters, &d_h_steps, &d_c_steps}) {
+    for (Memory<S>* each_one :
+         {&d_x.memory, &d_decay.memory, &d_parameters, &d_h_steps, &d_c_steps}) {
       results.push_back(std::move(*each_one));
     }
     return results;
@@ -237,6 +246,7 @@ class NetworkFuzz {
     } else {
       x.values.data += row * x.values.batch_stride;
     }
+    if (x.decay) x.decay.data += row * x.decay.batch_stride;
     network_.infer({.batch = &one,
                     .x = x,
                     .y = {y.data(), length * features, features, 1},
@@ -259,6 +269,7 @@ class NetworkFuzz {
   Numbers numbers_;
   const Memory<S> parameters_;
   const Input<S> x_;
+  const Memory<S> decay_;
   const Input<std::int32_t> ids_;
   const Input<S> d_y_;
   const std::vector<Memory<S>> initial_, d_last_;

@@ -16,6 +16,7 @@ ESTIMATORS = {  # class -> its module
     "EncoderDecoder": "bptt.estimators.encoder_decoder",
     "LanguageModel": "bptt.estimators.language_model",
     "SequenceClassifier": "bptt.estimators.classifier",
+    "SequenceForecaster": "bptt.estimators.forecaster",
     "SequenceGenerator": "bptt.estimators.generator",
     "SequenceRegressor": "bptt.estimators.regressor",
     "SequenceTagger": "bptt.estimators.tagger",

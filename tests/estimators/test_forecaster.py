@@ -433,6 +433,18 @@ def test_warm_start_continues():
         model.set_params(lookback=13).fit(SERIES)
 
 
+def test_windows_are_those_of_fit(tmp_path):
+    pytest.importorskip("safetensors")
+    for name, value in (("horizon", 5), ("difference", None), ("strategy", "autoregressive")):
+        model = forecaster().fit(SERIES).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"{name} must be .* as in fit, got {value!r}"):
+            model.predict(SERIES, 2)
+        with pytest.raises(ValueError, match=f"{name} must be .* as in fit, got {value!r}"):
+            model.save(tmp_path / "model")
+        with pytest.raises(ValueError, match=f"{name} must be .* as in fit, got {value!r}"):
+            model.partial_fit(SERIES)
+
+
 def test_log(capsys):
     forecaster(verbose=2, loss="gaussian").fit(SERIES, future_covariates=covariates(SERIES, 0))
     text = capsys.readouterr().err

@@ -39,6 +39,7 @@ from bptt.training.supervised import (
     predict_in_batches,
 )
 
+_OF_WINDOWS = ("horizon", "lookback", "difference", "strategy", "series_scaling")  # as in fit
 _PATHS = 200  # simulated futures of a series, from which quantiles are taken
 _SERIES = 64  # series whose futures are simulated at once, to bound memory
 
@@ -303,6 +304,8 @@ class SequenceForecaster(SequenceEstimator):
         self._check_parameters()
         panel = self._read(series, future_covariates, static_covariates)
         self._check_training(panel)
+        if hasattr(self, "history_"):
+            self._check_unchanged()
         super().partial_fit(panel, panel)
         return self
 
@@ -547,12 +550,21 @@ class SequenceForecaster(SequenceEstimator):
     ) -> tuple[Panel, int]:
         """Return series whose next values can be predicted, and how many of them."""
         check_is_fitted(self, "encoder_")
+        self._check_unchanged()
         steps = checks.integer("horizon", self.horizon if horizon is None else horizon)
         panel = self._read(series, future_covariates, static_covariates)
         self._check_columns(panel)
         panel.check_lengths(self.lookback, "lookback")
         panel.check_future(steps)
         return panel, steps
+
+    def _check_unchanged(self) -> None:
+        """Check that the windows are those of `fit`."""
+        for name in _OF_WINDOWS:
+            now, fitted = getattr(self, name), self._fitted_network[name]
+            if now != fitted:
+                cure = ": pass horizon to predict" if name == "horizon" else ""
+                raise ValueError(f"{name} must be {fitted!r} as in fit, got {now!r}{cure}")
 
     def _check_columns(self, panel: Panel) -> None:
         names = ("series", "future_covariates", "static_covariates")
@@ -721,6 +733,7 @@ class SequenceForecaster(SequenceEstimator):
         return error_of_steps(self._regression_loss, output, batch, self._standardizer)
 
     def _fitted_state(self) -> dict[str, Any]:
+        self._check_unchanged()
         return {
             "encoder": self.encoder_.to_dict(),
             "columns": list(self._panel_columns),

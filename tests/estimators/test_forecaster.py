@@ -459,6 +459,8 @@ def test_log(capsys):
     ("options", "error", "message"),
     [
         ({"horizon": 0}, ValueError, "horizon must be an integer >= 1, got 0"),
+        ({"horizon": 10**30}, ValueError, "horizon must be less than 2\\*\\*31, got 10000"),
+        ({"strategy": np.ones(3)}, TypeError, "strategy must be one of 'direct', 'autoregressive'"),
         ({"lookback": 2.5}, TypeError, "lookback must be an integer, got float"),
         ({"difference": 12}, ValueError, "difference must be less than lookback, 12, got 12"),
         ({"difference": 0}, ValueError, "difference must be an integer >= 1, got 0"),

@@ -17,6 +17,8 @@ from bptt.data.sequences import Sequences
 
 Indices = NDArray[np.int64]
 
+_MAX_STEPS = 2**31  # of a horizon, a lookback, a season
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -128,6 +130,14 @@ def read_panel(
         rule = f"static_covariates must have a row for each of {len(rows)} series"
         raise ValueError(f"{rule}, got {len(static)}")
     return replace(panel, static=static[:, np.newaxis] if static.ndim == 1 else static)
+
+
+def count_of(name: str, value: Any) -> int:
+    """Check a number of steps or origins, in [1, 2**31)."""
+    count = checks.integer(name, value)
+    if count >= _MAX_STEPS:
+        raise ValueError(f"{name} must be less than 2**31, got {checks.shown(count)}")
+    return count
 
 
 def _rows(name: str, given: Any) -> tuple[list[tuple[str, Any]], bool]:

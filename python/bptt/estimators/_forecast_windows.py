@@ -31,10 +31,6 @@ class Window:
     static: FloatArray
     """Covariates (N, S)."""
 
-    def repeat(self, count: int) -> Window:
-        """Return each origin `count` times in a row."""
-        return Window(*(np.repeat(part, count, axis=0) for part in self._parts))
-
     def move(self, block: FloatArray) -> Window:
         """Return the window whose last values are a forecast `block` (N, steps, C)."""
         steps = block.shape[1]
@@ -46,13 +42,9 @@ class Window:
         last = np.repeat(self.future[:, -1:], steps, axis=1)
         return replace(self, future=np.concatenate([self.future, last], axis=1))
 
-    def take(self, which: slice) -> Window:
-        """Return some of the origins."""
-        return Window(*(part[which] for part in self._parts))
-
-    @property
-    def _parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return self.past, self.future, self.static
+    def take(self, indices: Indices) -> Window:
+        """Return these origins."""
+        return Window(*(part[indices] for part in (self.past, self.future, self.static)))
 
 
 @dataclass(frozen=True)

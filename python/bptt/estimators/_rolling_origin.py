@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.estimators._forecast_data import Indices, Panel
+from bptt.estimators._forecast_data import Indices, Panel, count_of
 from bptt.estimators._forecast_windows import Window, WindowReader, decode
 from bptt.estimators._regression_losses import bounds_of
 
@@ -149,9 +149,9 @@ def rolling_origin(
     baselines: Mapping[str, Baseline] | None,
 ) -> ForecastReport:
     """Evaluate clones of a forecaster; see `SequenceForecaster.rolling_origin`."""
-    step = horizon if step is None else checks.integer("step", step)
-    count = checks.integer("origins", origins)
-    lag = 1 if season is None else checks.integer("season", season)
+    step = horizon if step is None else count_of("step", step)
+    count = count_of("origins", origins)
+    lag = 1 if season is None else count_of("season", season)
     bounds = None if coverage is None else bounds_of(coverage)
     further = _checked(baselines)
     refits = checks.flag("refit", refit)

@@ -16,7 +16,7 @@ from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._base import SequenceEstimator
-from bptt.estimators._forecast_data import Panel, read_panel
+from bptt.estimators._forecast_data import Panel, count_of, read_panel
 from bptt.estimators._forecast_windows import SCALINGS, Window, WindowReader, decode
 from bptt.estimators._regression_losses import (
     Gaussian,
@@ -41,7 +41,7 @@ from bptt.training.supervised import (
 
 _OF_WINDOWS = ("horizon", "lookback", "difference", "strategy", "series_scaling")  # as in fit
 _PATHS = 200  # simulated futures of a series, from which quantiles are taken
-_SERIES = 64  # series whose futures are simulated at once, to bound memory
+_NUMBERS = 2**22  # inputs of the futures that are simulated at once, to bound memory
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -511,7 +511,7 @@ class SequenceForecaster(SequenceEstimator):
         return rolling_origin(
             self,
             panel,
-            horizon=checks.integer("horizon", self.horizon if horizon is None else horizon),
+            horizon=count_of("horizon", self.horizon if horizon is None else horizon),
             origins=origins,
             step=step,
             season=season,
@@ -524,8 +524,10 @@ class SequenceForecaster(SequenceEstimator):
 
     @property
     def _reader(self) -> WindowReader:
-        steps = self.horizon if self.strategy == "direct" else 1
-        return WindowReader(self.lookback, steps, self.difference, self.series_scaling)
+        horizon, lookback = count_of("horizon", self.horizon), count_of("lookback", self.lookback)
+        lag = None if self.difference is None else count_of("difference", self.difference)
+        steps = horizon if self.strategy == "direct" else 1
+        return WindowReader(lookback, steps, lag, self.series_scaling)
 
     @property
     def _regression_loss(self) -> RegressionLoss:
@@ -538,7 +540,8 @@ class SequenceForecaster(SequenceEstimator):
     def _check_training(self, panel: Panel) -> None:
         """Check that every series is long enough for a window with its targets."""
         ahead = "horizon" if self.strategy == "direct" else "1"
-        panel.check_lengths(self.lookback + self._reader.steps, f"lookback + {ahead}")
+        reader = self._reader
+        panel.check_lengths(reader.lookback + reader.steps, f"lookback + {ahead}")
 
     def _fit_panel(self, panel: Panel, resume: bool = False) -> SequenceForecaster:
         self._check_training(panel)
@@ -551,10 +554,10 @@ class SequenceForecaster(SequenceEstimator):
         """Return series whose next values can be predicted, and how many of them."""
         check_is_fitted(self, "encoder_")
         self._check_unchanged()
-        steps = checks.integer("horizon", self.horizon if horizon is None else horizon)
+        steps = count_of("horizon", self.horizon if horizon is None else horizon)
         panel = self._read(series, future_covariates, static_covariates)
         self._check_columns(panel)
-        panel.check_lengths(self.lookback, "lookback")
+        panel.check_lengths(self._reader.lookback, "lookback")
         panel.check_future(steps)
         return panel, steps
 
@@ -597,13 +600,14 @@ class SequenceForecaster(SequenceEstimator):
             )
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         draw = partial(self._block, function=partial(_drawn, loss=loss, random=random))
-        found = []
-        for first in range(0, len(panel), _SERIES):
-            some = window.take(slice(first, first + _SERIES))
-            paths = decode(draw, some.repeat(_PATHS), horizon, steps)
-            by_series = paths.reshape(-1, _PATHS, *paths.shape[1:])
-            found.append(np.quantile(by_series, levels, axis=1))
-        return list(np.concatenate(found, axis=1))
+        series = np.repeat(np.arange(len(panel)), _PATHS)
+        at_once = max(_NUMBERS // (self.encoder_.size * self._reader.lookback), 1)
+        paths = [
+            decode(draw, window.take(series[first : first + at_once]), horizon, steps)
+            for first in range(0, len(series), at_once)
+        ]
+        drawn = np.concatenate(paths).reshape(len(panel), _PATHS, horizon, -1)
+        return list(np.quantile(drawn, levels, axis=1))
 
     def _block(
         self, window: Window, steps: int, function: Callable[[FloatArray], FloatArray]
@@ -627,14 +631,11 @@ class SequenceForecaster(SequenceEstimator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        checks.integer("horizon", self.horizon)
-        checks.integer("lookback", self.lookback)
-        if self.difference is not None:
-            lag = checks.integer("difference", self.difference)
-            if lag >= self.lookback:
-                rule = f"less than lookback, {self.lookback}"
-                raise ValueError(f"difference must be {rule}, got {lag}")
         checks.one_of("direct", "autoregressive")("strategy", self.strategy)
+        reader = self._reader
+        if reader.difference is not None and reader.difference >= reader.lookback:
+            rule = f"less than lookback, {reader.lookback}"
+            raise ValueError(f"difference must be {rule}, got {reader.difference}")
         if self.series_scaling is not None:
             checks.one_of(*SCALINGS)("series_scaling", self.series_scaling)
         if self.categorical_features is not None:
@@ -650,7 +651,7 @@ class SequenceForecaster(SequenceEstimator):
         of = "" if values == 1 else f" of {values} columns"
         known = f"{self.encoder_.num_features} inputs a step"
         return {
-            "input": f"windows of {self.lookback} values, {known}",
+            "input": f"windows of {self._reader.lookback} values, {known}",
             "target": f"{ahead}{of}{self._regression_loss.describe()}",
         }
 
@@ -717,7 +718,7 @@ class SequenceForecaster(SequenceEstimator):
                 f"training and for validation, got series of at most {counts.max()} windows whose "
                 f"targets are {self._reader.steps} steps"
             )
-        number = origins - self.lookback
+        number = origins - self._reader.lookback
         is_training = number < np.where(is_long, training, counts)[series]
         is_held_out = number >= np.where(is_long, counts - held_out, counts)[series]
         return data.take(np.flatnonzero(is_training)), data.take(np.flatnonzero(is_held_out))

@@ -588,6 +588,11 @@ def test_wrong_arguments_of_prediction():
         ({"baselines": ["naive"]}, TypeError, "baselines must be of type Mapping, got list"),
         ({"baselines": {"a": 3}}, TypeError, r"baselines\['a'\] must be a function, got int"),
         (
+            {"baselines": {"a": lambda values, horizon: {"b": 3}}},
+            TypeError,
+            "the forecast of 'a' must hold numbers, got dict",
+        ),
+        (
             {"baselines": {"a": lambda values, horizon: values}},
             ValueError,
             r"the forecast of 'a' must have the shape of the next values, \(4,\), got \(40,\)",

@@ -261,7 +261,12 @@ def _called(name: str, function: Baseline, panel: Panel, horizon: int) -> FloatA
     found = []
     for one in _series(panel):
         given = one[:, 0] if panel.is_flat else one
-        forecast = np.asarray(function(given.copy(), horizon), np.float64)
+        result = function(given.copy(), horizon)
+        try:
+            forecast = np.asarray(result, np.float64)
+        except (OverflowError, TypeError, ValueError):
+            kind = type(result).__name__
+            raise TypeError(f"the forecast of {name!r} must hold numbers, got {kind}") from None
         checks.same_shape(f"the forecast of {name!r}", forecast, "the next values", shape)
         found.append(forecast.reshape(horizon, columns))
     return np.stack(found)

@@ -684,10 +684,12 @@ class SequenceForecaster(SequenceEstimator):
         return reader.inputs(window, reader.steps), targets.astype(self.dtype)
 
     def _dataset(
-        self, X: Panel, y: Any, lengths: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any, lengths: Any = None, sample_weight: Any = None
     ) -> SequenceDataset:
-        self._check_columns(X)
-        inputs, targets = self._examples(X)
+        panel = X if isinstance(X, Panel) else self._read(X, None, None)  # as `estimator_flow` has
+        self._check_columns(panel)
+        self._check_training(panel)
+        inputs, targets = self._examples(panel)
         if self._standardizer is not None:
             targets = self._standardizer.transform(targets)
         before = np.full((len(targets), self._reader.hidden_rows, targets.shape[2]), np.nan)

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     )
     from bptt.estimators.classifier import SequenceClassifier
     from bptt.estimators.encoder_decoder import EncoderDecoder
+    from bptt.estimators.forecaster import SequenceForecaster
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
     from bptt.estimators.loading import load_estimator
@@ -111,6 +112,7 @@ __all__ = [
     "Run",
     "SLSTMState",
     "SequenceClassifier",
+    "SequenceForecaster",
     "SequenceGenerator",
     "SequenceRegressor",
     "SequenceTagger",
@@ -185,6 +187,7 @@ _LAZY_NAMES = {  # name -> its package
             "OnlineClassifier",
             "OnlineRegressor",
             "SequenceClassifier",
+            "SequenceForecaster",
             "SequenceGenerator",
             "SequenceRegressor",
             "SequenceTagger",

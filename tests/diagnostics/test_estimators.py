@@ -91,6 +91,20 @@ def test_the_flow_is_that_of_the_estimators_own_loss():
     np.testing.assert_allclose(found.norms[0], expected.norms[0], rtol=1e-12)
 
 
+def test_the_flow_of_a_forecaster_is_that_of_its_windows():
+    """The gradient enters at the last steps, which alone have targets."""
+    series = [
+        np.cumsum(values[:, 0]) for values in np.random.default_rng(0).normal(size=(3, 20, 1))
+    ]
+    recorder = GradientFlowRecorder(series)
+    model = bptt.SequenceForecaster(horizon=3, lookback=8, callbacks=[recorder], **SMALL)
+    found = estimator_flow(model.fit(series), series)
+    assert found.names == ("layer 0",)
+    assert len(found.norms[0]) == 8 - 1 + 3 - 1
+    assert (found.norms[0] > 0).all()
+    assert len(recorder.flows) == 2
+
+
 def test_a_flow_is_that_of_central_differences_through_decoder_and_bridge():
     """What reaches the encoder's last state, where there is no attention."""
     model, X, y = fitted("translator", cell="gru")

@@ -41,6 +41,10 @@ MODELS = {
         (["ab cd", "cd ef"], ["x", "y"]),
     ),
     "regressor": (bptt.SequenceRegressor(scale=True, **OPTIONS), (NUMBERS, [0.5, 1.0, 2.0, 0.0])),
+    "forecaster": (
+        bptt.SequenceForecaster(horizon=2, lookback=4, difference=2, **OPTIONS),
+        (np.arange(20.0).reshape(2, 10),),
+    ),
     "tagger": (bptt.SequenceTagger(dropout=0.1, **OPTIONS), (TEXTS, TAGS)),
     "tagger with characters": (
         bptt.SequenceTagger(tokens="words", characters=2, embedding_size=3, **OPTIONS),
@@ -106,9 +110,10 @@ def outcome(call, *arguments, errors=(ValueError,)):
 def use(model, X, *y):
     """Call what depends on the content of a file."""
     str(model.history_)
-    if y:
+    if y or not hasattr(model, "score"):
         model.predict(X)
-    model.score(X, *y)
+    if hasattr(model, "score"):
+        model.score(X, *y)
     if hasattr(model, "sample"):
         model.sample(*([X] if y else []), max_length=3, random_state=0)
     model.partial_fit(X, *y)
@@ -133,7 +138,7 @@ def test_damaged_estimators(name, tmp_path):
         errors = (TypeError, ValueError, FloatingPointError)
         _, message = outcome(use, loaded, *data, errors=errors)
         # Data that do not fit the estimator in the file; a sentence begins with an argument.
-        beginnings = ("X", "y", "text", "The feature", "the norm", "the loss", "Input")
+        beginnings = ("X", "y", "series", "text", "The feature", "the norm", "the loss", "Input")
         assert not message or message.startswith(beginnings), (place, value, message)
     assert refused > FILES // 3
 

@@ -18,6 +18,7 @@ OPTIONS = {"hidden_size": 4, "epochs": 1, "random_state": 0}
 FITTED = {
     "SequenceClassifier": lambda model: model.fit(TEXTS, [0, 1, 0, 1]),
     "SequenceRegressor": lambda model: model.fit(TEXTS, [0.5, 1.0, 2.0, 0.0]),
+    "SequenceForecaster": lambda model: model.fit(np.arange(30.0)),
     "SequenceTagger": lambda model: model.fit(TEXTS, TAGS),
     "LanguageModel": lambda model: model.fit(TEXTS),
     "SequenceGenerator": lambda model: model.fit([0, 1, 2, 3], TEXTS),

@@ -28,7 +28,7 @@ QUICK: dict[str, float] = {
     "dna": 0.90,
     "speech": 0.95,
     "activity": 0.78,
-    "forecasting": 3.2,
+    "forecasting": 0.75,
     "online": 110,
     "gradients": 0.02,
     "translation": 0.25,

@@ -1139,8 +1139,21 @@ def estimator(kind: str) -> tuple[Any, dict[str, Any]]:
         "SequenceGenerator": ({}, [0, 1, 2, 3], TEXTS),
         "EncoderDecoder": ({"attention": "dot"}, TEXTS, ["x", "y", "xy", "yx"]),
     }
+    if kind == "SequenceForecaster":
+        options, given = {"horizon": 2, "lookback": 4, "loss": "gaussian"}, of_forecaster()
+        return bptt.SequenceForecaster(**SMALL, **options), given
     options, X, y = pairs[kind]
     return getattr(bptt, kind)(**SMALL, **options), {"X": X, **({} if y is None else {"y": y})}
+
+
+def of_forecaster() -> dict[str, Any]:
+    """Return series of different lengths with covariates that reach beyond their ends."""
+    rng = np.random.default_rng(0)
+    return {
+        "series": [rng.normal(size=steps) for steps in (12, 15)],
+        "future_covariates": [rng.normal(size=(steps + 3, 2)) for steps in (12, 15)],
+        "static_covariates": rng.normal(size=(2, 1)),
+    }
 
 
 def of_estimators() -> Targets:
@@ -1188,7 +1201,7 @@ def of_estimators() -> Targets:
 
     for kind in (
         *("SequenceClassifier", "SequenceRegressor", "SequenceTagger", "LanguageModel"),
-        *("SequenceGenerator", "EncoderDecoder"),
+        *("SequenceGenerator", "EncoderDecoder", "SequenceForecaster"),
     ):
         cls = getattr(bptt, kind)
         _, given = estimator(kind)
@@ -1207,7 +1220,9 @@ def of_estimators() -> Targets:
                 )
             else:
                 pool = {**given, **weights, "lengths": None, "prompt": "a"}
-                pool |= {"coverage": 0.8, "quantiles": [0.1, 0.9]}
+                pool |= {"coverage": 0.8, "quantiles": [0.1, 0.9], "horizon": 3}
+                pool |= {"origins": 2, "step": 1, "season": 2, "refit": False}
+                pool |= {"baselines": {"zero": lambda values, horizon: np.zeros(horizon)}}
                 pool |= {"count": 1} | decode | draw | (beams if method == "beam_search" else {})
                 found[name] = call(kind, method, {n: pool[n] for n in names if n in pool})
     return found

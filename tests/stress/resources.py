@@ -103,6 +103,7 @@ def fits(times: int) -> Outcome:
     kinds: list[tuple[type, dict[str, object], tuple[object, ...]]] = [
         (bptt.SequenceClassifier, {"bidirectional": True}, (numbers, [0, 1, 0, 1])),
         (bptt.SequenceRegressor, {"scale": True}, (numbers, [0.5, 1.0, 2.0, 0.0])),
+        (bptt.SequenceForecaster, {"horizon": 2}, (np.arange(30.0),)),
         (bptt.SequenceTagger, {"cell": "gru", "dropout": 0.1}, (texts, tags)),
         (bptt.LanguageModel, {"embedding_size": 3}, (texts,)),
         (bptt.EncoderDecoder, {"attention": "dot"}, (texts, ["x", "y", "xy", "yx"])),

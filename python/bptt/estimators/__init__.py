@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bptt.estimators._base import SequenceEstimator
     from bptt.estimators.classifier import SequenceClassifier
     from bptt.estimators.encoder_decoder import EncoderDecoder
+    from bptt.estimators.forecaster import SequenceForecaster
     from bptt.estimators.generator import SequenceGenerator
     from bptt.estimators.language_model import LanguageModel
     from bptt.estimators.online import OnlineClassifier, OnlineRegressor
@@ -22,6 +23,7 @@ __all__ = [
     "OnlineRegressor",
     "SequenceClassifier",
     "SequenceEstimator",
+    "SequenceForecaster",
     "SequenceGenerator",
     "SequenceRegressor",
     "SequenceTagger",

@@ -159,3 +159,17 @@ def levels_of(quantiles: Sequence[float] | None, loss: RegressionLoss) -> list[f
     if quantiles is None:
         return list(loss.levels if isinstance(loss, Quantiles) else DEFAULT_QUANTILES)
     return check_quantiles(quantiles)
+
+
+def bounds_of(coverage: Any) -> list[float]:
+    """Return the levels of the bounds of a central prediction interval.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `coverage` is not in (0, 1).
+    """
+    inside = checks.number("coverage", coverage)
+    if not 0.0 < inside < 1.0:
+        raise ValueError(f"coverage must be in (0, 1), got {coverage}")
+    return [(1.0 - inside) / 2.0, (1.0 + inside) / 2.0]

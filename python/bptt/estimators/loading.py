@@ -15,6 +15,7 @@ ESTIMATORS = {  # class -> its module
     "OnlineClassifier": "bptt.estimators.online",
     "OnlineRegressor": "bptt.estimators.online",
     "SequenceClassifier": "bptt.estimators.classifier",
+    "SequenceForecaster": "bptt.estimators.forecaster",
     "SequenceGenerator": "bptt.estimators.generator",
     "SequenceRegressor": "bptt.estimators.regressor",
     "SequenceTagger": "bptt.estimators.tagger",

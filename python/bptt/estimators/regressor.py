@@ -19,9 +19,15 @@ from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.estimators._many_to_one import ManyToOneEstimator
-from bptt.estimators._regression_losses import RegressionLoss, levels_of, regression_loss
+from bptt.estimators._regression_losses import (
+    RegressionLoss,
+    bounds_of,
+    levels_of,
+    regression_loss,
+)
 from bptt.estimators._sample_weight import sequence_weights, step_weights
 from bptt.estimators._sklearn import RegressorMixin
+from bptt.estimators._step_regression import error_of_steps, loss_of_steps, weight_of_steps
 from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
 
@@ -290,11 +296,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        inside = checks.number("coverage", coverage)
-        if not 0.0 < inside < 1.0:
-            raise ValueError(f"coverage must be in (0, 1), got {coverage}")
-        loss = self._regression_loss
-        bounds = [(1.0 - inside) / 2.0, (1.0 + inside) / 2.0]
+        loss, bounds = self._regression_loss, bounds_of(coverage)
         lower, upper = self._predicted(
             X, lengths, [partial(loss.quantile, level=level) for level in bounds]
         )
@@ -518,26 +520,15 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     def _loss(self, output: FloatArray, batch: SequenceBatch) -> Loss:
         if self.pool is not None:
             return self._regression_loss(output, batch.y, batch.weights)
-        return self._regression_loss(output, np.nan_to_num(batch.y), _step_weights(batch))
+        return loss_of_steps(self._regression_loss, output, batch)
 
     def _loss_weight(self, batch: SequenceBatch) -> float:
-        return super()._loss_weight(batch) if self.pool else float(_step_weights(batch).sum())
+        return super()._loss_weight(batch) if self.pool else weight_of_steps(batch)
 
     def _metric(self, output: FloatArray, batch: SequenceBatch) -> float:
+        if self.pool is None:
+            return error_of_steps(self._regression_loss, output, batch, self._standardizer)
         error = np.abs(self._regression_loss.point(output) - batch.y)
         if self._standardizer is not None:
             error = error * self._standardizer.std
-        if self.pool is None:
-            weights = _step_weights(batch)
-            errors = np.where(weights > 0, error.mean(axis=2), 0.0)
-            return float((weights * errors).sum() / max(weights.sum(), 1e-300))
         return float(np.average(error.mean(axis=1), weights=batch.weights))
-
-
-def _step_weights(batch: SequenceBatch) -> NDArray[np.float64]:
-    """Return the weight of every step, (B, T): 0 beyond the end, and without a target."""
-    counted = np.arange(batch.y.shape[1]) < batch.lengths[:, np.newaxis]
-    weights: NDArray[np.float64] = (counted & ~np.isnan(batch.y).any(axis=2)).astype(np.float64)
-    if batch.weights is not None:
-        weights *= batch.weights[:, np.newaxis] if batch.weights.ndim == 1 else batch.weights
-    return weights

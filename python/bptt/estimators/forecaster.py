@@ -97,8 +97,8 @@ class SequenceForecaster(SequenceEstimator):
         Treatment of NaN in features: an error, or with "mask" three inputs for every feature: the
         last observed value (before the first one 0, with `scale` the mean), 1 if it was observed at
         this step or else 0, and the number of steps since the observation before. With "decay" two:
-        the last value, which decays to the mean at a trained rate, and the mask; see
-        `bptt.InputDecay`.
+        the last value, which decays to the mean at a trained rate, and the mask; the state of a
+        "gru" then decays as well, by the number of steps: see `bptt.InputDecay`.
     categorical_features : sequence of str or int, or "from_dtype", optional
         Names or indices of columns of categories, in a list of tables; or all columns that do not
         hold numbers. Each category has its own input weights, its embedding; one that is missing,

@@ -77,6 +77,8 @@ LAYERS = {
     "slstm": bptt.SLSTM(3, 6, num_heads=2),
     "stacked": bptt.GRU(3, 5, num_layers=3, dropout=0.5),
     "zoneout": bptt.LSTM(3, 5, zoneout=0.3, proj_size=2),
+    "decay": bptt.GRU(3, 5, decay_size=2, num_layers=2),
+    "decay-after": bptt.GRU(3, 5, decay_size=1, reset_after=True, zoneout=0.2),
     "learned": bptt.LSTM(3, 5, num_layers=2, learn_initial_state=True),
     "learned-slstm": bptt.SLSTM(3, 4, learn_initial_state=True),
     "float64": bptt.GRU(3, 5, dtype=np.float64),
@@ -179,6 +181,25 @@ def test_chains_of_two_directions(pool, first, above, tmp_path):
     expected = model(x[np.newaxis])[0][0]
     compiled = Compiled(model, tmp_path, ids=True if first == "ids" else None)
     close(run_both(compiled, x, expected.shape), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("both", [False, True])
+def test_all_of_gru_d(both, tmp_path):
+    """Values, masks, times and another feature; the recurrent layer reads the times as well."""
+    decay = bptt.InputDecay(2, num_others=1, pass_times=True)
+    gru = bptt.GRU(7, 4, decay_size=2, bidirectional=both)
+    model = bptt.Sequential(decay, gru, bptt.Linear(4 + 4 * both, 2), pool="last")
+    for module in model.modules:
+        trained(module)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((6, 7)).astype(np.float32)
+    x[:, 2:4] = rng.integers(0, 2, (6, 2))
+    x[:, 4:6] = rng.integers(1, 4, (6, 2))
+    expected = model(x[np.newaxis])[0][0]
+    compiled = Compiled(model, tmp_path)
+    run = run_both if both else Compiled.run
+    close(run(compiled, x, expected.shape), expected)
 
 
 @needs_compiler

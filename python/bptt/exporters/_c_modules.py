@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bptt.exporters._c_cells import EQUATIONS, PROJECTION
 from bptt.exporters._c_functions import ACTIVATIONS
+from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding
@@ -118,6 +119,8 @@ def stages_of(module: Any, name: str, inputs: int, ids: bool) -> Iterator[Stage 
             f"  for (int i = 0; i < {inputs}; ++i) {name}[i] = {function}(INPUT[i]);\n"
         )
         yield Stage({}, {}, "", code, name, inputs)
+    elif isinstance(module, InputDecay):
+        yield _input_decay(module, name)
     elif not isinstance(module, Dropout):  # which does nothing in inference
         raise ValueError(f"a {type(module).__name__} has no C code")
 
@@ -148,12 +151,28 @@ def _layer_norm(module: LayerNorm, name: str) -> Stage:
     return Stage(weights, {}, "", code, name, size)
 
 
+def _input_decay(module: InputDecay, name: str) -> Stage:
+    count, others, size = module.num_features, module.num_others, module.output_size
+    weights = {f"{name}_rate": module["rate"], f"{name}_bias": module["bias"]}
+    code = (
+        f"  float {name}[{size}];\n"
+        f"  for (int i = 0; i < {count}; ++i) {{\n"
+        f"    const float value = (INPUT)[i], mask = (INPUT)[{count} + i];\n"
+        f"    const float e = {name}_rate[i] * (INPUT)[{2 * count} + i] + {name}_bias[i];\n"
+        f"    {name}[i] = (mask + (1.0f - mask) * expf(-relu(e))) * value;\n"
+        f"    {name}[{count} + i] = mask;\n  }}\n"
+    )
+    if others:
+        code += f"  copy((INPUT) + {3 * count}, {others}, {name} + {2 * count});\n"
+    if module.pass_times:
+        code += f"  copy((INPUT) + {2 * count}, {count}, {name} + {2 * count + others});\n"
+    return Stage(weights, {}, "", code, name, size)
+
+
 # ---- recurrent layers
 
 
 def _recurrent(module: Recurrent[Any], name: str, ids: bool) -> Iterator[Stage | BothDirections]:
-    if module._decay_size:
-        raise ValueError(f"a layer with decay_size has no C code, got {module}")
     for layer in range(module.num_layers):
         first, *second = (
             _direction(module, name, layer, reverse, ids and layer == 0)
@@ -205,6 +224,8 @@ def _weights(module: Recurrent[Any], suffix: str) -> dict[str, NDArray[Any]]:
         found[name] = array(name)
     if module.state_sizes[0] < size:
         found["weight_hr"] = array("weight_hr").T
+    if module._decay_size and suffix.startswith("_l0"):
+        found["weight_decay"], found["bias_decay"] = array("weight_decay").T, array("bias_decay")
     return found
 
 
@@ -216,6 +237,13 @@ def _function(
     inputs, rows = weights["weight_ih"].shape
     normalized = "gain_ih" in weights
     body = f"  float a[{rows}];\n"
+    if "weight_decay" in weights:
+        times = len(weights["weight_decay"])
+        body += (
+            "  float decay[H];\n  copy(BIAS_DECAY, H, decay);\n"
+            f"  accumulate(WEIGHT_DECAY, x + {inputs}, {times}, H, decay);\n"
+            "  for (int i = 0; i < H; ++i) h[i] *= expf(-relu(decay[i]));\n"
+        )
     if ids:
         body += f"  copy(WEIGHT_IH + {rows} * x, {rows}, a);\n"
     else:

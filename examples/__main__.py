@@ -6,7 +6,8 @@ With --write, the results and pictures of the index, examples/README.md, are com
 
 DIR holds the data that no package ships: tinyshakespeare/input.txt,
 ud_english_ewt/{train,dev,test}.tsv (word and tag in the first two tab-separated columns) and
-wnut17_ner/{train,dev,test}.conll; each may be gzipped. Without it, the examples train on the data
+wnut17_ner/{train,dev,test}.conll, each of which may be gzipped, and spoken_digits/recordings.zip
+(files DIGIT_SPEAKER_INDEX.wav). Without it, the examples train on the data
 that packages ship.
 """
 
@@ -34,6 +35,7 @@ NAMES = (
     "music",
     "activity",
     "speech",
+    "speech_recognition",
     "dna",
     "forecasting",
     "online",

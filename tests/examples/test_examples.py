@@ -27,6 +27,7 @@ QUICK: dict[str, float] = {
     "named_entities": 0.58,
     "dna": 0.90,
     "speech": 0.95,
+    "speech_recognition": 0.1,
     "activity": 0.78,
     "forecasting": 0.75,
     "online": 110,

@@ -13,6 +13,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.autodoc.mock import mock
 from sphinx.transforms import SphinxTransform
 
 from bptt import estimators
@@ -34,7 +35,8 @@ def targets() -> dict[str, str]:
     pages: dict[int, str] = {}
     found = {}
     for package in PACKAGES:
-        module = importlib.import_module(package)
+        with mock(["torch"]):  # as autodoc
+            module = importlib.import_module(package)
         found[package] = package
         for name in module.__all__:
             value, dotted = getattr(module, name), f"{package}.{name}"
@@ -49,8 +51,12 @@ TARGETS = targets()
 
 
 def short_names() -> dict[str, str]:
-    """Return the last part of every name -> its page; of two, not that of the reference."""
-    pages = sorted({*TARGETS.values()} - {*PACKAGES}, key=lambda page: "reference" not in page)
+    """Return the last part of every name -> its page; of two, that of NumPy's layers."""
+
+    def is_preferred(page: str) -> bool:
+        return not page.startswith(("bptt.reference", "bptt.torch"))
+
+    pages = sorted({*TARGETS.values()} - {*PACKAGES}, key=is_preferred)
     return {page.rpartition(".")[2]: page for page in pages}
 
 

@@ -10,7 +10,12 @@ Data: with --data, recordings DIGIT_SPEAKER_INDEX.wav of two or more speakers, i
 file; each speaker is left out in turn, and every fifth recording of the others is held out, too.
 Without, the prompts of a telephone exchange (asterisk-core-sounds-en-wav, Debian, CC BY-SA 3.0):
 one speaker, whose recordings are trained and tested in different strings.
-Result so far, one left out: george 28 % (warping 34 %), jackson 27 % (38 %); known speakers 2 %.
+Time: 6 minutes for four networks.
+Result, word errors of the speaker left out: 23 %, between 18 and 28 %; warping 34 %. Of other
+recordings of the known speakers 2 %, warping 6 %. Digits of a new voice are taken for its nearest
+neighbors: 3 for 8, 2 for 4, and a "six" that is cut short.
+Tried without gain: the whole mean of each band subtracted with a filter of 14 frequencies and 128
+units (george 32 %), four synthetic voices as further speakers, variants of tempo at test time.
 --transcribe writes the digits of your own sounds.
 """
 

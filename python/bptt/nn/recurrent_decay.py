@@ -23,9 +23,9 @@ class HiddenDecay(NamedTuple):
         """Return the factors (..., directions*H) for x (..., I), whose last D features are δ_t."""
         rows, size = self.weight.shape
         times = np.array(x[..., x.shape[-1] - size :], order="C").reshape(-1, size)
-        factors: FloatArray = loader.kernels.linear_forward(times, self.weight, self.bias)
-        np.maximum(factors, 0.0, out=factors)
-        np.exp(np.negative(factors, out=factors), out=factors)
+        factors: FloatArray = loader.kernels.linear_forward(times, -self.weight, -self.bias)
+        np.minimum(factors, 0.0, out=factors)
+        np.exp(factors, out=factors)
         return Decayed(self, times, factors.reshape(*x.shape[:-1], rows))
 
 
@@ -68,14 +68,14 @@ class Decayed(NamedTuple):
         """
         weight, bias = self.parameters
         factors = self.factors
-        d_factors *= factors
-        np.negative(d_factors, out=d_factors)
+        d_factors *= factors  # the gradient of -(V δ + b)
         np.copyto(d_factors, 0.0, where=factors >= 1.0)  # V δ + b <= 0: γ is 1, whatever they are
         flat = np.empty(weight.size + bias.size, weight.dtype)
         d_weight, d_bias = flat[: weight.size].reshape(weight.shape), flat[weight.size :]
         d: Any = loader.kernels.linear_backward(
-            self.times, weight, d_factors.reshape(-1, len(bias)), d_weight, d_bias, d_x is not None
+            self.times, -weight, d_factors.reshape(-1, len(bias)), d_weight, d_bias, d_x is not None
         )
+        np.negative(flat, out=flat)
         if d_x is not None:
             d_times = d_x[..., d_x.shape[-1] - weight.shape[1] :]
             d_times[...] = d.reshape(d_times.shape)

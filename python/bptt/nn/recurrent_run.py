@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
+from bptt._core.memory import side_by_side
 from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
@@ -136,7 +137,7 @@ class Run(Generic[StateT]):
             self.release()
         flat = self._with_learned_state(flat, d_states)
         if decayed is not None and d_factors is not None:
-            flat = np.append(flat, decayed.backward(d_factors, d_input))
+            flat = side_by_side(flat, decayed.backward(d_factors, d_input))
         d_initial = as_state(*d_states)
         return Gradients(
             self._layer._layout,
@@ -152,7 +153,7 @@ class Run(Generic[StateT]):
             return flat
         mapped = d_initial[: len(self._layer.cell.mapped_states)]
         learned = np.concatenate([d.sum(axis=1).ravel() for d in mapped])
-        return np.append(flat, learned if self._learned else np.zeros_like(learned))
+        return side_by_side(flat, learned if self._learned else np.zeros_like(learned))
 
     def gates(self, layer: int = 0, reverse: bool = False) -> dict[str, FloatArray]:
         """Return the gates of one layer and direction at every step.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.exporters import to_c
+from bptt.exporters import to_c, to_onnx
 
 COMPILER = shutil.which("cc")
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion"]
@@ -280,6 +280,45 @@ def test_what_has_no_c_code(model, name, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         to_c(model, tmp_path / f"{name}.c")
     assert not list(tmp_path.iterdir())
+
+
+def fitted_estimators():
+    rng = np.random.default_rng(0)
+    options = {"hidden_size": 3, "epochs": 1, "random_state": 0}
+    words, tags = [["a", "b"], ["b", "a"]] * 3, [["x", "y"], ["y", "x"]] * 3
+    affixes = {"affixes": 2, "tokens": "words", "embedding_size": 4}
+    texts = [" ".join(row) for row in words]
+    online = bptt.OnlineRegressor(hidden_size=3)
+    online.learn_one([1.0, 2.0], 3.0)
+    rows = rng.standard_normal((6, 5, 2)).astype(np.float32)
+    chain = "must be a recurrent layer, a Sequential, or a classifier, regressor or tagger, got"
+    return [
+        (bptt.SequenceClassifier(**options, **affixes).fit(texts, [0, 1] * 3), "EmbeddingBag has"),
+        (bptt.SequenceTagger(**options, feedback=True).fit(words, tags), "feedback=True cannot be"),
+        (
+            bptt.SequenceRegressor(**options, scale=True, loss="gaussian").fit(rows, rows[:, 0, 0]),
+            "loss='gaussian' cannot be exported: its outputs are no targets",
+        ),
+        (bptt.SequenceForecaster(**options, lookback=5).fit(np.arange(40.0)), chain),
+        (bptt.LanguageModel(**options).fit(texts), chain),
+        (online, chain),
+    ]
+
+
+@pytest.mark.parametrize("export", [to_c, to_onnx])
+def test_estimators_whose_network_is_not_all(export, tmp_path):
+    """Their network alone would compute something else, without a word."""
+    pytest.importorskip("sklearn")
+    if export is to_onnx:
+        pytest.importorskip("onnx")
+    for model, message in fitted_estimators():
+        with pytest.raises((TypeError, ValueError), match=message):
+            export(model, tmp_path / "a.c")
+    assert not list(tmp_path.iterdir())
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError):
+        export(bptt.SequenceClassifier(), tmp_path / "a.c")
 
 
 def test_wrong_types(tmp_path):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from bptt.optim.schedules import Schedule
 from bptt.training.history import History
 from bptt.training.loop import Training, train
 from bptt.training.options import TrainingOptions, checked_verbose, make_optimizer
+
+if TYPE_CHECKING:
+    from bptt.exporters._parts import Parts
 
 # Parameters that may differ when training is resumed. `train` itself compares the optimizer.
 _RESUME_MAY_CHANGE = (
@@ -189,6 +192,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
 
     _has_classes: ClassVar[bool] = False
     _best_metric: ClassVar[str] = "max"
+    _is_chain: ClassVar[bool] = False  # whose outputs are those of the chain `model_`
     _has_token_targets: ClassVar[bool] = False  # whose vocabulary has the options of tokens, too
 
     cell: str = "lstm"
@@ -648,6 +652,14 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop("feature_names_in_", None)
         else:
             self.feature_names_in_ = np.array(encoder.feature_names, object)
+
+    def _exported(self) -> Parts:
+        """Return the network and the scaling around it, for `bptt.exporters`."""
+        from bptt.exporters._parts import Parts
+
+        check_is_fitted(self, "model_")
+        network, encoder = vars(self)["model_"], self.encoder_
+        return Parts(network, encoder.standardizer, ids=encoder.kind == "ids")
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         """Return the input as sequences of ids or features; the estimator must be fitted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ from bptt.training.supervised import (
 @dataclass(kw_only=True, repr=False, eq=False)
 class ManyToOneEstimator(SequenceEstimator):
     """[embedding] -> recurrent layers -> one vector per sequence -> linear layer."""
+
+    _is_chain: ClassVar[bool] = True
 
     pool: str | None = "last"
     affixes: int | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from bptt.estimators._sklearn import RegressorMixin
 from bptt.estimators._step_regression import error_of_steps, loss_of_steps, weight_of_steps
 from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
+
+if TYPE_CHECKING:
+    from bptt.exporters._parts import Parts
 
 _FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
 
@@ -415,6 +418,12 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         self._standardizer = Standardizer.from_values(columns) if self.scale else None
         self._num_targets = int(columns.shape[1])
         return self._num_targets * self._regression_loss.per_target
+
+    def _exported(self) -> Parts:
+        parts = super()._exported()
+        if self._standardizer is not None and self.loss != "squared_error":
+            raise ValueError(f"loss={self.loss!r} cannot be exported: its outputs are no targets")
+        return parts._replace(targets=self._standardizer)
 
     def _fitted_state(self) -> dict[str, Any]:
         return {

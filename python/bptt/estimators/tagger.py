@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ from bptt.training.supervised import (
     WeightedMean,
     predict_in_batches,
 )
+
+if TYPE_CHECKING:
+    from bptt.exporters._parts import Parts
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -235,6 +238,7 @@ class SequenceTagger(LabelEstimator):
 
     _has_classes: ClassVar[bool] = True
     _labels_of_steps: ClassVar[bool] = True
+    _is_chain: ClassVar[bool] = True
 
     skip_input: bool = False
     feedback: bool = False
@@ -493,6 +497,14 @@ class SequenceTagger(LabelEstimator):
                     UserWarning,
                     stacklevel=4,
                 )
+
+    def _exported(self) -> Parts:
+        if self.feedback:
+            raise ValueError(
+                "feedback=True cannot be exported: the network reads the labels before, which are "
+                "predicted step by step"
+            )
+        return super()._exported()
 
     def _make(self, seeds: np.random.Generator) -> None:
         count = len(self.classes_)

@@ -16,6 +16,7 @@ from bptt.exporters._parts import parts_of
 from bptt.nn.embedding import Embedding
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
+from bptt.nn.summary import feature_sizes
 
 
 class CSource(NamedTuple):
@@ -57,7 +58,7 @@ def to_c(model: Any, path: str | os.PathLike[str], *, ids: bool | None = None) -
 
     Parameters
     ----------
-    model : Recurrent, Sequential, or a fitted estimator
+    model : Recurrent, Sequential, or a fitted classifier, regressor or tagger
         Recurrent layers, after an `Embedding` or `InputDecay` and with `Linear`, `LayerNorm`,
         `ReLU`, `Tanh`, `Sigmoid` and `Dropout` around them, with any pooling. Of an estimator, its
         ``model_`` with the standardization of features and targets; texts and classes stay numbers:
@@ -144,9 +145,9 @@ def _stages(
     places = [i for i, one in enumerate(network.modules) if isinstance(one, Recurrent)]
     if not places:
         raise ValueError("a network without a recurrent layer has no C code")
-    first: Any = network.modules[0]
-    size = getattr(first, "input_size", None) or getattr(first, "in_features", None)
-    size = int(size if size is not None else getattr(first, "num_features", 1))
+    first = network.modules[0]
+    sizes = (size for size, _ in map(feature_sizes, network.modules) if size is not None)
+    size = 1 if ids else next(sizes)
     if ids and places[0] > 0 and not isinstance(first, Embedding):
         raise ValueError(f"ids need an Embedding or a recurrent layer first, got {first}")
     pool, stages = None, list[Stage | BothDirections]()

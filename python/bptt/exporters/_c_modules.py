@@ -104,7 +104,7 @@ def stages_of(module: Any, name: str, inputs: int, ids: bool) -> Iterator[Stage 
     """
     if isinstance(module, Recurrent):
         yield from _recurrent(module, name, ids)
-    elif isinstance(module, Embedding):
+    elif type(module) is Embedding:  # not EmbeddingBag, which reads several ids
         table = module["weight"]
         row = f"{name}_weight + {table.shape[1]} * ID"
         yield Stage({f"{name}_weight": table}, {}, "", "", row, table.shape[1])

@@ -21,6 +21,7 @@ from bptt.nn.linear import Linear
 from bptt.nn.normalization import LayerNorm
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
+from bptt.nn.summary import feature_sizes
 
 # Our gates in the order of the operator's blocks of rows.
 _GATES = {
@@ -60,7 +61,7 @@ def to_onnx(
 
     Parameters
     ----------
-    model : Recurrent, Sequential, or a fitted estimator
+    model : Recurrent, Sequential, or a fitted classifier, regressor or tagger
         `RNN`, `LSTM` (peepholes and coupled gates too) and `GRU` layers, after an `Embedding` and
         with `Linear`, `LayerNorm`, `ReLU`, `Tanh`, `Sigmoid` and `Dropout` around them, with any
         pooling. Of an estimator, its ``model_`` with the standardization of features and targets;
@@ -117,11 +118,12 @@ class _Writer:
     def model(self, features: Any, targets: Any) -> Any:
         """Return the model, with scaling of features and targets if they are not None."""
         graph, network = self.graph, self.network
-        size = self._input_size()
+        sizes = list(map(feature_sizes, network.modules))
         if self.ids:
             graph.input("x", "int64", ("batch", "steps"))
         else:
-            graph.input("x", "float32", ("batch", "steps", size))
+            inputs = next(size for size, _ in sizes if size is not None)
+            graph.input("x", "float32", ("batch", "steps", inputs))
         if self.lengths:
             graph.input("lengths", "int32", ("batch",))
         value = graph.node("Transpose", ["x"], perm=[1, 0] if self.ids else [1, 0, 2])
@@ -144,22 +146,9 @@ class _Writer:
         shape = ("batch",) if pooled else ("batch", "steps")
         if not pooled:
             value = graph.node("Transpose", [value], perm=[1, 0, 2])
-        graph.output("y", value, "float32", (*shape, self._output_size(targets)))
+        outputs = next(size for _, size in reversed(sizes) if size is not None)
+        graph.output("y", value, "float32", (*shape, outputs))
         return graph.model()
-
-    def _input_size(self) -> int:
-        first: Any = self.network.modules[0]
-        for name in ("input_size", "in_features", "num_features"):
-            if hasattr(first, name):
-                return int(getattr(first, name))
-        return 1
-
-    def _output_size(self, targets: Any) -> int | str:
-        last: Any = self.network.modules[-1]
-        for name in ("out_features", "output_size", "num_features"):
-            if hasattr(last, name):
-                return int(getattr(last, name))
-        return "outputs"
 
     def _scaled(self, value: str, factor: NDArray[Any], offset: NDArray[Any]) -> str:
         graph = self.graph
@@ -170,7 +159,7 @@ class _Writer:
         graph = self.graph
         if isinstance(module, Dropout):  # which does nothing in inference
             return value
-        if isinstance(module, Embedding):
+        if type(module) is Embedding:  # not EmbeddingBag, which reads several ids
             return graph.node("Gather", [graph.constant(module["weight"]), value])
         if isinstance(module, Linear):
             value = graph.node("MatMul", [value, graph.constant(module["weight"].T)])

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
+
+
+class Scaling(Protocol):
+    """Standardization of columns: a `bptt.data.Standardizer`."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]: ...
+    @property
+    def std(self) -> NDArray[np.float64]: ...
 
 
 class Parts(NamedTuple):
@@ -14,20 +26,20 @@ class Parts(NamedTuple):
     Attributes
     ----------
     network : Sequential
-    features, targets : Standardizer or None
+    features, targets : Scaling or None
         Scaling of the input, and of the output.
     ids : bool
         Whether the input is token ids.
     """
 
     network: Sequential
-    features: Any = None
-    targets: Any = None
+    features: Scaling | None = None
+    targets: Scaling | None = None
     ids: bool = False
 
 
 def parts_of(model: Any) -> Parts:
-    """Return the parts of a layer, a chain, or a fitted estimator.
+    """Return the parts of a layer, a chain, or an estimator that is such a chain.
 
     Raises
     ------
@@ -35,17 +47,15 @@ def parts_of(model: Any) -> Parts:
         If it is none of them.
     ValueError
         If outputs of the estimator are not its targets.
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
     """
     if isinstance(model, Sequential):
         return Parts(model)
     if isinstance(model, Recurrent):
         return Parts(Sequential(model))
-    network = getattr(model, "model_", None)
-    if not isinstance(network, Sequential):
-        rule = "model must be a recurrent layer, a Sequential or a fitted estimator with a model_"
+    if not getattr(model, "_is_chain", False):
+        rule = "model must be a recurrent layer, a Sequential, or a classifier, regressor or tagger"
         raise TypeError(f"{rule}, got {type(model).__name__}")
-    targets = getattr(model, "_standardizer", None)
-    if targets is not None and model.loss != "squared_error":
-        raise ValueError(f"loss={model.loss!r} cannot be exported: its outputs are no targets")
-    encoder = model.encoder_
-    return Parts(network, encoder.standardizer, targets, encoder.kind in ("tokens", "ids"))
+    parts: Parts = model._exported()
+    return parts

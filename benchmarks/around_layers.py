@@ -21,7 +21,7 @@ import numpy as np
 
 import bptt
 from bptt._core import loader
-from bptt.cli.interleaved_timing import interleave, seconds_per_call
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 
 LINEAR = {  # rows, input features, output features
     "word LM, V 10,000": (700, 200, 10_000),

@@ -26,8 +26,8 @@ import numpy as np
 import bptt
 from around_layers import embedding_calls, optimizer_calls
 from bptt._core import loader
+from bptt._core.interleaved_timing import interleave
 from bptt.cli.bench_layers import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
-from bptt.cli.interleaved_timing import interleave
 from bptt.cli.worker_process import WorkerProcess, worker_environment
 from bptt.nn.cells import CELLS
 

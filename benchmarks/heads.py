@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import bptt
-from bptt.cli.interleaved_timing import interleave, seconds_per_call
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 
 SIZES = ((32, 100, 20), (32, 200, 40))  # batch, steps, labels
 STEPS_OF_A_LABEL = 5  # of CTC, on average

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import bptt
 import bptt.torch
-from bptt.cli.interleaved_timing import interleave, seconds_per_call
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 
 
 class Tagger(nn.Module):

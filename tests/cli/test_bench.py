@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt.cli import bench_layers, bench_update, interleaved_timing, worker_process
+from bptt._core import interleaved_timing
+from bptt.cli import bench_layers, bench_update, worker_process
 from bptt.cli.main import main
 from bptt.nn.recurrent import make_recurrent
 from cases import CELLS

@@ -173,13 +173,13 @@ def test_targets_are_the_next_values():
     values = np.arange(20.0) ** 2
     reader = WindowReader(6, 2, 3, "standard")
     panel = read_panel([values, values[:9]], None, None, allow_nan=False)
-    series, origins = reader.origins(panel)
-    np.testing.assert_array_equal(np.bincount(series), [13, 2])
-    window = reader.windows(panel, series, origins, 2)
+    np.testing.assert_array_equal(np.bincount(reader.origins(panel)[0]), [13, 2])
+    window, targets = reader.examples(panel)
     relative = reader.relative(window, 2)
     np.testing.assert_array_equal(window.past[3, :, 0], values[3:9])
     np.testing.assert_array_equal(relative.baseline[3, :, 0], values[6:8])
-    np.testing.assert_array_equal(reader.targets(panel, series, origins)[3, :, 0], values[9:11])
+    expected = (values[9:11] - values[6:8]) / relative.scale[3, 0, 0]
+    np.testing.assert_array_equal(targets[3, :, 0], expected)
     np.testing.assert_allclose(relative.scale[3, 0, 0], values[3:9].std())
     inputs = reader.inputs(window, 2)[3]
     assert inputs.shape == (reader.hidden_rows + 2, reader.count_inputs(1, 0, 0))

@@ -15,7 +15,7 @@ This package is an application and no public API: its modules and functions chan
 `console`, `training_progress`, `demo_report`,        printed output
 `bench_report`
 `bench_layers`, `numpy_comparison`,                   measurements of speed
-`interleaved_timing`, `worker_process`
+`worker_process`
 `corpus`                                              words of a text
 ====================================================  ============================================
 """

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bptt._core.checks import FloatArray
-from bptt.cli.interleaved_timing import interleave, seconds_per_call
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 from bptt.cli.worker_process import serve, worker_processes
 from bptt.nn.cells import CELLS
 from bptt.nn.recurrent import make_recurrent

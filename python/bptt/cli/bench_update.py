@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bptt._core.interleaved_timing import interleave
 from bptt.cli.bench_layers import Size
-from bptt.cli.interleaved_timing import interleave
 from bptt.cli.worker_process import serve, worker_processes
 from bptt.nn.cells import CELLS
 from bptt.nn.embedding import Embedding

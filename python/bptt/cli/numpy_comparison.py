@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bptt import reference
 from bptt._core.checks import FloatArray
-from bptt.cli.interleaved_timing import interleave, seconds_per_call
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 from bptt.cli.worker_process import WorkerProcess, serve
 from bptt.losses import softmax_cross_entropy
 from bptt.nn.module import Gradients

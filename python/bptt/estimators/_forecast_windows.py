@@ -98,9 +98,19 @@ class WindowReader:
         static = none[:, 0] if panel.static is None else panel.static[series]
         return Window(past, future, static)
 
-    def targets(self, panel: Panel, series: Indices, origins: Indices) -> FloatArray:
-        """Return the next `steps` values at each origin, (N, steps, C)."""
-        return _gather(panel.values, series, origins[:, np.newaxis] + np.arange(self.steps))
+    def last(self, panel: Panel, horizon: int) -> Window:
+        """Return the windows at the ends of all series."""
+        return self.windows(panel, np.arange(len(panel)), panel.values.lengths, horizon)
+
+    def examples(self, panel: Panel) -> tuple[Window, FloatArray]:
+        """Return all windows whose targets exist, and these (N, steps, C), as `relative` has them.
+
+        They are in the order of `origins`.
+        """
+        series, origins = self.origins(panel)
+        ahead = _gather(panel.values, series, origins[:, np.newaxis] + np.arange(self.steps))
+        window = self.windows(panel, series, origins, self.steps)
+        return window, self.relative(window, self.steps).transform(ahead)
 
     def origins(self, panel: Panel) -> tuple[Indices, Indices]:
         """Return series and origin of all windows whose targets exist, in the order of time."""

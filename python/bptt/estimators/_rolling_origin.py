@@ -211,10 +211,7 @@ class Ridge:
         from sklearn.preprocessing import StandardScaler
 
         reader = self.reader
-        series, origins = reader.origins(panel)
-        window = reader.windows(panel, series, origins, reader.steps)
-        relative = reader.relative(window, reader.steps)
-        targets = relative.transform(reader.targets(panel, series, origins))
+        window, targets = reader.examples(panel)
         exists = ~np.isnan(targets).any(axis=(1, 2))
         inputs = np.nan_to_num(reader.flat_inputs(window, reader.steps))
         self._model = make_pipeline(StandardScaler(), RidgeCV(_ALPHAS))
@@ -222,10 +219,8 @@ class Ridge:
 
     def forecast(self, panel: Panel, horizon: int) -> FloatArray:
         """Return the next values, (N, horizon, C)."""
-        everything = np.arange(len(panel))
         beyond = -(-horizon // self.reader.steps) * self.reader.steps  # whole blocks
-        window = self.reader.windows(panel, everything, panel.values.lengths, horizon)
-        window = window.pad(beyond - horizon)
+        window = self.reader.last(panel, horizon).pad(beyond - horizon)
         return decode(self._block, window, beyond, self.reader.steps)[:, :horizon]
 
     def _block(self, window: Window, steps: int) -> FloatArray:

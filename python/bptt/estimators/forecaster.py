@@ -576,20 +576,16 @@ class SequenceForecaster(SequenceEstimator):
                 got = count or "none"
                 raise ValueError(f"{name} must have {fitted} columns as in fit, got {got}")
 
-    def _window(self, panel: Panel, horizon: int) -> Window:
-        """Return the last values of all series."""
-        everything = np.arange(len(panel))
-        return self._reader.windows(panel, everything, panel.values.lengths, horizon)
-
     def _forecast(self, panel: Panel, horizon: int) -> FloatArray:
         """Return the next values, (N, horizon, C)."""
         block = partial(self._block, function=self._regression_loss.point)
-        return decode(block, self._window(panel, horizon), horizon, self._reader.steps)
+        reader = self._reader
+        return decode(block, reader.last(panel, horizon), horizon, reader.steps)
 
     def _quantiles(self, panel: Panel, horizon: int, levels: Sequence[float]) -> list[FloatArray]:
         """Return quantiles of the next values, (N, horizon, C) each."""
         loss, steps = self._regression_loss, self._reader.steps
-        window = self._window(panel, horizon)
+        window = self._reader.last(panel, horizon)
         if horizon <= steps:
             functions = [partial(loss.quantile, level=level) for level in levels]
             return [self._block(window, horizon, function) for function in functions]
@@ -677,10 +673,7 @@ class SequenceForecaster(SequenceEstimator):
     def _examples(self, panel: Panel) -> tuple[FloatArray, FloatArray]:
         """Return the inputs (N, rows, I) of all windows, and their targets (N, steps, C)."""
         reader = self._reader
-        series, origins = reader.origins(panel)
-        window = reader.windows(panel, series, origins, reader.steps)
-        relative = reader.relative(window, reader.steps)
-        targets = relative.transform(reader.targets(panel, series, origins))
+        window, targets = reader.examples(panel)
         return reader.inputs(window, reader.steps), targets.astype(self.dtype)
 
     def _dataset(

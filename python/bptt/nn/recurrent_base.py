@@ -346,7 +346,7 @@ class Recurrent(Module, Generic[StateT]):
                 decay = None
                 if self._decay_size:
                     matrix = weight.reshape(-1, self._decay_size)
-                    decay = HiddenDecay(matrix.copy(), bias.copy())
+                    decay = HiddenDecay(-matrix, -bias)
                 packed = _Packed(version, training, network, initial, decay)
                 self._packed = packed
         return packed

@@ -12,18 +12,18 @@ from bptt._core.lengths import Lengths, padding_of
 
 
 class HiddenDecay(NamedTuple):
-    """Parameters of γ_t = exp(−max(0, V δ_t + b)), those of the directions one below the other."""
+    """Parameters of γ_t = exp(min(0, −V δ_t − b)), those of the directions one below the other."""
 
     weight: FloatArray
-    """V, (directions*H, D)."""
+    """−V, (directions*H, D)."""
     bias: FloatArray
-    """b, (directions*H,)."""
+    """−b, (directions*H,)."""
 
     def at(self, x: FloatArray) -> Decayed:
         """Return the factors (..., directions*H) for x (..., I), whose last D features are δ_t."""
         rows, size = self.weight.shape
         times = np.array(x[..., x.shape[-1] - size :], order="C").reshape(-1, size)
-        factors: FloatArray = loader.kernels.linear_forward(times, -self.weight, -self.bias)
+        factors: FloatArray = loader.kernels.linear_forward(times, self.weight, self.bias)
         np.minimum(factors, 0.0, out=factors)
         np.exp(factors, out=factors)
         return Decayed(self, times, factors.reshape(*x.shape[:-1], rows))
@@ -73,7 +73,7 @@ class Decayed(NamedTuple):
         flat = np.empty(weight.size + bias.size, weight.dtype)
         d_weight, d_bias = flat[: weight.size].reshape(weight.shape), flat[weight.size :]
         d: Any = loader.kernels.linear_backward(
-            self.times, -weight, d_factors.reshape(-1, len(bias)), d_weight, d_bias, d_x is not None
+            self.times, weight, d_factors.reshape(-1, len(bias)), d_weight, d_bias, d_x is not None
         )
         np.negative(flat, out=flat)
         if d_x is not None:

@@ -126,10 +126,9 @@ class Run(Generic[StateT]):
             raise ValueError("backward needs d_output, d_state or both, got neither")
         d = output_gradient(d_output)
         decayed = self._decayed
-        factors = decayed and decayed.factors
         try:
             d_input, d_states, flat, hidden_steps, cell_steps, d_factors = loader.kernels.backward(
-                network, saved, x, self.output, d, d_state, steps, input, factors
+                network, saved, x, self.output, d, d_state, steps, input, self._factors
             )
         except TypeError as error:
             raise checks.with_cure(error) from None

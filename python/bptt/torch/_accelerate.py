@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from bptt._core.interleaved_timing import interleave, seconds_per_call
 from bptt.torch._layers import GRU, LSTM, RNN, Recurrent
 
 _OURS: dict[type[nn.Module], type[Recurrent]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
 _TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # relative to the largest value
-_SECONDS = 0.3  # of measurement, for each layer and kind of call
-_LEAST_CALLS, _MOST_CALLS = 3, 50
+_SECONDS = 0.6  # of measurement, for each layer and kind of call
+_LEAST_ROUNDS = 3
 
 _Call = Callable[[], list[Tensor]]
 
@@ -280,18 +281,10 @@ def _difference(expected: list[Tensor], found: list[Tensor]) -> float:
 
 
 def _milliseconds(*calls: _Call) -> tuple[float, float]:
-    """Return median times of calls, which take turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    end = time.perf_counter() + _SECONDS * len(calls)
-    for round_ in range(_MOST_CALLS + 1):
-        for call, found in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if round_:  # the first one is for caches and packed weights
-                found.append(1e3 * (time.perf_counter() - start))
-        if round_ >= _LEAST_CALLS and time.perf_counter() > end:
-            break
-    first, second = map(statistics.median, times)
+    """Return median times of two calls, which take turns."""
+    measures = {i: partial(seconds_per_call, call) for i, call in enumerate(calls)}
+    times = interleave(measures, _LEAST_ROUNDS, min_seconds=_SECONDS)
+    first, second = (1e3 * statistics.median(some) for some in times.values())
     return first, second
 
 

@@ -106,17 +106,9 @@ def _forward(
     return y, h, c, _number_of(packed, saved)
 
 
-def _forward_shapes(
-    x: Tensor,
-    hx: list[Tensor],
-    weights: list[Tensor],
-    lengths: Tensor | None,
-    key: Tensor | None,
-    mode: str,
-    sizes: list[int],
-    dropout: float,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward_shapes(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return empty tensors of the shapes that `_forward` returns."""
+    *_, mode, sizes, dropout, _ = arguments
     options = _options(sizes, mode, dropout)
     directions, h_size = 1 + options.bidirectional, options.proj_size or options.hidden_size
     rows = options.num_layers * directions
@@ -148,17 +140,9 @@ def _backward(
     return [d_x, *d_initial, *found]
 
 
-def _backward_shapes(
-    number: Tensor,
-    x: Tensor,
-    y: Tensor,
-    d_y: Tensor | None,
-    d_last: list[Tensor],
-    shapes: list[int],
-    mode: str,
-    sizes: list[int],
-    dropout: float,
-) -> list[Tensor]:
+def _backward_shapes(number: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
+    """Return empty tensors of the shapes that `_backward` returns."""
+    *_, d_last, shapes, mode, sizes, dropout = arguments
     options = _options(sizes, mode, dropout)
     batch = x.shape[0 if options.batch_first else 1]
     rows = options.num_layers * (1 + options.bidirectional)

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from bptt._core import loader
 from bptt._core.checks import FloatArray
+from bptt._core.kernel_types import LayerConfig
+from bptt._core.threads import threads
+from bptt.nn.state import as_state
 
 _CELLS = {
     "RNN_TANH": ("rnn", "tanh", 1),
@@ -45,7 +48,7 @@ class Options(NamedTuple):
         return self.mode == "GRU"
 
     @property
-    def kernel_config(self) -> Any:
+    def kernel_config(self) -> LayerConfig:
         """The same as the kernels take it."""
         cell, activation, _ = _CELLS[self.mode]
         return {
@@ -192,10 +195,9 @@ def forward(
     saved : object or None
         What `backward` needs.
     """
-    state = _state([array_of(part) for part in hx])
+    state = as_state(*map(array_of, hx)) if hx else None
     steps = None if lengths is None else lengths.numpy()
-    before = loader.kernels.set_own_thread_limit(torch.get_num_threads())
-    try:
+    with threads(torch.get_num_threads()):
         if keep or key is not None:
             y, last, saved = loader.kernels.forward(
                 packed.network, array_of(x), steps, state, key, 0
@@ -203,8 +205,6 @@ def forward(
         else:
             y, last = loader.kernels.infer(packed.network, array_of(x), steps, state)
             saved = None
-    finally:
-        loader.kernels.set_own_thread_limit(before)
     return torch.from_numpy(y), list(map(torch.from_numpy, last)), saved if keep else None
 
 
@@ -220,9 +220,8 @@ def backward(
     """Return the gradients of input, initial state and weights, these in the kernels' order."""
     d_state = None
     if any(part is not None for part in d_last):
-        d_state = _state([None if part is None else array_of(part) for part in d_last])
-    before = loader.kernels.set_own_thread_limit(torch.get_num_threads())
-    try:
+        d_state = as_state(*(None if part is None else array_of(part) for part in d_last))
+    with threads(torch.get_num_threads()):
         d_x, d_initial, flat, *_ = loader.kernels.backward(
             packed.network,
             saved,
@@ -233,8 +232,6 @@ def backward(
             False,
             wants_input,
         )
-    finally:
-        loader.kernels.set_own_thread_limit(before)
     d_input = None if d_x is None else torch.from_numpy(d_x)
     return d_input, list(map(torch.from_numpy, d_initial)), flat
 
@@ -243,10 +240,3 @@ def array_of(tensor: Tensor) -> NDArray[Any]:
     """Return a tensor as an array that shares its memory."""
     array: NDArray[Any] = tensor.detach().resolve_neg().numpy()
     return array
-
-
-def _state(parts: Sequence[Any]) -> Any:
-    """Return a state as the kernels take it."""
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else tuple(parts)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from bptt.nn.state import arrays_of
 from bptt.torch import _kernels as kernels
 from bptt.torch._autograd import Recurrence, recurrence
 from bptt.torch._kernels import Options, Packed
@@ -59,7 +60,7 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
         if input.dim() not in (2, 3):
             raise ValueError(self._wrong_rank.format(input.dim()))
         batched = input.dim() == 3
-        states = _as_tuple(hx)
+        states = arrays_of(hx)
         if any(part.dim() != input.dim() for part in states):
             raise RuntimeError(self._dimensions(input.dim(), states))
         axis = 0 if self.batch_first else 1
@@ -75,7 +76,7 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
     def _forward_packed(self, input: PackedSequence, hx: Any, options: Options) -> Any:
         """Run over the sequences of a batch, which are sorted by their lengths, as padded ones."""
         data, batch_sizes, order, inverse = input
-        states = _as_tuple(hx if hx is None else self.permute_hidden(hx, order))
+        states = arrays_of(hx if hx is None else self.permute_hidden(hx, order))
         self._check(data, states, batch_sizes)
         sequences = PackedSequence(data, batch_sizes)
         x, lengths = pad_packed_sequence(sequences, batch_first=self.batch_first)
@@ -172,12 +173,6 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
         return state
 
 
-def _as_tuple(hx: Any) -> tuple[Tensor, ...]:
-    if hx is None:
-        return ()
-    return (hx,) if isinstance(hx, Tensor) else tuple(hx)
-
-
 def _new_key() -> Tensor:
     """Return the key of a call's dropout, from the generator of `torch.manual_seed`."""
     return torch.randint(1 << 62, ())
@@ -258,7 +253,42 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
 
 
-class LSTM(Recurrent):
+class _Gated(Recurrent):
+    """What `LSTM` and `GRU` have in common: their constructor."""
+
+    _mode: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if proj_size and self._mode != "LSTM":
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        super().__init__(
+            self._mode,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+
+
+class LSTM(_Gated):
     """Long short-term memory (LSTM): `torch.nn.LSTM` on bptt's kernels.
 
     Arguments, inputs, outputs and parameters are those of `torch.nn.LSTM`. What the kernels do not
@@ -290,41 +320,15 @@ class LSTM(Recurrent):
         As of `torch.nn.LSTM`.
     """
 
+    _mode = "LSTM"
     _original = nn.LSTM
     _wrong_rank = "LSTM: Expected input to be 2D or 3D, got {}D instead"
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
     check_forward_args = nn.LSTM.check_forward_args
     permute_hidden = nn.LSTM.permute_hidden
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            "LSTM",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-        )
 
-
-class GRU(Recurrent):
+class GRU(_Gated):
     """Gated recurrent unit (GRU): `torch.nn.GRU` on bptt's kernels.
 
     Arguments, inputs, outputs and parameters are those of `torch.nn.GRU`. What the kernels do not
@@ -354,30 +358,6 @@ class GRU(Recurrent):
         As of `torch.nn.GRU`.
     """
 
+    _mode = "GRU"
     _original = nn.GRU
     _wrong_rank = "GRU: Expected input to be 2D or 3D, got {}D instead"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            "GRU",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-        )

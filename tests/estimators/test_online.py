@@ -420,7 +420,8 @@ def test_wrong_targets(y, error):
 
 
 @pytest.mark.parametrize(
-    ("y", "error"), [(None, ValueError), (np.nan, ValueError), ([1], TypeError)]
+    ("y", "error"),
+    [(None, ValueError), (np.nan, ValueError), ([1], TypeError), (np.array([1, 2]), TypeError)],
 )
 def test_wrong_classes(y, error):
     model = bptt.OnlineClassifier(**SMALL)

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.c.with_suffix(".c")
     rows = [
         ("files", f"{file}, {file.with_suffix('.h')}"),
-        ("input", f"{_input(estimator)}"),
-        ("output", f"{_output(estimator)}"),
+        ("input", _input(estimator)),
+        ("output", _output(estimator)),
         ("weights", f"{source.weight_bytes:,} bytes, constant"),
         ("state", f"{source.state_bytes:,} bytes a stream" if source.state_bytes else "none"),
         ("functions", ", ".join(f"{source.name}_{part}" for part in source.functions)),

@@ -242,12 +242,12 @@ class OnlineClassifier(OnlineEstimator):
         FloatingPointError
             If the gradient is not finite. The parameters have not changed then.
         """
-        if y is None or y != y:  # NaN
-            raise ValueError(f"y must be a class, got {y}")
         try:
             hash(y)
         except TypeError:
             raise TypeError(f"y must be hashable, got {type(y).__name__}") from None
+        if y is None or y != y:  # NaN
+            raise ValueError(f"y must be a class, got {y}")
         values = self._values(x)
         if not hasattr(self, "_head"):
             self._start(x, len(values), 1)

@@ -245,6 +245,48 @@ def test_other_compilations(flags, tmp_path):
     assert source.state_bytes == 4 * 8
 
 
+# Other compilers, and the emulators of other processors.
+CROSS = {
+    "aarch64": ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+    "arm": ("arm-linux-gnueabihf-gcc", "qemu-arm"),
+    "clang": ("clang", None),
+}
+MAIN = """
+#include <stdio.h>
+#include "net.h"
+
+int main(void) {
+  float x[net_inputs], y[net_outputs];
+  net_state state;
+  net_reset(&state);
+  while (fread(x, sizeof *x, net_inputs, stdin) == net_inputs) {
+    net_step(&state, x, y);
+    fwrite(y, sizeof *y, net_outputs, stdout);
+  }
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("target", CROSS)
+@pytest.mark.parametrize("name", ["lstm-peephole", "gru-after", "slstm", "decay", "stacked"])
+def test_other_compilers_and_processors(name, target, tmp_path):
+    """A program that reads inputs and writes outputs, linked statically for the emulator."""
+    compiler, emulator = (tool and shutil.which(tool) for tool in CROSS[target])
+    if compiler is None or (CROSS[target][1] and emulator is None):
+        pytest.skip(f"needs {' and '.join(filter(None, CROSS[target]))}")
+    layer = trained(LAYERS[name])
+    to_c(layer, tmp_path / "net.c")
+    (tmp_path / "main.c").write_text(MAIN)
+    command = [compiler, *FLAGS, "-O2", "net.c", "main.c", "-static", "-o", "main", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    x = np.random.default_rng(1).standard_normal((9, 3)).astype("<f4")
+    program = [*filter(None, [emulator]), tmp_path / "main"]
+    output = subprocess.run(program, input=x.tobytes(), capture_output=True, check=True).stdout
+    expected = layer(x[np.newaxis].astype(layer.dtype))[0][0]
+    close(np.frombuffer(output, "<f4").reshape(expected.shape), expected)
+
+
 @needs_compiler
 def test_two_streams_and_two_networks(tmp_path):
     one, other = trained(bptt.GRU(3, 4), 1), trained(bptt.RNN(3, 4), 2)

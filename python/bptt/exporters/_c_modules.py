@@ -19,7 +19,7 @@ from bptt.nn.linear import Linear
 from bptt.nn.normalization import LayerNorm
 from bptt.nn.recurrent_base import Recurrent
 
-_ELEMENTWISE: Mapping[type, str] = {ReLU: "relu", Tanh: "tanhf", Sigmoid: "sigmoid"}
+_ELEMENTWISE: Mapping[type, str] = {ReLU: "relu", Tanh: "hyperbolic_tangent", Sigmoid: "sigmoid"}
 
 
 class Stage(NamedTuple):

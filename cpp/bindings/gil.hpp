@@ -30,6 +30,9 @@ class ReleaseGil {
   ReleaseGil& operator=(const ReleaseGil&) = delete;
 
   void take() noexcept {
+    // After the end, which takes a while where leaks are looked for, its memory is free, and older
+    // versions of Python would use it.
+    if (Py_IsInitialized() == 0) sleep_for_good();
     try {
       PyEval_RestoreThread(thread_);
     } catch (...) {

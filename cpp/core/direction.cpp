@@ -7,12 +7,13 @@
 namespace bptt {
 
 const std::vector<CellInfo>& cell_infos() {
-  static const std::vector<CellInfo> infos{
+  // Never destroyed: daemon threads may be inside of calls when the process ends.
+  static const auto* const infos = new std::vector<CellInfo>{
 #define BPTT_CELL(Cell, header) cell_info_of<Cell>(),
 #include "core/cells/cells.def"
 #undef BPTT_CELL
   };
-  return infos;
+  return *infos;
 }
 
 template <class S>

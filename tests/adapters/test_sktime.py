@@ -152,14 +152,15 @@ def test_forecasts_of_several_variables_with_covariates():
 
 def test_one_network_for_the_series_of_a_panel():
     values = RNG.normal(size=(3, 40)).cumsum(axis=1)
-    ends = dict(zip("bac", [40, 33, 40], strict=True))
+    shops = ["shop b", "shop a", "shop c"]
+    ends = dict(zip(shops, [40, 33, 40], strict=True))
     y = panel(values, enumerate(ends.items()))
     model, plain = forecaster()
     found = model.fit(y).predict(fh=[1, 2])
-    rows = [values["bac".index(key)][: ends[key], np.newaxis] for key in "abc"]
+    rows = [values[shops.index(key)][: ends[key], np.newaxis] for key in sorted(shops)]
     expected = plain.fit(rows).predict(rows, 2)
     np.testing.assert_array_equal(found.to_numpy(), expected.reshape(-1, 1))
-    times = [(key, DAYS[ends[key] + i]) for key in "abc" for i in range(2)]
+    times = [(key, DAYS[ends[key] + i]) for key in sorted(shops) for i in range(2)]
     assert found.index.tolist() == times
     assert found.index.names == ["shop", "day"]
     assert model.estimator_.history_["loss"] == plain.history_["loss"]

@@ -184,7 +184,9 @@ def _instances(table: Any) -> list[tuple[tuple[Any, ...], Any]]:
     if table.index.nlevels == 1:
         return [((), table)]
     levels = list(range(table.index.nlevels - 1))
-    return [(key, part) for key, part in table.groupby(level=levels)]
+    if len(levels) == 1:  # keys of one level are tuples from pandas 3 on
+        return [((key,), part) for key, part in table.groupby(level=0)]
+    return list(table.groupby(level=levels))
 
 
 def _times(table: Any) -> Any:

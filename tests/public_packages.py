@@ -1,4 +1,4 @@
-"""The packages whose ``__all__`` is the public API."""
+"""The packages whose ``__all__`` is the public API, and those that need another library."""
 
 from __future__ import annotations
 
@@ -18,3 +18,6 @@ PACKAGES = (
     "bptt.reference",
     "bptt.training",
 )
+
+OF_LIBRARIES = {"bptt.aeon": "aeon", "bptt.sktime": "sktime", "bptt.torch": "torch"}
+"""Package -> the library that it needs."""

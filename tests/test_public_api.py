@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import bptt
-from public_packages import PACKAGES
+from public_packages import OF_LIBRARIES, PACKAGES
 
 pytest.importorskip("sklearn")
 
@@ -147,8 +147,7 @@ def dotted_names() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "name"), dotted_names())
 def test_names_of_the_pages_resolve(page: str, name: str) -> None:
     """Every ``bptt.x.y`` of a page is there after ``import bptt``."""
-    if name.startswith("bptt.torch"):
-        pytest.importorskip("torch")
+    pytest.importorskip(OF_LIBRARIES.get(".".join(name.split(".")[:2]), "bptt"))
     value: Any = bptt
     for part in name.split(".")[1:]:
         assert hasattr(value, part), name

@@ -35,7 +35,7 @@ def targets() -> dict[str, str]:
     pages: dict[int, str] = {}
     found = {}
     for package in PACKAGES:
-        with mock(["torch"]):  # as autodoc
+        with mock(["aeon", "pandas", "sktime", "torch"]):  # as autodoc
             module = importlib.import_module(package)
         found[package] = package
         for name in module.__all__:
@@ -54,7 +54,7 @@ def short_names() -> dict[str, str]:
     """Return the last part of every name -> its page; of two, that of NumPy's layers."""
 
     def is_preferred(page: str) -> bool:
-        return not page.startswith(("bptt.reference", "bptt.torch"))
+        return not page.startswith(("bptt.reference", "bptt.torch", "bptt.aeon"))
 
     pages = sorted({*TARGETS.values()} - {*PACKAGES}, key=is_preferred)
     return {page.rpartition(".")[2]: page for page in pages}

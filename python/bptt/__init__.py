@@ -21,6 +21,8 @@
 `bptt.exporters`      trained networks as C files and ONNX models
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
+`bptt.sktime`         the estimators as those of sktime, which it needs
+`bptt.aeon`           the estimators as those of aeon, which it needs
 `bptt.reference`      the same computations in plain NumPy
 ====================  ==========================================================================
 """
@@ -164,6 +166,7 @@ __all__ += _optimizers.__all__
 
 # Imported at first use: layers need neither scikit-learn nor training nor the reference.
 _LAZY_MODULES = (
+    "aeon",
     "data",
     "decoding",
     "diagnostics",
@@ -175,6 +178,7 @@ _LAZY_MODULES = (
     "nn",
     "optim",
     "reference",
+    "sktime",
     "torch",
     "training",
 )

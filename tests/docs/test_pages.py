@@ -167,6 +167,19 @@ def test_code_inside_pytorch_runs() -> None:
         assert text == value
 
 
+@pytest.mark.filterwarnings("ignore")  # sktime's own
+def test_code_of_sktime_runs() -> None:
+    pytest.importorskip("sktime")
+    names: dict[str, Any] = {}
+    blocks = TORCH_BLOCK.findall((DOCS / "sktime.md").read_text("utf-8"))
+    shown = [pair for block in blocks for pair in run(block, names)]
+    assert len(blocks) == 2
+    assert len(shown) == 4
+    for text, value in shown:
+        assert text == value
+    assert names["model"].score(names["X_test"], names["y_test"]) > 0.7
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data._inputs import column_names, is_missing, ungrouped
+from bptt.data._containers import column_names, is_missing, unpacked
 from bptt.data.vocabulary import UNKNOWN, Vocabulary
 
 FROM_DTYPE = "from_dtype"
@@ -80,7 +80,7 @@ def read_columns(
     TypeError, ValueError
         If X is of another type, or a column of numbers holds something else.
     """
-    X = ungrouped(X)
+    X = unpacked(X)
     names = column_names(X, argument)
     is_list = isinstance(X, (Sequence, np.ndarray)) and not isinstance(X, (str, bytes))
     if not is_list:

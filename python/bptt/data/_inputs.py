@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import lengths_of, steps_of
+from bptt.data._containers import column_names, columns_of, is_missing, unpacked, with_nan
 
 Item: TypeAlias = str | list[str] | NDArray[Any]  # of tokens, or (T,), or (T, I)
 
@@ -66,7 +67,7 @@ def read_sequences(
     TypeError, ValueError
         If X has another type or shape, or is empty.
     """
-    X = ungrouped(X)
+    X = unpacked(X)
     names = column_names(X, argument)
     items = _items(X, tokens, argument)
     if not len(items):
@@ -83,70 +84,6 @@ def read_sequences(
         read_items = [item[:length] for item, length in zip(read_items, live, strict=True)]
     are_strings = isinstance(items[0], str)
     return RawSequences(_kind(read_items, argument), read_items, live, names, are_strings, argument)
-
-
-def ungrouped(X: Any) -> Any:
-    """Return the groups of a pandas groupby object in a list; anything else unchanged.
-
-    The columns by which tables are grouped are left out.
-    """
-    if not (hasattr(X, "ngroups") and hasattr(X, "get_group")):
-        return X
-    groups = [group for _, group in X]
-    if not groups or not hasattr(groups[0], "columns"):
-        return groups
-    keys = set(getattr(X, "exclusions", ()))
-    return [group[[name for name in group.columns if name not in keys]] for group in groups]
-
-
-def check_order_of_groups(X: Any, y: Any) -> None:
-    """Check that targets with an index of groups are in the order of the groups of `X`.
-
-    Raises
-    ------
-    ValueError
-        If `X` is a pandas groupby object, and y has its groups as index, in another order.
-    """
-    index = getattr(y, "index", None)
-    if index is None or callable(index) or not hasattr(X, "ngroups"):
-        return
-    groups, given = [key for key, _ in X], list(index)
-    if given != groups and len(given) == len(groups) and set(given) == set(groups):
-        i = next(i for i, key in enumerate(groups) if given[i] != key)
-        raise ValueError(
-            f"y must be in the order of the groups of X, {groups[i]!r} at {i}, got {given[i]!r}: "
-            "use y.loc[[key for key, _ in X]]"
-        )
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a label or a sequence is None, NaN, or pandas' NA or NaT."""
-    if isinstance(value, float):
-        return value != value
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def column_names(X: Any, argument: str) -> tuple[str, ...] | None:
-    """Return the names of the columns of a table, or of a list of tables; None if there are none.
-
-    Raises
-    ------
-    ValueError
-        If the tables of a list have different columns.
-    """
-    if hasattr(X, "columns"):
-        names = tuple(X.columns)
-        return names if all(isinstance(name, str) for name in names) else None
-    if not isinstance(X, Sequence) or not X or not all(hasattr(item, "columns") for item in X):
-        return None
-    first = tuple(X[0].columns)
-    for i, item in enumerate(X):
-        if tuple(item.columns) != first:
-            raise ValueError(
-                f"{argument}[{i}] must have the columns of {argument}[0] in the same order, "
-                f"{list(first)}, got {list(item.columns)}"
-            )
-    return first if all(isinstance(name, str) for name in first) else None
 
 
 def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any]:
@@ -173,14 +110,25 @@ def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any
         raise _no_numbers(argument, array, X)
     if isinstance(X, Sequence):
         return list(X)
-    raise TypeError(f"{argument} must be a list of sequences or an array, got {type(X).__name__}")
+    cure = "" if hasattr(X, "__len__") or not hasattr(X, "__iter__") else f": use list({argument})"
+    got = type(X).__name__
+    raise TypeError(f"{argument} must be a list of sequences or an array, got {got}{cure}")
 
 
 def _check_cells(array: NDArray[Any], table: Any, argument: str) -> None:
-    """Check that the cells of a table of several columns are tokens, not texts."""
-    columns = list(getattr(table, "columns", ()))
+    """Check that the cells of a table of several columns are tokens, or numbers, and not texts."""
+    columns = columns_of(table) or []
     if len(columns) > 1:
-        for cell in array.ravel().tolist():
+        cells = array.ravel().tolist()
+        kinds = {isinstance(cell, str) for cell in cells if not is_missing(cell)}
+        if len(kinds) > 1 or any(isinstance(cell, (list, np.ndarray)) for cell in cells):
+            raise TypeError(
+                f"{argument} must be one column of sequences, or a table whose rows are sequences "
+                f"of tokens or of numbers, got a table of {columns}: select a column, or group the "
+                "steps of every sequence, with groupby(..) of pandas or "
+                "partition_by(.., include_key=False) of Polars"
+            )
+        for cell in cells:
             if isinstance(cell, str) and len(cell.split()) > 1:
                 raise TypeError(
                     f"{argument} must be one column of texts, or columns of tokens, got the text "
@@ -210,15 +158,20 @@ def _one(name: str, item: Any, tokens: str | None) -> Item:
     elif (item := list(item)) and isinstance(item[0], str):
         for t, token in enumerate(item):
             if not isinstance(token, str):
-                raise TypeError(
-                    f"{name} must hold only strings, got {type(token).__name__} at step {t}"
-                )
+                raise _no_token(name, token, t)
         return item
     else:
-        array = _as_array(name, item)
+        array = with_nan(_as_array(name, item))
     if array.dtype.kind not in "biuf":
         raise _no_numbers(name, array, table)
     return _shaped(name, array, "T")
+
+
+def _no_token(name: str, token: Any, step: int) -> TypeError:
+    if is_missing(token):
+        rule = f"{name} must not have missing tokens, got {token} at step {step}"
+        return TypeError(f"{rule}: fill them, or leave them out")
+    return TypeError(f"{name} must hold only strings, got {type(token).__name__} at step {step}")
 
 
 def _tokenize(name: str, text: str, tokens: str | None) -> Item:
@@ -255,13 +208,18 @@ def _shaped(name: str, array: NDArray[Any], *axes: str) -> NDArray[Any]:
 
 
 def _no_numbers(name: str, array: NDArray[Any], table: Any) -> Exception:
-    for column in getattr(table, "columns", ()):
+    for column in columns_of(table) or ():
         kind = np.asarray(table[column]).dtype
         if kind.kind not in "biuf":
             return TypeError(
                 f"{name}: all columns must hold real numbers, got {column!r} of {kind}: select "
                 "the columns to learn from, or name it in categorical_features"
             )
+    steps = array.tolist() if array.dtype == object and array.ndim == 1 else []
+    if any(isinstance(one, str) for one in steps):
+        for t, one in enumerate(steps):
+            if is_missing(one):
+                return _no_token(name, one, t)
     if array.dtype.kind == "c":
         return ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
     return TypeError(

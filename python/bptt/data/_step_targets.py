@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt.data._inputs import ungrouped
+from bptt.data._containers import unpacked, with_nan
 from bptt.data.sequences import Sequences
 
 
@@ -34,7 +34,7 @@ def read_step_targets(y: Any, lengths: Any = None) -> tuple[Sequences, bool]:
     TypeError, ValueError
         If y has another type or shape, or an infinite value.
     """
-    y = ungrouped(y)
+    y = unpacked(y)
     is_padded = hasattr(y, "__array__") and np.asarray(y).dtype != object
     rows = list(np.asarray(y)) if hasattr(y, "__array__") else y
     if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
@@ -55,7 +55,7 @@ def read_step_targets(y: Any, lengths: Any = None) -> tuple[Sequences, bool]:
 
 def _numbers(name: str, row: Any) -> NDArray[np.float64]:
     try:
-        array = np.asarray(row)
+        array = with_nan(np.asarray(row))
         if array.dtype.kind not in "biuf":
             array = array.astype(np.float64)
     except (TypeError, ValueError):

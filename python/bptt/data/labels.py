@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
-from bptt.data._inputs import is_missing, ungrouped
+from bptt.data._containers import is_missing, unpacked
 from bptt.data.sequences import Sequences
 
 _MAX_SHOWN = 10  # classes in an error message
@@ -67,7 +67,7 @@ class LabelEncoder:
         ValueError
             If there are no labels, or labels are real numbers with a fraction.
         """
-        y = ungrouped(y)
+        y = unpacked(y, python=self._steps)
         checks.not_masked(name, y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
@@ -136,7 +136,7 @@ class LabelEncoder:
         TypeError, ValueError
             If a label is not one of the classes, or the number of labels differs from `lengths`.
         """
-        rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
+        rows = _rows(y, lengths) if self._steps else [_labels(name, unpacked(y))]
         unknown: list[Any] = []
         try:
             ids = np.fromiter(map(self._ids.__getitem__, chain.from_iterable(rows)), np.int32)
@@ -290,7 +290,7 @@ def _shown(labels: list[Any]) -> str:
 
 def _rows(y: Any, lengths: Any) -> list[list[Any]]:
     """Return the labels of every sequence, without padding."""
-    y = ungrouped(y)
+    y = unpacked(y, python=True)
     padded = hasattr(y, "__array__") and np.ndim(y) == 2
     checks.not_masked("y", y)
     y = np.asarray(y) if hasattr(y, "__array__") else y

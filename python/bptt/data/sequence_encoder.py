@@ -25,16 +25,15 @@ from bptt.data._categories import (
     read_columns,
     vocabularies,
 )
+from bptt.data._containers import column_names, unpacked
 from bptt.data._inputs import (
     KINDS,
     RawSequences,
-    column_names,
     count_features,
     count_ids,
     flat_features,
     flat_ids,
     read_sequences,
-    ungrouped,
 )
 from bptt.data._missing import MISSING, standardizer_of_decay, standardizer_with_mask, with_mask
 from bptt.data._word_features import (
@@ -62,8 +61,9 @@ class SequenceEncoder:
     - integer arrays or lists (T,), which are ids or numbers, see below;
     - other arrays or lists of numbers, (T, I), or (T,) for one feature per step;
 
-    or a pandas groupby object, whose groups are the sequences, without the columns that they are
-    grouped by; or one array of strings (B,) or (B, T), of integers (B, T), or of other numbers
+    or a column of these in pandas, Polars, Arrow or a dataset of Hugging Face; or a groupby object
+    of pandas or Polars, whose groups are the sequences, without the columns that they are grouped
+    by; or one array of strings (B,) or (B, T), of integers (B, T), or of other numbers
     (B, T) or (B, T, I), padded if `lengths` are given; or a table of one of these. The columns of
     tables must have the same names and order as in `fit`.
 
@@ -396,7 +396,7 @@ class SequenceEncoder:
             feature is not finite.
         """
         if self._categorical is not None:  # before the columns are read
-            self._check_names(column_names(ungrouped(X), name))
+            self._check_names(column_names(unpacked(X), name))
         raw = self._read(X, lengths, name)
         self._check_names(raw.names)
         learned = "tokens" if self.vocabulary is not None else self.kind
@@ -612,7 +612,8 @@ class SequenceEncoder:
         inputs = self.size - categories
         if self.kind == "features" and (inputs < 0 or (self._has_masks and inputs % 3)):
             raise ValueError(f"size must be 3 for each feature, got {self.size}")
-        if names is not None and columns is not None and len(names) != columns:
+        of_steps = columns == 1  # of one table, whose rows are sequences
+        if names is not None and not of_steps and columns not in (None, len(names)):
             raise ValueError(f"feature_names must be {columns} names, got {len(names)}")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data._inputs import check_order_of_groups
+from bptt.data._containers import check_order_of_groups
 from bptt.data._missing import MISSING
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data._inputs import ungrouped
+from bptt.data._containers import columns_of, is_missing, unpacked, with_nan
 from bptt.data.sequences import Sequences
 
 Indices = NDArray[np.int64]
@@ -143,12 +143,12 @@ def count_of(name: str, value: Any) -> int:
 def _rows(name: str, given: Any) -> tuple[list[tuple[str, Any]], bool]:
     """Return the arrays of a list, or one array, with their names, and whether it is one series."""
     checks.not_masked(name, given)
-    if hasattr(given, "columns") and not hasattr(given, "ngroups"):
+    given = unpacked(given)
+    if columns_of(given) is not None:
         raise TypeError(
             f"{name} must be an array or a list of arrays, got a table: use [table] for one series "
             "of several values a step, or table.to_numpy().T for a series in each column"
         )
-    given = ungrouped(given)
     if hasattr(given, "__array__"):
         given = np.asarray(given)
         if given.ndim == 1 and given.dtype != object:
@@ -159,7 +159,7 @@ def _rows(name: str, given: Any) -> tuple[list[tuple[str, Any]], bool]:
         raise TypeError(f"{name} must be an array or a list of arrays, got {kind}")
     if not len(given):
         raise ValueError(f"{name} must have at least one array, got none")
-    if all(isinstance(one, Real) for one in given):
+    if all(isinstance(one, Real) or is_missing(one) for one in given):
         return [(name, given)], True
     return [(f"{name}[{i}]", one) for i, one in enumerate(given)], False
 
@@ -168,7 +168,7 @@ def _numbers(name: str, given: Any, *, allow_nan: bool) -> FloatArray:
     """Return numbers (T,) or (T, columns) in float64."""
     checks.not_masked(name, given)
     try:
-        array = np.asarray(given)
+        array = with_nan(np.asarray(given))
         if array.dtype.kind not in "biuf":
             if array.dtype.kind != "O":
                 raise TypeError

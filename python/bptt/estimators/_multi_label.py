@@ -9,7 +9,7 @@ import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data._inputs import is_missing, ungrouped
+from bptt.data._containers import is_missing, unpacked
 from bptt.data.labels import LabelEncoder
 
 
@@ -75,7 +75,7 @@ def indicators(y: Any, encoder: LabelEncoder, dtype: str) -> FloatArray:
 def _rows(y: Any) -> list[list[Any]]:
     """Return the labels of each sequence."""
     rule = "y must be an array (B, K) of 0 and 1, or a list of lists of labels"
-    y = ungrouped(y)
+    y = unpacked(y, python=True)
     rows = list(y) if isinstance(y, np.ndarray) and y.ndim == 1 else y
     if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
         raise TypeError(f"{rule}, got {type(y).__name__}")

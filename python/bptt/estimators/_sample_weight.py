@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt.data._containers import unpacked
 from bptt.data.sequences import Sequences
 
 Weights = NDArray[np.float64]
@@ -31,7 +32,7 @@ def sequence_weights(sample_weight: Any, count: int) -> Weights | None:
         return None
     rule = f"(B,) = ({count},)"
     try:
-        weights = np.asarray(sample_weight, np.float64)
+        weights = np.asarray(unpacked(sample_weight), np.float64)
     except (OverflowError, TypeError, ValueError):
         raise ValueError(
             f"sample_weight must have shape {rule}, one number per sequence, got lists of "
@@ -57,6 +58,7 @@ def step_weights(sample_weight: Any, lengths: NDArray[np.int64]) -> Weights | Se
     ValueError
         If they have another shape, are negative or not finite, or all 0.
     """
+    sample_weight = unpacked(sample_weight)
     rows = _rows(sample_weight)
     if rows is None:
         return sequence_weights(sample_weight, len(lengths))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data._inputs import check_order_of_groups
+from bptt.data._containers import check_order_of_groups
 from bptt.data.labels import LabelEncoder
 from bptt.estimators._class_order import (
     class_log_probabilities,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
+from bptt.data._containers import unpacked
 from bptt.data.labels import LabelEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
@@ -410,7 +411,7 @@ class SequenceGenerator(DecoderEstimator):
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
         try:
-            inputs = np.asarray(X if classes is None else classes)
+            inputs = np.asarray(unpacked(X) if classes is None else classes)
         except ValueError:
             rule = "X must be labels (B,), or numbers (B, features), of the same number of features"
             raise ValueError(f"{rule} in every row") from None
@@ -481,7 +482,7 @@ class SequenceGenerator(DecoderEstimator):
         if self._label_encoder is not None:
             ids: Condition = self._label_encoder.transform(X, name="X")
             return ids
-        features = _check_features(np.asarray(X))
+        features = _check_features(np.asarray(unpacked(X)))
         expected = self.condition_["weight"].shape[1]
         if features.shape[1] != expected:
             raise ValueError(f"X must have {expected} features, got {features.shape[1]}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.data._inputs import check_order_of_groups
+from bptt.data._containers import check_order_of_groups, unpacked, with_nan
 from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
@@ -366,7 +366,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
             found = self.predict(X, lengths)
             self._check_count(len(self._check_numbers(y)), len(found))
             weights = sequence_weights(sample_weight, len(found))
-            return float(r2_score(y, found, sample_weight=weights))
+            return float(r2_score(unpacked(y), found, sample_weight=weights))
         predicted = self.predict(X, lengths)
         counts = np.array([len(one) for one in predicted])
         targets, _ = read_step_targets(y, counts)
@@ -447,7 +447,7 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     def _check_numbers(self, y: Any) -> FloatArray:
         checks.not_masked("y", y)
         try:
-            targets = np.asarray(y)
+            targets = with_nan(np.asarray(unpacked(y)))
             if targets.dtype == object:
                 targets = targets.astype(np.float64)
         except ValueError:

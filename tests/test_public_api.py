@@ -147,8 +147,9 @@ def dotted_names() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "name"), dotted_names())
 def test_names_of_the_pages_resolve(page: str, name: str) -> None:
     """Every ``bptt.x.y`` of a page is there after ``import bptt``."""
-    if name.startswith("bptt.torch"):
-        pytest.importorskip("torch")
+    for library in ("jax", "torch"):
+        if name.startswith(f"bptt.{library}"):
+            pytest.importorskip(library)
     value: Any = bptt
     for part in name.split(".")[1:]:
         assert hasattr(value, part), name

@@ -25,7 +25,7 @@ def text_of(package: str) -> str:
 
 def test_every_package_has_a_page() -> None:
     pages = {path.stem for path in API.glob("*.rst")}
-    assert pages == {*PACKAGES, "bptt.diagnostics.plots", "bptt.torch"}
+    assert pages == {*PACKAGES, "bptt.diagnostics.plots", "bptt.jax", "bptt.torch"}
     index = (API / "index.md").read_text("utf-8")
     for page in pages:
         assert f"({page}.rst)" in index

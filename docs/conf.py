@@ -48,7 +48,8 @@ copybutton_prompt_is_regexp = True
 toc_object_entries_show_parents = "hide"  # `fit`, not `SequenceClassifier.fit`
 autosummary_generate = True
 autosummary_ignore_module_all = False
-autodoc_mock_imports = ["aeon", "pandas", "sktime", "torch"]  # which are large
+# Large ones; the primitives of JAX are objects of it that a mock cannot be.
+autodoc_mock_imports = ["aeon", "bptt.jax._primitives", "jax", "pandas", "sktime", "torch"]
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # docstrings have types and shapes
 autodoc_member_order = "groupwise"  # methods, then attributes

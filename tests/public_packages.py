@@ -19,5 +19,10 @@ PACKAGES = (
     "bptt.training",
 )
 
-OF_LIBRARIES = {"bptt.aeon": "aeon", "bptt.sktime": "sktime", "bptt.torch": "torch"}
+OF_LIBRARIES = {
+    "bptt.aeon": "aeon",
+    "bptt.jax": "jax",
+    "bptt.sktime": "sktime",
+    "bptt.torch": "torch",
+}
 """Package -> the library that it needs."""

@@ -21,6 +21,7 @@
 `bptt.exporters`      trained networks as C files and ONNX models
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
+`bptt.jax`            recurrent layers as functions for JAX; needs JAX
 `bptt.sktime`         the estimators as those of sktime, which it needs
 `bptt.aeon`           the estimators as those of aeon, which it needs
 `bptt.reference`      the same computations in plain NumPy
@@ -173,6 +174,7 @@ _LAZY_MODULES = (
     "estimators",
     "exporters",
     "importers",
+    "jax",
     "losses",
     "metrics",
     "nn",

@@ -156,13 +156,15 @@ def test_code_of_onnx_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert shown == value
 
 
-def test_code_inside_pytorch_runs() -> None:
-    pytest.importorskip("torch")
+@pytest.mark.parametrize(
+    ("library", "page", "sizes"), [("torch", "pytorch", (3, 2)), ("jax", "jax", (3, 3))]
+)
+def test_code_inside_other_libraries_runs(library: str, page: str, sizes: tuple[int, int]) -> None:
+    pytest.importorskip(library)
     names: dict[str, Any] = {}
-    blocks = TORCH_BLOCK.findall((DOCS / "inside-pytorch.md").read_text("utf-8"))
+    blocks = TORCH_BLOCK.findall((DOCS / f"inside-{page}.md").read_text("utf-8"))
     shown = [pair for block in blocks for pair in run(block, names)]
-    assert len(blocks) == 3
-    assert len(shown) == 2
+    assert (len(blocks), len(shown)) == sizes
     for text, value in shown:
         assert text == value
 

@@ -10,13 +10,16 @@ from typing import BinaryIO
 
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
+from bptt.importers._keras_files import read_keras
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LEGACY_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number in the pickle at its beginning
 _ONNX = b"\x08"  # the field ir_version
 
-READERS: dict[str, Callable[[Path], ForeignModel]] = {}
+READERS: dict[str, Callable[[Path], ForeignModel]] = {
+    "Keras": read_keras,
+}
 """Name of the format -> its reader."""
 
 

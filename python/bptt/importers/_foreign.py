@@ -50,8 +50,12 @@ class ForeignLayer:
     note : str
         What the file does not say, and which option says it.
     activation : str or None
-        Function after a Linear: "identity", "relu", "tanh", "sigmoid" or "softmax"; None if the
-        file does not say.
+        Function after a Linear, such as "identity", "relu" or "softmax"; None if the file does not
+        say.
+    pool : str or None
+        Pooling over time after a recurrent layer, if the file says it.
+    refusal : str
+        Why bptt has no such layer; "" if it has.
     readings : mapping of str to ForeignLayer
         By kind, of arrays that may be of several kinds.
     """
@@ -61,10 +65,12 @@ class ForeignLayer:
     shapes: Mapping[str, tuple[int, ...]]
     gates: tuple[str, ...] = ()
     becomes: str
-    inputs: int
-    outputs: int
+    inputs: int = 0
+    outputs: int = 0
     note: str = ""
     activation: str | None = None
+    pool: str | None = None
+    refusal: str = ""
     readings: Mapping[str, ForeignLayer] = field(default_factory=dict)
     make: Callable[..., Module] | None = field(default=None, repr=False)
 
@@ -84,9 +90,11 @@ class ForeignLayer:
         Raises
         ------
         KeyError, TypeError, ValueError
-            If the weights do not fit together, an option is unknown, or the layer may be of several
-            kinds, of which `readings` has each.
+            If bptt has no such layer, the weights do not fit together, an option is unknown, or the
+            layer may be of several kinds, of which `readings` has each.
         """
+        if self.refusal:
+            raise ValueError(f"{self.name!r} is not supported: {self.refusal}")
         if self.make is None:
             choices = " or ".join(f"readings[{kind!r}].build()" for kind in self.readings)
             raise ValueError(f"{self.name!r} may be of several kinds: use its {choices}")
@@ -109,8 +117,8 @@ class ForeignModel:
         Layers by name, in the order of the file.
     others : mapping of str to str
         What belongs to no layer, with its shape or its kind.
-    pool : str or None
-        Pooling that the architecture in the file has, for `chain`.
+    unchained : str
+        Why the layers are no chain, if the file says so.
     """
 
     path: Path
@@ -118,7 +126,7 @@ class ForeignModel:
     tensors: Mapping[str, NDArray[Any]]
     layers: Mapping[str, ForeignLayer]
     others: Mapping[str, str] = field(default_factory=dict)
-    pool: str | None = None
+    unchained: str = ""
 
     def __getitem__(self, name: str) -> ForeignLayer:
         """Return a layer.
@@ -147,14 +155,15 @@ class ForeignModel:
 
         Recurrent layers of one kind, size and direction that follow each other become one, with
         `num_layers`. Functions between layers that have no weights, such as dropout, are not in
-        every file; a softmax at the end is left out: outputs are logits.
+        every file; a softmax at the end is left out: outputs are logits. `activation` of the layers
+        says which functions follow them.
 
         Parameters
         ----------
         *names : str
             Names of layers, from input to output. By default all, in the order of the file.
         pool : {None, "last", "mean", "max"}, optional
-            Pooling over time after the last recurrent layer; by default that of the file.
+            Pooling over time after the last recurrent layer; by default what the file says.
         **options
             Further arguments of the recurrent layers, such as `activation`.
 
@@ -174,18 +183,21 @@ class ForeignModel:
                 f"{self.path} has arrays of no known layer, such as {next(iter(self.others))!r}: "
                 f"give the names of the layers, of {', '.join(map(repr, self.layers)) or 'none'}"
             )
+        if not names and self.unchained:
+            raise ValueError(f"the layers of {self.path} are no chain: {self.unchained}")
         layers = _read_as([self[name] for name in names or self.layers])
         if not layers:
             raise ValueError(f"{self.path} has no layers")
         for one, above in pairwise(layers):
             _check_pair(one, above)
+        _check_last(layers[-1])
         modules: list[Module] = []
         for layer in layers:
             recurrent = bool(layer.gates)
             modules.append(layer.build(**(options if recurrent else {})))
             if layer.activation in _ELEMENTWISE:
                 modules.append(_ELEMENTWISE[layer.activation](dtype=modules[-1].dtype))
-        return Sequential(*_stacked(modules), pool=self.pool if pool is None else pool)
+        return Sequential(*_stacked(modules), pool=_pool_of(layers) if pool is None else pool)
 
     def __str__(self) -> str:
         rows = [_HEADER]
@@ -196,6 +208,8 @@ class ForeignModel:
             "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        if self.unchained:
+            lines += ["", f"no chain: {self.unchained}"]
         if self.others:
             shown = [f"{name} {text}" for name, text in list(self.others.items())[:_MAX_OTHERS]]
             left = len(self.others) - len(shown)
@@ -269,6 +283,8 @@ def _read_as(layers: Sequence[ForeignLayer]) -> list[ForeignLayer]:
     """Return the layers, each of the one kind that fits its place."""
     found = list(layers)
     for place, layer in enumerate(layers):
+        if layer.refusal:
+            layer.build()
         if not layer.readings:
             continue
         fitting = list(layer.readings.values())
@@ -300,8 +316,29 @@ def _check_pair(one: ForeignLayer, above: ForeignLayer) -> None:
             f"the file does not say which function is between {one.name!r} and {above.name!r}: "
             "build them, and put a Sequential together"
         )
-    if one.activation == "softmax":
-        raise ValueError(f"{one.name!r} has a softmax, which must be at the end")
+    if one.activation not in (None, "identity", *_ELEMENTWISE):
+        raise ValueError(f"{one.name!r} is followed by {one.activation}, which must be at the end")
+
+
+def _check_last(layer: ForeignLayer) -> None:
+    """Check that bptt has the function at the end, but for a softmax."""
+    if layer.activation not in (None, "identity", "softmax", *_ELEMENTWISE):
+        raise ValueError(
+            f"{layer.name!r} is followed by {layer.activation}, which bptt does not have: build "
+            "the layers, and put a Sequential together"
+        )
+
+
+def _pool_of(layers: Sequence[ForeignLayer]) -> str | None:
+    """Return the pooling after the last recurrent layer; refuse one before."""
+    recurrent = [layer for layer in layers if layer.gates]
+    for layer, above in pairwise(recurrent):
+        if layer.pool is not None:
+            raise ValueError(
+                f"{layer.name!r} has pool={layer.pool!r}, not an output at every step, which "
+                f"{above.name!r} reads"
+            )
+    return recurrent[-1].pool if recurrent else None
 
 
 def _stacked(modules: Sequence[Module]) -> list[Module]:

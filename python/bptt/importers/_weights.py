@@ -131,8 +131,9 @@ def check_option(options: dict[str, Any], name: str, value: Any, why: str) -> No
     """Check that an option, if it is given, has the value of the arrays; put it there."""
     given = options.pop(name, value)
     if given != value or type(given) is not type(value):
-        rule = f"{name} must be {value}, {why}"
-        raise ValueError(f"{rule}, got {checks.shown(given)}")
+        rule = f"{name} must be {value!r}, {why}"
+        got = checks.shown(given) if isinstance(given, int) else repr(given)
+        raise ValueError(f"{rule}, got {got}")
     options[name] = value
 
 

@@ -24,7 +24,7 @@ MAX_EXPANSION = 16
 
 _MAX_TEXTS = 1 << 30  # bytes of all texts, if those of a small file refer to one long text
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # those of the HDF5 library itself
-_HEAP = re.compile(rb"GCOL\x01...(.{8})", re.DOTALL)  # where texts are: signature, version, size
+_HEAP = re.compile(rb"GCOL\x01...(.{8})", re.DOTALL)  # of texts: signature, version, size
 _ERRORS = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # of h5py
 
 
@@ -84,10 +84,10 @@ def read_hdf5(
     import h5py
 
     content = Content({}, {}, {})
+    longest = _longest_text(file)
     with _broken_hdf5(), h5py.File(file, "r") as root:
         arrays = _Budget(MAX_EXPANSION * size, size)
         texts = _Budget(max(_MAX_TEXTS, MAX_EXPANSION * size), size)
-        longest = _largest_heap(file)
         for path, item in _walk(root, skip):
             if isinstance(item, h5py.Group):
                 names = [name for name in item.attrs if attributes.fullmatch(name)]
@@ -157,17 +157,36 @@ def _walk(root: Any, skip: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         stack += reversed(below)
 
 
-def _largest_heap(file: BinaryIO) -> int:
-    """Return the largest number of bytes that a text of variable length can have."""
+def _longest_text(file: BinaryIO) -> int:
+    """Return the bytes of the longest text of variable length."""
     if isinstance(file, io.BytesIO):
-        return _largest_heap_in(file.getbuffer())
+        return _longest_in(file.getbuffer())
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _largest_heap_in(content)
+        return _longest_in(content)
 
 
-def _largest_heap_in(content: Any) -> int:
-    sizes = (int.from_bytes(found[1], "little") for found in _HEAP.finditer(content))
-    return min(max(sizes, default=0), len(content))
+def _longest_in(content: Any) -> int:
+    """Return the largest size in the global heaps, where texts of variable length are.
+
+    The HDF5 library never ends reading a heap whose objects do not fit into it: they are checked
+    first. A heap has a header of 16 bytes, and 16 before each object: index, and size at the end.
+    """
+    longest = 0
+    for found in _HEAP.finditer(content):
+        start, size = found.start(), int.from_bytes(found[1], "little")
+        if not 16 <= size <= len(content) - start:
+            continue
+        place = 16
+        while place + 16 <= size:
+            at = start + place
+            if not any(content[at : at + 2]):  # the rest is free
+                break
+            length = int.from_bytes(content[at + 8 : at + 16], "little")
+            place += 16 + -(-length // 8) * 8
+            if place > size:
+                raise _RefusedError("its HDF5 is damaged: a text ends outside of its heap")
+            longest = max(longest, length)
+    return longest
 
 
 def _attribute(group: Any, name: str, budget: _Budget, longest: int) -> str | list[str] | None:

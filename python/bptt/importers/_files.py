@@ -10,13 +10,18 @@ from typing import BinaryIO
 
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
+from bptt.importers._safetensors_files import read_safetensors
+from bptt.importers._torch_files import read_torch
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LEGACY_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number in the pickle at its beginning
 _ONNX = b"\x08"  # the field ir_version
 
-READERS: dict[str, Callable[[Path], ForeignModel]] = {}
+READERS: dict[str, Callable[[Path], ForeignModel]] = {
+    "PyTorch": read_torch,
+    "safetensors": read_safetensors,
+}
 """Name of the format -> its reader."""
 
 

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
 from bptt.importers._keras_files import read_keras
+from bptt.importers._safetensors_files import read_safetensors
+from bptt.importers._torch_files import read_torch
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -19,6 +21,8 @@ _ONNX = b"\x08"  # the field ir_version
 
 READERS: dict[str, Callable[[Path], ForeignModel]] = {
     "Keras": read_keras,
+    "PyTorch": read_torch,
+    "safetensors": read_safetensors,
 }
 """Name of the format -> its reader."""
 

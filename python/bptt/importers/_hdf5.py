@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt.importers._buffers import BFLOAT16, numbers
+
 MAX_EXPANSION = 16
 """Bytes of arrays for each byte of the file; weights compress to half at best."""
 
@@ -179,11 +181,12 @@ def _longest_in(content: Any) -> int:
         place = 16
         while place + 16 <= size:
             at = start + place
-            if not any(content[at : at + 2]):  # the rest is free
-                break
-            length = int.from_bytes(content[at + 8 : at + 16], "little")
-            place += 16 + -(-length // 8) * 8
-            if place > size:
+            index, length = (
+                int.from_bytes(content[at + first : at + last], "little")
+                for first, last in ((0, 2), (8, 16))
+            )
+            place += 16 + -(-length // 8) * 8 if index else length  # 0 is that of the free rest
+            if place > size or (not index and place < size):
                 raise _RefusedError("its HDF5 is damaged: a text ends outside of its heap")
             longest = max(longest, length)
     return longest
@@ -243,8 +246,8 @@ def _checked_size(path: str, dataset: Any, budget: _Budget) -> int:
 
 
 def _values(dataset: Any) -> NDArray[Any]:
-    """Return the values of a dataset; bfloat16 as float32, which has all its numbers."""
+    """Return the values of a dataset; bfloat16 as float32."""
     values: NDArray[Any] = np.asarray(dataset[()])
     if dataset.dtype.kind != "V":
         return values
-    return (values.view("<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    return numbers(values.tobytes(), BFLOAT16).reshape(values.shape)

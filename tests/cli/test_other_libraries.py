@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,20 @@ def test_layers_are_listed_and_the_code_loads_them(name, capsys):
     exec("\n".join(line.strip() for line in code.splitlines()), names)
     content = read_file(path).tensors
     np.testing.assert_allclose(names["network"](content["x"])[0], content["y"], atol=1e-6)
+
+
+def test_files_of_keras(tmp_path, capsys):
+    pytest.importorskip("h5py")
+    with zipfile.ZipFile(DATA / "keras3.zip") as archive:
+        archive.extractall(tmp_path)
+    shown, _ = run(capsys, "inspect", tmp_path / "classifier.keras")
+    assert "tokens  Embedding  embeddings" in shown
+    assert "then softmax, which is left out" in shown
+    assert "network = file.chain()" in shown
+    shown, _ = run(capsys, "inspect", tmp_path / "classifier.weights.h5")
+    assert "not in the file: pool, activation, gate_activation" in shown
+    assert "no chain: the file does not have their order" in shown
+    assert "layer = file['lstm'].build()" in shown
 
 
 def test_a_layer_alone_and_files_without_one(tmp_path, capsys):

@@ -272,6 +272,43 @@ def weights(folder: Path) -> Callable[[bytes], None]:
     return one
 
 
+def keras(folder: Path) -> Callable[[bytes], None]:
+    """Files of Keras: HDF5, or an archive of the JSON and of the arrays of a layer."""
+    import io
+    import zipfile
+
+    import h5py
+
+    from bptt import importers
+
+    arrays = io.BytesIO()
+    with h5py.File(arrays, "w") as file:
+        for place, shape in enumerate(((1, 4), (1, 4), (4,))):
+            file[f"layers/lstm/cell/vars/{place}"] = [[1.0] * shape[-1]] if shape[1:] else [1.0] * 4
+        file["layers/dense/vars/0"] = [[1.0]]
+    path = folder / "keras"
+
+    def one(data: bytes) -> None:
+        if data[:1] == b"{":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("config.json", data)
+                archive.writestr("metadata.json", '{"keras_version": "3.1.0"}')
+                archive.writestr("model.weights.h5", arrays.getvalue())
+        else:
+            path.write_bytes(b"\x89HDF\r\n\x1a\n" + data)
+        try:
+            model = importers.read_file(path)
+        except ValueError as error:
+            _check_sentence(error, "cannot load ")
+            return
+        str(model)
+        for build in (model.chain, *(layer.build for layer in model.layers.values())):
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                build()
+
+    return one
+
+
 def calls(folder: Path) -> Callable[[bytes], None]:
     """Every public callable, with bad input that the bytes choose."""
     import warnings
@@ -302,6 +339,7 @@ TARGETS: dict[str, Callable[[Path], Callable[[bytes], None]]] = {
     "texts": texts,
     "vectors": vectors,
     "weights": weights,
+    "keras": keras,
     "calls": calls,
 }
 
@@ -362,7 +400,32 @@ def seeds(name: str, folder: Path) -> list[bytes]:
         return [bytes([i]) + json.dumps(one).encode() for i, one in enumerate(given)]
     if name == "texts":
         return [b"ab\nba\nab c", "é\ud800\n\0\n <unk>".encode("utf-8", "surrogatepass")]
+    if name == "keras":
+        return _keras_seeds(path)
     return [os.urandom(0) + bytes(range(64)), bytes(200)]
+
+
+def _keras_seeds(path: Path) -> list[bytes]:
+    """Return the JSON of models, and files of HDF5 without their signature."""
+    import h5py
+
+    lstm = {"class_name": "LSTM", "config": {"name": "a", "units": 1, "activation": "tanh"}}
+    dense = {"class_name": "Dense", "config": {"name": "b", "activation": "softmax"}}
+    both = {"class_name": "Bidirectional", "config": {"layer": lstm, "merge_mode": "sum"}}
+    found = [
+        json.dumps({"class_name": "Sequential", "config": {"layers": [lstm, dense, both]}}).encode()
+    ]
+    node = {"config": {"keras_history": ["a", 0, 0]}, "class_name": "__keras_tensor__"}
+    calls = {"inbound_nodes": [{"args": [node], "kwargs": {"mask": None}}]}
+    chain = {"layers": [lstm, {**dense, **calls}], "output_layers": [["b", 0, 0]]}
+    found.append(json.dumps({"class_name": "Functional", "config": chain}).encode())
+    for version in ("earliest", "latest"):
+        with h5py.File(path, "w", libver=version) as file:
+            file.attrs["layer_names"] = ["a"]
+            for array, values in (("kernel", [[1.0] * 4]), ("recurrent_kernel", [[1.0] * 4])):
+                file[f"a/{array}:0"] = values
+        found.append(path.read_bytes()[8:])
+    return found
 
 
 # ---- runs ----------------------------------------------------------------------------------------

@@ -413,6 +413,16 @@ def test_files_that_declare_more_than_they_hold(tmp_path):
     refused(path, "its content must have at most 1,073,741,824 bytes")
 
 
+def test_texts_that_end_outside_of_their_heap(files, tmp_path):
+    path = tmp_path / "a.h5"  # which the HDF5 library would read without end
+    data = bytearray((files / "classifier.h5").read_bytes())
+    heap = data.index(b"GCOL")
+    for size in (0xFFF0, 0xFFFFFFFFFFFFFFF0):
+        data[heap + 24 : heap + 32] = size.to_bytes(8, "little")  # of the first text
+        path.write_bytes(data)
+        refused(path, "its HDF5 is damaged: a text ends outside of its heap")
+
+
 def test_compressed_files(tmp_path):
     path = tmp_path / "a.h5"
     weights = arrays(20, 30)
@@ -497,6 +507,50 @@ def test_without_h5py(files, monkeypatch):
     message = r"reading files of Keras needs h5py: pip install 'bptt\[keras\]'"
     with pytest.raises(ImportError, match=message):
         read_file(files / "classifier.keras")
+
+
+# ---- files of others -----------------------------------------------------------------------------
+
+
+def published(package, path):
+    from examples._data import package_file
+
+    return package_file(package, path, sdist=True)
+
+
+@pytest.mark.network
+def test_chars2vec():
+    path = published("chars2vec==0.1.7", "chars2vec/trained_models/eng_50/weights.h5")
+    file = read_file(path)
+    assert [layer.becomes for layer in file.layers.values()] == ["LSTM(59, 50)", "LSTM(50, 50)"]
+    with pytest.raises(ValueError, match="has hard_sigmoid_keras2 by default"):
+        file.chain()
+    network = file.chain(pool="last", gate_activation="hard_sigmoid_keras2")
+    y, _ = network(np.arange(36).reshape(3, 12) * 7 % 59)
+    expected = [  # of tf_keras 2.21
+        [-0.17118289, -0.43960655, -0.3997908, -0.08052006],
+        [-0.17692502, -0.3987825, -0.17926052, -0.0208864],
+        [0.55051816, -0.3540928, -0.83832747, -0.19471219],
+    ]
+    np.testing.assert_allclose(y[:, :4], expected, atol=2e-6)
+
+
+@pytest.mark.network
+def test_textgenrnn():  # examples/pretrained/textgen.py compares its texts
+    file = read_file(published("textgenrnn==2.0.0", "textgenrnn/textgenrnn_weights.hdf5"))
+    assert {name: layer.becomes for name, layer in file.layers.items()} == {
+        "embedding": "Embedding(465, 100)",
+        "rnn_1": "LSTM(100, 128)",
+        "rnn_2": "LSTM(128, 128)",
+        "output": "Linear(356, 465)",
+    }
+    assert list(file.others) == ["attention/attention/attention_W"]
+    with pytest.raises(ValueError, match="arrays of no known layer, such as 'attention/"):
+        file.chain()
+    kernel = file.tensors["rnn_1/rnn_1/kernel:0"]  # in the layout of CuDNN
+    blocks = [k.T.reshape(k.shape, order="F") for k in np.hsplit(kernel, 4)]
+    layer = file["rnn_1"].build()
+    np.testing.assert_array_equal(layer["weight_ih_l0"], np.hstack(blocks).T)
 
 
 # ---- fresh files, where Keras is installed -------------------------------------------------------

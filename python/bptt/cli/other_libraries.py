@@ -42,7 +42,7 @@ def _code(model: ForeignModel) -> str:
     """Return the line that makes a network of all layers, or else one layer."""
     names = list(model.layers)
     try:
-        if 1 < len(names) <= _MAX_NAMES:
+        if 1 < len(names) <= _MAX_NAMES and not model.unchained:
             model.chain(*names)
             return f"network = file.chain({', '.join(map(repr, names)) if model.others else ''})"
     except (KeyError, TypeError, ValueError):

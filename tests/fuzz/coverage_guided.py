@@ -422,8 +422,8 @@ def _keras_seeds(path: Path) -> list[bytes]:
     for version in ("earliest", "latest"):
         with h5py.File(path, "w", libver=version) as file:
             file.attrs["layer_names"] = ["a"]
-            for array, values in (("kernel", [[1.0] * 4]), ("recurrent_kernel", [[1.0] * 4])):
-                file[f"a/{array}:0"] = values
+            for array in ("kernel", "recurrent_kernel"):
+                file[f"{array}:0"] = [[1.0] * 4]
         found.append(path.read_bytes()[8:])
     return found
 

@@ -272,14 +272,27 @@ def weights(folder: Path) -> Callable[[bytes], None]:
     return one
 
 
+def _check_layers(path: Path) -> None:
+    """Read a file of another library, and build its layers: one sentence for each error."""
+    from bptt.importers import read_file
+
+    file = _refused(lambda: read_file(path))
+    if file is None:
+        return
+    str(file)
+    for call in (file.chain, *(layer.build for layer in file.layers.values())):
+        try:
+            call()
+        except (KeyError, TypeError, ValueError) as error:
+            _check_sentence(error)
+
+
 def keras(folder: Path) -> Callable[[bytes], None]:
     """Files of Keras: HDF5, or an archive of the JSON and of the arrays of a layer."""
     import io
     import zipfile
 
     import h5py
-
-    from bptt import importers
 
     arrays = io.BytesIO()
     with h5py.File(arrays, "w") as file:
@@ -296,15 +309,30 @@ def keras(folder: Path) -> Callable[[bytes], None]:
                 archive.writestr("model.weights.h5", arrays.getvalue())
         else:
             path.write_bytes(b"\x89HDF\r\n\x1a\n" + data)
-        try:
-            model = importers.read_file(path)
-        except ValueError as error:
-            _check_sentence(error, "cannot load ")
+        _check_layers(path)
+
+    return one
+
+
+def others(folder: Path) -> Callable[[bytes], None]:
+    """Files of other libraries; the pickle of one of PyTorch, and its storage, in an archive."""
+    import zipfile
+
+    path = folder / "file"
+
+    def write(data: bytes) -> None:
+        """Write the bytes, or if they begin with a pickle that is no file, an archive of it."""
+        if not data.startswith(b"\x80\x02}"):
+            path.write_bytes(data)
             return
-        str(model)
-        for build in (model.chain, *(layer.build for layer in model.layers.values())):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                build()
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+            for key in range(3):
+                archive.writestr(f"archive/data/{key}", bytes(8 << key))
+
+    def one(data: bytes) -> None:
+        write(data)
+        _check_layers(path)
 
     return one
 
@@ -339,6 +367,7 @@ TARGETS: dict[str, Callable[[Path], Callable[[bytes], None]]] = {
     "texts": texts,
     "vectors": vectors,
     "weights": weights,
+    "others": others,
     "keras": keras,
     "calls": calls,
 }
@@ -391,6 +420,12 @@ def seeds(name: str, folder: Path) -> list[bytes]:
     if name == "vectors":
         binary = b"2 2\nthe " + struct.pack("<2f", 1, 2) + b"\na " + struct.pack("<2f", 3, 4)
         return [b"the 1 2\na 0.5 -3e1\n", b"2 2\nthe 1 2\na b 4 5\n", binary]
+    if name == "others":
+        files = [ROOT / "tests/importers/data" / f"torch_{kind}.pt" for kind in ("zip", "legacy")]
+        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+        tensor += b"X\x01\0\0\x000X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89}tR"
+        pickle = b"\x80\x02}X\x01\0\0\0w" + tensor + b"s."
+        return [*(file.read_bytes() for file in files), pickle]
     if name == "dictionaries":
         made = targets.targets()
         encoders = ("SequenceEncoder", "TargetEncoder", "LabelEncoder", "Standardizer")

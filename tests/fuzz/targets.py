@@ -765,7 +765,13 @@ def of_exporters() -> Targets:
     return {
         "exporters.to_c": lambda: Target(
             exporters.to_c, {"model": bptt.GRU(2, 3, seed=0), "path": path, "ids": False}
-        )
+        ),
+        "exporters.to_torch": lambda: Target(
+            exporters.to_torch, {"layer": bptt.LSTM(2, 3, seed=0), "prefix": "a."}
+        ),
+        "exporters.to_keras": lambda: Target(
+            exporters.to_keras, {"layer": bptt.RNN(2, 3, num_layers=2, seed=0), "index": 1}
+        ),
     }
 
 

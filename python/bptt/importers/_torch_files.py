@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.tensor_files import broken_file_errors
-from bptt.importers._buffers import BFLOAT16, item_size, numbers
+from bptt.importers._buffers import BFLOAT16, MAX_AXES, item_size, numbers
 from bptt.importers._foreign import ForeignModel
 from bptt.importers._torch_layers import layers_of
 from bptt.importers._torch_pickle import Placeholder, Tensor, load, named_tensors
@@ -42,7 +42,6 @@ _STORAGES = {
     "ComplexDoubleStorage": "complex128",
 }
 _UNSIGNED = ("uint16", "uint32", "uint64")  # which have no storages of their own
-_MAX_DIMENSIONS = 32
 
 
 def read_torch(path: Path) -> ForeignModel:
@@ -199,8 +198,8 @@ def _dtype(tensor: Tensor) -> str | None:
 def _strided(name: str, tensor: Tensor, storage: NDArray[Any], size: int) -> NDArray[Any]:
     """Return a view of a storage; `size` is that of the file."""
     shape, strides = tensor.shape, tensor.strides
-    if len(shape) > _MAX_DIMENSIONS:
-        raise ValueError(f"{name!r} must have at most {_MAX_DIMENSIONS} axes, got {len(shape)}")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{name!r} must have at most {MAX_AXES} axes, got {len(shape)}")
     count = math.prod(shape)
     if count * storage.itemsize > size or max(shape, default=0) > size:
         raise ValueError(f"{name!r} of shape {shape} is larger than the file")

@@ -102,6 +102,17 @@ def test_what_a_file_does_not_say(read):
         file["rnn"].build()
 
 
+def test_misspelt_names(read):
+    weights = recurrent("GRU", 3, 2, "a.")
+    for name in ("ih", "hh"):
+        weights[f"a.bias_{name}_0"] = weights.pop(f"a.bias_{name}_l0")
+    file = read(weights)
+    assert file["a"].note == "'a.bias_ih_0' is no name of such a module: is it 'a.weight_ih_l0'?"
+    assert list(file.others) == ["a.bias_ih_0", "a.bias_hh_0"]
+    with pytest.raises(ValueError, match="is no name of such a module"):
+        file["a"].build()
+
+
 def test_what_is_of_no_layer(read):
     weights = {
         "conv.weight": np.ones((2, 2, 3)),

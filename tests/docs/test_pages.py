@@ -135,7 +135,7 @@ def test_code_of_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     name = "coming-from-pytorch.md"
-    loop, weights = TORCH_BLOCK.findall((DOCS / name).read_text("utf-8"))
+    loop, *others = TORCH_BLOCK.findall((DOCS / name).read_text("utf-8"))
     names: dict[str, Any] = {}
     run(loop, names)
     assert names["loss"].item() < 0.5
@@ -143,8 +143,9 @@ def test_code_of_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(found) > 25
     for code in found:
         exec(compile(code, code, "exec"), names)
-    for shown, value in run(weights, names):
-        assert shown == value
+    for block in others:
+        for shown, value in run(block, names):
+            assert shown == value
 
 
 def test_code_of_onnx_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

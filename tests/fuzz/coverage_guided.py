@@ -272,6 +272,71 @@ def weights(folder: Path) -> Callable[[bytes], None]:
     return one
 
 
+def _check_layers(path: Path) -> None:
+    """Read a file of another library, and build its layers: one sentence for each error."""
+    from bptt.importers import read_file
+
+    file = _refused(lambda: read_file(path))
+    if file is None:
+        return
+    str(file)
+    for call in (file.chain, *(layer.build for layer in file.layers.values())):
+        try:
+            call()
+        except (KeyError, TypeError, ValueError) as error:
+            _check_sentence(error)
+
+
+def keras(folder: Path) -> Callable[[bytes], None]:
+    """Files of Keras: HDF5, or an archive of the JSON and of the arrays of a layer."""
+    import io
+    import zipfile
+
+    import h5py
+
+    arrays = io.BytesIO()
+    with h5py.File(arrays, "w") as file:
+        for place, shape in enumerate(((1, 4), (1, 4), (4,))):
+            file[f"layers/lstm/cell/vars/{place}"] = [[1.0] * shape[-1]] if shape[1:] else [1.0] * 4
+        file["layers/dense/vars/0"] = [[1.0]]
+    path = folder / "keras"
+
+    def one(data: bytes) -> None:
+        if data[:1] == b"{":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("config.json", data)
+                archive.writestr("metadata.json", '{"keras_version": "3.1.0"}')
+                archive.writestr("model.weights.h5", arrays.getvalue())
+        else:
+            path.write_bytes(b"\x89HDF\r\n\x1a\n" + data)
+        _check_layers(path)
+
+    return one
+
+
+def others(folder: Path) -> Callable[[bytes], None]:
+    """Files of other libraries; the pickle of one of PyTorch, and its storage, in an archive."""
+    import zipfile
+
+    path = folder / "file"
+
+    def write(data: bytes) -> None:
+        """Write the bytes, or if they begin with a pickle that is no file, an archive of it."""
+        if not data.startswith(b"\x80\x02}"):
+            path.write_bytes(data)
+            return
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+            for key in range(3):
+                archive.writestr(f"archive/data/{key}", bytes(8 << key))
+
+    def one(data: bytes) -> None:
+        write(data)
+        _check_layers(path)
+
+    return one
+
+
 def calls(folder: Path) -> Callable[[bytes], None]:
     """Every public callable, with bad input that the bytes choose."""
     import warnings
@@ -302,6 +367,8 @@ TARGETS: dict[str, Callable[[Path], Callable[[bytes], None]]] = {
     "texts": texts,
     "vectors": vectors,
     "weights": weights,
+    "others": others,
+    "keras": keras,
     "calls": calls,
 }
 
@@ -353,6 +420,12 @@ def seeds(name: str, folder: Path) -> list[bytes]:
     if name == "vectors":
         binary = b"2 2\nthe " + struct.pack("<2f", 1, 2) + b"\na " + struct.pack("<2f", 3, 4)
         return [b"the 1 2\na 0.5 -3e1\n", b"2 2\nthe 1 2\na b 4 5\n", binary]
+    if name == "others":
+        files = [ROOT / "tests/importers/data" / f"torch_{kind}.pt" for kind in ("zip", "legacy")]
+        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+        tensor += b"X\x01\0\0\x000X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89}tR"
+        pickle = b"\x80\x02}X\x01\0\0\0w" + tensor + b"s."
+        return [*(file.read_bytes() for file in files), pickle]
     if name == "dictionaries":
         made = targets.targets()
         encoders = ("SequenceEncoder", "TargetEncoder", "LabelEncoder", "Standardizer")
@@ -362,7 +435,32 @@ def seeds(name: str, folder: Path) -> list[bytes]:
         return [bytes([i]) + json.dumps(one).encode() for i, one in enumerate(given)]
     if name == "texts":
         return [b"ab\nba\nab c", "é\ud800\n\0\n <unk>".encode("utf-8", "surrogatepass")]
+    if name == "keras":
+        return _keras_seeds(path)
     return [os.urandom(0) + bytes(range(64)), bytes(200)]
+
+
+def _keras_seeds(path: Path) -> list[bytes]:
+    """Return the JSON of models, and files of HDF5 without their signature."""
+    import h5py
+
+    lstm = {"class_name": "LSTM", "config": {"name": "a", "units": 1, "activation": "tanh"}}
+    dense = {"class_name": "Dense", "config": {"name": "b", "activation": "softmax"}}
+    both = {"class_name": "Bidirectional", "config": {"layer": lstm, "merge_mode": "sum"}}
+    found = [
+        json.dumps({"class_name": "Sequential", "config": {"layers": [lstm, dense, both]}}).encode()
+    ]
+    node = {"config": {"keras_history": ["a", 0, 0]}, "class_name": "__keras_tensor__"}
+    calls = {"inbound_nodes": [{"args": [node], "kwargs": {"mask": None}}]}
+    chain = {"layers": [lstm, {**dense, **calls}], "output_layers": [["b", 0, 0]]}
+    found.append(json.dumps({"class_name": "Functional", "config": chain}).encode())
+    for version in ("earliest", "latest"):
+        with h5py.File(path, "w", libver=version) as file:
+            file.attrs["layer_names"] = ["a"]
+            for array in ("kernel", "recurrent_kernel"):
+                file[f"{array}:0"] = [[1.0] * 4]
+        found.append(path.read_bytes()[8:])
+    return found
 
 
 # ---- runs ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+pytest.importorskip("h5py")
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 

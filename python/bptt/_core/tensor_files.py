@@ -175,7 +175,7 @@ def read_file(
         with broken_file_errors(f"cannot load {file_path}"):
             with safe_open(file_path, framework="numpy") as file:
                 text = (file.metadata() or {}).get("bptt", "{}")
-                header = json.loads(text, object_pairs_hook=_without_duplicates)
+                header = json.loads(text, object_pairs_hook=without_duplicates)
                 found = header.get("format")
                 if found != expected:
                     raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
@@ -197,7 +197,7 @@ def _other_format(found: object, expected: object) -> str:
     return f": it has format {number}, of another version of bptt"
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON as a dict, which would keep the last of several values."""
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -131,8 +131,9 @@ def check_option(options: dict[str, Any], name: str, value: Any, why: str) -> No
     """Check that an option, if it is given, has the value of the arrays; put it there."""
     given = options.pop(name, value)
     if given != value or type(given) is not type(value):
-        rule = f"{name} must be {value}, {why}"
-        raise ValueError(f"{rule}, got {checks.shown(given)}")
+        rule = f"{name} must be {value!r}, {why}"
+        got = checks.shown(given) if isinstance(given, int) else repr(given)
+        raise ValueError(f"{rule}, got {got}")
     options[name] = value
 
 
@@ -144,14 +145,17 @@ def build(
 ) -> Layer:
     """Return a layer with the weights of each layer and direction; `order` sorts their gates."""
     first = layers[0][0]
-    layer = kind(
-        input_size=first.ih.shape[1],
-        hidden_size=len(first.ih) // len(order),
-        num_layers=len(layers),
-        bidirectional=len(layers[0]) == 2,
-        dtype=first.ih.dtype,
-        **options,
-    )
+    shape: dict[str, Any] = {
+        "input_size": first.ih.shape[1],
+        "hidden_size": len(first.ih) // len(order),
+        "num_layers": len(layers),
+        "bidirectional": len(layers[0]) == 2,
+        "dtype": first.ih.dtype.name,
+    }
+    arguments = dict(options)
+    for name, value in shape.items():
+        check_option(arguments, name, value, "that of the weights")
+    layer = kind(**arguments)
     for index, directions in enumerate(layers):
         for weights, reverse in zip(directions, ("", "_reverse"), strict=False):
             suffix = f"_l{index}{reverse}"

@@ -344,9 +344,10 @@ def _blocks(array: NDArray[Any], cell: Cell) -> NDArray[Any]:
 
 def _attributes(module: Recurrent[Any], operator: str) -> dict[str, Any]:
     directions = 1 + module.bidirectional
+    direction = "reverse" if module.reverse else "forward"
     attributes: dict[str, Any] = {
         "hidden_size": module.hidden_size,
-        "direction": "bidirectional" if module.bidirectional else "forward",
+        "direction": "bidirectional" if module.bidirectional else direction,
     }
     names = [_ACTIVATIONS[module.activation]] * (1 if operator != "LSTM" else 2)
     alphas, betas = [], []

@@ -73,6 +73,20 @@ def arrays_of(state: State | None) -> tuple[Any, ...]:
     return tuple(state) if isinstance(state, (tuple, list)) else (state,)
 
 
+def broadcast_state(state: Any, batch_size: int) -> Any:
+    """Return a state in which arrays of batch 1 are repeated, for the kernels, which check it."""
+    if isinstance(state, (tuple, list)):
+        return tuple(broadcast_state(part, batch_size) for part in state)
+    if isinstance(state, np.ndarray) and state.ndim == 3 and state.shape[1] == 1 != batch_size:
+        return np.repeat(state, batch_size, axis=1)
+    return state
+
+
+def are_shared(state: Any) -> tuple[bool, ...]:
+    """Return which arrays of a state have batch 1; () for None."""
+    return tuple(part is not None and part.shape[1] == 1 for part in arrays_of(state))
+
+
 def join_states(state: State) -> FloatArray:
     """Return the states (1, R, H) of a layer as one array (R, S)."""
     if isinstance(state, (tuple, list)):

@@ -273,6 +273,7 @@ def test_two_streams_and_two_networks(tmp_path):
             "a",
             "a CRF has no C code",
         ),
+        (bptt.GRU(2, 3, reverse=True), "a", "a layer with reverse=True has no C code"),
         (bptt.GRU(2, 3), "1a", "the name of path must be an identifier of C, got '1a'"),
     ],
 )

@@ -75,11 +75,16 @@ def arrays_of(state: State | None) -> tuple[Any, ...]:
 
 def broadcast_state(state: Any, batch_size: int) -> Any:
     """Return a state in which arrays of batch 1 are repeated, for the kernels, which check it."""
-    if isinstance(state, (tuple, list)):
-        return tuple(broadcast_state(part, batch_size) for part in state)
-    if isinstance(state, np.ndarray) and state.ndim == 3 and state.shape[1] == 1 != batch_size:
-        return np.repeat(state, batch_size, axis=1)
-    return state
+    parts = state if isinstance(state, (tuple, list)) else (state,)
+    found = [
+        np.repeat(part, batch_size, axis=1)
+        if isinstance(part, np.ndarray) and part.ndim == 3 and part.shape[1] == 1 != batch_size
+        else part
+        for part in parts
+    ]
+    if all(part is same for part, same in zip(found, parts, strict=True)):
+        return state  # whatever it is
+    return tuple(found) if parts is state else found[0]
 
 
 def are_shared(state: Any) -> tuple[bool, ...]:

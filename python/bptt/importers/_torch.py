@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,7 @@ from bptt.importers._weights import (
     hidden_size,
 )
 
-_NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l(\d+))?(_reverse)?")
+_NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l(\d{1,4}))?(_reverse)?")
 
 
 def from_torch(
@@ -65,29 +65,14 @@ def from_torch(
     check_plain(options)
     checks.fields("tensors", tensors)
     prefix = checks.instance("prefix", prefix, str)
-    names = _names(tensors, prefix)
-    stacked = f"{prefix}weight_ih" not in names
-    count = 1 + max((index for _, index, _ in names.values()), default=0)
-    suffixes = [f"_l{i}" for i in range(count)] if stacked else [""]
-    both = any(reverse for _, _, reverse in names.values())
-    projects = any(name == "weight_hr" for name, _, _ in names.values())
-    if projects and cell.name != "LSTM":
+    names = Names.of(tensors, prefix)
+    if names.projects and cell.name != "LSTM":
         raise ValueError(f"weight_hr, a projection, needs an LSTM, got kind {cell.name}")
-    biased = any(name.startswith("bias") for name, _, _ in names.values())
-    expected = [
-        f"{prefix}{name}{suffix}{reverse}"
-        for suffix in suffixes
-        for reverse in ("", "_reverse")[: 1 + both]
-        for name in _expected(biased, projects)
-    ]
-    _check_names(tensors, prefix, names, expected)
+    names.check(tensors)
     layers: list[list[Weights]] = []
-    for suffix in suffixes:
-        directions = ("", "_reverse")[: 1 + both]
+    for suffix in names.suffixes:
         below = len(layers[0]) * layers[0][0].hh.shape[1] if layers else None  # its outputs
-        layers.append(
-            [_weights(tensors, prefix, suffix + d, cell, names, below) for d in directions]
-        )
+        layers.append([_weights(tensors, names, suffix + d, cell, below) for d in names.directions])
     first = layers[0][0].hr
     projected = 0 if first is None else len(first)
     check_option(options, "proj_size", projected, "that of the tensors")
@@ -98,41 +83,64 @@ def from_torch(
     return build(kind, layers, cell.order, options)
 
 
-def _expected(biased: bool, projects: bool) -> list[str]:
-    names = ["weight_ih", "weight_hh"]
-    return names + ["bias_ih", "bias_hh"] * biased + ["weight_hr"] * projects
+class Names(NamedTuple):
+    """What the names of the tensors of a recurrent module say."""
 
+    prefix: str
+    suffixes: list[str]
+    """Of every layer: "_l0", "_l1", .., or "" for a single cell."""
+    directions: tuple[str, ...]
+    """"" and, with two directions, "_reverse"."""
+    biased: bool
+    projects: bool
+    found: frozenset[str]
 
-def _names(tensors: Mapping[str, Any], prefix: str) -> dict[str, tuple[str, int, str]]:
-    """Return kind, layer and direction of the names that are those of a recurrent module."""
-    found = {}
-    for full in tensors:
-        match = _NAME.fullmatch(full.removeprefix(prefix)) if _has(full, prefix) else None
-        if match is not None:
-            found[full] = (match[1], int(match[2] or 0), match[3] or "")
-    return found
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any], prefix: str) -> Names:
+        """Read the names that begin with a prefix."""
+        found = {}
+        for full in tensors:
+            match = _NAME.fullmatch(full.removeprefix(prefix)) if _has(full, prefix) else None
+            if match is not None:
+                found[full] = match
+        stacked = f"{prefix}weight_ih" not in found
+        count = 1 + max((int(match[2] or 0) for match in found.values()), default=0)
+        suffixes = [f"_l{i}" for i in range(min(count, 1 + len(found)))] if stacked else [""]
+        both = any(match[3] for match in found.values())
+        biased, projects = (
+            any(match[1].startswith(name) for match in found.values())
+            for name in ("bias", "weight_hr")
+        )
+        directions = ("", "_reverse")[: 1 + both]
+        return cls(prefix, suffixes, directions, biased, projects, frozenset(found))
+
+    def check(self, tensors: Mapping[str, Any]) -> None:
+        """Check that all names are there, and that none looks like one of them but is not."""
+        parts = ["weight_ih", "weight_hh"]
+        parts += ["bias_ih", "bias_hh"] * self.biased + ["weight_hr"] * self.projects
+        expected = [
+            f"{self.prefix}{part}{suffix}{direction}"
+            for suffix in self.suffixes
+            for direction in self.directions
+            for part in parts
+        ]
+        missing = [name for name in expected if name not in tensors]
+        if missing and not self.found:
+            raise KeyError(f"{missing[0]!r} is missing in tensors{_other_prefixes(tensors)}")
+        looks = re.compile(r"(weight|bias)_?(ih|hh|hr)")
+        place = len(self.prefix)
+        for full in tensors:
+            if _has(full, self.prefix) and full not in expected and looks.match(full[place:]):
+                close = difflib.get_close_matches(full, expected, 1, 0.6)
+                hint = f": is it {close[0]!r}?" if close else ""
+                raise ValueError(f"{full!r} is no name of such a module{hint}")
+        if missing:
+            there = ", ".join(map(repr, sorted(self.found)))
+            raise KeyError(f"{missing[0]!r} is missing in tensors, beside {there}")
 
 
 def _has(name: Any, prefix: str) -> bool:
     return isinstance(name, str) and name.startswith(prefix)
-
-
-def _check_names(
-    tensors: Mapping[str, Any], prefix: str, names: Mapping[str, Any], expected: list[str]
-) -> None:
-    """Check that all names are there, and that none looks like one of them but is not."""
-    missing = [name for name in expected if name not in tensors]
-    if missing and not names:
-        raise KeyError(f"{missing[0]!r} is missing in tensors{_other_prefixes(tensors)}")
-    looks = re.compile(r"(weight|bias)_?(ih|hh|hr)")
-    for full in tensors:
-        if _has(full, prefix) and full not in expected and looks.match(full[len(prefix) :]):
-            close = difflib.get_close_matches(full, expected, 1, 0.6)
-            hint = f": is it {close[0]!r}?" if close else ""
-            raise ValueError(f"{full!r} is no name of such a module{hint}")
-    if missing:
-        there = ", ".join(map(repr, sorted(names)))
-        raise KeyError(f"{missing[0]!r} is missing in tensors, beside {there}")
 
 
 def _other_prefixes(tensors: Mapping[Any, Any]) -> str:
@@ -148,17 +156,17 @@ def _other_prefixes(tensors: Mapping[Any, Any]) -> str:
 
 def _weights(
     tensors: Mapping[str, ArrayLike],
-    prefix: str,
+    names: Names,
     suffix: str,
     cell: Kind,
-    names: Mapping[str, Any],
     inputs: int | None,
 ) -> Weights:
     """Return the weights of one layer and direction."""
+    prefix = names.prefix
 
     def array(name: str, dimensions: int) -> Any:
         full = f"{prefix}{name}{suffix}"
-        return array_of(full, tensors[full], dimensions) if full in names else None
+        return array_of(full, tensors[full], dimensions) if full in names.found else None
 
     ih, hh = array("weight_ih", 2), array("weight_hh", 2)
     rows = len(ih)

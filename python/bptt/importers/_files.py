@@ -1,0 +1,91 @@
+"""Files of other libraries: the reader of each format, by the first bytes of the file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from bptt._core.tensor_files import as_path
+from bptt.importers._foreign import ForeignModel
+from bptt.importers._safetensors_files import read_safetensors
+from bptt.importers._torch_files import read_torch
+
+_ZIP = b"PK\x03\x04"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_LEGACY_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number in the pickle at its beginning
+_ONNX = b"\x08"  # the field ir_version
+
+READERS: dict[str, Callable[[Path], ForeignModel]] = {
+    "PyTorch": read_torch,
+    "safetensors": read_safetensors,
+}
+"""Name of the format -> its reader."""
+
+
+def read_file(path: str | os.PathLike[str]) -> ForeignModel:
+    """Read a file of another library; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+        Of PyTorch (``.pt``, ``.pth``, in both formats), safetensors, Keras (``.h5``, ``.keras``) or
+        ONNX. The content decides, not the name.
+
+    Returns
+    -------
+    ForeignModel
+        Its tensors and layers; `ForeignModel.chain` makes a network of them.
+
+    Raises
+    ------
+    TypeError
+        If `path` is neither a string nor a path.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or of no such format.
+    ImportError
+        If a package that reads the format is not installed.
+    """
+    file = as_path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"Is a directory: {file}")
+    with open(file, "rb") as content:
+        format = _format(file, content)
+    if format not in READERS:
+        raise ValueError(f"cannot load {file}: files of {format} are not read")
+    return READERS[format](file)
+
+
+def _format(path: Path, file: BinaryIO) -> str:
+    """Return the name of a file's format."""
+    start = file.read(32)
+    if start.startswith(_ZIP):
+        return _format_of_zip(path)
+    if start.startswith(_HDF5):
+        return "Keras"
+    if _LEGACY_TORCH in start:
+        return "PyTorch"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "safetensors"
+    if start.startswith(_ONNX) or path.suffix == ".onnx":
+        return "ONNX"
+    known = "PyTorch, safetensors, Keras or ONNX"
+    raise ValueError(f"cannot load {path}: it is not a file of {known}")
+
+
+def _format_of_zip(path: Path) -> str:
+    """Return "PyTorch" or "Keras", whose files are ZIP archives."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
+    if "config.json" in names:
+        return "Keras"
+    if any(name.endswith("data.pkl") for name in names):
+        return "PyTorch"
+    raise ValueError(f"cannot load {path}: it is a ZIP archive, but not of PyTorch or Keras")

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
+from bptt.importers._onnx_files import read_onnx
 from bptt.importers._safetensors_files import read_safetensors
 from bptt.importers._torch_files import read_torch
 
@@ -21,6 +22,7 @@ _ONNX = b"\x08"  # the field ir_version
 READERS: dict[str, Callable[[Path], ForeignModel]] = {
     "PyTorch": read_torch,
     "safetensors": read_safetensors,
+    "ONNX": read_onnx,
 }
 """Name of the format -> its reader."""
 

@@ -89,7 +89,7 @@ def from_onnx(
     arrays: Sequence[Any] = (W, R, B, P)
     if attributes is not None:
         given = checks.fields("attributes", attributes)
-        mapped, activations = _mapped(cell.name, given, directions, size)
+        mapped, activations = options_of(cell.name, given, directions, size)
         for name, value in mapped.items():
             check_option(options, name, value, "that of the attributes")
         arrays = scaled(activations, *arrays)
@@ -139,7 +139,7 @@ def _coupled(weights: Weights) -> Weights:
 # ---- attributes
 
 
-def _mapped(
+def options_of(
     kind: str, attributes: Mapping[str, Any], directions: int, size: int
 ) -> tuple[dict[str, Any], Activations]:
     """Return the options of the layer that the attributes stand for, and the activations."""

@@ -18,7 +18,7 @@
 `bptt.training`       training loop, truncated backpropagation through time
 `bptt.estimators`     estimators in scikit-learn's manner
 `bptt.diagnostics`    gradient flow, gates, saliency, Jacobians
-`bptt.exporters`      trained networks as C files and ONNX models
+`bptt.exporters`      trained networks as C files and ONNX models, weights
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
 `bptt.reference`      the same computations in plain NumPy

@@ -76,6 +76,8 @@ LEFT_OUT = {
         *(
             "decoding.Hypothesis",
             "exporters.CSource",
+            "importers.ForeignLayer",
+            "importers.ForeignModel",
             "decoding.NGram",
             "diagnostics.Contributions",
             "diagnostics.GateTrace",
@@ -763,7 +765,13 @@ def of_exporters() -> Targets:
     return {
         "exporters.to_c": lambda: Target(
             exporters.to_c, {"model": bptt.GRU(2, 3, seed=0), "path": path, "ids": False}
-        )
+        ),
+        "exporters.to_torch": lambda: Target(
+            exporters.to_torch, {"layer": bptt.LSTM(2, 3, seed=0), "prefix": "a."}
+        ),
+        "exporters.to_keras": lambda: Target(
+            exporters.to_keras, {"layer": bptt.RNN(2, 3, num_layers=2, seed=0), "index": 1}
+        ),
     }
 
 
@@ -783,7 +791,20 @@ def of_importers() -> Targets:
     keras = [weights(3, 16), weights(4, 16), weights(16)]
     onnx = {"W": weights(1, 16, 3), "R": weights(1, 16, 4), "B": weights(1, 32)}
     onnx["P"] = weights(1, 12)
+    path = Path(__file__).parents[1] / "importers" / "data" / "torch_zip.pt"
+    file = importers.read_file(path)
+    names = ("model.embedding", "model.encoder", "model.decoder", "model.output")
     return {
+        "importers.read_file": lambda: Target(importers.read_file, {"path": path}),
+        "importers.ForeignModel.__getitem__": lambda: Target(
+            file.__getitem__, {"name": "model.encoder"}
+        ),
+        "importers.ForeignModel.chain": lambda: Target(
+            functools.partial(file.chain, *names), {"pool": "last", "merge": "concat"}
+        ),
+        "importers.ForeignLayer.build": lambda: Target(
+            file["model.encoder"].build, {"activation": "relu", "time_major": True}
+        ),
         "importers.from_torch": lambda: Target(
             importers.from_torch, {"kind": bptt.LSTM, "tensors": dict(torch), "prefix": ""}
         ),

@@ -16,6 +16,7 @@ This package is an application and no public API: its modules and functions chan
 `bench_report`
 `bench_layers`, `numpy_comparison`,                   measurements of speed
 `worker_process`
+`other_libraries`                                     layers in files of PyTorch, Keras and ONNX
 `corpus`                                              words of a text
 ====================================================  ============================================
 """

@@ -1,7 +1,8 @@
 """Inspect a saved model: architecture, training history, parameters, diagnostics.
 
 With FILE or --text, it also prints gates and saliency at every step of a sequence,
-and whether gradients vanish or explode.
+and whether gradients vanish or explode. Of a file of PyTorch, safetensors, Keras or
+ONNX it prints the layers, and how to load them.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ examples:
   python -m bptt inspect reviews.safetensors --text 'not a good film'
   python -m bptt inspect waves.safetensors waves.csv --number 3 --plot plots
   python -m bptt inspect tagged.safetensors --text 'the old dog' --step 2
-  python -m bptt inspect waves.safetensors --plot waves.pdf --size 3.4x2.6"""
+  python -m bptt inspect waves.safetensors --plot waves.pdf --size 3.4x2.6
+  python -m bptt inspect network.pt"""
 _MAX_EPOCHS = 12  # rows of the history
 _MAX_ROWS = 40  # steps printed
 _MAX_STEPS = 200  # steps analyzed
@@ -128,6 +130,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         require_packages("matplotlib.figure", extra="plot")
         _make_directory(_plot_path(arguments.plot, "").parent)
+    from bptt.cli.other_libraries import print_other, read_other
+
+    other = read_other(arguments.model)
+    if other is not None:
+        if (arguments.file, arguments.text, arguments.plot) != (None, None, None):
+            raise CommandError(f"{arguments.model} is of {other.library}, and is only listed")
+        print_other(other)
+        return
     model = load_model(arguments.model)
     X: list[Any] = []
     if arguments.file is not None or arguments.text is not None:

@@ -6,7 +6,6 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
@@ -18,7 +17,9 @@ _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LEGACY_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number in the pickle at its beginning
 _ONNX = b"\x08"  # the field ir_version
+_OWN = b'{"__metadata__":{"bptt":'  # header of safetensors
 
+OWN = "bptt"
 READERS: dict[str, Callable[[Path], ForeignModel]] = {
     "PyTorch": read_torch,
     "safetensors": read_safetensors,
@@ -55,16 +56,22 @@ def read_file(path: str | os.PathLike[str]) -> ForeignModel:
     file = as_path(path)
     if file.is_dir():
         raise IsADirectoryError(f"Is a directory: {file}")
-    with open(file, "rb") as content:
-        format = _format(file, content)
+    format = format_of(file)
+    if format == OWN:
+        hint = "bptt.load_modules or bptt.load_estimator"
+        raise ValueError(f"cannot load {file}: it is a file of bptt: use {hint}")
+    if format is None:
+        known = "PyTorch, safetensors, Keras or ONNX"
+        raise ValueError(f"cannot load {file}: it is not a file of {known}")
     if format not in READERS:
         raise ValueError(f"cannot load {file}: files of {format} are not read")
     return READERS[format](file)
 
 
-def _format(path: Path, file: BinaryIO) -> str:
-    """Return the name of a file's format."""
-    start = file.read(32)
+def format_of(path: Path) -> str | None:
+    """Return the name of a file's format, `OWN` for a model of bptt; None if it is unknown."""
+    with open(path, "rb") as file:
+        start = file.read(64)
     if start.startswith(_ZIP):
         return _format_of_zip(path)
     if start.startswith(_HDF5):
@@ -72,22 +79,14 @@ def _format(path: Path, file: BinaryIO) -> str:
     if _LEGACY_TORCH in start:
         return "PyTorch"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-        return "safetensors"
-    if start.startswith(_ONNX) or path.suffix == ".onnx":
-        return "ONNX"
-    known = "PyTorch, safetensors, Keras or ONNX"
-    raise ValueError(f"cannot load {path}: it is not a file of {known}")
+        return OWN if start[8:].startswith(_OWN) else "safetensors"
+    return "ONNX" if start.startswith(_ONNX) or path.suffix == ".onnx" else None
 
 
 def _format_of_zip(path: Path) -> str:
-    """Return "PyTorch" or "Keras", whose files are ZIP archives."""
+    """Return "Keras" or "PyTorch", whose files are ZIP archives."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
-    if "config.json" in names:
-        return "Keras"
-    if any(name.endswith("data.pkl") for name in names):
-        return "PyTorch"
-    raise ValueError(f"cannot load {path}: it is a ZIP archive, but not of PyTorch or Keras")
+            return "Keras" if "config.json" in archive.namelist() else "PyTorch"
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return "PyTorch"  # a damaged one, of which its reader says what is wrong

@@ -25,7 +25,6 @@ _DTYPES = {
     "BF16": BFLOAT16,
     "BOOL": "bool",
 }
-METADATA = "__metadata__"
 
 
 def read_safetensors(path: Path) -> ForeignModel:
@@ -41,9 +40,10 @@ def read_safetensors(path: Path) -> ForeignModel:
     tensors: dict[str, NDArray[Any]] = {}
     others: dict[str, str] = {}
     with broken_file_errors(f"cannot load {path}"):
-        header, data = split(path.read_bytes())
-        if "bptt" in header.pop(METADATA, {}):
-            raise ValueError("it is a file of bptt: use bptt.load_modules or bptt.load_estimator")
+        content = path.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        header, data = json.loads(content[8:end]), memoryview(content)[end:]
+        header.pop("__metadata__", None)
         left = len(data)  # tensors that overlap would be larger together
         for name, entry in header.items():
             left -= entry["data_offsets"][1] - entry["data_offsets"][0]
@@ -57,13 +57,6 @@ def read_safetensors(path: Path) -> ForeignModel:
     return ForeignModel(
         path=path, library="PyTorch", tensors=tensors, layers=layers, others=rest | others
     )
-
-
-def split(content: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return the header of a file, and the bytes after it."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    return header, memoryview(content)[end:]
 
 
 def _array(name: str, entry: Mapping[str, Any], data: memoryview) -> NDArray[Any]:

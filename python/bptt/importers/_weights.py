@@ -144,14 +144,17 @@ def build(
 ) -> Layer:
     """Return a layer with the weights of each layer and direction; `order` sorts their gates."""
     first = layers[0][0]
-    layer = kind(
-        input_size=first.ih.shape[1],
-        hidden_size=len(first.ih) // len(order),
-        num_layers=len(layers),
-        bidirectional=len(layers[0]) == 2,
-        dtype=first.ih.dtype,
-        **options,
-    )
+    shape: dict[str, Any] = {
+        "input_size": first.ih.shape[1],
+        "hidden_size": len(first.ih) // len(order),
+        "num_layers": len(layers),
+        "bidirectional": len(layers[0]) == 2,
+        "dtype": first.ih.dtype.name,
+    }
+    arguments = dict(options)
+    for name, value in shape.items():
+        check_option(arguments, name, value, "that of the weights")
+    layer = kind(**arguments)
     for index, directions in enumerate(layers):
         for weights, reverse in zip(directions, ("", "_reverse"), strict=False):
             suffix = f"_l{index}{reverse}"

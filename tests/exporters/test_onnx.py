@@ -149,6 +149,36 @@ def test_estimators(tmp_path):
     close(logits, classifier.decision_function(texts))
 
 
+@pytest.mark.parametrize("embedding_size", [None, 4])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_language_models(cell, embedding_size):
+    pytest.importorskip("sklearn")
+    options = {"num_layers": 2, "dropout": 0.2, "learn_initial_state": True, "random_state": 0}
+    model = bptt.LanguageModel(
+        cell=cell, hidden_size=5, embedding_size=embedding_size, epochs=2, **options
+    ).fit(["abab", "bca", "caab"] * 4)
+    start, size = model.target_encoder_.start, model.target_encoder_.size
+    whole = session(to_onnx(model, lengths=False))
+    for shape in SHAPES:
+        prompts = np.random.default_rng([6, *shape]).integers(0, size, shape)
+        (logits,) = whole.run(None, {"x": prompts})
+        close(logits, model.decoder_(prompts)[0])
+    ids = model.target_encoder_.transform(["ab", "ca"])
+    x = np.stack([[start, *code] for code in ids])
+    (logits,) = whole.run(None, {"x": x})
+    close(bptt.losses.softmax(logits[:, -1]), model.predict_proba(["ab", "ca"]))
+    stream = session(to_onnx(model, lengths=False, state=True))  # one token after the other
+    names = ["h_0", "c_0"] if cell == "lstm" else ["h_0"]
+    initial = model.decoder_.recurrent._initial_state(2)
+    given = dict(zip(names, initial if cell == "lstm" else (initial,), strict=True))
+    for t in range(x.shape[1]):
+        y, *last = stream.run(
+            ["y", *(f"{name}_last" for name in names)], {"x": x[:, t : t + 1], **given}
+        )
+        close(y[:, 0], logits[:, t])
+        given = dict(zip(names, last, strict=True))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

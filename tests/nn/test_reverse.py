@@ -201,6 +201,7 @@ def test_refused_where_steps_come_one_after_the_other():
         "contributions needs a layer with num_layers=1": lambda: contributions(
             layer, x[0], lambda h: (0.0, h)
         ),
+        "reverse must be False, as in PyTorch, got True": lambda: bptt.exporters.to_torch(layer),
         "reverse=True needs a bidirectional layer": lambda: layer.forward(x).gates(reverse=True),
         "reverse=True needs bidirectional=False, got bidirectional=True": lambda: bptt.RNN(
             3, 4, bidirectional=True, reverse=True

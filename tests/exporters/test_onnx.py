@@ -127,6 +127,25 @@ def test_chains(pool, first, ragged, both):
         close(y, expected)
 
 
+@pytest.mark.parametrize("pool", [None, "last", "mean", "max"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_chains_that_read_backwards(pool, ragged):
+    layer = bptt.LSTM(3, 4, reverse=True, num_layers=2, learn_initial_state=True)
+    model = bptt.Sequential(layer, bptt.GRU(4, 5), bptt.RNN(5, 4, reverse=True), pool=pool)
+    for module in model.modules:
+        trained(module)
+    run = session(to_onnx(model, lengths=ragged))
+    for shape in SHAPES:
+        x, lengths = inputs(shape)
+        given = {"lengths": lengths} if ragged else {}
+        (y,) = run.run(None, {"x": x, **given})
+        expected, _ = model(x, **given)
+        if ragged and pool is None:
+            steps = np.arange(shape[1]) < lengths[:, np.newaxis]
+            y, expected = y[steps], expected[steps]
+        close(y, expected)
+
+
 def test_estimators(tmp_path):
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)

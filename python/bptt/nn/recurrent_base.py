@@ -325,8 +325,7 @@ class Recurrent(Module, Generic[StateT]):
             If a shape does not fit, an id is out of its range, `out` cannot be written to, or the
             layer is bidirectional or reverse, which needs whole sequences.
         """
-        if self.bidirectional or self.reverse:
-            option = "bidirectional" if self.bidirectional else "reverse"
+        if option := self._needs_whole:
             raise ValueError(f"step needs a layer with {option}=False, got {option}=True")
         packed = self._packed
         if packed.version is not self._version:
@@ -438,6 +437,11 @@ class Recurrent(Module, Generic[StateT]):
         """Number of elements of V and of b of the decay, the last ones of the parameters."""
         rows = (1 + self.bidirectional) * self.hidden_size if self._decay_size else 0
         return rows * self._decay_size, rows
+
+    @cached_property
+    def _needs_whole(self) -> str:
+        """The option with which a layer needs whole sequences; "" for none."""
+        return "bidirectional" if self.bidirectional else "reverse" if self.reverse else ""
 
     @cached_property
     def _state_type(self) -> type[tuple[Any, ...]]:

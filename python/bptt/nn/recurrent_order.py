@@ -33,11 +33,9 @@ class ReverseOrder(NamedTuple):
 
     def __call__(self, array: NDArray[Any], before: int = 0) -> NDArray[Any]:
         """Return (B, T, ..) with the steps of every sequence reversed; `before` axes precede B."""
-        axis = before + (0 if self.time_major else 1)
         if self.places is None:
-            return np.flip(array, axis)
-        places = self.places.T if self.time_major else self.places
-        after = array.ndim - before - 2
-        return np.take_along_axis(
-            array, places.reshape((1,) * before + places.shape + (1,) * after), axis
-        )
+            return np.flip(array, before + (0 if self.time_major else 1))
+        rows = np.arange(len(self.places))
+        where = (self.places.T, rows) if self.time_major else (rows[:, np.newaxis], self.places)
+        reversed_: NDArray[Any] = array[(slice(None),) * before + where]
+        return reversed_

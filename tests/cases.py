@@ -84,6 +84,7 @@ class Case:
     gate_activation: str = "sigmoid"
     num_layers: int = 1
     bidirectional: bool = False
+    reverse: bool = False
     merge: str = "concat"
     steps: int = 6  # T
     batch: int = 3  # B
@@ -143,6 +144,7 @@ class Case:
             "hidden_size": self.hidden_size,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
+            "reverse": self.reverse,
             "merge": self.merge,
             "dropout": self.dropout,
             "zoneout": self.zoneout,
@@ -166,6 +168,7 @@ class Case:
         return {
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
+            "reverse": self.reverse,
             "merge": self.merge,
             "activation": self.activation,
             "gate_activation": self.gate_activation,
@@ -177,6 +180,7 @@ class Case:
         words += [self.gate_activation] if self.gate_activation != "sigmoid" else []
         words += [f"{self.num_layers}layers"] if self.num_layers > 1 else []
         words += [f"bi_{self.merge}"] if self.bidirectional else []
+        words += ["reverse"] if self.reverse else []
         words += [f"T{self.steps}B{self.batch}I{self.input_size}H{self.hidden_size}"]
         words += [f"P{self.proj_size}"] if self.proj_size else []
         words += [f"{self.num_heads}heads"] if self.num_heads > 1 else []
@@ -250,7 +254,8 @@ def shapes() -> list[Case]:
 
 def options() -> list[Case]:
     """Every cell with every option of a layer, alone and together."""
-    stacked: dict[str, Any] = {"num_layers": 3, "bidirectional": True}
+    stack: dict[str, Any] = {"num_layers": 3}
+    stacked: dict[str, Any] = {**stack, "bidirectional": True}
     ragged: dict[str, Any] = {"lengths": "ragged", "batch": 6, "state": True}
     choices: list[dict[str, Any]] = [
         {"state": True},
@@ -258,6 +263,8 @@ def options() -> list[Case]:
         {"lengths": "short", "batch": 4, "state": True},
         {"num_layers": 2},
         {"bidirectional": True},
+        {"reverse": True},
+        {"reverse": True, "hidden_size": 17, **stack, **ragged},
         *({"bidirectional": True, "merge": merge, **ragged} for merge in MERGES),
         *({"merge": merge, "hidden_size": 7, **stacked, **ragged} for merge in MERGES),
         {"num_layers": 2, "dropout": 0.3},
@@ -269,6 +276,8 @@ def options() -> list[Case]:
         {"learn_initial_state": True, "dropout": 0.2, **stacked, "lengths": "ragged", "batch": 6},
         {"ids": True},
         {"ids": True, "input_size": 11, **stacked, **ragged},
+        {"ids": True, "reverse": True, "learn_initial_state": True, "lengths": "short"},
+        {"reverse": True, "zoneout": 0.3, "dropout": 0.2, **stack, "lengths": "ragged"},
         {"steps": 40, "batch": 9, "hidden_size": 19, **stacked, "lengths": "ragged"},
     ]
     projections: list[dict[str, Any]] = [
@@ -277,6 +286,7 @@ def options() -> list[Case]:
         *({"proj_size": 4, "merge": merge, **stacked, **ragged} for merge in MERGES),
         {"proj_size": 17, "zoneout": 0.3, "hidden_size": 19, "num_layers": 2, **ragged},
         {"proj_size": 9, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 21, **stacked, **ragged},
+        {"proj_size": 3, "reverse": True, "num_layers": 2, **ragged},
         {"proj_size": 20, "steps": 40, "batch": 9, "hidden_size": 35, **stacked, "state": True},
     ]
     decays: list[dict[str, Any]] = [
@@ -285,6 +295,7 @@ def options() -> list[Case]:
         *({"decay_size": 2, "merge": merge, **stacked, **ragged} for merge in MERGES),
         {"decay_size": 2, "zoneout": 0.5, "dropout": 0.2, "hidden_size": 18, **stacked, **ragged},
         {"decay_size": 2, "learn_initial_state": True, "hidden_size": 17, "lengths": "short"},
+        {"decay_size": 2, "reverse": True, "num_layers": 2, **ragged},
         {"decay_size": 9, "input_size": 20, "steps": 40, "batch": 9, "hidden_size": 33, **stacked},
     ]
     return [

@@ -209,7 +209,10 @@ RECURRENT = {
         *no_integer("num_heads"),
         (3, ValueError, "num_heads must divide hidden_size = 4, got 3"),
     ],
-    **{name: no_flag(name) for name in ("bidirectional", "time_major", "learn_initial_state")},
+    **{
+        name: no_flag(name)
+        for name in ("bidirectional", "reverse", "time_major", "learn_initial_state")
+    },
     "merge": no_choice("merge", "concat", "sum", "mean", "mul"),
     **{
         name: no_number(name, "in [0, 1)", 1.0, -0.5)

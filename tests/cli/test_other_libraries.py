@@ -49,6 +49,20 @@ def test_files_of_keras(tmp_path, capsys):
     assert "layer = file['lstm'].build()" in shown
 
 
+def test_models_of_onnx(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    network = bptt.Sequential(bptt.GRU(3, 4, reverse=True, seed=0), bptt.Linear(4, 2, seed=1))
+    bptt.exporters.to_onnx(network, tmp_path / "a.onnx", lengths=False)
+    shown, _ = run(capsys, "inspect", tmp_path / "a.onnx")
+    assert f"{tmp_path / 'a.onnx'}: ONNX" in shown
+    assert "GRU(3, 4, reverse=True)" in shown
+    _, code = shown.split("In Python:\n")
+    names = {"bptt": bptt}
+    exec("\n".join(line.strip() for line in code.splitlines()), names)
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(names["network"](x)[0], network(x)[0], atol=1e-6)
+
+
 def test_a_layer_alone_and_files_without_one(tmp_path, capsys):
     numpy = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "one.safetensors"

@@ -152,8 +152,9 @@ def test_code_of_onnx_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
-    (block,) = TORCH_BLOCK.findall((DOCS / "onnx.md").read_text("utf-8"))
-    for shown, value in run(block, {}):
+    names: dict[str, Any] = {}
+    export, import_ = TORCH_BLOCK.findall((DOCS / "onnx.md").read_text("utf-8"))
+    for shown, value in [*run(export, names), *run(import_, names)]:
         assert shown == value
 
 

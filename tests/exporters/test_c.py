@@ -220,6 +220,17 @@ def test_estimators(tmp_path):
 
 
 @needs_compiler
+def test_language_models(tmp_path):
+    pytest.importorskip("sklearn")
+    options = {"hidden_size": 4, "num_layers": 2, "epochs": 1, "random_state": 0}
+    model = bptt.LanguageModel(learn_initial_state=True, **options).fit(["abab", "bca"] * 4)
+    compiled = Compiled(model, tmp_path)
+    ids = np.array([model.target_encoder_.start, 1, 2, 0], np.int32)
+    expected = model.decoder_(ids[np.newaxis])[0][0]
+    close(compiled.run(ids, expected.shape), expected)
+
+
+@needs_compiler
 @pytest.mark.parametrize("flags", [("-Os",), ("-O3", "-march=native"), ("-O0", "-x", "c++")])
 def test_other_compilations(flags, tmp_path):
     """For microcontrollers, with vectors, and as a part of a C++ program."""
@@ -315,6 +326,7 @@ def test_two_streams_and_two_networks(tmp_path):
             "a",
             "a CRF has no C code",
         ),
+        (bptt.GRU(2, 3, reverse=True), "a", "a layer with reverse=True has no C code"),
         (bptt.GRU(2, 3), "1a", "the name of path must be an identifier of C, got '1a'"),
     ],
 )
@@ -333,7 +345,7 @@ def fitted_estimators():
     online = bptt.OnlineRegressor(hidden_size=3)
     online.learn_one([1.0, 2.0], 3.0)
     rows = rng.standard_normal((6, 5, 2)).astype(np.float32)
-    chain = "must be a recurrent layer, a Sequential, or a classifier, regressor or tagger, got"
+    chain = "or a classifier, regressor, tagger or language model, got"
     return [
         (bptt.SequenceClassifier(**options, **affixes).fit(texts, [0, 1] * 3), "EmbeddingBag has"),
         (bptt.SequenceTagger(**options, feedback=True).fit(words, tags), "feedback=True cannot be"),
@@ -342,7 +354,7 @@ def fitted_estimators():
             "loss='gaussian' cannot be exported: its outputs are no targets",
         ),
         (bptt.SequenceForecaster(**options, lookback=5).fit(np.arange(40.0)), chain),
-        (bptt.LanguageModel(**options).fit(texts), chain),
+        (bptt.SequenceGenerator(**options).fit([1, 2] * 3, texts), chain),
         (online, chain),
     ]
 

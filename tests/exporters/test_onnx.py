@@ -54,6 +54,9 @@ LAYERS = {
     "gru-sum": bptt.GRU(3, 5, bidirectional=True, merge="sum"),
     "gru-mean": bptt.GRU(3, 5, bidirectional=True, merge="mean"),
     "gru-mul": bptt.GRU(3, 5, bidirectional=True, merge="mul", num_layers=2),
+    "rnn-reverse": bptt.RNN(3, 5, reverse=True),
+    "lstm-reverse": bptt.LSTM(3, 5, reverse=True, num_layers=2, learn_initial_state=True),
+    "gru-reverse": bptt.GRU(3, 5, reverse=True, reset_after=True),
     "learned": bptt.LSTM(3, 5, num_layers=2, bidirectional=True, learn_initial_state=True),
     "time-major": bptt.GRU(3, 5, dropout=0.5, num_layers=2),
     "float64": bptt.GRU(3, 5, dtype=np.float64),
@@ -124,6 +127,25 @@ def test_chains(pool, first, ragged, both):
         close(y, expected)
 
 
+@pytest.mark.parametrize("pool", [None, "last", "mean", "max"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_chains_that_read_backwards(pool, ragged):
+    layer = bptt.LSTM(3, 4, reverse=True, num_layers=2, learn_initial_state=True)
+    model = bptt.Sequential(layer, bptt.GRU(4, 5), bptt.RNN(5, 4, reverse=True), pool=pool)
+    for module in model.modules:
+        trained(module)
+    run = session(to_onnx(model, lengths=ragged))
+    for shape in SHAPES:
+        x, lengths = inputs(shape)
+        given = {"lengths": lengths} if ragged else {}
+        (y,) = run.run(None, {"x": x, **given})
+        expected, _ = model(x, **given)
+        if ragged and pool is None:
+            steps = np.arange(shape[1]) < lengths[:, np.newaxis]
+            y, expected = y[steps], expected[steps]
+        close(y, expected)
+
+
 def test_estimators(tmp_path):
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
@@ -144,6 +166,36 @@ def test_estimators(tmp_path):
     given = {"x": ids, "lengths": np.array([len(text) for text in texts], np.int32)}
     (logits,) = session(to_onnx(classifier)).run(None, given)
     close(logits, classifier.decision_function(texts))
+
+
+@pytest.mark.parametrize("embedding_size", [None, 4])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_language_models(cell, embedding_size):
+    pytest.importorskip("sklearn")
+    options = {"num_layers": 2, "dropout": 0.2, "learn_initial_state": True, "random_state": 0}
+    model = bptt.LanguageModel(
+        cell=cell, hidden_size=5, embedding_size=embedding_size, epochs=2, **options
+    ).fit(["abab", "bca", "caab"] * 4)
+    start, size = model.target_encoder_.start, model.target_encoder_.size
+    whole = session(to_onnx(model, lengths=False))
+    for shape in SHAPES:
+        prompts = np.random.default_rng([6, *shape]).integers(0, size, shape)
+        (logits,) = whole.run(None, {"x": prompts})
+        close(logits, model.decoder_(prompts)[0])
+    ids = model.target_encoder_.transform(["ab", "ca"])
+    x = np.stack([[start, *code] for code in ids])
+    (logits,) = whole.run(None, {"x": x})
+    close(bptt.losses.softmax(logits[:, -1]), model.predict_proba(["ab", "ca"]))
+    stream = session(to_onnx(model, lengths=False, state=True))  # one token after the other
+    names = ["h_0", "c_0"] if cell == "lstm" else ["h_0"]
+    initial = model.decoder_.recurrent._initial_state(2)
+    given = dict(zip(names, initial if cell == "lstm" else (initial,), strict=True))
+    for t in range(x.shape[1]):
+        y, *last = stream.run(
+            ["y", *(f"{name}_last" for name in names)], {"x": x[:, t : t + 1], **given}
+        )
+        close(y[:, 0], logits[:, t])
+        given = dict(zip(names, last, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -1487,6 +1487,7 @@ def of_reference() -> Targets:
                 "parameters": parameters,
                 "num_layers": 1,
                 "bidirectional": False,
+                "reverse": False,
                 "merge": "concat",
                 "activation": "tanh",
                 "gate_activation": "sigmoid",

@@ -490,7 +490,8 @@ def test_onnx_attributes_are_mapped():
     layer = from_onnx(bptt.GRU, *gru, attributes={"linear_before_reset": 1})
     assert (layer.reset_after, layer.time_major) == (True, True)
     assert not from_onnx(bptt.GRU, *gru, attributes={}).reset_after
-    given = {"activations": ["hardSigmoid", "Affine"]}
+    assert from_onnx(bptt.GRU, *gru, attributes={"direction": "reverse"}).reverse
+    given = {"activations": ["hardSigmoid", "Affine"], "activation_alpha": [0.2, 1.0]}
     layer = from_onnx(bptt.GRU, *gru, attributes=given)
     assert layer.gate_activation == "hard_sigmoid_keras2"
     assert layer.activation == "identity"
@@ -500,23 +501,29 @@ def test_onnx_attributes_are_mapped():
     ("attributes", "message"),
     [
         ({"clip": 3.0}, "clip=3.0 is not supported: no layer clips its gates"),
-        ({"direction": "reverse"}, "direction 'reverse' has no layer of its own"),
         ({"direction": "bidirectional"}, "does not fit W with 1 directions"),
-        ({"direction": "both"}, "direction must be one of 'forward', 'bidirectional', got 'both'"),
+        (
+            {"direction": "both"},
+            "direction must be one of 'forward', 'reverse', 'bidirectional', got 'both'",
+        ),
         ({"hidden_size": 5}, "hidden_size must be 4, that of W, got 5"),
         ({"layout": 2}, "layout must be 0 or 1, got 2"),
         ({"activations": ["Sigmoid", "Tanh"]}, "activations must have 3 names for each direction"),
         (
-            {"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [0.3]},
-            r"HardSigmoid must have \(alpha, beta\) = \(0.2, 0.5\) or \(1/6, 0.5\), got \(0.3",
+            {"activations": ["Sigmoid", "Affine", "Affine"], "activation_alpha": [2.0, 2.0]},
+            "the second and the third of activations must be the same, got Affine alpha=2 beta=0",
         ),
         ({"activations": ["Sigmoid", "Tanh", "Relu"]}, "the second and the third of activations"),
-        ({"activations": ["Softsign", "Tanh", "Tanh"]}, "activation 'Softsign' is not supported"),
-        ({"activations": ["Sigmoid", "Elu", "Elu"]}, "activation 'Elu' is not supported here: the"),
+        ({"activations": ["Softsign", "Tanh", "Tanh"]}, "activation Softsign is not supported"),
+        (
+            {"activations": ["Sigmoid", "Elu", "Elu"]},
+            "activation Elu alpha=1 is not supported here",
+        ),
         (
             {"activations": ["Sigmoid", "Tanh", "Tanh"], "activation_alpha": [0.3]},
             "activation_alpha and activation_beta must be of",
         ),
+        ({"activations": ["Sigmoid", "Affine", "Affine"]}, "activation Affine must have its param"),
         ({"linear_before_reset": 1}, "the LSTM has no attribute 'linear_before_reset'"),
     ],
 )

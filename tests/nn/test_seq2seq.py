@@ -170,3 +170,13 @@ def test_results_do_not_depend_on_recomputation() -> None:
     d = np.random.default_rng(7).normal(size=whole.output.shape)
     for one, other in zip(whole.backward(d), sparse.backward(d), strict=True):
         assert np.array_equal(one._flat, other._flat)
+
+
+@pytest.mark.parametrize("attention", [None, "dot"])
+def test_a_target_for_each_source(attention: str | None) -> None:
+    chain = network(attention, LSTM, False, True)
+    x, lengths, tokens, token_lengths = inputs()
+    rule = r"tokens must have shape \(B, S\) with B = 1, got \(3, 4\)"
+    for call in (chain.forward, chain.features):
+        with pytest.raises(ValueError, match=rule):
+            call(x[:1], lengths[:1], tokens, token_lengths)

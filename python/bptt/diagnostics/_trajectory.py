@@ -63,7 +63,7 @@ class Trajectory:
             x, _ = below(x, state=select_layers(state, slice(0, level * directions)))
         place = level * directions + reverse
         single = _single_layer(layer, level, reverse)
-        x = x[:, ::-1] if reverse else x
+        x = x[:, ::-1] if reverse or layer.reverse else x
         initial = select_layers(state, slice(place, place + 1))
         walked = [join_states(single._initial_state(1) if initial is None else initial)]
         for x_t in x[0]:
@@ -118,5 +118,6 @@ def _single_layer(layer: Recurrent[Any], level: int, reverse: bool) -> Recurrent
         **sizes,
         num_layers=1,
         bidirectional=False,
+        reverse=False,
         time_major=False,
     )

@@ -103,7 +103,7 @@ def contributions(
     Parameters
     ----------
     layer : RNN, LSTM or GRU
-        A single unidirectional layer.
+        A single layer that reads from the first step to the last.
     x : float array (T, input_size), or integer array (T,)
         One sequence.
     loss_fn : function
@@ -130,8 +130,8 @@ def contributions(
     >>> contributions(layer, x, loss_fn).plot()
     """
     check_recurrent("layer", layer)
-    if layer.num_layers > 1 or layer.bidirectional:
-        rule = "num_layers=1 and bidirectional=False"
+    if layer.num_layers > 1 or layer.bidirectional or layer.reverse:
+        rule = "num_layers=1, bidirectional=False and reverse=False"
         raise ValueError(f"contributions needs a layer with {rule}, got {layer}")
     trajectory = Trajectory.of(layer, x, state)
     count, size = len(trajectory), trajectory.states.shape[1]

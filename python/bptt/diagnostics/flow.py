@@ -175,7 +175,8 @@ def compute_flow(
     whole = last = first = gradients_of(d_output)
     if d_output.ndim == 3:
         last = gradients_of(_single_loss(d_output, lengths, -1))
-        if any(part.module.bidirectional for part in recurrent):  # type: ignore[attr-defined]
+        modules: list[Any] = [part.module for part in recurrent]
+        if any(module.bidirectional or module.reverse for module in modules):
             first = gradients_of(_single_loss(d_output, lengths, 0))
     names: list[str] = []
     norms: list[FloatArray] = []
@@ -184,12 +185,13 @@ def compute_flow(
     for prefix, position, module, steps in recurrent:
         layer: Any = module
         for i in range(layer.num_layers * (1 + layer.bidirectional)):
-            level, reverse = divmod(i, 1 + layer.bidirectional)
+            level, second = divmod(i, 1 + layer.bidirectional)
+            reverse = layer.reverse or second == 1
             number = below.get(prefix, 0) + level
             names.append(f"{prefix}layer {number}" + (", reverse" if reverse else ""))
             norms.append(safe_norm(_hidden_norms(whole[position], i), axis=0))
             sizes = _hidden_norms((first if reverse else last)[position], i)
-            logs.append(_log_remaining(sizes, steps, bool(reverse)))
+            logs.append(_log_remaining(sizes, steps, reverse))
         below[prefix] = below.get(prefix, 0) + layer.num_layers
     with np.errstate(over="ignore"):
         remaining = tuple(map(np.exp, logs))

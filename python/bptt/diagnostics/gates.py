@@ -126,7 +126,8 @@ def gate_trace(
         raise ValueError(f"gate_trace needs an LSTM or a GRU, got {module}")
     gates = {name: values[0] for name, values in found.gates(level, reverse).items()}
     cells = found.cells(level, reverse)[0] if module.cell.has_cell_state else None
-    return GateTrace(gates, cells, names, layer, reverse, module.bidirectional)
+    backwards = reverse or module.reverse
+    return GateTrace(gates, cells, names, layer, backwards, module.bidirectional)
 
 
 def _find_layer(

@@ -192,7 +192,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
 
     _has_classes: ClassVar[bool] = False
     _best_metric: ClassVar[str] = "max"
-    _is_chain: ClassVar[bool] = False  # whose outputs are those of the chain `model_`
+    _is_chain: ClassVar[bool] = False  # whose outputs are those of a chain, which is exported
     _has_token_targets: ClassVar[bool] = False  # whose vocabulary has the options of tokens, too
 
     cell: str = "lstm"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,17 @@ from bptt.estimators._autoregressive import DecoderEstimator, random_generator
 from bptt.estimators._holdout import is_fraction, is_splitter
 from bptt.estimators._restored import check_decoder
 from bptt.estimators._sample_weight import sequence_weights
+from bptt.estimators._sklearn import check_is_fitted
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
+from bptt.nn.sequential import Sequential
 from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowDataset
+
+if TYPE_CHECKING:
+    from bptt.exporters._parts import Parts
 
 _MAX_LENGTH = 100  # default of max_length: sequences may be whole books
 
@@ -176,6 +181,7 @@ class LanguageModel(DecoderEstimator):
     'deep'
     """
 
+    _is_chain: ClassVar[bool] = True
     _sequences_name: ClassVar[str] = "X"
 
     num_sampled: int | None = None
@@ -524,6 +530,12 @@ class LanguageModel(DecoderEstimator):
         sequences, encoder = self._encode(X, lengths), self.target_encoder_
         weights = sequence_weights(sample_weight, len(sequences))
         return TokenDataset(sequences, encoder.start, encoder.stop, weights=weights)
+
+    def _exported(self) -> Parts:
+        from bptt.exporters._parts import Parts
+
+        check_is_fitted(self, "decoder_")
+        return Parts(Sequential(*self.decoder_.modules.values()), ids=True)
 
     def _inputs(self, prompt: Text) -> dict[str, Any]:
         """Return the last token of the prompt, (1,), and the state before it."""

@@ -58,7 +58,7 @@ def to_c(model: Any, path: str | os.PathLike[str], *, ids: bool | None = None) -
 
     Parameters
     ----------
-    model : Recurrent, Sequential, or a fitted classifier, regressor or tagger
+    model : Recurrent, Sequential, or a fitted classifier, regressor, tagger or language model
         Recurrent layers, after an `Embedding` or `InputDecay` and with `Linear`, `LayerNorm`,
         `ReLU`, `Tanh`, `Sigmoid` and `Dropout` around them, with any pooling. Of an estimator, its
         ``model_`` with the standardization of features and targets; texts and classes stay numbers:

@@ -173,6 +173,8 @@ def _input_decay(module: InputDecay, name: str) -> Stage:
 
 
 def _recurrent(module: Recurrent[Any], name: str, ids: bool) -> Iterator[Stage | BothDirections]:
+    if module.reverse:
+        raise ValueError(f"a layer with reverse=True has no C code, got {module}")
     for layer in range(module.num_layers):
         first, *second = (
             _direction(module, name, layer, reverse, ids and layer == 0)

@@ -61,11 +61,12 @@ def to_onnx(
 
     Parameters
     ----------
-    model : Recurrent, Sequential, or a fitted classifier, regressor or tagger
+    model : Recurrent, Sequential, or a fitted classifier, regressor, tagger or language model
         `RNN`, `LSTM` (peepholes and coupled gates too) and `GRU` layers, after an `Embedding` and
         with `Linear`, `LayerNorm`, `ReLU`, `Tanh`, `Sigmoid` and `Dropout` around them, with any
         pooling. Of an estimator, its ``model_`` with the standardization of features and targets;
-        texts and classes stay numbers: outputs of a classifier are its logits.
+        texts and classes stay numbers: outputs of a classifier are its logits. Of a language model,
+        its ``decoder_``: ids, the start token first, to logits of the next token.
     path : path, optional
         File to write, such as ``"model.onnx"``.
     ids : bool, optional
@@ -344,9 +345,10 @@ def _blocks(array: NDArray[Any], cell: Cell) -> NDArray[Any]:
 
 def _attributes(module: Recurrent[Any], operator: str) -> dict[str, Any]:
     directions = 1 + module.bidirectional
+    direction = "reverse" if module.reverse else "forward"
     attributes: dict[str, Any] = {
         "hidden_size": module.hidden_size,
-        "direction": "bidirectional" if module.bidirectional else "forward",
+        "direction": "bidirectional" if module.bidirectional else direction,
     }
     names = [_ACTIVATIONS[module.activation]] * (1 if operator != "LSTM" else 2)
     alphas, betas = [], []

@@ -55,7 +55,7 @@ def parts_of(model: Any) -> Parts:
     if isinstance(model, Recurrent):
         return Parts(Sequential(model))
     if not getattr(model, "_is_chain", False):
-        rule = "model must be a recurrent layer, a Sequential, or a classifier, regressor or tagger"
-        raise TypeError(f"{rule}, got {type(model).__name__}")
+        rule = "model must be a recurrent layer, a Sequential, or a classifier, regressor, tagger"
+        raise TypeError(f"{rule} or language model, got {type(model).__name__}")
     parts: Parts = model._exported()
     return parts

@@ -10,6 +10,7 @@ from pathlib import Path
 from bptt._core.tensor_files import as_path
 from bptt.importers._foreign import ForeignModel
 from bptt.importers._keras_files import read_keras
+from bptt.importers._onnx_files import read_onnx
 from bptt.importers._safetensors_files import read_safetensors
 from bptt.importers._torch_files import read_torch
 
@@ -24,6 +25,7 @@ READERS: dict[str, Callable[[Path], ForeignModel]] = {
     "Keras": read_keras,
     "PyTorch": read_torch,
     "safetensors": read_safetensors,
+    "ONNX": read_onnx,
 }
 """Name of the format -> its reader."""
 

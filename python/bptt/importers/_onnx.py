@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt._core import checks
+from bptt.importers._onnx_activations import Activations, activations_of, scaled
 from bptt.importers._weights import (
     ONNX,
     Kind,
@@ -21,10 +21,6 @@ from bptt.importers._weights import (
     check_shape,
     hidden_size,
 )
-
-_CELL_ACTIVATIONS = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu"}
-_HARD_SIGMOIDS = {(0.2, 0.5): "hard_sigmoid_keras2", (1 / 6, 0.5): "hard_sigmoid"}
-_DEFAULTS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
 
 def from_onnx(
@@ -54,8 +50,9 @@ def from_onnx(
     attributes : mapping, optional
         The node's attributes: ``direction``, ``activations`` with ``activation_alpha`` and
         ``activation_beta``, ``linear_before_reset``, ``input_forget``, ``layout`` and
-        ``hidden_size`` are mapped; those that cannot be are refused by name, as ``clip``. Without
-        them the arguments below say what the node is.
+        ``hidden_size`` are mapped, slopes of activations by weights that are scaled; those that
+        cannot be are refused by name, as ``clip``. Without them the arguments below say what the
+        node is.
     **options
         Further arguments of the layer: without `attributes`, `reset_after` is the node's
         ``linear_before_reset``, `coupled` its ``input_forget``, and ``time_major=True``
@@ -84,22 +81,28 @@ def from_onnx(
     check_shape("R", R, f"(directions, {gates}, hidden_size)", (directions, rows, size))
     B = np.zeros((directions, 2 * rows), W.dtype) if B is None else array_of("B", B, 2)
     check_shape("B", B, f"(directions, 2*{gates})", (directions, 2 * rows))
+    if P is not None:
+        if cell.name != "LSTM":
+            raise ValueError(f"P needs an LSTM, got {kind.__name__}")
+        P = array_of("P", P, 2)
+        check_shape("P", P, "(directions, 3*hidden_size)", (directions, 3 * size))
+    arrays: Sequence[Any] = (W, R, B, P)
     if attributes is not None:
         given = checks.fields("attributes", attributes)
-        for name, value in _mapped(cell.name, given, directions, size).items():
+        mapped, activations = options_of(cell.name, given, directions, size)
+        for name, value in mapped.items():
             check_option(options, name, value, "that of the attributes")
-    found = [Weights(w, r, *np.split(b, 2)) for w, r, b in zip(W, R, B, strict=True)]
+        arrays = scaled(activations, *arrays)
+    found = [Weights(w, r, *np.split(b, 2)) for w, r, b in zip(*arrays[:3], strict=True)]
     if cell.name == "LSTM":
-        return _lstm(kind, found, P, cell, options)
-    if P is not None:
-        raise ValueError(f"P needs an LSTM, got {kind.__name__}")
+        return _lstm(kind, found, arrays[3], cell, options)
     return build(kind, [found], cell.order, options)
 
 
 def _lstm(
     kind: type[Layer],
     directions: list[Weights],
-    P: ArrayLike | None,
+    P: NDArray[Any] | None,
     cell: Kind,
     options: dict[str, Any],
 ) -> Layer:
@@ -114,8 +117,6 @@ def _lstm(
         directions = [_coupled(weights) for weights in directions]
     layer = build(kind, [directions], order, {**options, "peephole": peephole})
     if P is not None:
-        P, H = array_of("P", P, 2), layer.hidden_size
-        check_shape("P", P, "(directions, 3*hidden_size)", (len(directions), 3 * H))
         for peepholes, reverse in zip(P, ("", "_reverse"), strict=False):
             of_input, of_output, of_forget = np.split(peepholes, 3)
             layer[f"peephole_output_l0{reverse}"] = of_output
@@ -138,97 +139,36 @@ def _coupled(weights: Weights) -> Weights:
 # ---- attributes
 
 
-def _mapped(kind: str, attributes: Mapping[str, Any], directions: int, size: int) -> dict[str, Any]:
-    """Return the options of the layer that the attributes stand for."""
+def options_of(
+    kind: str, attributes: Mapping[str, Any], directions: int, size: int
+) -> tuple[dict[str, Any], Activations]:
+    """Return the options of the layer that the attributes stand for, and the activations."""
     given = dict(attributes)
     direction = _text("direction", given.pop("direction", "forward"))
-    if direction == "reverse":
-        raise ValueError(
-            "direction 'reverse' has no layer of its own: reverse the steps of input and output, "
-            "x[:, ::-1], and give direction 'forward'"
-        )
-    checks.one_of("forward", "bidirectional")("direction", direction)
+    checks.one_of("forward", "reverse", "bidirectional")("direction", direction)
     if (direction == "bidirectional") != (directions == 2):
         raise ValueError(f"direction {direction!r} does not fit W with {directions} directions")
     if checks.integer("hidden_size", given.pop("hidden_size", size)) != size:
         raise ValueError(f"hidden_size must be {size}, that of W, got {attributes['hidden_size']}")
     if given.pop("clip", None) is not None:
         raise ValueError(f"clip={attributes['clip']} is not supported: no layer clips its gates")
-    options: dict[str, Any] = {"time_major": not _bit("layout", given.pop("layout", 0))}
+    options: dict[str, Any] = {"reverse": direction == "reverse"}
+    options["time_major"] = not _bit("layout", given.pop("layout", 0))
     if kind == "GRU":
         options["reset_after"] = _bit("linear_before_reset", given.pop("linear_before_reset", 0))
     if kind == "LSTM":
         options["coupled"] = _bit("input_forget", given.pop("input_forget", 0))
-    names = given.pop("activations", None) or _DEFAULTS[kind] * directions
+    names = given.pop("activations", None) or ()
+    texts = [_text("activations", name) for name in checks.items("activations", names)]
     alpha, beta = given.pop("activation_alpha", None), given.pop("activation_beta", None)
-    options |= _activations(kind, names, alpha, beta, directions)
     if given:
         raise ValueError(f"the {kind} has no attribute {sorted(map(str, given))[0]!r}")
-    return options
-
-
-def _activations(kind: str, names: Any, alpha: Any, beta: Any, directions: int) -> dict[str, Any]:
-    """Return `activation` and `gate_activation`, which are the same for both directions."""
-    texts = [_text("activations", name) for name in checks.items("activations", names)]
-    count = len(_DEFAULTS[kind])
-    if len(texts) != count * directions:
-        raise ValueError(
-            f"activations must have {count} names for each direction of the {kind}, got {texts}"
-        )
-    slopes = _parameters(texts, alpha, beta)
-    found = list(zip(texts, slopes, strict=True))
-    if found[:count] != found[-count:]:
-        raise ValueError(f"activations must be the same in both directions, got {texts}")
-    *gate, first = found[: min(count, 2)]
-    if count == 3 and found[1] != found[2]:
-        raise ValueError(
-            f"the second and the third of activations must be the same, got {texts[1:3]}"
-        )
-    options = {"activation": _activation(*first, _CELL_ACTIVATIONS)}
-    if gate:
-        options["gate_activation"] = _activation(*gate[0], {"sigmoid": "sigmoid"})
-    return options
-
-
-def _activation(name: str, slope: tuple[float, float] | None, known: Mapping[str, str]) -> str:
-    """Return our name of an activation; `known` are those without parameters."""
-    lower = name.lower()
-    if lower in known:
-        return known[lower]
-    if lower == "hardsigmoid" and "tanh" not in known and slope is not None:
-        for (a, b), ours in _HARD_SIGMOIDS.items():
-            if math.isclose(slope[0], a, rel_tol=1e-6) and math.isclose(slope[1], b, rel_tol=1e-6):
-                return ours
-        raise ValueError(
-            f"HardSigmoid must have (alpha, beta) = (0.2, 0.5) or (1/6, 0.5), got {slope}"
-        )
-    if lower == "affine" and "tanh" in known and slope == (1.0, 0.0):
-        return "identity"
-    rule = ", ".join(name.capitalize() for name in known)
-    raise ValueError(f"activation {name!r} is not supported here: the layer has {rule}")
-
-
-def _parameters(names: Sequence[str], alpha: Any, beta: Any) -> list[tuple[float, float] | None]:
-    """Return alpha and beta of the activations that have them, in their order."""
-    defaults = {"hardsigmoid": (0.2, 0.5), "affine": (1.0, 0.0)}
-    alphas, betas = (
-        checks.real_numbers(f"activation_{name}", [] if values is None else values)
-        for name, values in (("alpha", alpha), ("beta", beta))
-    )
-    found: list[tuple[float, float] | None] = []
-    for name in names:
-        default = defaults.get(name.lower())
-        if default is None:
-            found.append(None)
-            continue
-        a = alphas.pop(0) if alphas else default[0]
-        b = betas.pop(0) if betas else default[1]
-        found.append((a, b))
-    if alphas or betas:
-        raise ValueError(
-            f"activation_alpha and activation_beta must be of {list(names)}, got more values"
-        )
-    return found
+    activations = activations_of(kind, texts, alpha, beta, directions)
+    *gates, cell = activations[0]
+    options["activation"] = cell.name
+    if gates:
+        options["gate_activation"] = gates[0].name
+    return options, activations
 
 
 def _text(name: str, value: Any) -> str:

@@ -524,9 +524,9 @@ class Decoder:
         for name, module, kind in optional:
             if module is not None:
                 checks.instance(name, module, kind)
-        if recurrent.bidirectional or recurrent.time_major:
-            rule = "bidirectional=False and time_major=False"
-            raise ValueError(f"recurrent must have {rule}, got {recurrent}")
+        for option in ("bidirectional", "reverse", "time_major"):
+            if getattr(recurrent, option):
+                raise ValueError(f"recurrent must have {option}=False, got {recurrent}")
         if embedding is not None and embedding.embedding_dim != recurrent.input_size:
             rule = f"the embedding's {embedding.embedding_dim} features"
             raise ValueError(f"recurrent must take {rule}, got {recurrent}")

@@ -33,6 +33,10 @@ class RNN(Recurrent[FloatArray]):
     bidirectional : bool, default False
         Whether every layer has a second direction, from the last step to the first, with its own
         parameters.
+    reverse : bool, default False
+        Whether sequences are read from their last step to their first, each by its own length. The
+        output of a step stays at its place, the final state is that after step 0. Not with
+        `bidirectional`.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         How the outputs of the two directions are combined, in every layer.
     dropout : float, default 0
@@ -83,6 +87,7 @@ class RNN(Recurrent[FloatArray]):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -98,6 +103,7 @@ class RNN(Recurrent[FloatArray]):
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            reverse=reverse,
             merge=merge,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
@@ -146,6 +152,10 @@ class LSTM(Recurrent[LSTMState]):
     bidirectional : bool, default False
         Whether every layer has a second direction, from the last step to the first, with its own
         parameters.
+    reverse : bool, default False
+        Whether sequences are read from their last step to their first, each by its own length. The
+        output of a step stays at its place, the final state is that after step 0. Not with
+        `bidirectional`.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         How the outputs of the two directions are combined, in every layer.
     dropout : float, default 0
@@ -230,6 +240,7 @@ class LSTM(Recurrent[LSTMState]):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -250,6 +261,7 @@ class LSTM(Recurrent[LSTMState]):
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            reverse=reverse,
             merge=merge,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
@@ -300,6 +312,10 @@ class GRU(Recurrent[FloatArray]):
     bidirectional : bool, default False
         Whether every layer has a second direction, from the last step to the first, with its own
         parameters.
+    reverse : bool, default False
+        Whether sequences are read from their last step to their first, each by its own length. The
+        output of a step stays at its place, the final state is that after step 0. Not with
+        `bidirectional`.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         How the outputs of the two directions are combined, in every layer.
     dropout : float, default 0
@@ -372,6 +388,7 @@ class GRU(Recurrent[FloatArray]):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -391,6 +408,7 @@ class GRU(Recurrent[FloatArray]):
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            reverse=reverse,
             merge=merge,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
@@ -430,6 +448,10 @@ class MGU(Recurrent[FloatArray]):
     bidirectional : bool, default False
         Whether every layer has a second direction, from the last step to the first, with its own
         parameters.
+    reverse : bool, default False
+        Whether sequences are read from their last step to their first, each by its own length. The
+        output of a step stays at its place, the final state is that after step 0. Not with
+        `bidirectional`.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         How the outputs of the two directions are combined, in every layer.
     dropout : float, default 0
@@ -485,6 +507,7 @@ class MGU(Recurrent[FloatArray]):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -501,6 +524,7 @@ class MGU(Recurrent[FloatArray]):
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            reverse=reverse,
             merge=merge,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
@@ -544,6 +568,10 @@ class SLSTM(Recurrent[SLSTMState]):
     bidirectional : bool, default False
         Whether every layer has a second direction, from the last step to the first, with its own
         parameters.
+    reverse : bool, default False
+        Whether sequences are read from their last step to their first, each by its own length. The
+        output of a step stays at its place, the final state is that after step 0. Not with
+        `bidirectional`.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         How the outputs of the two directions are combined, in every layer.
     dropout : float, default 0
@@ -604,6 +632,7 @@ class SLSTM(Recurrent[SLSTMState]):
         num_heads: int = 1,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse: bool = False,
         merge: str = "concat",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -620,6 +649,7 @@ class SLSTM(Recurrent[SLSTMState]):
             num_heads=num_heads,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            reverse=reverse,
             merge=merge,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,

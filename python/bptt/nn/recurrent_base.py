@@ -24,8 +24,17 @@ from bptt.nn.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from bptt.nn.cells import Cell
 from bptt.nn.module import Module, Shapes
 from bptt.nn.recurrent_decay import Decayed, HiddenDecay
+from bptt.nn.recurrent_order import ReverseOrder
 from bptt.nn.recurrent_run import Run
-from bptt.nn.state import STATE_TYPES, StateT, arrays_of, as_state, state_of_mapped
+from bptt.nn.state import (
+    STATE_TYPES,
+    StateT,
+    are_shared,
+    arrays_of,
+    as_state,
+    broadcast_state,
+    state_of_mapped,
+)
 
 _MAX_LAYERS = 10_000  # names and shapes of all parameters are listed when a layer is made
 
@@ -54,6 +63,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_heads": checks.integer,
     "num_layers": _num_layers,
     "bidirectional": checks.flag,
+    "reverse": checks.flag,
     "merge": checks.one_of("concat", "sum", "mean", "mul"),
     "dropout": checks.fraction,
     "zoneout": checks.fraction,
@@ -108,6 +118,7 @@ class Recurrent(Module, Generic[StateT]):
     hidden_size: int
     num_layers: int
     bidirectional: bool
+    reverse: bool
     merge: str
     dropout: float
     zoneout: float
@@ -120,6 +131,8 @@ class Recurrent(Module, Generic[StateT]):
         config = {name: _CHECKS[name](name, value) for name, value in arguments.items()}
         if not any(cell.options.items() <= config.items() for cell in self.variants):
             raise ValueError(_needs_of_layer_norm(self.variants, config))
+        if config["reverse"] and config["bidirectional"]:
+            raise ValueError("reverse=True needs bidirectional=False, got bidirectional=True")
         projected, hidden = config.get("proj_size", 0), config["hidden_size"]
         if projected >= hidden:
             rule = f"proj_size must be < hidden_size = {checks.shown(hidden)}"
@@ -170,9 +183,10 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default, or the
-            learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
-            B, proj_size), here and below.
+            Initial state; the first index is layer*directions + direction. Arrays with 1 in place
+            of B are the state of all sequences. Zero by default, or the learned one with
+            `learn_initial_state`. With `proj_size`, h is (num_layers*directions, B, proj_size),
+            here and below.
 
         Returns
         -------
@@ -188,7 +202,10 @@ class Recurrent(Module, Generic[StateT]):
         ValueError
             If a shape does not fit, or a length or an id is out of its range.
         """
+        order = None
         try:
+            if self.reverse:
+                x, order = self._reversed(x, lengths)
             packed = self._current(False)
             start = self._start(packed, x, state)
             decayed = packed.decay and self._decay(packed.decay, x, 3)
@@ -197,7 +214,7 @@ class Recurrent(Module, Generic[StateT]):
             )
         except TypeError as error:
             raise checks.with_cure(error, "x") from None
-        return y, as_state(*last)
+        return y if order is None else order(y), as_state(*last)
 
     def forward(
         self,
@@ -218,9 +235,10 @@ class Recurrent(Module, Generic[StateT]):
         lengths : integer array (B,), optional
             Number of steps of each sequence, in [0, T], in any order. T by default.
         state : array, LSTMState or SLSTMState, (num_layers*directions, B, hidden_size), optional
-            Initial state; the first index is layer*directions + direction. Zero by default, or the
-            learned one with `learn_initial_state`. With `proj_size`, h is (num_layers*directions,
-            B, proj_size), here and below.
+            Initial state; the first index is layer*directions + direction. Arrays with 1 in place
+            of B are the state of all sequences. Zero by default, or the learned one with
+            `learn_initial_state`. With `proj_size`, h is (num_layers*directions, B, proj_size),
+            here and below.
         recompute_every : int, optional
             k, for activation checkpointing: save the state of every k-th step only and recompute
             the steps between in `Run.backward`. Memory, apart from input and output, falls from T
@@ -250,6 +268,9 @@ class Recurrent(Module, Generic[StateT]):
         start = self._start(packed, x, state)
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
         key = int(self._random.integers(1 << 63)) if drops and self._random_masks else None
+        order = None
+        if self.reverse:
+            x, order = self._reversed(x, lengths)
         decayed = packed.decay and self._decay(packed.decay, x, 3)
         try:
             y, last, saved = loader.kernels.forward(
@@ -259,9 +280,16 @@ class Recurrent(Module, Generic[StateT]):
             raise checks.with_cure(error, "x") from None
         if decayed is not None and lengths is not None:
             decayed.clear(lengths, time_major=self.time_major)
-        learned = state is None and self.learn_initial_state
-        kept = (packed.network, saved, x.view())
-        return Run(self, kept, y, as_state(*last), learned=learned, decayed=decayed)
+        return Run(
+            self,
+            (packed.network, saved, x.view()),
+            y,
+            as_state(*last),
+            shared=are_shared(state),
+            learned=state is None and self.learn_initial_state,
+            decayed=decayed,
+            order=order,
+        )
 
     def step(
         self,
@@ -295,10 +323,10 @@ class Recurrent(Module, Generic[StateT]):
             If an argument is not an array or has the wrong dtype.
         ValueError
             If a shape does not fit, an id is out of its range, `out` cannot be written to, or the
-            layer is bidirectional, which needs whole sequences.
+            layer is bidirectional or reverse, which needs whole sequences.
         """
-        if self.bidirectional:
-            raise ValueError("step needs a layer with bidirectional=False, got bidirectional=True")
+        if option := self._needs_whole:
+            raise ValueError(f"step needs a layer with {option}=False, got {option}=True")
         packed = self._packed
         if packed.version is not self._version:
             packed = self._current(False)
@@ -351,14 +379,30 @@ class Recurrent(Module, Generic[StateT]):
                 self._packed = packed
         return packed
 
+    def _reversed(
+        self, x: Any, lengths: Lengths | None
+    ) -> tuple[NDArray[Any], ReverseOrder | None]:
+        """Return `x` in the order in which it is read; what the kernels refuse as it is."""
+        if not isinstance(x, np.ndarray):
+            return x, None
+        is_ids = x.dtype.kind in "iu"
+        if is_ids and x.ndim == 1:
+            x = x[:, np.newaxis] if self.time_major else x[np.newaxis]
+        if x.ndim != (2 if is_ids else 3):
+            return x, None
+        order = ReverseOrder.of(x, lengths, time_major=self.time_major)
+        return order(x), order
+
     def _start(self, packed: _Packed, x: Any, state: Any, *, steps: bool = True) -> Any:
         """Return the given state, or else the learned one, if there is one, for the rows of `x`."""
-        if state is not None or not packed.initial or not isinstance(x, np.ndarray):
+        if (state is None and not packed.initial) or not isinstance(x, np.ndarray):
             return state
-        axes = steps + (1 if x.dtype.kind in "iu" else 2)
-        if x.ndim == axes:
-            return _repeated(packed.initial, x.shape[1 if steps and self.time_major else 0])
-        return _repeated(packed.initial, 1)  # ids (T,), or what the kernel refuses
+        batch_size = 1  # of ids (T,), or of what the kernel refuses
+        if x.ndim == steps + (1 if x.dtype.kind in "iu" else 2):
+            batch_size = x.shape[1 if steps and self.time_major else 0]
+        if state is None:
+            return _repeated(packed.initial, batch_size)
+        return broadcast_state(state, batch_size)
 
     def _initial_state(self, batch_size: int) -> Any:
         """Return the state in which sequences begin: zero, or the learned one."""
@@ -393,6 +437,11 @@ class Recurrent(Module, Generic[StateT]):
         """Number of elements of V and of b of the decay, the last ones of the parameters."""
         rows = (1 + self.bidirectional) * self.hidden_size if self._decay_size else 0
         return rows * self._decay_size, rows
+
+    @cached_property
+    def _needs_whole(self) -> str:
+        """The option with which a layer needs whole sequences; "" for none."""
+        return "bidirectional" if self.bidirectional else "reverse" if self.reverse else ""
 
     @cached_property
     def _state_type(self) -> type[tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from bptt.losses import Loss
 from bptt.nn.cells import Cell
 from bptt.nn.module import Gradients, Layout, StepGradients, output_gradient
 from bptt.nn.recurrent_decay import Decayed
+from bptt.nn.recurrent_order import ReverseOrder
 from bptt.nn.state import StateT, as_state
 
 _Kept: TypeAlias = tuple[Any, Any, NDArray[Any]]  # network, saved values, x
@@ -65,14 +66,19 @@ class Run(Generic[StateT]):
         output: FloatArray,
         state: StateT,
         *,
+        shared: tuple[bool, ...] = (),
         learned: bool = False,
         decayed: Decayed | None = None,
+        order: ReverseOrder | None = None,
     ) -> None:
+        self._order = order  # of the steps in all arrays that are kept, if it is not that of x
+        output = self._ordered(output)
         output.flags.writeable = False  # backward reads it again
         self.output = output
         self.state = state
         self._layer = layer
         self._kept: _Kept | None = kept
+        self._shared = shared  # which arrays of the initial state were one of all sequences
         self._learned = learned  # whether the initial state is the layer's
         self._decayed = decayed
 
@@ -107,8 +113,8 @@ class Run(Generic[StateT]):
         Returns
         -------
         Gradients
-            Gradients of the parameters by name, ``.input``, ``.state`` and, if requested,
-            ``.steps``.
+            Gradients of the parameters by name, ``.input``, ``.state`` of the shape of the initial
+            state that `forward` was given and, if requested, ``.steps``.
 
         Raises
         ------
@@ -124,11 +130,13 @@ class Run(Generic[StateT]):
         input = checks.flag("input", input)
         if d_output is None and d_state is None:
             raise ValueError("backward needs d_output, d_state or both, got neither")
-        d = output_gradient(d_output)
+        d, y = output_gradient(d_output), self._ordered(self.output)
+        if isinstance(d, np.ndarray) and d.shape == y.shape:  # the kernels refuse others
+            d = self._ordered(d)
         decayed = self._decayed
         try:
-            d_input, d_states, flat, hidden_steps, cell_steps, d_factors = loader.kernels.backward(
-                network, saved, x, self.output, d, d_state, steps, input, self._factors
+            d_input, d_states, flat, *d_steps, d_factors = loader.kernels.backward(
+                network, saved, x, y, d, d_state, steps, input, self._factors
             )
         except TypeError as error:
             raise checks.with_cure(error) from None
@@ -137,14 +145,27 @@ class Run(Generic[StateT]):
         flat = self._with_learned_state(flat, d_states)
         if decayed is not None and d_factors is not None:
             flat = side_by_side(flat, decayed.backward(d_factors, d_input))
-        d_initial = as_state(*d_states)
         return Gradients(
             self._layer._layout,
             flat,
-            input=d_input,
-            state=d_initial,
-            steps=None if hidden_steps is None else StepGradients(hidden_steps, cell_steps),
+            input=self._ordered(d_input),
+            state=self._of_initial(d_states),
+            steps=StepGradients(*(self._ordered(d, 1) for d in d_steps)) if steps else None,
         )
+
+    def _ordered(self, array: Any, before: int = 0) -> Any:
+        """Return an array (B, T, ..), or None, with the steps in the other order, if there is one.
+
+        `before` axes precede B.
+        """
+        order = self._order
+        return array if order is None or array is None else order(array, before)
+
+    def _of_initial(self, d_states: tuple[FloatArray, ...]) -> StateT:
+        """Return the gradient of the initial state, in its shape, from those of the sequences."""
+        parts = zip(d_states, self._shared or [False] * len(d_states), strict=True)
+        state: StateT = as_state(*(d.sum(1, keepdims=True) if one else d for d, one in parts))
+        return state
 
     def _with_learned_state(self, flat: FloatArray, d_initial: tuple[Any, ...]) -> FloatArray:
         """Append the gradients of the learned initial state, which all sequences share."""
@@ -184,7 +205,8 @@ class Run(Generic[StateT]):
         if not names:
             return {}
         columns = loader.kernels.gates(*kept, layer, reverse, self._factors)
-        return dict(zip(names, columns, strict=False))  # further columns are not gates
+        ordered = map(self._ordered, columns)
+        return dict(zip(names, ordered, strict=False))  # further columns are not gates
 
     def cells(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the cell state c_t of one layer and direction at every step.
@@ -214,7 +236,10 @@ class Run(Generic[StateT]):
         if not self._layer.cell.has_cell_state:
             raise ValueError(f"cells needs an LSTM, got {self._layer}")
         kept, layer, reverse = self._of_layer("cells", layer, reverse)
-        return loader.kernels.cells(*kept, layer, reverse, self._factors)
+        cells: FloatArray = self._ordered(
+            loader.kernels.cells(*kept, layer, reverse, self._factors)
+        )
+        return cells
 
     def dropout_mask(self, layer: int = 0) -> FloatArray:
         """Return the dropout mask that multiplied the output of one layer.
@@ -241,7 +266,8 @@ class Run(Generic[StateT]):
         (network, saved, _), layer, _ = self._of_layer("dropout_mask", layer, False)
         if layer == self._layer.num_layers - 1 or not self._layer.dropout:
             raise ValueError(f"dropout_mask needs dropout after layer {layer} of {self._layer}")
-        return loader.kernels.dropout_mask(network, saved, layer)
+        mask: FloatArray = self._ordered(loader.kernels.dropout_mask(network, saved, layer))
+        return mask
 
     def recurrent_dropout_mask(self, layer: int = 0, reverse: bool = False) -> FloatArray:
         """Return the mask that multiplied h_{t-1} in the products with W, the same at every step.
@@ -297,7 +323,7 @@ class Run(Generic[StateT]):
             If the saved values have been released.
         """
         masks: tuple[FloatArray, ...] = self._recurrent_mask("zoneout", layer, reverse)
-        return masks
+        return tuple(map(self._ordered, masks))
 
     def _recurrent_mask(self, option: str, layer: int, reverse: bool) -> Any:
         """Return the mask of an option of the recurrence, by the kernel of its name."""

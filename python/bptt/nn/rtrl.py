@@ -93,8 +93,8 @@ class RTRL:
 
     def _check_layer(self) -> None:
         layer = self._layer
-        rule = {"num_layers": 1, "bidirectional": False, "zoneout": 0, "recurrent_dropout": 0}
-        for name, value in rule.items():
+        rule = {"num_layers": 1, "bidirectional": False, "reverse": False}
+        for name, value in {**rule, "zoneout": 0, "recurrent_dropout": 0}.items():
             if getattr(layer, name) != value:
                 raise ValueError(f"layer must have {name}={value}, got {layer}")
         if self._diagonal and self._mixes:

@@ -170,6 +170,14 @@ class Memory:
     def __len__(self) -> int:
         return int(arrays_of(self.state)[0].shape[1])
 
+    def check_targets(self, tokens: Ids) -> None:
+        """Check that there is one target (B, S) for each source."""
+        checks.numpy_array("tokens", tokens)
+        if tokens.ndim != 2 or len(tokens) != len(self):
+            raise ValueError(
+                f"tokens must have shape (B, S) with B = {len(self)}, got {tokens.shape}"
+            )
+
     def decoder_arguments(self) -> dict[str, Any]:
         """Return the decoder's arguments ``memory`` and ``memory_lengths``, if it has attention."""
         if self.outputs is None:
@@ -292,6 +300,7 @@ class EncoderDecoderNetwork:
         array (B, S, H), with attention (B, S, H + M)
         """
         memory = self.encode(x, lengths)
+        memory.check_targets(tokens)
         features, _ = self.decoder.features(
             tokens, lengths=token_lengths, state=memory.state, **memory.decoder_arguments()
         )
@@ -354,6 +363,7 @@ class EncoderDecoderNetwork:
         (state,) = encoded.state
         bridged = None if self.bridge is None else self.bridge.forward(state)
         memory = self._memory(state if bridged is None else bridged.state, encoded.output, lengths)
+        memory.check_targets(tokens)
         if forced is not None:
             tokens = self.with_predictions(memory, tokens, forced)
         decoded = self.decoder.forward(
@@ -424,6 +434,7 @@ class EncoderDecoderNetwork:
         checks.instance("memory", memory, Memory)
         if decoder.attention is None or memory.outputs is None:
             raise ValueError("attention_weights needs a decoder with attention, got one without")
+        memory.check_targets(tokens)
         x = tokens if decoder.embedding is None else decoder.embedding(tokens, lengths=lengths)
         h, _ = decoder.recurrent(x, lengths=lengths, state=memory.state)
         _, weights = decoder.attention(h, memory.outputs, lengths=memory.lengths)

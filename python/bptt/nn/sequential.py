@@ -445,7 +445,7 @@ class Sequential(NamedArguments):
             If an argument has the wrong type or dtype.
         ValueError
             If a shape does not fit, an id is out of its range, or the model needs whole sequences:
-            a layer is bidirectional, or the pool is "mean" or "max".
+            a layer is bidirectional or reverse, or the pool is "mean" or "max".
         """
         if self.pool not in (None, "last"):
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")

@@ -22,8 +22,9 @@ from bptt.nn.module import Gradients, Module, by_name, output_gradient
 from bptt.nn.normalization import LayerNormRun
 from bptt.nn.pooling import Pooled
 from bptt.nn.recurrent_base import Recurrent
+from bptt.nn.recurrent_run import Run
 from bptt.nn.sparse_gradients import no_gradient
-from bptt.nn.state import State, States, arrays_of, as_state, as_states, check_state
+from bptt.nn.state import State, States, arrays_of, as_states, check_state
 
 
 @dataclass(frozen=True)
@@ -301,8 +302,8 @@ def _zero(module: Module, run: Any) -> Gradients:
     """Return zero gradients, for a module that the loss does not depend on."""
     if module.frozen:
         return no_gradient(module._layout)
-    state: Any = getattr(run, "state", None)
-    if state is not None:
-        state = as_state(*map(np.zeros_like, arrays_of(state)))
+    state: State | None = None
+    if isinstance(run, Run):
+        state = run._of_initial(tuple(map(np.zeros_like, arrays_of(run.state))))
     flat = np.zeros_like(module._flat)
     return Gradients(module._layout, flat, None, state)

@@ -73,6 +73,25 @@ def arrays_of(state: State | None) -> tuple[Any, ...]:
     return tuple(state) if isinstance(state, (tuple, list)) else (state,)
 
 
+def broadcast_state(state: Any, batch_size: int) -> Any:
+    """Return a state in which arrays of batch 1 are repeated, for the kernels, which check it."""
+    parts = state if isinstance(state, (tuple, list)) else (state,)
+    found = [
+        np.repeat(part, batch_size, axis=1)
+        if isinstance(part, np.ndarray) and part.ndim == 3 and part.shape[1] == 1 != batch_size
+        else part
+        for part in parts
+    ]
+    if all(part is same for part, same in zip(found, parts, strict=True)):
+        return state  # whatever it is
+    return tuple(found) if parts is state else found[0]
+
+
+def are_shared(state: Any) -> tuple[bool, ...]:
+    """Return which arrays of a state have batch 1; () for None."""
+    return tuple(part is not None and part.shape[1] == 1 for part in arrays_of(state))
+
+
 def join_states(state: State) -> FloatArray:
     """Return the states (1, R, H) of a layer as one array (R, S)."""
     if isinstance(state, (tuple, list)):

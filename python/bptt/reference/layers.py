@@ -204,6 +204,7 @@ def forward(
     *,
     num_layers: int = 1,
     bidirectional: bool = False,
+    reverse: bool = False,
     merge: str = "concat",
     activation: str = "tanh",
     gate_activation: str = "sigmoid",
@@ -228,6 +229,8 @@ def forward(
         Number of stacked layers.
     bidirectional : bool, default False
         Whether every layer has a reverse direction.
+    reverse : bool, default False
+        Whether every layer has the reverse direction alone.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
         Combination of the two directions of every layer.
     activation : {"tanh", "sigmoid", "relu", "identity"}, default "tanh"
@@ -261,6 +264,7 @@ def forward(
     check_choice("merge", merge, MERGES)
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("gate_activation", gate_activation, GATE_ACTIVATIONS)
+    require(not (reverse and bidirectional), "reverse needs bidirectional=False", bidirectional)
     inputs, dtype = check_parameters(cell, parameters, num_layers, bidirectional, merge)
     sizes = state_sizes(CELLS[cell], weights_of(CELLS[cell], parameters, suffix(0, 0)))
     if from_ids := np.issubdtype(np.asarray(x).dtype, np.integer):
@@ -306,7 +310,7 @@ def forward(
             gamma = None
             if times is not None and layer == 0:
                 gamma = hidden_decay(times, *decay[direction])
-            of_call = (lengths, direction == 1, updates, gamma)
+            of_call = (lengths, reverse or direction == 1, updates, gamma)
             run = unroll(CELLS[cell], weights, functions, steps, s_0, *of_call)
             runs.append(run)
             hidden.append(run.in_time_order((s[0] for s in run.states[1:]), sizes[0]))

@@ -75,7 +75,7 @@ def truncated_bptt(
     Parameters
     ----------
     model : Sequential
-        Network without pooling and without bidirectional layers.
+        Network without pooling and without bidirectional or reverse layers.
     x : array (B, T, features), or integer array (B, T), or (T,) for B = 1
         Input: B long sequences. May be a memory-mapped array: only windows are read.
     loss_fn : function
@@ -145,8 +145,9 @@ def windows(
     body = Sequential(
         *model.modules[: model._layers[-1] + 1]
     )  # without the layers after the last state
-    if any(getattr(module, "bidirectional", False) for module in body.modules):
-        raise ValueError(f"model must have layers with bidirectional=False, got {model}")
+    for option in ("bidirectional", "reverse"):
+        if any(getattr(module, option, False) for module in body.modules):
+            raise ValueError(f"model must have layers with {option}=False, got {model}")
     x, _ = model._checked(x, None)
     check_sequences("x must have", x)
     padding_of(lengths, *x.shape[:2])

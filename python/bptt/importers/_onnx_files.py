@@ -69,7 +69,7 @@ def read_onnx(path: Path) -> ForeignModel:
         tensors=values.tensors,
         layers=reader.layers,
         others=reader.others | values.unread,
-        pool=reader.pool,
+        unchained=reader.unchained,
     )
 
 
@@ -81,15 +81,15 @@ class _Reader:
     layers : dict of str to ForeignLayer
     others : dict of str to str
         What belongs to no layer: output -> kind of the node.
-    pool : str or None
-        "last" if the last recurrent layer's final h is read, and not its output.
+    unchained : str
+        Which layer does not read the one before it; "" if all do.
     """
 
     def __init__(self, values: Values) -> None:
         self.values = values
         self.layers: dict[str, ForeignLayer] = {}
         self.others: dict[str, str] = {}
-        self.pool: str | None = None
+        self.unchained = ""
         self._used: set[str] = set()  # first outputs of nodes that belong to a layer
         self._shapes: set[str] = set()  # values that are computed of shapes
         self._end = ""  # the last layer
@@ -118,8 +118,8 @@ class _Reader:
     def _add(self, node: Node, layer: ForeignLayer, outputs: list[str]) -> None:
         """Add a layer, and note if it does not read the one before it."""
         before = self._sources.get(node.input[0] if layer.kind != "Embedding" else "", "")
-        if self._end and before != self._end:
-            self.others[f"input of {layer.name}"] = "not the output of the layer before it"
+        if self._end and before != self._end and not self.unchained:
+            self.unchained = f"{layer.name!r} does not read the output of {self._end!r}"
         self.layers[layer.name] = layer
         self._end = layer.name
         self._sources |= dict.fromkeys(outputs, layer.name)
@@ -218,7 +218,7 @@ class _Reader:
         states: dict[str, NDArray[Any]] = {}
         notes: list[str] = []
         inputs = outputs = 0
-        becomes, refused = "refused", ""
+        becomes, refusal = "–", ""
         try:
             arrays |= {part: values.array(given[part]) for part in "WRBP" if part in given}
             W, R = arrays["W"], arrays["R"]
@@ -234,7 +234,9 @@ class _Reader:
             inputs, outputs = W.shape[2], len(W) * R.shape[2]
             becomes = _becomes(node.op_type, inputs, R.shape[2], options)
         except ValueError as error:
-            refused = str(error)
+            refusal = str(error)
+        of_steps = node.output[0]
+        is_read = of_steps in values.consumers or of_steps in values.outputs
         layer = ForeignLayer(
             name=name,
             kind=node.op_type,
@@ -243,13 +245,12 @@ class _Reader:
             becomes=becomes,
             inputs=inputs,
             outputs=outputs,
-            note=refused or "; ".join(notes),
-            make=partial(_make, kind, arrays, values.attributes(node), states, refused),
+            note=refusal or "; ".join(notes),
+            pool=None if is_read else "last",  # the final h alone is read
+            refusal=refusal,
+            make=partial(_make, kind, arrays, values.attributes(node), states),
         )
         self._add(node, layer, [one for one in node.output if one])
-        of_steps = node.output[0]
-        is_read = of_steps in values.consumers or of_steps in values.outputs
-        self.pool = None if is_read else "last"
 
     def _lengths(self, given: Mapping[str, str]) -> list[str]:
         """Return what to note of the lengths."""
@@ -310,14 +311,11 @@ def _make(
     arrays: Mapping[str, Any],
     attributes: Mapping[str, Any],
     states: Mapping[str, NDArray[Any]],
-    refused: str,
     *,
     time_major: bool = False,
     **options: Any,
 ) -> Layer:
     """Return the layer of a node."""
-    if refused:
-        raise ValueError(refused)
     layout = int(not checks.flag("time_major", time_major))
     if states:
         options["learn_initial_state"] = True

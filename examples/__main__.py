@@ -30,7 +30,7 @@ NAMES = (
     "pos_tagging",
     "named_entities",
     "sentiment",
-    "translation",
+    "transliteration",
     "captioning",
     "music",
     "activity",

@@ -119,7 +119,7 @@ def run(options: Options) -> Report:
     for (name, text), written in zip(test[:8], found, strict=False):
         print(f"{name:{LONGEST}} {join(written)}" + (f"  not {join(text)}" * (written != text)))
     if options.plot is not None:
-        draw(model, test, found, options.plot / "translation.png")
+        draw(model, test, found, options.plot / "transliteration.png")
     return Report(
         measure="character error rate",
         result=error_rate(found, wanted),

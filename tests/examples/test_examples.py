@@ -32,6 +32,7 @@ QUICK: dict[str, float] = {
     "forecasting": 0.75,
     "online": 110,
     "gradients": 0.02,
+    "translation": 26,
     "transliteration": 0.25,
     "captioning": 0.13,
     "sentiment": 0.69,

@@ -12,6 +12,7 @@ the validation; none is in training, nor in another case or punctuation.
 Baseline: a translation memory: the translation of the most similar English training sentence.
 Measures: chrF and BLEU of sacrebleu (pip install sacrebleu), with all translations of a sentence as
 references.
+Output: twenty translations, from the best to the worst; with --plot also as translation.txt.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Translator:
         subwords = 1000 if quick else 2000
         self.english = Subwords((english.lower() for english, _ in train), subwords)
         self.other = Subwords((text for _, texts in train for text in texts), subwords)
-        epochs = 6 if quick else 8 if options.data else 12
+        epochs = 6 if quick else 8 if len(train) > 15_000 else 12
         self.model = EncoderDecoder(
             cell=options.cell,
             bidirectional=options.bidirectional,
@@ -137,17 +138,18 @@ def scores(found: list[str], truth: Bitext) -> Scores:
     return Scores(*(measure(found, references).score for measure in measures))
 
 
-def print_table(found: list[str], truth: Bitext, rows: int) -> None:
-    """Print translations from the best to the worst, evenly spaced in the order of their chrF."""
+def table(found: list[str], truth: Bitext, rows: int) -> str:
+    """Return translations from the best to the worst, evenly spaced in the order of their chrF."""
     chrf = [
         sacrebleu().sentence_chrf(text, texts).score
         for text, (_, texts) in zip(found, truth, strict=True)
     ]
     order = np.argsort(chrf)[::-1]
-    print("chrF  English → translation (first reference)")
+    lines = ["chrF  English → translation (first reference)"]
     for i in order[np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int)]:
         english, (reference, *_) = truth[i]
-        print(f"{chrf[i]:4.0f}  {english} → {found[i]} ({reference})")
+        lines.append(f"{chrf[i]:4.0f}  {english} → {found[i]} ({reference})")
+    return "\n".join(lines)
 
 
 def run(options: Options) -> Report:
@@ -167,9 +169,10 @@ def run(options: Options) -> Report:
     found = translator(sentences)
     ours, memory = scores(found, test), scores(translation_memory(train, sentences), test)
     (own,) = translator([OWN])
-    print(f"{OWN} → {own}")
-    print_table(found, test, 19)
+    lines = f"{table(found, test, 19)}\n   -  {OWN} → {own}"
+    print(lines)
     if options.plot is not None:
+        (options.plot / "translation.txt").write_text(lines + "\n", "utf-8")
         right = [english for (english, texts), f in zip(test, found, strict=True) if f in texts]
         draw(translator, max(right, key=len, default=OWN), options.plot / "translation.png")
     source = "Tatoeba" if tatoeba else "LibreOffice and CLDR"
@@ -179,7 +182,7 @@ def run(options: Options) -> Report:
         result=ours.chrf,
         baseline="translation memory",
         baseline_result=memory.chrf,
-        data=f"{LANGUAGES[options.language]}, {source}: {pairs:,} training pairs, {len(test):,} "
+        data=f"{LANGUAGES[options.language]} of {source}, {pairs:,} training pairs, {len(test):,} "
         "test sentences",
         target=40.0 if tatoeba and not options.quick else None,
         also={

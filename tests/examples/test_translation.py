@@ -224,5 +224,5 @@ def test_example_on_a_small_file(tmp_path, monkeypatch, capsys):
     report, _ = translation.example.report(translation.example.parser().parse_args(arguments))
     assert 0 < report.result <= 100
     assert report.baseline_result > 40
-    assert report.data == "Marathi, Tatoeba: 52 training pairs, 10 test sentences"
+    assert report.data == "Marathi of Tatoeba, 52 training pairs, 10 test sentences"
     assert capsys.readouterr().out.count(" → ") == 12  # with the own sentence and the head

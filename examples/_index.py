@@ -36,7 +36,7 @@ python -m examples --quick         # all of them
 - **Results** are those of one run on {machine}.
   Unless a script states otherwise, test data are used neither for training nor model selection.
 
-This command recomputes the page in half an hour; `--help` describes DIR:
+This command recomputes the page in three quarters of an hour; `--help` describes DIR:
 
 ```sh
 python -m examples --write --data DIR
@@ -77,7 +77,9 @@ def write_page(names: Sequence[str]) -> None:
     shown = [name for name in names if name in stored]
     usual = {name: stored[name]["runs"][stored[name]["drawn"]] for name in shown}
     machines = {tuple(run["machine"]) for run in usual.values()}
-    machine = " and ".join(f"{threads} threads of an {name}" for name, threads in machines)
+    machine = " and ".join(
+        f"{threads} thread{'s' * (threads > 1)} of an {name}" for name, threads in sorted(machines)
+    )
     parts = [HEAD.format(machine=machine)]
     parts.append(
         "| task | measure | result | baseline | target | seconds |\n|---|---|---|---|---|---|\n"

@@ -101,9 +101,9 @@ def word_lm(data: Path) -> Callable[[], Any]:
 
 
 def encoder_decoder(data: Path) -> Callable[[], Any]:
-    """Transliteration of examples/translation.py, 4,000 names."""
+    """Transliteration of examples/transliteration.py, 4,000 names."""
     from bptt import EncoderDecoder
-    from examples.translation import names, split
+    from examples.transliteration import names, split
 
     model = EncoderDecoder(
         cell="gru",

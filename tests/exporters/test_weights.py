@@ -73,7 +73,7 @@ def test_torch_computes_the_same(layer):
         bptt.GRU(3, 4, seed=0),
         bptt.GRU(3, 4, reset_after=True, bidirectional=True, dtype="float64", seed=0),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_keras_round_trip(layer):
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_a_stack_is_several_layers_of_keras():
         (bptt.MGU(3, 4), "{} has no MGU"),
         (bptt.SLSTM(3, 4), "{} has no SLSTM"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_the_libraries_do_not_have(layer, message):
     for function, library in ((to_torch, "PyTorch"), (to_keras, "Keras")):
@@ -134,7 +134,7 @@ def test_what_the_libraries_do_not_have(layer, message):
         ),
         (to_keras, bptt.LSTM(3, 4, proj_size=2), "proj_size must be 0, as in Keras, got 2"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_one_library_does_not_have(function, layer, message):
     with pytest.raises(ValueError, match=message):

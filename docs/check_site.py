@@ -22,6 +22,9 @@ from urllib.parse import unquote, urldefrag
 
 from sphinx.ext.autodoc.mock import mock
 
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+from mocked import MOCKED
+
 PACKAGES = [path.stem for path in (Path(__file__).parent / "api").glob("bptt*.rst")]
 RESOURCES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "srcset"}
 FROM_ANOTHER_HOST = re.compile(r"""(?:@import|url\()\s*["']?((?:https?:)?//[^"')]*)""")
@@ -94,7 +97,7 @@ def names_without_page(site: Path) -> Iterator[str]:
     lines = zlib.decompress(content).decode().splitlines()
     found = {line.split(" py:")[0] for line in lines if " py:" in line}
     search = (site / "searchindex.js").read_text("utf-8").lower()
-    with mock(["aeon", "pandas", "sktime", "torch"]):  # as autodoc
+    with mock(MOCKED):  # as autodoc
         modules = [importlib.import_module(package) for package in PACKAGES]
     for module in modules:
         for name in module.__all__:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
+from mocked import MOCKED  # noqa: E402
 
 project = "bptt"
 author = "The bptt developers"
@@ -48,8 +49,7 @@ copybutton_prompt_is_regexp = True
 toc_object_entries_show_parents = "hide"  # `fit`, not `SequenceClassifier.fit`
 autosummary_generate = True
 autosummary_ignore_module_all = False
-# Large ones; the primitives of JAX are objects of it that a mock cannot be.
-autodoc_mock_imports = ["aeon", "bptt.jax._primitives", "jax", "pandas", "sktime", "torch"]
+autodoc_mock_imports = MOCKED
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # docstrings have types and shapes
 autodoc_member_order = "groupwise"  # methods, then attributes

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from mocked import MOCKED
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -35,7 +36,7 @@ def targets() -> dict[str, str]:
     pages: dict[int, str] = {}
     found = {}
     for package in PACKAGES:
-        with mock(["aeon", "pandas", "sktime", "torch"]):  # as autodoc
+        with mock(MOCKED):  # as autodoc
             module = importlib.import_module(package)
         found[package] = package
         for name in module.__all__:
@@ -54,7 +55,7 @@ def short_names() -> dict[str, str]:
     """Return the last part of every name -> its page; of two, that of NumPy's layers."""
 
     def is_preferred(page: str) -> bool:
-        return not page.startswith(("bptt.reference", "bptt.torch", "bptt.aeon"))
+        return not page.startswith(("bptt.reference", "bptt.torch", "bptt.jax", "bptt.aeon"))
 
     pages = sorted({*TARGETS.values()} - {*PACKAGES}, key=is_preferred)
     return {page.rpartition(".")[2]: page for page in pages}

@@ -22,7 +22,7 @@ units (george 32 %), four synthetic voices as further speakers, variants of temp
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -36,7 +36,19 @@ from bptt.decoding import ctc_beam_search
 from bptt.metrics import error_rate
 from bptt.optim.schedules import CosineDecay
 from bptt.training import SequenceBatch, SupervisedTask, TrainingOptions, train
-from examples._audio import BANDS, FFT, RATE, SHIFT, STACK, Features, log_mel, read_wave, trim
+from examples._audio import (
+    CEPSTRA,
+    FFT,
+    RATE,
+    SHIFT,
+    STACK,
+    Sound,
+    Voice,
+    cepstra,
+    log_mel,
+    read_wave,
+    trim,
+)
 from examples._common import Example, Options, Report
 from examples._data import MissingDataError, debian_file
 from examples._digits import (
@@ -49,11 +61,13 @@ from examples._digits import (
     read_recordings,
     strings,
 )
-from examples._dtw import warping
+from examples._dtw import Recognizer, warping
+from examples._synthetic_voices import synthetic_digits
 
 SOUNDS = "asterisk-core-sounds-en-wav"
 TESTS, QUICK_TESTS = 150, 60  # strings
 QUICK_LONGEST = 3  # digits
+VOICES = [Voice.scaled(factor) for factor in (0.9, 1.0, 1.1)]
 
 Digits = list[int]
 
@@ -69,6 +83,11 @@ def recordings(options: Options) -> list[Recording]:
     """Return the recordings of --data, or ten prompts of a telephone exchange."""
     if options.data is not None:
         return read_recordings(options.data)
+    return prompts()
+
+
+def prompts() -> list[Recording]:
+    """Return the digits of a telephone exchange."""
     folder = debian_file(SOUNDS, "usr/share/asterisk/sounds/en_US_f_Allison") / "digits"
     return [
         Recording(digit, "Allison", 0, trim(read_wave(folder / f"{digit}.wav")))
@@ -76,20 +95,25 @@ def recordings(options: Options) -> list[Recording]:
     ]
 
 
-def fit(known: Sequence[Recording], options: Options) -> Sequential:
-    """Train a network with strings of these recordings."""
+def further_speakers() -> list[Recording]:
+    """Return the digits of synthetic voices and of a telephone exchange."""
+    return synthetic_digits() + prompts()
+
+
+def fit(known: Sequence[Recording], further: Sequence[Recording], options: Options) -> Sequential:
+    """Train a network with strings of these recordings, and of further speakers."""
     seed, both = options.seed, options.bidirectional
     size, dropout, rate = (64, 0.1, 0.005) if options.quick else (96, 0.3, 0.003)
     epochs, count, longest = (4, 800, QUICK_LONGEST) if options.quick else (6, 2000, LONGEST)
     layer = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}[options.cell]
     model = Sequential(
-        layer(STACK * BANDS, size, num_layers=2, bidirectional=both, dropout=dropout, seed=seed),
+        layer(STACK * CEPSTRA, size, num_layers=2, bidirectional=both, dropout=dropout, seed=seed),
         bptt.Dropout(dropout, seed=seed),
         bptt.Linear(size * (1 + both), 11, seed=seed),  # a blank and ten digits
     )
     train(
         SupervisedTask(model, ctc, lambda *_: np.nan, lambda batch: batch.lengths.sum()),
-        TrainingStrings(known, count, seed, longest),
+        TrainingStrings(known, count, seed, longest, further),
         options=TrainingOptions(
             epochs=epochs, batch_size=4, schedule=CosineDecay(epochs), verbose=2
         ),
@@ -111,19 +135,27 @@ def ctc(logits: NDArray[np.float32], batch: SequenceBatch) -> bptt.Loss:
     )
 
 
-def transcribe(model: Sequential, sounds: Sequence[Features]) -> list[Digits]:
+def logits(
+    model: Sequential, sounds: Sequence[Sound]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return logits and lengths of the sounds: the mean over three lengths of the vocal tract."""
+    found = []
+    for voice in VOICES:
+        x, lengths = padded([cepstra(log_mel(sound, voice)) for sound in sounds])
+        found.append(model(x, lengths=lengths)[0])
+    return np.mean(found, axis=0), lengths
+
+
+def transcribe(model: Sequential, sounds: Sequence[Sound]) -> list[Digits]:
     """Return the digits of each sound."""
-    x, lengths = padded(sounds)
-    logits, _ = model(x, lengths=lengths)
-    found = ctc_beam_search(logits, lengths=lengths, beam=10, count=1)
+    scores, lengths = logits(model, sounds)
+    found = ctc_beam_search(scores, lengths=lengths, beam=10, count=1)
     return [(best.tokens - 1).tolist() for (best,) in found]
 
 
-def compare(
-    models: Sequence[Callable[[Sequence[Features]], list[Digits]]], tests: Sequence[String]
-) -> Result:
+def compare(models: Sequence[Recognizer], tests: Sequence[String]) -> Result:
     """Return the word error rates of network and baseline."""
-    sounds = [log_mel(string.sound) for string in tests]
+    sounds = [string.sound for string in tests]
     wanted = [string.digits for string in tests]
     return Result(*(error_rate(model(sounds), wanted) for model in models))
 
@@ -140,9 +172,11 @@ def run(options: Options) -> Report:
     count, longest = (QUICK_TESTS, QUICK_LONGEST) if options.quick else (TESTS, LONGEST)
     unheard: dict[str, Result] = {}
     heard: dict[str, Result] = {}
+    one = len(speakers) == 1
+    further = [] if one else further_speakers()
     for who in chosen:
         train_set, test = split(speakers, who)
-        model = fit(train_set, options)
+        model = fit(train_set, further, options)
         both = partial(transcribe, model), warping(train_set, options.seed)
         unheard[who] = compare(both, strings(speakers[who], count, [options.seed, 4], longest))
         if test:
@@ -151,7 +185,6 @@ def run(options: Options) -> Report:
     if options.plot is not None:
         draw(model, strings(speakers[who], 20, [options.seed, 6]), options.plot)
     results = np.array(list(unheard.values()))
-    one = len(speakers) == 1
     also = {f"{who}, left out": f"{a:.1%} (warping {b:.1%})" for who, (a, b) in unheard.items()}
     also = {} if one else also
     if heard:
@@ -194,11 +227,12 @@ def tell(options: Options) -> NoReturn:
     if options.model is not None and options.model.exists():
         model = Sequential.load(options.model)
     else:
-        model = fit(recordings(options), options)
+        further = further_speakers() if options.data else synthetic_digits()
+        model = fit(recordings(options), further, options)
         if options.model is not None:
             model.save(options.model)
     for path in options.transcribe:
-        (digits,) = transcribe(model, [log_mel(read_wave(path))])
+        (digits,) = transcribe(model, [read_wave(path)])
         print(f"{path}: {' '.join(map(str, digits))}")
     raise SystemExit
 
@@ -207,11 +241,10 @@ def draw(model: Sequential, tests: Sequence[String], folder: Path) -> None:
     """Plot the path of the network over the spectrogram of the longest string it understood."""
     import matplotlib.pyplot as plt
 
-    found = transcribe(model, [log_mel(string.sound) for string in tests])
+    found = transcribe(model, [string.sound for string in tests])
     right = [t for t, digits in zip(tests, found, strict=True) if t.digits == digits]
     string = max(right or tests, key=lambda one: len(one.digits))
-    logits, _ = model(log_mel(string.sound)[np.newaxis])
-    shares = bptt.softmax(logits[0])
+    shares = bptt.softmax(logits(model, [string.sound])[0][0])
     path = shares.argmax(axis=1)
     seconds = (np.arange(len(path)) + 0.5) * STACK * SHIFT / RATE
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 5.6), sharex=True, layout="constrained")

@@ -17,7 +17,7 @@ Features = NDArray[np.float32]  # (steps, STACK * BANDS), or of cepstra
 
 RATE = 8000
 WINDOW, SHIFT, FFT = 200, 80, 256  # samples: a spectrum of 25 ms every 10 ms
-BANDS = 40
+BANDS = 24
 CEPSTRA = 10
 STACK = 2  # spectra in a step, of 20 ms
 KNOTS = np.array([0.0, 500.0, 1200.0, 2000.0, 2800.0, RATE / 2])  # Hz, of a voice's warp
@@ -150,7 +150,7 @@ def cepstra(x: Features) -> Features:
     The harmonics of a voice's pitch, which tell no digit, are in the others.
     """
     spectra = np.maximum(x.reshape(len(x), STACK, BANDS), -1.3)
-    found: Features = dct(spectra, norm="ortho")[:, :, :CEPSTRA] / 1.6
+    found: Features = dct(spectra, norm="ortho")[:, :, :CEPSTRA] / 1.2
     found[:, :, 0] *= 0.4  # loudness
     return found.reshape(len(x), STACK * CEPSTRA)
 
@@ -169,7 +169,7 @@ def mel_filters(warp: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     return filters
 
 
-def mask(x: Features, random: np.random.Generator, bands: int = 6, steps: int = 5) -> None:
+def mask(x: Features, random: np.random.Generator, bands: int = 4, steps: int = 5) -> None:
     """Set up to two stripes of bands and two of steps to the mean: D. Park et al. (2019)."""
     spectra = x.reshape(len(x), STACK, BANDS)
     for _ in range(random.integers(3)):

@@ -8,16 +8,17 @@ from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
+from scipy.fft import dct, next_fast_len
 
 from examples._data import MissingDataError
 
 Sound = NDArray[np.float64]  # samples, RATE a second
-Features = NDArray[np.float32]  # (steps, STACK * BANDS)
+Features = NDArray[np.float32]  # (steps, STACK * BANDS), or of cepstra
 
 RATE = 8000
 WINDOW, SHIFT, FFT = 200, 80, 256  # samples: a spectrum of 25 ms every 10 ms
-BANDS = 40
+BANDS = 24
+CEPSTRA = 10
 STACK = 2  # spectra in a step, of 20 ms
 KNOTS = np.array([0.0, 500.0, 1200.0, 2000.0, 2800.0, RATE / 2])  # Hz, of a voice's warp
 
@@ -102,6 +103,13 @@ class Voice(NamedTuple):
         power = 10 ** (np.interp(places, np.arange(7), decibels - decibels.mean()) / 10)
         return cls(warped, power, np.exp(random.uniform(-tempo, tempo)))
 
+    @classmethod
+    def scaled(cls, factor: float) -> Voice:
+        """Return the voice whose frequencies are all `factor` times as high."""
+        warped = np.minimum(KNOTS * factor, RATE / 2)
+        warped[-1] = RATE / 2
+        return cls(warped, np.ones(FFT // 2 + 1), 1.0)
+
 
 def log_mel(sound: Sound, voice: Voice | None = None) -> Features:
     """Return the logarithms of the power in bands of the mel scale.
@@ -136,6 +144,17 @@ def log_mel(sound: Sound, voice: Voice | None = None) -> Features:
     return scaled[: steps * STACK].reshape(steps, STACK * BANDS).astype(np.float32)
 
 
+def cepstra(x: Features) -> Features:
+    """Return the first coefficients of each spectrum's cosine transform, its envelope.
+
+    The harmonics of a voice's pitch, which tell no digit, are in the others.
+    """
+    spectra = np.maximum(x.reshape(len(x), STACK, BANDS), -1.3)
+    found: Features = dct(spectra, norm="ortho")[:, :, :CEPSTRA] / 1.2
+    found[:, :, 0] *= 0.4  # loudness
+    return found.reshape(len(x), STACK * CEPSTRA)
+
+
 def mel_filters(warp: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return triangular filters, equidistant on the mel scale, (BANDS, FFT // 2 + 1)."""
     low, high = 2595 * np.log10(1 + np.array([80.0, 3800.0]) / 700)
@@ -150,7 +169,7 @@ def mel_filters(warp: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     return filters
 
 
-def mask(x: Features, random: np.random.Generator, bands: int = 6, steps: int = 5) -> None:
+def mask(x: Features, random: np.random.Generator, bands: int = 4, steps: int = 5) -> None:
     """Set up to two stripes of bands and two of steps to the mean: D. Park et al. (2019)."""
     spectra = x.reshape(len(x), STACK, BANDS)
     for _ in range(random.integers(3)):

@@ -19,6 +19,7 @@ from examples._audio import (
     Features,
     Sound,
     Voice,
+    cepstra,
     colored_noise,
     log_mel,
     mask,
@@ -151,13 +152,21 @@ class TrainingStrings:
         Seed of all that is random.
     longest : int
         Largest number of digits.
+    further : sequence of Recording
+        Recordings of further speakers, of less worth: half of the strings have one of them.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], count: int, seed: int, longest: int = LONGEST
+        self,
+        recordings: Sequence[Recording],
+        count: int,
+        seed: int,
+        longest: int = LONGEST,
+        further: Sequence[Recording] = (),
     ) -> None:
         self._random = np.random.default_rng(seed)
-        self._speakers = list(by_speaker(recordings).values())
+        groups = [by_speaker(group) for group in (recordings, further) if group]
+        self._groups = [list(group.values()) for group in groups]
         self.lengths = self._random.integers(1, longest + 1, count)  # in digits
 
     def batch(self, indices: NDArray[np.int64]) -> SequenceBatch:
@@ -171,13 +180,14 @@ class TrainingStrings:
 
     def _draw(self, count: int) -> tuple[Features, list[int]]:
         random = self._random
-        own = self._speakers[random.integers(len(self._speakers))]
+        speakers = self._groups[random.integers(len(self._groups))]
+        own = speakers[random.integers(len(speakers))]
         chosen = random.integers(len(own), size=count)
         string = join([own[k] for k in chosen], TRAINING, random)
         voice = Voice.random(random, warp=0.15, shape=0.06, channel=5.0, tempo=0.3)
         x = log_mel(string.sound, voice)
         mask(x, random)
-        return x, string.digits
+        return cepstra(x), string.digits
 
 
 def padded(rows: Sequence[Features]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

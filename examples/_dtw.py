@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt.metrics import error_rate
-from examples._audio import SHIFT, STACK, Features, log_mel
+from examples._audio import SHIFT, STACK, Features, Sound, log_mel
 from examples._digits import Distortion, Recording, by_speaker, join, strings
 
-Recognizer = Callable[[Sequence[Features]], list[list[int]]]  # features -> digits
+Recognizer = Callable[[Sequence[Sound]], list[list[int]]]  # sounds -> digits
 
 PAUSE = -1
 PENALTIES = (0.0, 0.5, 1.0, 2.0)
@@ -110,9 +110,7 @@ def templates(known: Sequence[Recording], seed: int, each: int = 6) -> Templates
     return Templates(sequences, words)
 
 
-def warping(
-    known: Sequence[Recording], seed: int
-) -> Callable[[Sequence[Features]], list[list[int]]]:
+def warping(known: Sequence[Recording], seed: int) -> Recognizer:
     """Return the baseline: the digits of sounds by the templates of known speakers.
 
     The penalty of a template is chosen with each known speaker by the templates of the others.
@@ -129,4 +127,4 @@ def warping(
             errors[penalty] += error_rate(found, [string.digits for string in tests])
     penalty = min(errors, key=errors.__getitem__)
     model = templates(known, seed)
-    return lambda sounds: [model.recognize(x, penalty) for x in sounds]
+    return lambda sounds: [model.recognize(log_mel(sound), penalty) for sound in sounds]

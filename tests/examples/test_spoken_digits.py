@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 
 from bptt import GRU, Linear, Sequential
-from examples import _audio, _digits, speech_recognition
-from examples._audio import BANDS, RATE, STACK, Voice, log_mel, mel_filters, stretch
+from examples import _audio, _digits, _synthetic_voices, speech_recognition
+from examples._audio import (
+    BANDS,
+    CEPSTRA,
+    RATE,
+    STACK,
+    Voice,
+    cepstra,
+    log_mel,
+    mel_filters,
+    stretch,
+)
 from examples._data import MissingDataError
 from examples._digits import Distortion, Recording, TrainingStrings, join, read_recordings, strings
 from examples._dtw import PAUSE, Templates
@@ -110,6 +120,30 @@ def test_voice_moves_frequencies_and_changes_the_tempo():
         assert (np.diff(voice.warp) >= 0).all()
 
 
+def test_cepstra_are_of_the_envelope():
+    bands = np.arange(BANDS)
+    envelope = np.cos(np.pi * 2 * (bands + 0.5) / BANDS)  # the coefficient of order 2
+    x = np.tile(envelope.astype(np.float32), (3, STACK))
+    found = cepstra(x)
+    assert found.dtype == np.float32
+    assert found.shape == (3, STACK * CEPSTRA)
+    spectra = found.reshape(3, STACK, CEPSTRA)
+    np.testing.assert_allclose(spectra[:, :, 2], np.sqrt(BANDS / 2) / 1.2, rtol=1e-5)
+    assert np.abs(np.delete(spectra, 2, axis=2)).max() < 1e-5
+    harmonics = 0.5 * (-1.0) ** bands  # of a voice whose pitch the bands resolve
+    np.testing.assert_allclose(cepstra(x + np.tile(harmonics, STACK)), found, atol=0.15)
+
+
+def test_voice_of_another_length():
+    sound = tone(1000) + 0.01 * _audio.colored_noise(4000, 0.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(log_mel(sound, Voice.scaled(1.0)), log_mel(sound))
+    plain, other = (log_mel(sound, Voice.scaled(factor)).reshape(-1, BANDS) for factor in (1, 1.2))
+    centers = mel_filters().argmax(axis=1) * RATE / _audio.FFT
+    low, high = (centers[x.mean(axis=0).argmax()] for x in (other, plain))
+    assert high / low == pytest.approx(1.2, rel=0.15)  # the frequency that moves to 1000 Hz
+    assert len(plain) == len(other)
+
+
 def test_string_has_its_digits_between_pauses():
     random = np.random.default_rng(0)
     chosen = recordings()[::7]
@@ -140,8 +174,54 @@ def test_training_strings_are_new_in_each_minibatch():
     assert not np.array_equal(first.y, second.y)
     np.testing.assert_array_equal((first.y > 0).sum(axis=1), data.lengths)
     assert first.y.max() <= 10
-    assert first.x.shape == (20, first.lengths.max(), STACK * BANDS)
+    assert first.x.shape == (20, first.lengths.max(), STACK * CEPSTRA)
     assert all((x[n:] == 0).all() for x, n in zip(first.x, first.lengths, strict=True))
+
+
+def test_half_of_the_strings_have_a_further_speaker():
+    data = TrainingStrings(
+        [one for one in recordings("abc") if one.digit < 5],
+        200,
+        seed=0,
+        further=[one for one in recordings("d") if one.digit >= 5],
+    )
+    digits = data.batch(np.arange(200)).y[:, 0] - 1
+    assert 80 < (digits >= 5).sum() < 120
+
+
+def test_offsets_make_digits_equally_frequent():
+    random = np.random.default_rng(0)
+    digits = random.permutation(np.repeat(np.arange(1, 11), 20)).reshape(20, 10)
+    scores = random.normal(size=(20, 12, 11)).astype(np.float32)
+    scores[:, :10] += 6 * np.eye(11, dtype=np.float32)[digits]
+    scores[..., 9] -= 5  # an accent
+    scores[..., 4] += 5
+    scores[:, 10:] = 100  # padding
+    lengths = np.full(20, 10)
+    wrong = (scores[:, :10].argmax(axis=2) != digits).mean()
+    found = speech_recognition.balanced(scores, lengths)[:, :10]
+    assert wrong > 0.15
+    assert (found.argmax(axis=2) != digits).mean() < 0.02
+    offsets = found - scores[:, :10]
+    np.testing.assert_allclose(offsets, np.broadcast_to(offsets[0, 0], offsets.shape), atol=1e-5)
+    assert abs(offsets[0, 0, 0]) < 1e-5  # the blank
+
+
+@pytest.mark.network
+def test_digits_of_synthetic_voices():
+    found = _synthetic_voices.synthetic_digits()
+    assert {one.speaker for one in found} == {*_synthetic_voices.VOICES}
+    assert len(found) == 240
+    seconds = np.array([len(one.sound) for one in found]) / RATE
+    assert 0.15 < seconds.min() < seconds.max() < 1.5
+    slow, fast = (np.mean([len(r.sound) for r in found if r.index == i]) for i in (4, 0))
+    assert slow / fast == pytest.approx(1.5, rel=0.1)
+
+
+def test_synthesizer_that_does_not_run(monkeypatch):
+    monkeypatch.setattr(_synthetic_voices.shutil, "which", lambda _: "/missing/flite")
+    with pytest.raises(MissingDataError, match=r"flite does not run, .*: apt install flite"):
+        _synthetic_voices.synthetic_digits()
 
 
 def test_recordings_of_a_folder_and_of_a_zip_file(tmp_path):
@@ -230,8 +310,10 @@ def data(tmp_path, monkeypatch):
     """Recordings of two speakers in a folder, and networks that are not trained."""
     for one in recordings(each=5):
         write(tmp_path / f"{one.digit}_{one.speaker}_{one.index}.wav", one.sound)
-    network = Sequential(GRU(STACK * BANDS, 4, seed=0), Linear(4, 11, seed=0))
+    network = Sequential(GRU(STACK * CEPSTRA, 4, seed=0), Linear(4, 11, seed=0))
     monkeypatch.setattr(speech_recognition, "fit", lambda *_: network)
+    for name in ("further_speakers", "synthetic_digits"):  # which need a download
+        monkeypatch.setattr(speech_recognition, name, list)
     monkeypatch.setattr(speech_recognition, "QUICK_TESTS", 8)
     return tmp_path
 
@@ -243,6 +325,7 @@ def options(*arguments):
 def test_each_speaker_is_left_out(data):
     report, _ = speech_recognition.example.report(options("--data", data))
     assert set(report.also) == {
+        "all strings of a speaker at once, digits balanced",
         "a, left out",
         "b, left out",
         "other recordings of known speakers",

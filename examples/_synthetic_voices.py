@@ -37,10 +37,15 @@ def _flite() -> tuple[str, dict[str, str]]:
     """Return the command of Flite, installed or downloaded, and its environment."""
     if (installed := shutil.which("flite")) is not None:
         return installed, {**os.environ}
-    root = debian_file("libflite1", "usr/share/doc/libflite1").parents[2]
-    libraries = next(root.glob("lib/*/libflite.so.1")).parent
+    libraries = [_library("libflite1", "libflite.so.1"), _library("libasound2", "libasound.so.2")]
     command = debian_file("flite", "usr/bin/flite")
-    return str(command), {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
+    return str(command), {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
+
+
+def _library(package: str, name: str) -> Path:
+    """Return the folder of a package's shared library."""
+    root = debian_file(package, f"usr/share/doc/{package}").parents[2]
+    return next(root.glob(f"lib/*/{name}")).parent
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:

@@ -26,6 +26,7 @@ import bptt
 import tensor_files
 from bptt.cli.main import main
 from command_line import fails, run
+from torch_pickles import Opcodes, archive
 
 SMALL = ("--hidden-size", "8", "--epochs", "3")
 MOODS = {"great": "good", "lovely": "good", "fine": "good", "dull": "bad", "poor": "bad"}
@@ -438,8 +439,28 @@ def test_inspect_analyzes_a_file(name, trained, here, capsys):
     assert re.search(verdict, " ".join(shown.split()))
 
 
+def file_of_pytorch():
+    """A state_dict of embedding, GRU and output layer, whose weights are 0."""
+    opcodes = Opcodes()
+    opcodes.extend(b"}")
+    for name, shape in {
+        "embedding.weight": (5, 3),
+        "decoder.weight_ih_l0": (9, 3),
+        "decoder.weight_hh_l0": (9, 3),
+        "decoder.bias_ih_l0": (9,),
+        "decoder.bias_hh_l0": (9,),
+        "output.weight": (2, 3),
+        "output.bias": (2,),
+    }.items():
+        opcodes.text(name)
+        opcodes.tensor(shape=shape, strides=(3, 1)[-len(shape) :], size=27)
+        opcodes.extend(b"s")
+    return archive(opcodes, storage=bytes(4 * 27))
+
+
 def test_sessions_of_the_page_print_what_it_shows(here, capsys):
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
+    Path("tagger.pt").write_bytes(file_of_pytorch())
     names = {}
     for kind, block in re.findall(r"^```(python|text)\n(.*?)^```", page, re.M | re.S):
         if kind == "python":
@@ -452,6 +473,8 @@ def test_sessions_of_the_page_print_what_it_shows(here, capsys):
             for what in ("Data ", "Task ", "Model "):  # weights differ between machines
                 lines = [line for line in expected.splitlines() if line.startswith(what)]
                 assert all(line in shown for line in lines)
+            if "tagger.pt" in line:
+                assert shown.strip() == expected.strip()
 
 
 def test_inspect_prints_the_mean_gates_of_every_token(trained, here, capsys):

@@ -366,7 +366,9 @@ def test_gradients_of_gradients_are_refused():
         torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
 
 
+# What PyTorch itself uses.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 @pytest.mark.parametrize(
     "transform",
     [

@@ -14,12 +14,11 @@ Data: with --data, recordings DIGIT_SPEAKER_INDEX.wav of two or more speakers, i
 file; each speaker is left out in turn, and every fifth recording of the others is held out, too.
 Without, the prompts of a telephone exchange (asterisk-core-sounds-en-wav, Debian, CC BY-SA 3.0):
 one speaker, whose recordings are trained and tested in different strings.
-Time: about 2 minutes a network.
-Result, word errors of the speaker left out, each string for itself, balanced, and warping: george
-27 %, 15 %, 33 %; nicolas 13 %, 12 %, 39 %. Of other recordings of the known speakers 4.2 and 1.7 %.
-An earlier version, with spectra and without further speakers and balance, had 28 and 18 %, with
-jackson and lucas a mean of 23 %: the index has its full run. The settings were chosen by the mean
-over all four left out, of isolated digits in kernel regression.
+Time: about 3 minutes a network.
+Result with seed 0, word errors of the speaker left out: 14.6 %, between 7 and 27 % (warping 34.1
+%); balanced 9.9 %. Of other recordings of the known speakers 2.6 % (warping 6.5 %). The settings
+were chosen by the mean over all four left out, of isolated digits in kernel regression; balance was
+tried on george first. With spectra, and without further speakers: 22.8 %.
 Digits of a new voice are taken for its nearest neighbors: 3 for 8, 2 for 4, and a "six" cut short.
 Tried without gain: the whole mean of each band subtracted with a filter of 14 frequencies and 128
 units, the voices of espeak-ng, variants of tempo at test time, training with the digits found in

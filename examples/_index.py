@@ -107,6 +107,8 @@ def _section(name: str, entry: dict[str, Any]) -> str:
     lines = [f"## {name}", "", f"{entry['title']}: [{script}]({script})", ""]
     if (PICTURES / f"{name}.png").exists():
         lines += [f"![{entry['title']}](pictures/{name}.png)", ""]
+    if (PICTURES / f"{name}.txt").exists():
+        lines += [f"[Output](pictures/{name}.txt) of the first run.", ""]
     # First the run with the picture, then the others on the same data.
     drawn = entry["runs"][entry["drawn"]]
     order = sorted(entry["runs"].items(), key=lambda item: item[1]["data"] != drawn["data"])

@@ -175,7 +175,9 @@ def run(options: Options) -> Report:
     lines = f"{table(found, test, 19)}\n   -  {OWN} → {own}"
     print(lines)
     if options.plot is not None:
-        (options.plot / "translation.txt").write_text(lines + "\n", "utf-8")
+        licenses = "Tatoeba, CC BY 2.0 FR" if tatoeba else "LibreOffice, MPL-2.0; CLDR, Unicode-DFS"
+        text = f"{lines}\n\nEnglish and references: {licenses}\n"
+        (options.plot / "translation.txt").write_text(text, "utf-8")
         right = [english for (english, texts), f in zip(test, found, strict=True) if f in texts]
         draw(translator, max(right, key=len, default=OWN), options.plot / "translation.png")
     source = "Tatoeba" if tatoeba else "LibreOffice and CLDR"

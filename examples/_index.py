@@ -35,6 +35,7 @@ python -m examples --quick         # all of them
   what it needs.
 - **Results** are those of one run on {machine}.
   Unless a script states otherwise, test data are used neither for training nor model selection.
+  A baseline in bold is better than the network.
 
 This command recomputes the page in three quarters of an hour; `--help` describes DIR:
 
@@ -82,7 +83,8 @@ def write_page(names: Sequence[str]) -> None:
     )
     parts = [HEAD.format(machine=machine)]
     parts.append(
-        "| task | measure | result | baseline | target | seconds |\n|---|---|---|---|---|---|\n"
+        "| task | network | measure | result | baseline | target | seconds |\n"
+        "|---|---|---|---|---|---|---|\n"
         + "".join(_row(name, stored[name]["title"], usual[name]) for name in shown)
     )
     parts += [_section(name, stored[name]) for name in shown]
@@ -97,8 +99,19 @@ def _row(name: str, title: str, run: dict[str, Any]) -> str:
     sign = "" if run["higher_is_better"] else "at most "
     target = "better than the baseline" if run["target"] is None else f"{sign}{run['target']:.4g}"
     result, baseline = f"{run['result']:.4g}", _baseline(run)
-    link = f"[{title}](#{name.replace('.', '')})"
-    return f"| {link} | {run['measure']} | {result} | {baseline} | {target} | {run['seconds']} |\n"
+    difference = run["baseline_result"] - run["result"]
+    if difference > 0 if run["higher_is_better"] else difference < 0:
+        baseline = f"**{baseline}**"
+    cells = [
+        f"[{title}](#{name.replace('.', '')})",
+        run["network"],
+        run["measure"],
+        result,
+        f"{baseline} {run['baseline']}",
+        target,
+        str(run["seconds"]),
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _section(name: str, entry: dict[str, Any]) -> str:

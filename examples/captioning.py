@@ -174,6 +174,7 @@ def report(options, characters, predicted, true, known):
         word_f1(predicted["nearest picture"], true),
         f"{LANGUAGES[options.language]}{', attention over quarters' * options.attention}, "
         f"{len(true)} test pictures, {len(known):,} for training",
+        target=None if options.quick else 0.3,
         also={
             "names with a correct word": f"{share_with_common_word(network, true):.4g} "
             f"(nearest {share_with_common_word(predicted['nearest picture'], true):.4g})",

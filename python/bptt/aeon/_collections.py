@@ -8,17 +8,27 @@ from aeon.classification.base import BaseClassifier
 from aeon.regression.base import BaseRegressor
 
 from bptt.estimators._adapters import ClassifierAdapter, RegressorAdapter
-
-_TAGS: dict[str, Any] = {
-    "X_inner_type": ["np-list", "numpy3D"],
-    "algorithm_type": "deeplearning",
-    "capability:multivariate": True,
-    "capability:unequal_length": True,
-    "capability:missing_values": True,
-}
+from bptt.estimators._base import SequenceEstimator
 
 
-class Classifier(ClassifierAdapter, BaseClassifier):  # type: ignore[misc]
+class _Collection:
+    """What aeon asks of both."""
+
+    _kind: ClassVar[type[SequenceEstimator]]
+    _tags: ClassVar[dict[str, Any]] = {
+        "X_inner_type": ["np-list", "numpy3D"],
+        "algorithm_type": "deeplearning",
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+    }
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        return {"estimator": cls._kind(hidden_size=4, epochs=2, random_state=0)}
+
+
+class Classifier(_Collection, ClassifierAdapter, BaseClassifier):  # type: ignore[misc]
     """`SequenceClassifier` for aeon: a class for every series of a collection.
 
     Series may be of different lengths, and have several channels; with a `missing` of the estimator
@@ -44,14 +54,8 @@ class Classifier(ClassifierAdapter, BaseClassifier):  # type: ignore[misc]
     (20,)
     """
 
-    _tags: ClassVar[dict[str, Any]] = _TAGS
 
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        return {"estimator": cls._kind(hidden_size=4, epochs=2, random_state=0)}
-
-
-class Regressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]
+class Regressor(_Collection, RegressorAdapter, BaseRegressor):  # type: ignore[misc]
     """`SequenceRegressor` for aeon: a number for every series of a collection.
 
     Series may be of different lengths, and have several channels; with a `missing` of the estimator
@@ -76,9 +80,3 @@ class Regressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]
     >>> model.fit(X, X.mean(axis=(1, 2))).predict(X).shape
     (20,)
     """
-
-    _tags: ClassVar[dict[str, Any]] = _TAGS
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        return {"estimator": cls._kind(hidden_size=4, epochs=2, random_state=0)}

@@ -65,8 +65,6 @@ def read_file(path: str | os.PathLike[str]) -> ForeignModel:
     if format is None:
         known = "PyTorch, safetensors, Keras or ONNX"
         raise ValueError(f"cannot load {file}: it is not a file of {known}")
-    if format not in READERS:
-        raise ValueError(f"cannot load {file}: files of {format} are not read")
     return READERS[format](file)
 
 

@@ -17,6 +17,7 @@
 `bptt.data`           encoders of sequences and labels, minibatches
 `bptt.training`       training loop, truncated backpropagation through time
 `bptt.estimators`     estimators in scikit-learn's manner
+`bptt.serving`        live streams, thousands at a time
 `bptt.diagnostics`    gradient flow, gates, saliency, Jacobians
 `bptt.exporters`      trained networks as C files and ONNX models, weights
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         nn,
         optim,
         reference,
+        serving,
         training,
     )
     from bptt.estimators.classifier import SequenceClassifier
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from bptt.estimators.online import OnlineClassifier, OnlineRegressor
     from bptt.estimators.regressor import SequenceRegressor
     from bptt.estimators.tagger import SequenceTagger
+    from bptt.serving.sessions import Sessions
     from bptt.training.truncated_bptt import Window, truncated_bptt
 
     __version__: str
@@ -122,6 +125,7 @@ __all__ = [
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
+    "Sessions",
     "Sigmoid",
     "Tanh",
     "Window",
@@ -152,6 +156,7 @@ __all__ = [
     "reference",
     "save_modules",
     "schedules",
+    "serving",
     "set_flush_denormals",
     "set_num_threads",
     "show_config",
@@ -180,6 +185,7 @@ _LAZY_MODULES = (
     "nn",
     "optim",
     "reference",
+    "serving",
     "sktime",
     "torch",
     "training",
@@ -201,6 +207,7 @@ _LAZY_NAMES = {  # name -> its package
         ),
         "bptt.estimators",
     ),
+    "Sessions": "bptt.serving",
     **dict.fromkeys(("Window", "truncated_bptt"), "bptt.training"),
 }
 

@@ -65,7 +65,11 @@ def need_safetensors(what: str) -> None:
 
 
 def write_file(
-    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, NDArray[Any]],
+    header: Mapping[str, Any],
+    *,
+    allow_nan: bool = False,
 ) -> None:
     """Write tensors and header to a file, atomically.
 
@@ -77,6 +81,8 @@ def write_file(
         Tensors by name.
     header : mapping
         JSON-serializable data.
+    allow_nan : bool
+        Whether tensors may have NaN: with those of a model nothing can be computed.
 
     Raises
     ------
@@ -97,9 +103,10 @@ def write_file(
     for key in tensors:
         if not is_unicode(key):
             raise ValueError(f"names must be valid Unicode, got {key!r}")
-    _check_numbers(tensors)
+    if not allow_nan:
+        _check_numbers(tensors)
     text = json.dumps(header)
-    checksum = _checksum(text, tensors)
+    checksum = checksum_of(text, tensors)
     # One key only: the order of several is not defined, and equal models should give equal files.
     metadata = {"bptt": f'{_CHECKSUM}{checksum}", {text[1:]}'}
     # safetensors writes the memory of an array, whatever its strides.
@@ -134,7 +141,7 @@ def broken_file_errors(action: str) -> Iterator[None]:
 
 
 def read_file(
-    path: str | os.PathLike[str], expected: Any, what: str
+    path: str | os.PathLike[str], expected: Any, what: str, *, allow_nan: bool = False
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read tensors and header of a file.
 
@@ -146,6 +153,8 @@ def read_file(
         Value of "format" in the header.
     what : str
         Kind of file, for the error message.
+    allow_nan : bool
+        Whether tensors may have NaN.
 
     Returns
     -------
@@ -181,9 +190,10 @@ def read_file(
                     raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             start, rest = text[: len(_CHECKSUM) + 64], text[len(_CHECKSUM) + 67 :]
-            if start.startswith(_CHECKSUM) and start != _CHECKSUM + _checksum("{" + rest, tensors):
+            if start.startswith(_CHECKSUM) and start != _CHECKSUM + checksum_of("{" + rest, tensors):
                 raise ValueError("its checksum is wrong: the file is damaged or was changed")
-            _check_numbers(tensors)
+            if not allow_nan:
+                _check_numbers(tensors)
     except SafetensorError as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
     return tensors, header
@@ -214,7 +224,7 @@ def _check_numbers(tensors: Mapping[str, NDArray[Any]]) -> None:
             raise ValueError(f"the tensor {name} has NaN")
 
 
-def _checksum(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+def checksum_of(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256 of a header and of the names, types, shapes and values of tensors."""
     import hashlib
     import json

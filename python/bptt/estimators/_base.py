@@ -25,6 +25,8 @@ from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
+from bptt.estimators._streams import Stream, encode_with
+from bptt.losses import softmax
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
 from bptt.optim.optimizers import Optimizer
@@ -660,6 +662,18 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         network, encoder = vars(self)["model_"], self.encoder_
         return Parts(network, encoder.standardizer, ids=encoder.kind == "ids")
+
+    def _streamed(self) -> Stream:
+        """Return what answers after every step, for `bptt.Sessions`."""
+        check_is_fitted(self, "model_")
+        if self.missing != "error":
+            rule = "missing='error': a value that is missing is read as the last one observed"
+            raise ValueError(f"sessions need {rule}, got missing={self.missing!r}")
+        return Stream(vars(self)["model_"], encode_with(self.encoder_), self._finished)
+
+    def _finished(self, output: FloatArray) -> Any:
+        """Return the prediction for outputs (N, K) of the network."""
+        return softmax(output)
 
     def _encode(self, X: Any, lengths: Any) -> Sequences:
         """Return the input as sequences of ids or features; the estimator must be fitted."""

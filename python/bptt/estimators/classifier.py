@@ -264,8 +264,7 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        logits = self._predict_outputs(X, lengths)
-        return sigmoid(logits) if self.multi_label else softmax(logits)
+        return self._probabilities(self._predict_outputs(X, lengths))
 
     def predict_log_proba(self, X: Any, lengths: Any = None) -> FloatArray:
         """Return the natural logarithms of the probabilities of the classes for every sequence.
@@ -370,6 +369,12 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
     def _predict_outputs(self, X: Any, lengths: Any) -> FloatArray:
         """Return the logits of the classes of every sequence, (B, K)."""
         return self._class_logits(super()._predict_outputs(X, lengths))
+
+    def _probabilities(self, logits: FloatArray) -> FloatArray:
+        return sigmoid(logits) if self.multi_label else softmax(logits)
+
+    def _finished(self, output: FloatArray) -> FloatArray:
+        return self._probabilities(self._class_logits(output))
 
     def _class_logits(self, output: FloatArray) -> FloatArray:
         """Return one logit for every class, whose softmax are the probabilities."""

@@ -319,6 +319,9 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         steps = self._predict_steps(X, lengths)
         return [[self._unscaled(function(one)) for one in steps] for function in functions]
 
+    def _finished(self, output: FloatArray) -> FloatArray:
+        return self._unscaled(self._regression_loss.point(output))
+
     def _unscaled(self, output: FloatArray) -> FloatArray:
         """Return outputs (N, outputs) in the unit and shape of the targets."""
         if self._standardizer is not None:

@@ -16,6 +16,7 @@ PACKAGES = (
     "bptt.optim",
     "bptt.optim.schedules",
     "bptt.reference",
+    "bptt.serving",
     "bptt.training",
 )
 

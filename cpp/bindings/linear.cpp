@@ -3,13 +3,18 @@
 #include "bindings/arrays.hpp"
 #include "bindings/gil.hpp"
 #include "core/linear_cross_entropy.hpp"
+#include "core/linear_rows.hpp"
 
 namespace {
 
 using namespace py::literals;
 
 template <class S>
-py::array forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
+using Product = void(const S*, Index, Index, Index, const S*, const S*, S*);
+
+/// y of a product of the core.
+template <class S>
+py::array forward(Product<S>& product, const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
   const Index rows = x.shape(0), in = x.shape(1), out = weight.shape(0);
   const auto c = py::reinterpret_borrow<py::object>(bias);
   const Dense<S> b =
@@ -17,10 +22,7 @@ py::array forward(const Dense<S>& x, const Dense<S>& weight, py::handle bias) {
   Dense<S> y = new_array<S>({rows, out});
   const S* const b_data = c.is_none() ? nullptr : b.data();
   S* const y_data = y.mutable_data();
-  {
-    run_without_gil(
-        [&] { bptt::linear_forward(x.data(), rows, in, out, weight.data(), b_data, y_data); });
-  }
+  run_without_gil([&] { product(x.data(), rows, in, out, weight.data(), b_data, y_data); });
   return y;
 }
 
@@ -140,8 +142,17 @@ void register_linear(py::module_& m) {
   m.def(
       "linear_forward",
       [](const py::object& x, const py::object& weight, const py::object& bias) {
-        return with_inputs(x, weight,
-                           [&](const auto& a, const auto& v) { return forward(a, v, bias); });
+        return with_inputs(x, weight, [&](const auto& a, const auto& v) {
+          return forward(bptt::linear_forward, a, v, bias);
+        });
+      },
+      "x"_a, "weight"_a, "bias"_a);
+  m.def(
+      "linear_rows",
+      [](const py::object& x, const py::object& weight, const py::object& bias) {
+        return with_inputs(x, weight, [&](const auto& a, const auto& v) {
+          return forward(bptt::linear_rows, a, v, bias);
+        });
       },
       "x"_a, "weight"_a, "bias"_a);
   m.def(

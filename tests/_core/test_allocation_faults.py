@@ -293,6 +293,7 @@ work = {
     "dropout": lambda: kernels.dropout(x, 0.5, 3),
     "new_array": lambda: kernels.new_array(1 << 20, dtype).shape,
     "linear_forward": lambda: kernels.linear_forward(rows, weight, bias),
+    "linear_rows": lambda: kernels.linear_rows(rows, weight, bias),
     "linear_backward": linear_backward,
     "softmax_cross_entropy": lambda: kernels.softmax_cross_entropy(x, few, None, 0.1, 9.0),
     "softmax_cross_entropy strided": lambda: kernels.softmax_cross_entropy(

@@ -26,6 +26,7 @@ from bptt import (
     metrics,
     nn,
     optim,
+    serving,
     training,
 )
 from bptt.nn.recurrent import LAYERS
@@ -96,6 +97,7 @@ LEFT_OUT = {
         *("reference.Result", "training.Epoch", "training.Evaluation", "training.TrainingStep"),
         *("training.WeightedMean", "training.Window", "training.WindowBatch"),
     ),
+    "an exception": ("serving.SessionsFullError",),
     "declaration of a compiled cell": ("nn.Cell",),
     "prints `config`, without arguments": ("bptt.show_config",),
 }
@@ -1343,6 +1345,45 @@ def of_online() -> Targets:
     return found
 
 
+def of_serving() -> Targets:
+    """Return the targets of sessions."""
+    calls: dict[str, dict[str, Any]] = {
+        "step": {"keys": ["a", "c"], "x": X[:, 0]},
+        "state": {"key": "a"},
+        "reset": {"keys": ["b", "a"]},
+        "remove": {"keys": ["b"]},
+        "evict": {"idle_seconds": 0.5},
+        "save": {"path": folder() / "written-sessions"},
+    }
+
+    def made() -> Any:
+        sessions = serving.Sessions(bptt.LSTM(3, 4, **F8))
+        sessions.step(["a", "b"], X[:, 1].copy())
+        return sessions
+
+    def on(method: str) -> Any:
+        def target() -> Target:
+            sessions = made()
+            return Target(getattr(sessions, method), copies(calls[method]), (sessions.model,))
+
+        return target
+
+    def constructor() -> Target:
+        given = {"capacity": 5, "idle": 2.0, "when_full": "error", "clock": lambda: 1.0}
+        return Target(serving.Sessions, {"model": bptt.GRU(3, 4, **F8), **given})
+
+    def load() -> Target:
+        path, sessions = folder() / "sessions", made()
+        sessions.save(path)
+        return Target(serving.Sessions.load, {"path": path, "model": sessions.model})
+
+    return {
+        "serving.Sessions": constructor,
+        "serving.Sessions.load": load,
+        **{f"serving.Sessions.{method}": on(method) for method in calls},
+    }
+
+
 def of_diagnostics() -> Targets:
     """Return the targets of diagnostics."""
     x = X[0].copy()
@@ -1585,6 +1626,7 @@ def targets() -> Targets:
     }
     parts = (modules, sequential, decoders, files, plain_functions, optimizers)
     parts += (of_exporters, of_importers, of_data, of_training, of_estimators, of_online)
+    parts += (of_serving,)
     for part in (*parts, of_diagnostics, of_reference):
         found |= part()
     return found

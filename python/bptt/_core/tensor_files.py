@@ -141,7 +141,12 @@ def broken_file_errors(action: str) -> Iterator[None]:
 
 
 def read_file(
-    path: str | os.PathLike[str], expected: Any, what: str, *, allow_nan: bool = False
+    path: str | os.PathLike[str],
+    expected: Any,
+    what: str,
+    *,
+    allow_nan: bool = False,
+    need_checksum: bool = False,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read tensors and header of a file.
 
@@ -155,6 +160,8 @@ def read_file(
         Kind of file, for the error message.
     allow_nan : bool
         Whether tensors may have NaN.
+    need_checksum : bool
+        Whether a file without a checksum is refused, which a damaged one may seem to be.
 
     Returns
     -------
@@ -190,7 +197,8 @@ def read_file(
                     raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             start, rest = text[: len(_CHECKSUM) + 64], text[len(_CHECKSUM) + 67 :]
-            if start.startswith(_CHECKSUM) and start != _CHECKSUM + checksum_of("{" + rest, tensors):
+            has_checksum = need_checksum or start.startswith(_CHECKSUM)
+            if has_checksum and start != _CHECKSUM + checksum_of("{" + rest, tensors):
                 raise ValueError("its checksum is wrong: the file is damaged or was changed")
             if not allow_nan:
                 _check_numbers(tensors)

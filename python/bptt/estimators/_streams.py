@@ -34,6 +34,8 @@ def encode_with(
     def encode(x: Any) -> NDArray[Any]:
         if isinstance(x, np.ndarray) and x.dtype.kind in "OUS":
             x = x.tolist()
+        if not hasattr(x, "__len__"):
+            raise TypeError(f"x must be a list or an array, got {type(x).__name__}")
         if not len(x):
             raise ValueError("x must have at least one step, got none")
         return encoder.transform([x], name="x")[0]

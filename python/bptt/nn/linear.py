@@ -127,6 +127,14 @@ class Linear(Module):
         self._check(x)
         return self._whole(_output, x, self.parameters)
 
+    def _of_rows(self, x: FloatArray) -> FloatArray:
+        """Return V x + c for single steps of streams (B, in_features).
+
+        The bits of a row do not depend on the others, which those of a call do in the last places.
+        """
+        self._check(x)
+        return self._whole(_output_of_rows, x, self.parameters)
+
     def forward(self, x: FloatArray) -> LinearRun:
         """Return y = V x + c, ready for `LinearRun.backward`.
 
@@ -408,3 +416,8 @@ def _output(x: FloatArray, parameters: Mapping[str, FloatArray]) -> FloatArray:
     weight = parameters["weight"]
     y: FloatArray = loader.kernels.linear_forward(rows, weight, parameters.get("bias"))
     return y.reshape(*x.shape[:-1], len(weight))
+
+
+def _output_of_rows(x: FloatArray, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    y: FloatArray = loader.kernels.linear_rows(x, parameters["weight"], parameters.get("bias"))
+    return y

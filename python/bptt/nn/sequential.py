@@ -425,6 +425,8 @@ class Sequential(NamedArguments):
     ) -> tuple[FloatArray, States]:
         """Run one time step, without dropout: streaming inference.
 
+        The bits of a row of the output and of the states do not depend on the other rows.
+
         Parameters
         ----------
         x_t : array (B, features), or integer array (B,)
@@ -451,6 +453,8 @@ class Sequential(NamedArguments):
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
 
         def step(module: Any, value: Any, before: State | None) -> _Applied:
+            if isinstance(module, Linear):
+                return module._of_rows(value), None
             if not isinstance(module, Recurrent):
                 return module(value), None
             result: _Applied = module.step(value, before)

@@ -20,7 +20,7 @@ from bptt.nn.packing import Description, Tensors
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.nn.serialization import pack_modules
-from bptt.nn.state import State, arrays_of, as_state
+from bptt.nn.state import arrays_of, as_state
 
 
 class SteppedNetwork:
@@ -92,7 +92,10 @@ class SteppedNetwork:
         self, x: NDArray[Any], states: Sequence[FloatArray]
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Return outputs (N, ..) and states after a step."""
-        output, after = self._network.step(x, self._grouped(states))
+        try:
+            output, after = self._network.step(x, self.grouped(states))
+        except (TypeError, ValueError) as error:
+            raise _with_name_of_x(error) from None
         found = list(self._flat(after))
         return (output if self._finish is None else self._finish(output)), found
 
@@ -114,11 +117,8 @@ class SteppedNetwork:
         """What changes whenever a parameter does."""
         return [module._version for module in self.modules]
 
-    def grouped(self, states: Sequence[FloatArray]) -> State:
+    def grouped(self, states: Sequence[FloatArray]) -> Any:
         """Return the states in the form of the network: of the layer, or a tuple of them."""
-        return self._grouped(states)
-
-    def _grouped(self, states: Sequence[FloatArray]) -> Any:
         if isinstance(self._network, Recurrent):
             return as_state(*states)
         rest, groups = iter(states), []
@@ -145,6 +145,12 @@ class SteppedNetwork:
         if self._network is not self._model:
             description["estimator"] = [type(self._model).__name__, self._model._fitted_state()]
         return checksum_of(json.dumps(description, sort_keys=True), tensors)
+
+
+def _with_name_of_x(error: TypeError | ValueError) -> TypeError | ValueError:
+    """Return the error with the name that x has here; models call it x_t."""
+    rule, text = "x_t ", str(error)
+    return type(error)(f"x {text[len(rule) :]}") if text.startswith(rule) else error
 
 
 def _without_training(description: Description) -> None:

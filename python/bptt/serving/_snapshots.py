@@ -47,7 +47,7 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot, digest: str
 
 def read_snapshot(path: str | os.PathLike[str], network: SteppedNetwork) -> Snapshot:
     """Read a snapshot of sessions of this model."""
-    tensors, header = read_file(path, _FORMAT, "bptt.Sessions", allow_nan=True)
+    tensors, header = read_file(path, _FORMAT, "bptt.Sessions", allow_nan=True, need_checksum=True)
     with broken_file_errors(f"cannot load {path}"):
         checks.fields("the header", header, "model", "options", "keys")
         keys = _keys(header["keys"])

@@ -33,11 +33,11 @@ class StateRows:
         self, shapes: Sequence[tuple[int, int]], dtype: np.dtype[np.floating], limit: int
     ) -> None:
         self._limit = limit
-        self._size = 1 + min(_FIRST_ROWS, limit)
-        self._states: list[FloatArray] = [np.zeros((n, self._size, s), dtype) for n, s in shapes]
-        self.used = np.full(self._size, math.inf)
+        self.num_rows = 1 + min(_FIRST_ROWS, limit)
+        self._states: list[FloatArray] = [np.zeros((n, self.num_rows, s), dtype) for n, s in shapes]
+        self.used = np.full(self.num_rows, math.inf)
         """Time of the last use; infinity in rows that are not in use."""
-        self._free = list(range(self._size - 1, INITIAL, -1))
+        self._free = list(range(self.num_rows - 1, INITIAL, -1))
 
     @property
     def nbytes(self) -> int:
@@ -56,25 +56,26 @@ class StateRows:
     def write(self, rows: Rows, states: Sequence[FloatArray]) -> None:
         """Set the states of distinct rows."""
         for array, values in zip(self._states, states, strict=True):
-            for own, new in zip(array, values, strict=True):
-                own[rows] = new
+            for layer in range(len(array)):
+                array[layer][rows] = values[layer]
 
     def reserve(self, count: int) -> None:
         """Let there be `count` free rows; on an error all is as it was."""
         missing = count - len(self._free)
         if missing <= 0:
             return
-        size = min(max(2 * self._size, self._size + missing), 1 + self._limit)
+        size = min(max(2 * self.num_rows, self.num_rows + missing), 1 + self._limit)
         states = [_longer(array, 1, size) for array in self._states]
         used = _longer(self.used, 0, size)
-        used[self._size :] = math.inf
-        self._free[:0] = range(size - 1, self._size - 1, -1)
-        self._states, self.used, self._size = states, used, size
+        used[self.num_rows :] = math.inf
+        self._free[:0] = range(size - 1, self.num_rows - 1, -1)
+        self._states, self.used, self.num_rows = states, used, size
 
-    def allocate(self, count: int) -> Rows:
+    def allocate(self, count: int) -> list[int]:
         """Return `count` rows that are free, after `reserve`."""
-        rows = [self._free.pop() for _ in range(count)]
-        return np.array(rows, np.intp)
+        rows = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        return rows
 
     def release(self, rows: Rows) -> None:
         """Free rows."""
@@ -90,11 +91,8 @@ class StateRows:
         return np.concatenate([before, np.flatnonzero(used == latest)[: count - len(before)]])
 
     def used_until(self, time: float) -> Rows:
-        """Return the rows whose last use is at `time` or before, by time and row."""
-        return self.by_time(np.flatnonzero(self.used <= time))
-
-    def by_time(self, rows: Rows) -> Rows:
-        """Return ascending rows in the order of their last use; ties by row."""
+        """Return the rows whose last use is at `time` or before, by time; ties by row."""
+        rows = np.flatnonzero(self.used <= time)
         ordered: Rows = rows[np.argsort(self.used[rows], kind="stable")]
         return ordered
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from bptt.nn.state import State
 from bptt.serving._network import SteppedNetwork
 from bptt.serving._snapshots import Snapshot, read_snapshot, write_snapshot
 from bptt.serving._state_rows import INITIAL, Rows, StateRows
+
+_ALWAYS = sys.float_info.max  # later than any time
 
 
 class SessionsFullError(RuntimeError):
@@ -90,7 +93,7 @@ class Sessions(NamedArguments):
         self._clock = clock
         self._lock = threading.Lock()
         self._rows: dict[Hashable, int] = {}
-        self._keys: dict[int, Hashable] = {}
+        self._keys: list[Hashable] = []  # by row; what is not in use is None
         self._states = StateRows(self._network.shapes, self._network.dtype, self.capacity)
         self._versions: list[object] = []
         self._oldest = math.inf  # no session was stepped before
@@ -133,21 +136,27 @@ class Sessions(NamedArguments):
         with self._lock:
             now = self._expire()
             self._refresh()
-            known = self._rows
-            rows = np.array([known.get(key, INITIAL) for key in keys], np.intp)
-            new = np.flatnonzero(rows == INITIAL)
-            over = len(known) + len(new) - self.capacity
+            rows, new = self._find(keys)
+            over = len(self._rows) + len(new) - self.capacity if new else 0
             if over > 0:
                 self._check_room(len(keys), len(new))
             output, states = self._network.step(x, self._states.read(rows))
             if over > 0:
                 self._remove(self._states.least_recent(over, rows))
-            if len(new):
+            if new:
                 self._begin([keys[i] for i in new], rows, new)
             self._states.write(rows, states)
             self._states.used[rows] = now
             self._oldest = min(self._oldest, now)
         return output
+
+    def _find(self, keys: list[Hashable]) -> tuple[Rows, list[int]]:
+        """Return the rows to read, and the places of the keys that are new."""
+        try:
+            return np.fromiter(map(self._rows.__getitem__, keys), np.intp, len(keys)), []
+        except KeyError:
+            rows = [self._rows.get(key, INITIAL) for key in keys]
+        return np.array(rows, np.intp), [i for i, row in enumerate(rows) if row == INITIAL]
 
     def _distinct(self, keys: Any) -> list[Hashable]:
         """Return the keys of a call, which must be distinct."""
@@ -173,19 +182,21 @@ class Sessions(NamedArguments):
                 "or set when_full='evict'"
             )
 
-    def _begin(self, keys: list[Hashable], rows: Rows, new: Rows) -> None:
+    def _begin(self, keys: list[Hashable], rows: Rows, new: Sequence[int]) -> None:
         """Give new keys rows, into `rows` at the places `new`."""
         self._states.reserve(len(keys))
-        rows[new] = self._states.allocate(len(keys))
-        for key, row in zip(keys, rows[new].tolist(), strict=True):
-            self._rows[key] = row
+        self._keys += [None] * (self._states.num_rows - len(self._keys))
+        own = self._states.allocate(len(keys))
+        rows[np.asarray(new)] = own
+        self._rows.update(zip(keys, own, strict=True))
+        for row, key in zip(own, keys, strict=True):
             self._keys[row] = key
 
     def _remove(self, rows: Rows) -> list[Hashable]:
         """End the sessions of these rows; return their keys."""
-        keys = [self._keys.pop(row) for row in rows.tolist()]
+        keys = [self._keys[row] for row in rows.tolist()]
         for key in keys:
-            del self._rows[key]
+            self._keys[self._rows.pop(key)] = None
         self._states.release(rows)
         return keys
 
@@ -355,9 +366,9 @@ class Sessions(NamedArguments):
         """
         with self._lock:
             now = self._expire()
-            rows = self._states.by_time(np.array(sorted(self._keys), np.intp))
+            rows = self._states.used_until(_ALWAYS)
             keys = [self._keys[row] for row in rows.tolist()]
-            ages = now - self._states.used[rows]
+            ages = np.maximum(now - self._states.used[rows], 0.0)
             states = self._states.read(rows)
         options = {"capacity": self.capacity, "idle": self.idle, "when_full": self.when_full}
         write_snapshot(path, Snapshot(keys, ages, states, options), self._network.digest())
@@ -401,7 +412,7 @@ class Sessions(NamedArguments):
             raise ValueError(f"capacity must be at least the file's {count:,} sessions, got {got}")
         if count:
             rows = np.zeros(count, np.intp)
-            sessions._begin(snapshot.keys, rows, np.arange(count))
+            sessions._begin(snapshot.keys, rows, range(count))
             sessions._states.write(rows, snapshot.states)
             sessions._states.used[rows] = float(sessions._clock()) - snapshot.ages
             sessions._oldest = float(sessions._states.used.min())

@@ -149,11 +149,14 @@ def linear(kernels, rng, dtype, rows, features, outputs, bias):
     d_weight, d_c = np.empty_like(weight), None if c is None else np.empty_like(c)
     found = {
         "y": kernels.linear_forward(x, weight, c),
+        "y of rows": kernels.linear_rows(x, weight, c),
         "d_x": kernels.linear_backward(x, weight, d_y, d_weight, d_c, True),
         "d_weight": d_weight,
     }
+    y = x @ weight.T + (0 if c is None else c)
     expected = {
-        "y": x @ weight.T + (0 if c is None else c),
+        "y": y,
+        "y of rows": y,
         "d_x": d_y @ weight,
         "d_weight": d_y.T @ x,
     }

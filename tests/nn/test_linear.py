@@ -44,6 +44,23 @@ def test_linear(leading, bias, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4, 7, 130])
+@pytest.mark.parametrize("inputs", [1, 3, 8, 16, 17, 64, 71, 5000])
+def test_rows_of_single_steps_do_not_depend_on_the_others(inputs, outputs, dtype, rng):
+    layer = bptt.Linear(inputs, outputs, dtype=dtype, seed=0)
+    layer["bias"] = rng.standard_normal(outputs).astype(dtype)
+    x = rng.standard_normal((70, inputs)).astype(dtype)
+    whole = layer._of_rows(x)
+    expected = x.astype(np.float64) @ layer["weight"].T.astype(np.float64) + layer["bias"]
+    np.testing.assert_allclose(whole, expected, **rounding(dtype))
+    for count in (1, 2, 3, 4, 5, 9, 64):
+        for first in range(0, 70 - count, 7):
+            part = layer._of_rows(x[first : first + count])
+            assert part.tobytes() == whole[first : first + count].tobytes()
+    assert layer._of_rows(x[:0]).shape == (0, outputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("rows", "inputs", "outputs"), [(64, 1, 9000), (65, 337, 577), (400, 37, 1111), (129, 650, 513)]
 )

@@ -5,7 +5,7 @@ Shapes: N streams, H hidden_size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bptt._core.checks import FloatArray
 from bptt._core.tensor_files import checksum_of
 from bptt.nn.crf import CRF
 from bptt.nn.module import Module
-from bptt.nn.packing import Description, Tensors
+from bptt.nn.packing import Description
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 from bptt.nn.serialization import pack_modules
@@ -82,11 +82,11 @@ class SteppedNetwork:
         """Return the network's input for a step of `count` streams."""
         if self._encode is not None:
             x = self._encode(x)
-        x = checks.numpy_array("x", x, layer=True)
-        if x.ndim == 0 or len(x) != count:
+        steps = checks.numpy_array("x", x, layer=True)
+        if steps.ndim == 0 or len(steps) != count:
             rule = f"x must have {count} rows, one for each key"
-            raise ValueError(f"{rule}, got shape {x.shape}")
-        return x
+            raise ValueError(f"{rule}, got shape {steps.shape}")
+        return steps
 
     def step(
         self, x: NDArray[Any], states: Sequence[FloatArray]
@@ -138,13 +138,13 @@ class SteppedNetwork:
         """
         import json
 
-        tensors: Tensors = {}
-        description: dict[str, Any] = {}
-        tensors, description = pack_modules({"model": self._network})
-        _without_training(description)
-        if self._network is not self._model:
-            description["estimator"] = [type(self._model).__name__, self._model._fitted_state()]
-        return checksum_of(json.dumps(description, sort_keys=True), tensors)
+        network: Any = self._network
+        tensors, descriptions = pack_modules({"model": network})
+        _without_training(descriptions)
+        estimator = None
+        if network is not self._model:
+            estimator = [type(self._model).__name__, self._model._fitted_state()]
+        return checksum_of(json.dumps([descriptions, estimator], sort_keys=True), tensors)
 
 
 def _with_name_of_x(error: TypeError | ValueError) -> TypeError | ValueError:
@@ -153,9 +153,9 @@ def _with_name_of_x(error: TypeError | ValueError) -> TypeError | ValueError:
     return type(error)(f"x {text[len(rule) :]}") if text.startswith(rule) else error
 
 
-def _without_training(description: Description) -> None:
+def _without_training(descriptions: Mapping[str, Description]) -> None:
     """Remove arguments that do not change inference from descriptions of modules."""
-    for entry in description.values():
+    for entry in descriptions.values():
         for one in entry.get("modules", [entry]):
             for name in ("seed", "dropout", "recurrent_dropout"):
                 one["config"].pop(name, None)

@@ -75,7 +75,9 @@ def _keys(found: Any) -> list[Hashable]:
 def _check_shapes(tensors: Mapping[str, NDArray[Any]], network: SteppedNetwork, count: int) -> None:
     """Check that the tensors are those of `count` sessions of this model."""
     dtype = network.dtype.name
-    expected = {f"state/{i}": ((n, count, s), dtype) for i, (n, s) in enumerate(network.shapes)}
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        f"state/{i}": ((n, count, s), dtype) for i, (n, s) in enumerate(network.shapes)
+    }
     expected["ages"] = ((count,), "float64")
     found = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
     if found != expected:

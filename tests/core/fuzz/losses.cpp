@@ -4,6 +4,7 @@
 
 #include "core/linear.hpp"
 #include "core/linear_cross_entropy.hpp"
+#include "core/linear_rows.hpp"
 #include "core/row_losses.hpp"
 #include "fuzz/targets.hpp"
 #include "fuzz/tools.hpp"
@@ -19,12 +20,15 @@ void fuzz_linear(Choices& choices) {
   const auto c = numbers.memory<S>(out, 1), d_y = numbers.memory<S>(rows * out, 1);
   const auto results = with_threads(choices, [&] {
     Memory<S> y(rows * out), d_x(wants_input ? rows * in : 0), d_weight(out * in), d_bias(out);
+    Memory<S> of_rows(rows * out);
     linear_forward(x.data(), rows, in, out, weight.data(), bias ? c.data() : nullptr, y.data());
+    linear_rows(x.data(), rows, in, out, weight.data(), bias ? c.data() : nullptr, of_rows.data());
     linear_backward(x.data(), rows, in, out, weight.data(), d_y.data(),
                     wants_input ? d_x.data() : nullptr, d_weight.data(),
                     bias ? d_bias.data() : nullptr);
     Results<S> all;
-    for (Memory<S>* each : {&y, &d_x, &d_weight, &d_bias}) all.push_back(std::move(*each));
+    for (Memory<S>* each : {&y, &of_rows, &d_x, &d_weight, &d_bias})
+      all.push_back(std::move(*each));
     return all;
   });
   require_finite(results, numbers);

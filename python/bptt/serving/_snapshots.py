@@ -15,6 +15,7 @@ from bptt._core.tensor_files import broken_file_errors, read_file, write_file
 from bptt.serving._network import SteppedNetwork
 
 _FORMAT = "sessions 1"
+_OPTIONS = ("capacity", "idle", "when_full")
 
 
 class Snapshot(NamedTuple):
@@ -58,7 +59,8 @@ def read_snapshot(path: str | os.PathLike[str], network: SteppedNetwork) -> Snap
         if not (np.isfinite(ages) & (ages >= 0)).all():
             raise ValueError("ages must be finite and >= 0")
         states = [tensors[f"state/{i}"] for i in range(len(network.shapes))]
-        options = dict(checks.fields("options", header["options"]))
+        given = checks.fields("options", header["options"], *_OPTIONS)
+        options = {name: given[name] for name in _OPTIONS}
     return Snapshot(keys, ages, states, options)
 
 

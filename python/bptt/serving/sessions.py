@@ -141,6 +141,8 @@ class Sessions(NamedArguments):
             if over > 0:
                 self._check_room(len(keys), len(new))
             output, states = self._network.step(x, self._states.read(rows))
+            if new:
+                self._states.reserve(len(new) - max(over, 0))  # before a session is removed
             if over > 0:
                 self._remove(self._states.least_recent(over, rows))
             if new:

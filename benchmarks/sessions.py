@@ -51,6 +51,7 @@ class Server:
     def rate(self, batch: int, seconds: float) -> float:
         """Return steps a second with calls of this size, one after the other."""
         count = len(self.keys)
+        batch = min(batch, count)
         chosen = [self.random.choice(count, batch, replace=False) for _ in range(64)]
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
@@ -172,8 +173,6 @@ def main(given: list[str] | None = None) -> None:
     add("--seconds", type=float, default=2.0, help="of every other measurement")
     add("--sizes", action="store_true", help="also the table of streams a core by H")
     arguments = parser.parse_args(given)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     server = Server(arguments.cell, arguments.hidden, arguments.features, arguments.sessions)
     count, sessions = arguments.sessions, server.sessions
     print(f"{count:,} sessions of {arguments.cell.upper()}, {arguments.hidden} units")
@@ -181,7 +180,7 @@ def main(given: list[str] | None = None) -> None:
     print(f"bytes of all arrays, for each session: {sessions.nbytes / count:,.1f}")
     print(f"growth of the process, for each session: {server.resident / count:,.1f}")
     rows = []
-    for batch in BATCHES:
+    for batch in (one for one in BATCHES if one <= count):
         rate = server.rate(batch, arguments.seconds)
         rows.append([f"{batch:,}", f"{rate:,.0f}", f"{1e6 * batch / rate:,.1f}"])
     print_table("| streams in a call | steps/s | µs a call |", rows)
@@ -191,4 +190,6 @@ def main(given: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     main()

@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import bptt
-from bptt.cli import bench, demo, export, generate, inspect, predict, train
+from bptt.cli import bench, demo, export, generate, inspect, predict, serve, train
 from bptt.cli.errors import CommandError
 
 PROGRAM = "python -m bptt"
 # Modules with NAME, SUMMARY, USAGE, EXAMPLES, add_arguments(parser) and run(arguments).
-COMMANDS = (train, predict, generate, inspect, export, demo, bench)
+COMMANDS = (train, predict, generate, inspect, export, serve, demo, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

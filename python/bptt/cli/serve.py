@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_packages("starlette", "uvicorn", "websockets", "prometheus_client", extra="serve")
     from bptt.serving._access import is_loopback
     from bptt.serving._limits import Limits
-    from bptt.serving._server import serve
+    from bptt.serving._server import listen, run as serve
 
     token = _token(arguments.token_file)
     if token is None and not arguments.allow_anonymous and not is_loopback(arguments.host):
@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{arguments.model.name} at {url}{kept}; Ctrl-C ends it", flush=True)
 
     try:
-        count = serve(
+        listening = listen(
             model,
             host=arguments.host,
             port=arguments.port,
@@ -144,6 +144,7 @@ def run(arguments: argparse.Namespace) -> None:
             snapshot_seconds=arguments.snapshot_every,
             started=started,
         )
+        count = serve(listening)
     except (OSError, OverflowError, ValueError) as error:
         raise CommandError(getattr(error, "strerror", None) or str(error)) from error
     if arguments.snapshot is not None:

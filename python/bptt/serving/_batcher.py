@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt.serving._messages import Request, RequestError, Result
@@ -245,8 +244,12 @@ class Batcher:
         going = [task for task in batch if not task.is_done]
         if not going:
             return
+        keys = [task.key for task in going]
         rows = np.stack([task.request.rows[len(task.outputs)] for task in going])
-        outputs = self._sessions.step([task.key for task in going], rows)
+        if self._model.start is not None:
+            starts = np.flatnonzero(rows == self._model.start)
+            self._reset([keys[i] for i in starts])
+        outputs = self._sessions.step(keys, rows)
         for task, output in zip(going, outputs, strict=True):
             task.outputs.append(output.copy())
             task.step = self._steps[task.key] = self._steps.get(task.key, 0) + 1
@@ -257,7 +260,7 @@ class Batcher:
     def _begin(self, tasks: list[_Task]) -> None:
         """Make sessions, or reset them, and let those of a language model read "<start>"."""
         free = self._capacity - len(self._steps)
-        fresh = []
+        fresh: list[str] = []
         for task in tasks:
             task.begun, known = True, task.key in self._steps
             if not known and task.resume:
@@ -271,23 +274,18 @@ class Batcher:
                     continue
                 free -= 1
             task.new = not known
-            if not known or task.request.reset:
-                fresh.append(task)
-            else:
+            if known and not task.request.reset:
                 task.step = self._steps[task.key]
-        known_keys = [task.key for task in fresh if not task.new]
-        if known_keys:
-            self._sessions.reset(known_keys)
-            self._steps.update(dict.fromkeys(known_keys, 0))
-        self._read_start([task for task in fresh if len(task.request.rows)])
+            elif known or len(task.request.rows):
+                fresh.append(task.key)
+        self._reset(fresh)
+        if fresh and self._model.start is not None:
+            self._sessions.step(fresh, np.repeat(self._model.start, len(fresh)))
+            self._steps.update(dict.fromkeys(fresh, 0))
 
-    def _read_start(self, tasks: list[_Task]) -> None:
-        """Let new streams read the row that streams begin with, unless it is their first."""
-        start = self._model.start
-        if start is None:
-            return
-        keys = [task.key for task in tasks if task.request.rows[0] != start[0]]
-        if keys:
-            x: NDArray[Any] = np.repeat(start, len(keys))
-            self._sessions.step(keys, x)
-            self._steps.update(dict.fromkeys(keys, 0))
+    def _reset(self, keys: list[str]) -> None:
+        """Let those of the sessions that there are begin anew."""
+        known = [key for key in keys if key in self._steps]
+        if known:
+            self._sessions.reset(known)
+            self._steps.update(dict.fromkeys(known, 0))

@@ -122,6 +122,8 @@ def read_json(model: ServedModel, data: str | bytes, max_steps: int) -> Request:
     inputs, text = content.get("inputs"), content.get("text")
     if inputs is not None and text is not None:
         raise RequestError(400, "a message must have inputs or text, not both")
+    if inputs is None and text is None and not reset:
+        raise RequestError(400, "a message must have inputs, text or reset")
     tokens = None
     try:
         if text is not None:
@@ -129,8 +131,6 @@ def read_json(model: ServedModel, data: str | bytes, max_steps: int) -> Request:
                 raise TypeError("text must be a string")
             inputs = model.tokenize(text)
             tokens = tuple(inputs)
-        elif inputs is None and not reset:
-            raise ValueError("a message must have inputs, text or reset")
         elif not isinstance(inputs, list) and inputs is not None:
             raise TypeError("inputs must be a list, one input a step")
         inputs = inputs or []

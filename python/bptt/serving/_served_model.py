@@ -56,7 +56,7 @@ class ServedModel:
     names : list of K str or int, or None
         Classes or tokens that the outputs are logits of.
     start : integer array (1,) or None
-        Row that a stream begins with: the token "<start>" of a language model.
+        Row that a stream begins with, wherever it comes: the token "<start>" of a language model.
 
     Raises
     ------

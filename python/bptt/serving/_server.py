@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
@@ -37,7 +37,17 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(
+class Listening(NamedTuple):
+    """A server that has an address, and does not run yet."""
+
+    server: _Server
+    socket: socket.socket
+    service: Service
+    restored: int
+    """Number of sessions of the snapshot."""
+
+
+def listen(
     model: ServedModel,
     *,
     host: str = "127.0.0.1",
@@ -47,9 +57,9 @@ def serve(
     origins: Collection[str] = (),
     snapshot: Path | None = None,
     snapshot_seconds: float | None = None,
-    started: Callable[[str, int], None] = lambda url, sessions: None,
-) -> int:
-    """Serve a model until SIGINT or SIGTERM.
+    started: Callable[[str, int], None] = lambda url, restored: None,
+) -> Listening:
+    """Restore the sessions of a model, and listen; `run` serves them.
 
     Parameters
     ----------
@@ -66,7 +76,55 @@ def serve(
     snapshot_seconds : float, optional
         Seconds between two snapshots while the server runs.
     started : function
-        Called with the URL and the number of restored sessions.
+        Called with the URL and the number of restored sessions, when requests are answered.
+
+    Returns
+    -------
+    Listening
+
+    Raises
+    ------
+    OSError
+        If the server cannot listen, or the snapshot cannot be read.
+    ValueError
+        If the snapshot is damaged, or of another model.
+    """
+    limits = limits or Limits()
+    sessions = _sessions(model, limits, snapshot)
+    access = Access(token, origins, host)
+    files = {"snapshot": snapshot, "snapshot_seconds": snapshot_seconds}
+    service = Service(model, sessions, limits, access, **files)
+    most = limits.connections + _MORE_FILES
+    _allow_files(most)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=2048)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    config = uvicorn.Config(
+        make_application(service),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # a client could give any address
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_max_size=limits.message_bytes,
+        ws_ping_interval=_PING_SECONDS,
+        ws_ping_timeout=_PING_SECONDS,
+        ws_per_message_deflate=False,  # a small message could become a large one
+        limit_concurrency=most,
+        timeout_graceful_shutdown=int(_DRAIN_SECONDS),
+    )
+    restored = len(sessions)
+    server = _Server(config, service, lambda: started(url, restored))
+    return Listening(server, listening, service, restored)
+
+
+def run(listening: Listening) -> int:
+    """Serve until SIGINT or SIGTERM, and write the snapshot.
+
+    Parameters
+    ----------
+    listening : Listening
 
     Returns
     -------
@@ -76,45 +134,20 @@ def serve(
     Raises
     ------
     OSError
-        If the server cannot listen, or the snapshot cannot be read or written.
-    ValueError
-        If the snapshot is damaged, or of another model.
+        If the snapshot cannot be written.
     """
-    limits = limits or Limits()
-    sessions = _sessions(model, limits, snapshot)
-    restored = len(sessions)
-    service = Service(
-        model,
-        sessions,
-        limits,
-        Access(token, origins, host),
-        snapshot=snapshot,
-        snapshot_seconds=snapshot_seconds,
-    )
-    _allow_files(limits.connections + _MORE_FILES)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=2048) as listening:
-        url_host = f"[{host}]" if ":" in host else host
-        url = f"http://{url_host}:{listening.getsockname()[1]}"
-        config = uvicorn.Config(
-            make_application(service),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # a client could give any address
-            lifespan="on",
-            ws="websockets-sansio",
-            ws_max_size=limits.message_bytes,
-            ws_ping_interval=_PING_SECONDS,
-            ws_ping_timeout=_PING_SECONDS,
-            ws_per_message_deflate=False,  # a small message could become a large one
-            limit_concurrency=limits.connections + _MORE_FILES,
-            timeout_graceful_shutdown=int(_DRAIN_SECONDS),
-        )
-        server = _Server(config, service, lambda: started(url, restored))
-        _run(server, listening)
-    service.save()
-    return len(sessions)
+    server = listening.server
+    # A signal ends the server, not the process, which has states to save.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, server.handle_exit) for number in signals}
+    try:
+        with listening.socket:
+            server.run([listening.socket])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    listening.service.save()
+    return len(listening.service.batcher)
 
 
 def _sessions(model: ServedModel, limits: Limits, snapshot: Path | None) -> Any:
@@ -124,17 +157,6 @@ def _sessions(model: ServedModel, limits: Limits, snapshot: Path | None) -> Any:
     if snapshot is not None and snapshot.exists():
         return Sessions.load(snapshot, model.network, **options)
     return Sessions(model.network, **options)
-
-
-def _run(server: _Server, listening: socket.socket) -> None:
-    """Run the server; a signal ends it, not the process, which has states to save."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, server.handle_exit) for number in signals}
-    try:
-        server.run([listening])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _allow_files(count: int) -> None:

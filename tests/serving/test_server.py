@@ -20,12 +20,14 @@ pytest.importorskip("sklearn")
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
-exceptions = pytest.importorskip("websockets.exceptions")
+pytest.importorskip("websockets")
+
+from websockets import exceptions
 
 import bptt
 from bptt.serving._limits import Limits
 from bptt.serving._served_model import ServedModel
-from serve_clients import ask, greeting, serving, single_stream, wait_until
+from serve_clients import Server, ask, greeting, serving, single_stream, wait_until
 
 TOKEN = "correct-horse-battery"
 NETWORK = bptt.Sequential(bptt.LSTM(3, 8, seed=0), bptt.GRU(8, 4, seed=1))
@@ -56,7 +58,9 @@ def test_answers_have_the_bits_of_a_single_stream(server) -> None:
         assert greeting(websocket)["new"] is True
         first = ask(websocket, x[:1].tobytes())
         rest = ask(websocket, x[1:4].tobytes())
-        np.testing.assert_array_equal(np.frombuffer(first + rest, "<f4").reshape(4, 4), expected[:4])
+        np.testing.assert_array_equal(
+            np.frombuffer(first + rest, "<f4").reshape(4, 4), expected[:4]
+        )
         answer = ask(websocket, {"inputs": x[4:].tolist()})
     assert (answer["step"], answer["new"]) == (7, False)
     np.testing.assert_array_equal(np.array(answer["outputs"], np.float32), expected[4:])
@@ -165,7 +169,11 @@ def test_model_is_described(server, language_model) -> None:
         ('{"inputs": [["1", "2", "3"]]}', 422, "inputs must be numbers"),
         ('{"inputs": [[1e99, 0, 0]]}', 422, "inputs must be finite numbers"),
         ('{"text": "a"}', 422, "text needs a model of characters or words: inputs are numbers"),
-        ('{"inputs": [[1, 2, 3]], "text": ""}', 400, "a message must have inputs or text, not both"),
+        (
+            '{"inputs": [[1, 2, 3]], "text": ""}',
+            400,
+            "a message must have inputs or text, not both",
+        ),
         ('{"reset": 1}', 400, "reset must be true or false"),
         ('{"reset": true, "top": 2}', 422, "top needs a model of classes or tokens: leave it out"),
         (b"abc", 400, "a binary message must be rows of 3 float32, 12 bytes each, got 3 bytes"),
@@ -428,15 +436,12 @@ def start_process(model: Path, *options: object, **environment: str) -> subproce
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_snapshot_survives_a_restart(tmp_path, number) -> None:
-    from serve_clients import Server
-
+def test_snapshot_survives_restarts(tmp_path) -> None:
     model, snapshot = tmp_path / "model.safetensors", tmp_path / "sessions.safetensors"
     NETWORK.save(model)
     x = rows(6, 7)
     found = []
-    for part in (x[:3], x[3:]):
+    for part, number in ((x[:3], signal.SIGTERM), (x[3:], signal.SIGINT)):
         process = start_process(model, "--snapshot", snapshot)
         try:
             line = process.stdout.readline()

@@ -105,7 +105,8 @@ def run(arguments: argparse.Namespace) -> None:
     require_packages("starlette", "uvicorn", "websockets", "prometheus_client", extra="serve")
     from bptt.serving._access import is_loopback
     from bptt.serving._limits import Limits
-    from bptt.serving._server import listen, run as serve
+    from bptt.serving._server import listen
+    from bptt.serving._server import run as serve
 
     token = _token(arguments.token_file)
     if token is None and not arguments.allow_anonymous and not is_loopback(arguments.host):

@@ -216,5 +216,3 @@ def _check_count(count: int, max_steps: int) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-

@@ -180,11 +180,9 @@ class ServedModel:
         if self.input != NUMBERS:
             if rows.ndim != 1 or rows.dtype.kind not in "iu":
                 raise TypeError("inputs must be integers, one id each")
-            if len(rows) and not (0 <= rows.min() and rows.max() < self.input_size):
-                low, high = rows.min(), rows.max()
-                raise ValueError(
-                    f"ids must be in [0, {self.input_size}), got {low if low < 0 else high}"
-                )
+            wrong = rows[(rows < 0) | (rows >= self.input_size)]
+            if len(wrong):
+                raise ValueError(f"ids must be in [0, {self.input_size}), got {wrong[0]}")
             return rows.astype(np.int32)
         if rows.ndim == 1 and self.input_size == 1:
             rows = rows[:, np.newaxis]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -118,7 +119,5 @@ class _Stream:
 
     async def _close(self, code: int, reason: str) -> None:
         if self._is_open:
-            try:
+            with contextlib.suppress(WebSocketDisconnect, OSError, RuntimeError):  # it is gone
                 await self._websocket.close(code, reason)
-            except (WebSocketDisconnect, OSError, RuntimeError):
-                pass  # the client is gone

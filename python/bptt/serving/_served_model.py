@@ -95,8 +95,7 @@ class ServedModel:
         encoder, first = self._encoder, parts.network.modules[0]
         self.features = False  # whether a row is several ids of one word
         if encoder is None:
-            ids = isinstance(first, Embedding) and not isinstance(first, EmbeddingBag)
-            self.input = IDS if ids else NUMBERS
+            self.input = IDS if isinstance(first, Embedding) else NUMBERS
             size = first.num_embeddings if isinstance(first, Embedding) else feature_sizes(first)[0]
             if size is None or isinstance(first, (EmbeddingBag, CharacterEmbedding)):
                 raise ValueError(f"the first module must read numbers or ids, got {first}")
@@ -107,8 +106,8 @@ class ServedModel:
                 isinstance(module, CharacterEmbedding) for module in parts.network.modules[:2]
             )
         else:
-            size = model.tokens_ if self.is_language_model else range(model.encoder_.size)
-            self.input, self.input_size = IDS if parts.ids else NUMBERS, len(size)
+            ids = len(model.tokens_) if self.is_language_model else model.encoder_.size
+            self.input, self.input_size = IDS if parts.ids else NUMBERS, ids
 
     def _probe(self) -> NDArray[Any]:
         """Return some valid row, (1, ..)."""

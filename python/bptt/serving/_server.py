@@ -21,7 +21,7 @@ _PING_SECONDS = 20.0  # between pings, and until the answer: clients that vanish
 _MORE_FILES = 128  # than connections: sockets that listen, the log, the snapshot
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.Server):  # type: ignore[misc]
     """A server that answers what is here before it closes connections."""
 
     def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]):
@@ -92,7 +92,7 @@ def listen(
     limits = limits or Limits()
     sessions = _sessions(model, limits, snapshot)
     access = Access(token, origins, host)
-    files = {"snapshot": snapshot, "snapshot_seconds": snapshot_seconds}
+    files: dict[str, Any] = {"snapshot": snapshot, "snapshot_seconds": snapshot_seconds}
     service = Service(model, sessions, limits, access, **files)
     most = limits.connections + _MORE_FILES
     _allow_files(most)

@@ -8,6 +8,7 @@ model answers to every key. A snapshot keeps all sessions when the server is res
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -133,6 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
         kept = f", {pluralize(restored, 'session')} restored" if restored else ""
         print(f"{arguments.model.name} at {url}{kept}; Ctrl-C ends it", flush=True)
 
+    # Clients that vanish are no errors of the server; asyncio warns of each.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         listening = listen(
             model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,8 @@ from bptt.serving._messages import RequestError, check_key, write_json
 from bptt.serving._metrics import CONTENT_TYPE
 from bptt.serving._service import Service
 from bptt.serving._websocket import stream
+
+_log = logging.getLogger("bptt.serving")
 
 _JSON, _BINARY = "application/json", "application/octet-stream"
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -224,6 +227,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _json(request.app.state.service.failed(wrong), wrong.status, **dict(error.headers or {}))
 
 
-async def _internal_error(request: Request, _: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
+    _log.error("a request failed", exc_info=error)
     wrong = RequestError(500, "the server failed", "internal")
     return JSONResponse(request.app.state.service.failed(wrong), 500)

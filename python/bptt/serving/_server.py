@@ -101,7 +101,7 @@ def listen(
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     config = uvicorn.Config(
         make_application(service),
-        log_level="warning",
+        log_level="critical",  # others are noise of clients; failures have logs of their own
         access_log=False,
         server_header=False,
         proxy_headers=False,  # a client could give any address

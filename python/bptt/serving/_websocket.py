@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -11,6 +12,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from bptt.serving._messages import RequestError, check_key, read_object, write_json
 from bptt.serving._service import NO_SESSION, RESTART, TOKEN, Service, new_key
+
+_log = logging.getLogger("bptt.serving")
+
+# Codes with which uvicorn ends connections -> reason of the error.
+_BROKEN = {1002: "frame", 1007: "frame", 1009: "size"}
+_FAILED = 1011
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -55,6 +62,9 @@ class _Stream:
                 pass
         except (WebSocketDisconnect, OSError):
             pass  # the client is gone; its session stays until it is idle
+        except Exception:
+            _log.exception("a connection failed")
+            await self._close(_FAILED, "the server failed")
         finally:
             service.detach(key, self)
 
@@ -86,6 +96,9 @@ class _Stream:
         """Answer a message; return whether there may be more."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
+            reason = _BROKEN.get(message.get("code", 0))
+            if reason is not None:
+                self._service.failed(RequestError(400, "a broken frame", reason))
             return False
         data: Any = message.get("bytes")
         binary = data is not None
@@ -94,8 +107,7 @@ class _Stream:
             answer: Any = await self._service.answer(
                 self._key, self._client, data if binary else message["text"], binary=binary
             )
-            transport = "websocket"
-            self._service.metrics.messages.labels(transport).inc()
+            self._service.metrics.messages.labels("websocket").inc()
         except RequestError as error:
             answer = self._service.failed(error)
         finally:

@@ -24,7 +24,8 @@ class Answer(NamedTuple):
 
 class Server(NamedTuple):
     url: str
-    service: Any
+    service: Any = None
+    stop: Any = None
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a request; JSON unless the body is bytes."""
@@ -62,11 +63,15 @@ def serving(model: Any, **options: Any) -> Iterator[Server]:
     listening = listen(model, port=0, started=lambda url, _: urls.append(url), **options)
     thread = threading.Thread(target=listening.server.run, args=([listening.socket],))
     thread.start()
+
+    def stop() -> None:
+        listening.server.should_exit = True
+
     try:
         wait_until(lambda: bool(urls))
-        yield Server(urls[0], listening.service)
+        yield Server(urls[0], listening.service, stop)
     finally:
-        listening.server.should_exit = True
+        stop()
         thread.join(60)
         listening.socket.close()
     assert not thread.is_alive()

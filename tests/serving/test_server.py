@@ -423,6 +423,43 @@ def test_page_has_no_other_host(server) -> None:
         assert "connect-src 'self'" in answer.headers["Content-Security-Policy"]
 
 
+# ---- the end
+
+
+def test_answers_come_before_the_end(monkeypatch) -> None:
+    with serving(ServedModel(NETWORK)) as server:
+        begun, may_step = threading.Event(), threading.Event()
+        sessions = server.service._sessions
+        step = sessions.step
+
+        def slow(keys, x):
+            begun.set()
+            assert may_step.wait(60)
+            return step(keys, x)
+
+        monkeypatch.setattr(sessions, "step", slow)
+        with server.connect() as busy, server.connect() as idle:
+            greeting(busy)
+            greeting(idle)
+            busy.send(rows(2).tobytes())
+            assert begun.wait(60)
+            server.stop()
+            for websocket in (idle, busy):
+                if websocket is busy:
+                    may_step.set()
+                    assert len(websocket.recv(60)) == 2 * 4 * 4
+                with pytest.raises(exceptions.ConnectionClosed) as closed:
+                    websocket.recv(60)
+                assert closed.value.rcvd.code == 1012
+
+
+def test_snapshots_while_the_server_runs(tmp_path) -> None:
+    file = tmp_path / "sessions.safetensors"
+    with serving(ServedModel(NETWORK), snapshot=file, snapshot_seconds=0.05) as server:
+        server.request("POST", "/v1/sessions/a/step", rows(1).tobytes())
+        wait_until(lambda: file.exists() and [*bptt.Sessions.load(file, NETWORK)] == ["a"])
+
+
 # ---- the process
 
 
@@ -446,7 +483,7 @@ def test_snapshot_survives_restarts(tmp_path) -> None:
         process = start_process(model, "--snapshot", snapshot)
         try:
             line = process.stdout.readline()
-            server = Server(line.split()[2].rstrip(";,"), None)
+            server = Server(line.split()[2].rstrip(";,"))
             with server.connect("/v1/sessions/kept/stream") as websocket:
                 assert greeting(websocket)["new"] is (not found)
                 found.append(ask(websocket, part.tobytes()))

@@ -250,6 +250,19 @@ def test_words_with_features_are_no_binary_rows() -> None:
         read_binary(served, bytes(8), 10)
 
 
+def test_classes_of_characters() -> None:
+    model = bptt.SequenceClassifier(pool="last", **LSTM).fit(["ab", "ba"] * 3, ["x", "y"] * 3)
+    served = ServedModel(model)
+    rows = served.encode(served.tokenize("ab"))
+    assert (
+        rows.tolist()
+        == served.encode(["a", "b"]).tolist()
+        == model.encoder_.transform(["ab"])[0].tolist()
+    )
+    with pytest.raises(TypeError, match="a list of characters"):
+        served.encode(["ab"])
+
+
 def test_ids() -> None:
     served = ServedModel(bptt.Sequential(bptt.Embedding(5, 2), bptt.GRU(2, 3)))
     assert served.encode([4, 0]).dtype == np.int32

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt.data.vocabulary import START
+from bptt.data.vocabulary import UNKNOWN
 from bptt.exporters._parts import Parts, Scaling, parts_of
 from bptt.losses import softmax
 from bptt.nn.characters import CharacterEmbedding
@@ -114,7 +114,7 @@ class ServedModel:
         if self.input == NUMBERS:
             parameters = next(iter(self.network.parameters.values()))
             return np.zeros((1, self.input_size), parameters.dtype)
-        return self.encode([START]) if self.input == TOKENS else np.zeros(1, np.int32)
+        return self.encode([UNKNOWN]) if self.input == TOKENS else np.zeros(1, np.int32)
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text.

@@ -155,7 +155,10 @@ def _sessions(model: ServedModel, limits: Limits, snapshot: Path | None) -> Any:
 
     options: dict[str, Any] = {"capacity": limits.sessions, "idle": None, "when_full": "error"}
     if snapshot is not None and snapshot.exists():
-        return Sessions.load(snapshot, model.network, **options)
+        sessions = Sessions.load(snapshot, model.network, **options)
+        if not all(isinstance(key, str) for key in sessions):
+            raise ValueError(f"cannot load {snapshot}: keys of sessions must be strings")
+        return sessions
     return Sessions(model.network, **options)
 
 

@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+import bptt
 from bptt.serving._server import listen
+
+NETWORK = bptt.Sequential(bptt.LSTM(3, 8, seed=0), bptt.Linear(8, 4, seed=1))
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    """Return inputs of `NETWORK`."""
+    return np.random.default_rng(seed).standard_normal((count, 3), dtype=np.float32)
 
 
 class Answer(NamedTuple):

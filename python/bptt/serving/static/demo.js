@@ -124,6 +124,7 @@ async function begin() {
   const answer = await fetch("v1/model", { headers });
   element("access").hidden = answer.status !== 401;
   if (answer.status === 401) return say(token ? "the token is wrong" : "needs a token", !!token);
+  if (!answer.ok) return say((await answer.json()).error, true);
   model = await answer.json();
   element("name").textContent = model.name;
   const what = { tokens: model.unit, ids: "ids", numbers: `${model.input_size} numbers a line` };

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import resource
@@ -32,7 +33,7 @@ import numpy as np
 import bptt
 
 TOKEN = "load-test-token-0123456789"
-IDLE = 5.0  # seconds
+IDLE = 5.0  # seconds, or three steps of a good client
 LARGE = 1 << 20
 HANDSHAKE = (
     "GET /v1/{path}stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
@@ -244,8 +245,8 @@ async def report(
     print(f"other bits     {wrong} streams")
     for client in clients:
         client.transport.abort()
-    begin = time.perf_counter()
-    while (left := read_metrics(port)["bptt_sessions"]) and time.perf_counter() - begin < 6 * IDLE:
+    begin, idle = time.perf_counter(), idle_seconds(arguments.rate)
+    while (left := read_metrics(port)["bptt_sessions"]) and time.perf_counter() - begin < 6 * idle:
         await asyncio.sleep(0.2)
     evicted = read_metrics(port)["bptt_evictions_total"]
     print(f"idle           {evicted:,.0f} sessions evicted, {left:.0f} left")
@@ -263,6 +264,10 @@ async def count_wrong(network: Any, rows: np.ndarray, clients: list[Client]) -> 
         wrong += outputs != client.answers
         await asyncio.sleep(0)  # pings are answered
     return wrong
+
+
+def idle_seconds(rate: float) -> float:
+    return max(IDLE, 3.0 / rate)
 
 
 def read_metrics(port: int) -> dict[str, float]:
@@ -294,11 +299,19 @@ def main() -> int:
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.disable()  # its pauses would be latencies
     network = bptt.Sequential(bptt.LSTM(INPUTS, arguments.hidden_size, seed=0))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "lstm.safetensors"
         network.save(model)
-        options = ["--port", "0", "--idle", str(IDLE), "--session-rate", "0"]
+        options = [
+            "--port",
+            "0",
+            "--idle",
+            str(idle_seconds(arguments.rate)),
+            "--session-rate",
+            "0",
+        ]
         options += ["--connections", "20000", "--sessions", "20000"]
         process = subprocess.Popen(
             [sys.executable, "-m", "bptt", "serve", str(model), *options],

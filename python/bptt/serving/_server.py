@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 from collections.abc import Callable, Collection
@@ -18,6 +19,9 @@ from bptt.serving._service import Service
 
 _DRAIN_SECONDS = 5.0
 _PING_SECONDS = 20.0  # between pings, and until the answer: clients that vanished are noticed
+# Thresholds of Python's garbage collector, which looks at the objects of all connections while nobody
+# is answered: a full collection after a million new objects, some 10,000 connections.
+_GARBAGE = (20_000, 10, 5)
 _MORE_FILES = 128  # than connections: sockets that listen, the log, the snapshot
 
 
@@ -137,6 +141,9 @@ def run(listening: Listening) -> int:
         If the snapshot cannot be written.
     """
     server = listening.server
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     # A signal ends the server, not the process, which has states to save.
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, server.handle_exit) for number in signals}

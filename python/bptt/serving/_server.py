@@ -19,8 +19,8 @@ from bptt.serving._service import Service
 
 _DRAIN_SECONDS = 5.0
 _PING_SECONDS = 20.0  # between pings, and until the answer: clients that vanished are noticed
-# Thresholds of Python's garbage collector, which looks at the objects of all connections while nobody
-# is answered: a full collection after a million new objects, some 10,000 connections.
+# Thresholds of Python's garbage collector, which looks at the objects of all connections while
+# nobody is answered: a full collection after a million new objects, some 10,000 connections.
 _GARBAGE = (20_000, 10, 5)
 _MORE_FILES = 128  # than connections: sockets that listen, the log, the snapshot
 

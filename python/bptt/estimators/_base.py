@@ -25,7 +25,7 @@ from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
-from bptt.estimators._streams import Stream, encode_with
+from bptt.estimators._stepwise import StepwiseModel, encode_with
 from bptt.losses import softmax
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
@@ -663,13 +663,13 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         network, encoder = vars(self)["model_"], self.encoder_
         return Parts(network, encoder.standardizer, ids=encoder.kind == "ids")
 
-    def _streamed(self) -> Stream:
+    def _stepwise(self) -> StepwiseModel:
         """Return what answers after every step, for `bptt.Sessions`."""
         check_is_fitted(self, "model_")
         if self.missing != "error":
             rule = "missing='error': a value that is missing is read as the last one observed"
             raise ValueError(f"sessions need {rule}, got missing={self.missing!r}")
-        return Stream(vars(self)["model_"], encode_with(self.encoder_), self._finished)
+        return StepwiseModel(vars(self)["model_"], encode_with(self.encoder_), self._finished)
 
     def _finished(self, output: FloatArray) -> Any:
         """Return the prediction for outputs (N, K) of the network."""

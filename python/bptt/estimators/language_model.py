@@ -19,7 +19,7 @@ from bptt.estimators._holdout import is_fraction, is_splitter
 from bptt.estimators._restored import check_decoder
 from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import check_is_fitted
-from bptt.estimators._streams import Stream, encode_with
+from bptt.estimators._stepwise import StepwiseModel, encode_with
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
@@ -542,10 +542,10 @@ class LanguageModel(DecoderEstimator):
     def _chain(self) -> Sequential:
         return Sequential(*self.decoder_.modules.values())
 
-    def _streamed(self) -> Stream:
+    def _stepwise(self) -> StepwiseModel:
         check_is_fitted(self, "decoder_")
         encoder = self.target_encoder_
-        return Stream(self._chain, encode_with(encoder), self._finished, start=encoder.start)
+        return StepwiseModel(self._chain, encode_with(encoder), self._finished, start=encoder.start)
 
     def _inputs(self, prompt: Text) -> dict[str, Any]:
         """Return the last token of the prompt, (1,), and the state before it."""

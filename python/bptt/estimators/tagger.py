@@ -21,7 +21,7 @@ from bptt.estimators._label_estimator import LabelEstimator
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._restored import check_chain, check_characters, check_module
 from bptt.estimators._sample_weight import step_weights
-from bptt.estimators._streams import Stream
+from bptt.estimators._stepwise import StepwiseModel
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
 from bptt.nn.characters import CharacterEmbedding
@@ -507,12 +507,12 @@ class SequenceTagger(LabelEstimator):
             )
         return super()._exported()
 
-    def _streamed(self) -> Stream:
+    def _stepwise(self) -> StepwiseModel:
         for option in ("feedback", "crf"):
             if getattr(self, option):
                 rule = f"sessions need {option}=False: its labels depend on each other"
                 raise ValueError(f"{rule}, got {option}=True")
-        return super()._streamed()
+        return super()._stepwise()
 
     def _make(self, seeds: np.random.Generator) -> None:
         count = len(self.classes_)

@@ -44,7 +44,7 @@ class SteppedNetwork:
         self._start: int | None = None
         network = model
         if getattr(model, "_is_chain", False):
-            stream = model._streamed()
+            stream = model._stepwise()
             network, self._encode, self._finish, self._start = stream
         if not isinstance(network, (Recurrent, Sequential)):
             rule = "model must be a recurrent layer, a Sequential, or a classifier, regressor"

@@ -1,4 +1,4 @@
-"""Estimators as streams: what `bptt.Sessions` needs to answer after every step."""
+"""Estimators step by step: what `bptt.Sessions` needs to answer after every step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bptt.data.target_encoder import TargetEncoder
 from bptt.nn.sequential import Sequential
 
 
-class Stream(NamedTuple):
+class StepwiseModel(NamedTuple):
     """An estimator that answers after every step."""
 
     network: Sequential

@@ -168,9 +168,7 @@ def label(value: Any) -> str:
 
 
 def vocabularies(
-    categories: Sequence[NDArray[np.object_]],
-    names: tuple[str, ...] | None,
-    places: tuple[int, ...],
+    labels: Sequence[set[str]], names: tuple[str, ...] | None, places: tuple[int, ...]
 ) -> tuple[Vocabulary, ...]:
     """Return the categories of every column, after "<unk>".
 
@@ -180,13 +178,12 @@ def vocabularies(
         If there are too many.
     """
     found = []
-    for k, place in enumerate(places):
-        labels = {label(value) for table in categories for value in table[:, k]}
+    for known, place in zip(labels, places, strict=True):
         name = repr(names[place]) if names else str(place)
-        if len(labels) > MAX_CATEGORIES:
+        if len(known) > MAX_CATEGORIES:
             rule = f"at most {MAX_CATEGORIES:,} categories, each of which has its own weights"
-            raise ValueError(f"column {name} must have {rule}, got {len(labels):,}")
-        found.append(Vocabulary([UNKNOWN, *sorted(labels - {UNKNOWN})]))
+            raise ValueError(f"column {name} must have {rule}, got {len(known):,}")
+        found.append(Vocabulary([UNKNOWN, *sorted(known - {UNKNOWN})]))
     return tuple(found)
 
 

@@ -254,41 +254,6 @@ def _kind(items: list[Item], argument: str) -> str | None:
 Starts = NDArray[np.int64]
 """Index of the first step of each sequence, (B,)."""
 
-MAX_IDS = 1_000_000
-_SPARSE_IDS = 10_000  # from here on, ids must not be sparse
-_MAX_SPARSITY = 100  # ids per id that occurs
-
-
-def count_ids(raw: RawSequences) -> int:
-    """Return the number of ids, 1 + the largest.
-
-    Raises
-    ------
-    ValueError
-        If ids are too large, or sparse: layers have weights for every id up to the largest.
-    """
-    items = raw.items
-    if isinstance(items, np.ndarray):
-        items = [row[:length] for row, length in zip(items, raw.lengths, strict=True)]
-    count = 1 + max((int(item.max()) for item in items if len(item)), default=0)
-    rule = ""
-    if count > MAX_IDS:
-        rule = f"ids must be below {MAX_IDS:,}"
-    elif count > _SPARSE_IDS:
-        occurring = len(np.unique(np.concatenate([np.unique(item) for item in items])))
-        if count > _MAX_SPARSITY * occurring:
-            rule = (
-                f"ids from {_SPARSE_IDS:,} on must be at most {_MAX_SPARSITY} times the number of "
-                f"ids that occur, {occurring:,}"
-            )
-    if rule:
-        raise ValueError(
-            f"{raw.name} must hold dense ids, as every id has its own weights: {rule}, "
-            f"got {count - 1:,}. {INTEGER_CURE}"
-        )
-    return max(count, 1)
-
-
 INTEGER_CURE = (
     "Pass floats (X.astype(float)) or set scale=True if the integers are measurements; number ids "
     "from 0, or pass them as strings, if they are names"

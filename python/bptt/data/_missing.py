@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
-from bptt.data.standardization import Standardizer
+from bptt.data._moments import Moments
 
 MISSING = ("error", "mask", "decay")
 """Treatments of missing features."""
@@ -51,8 +51,8 @@ def with_mask(
     return features, firsts
 
 
-def standardizer_with_mask(values: FloatArray, features: FloatArray) -> Standardizer:
-    """Return the standardizer of observed values and of times; masks stay 0 and 1.
+def moments_with_mask(values: FloatArray, features: FloatArray) -> Moments:
+    """Return the moments of observed values and of times; masks are to stay 0 and 1.
 
     Parameters
     ----------
@@ -63,45 +63,32 @@ def standardizer_with_mask(values: FloatArray, features: FloatArray) -> Standard
 
     Returns
     -------
-    Standardizer
+    Moments
     """
     count = values.shape[1]
-    times = Standardizer.from_values(features[:, 2 * count :])
-    return _joined([*_of_observed(values), _identity(count), times])
+    times = Moments.of(features[:, 2 * count :])
+    return Moments.joined([*_of_observed(values), Moments.of_none(count), times])
 
 
-def standardizer_of_decay(values: FloatArray, *, scale: bool) -> Standardizer:
-    """Return the standardizer that puts the mean of observed values at 0; masks and times stay.
+def moments_of_decay(values: FloatArray) -> Moments:
+    """Return the moments that put the mean of observed values at 0; masks and times stay.
 
     Parameters
     ----------
     values : array (N, I)
         Features; NaN if missing, which does not count.
-    scale : bool
-        Whether their standard deviation becomes 1.
 
     Returns
     -------
-    Standardizer
+    Moments
     """
-    found = _joined([*_of_observed(values), _identity(2 * values.shape[1])])
-    return found if scale else Standardizer(found.mean, np.ones_like(found.std))
+    return Moments.joined([*_of_observed(values), Moments.of_none(2 * values.shape[1])])
 
 
-def _of_observed(values: FloatArray) -> list[Standardizer]:
-    """Return the standardizers of the columns, without what is missing."""
+def _of_observed(values: FloatArray) -> list[Moments]:
+    """Return the moments of each column, without what is missing."""
     observed = [column[~np.isnan(column)] for column in values.T]
     return [
-        Standardizer.from_values(column[:, np.newaxis]) if len(column) else _identity(1)
+        Moments.of(column[:, np.newaxis]) if len(column) else Moments.of_none(1)
         for column in observed
     ]
-
-
-def _joined(parts: list[Standardizer]) -> Standardizer:
-    return Standardizer(
-        np.concatenate([part.mean for part in parts]), np.concatenate([part.std for part in parts])
-    )
-
-
-def _identity(columns: int) -> Standardizer:
-    return Standardizer(np.zeros(columns), np.ones(columns))

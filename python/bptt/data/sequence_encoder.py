@@ -7,7 +7,6 @@ turns strings, token lists, id arrays, float arrays and padded arrays into `Sequ
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -30,12 +29,13 @@ from bptt.data._inputs import (
     KINDS,
     RawSequences,
     count_features,
-    count_ids,
     flat_features,
     flat_ids,
     read_sequences,
 )
-from bptt.data._missing import MISSING, standardizer_of_decay, standardizer_with_mask, with_mask
+from bptt.data._learned import MAX_IDS, Learned
+from bptt.data._missing import MISSING, moments_of_decay, moments_with_mask, with_mask
+from bptt.data._moments import Moments
 from bptt.data._word_features import (
     character_ids,
     count_characters,
@@ -213,61 +213,101 @@ class SequenceEncoder:
             If X has another type, or its sequences are of different types. The values of ids and
             features are checked in `transform`.
         """
+        self._begin()
+        self._learn(X, lengths, name=name)
+        return self._finish(name=name)
+
+    def _begin(self) -> None:
+        """Forget what was learned, before the first call of `_learn`."""
         self._places = None
-        raw = self._read(X, lengths, name)
-        if raw.kind is None or not raw.lengths.any():
+        self._learned = Learned()
+
+    def _learn(self, X: Any, lengths: Any = None, *, name: str = "X", check: bool = False) -> None:
+        """Learn from further sequences; with `check`, also check their values."""
+        raw, learned = self._read(X, lengths, name), self._learned
+        if not learned.start(raw):
+            return
+        if raw.kind == "tokens":
+            learned.counts.update(chain.from_iterable(raw.items))
+        elif raw.kind == "ids":
+            learned.ids.add(raw)
+            if check:
+                flat_ids(raw, MAX_IDS)
+        else:
+            learned.columns = learned.columns or count_features(raw)
+            if check or self._centers:
+                options = {"allow_nan": self._has_masks}
+                flat, starts = flat_features(raw, learned.columns, self._dtype, **options)
+                if self._centers:
+                    learned.add_moments(self._moments(flat, starts, raw.lengths))
+        if self._places is not None:
+            learned.add_categories(raw.categories, len(self._places))
+
+    def _finish(self, *, name: str = "X") -> SequenceEncoder:
+        """Set the attributes from what was learned."""
+        learned = self._learned
+        del self._learned
+        if learned.kind is None:
             # scikit-learn's estimator checks require these words
             raise ValueError(
                 f"{name} must have at least one step, got none: "
-                f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
+                f"0 feature(s) (shape=({learned.sequences}, 0)) while a minimum of 1 is required."
             )
-        vocabulary = feature_vocabulary = character_vocabulary = word_length = None
-        self.category_vocabularies = ()
         for name, given in (("affixes", self.affixes is not None), ("characters", self.characters)):
-            if given and raw.kind != "tokens":
-                raise TypeError(f"{name} needs X to hold strings, got {KINDS[raw.kind]}")
-        if raw.kind == "tokens":
-            special = (UNKNOWN, *self._special)
-            counts = Counter(chain.from_iterable(raw.items))
-            vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
-            if self._words:
-                vocabulary = Vocabulary(list(dict.fromkeys((*vocabulary.tokens, *self._words))))
-            size = len(vocabulary)
-            if self.affixes is not None:
-                feature_vocabulary = Vocabulary._from_counts(
-                    count_features_of_words(counts, self.affixes), (UNKNOWN,), self._min_count
-                )
-                size += len(feature_vocabulary)
-            if self.characters:
-                character_vocabulary = Vocabulary._from_counts(
-                    count_characters(counts), _CHARACTERS, self._min_count
-                )
-                word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
+            if given and learned.kind != "tokens":
+                raise TypeError(f"{name} needs X to hold strings, got {KINDS[learned.kind]}")
+        self.vocabulary = self.feature_vocabulary = self.character_vocabulary = None
+        self.word_length, self.category_vocabularies, self.standardizer = None, (), None
+        self.kind = "features" if learned.kind == "features" else "ids"
+        self.feature_names, self.are_strings = learned.names, learned.are_strings
+        if learned.kind == "tokens":
+            self.size = self._set_vocabularies(learned.counts)
+        elif learned.kind == "ids":
+            self.size = learned.ids.checked(name)
         else:
-            size = count_ids(raw) if raw.kind == "ids" else self._inputs_of_numbers(raw)
+            self.size = learned.columns * (3 if self._has_masks else 1)
         if self._places is not None:
-            known = vocabularies(raw.categories, raw.names, self._places)
+            known = vocabularies(learned.labels, learned.names, self._places)
             self.category_vocabularies = known
-            size += sum(map(len, known)) - len(known)
-        self.kind, self.size = "features" if raw.kind == "features" else "ids", size
-        self.vocabulary, self.feature_vocabulary = vocabulary, feature_vocabulary
-        self.character_vocabulary, self.word_length = character_vocabulary, word_length
-        self.feature_names, self.are_strings = raw.names, raw.are_strings
-        self.standardizer = None
-        if self._centers and self.kind == "features":
-            self.standardizer = self._fit_standardizer(raw)
+            self.size += sum(map(len, known)) - len(known)
+        if learned.moments is not None:
+            self.standardizer = Standardizer._from_moments(learned.moments)
+            if not self._scale:
+                mean = self.standardizer.mean
+                self.standardizer = Standardizer(mean, np.ones_like(mean))
         return self
 
-    def _fit_standardizer(self, raw: RawSequences) -> Standardizer:
-        flat, starts = self._flat_features(raw)
-        sequences = Sequences(flat, starts, raw.lengths)
+    def _set_vocabularies(self, counts: Mapping[str, int]) -> int:
+        """Set the vocabularies of tokens with these frequencies; return the number of ids."""
+        special = (UNKNOWN, *self._special)
+        self.vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
+        if self._words:
+            known = dict.fromkeys((*self.vocabulary.tokens, *self._words))
+            self.vocabulary = Vocabulary(list(known))
+        size = len(self.vocabulary)
+        if self.affixes is not None:
+            self.feature_vocabulary = Vocabulary._from_counts(
+                count_features_of_words(counts, self.affixes), (UNKNOWN,), self._min_count
+            )
+            size += len(self.feature_vocabulary)
+        if self.characters:
+            self.character_vocabulary = Vocabulary._from_counts(
+                count_characters(counts), _CHARACTERS, self._min_count
+            )
+            self.word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
+        return size
+
+    def _moments(
+        self, flat: FloatArray, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> Moments:
+        """Return the moments of the columns of sequences, for standardization."""
+        sequences = Sequences(flat, starts, lengths)
         values = np.concatenate([sequences[i] for i in range(len(sequences))])
         if self._missing == "error":
-            return Standardizer.from_values(values)
-        features, _ = with_mask(flat, starts, raw.lengths)
+            return Moments.of(values)
         if self._missing == "decay":
-            return standardizer_of_decay(values, scale=self._scale)
-        return standardizer_with_mask(values, features)
+            return moments_of_decay(values)
+        return moments_with_mask(values, with_mask(flat, starts, lengths)[0])
 
     @property
     def _centers(self) -> bool:
@@ -282,9 +322,6 @@ class SequenceEncoder:
     def _flat_features(self, raw: RawSequences) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return the columns of all sequences, with NaN if that is allowed, and their starts."""
         return flat_features(raw, self._num_numbers, self._dtype, allow_nan=self._has_masks)
-
-    def _inputs_of_numbers(self, raw: RawSequences) -> int:
-        return count_features(raw) * (3 if self._has_masks else 1)
 
     @property
     def _num_numbers(self) -> int:

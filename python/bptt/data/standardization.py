@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.data._moments import Moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +54,15 @@ class Standardizer:
         checks.floats("values", values)
         if values.ndim != 2 or not len(values):
             raise ValueError(f"values must have shape (N, columns) with N >= 1, got {values.shape}")
-        mean = values.mean(axis=0, dtype=np.float64)
-        std = values.std(axis=0, dtype=np.float64)
+        return cls._from_moments(Moments.of(values))
+
+    @classmethod
+    def _from_moments(cls, moments: Moments) -> Standardizer:
+        """Return the standardizer of values with these moments."""
+        std = np.sqrt(moments.variance)
         # The deviation of a constant column is a rounding error, not a scale.
-        constant = std <= np.finfo(values.dtype).eps * np.abs(mean)
-        return cls(mean, np.where(constant, 1.0, std))
+        constant = std <= moments.epsilon * np.abs(moments.mean)
+        return cls(moments.mean, np.where(constant, 1.0, std))
 
     def transform(self, values: FloatArray) -> FloatArray:
         """Return (values - mean) / std.

@@ -67,7 +67,19 @@ class TargetEncoder:
         TypeError, ValueError
             If X has another type or an invalid value.
         """
-        self._encoder.fit(X, lengths, name=name)
+        self._begin()
+        self._learn(X, lengths, name=name)
+        return self._finish(name=name)
+
+    def _begin(self) -> None:
+        self._encoder._begin()
+
+    def _learn(self, X: Any, lengths: Any = None, *, name: str = "X", check: bool = False) -> None:
+        """Learn from further sequences; see `SequenceEncoder`."""
+        self._encoder._learn(X, lengths, name=name, check=check)
+
+    def _finish(self, *, name: str = "X") -> TargetEncoder:
+        self._encoder._finish(name=name)
         self._set_special_ids()
         return self
 

@@ -11,6 +11,7 @@ from bptt.training._progress import bar_class
 from bptt.training.history import Epoch
 from bptt.training.loop import Training
 from bptt.training.protocols import OrderedDataset
+from bptt.training.windowed import count_of
 
 METRICS = {CLASSIFICATION: "accuracy", TAGGING: "accuracy", REGRESSION: "error", LANGUAGE: ""}
 _MAX_LINES = 20
@@ -38,7 +39,7 @@ class EpochReporter:
         """Open the bar."""
         data = training.data
         size = 1 if isinstance(data, OrderedDataset) else training.options.batch_size
-        self._steps = -(-len(data.lengths) // size)
+        self._steps = -(-count_of(data) // size)
         self._bar = bar_class()(
             total=self._steps * training.options.epochs,
             disable=not sys.stderr.isatty(),

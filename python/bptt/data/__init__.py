@@ -5,6 +5,7 @@ from bptt.data.labels import LabelEncoder
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
+from bptt.data.stream import Stream
 from bptt.data.target_encoder import TargetEncoder
 from bptt.data.vocabulary import START, STOP, UNKNOWN, Vocabulary
 from bptt.data.word_vectors import read_word_vectors
@@ -17,6 +18,7 @@ __all__ = [
     "SequenceEncoder",
     "Sequences",
     "Standardizer",
+    "Stream",
     "TargetEncoder",
     "Vocabulary",
     "read_word_vectors",

@@ -111,6 +111,8 @@ def _items(X: Any, tokens: str | None, argument: str) -> list[Any] | NDArray[Any
     if isinstance(X, Sequence):
         return list(X)
     cure = "" if hasattr(X, "__len__") or not hasattr(X, "__iter__") else f": use list({argument})"
+    if hasattr(X, "windows"):  # a stream
+        cure = ": use its windows, as in `for x, y in stream.windows()`"
     got = type(X).__name__
     raise TypeError(f"{argument} must be a list of sequences or an array, got {got}{cure}")
 

@@ -30,6 +30,8 @@ class Learned:
     """The first sequence is a string, not a list of tokens."""
     sequences: int = 0
     """Number of sequences."""
+    longest: int = 0
+    """Number of steps of the longest one."""
     counts: Counter[str] = field(default_factory=Counter)
     """Frequencies of tokens."""
     ids: IdCount = field(default_factory=lambda: IdCount())
@@ -52,6 +54,7 @@ class Learned:
         if not self.sequences:
             self.names, self.are_strings = raw.names, raw.are_strings
         self.sequences += len(raw.lengths)
+        self.longest = max(self.longest, int(raw.lengths.max(initial=0)))
         if raw.kind is None or not raw.lengths.any():
             return False
         if self.kind not in (None, raw.kind):

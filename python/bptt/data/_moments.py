@@ -43,9 +43,12 @@ class Moments:
     @classmethod
     def joined(cls, parts: list[Moments]) -> Moments:
         """Return the moments of several groups of columns, side by side."""
-        names = ("count", "mean", "variance")
-        arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-        return cls(*arrays, max(part.epsilon for part in parts))
+        return cls(
+            np.concatenate([part.count for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.variance for part in parts]),
+            max(part.epsilon for part in parts),
+        )
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of the values of both."""

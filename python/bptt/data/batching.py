@@ -13,9 +13,9 @@ _MIN_POOL = 50  # batches sorted by length together: few are padded by more than
 
 
 def shuffled_batches(
-    lengths: NDArray[np.integer[Any]], batch_size: int, seed: int, epoch: int
+    lengths: NDArray[np.integer[Any]], batch_size: int, seed: int, epoch: int, window: int = 0
 ) -> list[NDArray[np.int64]]:
-    """Divide sequences into minibatches, in an order determined by seed and epoch.
+    """Divide sequences into minibatches, in an order determined by seed, epoch and window.
 
     The sequences are shuffled; pools of at least 50 batches are sorted by length and cut into
     batches; the batches are shuffled, so that long and short ones alternate.
@@ -30,6 +30,8 @@ def shuffled_batches(
         Seed of the order, >= 0.
     epoch : int
         Number of the epoch, >= 0.
+    window : int
+        Number of the window, >= 0, if the sequences are one of several windows of the data.
 
     Returns
     -------
@@ -43,7 +45,8 @@ def shuffled_batches(
     """
     lengths, batch_size = _checked(lengths, batch_size)
     seed, epoch = checks.integer("seed", seed, 0), checks.integer("epoch", epoch, 0)
-    random = np.random.default_rng([seed, epoch])
+    window = checks.integer("window", window, 0)
+    random = np.random.default_rng([seed, epoch, window] if window else [seed, epoch])
     order = random.permutation(len(lengths))
     count = -(-len(order) // batch_size)
     pools = max(1, count // _MIN_POOL)

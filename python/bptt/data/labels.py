@@ -70,6 +70,18 @@ class LabelEncoder:
         y = unpacked(y, python=self._steps)
         checks.not_masked(name, y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
+        classes = self._occurring(y, lengths, name)
+        if not classes:
+            raise ValueError("y must have at least one label, got none")
+        typed = isinstance(y, np.ndarray) and y.dtype != object
+        self._set_sorted(classes, y.dtype if typed else None)
+        return self
+
+    def _occurring(self, y: Any, lengths: Any = None, name: str = "y") -> list[Any]:
+        """Return the labels that occur, sorted and checked; those that do not count are left out.
+
+        `y` is in no container of another library.
+        """
         rows = _rows(y, lengths) if self._steps else [_labels(name, y)]
         for i, label in enumerate(rows[0] if not self._steps else ()):
             if is_missing(label):  # scikit-learn's estimator checks require the first words
@@ -90,8 +102,6 @@ class LabelEncoder:
             classes = sorted(occurring)
         except TypeError as error:
             raise TypeError(f"y must hold labels that can be sorted: {error}") from None
-        if not classes:
-            raise ValueError("y must have at least one label, got none")
         _check_no_fractions(classes)
         for label in classes:
             if isinstance(label, (str, bytes)) and label[-1:] in ("\0", b"\0"):
@@ -99,15 +109,17 @@ class LabelEncoder:
                     f"y must hold labels that do not end with a null character, which NumPy's "
                     f"arrays remove, got {label!r}"
                 )
+        return classes
+
+    def _set_sorted(self, classes: list[Any], dtype: np.dtype[Any] | None) -> None:
+        """Set the classes; the dtype is that of an array of labels."""
         try:
             array = np.asarray(classes)
         except (ValueError, TypeError, OverflowError):
             array = np.empty((1, 1))
         if array.ndim > 1:
             raise TypeError(f"y must hold labels that are single values, got {classes[0]!r}")
-        typed = isinstance(y, np.ndarray) and y.dtype != object
-        self._set_classes(array.astype(y.dtype) if typed else array)
-        return self
+        self._set_classes(array if dtype is None else array.astype(dtype))
 
     def transform(
         self, y: Any, lengths: Any = None, *, name: str = "y", allow_unknown: bool = False

@@ -36,12 +36,15 @@ class TargetEncoder:
         Id of "<stop>".
     forbidden : tuple of int
         Ids that are never generated: "<start>" and "<unk>".
+    longest : int
+        Number of tokens of the longest sequence in `fit`.
     """
 
     size: int
     start: int
     stop: int
     forbidden: tuple[int, ...]
+    longest: int
 
     def __init__(self, *, tokens: str | None = "characters", min_count: int = 1) -> None:
         self._encoder = SequenceEncoder(tokens=tokens, min_count=min_count, special=(START, STOP))
@@ -79,6 +82,7 @@ class TargetEncoder:
         self._encoder._learn(X, lengths, name=name, check=check)
 
     def _finish(self, *, name: str = "X") -> TargetEncoder:
+        self.longest = self._encoder._learned.longest
         self._encoder._finish(name=name)
         self._set_special_ids()
         return self

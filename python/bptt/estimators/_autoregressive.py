@@ -22,6 +22,30 @@ from bptt.training.supervised import PREDICTION_BATCH_SIZE
 from bptt.training.teacher_forcing import DecoderTask, TokenDataset
 
 
+class StreamTokens:
+    """Sequences of tokens of a stream, one window after the other.
+
+    Parameters
+    ----------
+    encoder : TargetEncoder
+        The encoder that learns them.
+    name : str
+        Name of the argument that holds them.
+    """
+
+    def __init__(self, encoder: TargetEncoder, name: str) -> None:
+        self._encoder, self._name = encoder, name
+        encoder._begin()
+
+    def add(self, y: Any) -> None:
+        """Add the sequences of a window."""
+        self._encoder._learn(y, name=self._name, check=True)
+
+    def encoder(self) -> TargetEncoder:
+        """Return the encoder, which has learned them."""
+        return self._encoder._finish(name=self._name)
+
+
 @dataclass(kw_only=True, repr=False, eq=False)
 class AutoregressiveEstimator(SequenceEstimator):
     """Base class of the estimators that generate token sequences.
@@ -31,6 +55,7 @@ class AutoregressiveEstimator(SequenceEstimator):
     """
 
     _has_token_targets: ClassVar[bool] = True
+    _reads_streams: ClassVar[bool] = True
     _sequences_name: ClassVar[str] = "y"  # argument that holds the sequences to generate
 
     label_smoothing: float = 0.0
@@ -55,7 +80,15 @@ class AutoregressiveEstimator(SequenceEstimator):
         super()._check_parameters()
         checks.fraction("label_smoothing", self.label_smoothing)
 
+    def _stream_tokens(self) -> StreamTokens:
+        """Return what learns the sequences to generate of a stream, for `_fit_target_encoder`."""
+        encoder = TargetEncoder(tokens=self.tokens, min_count=self.min_count)
+        return StreamTokens(encoder, self._sequences_name)
+
     def _fit_target_encoder(self, y: Any, lengths: Any = None) -> None:
+        if isinstance(y, StreamTokens):
+            self.target_encoder_ = y.encoder()
+            return
         encoder = TargetEncoder(tokens=self.tokens, min_count=self.min_count)
         self.target_encoder_ = encoder.fit(y, lengths, name=self._sequences_name)
 
@@ -175,9 +208,9 @@ class DecoderEstimator(AutoregressiveEstimator):
         )
 
 
-def default_max_length(targets: Sequences) -> int:
+def default_max_length(encoder: TargetEncoder) -> int:
     """Return twice the length of the longest target sequence, the default of `max_length`."""
-    return max(2 * int(targets.lengths.max()), 1)
+    return max(2 * encoder.longest, 1)
 
 
 def random_generator(random_state: Any) -> np.random.Generator:

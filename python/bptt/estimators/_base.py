@@ -21,11 +21,13 @@ from bptt.data._containers import check_order_of_groups
 from bptt.data._missing import MISSING
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
+from bptt.data.stream import Stream
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
 from bptt.estimators._sklearn import BaseEstimator, check_is_fitted, check_random_state
 from bptt.estimators._stepwise import StepwiseModel, encode_with
+from bptt.estimators._streams import Reader, StreamDataset, check_no_further
 from bptt.losses import softmax
 from bptt.nn.cells import CELLS
 from bptt.nn.module import Module
@@ -195,6 +197,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     _has_classes: ClassVar[bool] = False
     _best_metric: ClassVar[str] = "max"
     _is_chain: ClassVar[bool] = False  # whose outputs are those of a chain, which is exported
+    _reads_streams: ClassVar[bool] = False  # data that do not fit in memory
     _has_token_targets: ClassVar[bool] = False  # whose vocabulary has the options of tokens, too
 
     cell: str = "lstm"
@@ -264,17 +267,18 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : list of strings, token lists, id arrays or float arrays, or a padded array
+        X : list of strings, token lists, id arrays or float arrays, a padded array, or a Stream
             Input; see the notes of the class. Strings are split into `tokens`; float arrays are
             (T, I), or (T,) for one feature; a padded array is (B, T, I) or (B, T), with `lengths`.
+            A `bptt.data.Stream` holds data that do not fit in memory, with their targets.
         y : array or list
-            Targets; see the notes of the class.
+            Targets; see the notes of the class. None with a `Stream`.
         lengths : integer array (B,), optional
             Number of steps of each sequence of a padded array. All T by default.
         sample_weight : array (B,), or with labels or numbers at every step list of arrays, optional
             Weight of each sequence in the loss, or of each step, arrays (T,) or a padded array
             (B, T). All 1 by default.
-        validation : tuple (X, y) or (X, y, lengths), float, or splitter, optional
+        validation : tuple (X, y) or (X, y, lengths), Stream, float, or splitter, optional
             Validation data, instead of `validation_fraction` of X: other sequences (for a
             `LanguageModel` also X alone), a fraction of X, or the last split of a splitter of
             scikit-learn, such as `GroupKFold` or `TimeSeriesSplit`. Classes that do not occur in y
@@ -306,8 +310,12 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             If a checkpoint is requested and safetensors is not installed, or progress and tqdm.
         """
         self._check_parameters()
-        self._check_target(y)
-        check_order_of_groups(X, y)
+        if isinstance(X, Stream):
+            check_no_further(y=y, lengths=lengths, sample_weight=sample_weight, groups=groups)
+            X = self._stream_reader(X)
+        else:
+            self._check_target(y)
+            check_order_of_groups(X, y)
         self._check_classes(classes)
         seeds = self._seeds()
         earlier = self._earlier_history(resume)
@@ -317,7 +325,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         if self.verbose:
             for name, meaning in self._describe_data().items():
                 print(f"{name}: {meaning}", file=sys.stderr)
-        data = self._dataset(X, y, lengths, sample_weight)
+        if isinstance(X, Reader):
+            data = X.dataset(self._dataset)
+        else:
+            data = self._dataset(X, y, lengths, sample_weight)
         self._fit_class_weight(data)
         data, held_out = self._split(data, y, validation, groups, seeds)
         task = self._task()
@@ -566,17 +577,34 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
                 "groups needs validation to be a fraction or a splitter of scikit-learn, "
                 f"got {type(validation).__name__}"
             )
+        if isinstance(validation, Stream):
+            return data, self._stream_reader(validation).dataset(self._evaluation_dataset)
         if not by_index:
             return data, None if validation is None else self._validation_dataset(validation)
+        if isinstance(data, StreamDataset):
+            return data.hold_out(validation, groups, seeds, name)
         training, held_out = hold_out(validation, len(data.lengths), y, groups, seeds, name)
         return data.take(training), data.take(held_out)
+
+    def _stream_reader(self, stream: Stream) -> Reader:
+        """Return a stream as this estimator reads it.
+
+        Raises
+        ------
+        TypeError
+            If it cannot.
+        """
+        name = type(self).__name__
+        if not self._reads_streams:
+            raise TypeError(f"{name} needs sequences in memory, got a Stream")
+        return Reader(stream, self.batch_size, name, self._requires_targets)
 
     def _validation_dataset(self, validation: Any) -> Any:
         """Return the dataset of validation data that were passed to `fit`."""
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(
-                "validation must be a tuple (X, y) or (X, y, lengths), a fraction, or a splitter "
-                f"of scikit-learn, got {type(validation).__name__}"
+                "validation must be a tuple (X, y) or (X, y, lengths), a Stream, a fraction, or a "
+                f"splitter of scikit-learn, got {type(validation).__name__}"
             )
         return self._evaluation_dataset(*validation)
 
@@ -590,10 +618,14 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
     def _check_result(self, data: Any) -> None:
         """Warn if training has not learned what it obviously should."""
 
-    def _check_target(self, y: Any) -> None:
+    @property
+    def _requires_targets(self) -> bool:
         from sklearn.utils import get_tags
 
-        if y is None and get_tags(self).target_tags.required:
+        return bool(get_tags(self).target_tags.required)
+
+    def _check_target(self, y: Any) -> None:
+        if y is None and self._requires_targets:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
 
@@ -601,7 +633,8 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         """Return the generator of all seeds of one `fit`."""
         return np.random.default_rng(check_random_state(self.random_state).randint(MAX_SEED))
 
-    def _fit_encoder(self, X: Any, lengths: Any, **options: Any) -> None:
+    def _fit_encoder(self, X: Any, lengths: Any, y: Any = None, **options: Any) -> None:
+        """Learn the input; in the same pass over a stream, `y.add` learns its targets."""
         encoder = SequenceEncoder(
             tokens=self.tokens,
             min_count=self.min_count,
@@ -611,7 +644,16 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             missing=self.missing,
             categorical_features=self.categorical_features,
             **options,
-        ).fit(X, lengths)
+        )
+        if isinstance(X, Reader):
+            encoder._begin()
+            for window in X.windows():
+                with window.located():
+                    encoder._learn(window.x, check=True)
+                    y.add(window.y)
+            encoder._finish()
+        else:
+            encoder.fit(X, lengths)
         if self.missing != "error" and encoder.kind != "features":
             found = f"got X that holds {encoder.describe()}"
             raise ValueError(f"missing={self.missing!r} needs numbers, {found}: leave it out")

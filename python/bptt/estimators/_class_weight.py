@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ ClassWeights = NDArray[np.float64]
 
 
 def class_weights(
-    class_weight: Any, classes: NDArray[Any], ids: NDArray[np.integer[Any]]
+    class_weight: Any, classes: NDArray[Any], ids: Iterable[NDArray[np.integer[Any]]]
 ) -> ClassWeights | None:
     """Return the weight of every class.
 
@@ -25,7 +25,7 @@ def class_weights(
         frequency of the class, as in scikit-learn. A mapping: class -> weight; others have 1.
     classes : array (K,)
         Classes.
-    ids : integer array
+    ids : iterable of integer arrays
         Class ids of all targets; negative ones do not count.
 
     Returns
@@ -48,7 +48,9 @@ def class_weights(
             f"class_weight must be 'balanced' or a dict from class to weight, got {kind}"
         )
     checks.one_of("balanced")("class_weight", class_weight)
-    counts = np.bincount(ids[ids >= 0], minlength=len(classes))
+    counts = np.zeros(len(classes), np.int64)
+    for part in ids:
+        counts += np.bincount(part[part >= 0], minlength=len(classes))
     occurring = np.count_nonzero(counts)
     return np.where(counts > 0, counts.sum() / (occurring * np.maximum(counts, 1)), 1.0)
 

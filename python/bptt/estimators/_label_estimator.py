@@ -13,6 +13,37 @@ from bptt.data.labels import LabelEncoder, describe_classes
 from bptt.estimators._base import SequenceEstimator
 
 
+class StreamLabels:
+    """Labels of a stream, one window after the other.
+
+    Parameters
+    ----------
+    classes : array, optional
+        All classes, if they are known: the labels are then checked.
+    options : object
+        Arguments of the `LabelEncoder`.
+    """
+
+    def __init__(self, classes: Any, **options: Any) -> None:
+        self._steps = bool(options.get("steps"))
+        self._encoder = LabelEncoder(**options)
+        self._known = classes is not None
+        if self._known:
+            self._encoder.fit([classes] if self._steps else classes)
+        self._labels: dict[Any, None] = {}
+
+    def add(self, y: Any) -> None:
+        """Add the labels of a window."""
+        if self._known:
+            self._encoder.transform(y)
+        else:
+            self._labels |= dict.fromkeys(self._encoder._occurring(y))
+
+    def targets(self) -> list[Any]:
+        """Return every label once, as targets from which `LabelEncoder.fit` learns the same."""
+        return [list(self._labels)] if self._steps else list(self._labels)
+
+
 class LabelEstimator(SequenceEstimator):
     """Base of the classifier and the tagger."""
 

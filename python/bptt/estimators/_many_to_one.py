@@ -15,6 +15,7 @@ from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._restored import check_chain
 from bptt.estimators._sample_weight import sequence_weights
+from bptt.estimators._streams import Reader
 from bptt.losses import Loss
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
@@ -35,12 +36,17 @@ class ManyToOneEstimator(SequenceEstimator):
     """[embedding] -> recurrent layers -> one vector per sequence -> linear layer."""
 
     _is_chain: ClassVar[bool] = True
+    _reads_streams: ClassVar[bool] = True
 
     pool: str | None = "last"
     affixes: int | None = None
 
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
         """Learn the classes or the scale of the targets; return the number of outputs."""
+        raise NotImplementedError
+
+    def _stream_targets(self, classes: Any) -> Any:
+        """Return what learns the targets of a stream: by `add`, for `_fit_targets`."""
         raise NotImplementedError
 
     def _encode_targets(self, y: Any) -> NDArray[Any]:
@@ -76,7 +82,9 @@ class ManyToOneEstimator(SequenceEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        self._fit_encoder(X, lengths, affixes=self.affixes)
+        if isinstance(X, Reader):
+            y = self._stream_targets(classes)
+        self._fit_encoder(X, lengths, y, affixes=self.affixes)
         outputs = self._fit_targets(y, classes, lengths)
         self.model_ = self._build_model(outputs, seeds, pool=self.pool)
 

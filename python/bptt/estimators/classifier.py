@@ -20,7 +20,7 @@ from bptt.estimators._class_order import (
     restored_places,
 )
 from bptt.estimators._class_weight import class_weights, target_weights
-from bptt.estimators._label_estimator import LabelEstimator
+from bptt.estimators._label_estimator import LabelEstimator, StreamLabels
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._multi_label import classes_of, indicators, is_indicator
 from bptt.estimators._outputs import log_softmax
@@ -41,6 +41,7 @@ from bptt.training.supervised import (
     SequenceDataset,
     WeightedMean,
 )
+from bptt.training.windowed import WindowedDataset, parts_of
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -398,7 +399,14 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         tags.target_tags.multi_output = bool(self.multi_label)
         return tags
 
+    def _stream_targets(self, classes: Any) -> StreamLabels:
+        if self.multi_label:
+            raise ValueError("multi_label=True needs sequences in memory, got a Stream")
+        return StreamLabels(classes)
+
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
+        if isinstance(y, StreamLabels):
+            y = y.targets()
         self._indicators = bool(self.multi_label) and is_indicator(y)
         self._places = None
         if self.multi_label:
@@ -438,12 +446,12 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator, ManyToOneEstimator):  
         ids: NDArray[Any] = self._label_encoder.transform(y, allow_unknown=True)
         return ids
 
-    def _fit_class_weight(self, data: SequenceDataset) -> None:
-        assert isinstance(data.targets, np.ndarray)
+    def _fit_class_weight(self, data: SequenceDataset | WindowedDataset) -> None:
         if self.multi_label:
             self._class_weights = None
             return
-        self._class_weights = class_weights(self.class_weight, self.classes_, data.targets)
+        ids: Any = (part.targets for part in parts_of(data))  # type: ignore[attr-defined]
+        self._class_weights = class_weights(self.class_weight, self.classes_, ids)
 
     def _loss_weight(self, batch: SequenceBatch) -> float:
         if self.multi_label:

@@ -22,6 +22,7 @@ from bptt.estimators._autoregressive import (
 )
 from bptt.estimators._restored import check_network, default_length
 from bptt.estimators._sample_weight import sequence_weights
+from bptt.estimators._streams import Reader
 from bptt.nn.attention import Attention
 from bptt.nn.cells import CELLS
 from bptt.nn.decoder import Decoder
@@ -477,9 +478,11 @@ class EncoderDecoder(AutoregressiveEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        self._fit_encoder(X, lengths)
+        if isinstance(X, Reader):
+            y = self._stream_tokens()
+        self._fit_encoder(X, lengths, y)
         self._fit_target_encoder(y)
-        self._max_length = default_max_length(self.target_encoder_.transform(y, name="y"))
+        self._max_length = default_max_length(self.target_encoder_)
         self.network_ = EncoderDecoderNetwork(
             *self._build_encoder(seeds), self._build_decoder(seeds)
         )

@@ -18,6 +18,7 @@ from bptt.estimators._autoregressive import DecoderEstimator, default_max_length
 from bptt.estimators._restored import check_decoder, check_module, default_length
 from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import check_is_fitted
+from bptt.estimators._streams import Reader
 from bptt.nn.decoder import Decoder
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
@@ -410,16 +411,19 @@ class SequenceGenerator(DecoderEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
-        try:
-            inputs = np.asarray(unpacked(X) if classes is None else classes)
-        except ValueError:
-            rule = "X must be labels (B,), or numbers (B, features), of the same number of features"
-            raise ValueError(f"{rule} in every row") from None
+        if isinstance(X, Reader):
+            y, found = self._stream_tokens(), _StreamInputs()
+            for window in X.windows():
+                with window.located():
+                    found.add(window.x)
+                    y.add(window.y)
+            X = found.inputs()
+        inputs = _inputs(X if classes is None else classes)
         self._fit_target_encoder(y, lengths)
-        self._max_length = default_max_length(self._encode(y, lengths))
+        self._max_length = default_max_length(self.target_encoder_)
         self._label_encoder: LabelEncoder | None = None
         self.condition_: Linear | Embedding
-        if inputs.dtype.kind == "f" or inputs.ndim != 1:
+        if _are_features(inputs):
             features = _check_features(inputs).shape[1]
             self.condition_ = Linear(features, self.hidden_size, **self._module_options(seeds))
         else:
@@ -487,6 +491,40 @@ class SequenceGenerator(DecoderEstimator):
         if features.shape[1] != expected:
             raise ValueError(f"X must have {expected} features, got {features.shape[1]}")
         return features.astype(self.dtype)
+
+
+class _StreamInputs:
+    """Input of a stream, one window after the other."""
+
+    def __init__(self) -> None:
+        self._features: FloatArray | None = None
+        self._labels: dict[Any, None] = {}
+
+    def add(self, X: Any) -> None:
+        """Add the input of a window."""
+        found = _inputs(X)
+        if _are_features(found):
+            self._features = _check_features(found)[:1]
+        else:
+            self._labels |= dict.fromkeys(found.tolist())
+
+    def inputs(self) -> Any:
+        """Return some features, or every label once."""
+        return list(self._labels) if self._features is None else self._features
+
+
+def _inputs(X: Any) -> NDArray[Any]:
+    """Return labels or features as an array."""
+    try:
+        return np.asarray(unpacked(X))
+    except ValueError:
+        rule = "X must be labels (B,), or numbers (B, features), of the same number of features"
+        raise ValueError(f"{rule} in every row") from None
+
+
+def _are_features(inputs: NDArray[Any]) -> bool:
+    """Return whether inputs are numbers, and not labels."""
+    return inputs.dtype.kind == "f" or inputs.ndim != 1
 
 
 def _check_features(X: NDArray[Any]) -> FloatArray:

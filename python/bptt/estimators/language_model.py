@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data.batching import sorted_batches
+from bptt.data.stream import Stream
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import reordered
 from bptt.estimators._autoregressive import DecoderEstimator, random_generator
@@ -20,6 +21,7 @@ from bptt.estimators._restored import check_decoder
 from bptt.estimators._sample_weight import sequence_weights
 from bptt.estimators._sklearn import check_is_fitted
 from bptt.estimators._stepwise import StepwiseModel, encode_with
+from bptt.estimators._streams import Reader
 from bptt.losses import softmax
 from bptt.nn.decoder import Decoder
 from bptt.nn.module import Module
@@ -466,6 +468,12 @@ class LanguageModel(DecoderEstimator):
     def _initialize(
         self, X: Any, y: Any, lengths: Any, seeds: np.random.Generator, classes: Any = None
     ) -> None:
+        if isinstance(X, Reader):
+            found = self._stream_tokens()
+            for window in X.windows():
+                with window.located():
+                    found.add(window.x)
+            X = found
         self._fit_target_encoder(X, lengths)
         self.decoder_ = self._build_decoder(seeds)
 
@@ -505,6 +513,14 @@ class LanguageModel(DecoderEstimator):
                 "pass other sequences"
             )
         return super()._split(data, y, validation, groups, seeds)
+
+    def _stream_reader(self, stream: Stream) -> Reader:
+        if self.truncate is not None:
+            raise ValueError(
+                f"truncate must be None with a Stream, got {self.truncate}: its sequences side by "
+                "side must be in memory; pass pieces of long sequences instead"
+            )
+        return super()._stream_reader(stream)
 
     def _validation_dataset(self, validation: Any) -> Any:
         return self._dataset(*(validation if isinstance(validation, tuple) else (validation,)))

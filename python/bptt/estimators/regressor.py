@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._containers import check_order_of_groups, unpacked, with_nan
+from bptt.data._moments import Moments
 from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
@@ -30,11 +31,44 @@ from bptt.estimators._sklearn import RegressorMixin
 from bptt.estimators._step_regression import error_of_steps, loss_of_steps, weight_of_steps
 from bptt.losses import Loss
 from bptt.training.supervised import SequenceBatch, SequenceDataset, predict_in_batches
+from bptt.training.windowed import WindowedDataset, parts_of
 
 if TYPE_CHECKING:
     from bptt.exporters._parts import Parts
 
 _FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
+
+
+class StreamNumbers:
+    """Targets of a stream, one window after the other.
+
+    Parameters
+    ----------
+    read : function
+        Targets and lengths -> targets that count, (N, outputs), and whether each is one number.
+    scale : bool
+        Whether their moments are needed.
+    """
+
+    def __init__(self, read: Callable[[Any, Any], tuple[FloatArray, bool]], *, scale: bool) -> None:
+        self._read, self._scale = read, scale
+        self.one_output: bool | None = None  # None without any target
+        self.num_targets = 0
+        self.moments: Moments | None = None
+
+    def add(self, y: Any, lengths: Any = None) -> None:
+        """Add the targets of a window."""
+        columns, one_output = self._read(y, lengths)
+        if not len(columns):
+            return
+        if self.one_output is None:
+            self.one_output, self.num_targets = one_output, int(columns.shape[1])
+        if (one_output, columns.shape[1]) != (self.one_output, self.num_targets):
+            rule = f"y must have {self.num_targets} outputs, as before"
+            raise ValueError(f"{rule}, got {columns.shape[1]}")
+        if self._scale:
+            found = Moments.of(columns)
+            self.moments = found if self.moments is None else self.moments + found
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -407,20 +441,28 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         if self.pool is not None:
             super()._check_pool()
 
+    def _stream_targets(self, classes: Any) -> StreamNumbers:
+        return StreamNumbers(self._target_columns, scale=self.scale)
+
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
-        if self.pool is None:
-            sequences, self._one_output = read_step_targets(y, lengths)
-            columns = sequences.values[~np.isnan(sequences.values).any(axis=1)]
-            if not len(columns):
-                raise ValueError("y must have at least one target, got none")
-            columns = columns.astype(self.dtype)
-        else:
-            targets = self._check_numbers(y)
-            self._one_output = targets.ndim == 1
-            columns = targets.reshape(len(targets), -1)
-        self._standardizer = Standardizer.from_values(columns) if self.scale else None
-        self._num_targets = int(columns.shape[1])
+        found = y if isinstance(y, StreamNumbers) else self._stream_targets(classes)
+        if not isinstance(y, StreamNumbers):
+            found.add(y, lengths)
+        if found.one_output is None:
+            raise ValueError("y must have at least one target, got none")
+        self._one_output, self._num_targets = found.one_output, found.num_targets
+        moments = found.moments
+        self._standardizer = None if moments is None else Standardizer._from_moments(moments)
         return self._num_targets * self._regression_loss.per_target
+
+    def _target_columns(self, y: Any, lengths: Any) -> tuple[FloatArray, bool]:
+        """Return the targets that count, (N, outputs), and whether each is one number."""
+        if self.pool is None:
+            sequences, one_output = read_step_targets(y, lengths)
+            columns = sequences.values[~np.isnan(sequences.values).any(axis=1)]
+            return columns.astype(self.dtype), one_output
+        targets = self._check_numbers(y)
+        return targets.reshape(len(targets), -1), targets.ndim == 1
 
     def _exported(self) -> Parts:
         parts = super()._exported()
@@ -496,11 +538,14 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
     def _evaluation_dataset(self, X: Any, y: Any = None, lengths: Any = None) -> SequenceDataset:
         return self._dataset(X, y, lengths)
 
-    def _check_result(self, data: SequenceDataset) -> None:
-        """Warn if the mean of the targets would be a far better prediction: they need scaling."""
+    def _check_result(self, data: SequenceDataset | WindowedDataset) -> None:
+        """Warn if the mean of the targets would be a far better prediction: they need scaling.
+
+        Of a stream, the targets of the first window are looked at.
+        """
         if self._standardizer is not None:
             return
-        targets = data.targets
+        targets: Any = next(parts_of(data)).targets  # type: ignore[attr-defined]
         if isinstance(targets, Sequences):  # without padding
             targets = np.concatenate([targets[i] for i in range(len(targets))])
         variance = float(np.nanvar(targets, axis=0, dtype=np.float64).mean())

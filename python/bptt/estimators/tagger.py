@@ -17,11 +17,12 @@ from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.decoding.viterbi import iob_log_weights, viterbi_ids
 from bptt.estimators._class_weight import class_weights, target_weights
-from bptt.estimators._label_estimator import LabelEstimator
+from bptt.estimators._label_estimator import LabelEstimator, StreamLabels
 from bptt.estimators._outputs import log_softmax
 from bptt.estimators._restored import check_chain, check_characters, check_module
 from bptt.estimators._sample_weight import step_weights
 from bptt.estimators._stepwise import StepwiseModel
+from bptt.estimators._streams import Reader
 from bptt.losses import Loss, softmax, softmax_cross_entropy
 from bptt.metrics import spans
 from bptt.nn.characters import CharacterEmbedding
@@ -40,6 +41,7 @@ from bptt.training.supervised import (
     WeightedMean,
     predict_in_batches,
 )
+from bptt.training.windowed import WindowedDataset, parts_of
 
 if TYPE_CHECKING:
     from bptt.exporters._parts import Parts
@@ -240,6 +242,7 @@ class SequenceTagger(LabelEstimator):
     _has_classes: ClassVar[bool] = True
     _labels_of_steps: ClassVar[bool] = True
     _is_chain: ClassVar[bool] = True
+    _reads_streams: ClassVar[bool] = True
 
     skip_input: bool = False
     feedback: bool = False
@@ -477,8 +480,13 @@ class SequenceTagger(LabelEstimator):
     ) -> None:
         characters = self.characters is not None
         words = self._words_with_vectors() if self.unseen_words else ()
-        self._fit_encoder(X, lengths, affixes=self.affixes, characters=characters, words=words)
-        labels = LabelEncoder(steps=True, ignore=self.ignore_label)
+        options: dict[str, Any] = {"steps": True, "ignore": self.ignore_label}
+        if isinstance(X, Reader):
+            y = StreamLabels(classes, **options)
+        self._fit_encoder(X, lengths, y, affixes=self.affixes, characters=characters, words=words)
+        if isinstance(y, StreamLabels):
+            y = y.targets()
+        labels = LabelEncoder(**options)
         self._set_labels(labels.fit(y, lengths) if classes is None else labels.fit([classes]))
         self._check_labels(is_chosen=classes is not None)
         self._make(seeds)
@@ -611,9 +619,9 @@ class SequenceTagger(LabelEstimator):
             )
         return weights
 
-    def _fit_class_weight(self, data: SequenceDataset) -> None:
-        assert isinstance(data.targets, Sequences)
-        self._class_weights = class_weights(self.class_weight, self.classes_, data.targets.values)
+    def _fit_class_weight(self, data: SequenceDataset | WindowedDataset) -> None:
+        ids: Any = (part.targets.values for part in parts_of(data))  # type: ignore[attr-defined]
+        self._class_weights = class_weights(self.class_weight, self.classes_, ids)
 
     def _field(self) -> CRF:
         field = self.model_.modules[-1]

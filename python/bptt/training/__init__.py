@@ -16,6 +16,7 @@ from bptt.training.supervised import SequenceBatch, SequenceDataset, SupervisedT
 from bptt.training.teacher_forcing import DecoderTask, TokenBatch, TokenDataset
 from bptt.training.truncated_bptt import Window, truncated_bptt
 from bptt.training.truncated_bptt_task import TruncatedBPTTTask, WindowBatch, WindowDataset
+from bptt.training.windowed import WindowedDataset
 
 __all__ = [
     "Dataset",
@@ -43,6 +44,7 @@ __all__ = [
     "Window",
     "WindowBatch",
     "WindowDataset",
+    "WindowedDataset",
     "make_optimizer",
     "train",
     "truncated_bptt",

@@ -31,6 +31,7 @@ from bptt.nn.module import Module
 from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import History
 from bptt.training.protocols import Dataset, OrderedDataset
+from bptt.training.windowed import WindowedDataset, count_of
 
 _FORMAT = "training 1"
 _MAY_CHANGE = ("epochs", "nonfinite", "verbose")  # options that may differ when training is resumed
@@ -145,7 +146,7 @@ def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
 def _check_batch(batch: int, training: TrainingState) -> None:
     """Check that an epoch has more minibatches than were done."""
     size = training.options.batch_size
-    count = -(-len(training.data.lengths) // size)
+    count = -(-count_of(training.data) // size)
     if batch and (isinstance(training.data, OrderedDataset) or batch >= count):
         raise ValueError(f"batch must be less than the {count} minibatches, got {batch}")
 
@@ -197,7 +198,9 @@ def _text(value: object) -> str:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def _digest(data: Dataset) -> str:
+def _digest(data: Dataset | WindowedDataset) -> str:
+    if isinstance(data, WindowedDataset):
+        return data.description
     lengths = np.ascontiguousarray(data.lengths, "<i8")
     digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:16]
     return f"{len(lengths)} sequences with lengths of digest {digest}"

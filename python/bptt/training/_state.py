@@ -14,6 +14,7 @@ from bptt.optim.optimizers import Optimizer
 from bptt.training.history import History
 from bptt.training.options import TrainingOptions
 from bptt.training.protocols import Dataset, Evaluation, TrainingStep, TrainingTask
+from bptt.training.windowed import WindowedDataset, count_of
 
 ParameterArrays: TypeAlias = dict[str, FloatArray]  # module name -> all its parameters, flat
 
@@ -80,11 +81,11 @@ class TrainingState:
     def __init__(
         self,
         task: TrainingTask,
-        data: Dataset,
+        data: Dataset | WindowedDataset,
         options: TrainingOptions,
         optimizer: Optimizer,
         seed: int,
-        validation: Dataset | None = None,
+        validation: Dataset | WindowedDataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -105,9 +106,9 @@ class TrainingState:
         if validation is not None:
             datasets["validation"] = validation
         for name, dataset in datasets.items():
-            if not hasattr(dataset, "lengths"):
+            if not (isinstance(dataset, WindowedDataset) or hasattr(dataset, "lengths")):
                 raise TypeError(f"{name} must be a Dataset, got {type(dataset).__name__}")
-            if not len(dataset.lengths):
+            if not count_of(dataset):
                 raise ValueError(f"{name} must have at least one sequence, got none")
         self.modules = dict(task.modules)
         if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):

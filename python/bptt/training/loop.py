@@ -29,6 +29,7 @@ from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import Epoch, History
 from bptt.training.options import TrainingOptions
 from bptt.training.protocols import Dataset, OrderedDataset, TrainingStep, TrainingTask
+from bptt.training.windowed import WindowedDataset, count_of, parts_of
 
 MAX_LOSS_GROWTH = 1e8
 """Training has diverged if the loss exceeds this multiple of the first loss, or of 1."""
@@ -42,12 +43,12 @@ class NonFiniteError(FloatingPointError):
 
 def train(
     task: TrainingTask,
-    data: Dataset,
+    data: Dataset | WindowedDataset,
     *,
     options: TrainingOptions,
     optimizer: Optimizer,
     seed: int,
-    validation: Dataset | None = None,
+    validation: Dataset | WindowedDataset | None = None,
     callbacks: Sequence[object] = (),
     checkpoint_path: str | os.PathLike[str] | None = None,
     save_every: int | None = None,
@@ -64,7 +65,7 @@ def train(
     ----------
     task : TrainingTask
         The network and its loss.
-    data : Dataset
+    data : Dataset or WindowedDataset
         Training data.
     options : TrainingOptions
         Number of epochs, minibatch size, clipping, schedule, early stopping.
@@ -72,7 +73,7 @@ def train(
         Optimizer of the task's modules, in their order. Its state is not reset.
     seed : int
         Seed of the order of the minibatches, >= 0.
-    validation : Dataset, optional
+    validation : Dataset or WindowedDataset, optional
         Validation data, evaluated after every epoch.
     callbacks : sequence of functions or objects
         A function is called after every epoch. An object has one or more of the methods
@@ -152,11 +153,11 @@ class Training(TrainingState):
     def __init__(
         self,
         task: TrainingTask,
-        data: Dataset,
+        data: Dataset | WindowedDataset,
         options: TrainingOptions,
         optimizer: Optimizer,
         seed: int,
-        validation: Dataset | None = None,
+        validation: Dataset | WindowedDataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -229,11 +230,13 @@ class Training(TrainingState):
         updates = -(-len(batches) // options.accumulate)
         losses = [epoch.monitored for epoch in self.history]
         title = f"epoch {self.epoch}/{options.epochs}"
-        done = sum(map(len, batches[: self.batch]))
+        done = self.batch * options.batch_size
+        if isinstance(batches, list):  # else windows would be read
+            done = sum(map(len, batches[: self.batch]))
         start = time.perf_counter() - self.totals.seconds
-        with Progress(options.verbose, title, len(self.data.lengths), done) as progress:
+        with Progress(options.verbose, title, count_of(self.data), done) as progress:
             while self.batch < len(batches):
-                group = batches[self.batch : self.batch + options.accumulate]
+                group = list(batches[self.batch : self.batch + options.accumulate])
                 if options.schedule is not None:
                     found = options.schedule(self.updates, updates, losses)
                     factor = checks.number("the factor of schedule", found, 0.0)
@@ -252,11 +255,13 @@ class Training(TrainingState):
         self._notify("on_epoch_end")
         self._write_checkpoint()
 
-    def _batches(self) -> list[NDArray[np.int64]]:
+    def _batches(self) -> Sequence[NDArray[np.int64]]:
         """Return the minibatches of the epoch."""
+        size = self.options.batch_size
+        if isinstance(self.data, WindowedDataset):
+            return self.data.epoch_batches(size, self.seed, self.epoch)
         if isinstance(self.data, OrderedDataset):
             return list(self.data.batches())
-        size = self.options.batch_size
         return shuffled_batches(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]]) -> None:
@@ -341,10 +346,12 @@ class Training(TrainingState):
             self.best = self._copy_parameters()
         self.batch, self.totals = 0, EpochTotals()
 
-    def _evaluate(self, data: Dataset) -> tuple[float, float | None]:
+    def _evaluate(self, data: Dataset | WindowedDataset) -> tuple[float, float | None]:
         totals = EpochTotals()
-        for indices in sorted_batches(data.lengths, self.options.batch_size):
-            totals.add(self.task.evaluate(data.batch(indices)))
+        for part in parts_of(data):
+            for indices in sorted_batches(part.lengths, self.options.batch_size):
+                totals.add(self.task.evaluate(part.batch(indices)))
+            del part  # before the next window is read
         loss, metric = totals.means()
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bptt.data._record_sources import PART, Part
+from bptt.data._record_sources import Part
 
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -38,15 +38,15 @@ class FileSource:
             with _naming(file):
                 self._check_columns(file, self._names(file))
 
-    def parts(self, start: int) -> Iterator[Part]:
-        """Yield the sequences from number `start` on."""
+    def parts(self, start: int, size: int) -> Iterator[Part]:
+        """Yield the sequences from number `start` on, at most `size` at once."""
         for file in self._files:
             with _naming(file):
-                count = self._count(file)
+                count = self._count(file) if start else 1
                 if start >= count:
                     start -= count
                     continue
-                for row, batch in self._batches(file, start):
+                for row, batch in self._batches(file, start, size):
                     columns = [batch.column(name) for name in self._columns]
                     x = _values(columns[0])
                     y = _values(columns[1]) if len(columns) > 1 else None
@@ -78,24 +78,29 @@ class FileSource:
         with self._arrow.memory_map(os.fspath(file)) as opened:
             return sum(batch.num_rows for batch in _record_batches(self._reader(opened)))
 
-    def _batches(self, file: Path, start: int) -> Iterator[tuple[int, Any]]:
+    def _batches(self, file: Path, start: int, size: int) -> Iterator[tuple[int, Any]]:
         """Yield the number of the first row, and the rows, from row `start` on."""
-        row = 0
-        for batch in self._all_batches(file, start):
-            skipped = min(max(start - row, 0), batch.num_rows)
-            row += skipped
-            for first in range(skipped, batch.num_rows, PART):
-                piece = batch.slice(first, PART)
-                yield row, piece
-                row += piece.num_rows
+        for row, batch in self._all_batches(file, start, size):
+            for first in range(min(max(start - row, 0), batch.num_rows), batch.num_rows, size):
+                yield row + first, batch.slice(first, size)
 
-    def _all_batches(self, file: Path, start: int) -> Iterator[Any]:
+    def _all_batches(self, file: Path, start: int, size: int) -> Iterator[tuple[int, Any]]:
+        """Yield batches and their first rows; some before `start` may be left out."""
+        row = 0
         if file.suffix not in _PARQUET:
             with self._arrow.OSFile(os.fspath(file)) as opened:  # not mapped: mapped pages count
-                yield from _record_batches(self._reader(opened))
+                for batch in _record_batches(self._reader(opened)):
+                    yield row, batch
+                    row += batch.num_rows
             return
         with self._arrow.parquet.ParquetFile(file, pre_buffer=False) as opened:
-            yield from opened.iter_batches(batch_size=PART, columns=self._columns)
+            groups = list(range(opened.num_row_groups))
+            while groups and row + opened.metadata.row_group(groups[0]).num_rows <= start:
+                row += opened.metadata.row_group(groups.pop(0)).num_rows
+            options = {"row_groups": groups, "columns": self._columns}
+            for batch in opened.iter_batches(batch_size=size, **options) if groups else ():
+                yield row, batch
+                row += batch.num_rows
 
 
 def _record_batches(reader: Any) -> Iterator[Any]:

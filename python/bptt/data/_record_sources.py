@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.lengths import lengths_of
 
-PART = 1024
-"""Number of sequences that are read at once."""
-
 Records: TypeAlias = Iterable[Any] | Callable[[], Iterable[Any]]
 ArrayOrPath: TypeAlias = NDArray[Any] | str | os.PathLike[str]
 
@@ -41,8 +38,8 @@ class Part(NamedTuple):
 class Source(Protocol):
     """Sequences that can be read any number of times, in the same order."""
 
-    def parts(self, start: int) -> Iterator[Part]:
-        """Yield the sequences from number `start` on."""
+    def parts(self, start: int, size: int) -> Iterator[Part]:
+        """Yield the sequences from number `start` on, at most `size` at once."""
 
 
 class RecordSource:
@@ -61,15 +58,15 @@ class RecordSource:
         self._source = source
         self._is_factory = is_factory
 
-    def parts(self, start: int) -> Iterator[Part]:
-        """Yield the sequences from number `start` on."""
+    def parts(self, start: int, size: int) -> Iterator[Part]:
+        """Yield the sequences from number `start` on, at most `size` at once."""
         source: Any = self._source() if self._is_factory else self._source  # type: ignore[operator]
         if not isinstance(source, Iterable):
             got = type(source).__name__
             raise TypeError(f"source must return an iterator of sequences, got {got}")
         records = islice(source, start, None)
         pairs: bool | None = None
-        while chunk := list(islice(records, PART)):
+        while chunk := list(islice(records, size)):
             if pairs is None:
                 pairs = _is_pair(chunk[0])
             for i, record in enumerate(chunk):
@@ -118,10 +115,10 @@ class ArraySource:
                 rule = f"a target for each of {self._count} sequences, or for each step"
                 raise ValueError(f"y must have {rule}, got shape {self._y.shape}")
 
-    def parts(self, start: int) -> Iterator[Part]:
-        """Yield the sequences from number `start` on."""
-        for first in range(start, self._count, PART):
-            last = min(first + PART, self._count)
+    def parts(self, start: int, size: int) -> Iterator[Part]:
+        """Yield the sequences from number `start` on, at most `size` at once."""
+        for first in range(start, self._count, size):
+            last = min(first + size, self._count)
             yield Part(self._items(self._x, first, last), self._targets(first, last), "", first)
             for array in (self._x, self._y, self._offsets):
                 _release(array)

@@ -18,6 +18,8 @@ from bptt.data._record_sources import ArrayOrPath, ArraySource, Part, Records, R
 Keep: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """Numbers of sequences -> which of them belong to this part of the data."""
 
+_PARTS = 8  # of a window: what is read at once is in memory beside it
+_MAX_PART = 1024  # sequences
 _INDEX = re.compile(r"\b([Xy])\[(\d+)\]")
 
 
@@ -172,7 +174,8 @@ class Stream:
     ) -> Iterator[StreamWindow]:
         """Yield windows of `size` sequences of those that are kept, from number `start` on."""
         window, number = StreamWindow(), start
-        for part in self._source.parts(start):
+        at_once = min(_MAX_PART, -(-size // _PARTS))
+        for part in self._source.parts(start, at_once):
             chosen = np.arange(len(part.x))
             if keep is not None:
                 chosen = np.flatnonzero(keep(number + chosen))

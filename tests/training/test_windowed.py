@@ -1,0 +1,107 @@
+"""Datasets in windows: minibatches, and what is in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bptt.data import shuffled_batches
+from bptt.training import WindowedDataset
+
+LENGTHS = np.random.default_rng(0).integers(1, 30, 1000)
+
+
+class Part:
+    """A window; batches are the numbers of the sequences in the data."""
+
+    alive = 0
+
+    def __init__(self, first, lengths):
+        self.first, self.lengths = first, lengths
+        Part.alive += 1
+
+    def __del__(self):
+        Part.alive -= 1
+
+    def batch(self, indices):
+        return self.first + indices
+
+
+def dataset(window=200, lengths=LENGTHS, count=None):
+    reads = []
+
+    def read(number):
+        for first in range(number * window, len(lengths), window):
+            reads.append(first // window)
+            yield Part(first, lengths[first : first + window])
+
+    data = WindowedDataset(read, len(lengths) if count is None else count, window, "test")
+    return data, reads
+
+
+@pytest.mark.parametrize("group", [1, 3, 7])
+def test_every_sequence_once_and_two_windows_at_most(group):
+    data, reads = dataset()
+    batches = data.epoch_batches(8, 3, 1)
+    assert len(batches) == 125
+    seen, most = [], 0
+    for i in range(0, 125, group):
+        chosen = batches[i : i + group]
+        most = max(most, Part.alive)
+        for indices in chosen:
+            assert len(set(indices // 200)) == 1
+            assert np.array_equal(data.batch(indices), indices)
+            seen += indices.tolist()
+    assert sorted(seen) == list(range(1000))
+    assert seen != list(range(1000))
+    assert most == (1 if group == 1 else 2)
+    assert reads == [0, 1, 2, 3, 4]
+
+
+def test_one_window_has_the_batches_of_data_in_memory():
+    data, _ = dataset(1000)
+    batches = data.epoch_batches(8, 3, 2)
+    expected = shuffled_batches(LENGTHS, 8, 3, 2)
+    assert all(map(np.array_equal, batches[:], expected))
+    assert np.array_equal(batches[7], expected[7])
+
+
+def test_windows_and_epochs_have_orders_of_their_own():
+    data, _ = dataset(lengths=np.ones(1000, np.int64))
+    orders = {
+        tuple(np.concatenate(data.epoch_batches(8, seed, epoch)[first : first + 25]) % 200)
+        for seed, epoch in ((0, 1), (0, 2), (1, 1))
+        for first in (0, 25)
+    }
+    assert len(orders) == 6
+
+
+@pytest.mark.parametrize("first", [0, 24, 25, 26, 60, 124])
+def test_from_any_minibatch_on(first):
+    data, reads = dataset()
+    expected = data.epoch_batches(8, 3, 1)[:]
+    reads.clear()
+    rest = data.epoch_batches(8, 3, 1)[first:]
+    assert all(map(np.array_equal, rest, expected[first:]))
+    assert reads[0] == first // 25
+
+
+@pytest.mark.parametrize(("count", "got"), [(1001, 0), (999, 200), (800, 200)])
+def test_changed_data(count, got):
+    data, _ = dataset(count=count)
+    rule = f"the source must yield the same sequences in every pass, {count}: "
+    with pytest.raises(ValueError, match=rule) as caught:
+        list(data.windows())
+    assert str(caught.value).endswith(f"got {got}")
+
+
+def test_wrong_arguments():
+    data, _ = dataset()
+    with pytest.raises(ValueError, match=r"batch_size must divide the window of 200 .*, got 7"):
+        data.epoch_batches(7, 0, 1)
+    batches = data.epoch_batches(8, 0, 1)
+    batches[0:1]
+    with pytest.raises(ValueError, match=r"in an open window \(0\), got window 2"):
+        data.batch(np.array([400]))
+    with pytest.raises(TypeError, match="read must be a function, got int"):
+        WindowedDataset(3, 1, 1, "")

@@ -22,6 +22,7 @@ PACKAGES = (
 
 OF_LIBRARIES = {
     "bptt.aeon": "aeon",
+    "bptt.dask": "dask",
     "bptt.jax": "jax",
     "bptt.sktime": "sktime",
     "bptt.torch": "torch",

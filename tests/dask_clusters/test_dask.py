@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("distributed")
 
+import cloudpickle
+import dask
 import distributed
 from dask import bag as bags
 
@@ -126,6 +128,16 @@ def test_search_has_the_results_of_one_process(client):
     assert found.best_params_ == expected.best_params_
     flat = [one.best_estimator_.model_.modules[0]._flat for one in (found, expected)]
     assert np.array_equal(*flat)
+
+
+def test_model_is_one_task_of_the_graph(model):
+    """What is sent for a partition is not the model: a worker gets it once, as a result."""
+    found = bptt.dask.predict(model, bags.from_sequence(TEXTS, npartitions=8))
+    graph = dict(dask.optimize(found)[0].__dask_graph__())
+    sizes = {str(key): len(cloudpickle.dumps(task)) for key, task in graph.items()}
+    large = [key for key, size in sizes.items() if size > 1000]
+    assert len(sizes) == 17
+    assert [key.startswith("bptt-model-") for key in large] == [True]
 
 
 def test_content_is_without_the_optimizer(model):

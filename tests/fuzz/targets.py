@@ -72,7 +72,10 @@ LEFT_OUT = {
         *("optim.schedules.Schedule", "training.Dataset", "training.OrderedDataset"),
         "training.TrainingTask",
     ),
-    "functions of packages that the tests do not install": ("exporters.to_onnx",),
+    "functions of packages that the tests do not install": (
+        "exporters.to_onnx",
+        "data.Stream.from_files",
+    ),
     "results, whose constructors the package itself calls": (
         *(
             "decoding.Hypothesis",
@@ -912,8 +915,14 @@ def of_data() -> Targets:
         "Sequences.take": (sequences.take, {"indices": np.array([1])}),
         "shuffled_batches": (
             data.shuffled_batches,
-            {"lengths": np.arange(9), "batch_size": 2, "seed": 0, "epoch": 1},
+            {"lengths": np.arange(9), "batch_size": 2, "seed": 0, "epoch": 1, "window": 1},
         ),
+        "Stream": (data.Stream, {"source": TEXTS, "window": 2}),
+        "Stream.from_arrays": (
+            data.Stream.from_arrays,
+            {"x": IDS, "y": None, "lengths": LENGTHS, "offsets": None, "window": 2},
+        ),
+        "Stream.windows": (data.Stream(TEXTS).windows, {}),
         "sorted_batches": (data.sorted_batches, {"lengths": np.arange(9), "batch_size": 2}),
     }
 
@@ -962,6 +971,9 @@ def of_training() -> Targets:
         data.Sequences.from_arrays([np.ones((3, 3)), np.ones((2, 3))]), token_data
     )
     windows = training.WindowDataset(token_data, 2)
+    windowed = training.WindowedDataset(lambda first: iter([token_data]), 2, 2, "two")
+    opened = training.WindowedDataset(windowed._read, 2, 2, "two")
+    opened.epoch_batches(2, 0, 1)[:]
     history = training.History([training.Epoch(1, 0.5, None, 0.4, None, 1.0, 0.1, 0.1)])
     supervised_fields = {"loss_fn": _loss_fn, "metric_fn": _metric_fn, "weight_fn": _weight_fn}
     supervised_fields |= {"recompute_every": 2, "class_targets": None}
@@ -1075,6 +1087,16 @@ def of_training() -> Targets:
         "WindowDataset": (training.WindowDataset, {"data": token_data, "k1": 2}),
         "WindowDataset.batch": (windows.batch, {"indices": np.array([0])}),
         "WindowDataset.batches": (windows.batches, {}),
+        "WindowedDataset": (
+            training.WindowedDataset,
+            {"read": windowed._read, "count": 2, "window": 2, "description": "two"},
+        ),
+        "WindowedDataset.windows": (windowed.windows, {"first": 0}),
+        "WindowedDataset.epoch_batches": (
+            windowed.epoch_batches,
+            {"batch_size": 1, "seed": 0, "epoch": 1},
+        ),
+        "WindowedDataset.batch": (opened.batch, {"indices": np.array([1, 0])}),
         "SupervisedTask": (
             training.SupervisedTask,
             {"model": supervised().model, **supervised_fields},

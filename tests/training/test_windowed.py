@@ -103,5 +103,7 @@ def test_wrong_arguments():
     batches[0:1]
     with pytest.raises(ValueError, match=r"in an open window \(0\), got window 2"):
         data.batch(np.array([400]))
+    with pytest.raises(ValueError, match=r"first must be in \[0, 5\), got 5"):
+        next(data.windows(5))
     with pytest.raises(TypeError, match="read must be a function, got int"):
         WindowedDataset(3, 1, 1, "")

@@ -62,7 +62,7 @@ def predict(
     >>> bptt.dask.predict(model, bag).compute()  # doctest: +SKIP
     ['+', '-']
     """
-    if not callable(getattr(model, method if isinstance(method, str) else "", None)):
+    if not callable(getattr(model, str(method), None)):
         rule = f"model must be an estimator with a method {method!r}"
         raise TypeError(f"{rule}, got {type(model).__name__}")
     if options is not None and not isinstance(options, dict):

@@ -61,11 +61,14 @@ class WindowedDataset:
 
         Raises
         ------
-        ValueError
-            If they have more or fewer sequences than before.
+        TypeError, ValueError
+            If there is no such window, or they have more or fewer sequences than before.
         """
-        found = self._read(checks.integer("first", first, 0))
-        for number in range(first, -(-self.count // self.window)):
+        first, windows = checks.integer("first", first, 0), -(-self.count // self.window)
+        if first >= windows:
+            raise ValueError(f"first must be in [0, {windows}), got {checks.shown(first)}")
+        found = self._read(first)
+        for number in range(first, windows):
             expected = min(self.window, self.count - number * self.window)
             part = next(found, None)
             got = 0 if part is None else len(part.lengths)

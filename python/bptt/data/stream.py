@@ -167,7 +167,9 @@ class Stream:
         >>> labels = [model.predict(x) for x, _ in stream.windows()]
         """
         for window in self._windows(self.window):
-            yield window.x, window.y
+            pair = [(window.x, window.y)]
+            del window
+            yield pair.pop()  # and keep no reference while the caller computes
 
     def _windows(
         self, size: int, start: int = 0, keep: Keep | None = None

@@ -49,23 +49,24 @@ class Reader:
     def windows(self) -> Iterator[StreamWindow]:
         """Read all windows, to learn from them. Errors of the caller name file and row."""
         digest, count = hashlib.sha256(), 0
-        for window in self._windows():
+        for window in self._stream._windows(self._window):
+            self.check(window)
             lengths = np.fromiter(map(_size, window.x), "<i8", len(window.x))
             digest.update(lengths.tobytes())
             count += len(lengths)
             yield window
+            window.x, window.y = [], None  # before the next one is read
         if not count:
             raise ValueError("X must have at least one sequence, got a stream of none")
         self._count, self._digest = count, digest.hexdigest()[:16]
 
-    def _windows(self, start: int = 0, keep: Keep | None = None) -> Iterator[StreamWindow]:
-        for window in self._stream._windows(self._window, start, keep):
-            if window.y is None and self._needs_targets:
-                raise ValueError(
-                    f"{self._estimator} requires y to be passed: the stream must yield pairs "
-                    "(x, y), or have a column or an array y, got x alone"
-                )
-            yield window
+    def check(self, window: StreamWindow) -> None:
+        """Check that a window has targets, if they are needed."""
+        if window.y is None and self._needs_targets:
+            raise ValueError(
+                f"{self._estimator} requires y to be passed: the stream must yield pairs "
+                "(x, y), or have a column or an array y, got x alone"
+            )
 
     def dataset(self, encode: Encode) -> StreamDataset:
         """Return the dataset of all sequences.
@@ -135,8 +136,10 @@ class StreamDataset(WindowedDataset):
 
     def _read_from(self, first: int) -> Iterator[Dataset]:
         """Yield the datasets of the windows from number `first` on."""
-        start = self._start_of(first * self._reader._window)
-        for window in self._reader._windows(start, self._keep):
+        reader = self._reader
+        start = self._start_of(first * reader._window)
+        for window in reader._stream._windows(reader._window, start, self._keep):
+            reader.check(window)
             with window.located():
                 found = self._encode(window.x, window.y)
             del window  # the encoded sequences remain

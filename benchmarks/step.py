@@ -1,10 +1,10 @@
 """Microseconds of a step of a stream: from Python, in blocks, the kernel alone, and others.
 
-`layer.step` with buffers, `layer.stepper()`, and whole blocks of a stream by `layer(x, state=state)`;
-with `--kernel FILE` the kernel without Python, called from C++; the C file of the layer; and with
+`layer.step` with buffers, `layer.stepper()`, and blocks of a stream by `layer(x, state=state)`; with
+`--kernel FILE` the kernel without Python, called from C++; the C file of the layer; and with
 `--rtneural DIR` the layer of a checkout of RTNeural, whose size is known at compile time. C and C++
-compute a block of steps in one call, all sides are called in turns on one thread. `BPTT_ISA` chooses
-the instructions, for what is compiled here as well. The kernel alone is built by
+compute many steps in one call; all sides are called in turns, on one thread. `BPTT_ISA` chooses the
+instructions, for what is compiled here as well. The kernel alone is built by
 
     cmake --preset release -DBPTT_ISAS=v3 -DBPTT_STEP_BENCHMARK=ON
     cmake --build build/release --target step_kernel
@@ -69,7 +69,9 @@ def kernel(library: Path, cell: str, inputs: int, units: int) -> Callable[..., o
     return partial(functions.step_kernel_run, ctypes.c_void_p(stream))
 
 
-def calls(name: str, inputs: int, units: int, folder: Path, options: argparse.Namespace) -> dict[str, Call]:
+def calls(
+    name: str, inputs: int, units: int, folder: Path, options: argparse.Namespace
+) -> dict[str, Call]:
     """Return a call of each side, of STEPS steps."""
     layer = LAYERS[name](inputs, units, seed=0)
     x = np.random.default_rng(0).standard_normal((STEPS, inputs)).astype(np.float32)

@@ -73,5 +73,6 @@ BPTT_EXPORT void* step_kernel_make(const char* cell, long inputs, long units) {
 /// Steps from the state that the last call has left.
 BPTT_EXPORT void step_kernel_run(void* stream, const float* x, long steps, float* y) {
   auto& of = *static_cast<Stream*>(stream);
-  for (long t = 0; t < steps; ++t) of.step(x + t * of.config.input_size, y + t * of.config.hidden_size);
+  for (long t = 0; t < steps; ++t)
+    of.step(x + t * of.config.input_size, y + t * of.config.hidden_size);
 }

@@ -16,8 +16,7 @@ namespace {
 using namespace bptt;
 
 struct Stepper {
-  PyObject_HEAD
-  vectorcallfunc call;
+  PyObject_HEAD vectorcallfunc call;
   PyObject *layer, *version, *network;  // version and network are null before the first call
   PyObject *y, *state;                  // the buffers
   void* y_data;
@@ -87,8 +86,7 @@ PyObject* call(PyObject* object, PyObject* const* arguments, std::size_t flags, 
   const Py_ssize_t given = PyVectorcall_NARGS(flags);
   const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
   if (given + named != 1 ||
-      (named == 1 &&
-       PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "x_t") != 0)) {
+      (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "x_t") != 0)) {
     PyErr_SetString(PyExc_TypeError, "a stepper takes one argument, x_t");
     return nullptr;
   }
@@ -232,10 +230,10 @@ void register_stepper(py::module_& m) {
                          {0, nullptr}};
   // Before Python 3.12 the type keeps the pointer.
   static const std::string name = m.attr("__name__").cast<std::string>() + ".Stepper";
-  PyType_Spec spec = {name.c_str(), sizeof(Stepper), 0,
-                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
-                          Py_TPFLAGS_HAVE_VECTORCALL,
-                      slots};
+  PyType_Spec spec = {
+      name.c_str(), sizeof(Stepper), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+      slots};
   PyObject* const type = PyType_FromSpec(&spec);
   if (type == nullptr) throw py::error_already_set();
   m.add_object("Stepper", py::reinterpret_steal<py::object>(type));

@@ -81,15 +81,16 @@ struct ForwardTask {
 };
 
 /// One step of one row of one layer, in inference. All memory is that of the caller; states have H
-/// padded units, and what is written is aligned and none of what is read.
+/// padded units. What is written is aligned, and is none of what is read.
 template <class S>
 struct RowStep {
-  const S* x = nullptr;                    // [I] features, or null for a token
-  Index id = 0;                            // the token
-  States<const S> before{};                // h_{t-1} and the memory
-  States<S> after{};               // h_t and the memory
-  S *gates = nullptr, *operand = nullptr;  // scratch of cells with two phases, [gates] and [units]
-  bool reversed = false;                   // begins with the last panel
+  const S* x = nullptr;      // [I] features, or null for a token
+  Index id = 0;              // the token
+  States<const S> before{};  // h_{t-1} and the memory, at any address
+  States<S> after{};         // h_t and the memory
+  S* gates = nullptr;        // [gates] scratch of cells with two phases
+  S* operand = nullptr;      // [Hp] the same
+  bool reversed = false;     // begins with the last panels
 };
 
 /// The chunks of steps whose weight gradients backward accumulates together.

@@ -110,8 +110,8 @@ void Network<S>::infer(const NetworkForward<S>& call) const {
   constexpr Index kBytesBetween = (Index{512} << 10) / kShrink;
   constexpr Index kLeastSteps = 1 + 15 / kShrink;
   const RaggedBatch& batch = *call.batch;
-  if (steps_rows_ && batch.size() == 1 && batch.steps() == 1 && !batch.ragged() &&
-      !call.x.decay && (steps_are_short_ || usable_threads() == 1)) {
+  if (steps_rows_ && batch.size() == 1 && batch.steps() == 1 && !batch.ragged() && !call.x.decay &&
+      (steps_are_short_ || usable_threads() == 1)) {
     return step_row(call);
   }
   const Index step_bytes =

@@ -132,8 +132,8 @@ class Network {
   LayerConfig config_;
   bool training_;
   Index parameter_count_;
-  bool steps_rows_ = false;       // whether all layers have step_row
-  bool steps_are_short_ = false;  // too short for a second thread
+  bool steps_rows_ = false;                                // whether all layers have step_row
+  bool steps_are_short_ = false;                           // too short for a second thread
   std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
   Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };

@@ -24,46 +24,45 @@ void Network<S>::step_row(const NetworkForward<S>& call) const {
   const FlushDenormals mode;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  const auto states = static_cast<std::size_t>(cell_info(config_.cell).states());
-  const Index hidden = config_.hidden_size, padded = (hidden + kLanes - 1) / kLanes * kLanes;
-  // What is read, padded where the caller's memory is not, and what is written, of all layers: the
-  // caller's arrays are written last, since they may be those that are read.
-  const Index layers = config_.num_layers, count = static_cast<Index>(states) * padded;
-  S* const memory = arena.allocate<S>((layers + 1) * count + 4 * padded);
-  S *const before = memory, *const scratch_gates = memory + count;
-  S* after = scratch_gates + 4 * padded;
-  RowStep<S> row{.gates = scratch_gates,
-                 .operand = scratch_gates + 3 * padded,
-                 .reversed = reverse_panels()};
-  const Index inputs = config_.layer_input_size(0);
+  const Index layers = config_.num_layers, hidden = config_.hidden_size;
+  const Index padded = (hidden + kLanes - 1) / kLanes * kLanes;
+  const Index states = kMaxStates * padded, gates = kMaxGates * padded;
+  S* const scratch_gates = arena.allocate<S>(gates + padded + (1 + layers) * states);
+  RowStep<S> row{
+      .gates = scratch_gates, .operand = scratch_gates + gates, .reversed = reverse_panels()};
+  // Copies of the states where they are not padded, and those of all layers after the step: the
+  // caller's arrays, which may be those that are read, are written last.
+  S *const copies = row.operand + padded, *const results = copies + states;
   if (call.x.ids) {
     row.id = *call.x.ids.row(0, 0);
   } else if (row.x = call.x.values.data; call.x.values.feature_stride != 1) {
+    const Index inputs = config_.layer_input_size(0);
     S* const adjacent = arena.allocate<S>(inputs);
     for (Index i = 0; i < inputs; ++i) adjacent[i] = row.x[i * call.x.values.feature_stride];
     row.x = adjacent;
   }
-  for (Index layer = 0; layer < layers; ++layer, after += count) {
-    for (std::size_t i = 0; i < states; ++i) {
+  for (Index layer = 0; layer < layers; ++layer) {
+    for (std::size_t i = 0; i < kMaxStates && call.last[i] != nullptr; ++i) {
+      const Index at = static_cast<Index>(i) * padded;
       const S* const initial = call.initial[i];
-      row.before[i] = initial == nullptr ? nullptr : initial + layer * hidden;
-      if (initial == nullptr || hidden != padded) {
-        S* const copy = before + static_cast<Index>(i) * padded;
-        const Index given = initial == nullptr ? 0 : hidden;
-        std::copy_n(row.before[i], given, copy);
-        std::fill(copy + given, copy + padded, S(0));
-        row.before[i] = copy;
+      row.after[i] = results + layer * states + at;
+      if (initial != nullptr && hidden == padded) {
+        row.before[i] = initial + layer * hidden;
+        continue;
       }
-      row.after[i] = after + static_cast<Index>(i) * padded;
+      const Index given = initial == nullptr ? 0 : hidden;
+      std::copy_n(initial + layer * given, given, copies + at);
+      std::fill(copies + at + given, copies + at + padded, S(0));
+      row.before[i] = copies + at;
     }
     direction(layer, 0).step_row(row);
     row.x = row.after[0];
   }
-  std::copy_n(row.after[0], hidden, call.y.row(0, 0));
-  after -= layers * count;
+  std::copy_n(row.x, hidden, call.y.data);
   for (Index layer = 0; layer < layers; ++layer) {
-    for (std::size_t i = 0; i < states; ++i, after += padded) {
-      if (call.last[i] != nullptr) std::copy_n(after, hidden, call.last[i] + layer * hidden);
+    const S* after = results + layer * states;
+    for (std::size_t i = 0; i < kMaxStates && call.last[i] != nullptr; ++i, after += padded) {
+      std::copy_n(after, hidden, call.last[i] + layer * hidden);
     }
   }
 }

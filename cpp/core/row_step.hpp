@@ -15,13 +15,23 @@ struct RowSteps {
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   static void step(const CellDirection<S>& layer, const RowStep<S>& row) {
-    phase<0>(layer, row);
-    if constexpr (kCell.phases > 1) phase<1>(layer, row);
+    const Activations& own = layer.activations_;
+    const bool usual = own.cell == kUsual.cell && (kCell.gates == 1 || own.gate == kUsual.gate);
+    usual ? phases<true>(layer, row) : phases<false>(layer, row);
   }
 
  private:
+  // Known at compile time, they need no calls while sums are in registers.
+  static constexpr Activations kUsual{Activation::kTanh, GateActivation::kSigmoid};
+
+  template <bool kIsUsual>
+  static void phases(const CellDirection<S>& layer, const RowStep<S>& row) {
+    phase<0, kIsUsual>(layer, row);
+    if constexpr (kCell.phases > 1) phase<1, kIsUsual>(layer, row);
+  }
+
   /// All panels of a phase, two at a time: the sums of one are too few to hide the latency.
-  template <int kPhase>
+  template <int kPhase, bool kIsUsual>
   static void phase(const CellDirection<S>& layer, const RowStep<S>& row) {
     constexpr int kGates = kCell.phase_gates(kPhase), kPackets = kMaxPackets / kGates * kGates;
     const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
@@ -30,28 +40,28 @@ struct RowSteps {
       const Index q = 2 * (row.reversed ? pairs - 1 - i : i);
       const bool two = q + 1 < count;
       if (two && weights.packets(q + 1) == kPackets && weights.depth(q) == weights.depth(q + 1)) {
-        panels<kPhase, kPackets, 2>(layer, row, q);
+        panels<kPhase, kIsUsual, kPackets, 2>(layer, row, q);
       } else {
-        panel<kPhase, kPackets>(layer, row, q);
-        if (two) panel<kPhase, kPackets>(layer, row, q + 1);
+        panel<kPhase, kIsUsual, kPackets>(layer, row, q);
+        if (two) panel<kPhase, kIsUsual, kPackets>(layer, row, q + 1);
       }
     }
   }
 
   /// One panel of at most kPackets packets.
-  template <int kPhase, int kPackets>
+  template <int kPhase, bool kIsUsual, int kPackets>
   static void panel(const CellDirection<S>& layer, const RowStep<S>& row, Index q) {
     constexpr int kFewer = kPackets - kCell.phase_gates(kPhase);
     if constexpr (kFewer > 0) {
       if (layer.weight_hh_[kPhase].packets(q) < kPackets) {
-        return panel<kPhase, kFewer>(layer, row, q);
+        return panel<kPhase, kIsUsual, kFewer>(layer, row, q);
       }
     }
-    panels<kPhase, kPackets, 1>(layer, row, q);
+    panels<kPhase, kIsUsual, kPackets, 1>(layer, row, q);
   }
 
   /// P packets of each of Q adjacent panels, and the equations of their units.
-  template <int kPhase, int P, int Q>
+  template <int kPhase, bool kIsUsual, int P, int Q>
   [[gnu::noinline]] static void panels(const CellDirection<S>& layer, const RowStep<S>& row,
                                        Index q) {
     constexpr int kColumns = P * Q, kGates = kCell.phase_gates(kPhase);
@@ -82,8 +92,12 @@ struct RowSteps {
     const Index block = q * weights.blocks_per_panel();
 #pragma GCC unroll 8
     for (int b = 0; b < kColumns / kGates; ++b) {
-      equations<kPhase>(layer, row, block + b, sum + b * kGates,
-                        recurrent + (kCell.separate_recurrent ? b * kGates : 0));
+      const Vec<S>* const own = recurrent + (kCell.separate_recurrent ? b * kGates : 0);
+      if constexpr (kIsUsual) {
+        equations<kPhase>(kUsual, layer, row, block + b, sum + b * kGates, own);
+      } else {
+        any_equations<kPhase>(layer, row, block + b, sum + b * kGates, own);
+      }
     }
   }
 
@@ -97,6 +111,7 @@ struct RowSteps {
   template <int P, int Q>
   [[gnu::always_inline]] static void accumulate(Vec<S>* sum, const S* panel, Index panel_stride,
                                                 const S* a, Index depth) {
+#pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k, panel += P * kLanes) {
       const Vec<S> left(a[k]);
 #pragma GCC unroll 8
@@ -108,9 +123,10 @@ struct RowSteps {
 
   /// The cell's equations for a block of units, whose sums are complete.
   template <int kPhase>
-  [[gnu::always_inline]] static void equations(const CellDirection<S>& layer,
-                                               const RowStep<S>& row, Index block,
-                                               const Vec<S>* sum, const Vec<S>* recurrent) {
+  [[gnu::always_inline]] static void equations(const Activations& activations,
+                                               const CellDirection<S>& layer, const RowStep<S>& row,
+                                               Index block, const Vec<S>* sum,
+                                               const Vec<S>* recurrent) {
     constexpr int kFirst = kCell.first_gate(kPhase), kEnd = kCell.end_gate(kPhase);
     const Index unit = block * kLanes;
     S* const gates = row.gates + block * kCell.first_phase_gates * kLanes;
@@ -131,7 +147,7 @@ struct RowSteps {
     for (int i = 0; i < kCell.unit_weights; ++i) {
       u.unit_weight[i] = Vec<S>::load(layer.unit_weights_.data() + i * layer.padded_ + unit);
     }
-    Cell::template forward<kPhase>(layer.activations_, u);
+    Cell::template forward<kPhase>(activations, u);
     if constexpr (kPhase < kCell.last_phase()) {
 #pragma GCC unroll 4
       for (int g = kFirst; g < kEnd; ++g) u.gate[g].store(gates + g * kLanes);
@@ -141,6 +157,13 @@ struct RowSteps {
 #pragma GCC unroll 4
       for (int i = 0; i < kCell.memory; ++i) u.memory[i].store(row.after[1 + i] + unit);
     }
+  }
+
+  template <int kPhase>
+  [[gnu::noinline]] static void any_equations(const CellDirection<S>& layer, const RowStep<S>& row,
+                                              Index block, const Vec<S>* sum,
+                                              const Vec<S>* recurrent) {
+    equations<kPhase>(layer.activations_, layer, row, block, sum, recurrent);
   }
 };
 

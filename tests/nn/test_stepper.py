@@ -200,7 +200,7 @@ def test_references_and_memory_do_not_grow():
         for _ in range(200):
             stepper(x_t)
             layer.step(x_t, stepper._buffers, out=(y, stepper._buffers))
-            with pytest.raises(ValueError, match="x_t must have"):
+            with pytest.raises(ValueError, match="batch of the stepper"):
                 stepper(wrong)
         layer["bias_l0"] = layer["bias_l0"]
 
@@ -230,11 +230,11 @@ def test_references_and_memory_do_not_grow():
         ([[0.0, 0.0, 0.0]], TypeError, "x_t must be a NumPy array, got list"),
         (None, TypeError, "x_t must be a NumPy array, got None"),
         (np.zeros((1, 4), np.float32), ValueError, "x_t must have shape .batch, input_size. with"),
-        (np.zeros((2, 3), np.float32), ValueError, "with batch = 1, got .2, 3."),
-        (np.zeros(3, np.float32), ValueError, "with batch = 1, got .3,."),
+        (np.zeros((2, 3), np.float32), ValueError, "batch of the stepper, 1, got .* shape .2, 3."),
+        (np.zeros(3, np.float32), ValueError, "x_t must have shape .batch, input_size. with"),
         (np.zeros((), np.float32), ValueError, "x_t must have shape"),
         (np.array([3]), ValueError, "token ids must lie in"),
-        (np.array([1, 2]), ValueError, "with batch = 1, got .2,."),
+        (np.array([1, 2]), ValueError, "batch of the stepper, 1, got .* shape .2,."),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks, loader
+from bptt._core import loader
 from bptt._core.checks import FloatArray
 from bptt.nn.state import StateT, arrays_of, as_state, check_state
 
@@ -96,10 +96,10 @@ class Stepper(Generic[StateT]):
         packed = layer._current(False)
         if packed.decay is None:
             self._bind(packed.version, packed.network)
-        checks.numpy_array("x_t", x_t, layer=True)
-        if x_t.ndim and len(x_t) != self.batch:
-            rule = f"(batch, input_size), or (batch,) of token ids, with batch = {self.batch}"
-            raise ValueError(f"x_t must have shape {rule}, got {x_t.shape}")
+        axes = 1 if isinstance(x_t, np.ndarray) and x_t.dtype.kind in "iu" else 2
+        if isinstance(x_t, np.ndarray) and x_t.ndim == axes and len(x_t) != self.batch:
+            rule = f"x_t must have the batch of the stepper, {self.batch}"
+            raise ValueError(f"{rule}, got an array of shape {x_t.shape}")
         y_t, _ = layer.step(x_t, self._buffers, out=(self._y, self._buffers))
         return y_t
 
@@ -110,7 +110,8 @@ class Stepper(Generic[StateT]):
 @cache
 def _class_of(kernels: ModuleType) -> Any:
     """Return the class with the call of an instruction set's kernels."""
-    return type("Stepper", (Stepper, kernels.Stepper), {"__slots__": (), "__doc__": Stepper.__doc__})
+    members = {"__slots__": (), "__doc__": Stepper.__doc__}
+    return type("Stepper", (Stepper, kernels.Stepper), members)
 
 
 def make_stepper(layer: Recurrent[StateT], batch: int) -> Stepper[StateT]:
@@ -118,5 +119,6 @@ def make_stepper(layer: Recurrent[StateT], batch: int) -> Stepper[StateT]:
     initial = layer._initial_state(batch)
     state = as_state(*map(np.ascontiguousarray, arrays_of(initial)))
     memory = np.zeros((batch, layer.output_size), layer.dtype)
-    made: Stepper[StateT] = _class_of(loader.kernels)(layer, memory[:], state)  # a view: of one size
+    # A view of y: it cannot be resized.
+    made: Stepper[StateT] = _class_of(loader.kernels)(layer, memory[:], state)
     return made

@@ -1,7 +1,7 @@
 """Microseconds of a step of a stream: from Python, in blocks, the kernel alone, and others.
 
-`layer.step` with buffers, `layer.stepper()`, and blocks of a stream by `layer(x, state=state)`; with
-`--kernel FILE` the kernel without Python, called from C++; the C file of the layer; and with
+`layer.step` with buffers, `layer.stepper()`, and blocks of a stream by `layer(x, state=state)`;
+with `--kernel FILE` the kernel without Python, called from C++; the C file of the layer; and with
 `--rtneural DIR` the layer of a checkout of RTNeural, whose size is known at compile time. C and C++
 compute many steps in one call; all sides are called in turns, on one thread. `BPTT_ISA` chooses the
 instructions, for what is compiled here as well. The kernel alone is built by
@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from c_file import c_file, machine, rtneural
 
 import bptt
 from bptt._core.interleaved_timing import interleave, seconds_per_call
+from c_file import c_file, machine, rtneural
 
 STEPS = 192  # a multiple of all blocks
 BLOCKS = (4, 16, 64)

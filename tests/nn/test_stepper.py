@@ -17,7 +17,7 @@ from bptt.nn import Stepper
 from bptt.nn.state import arrays_of, as_state
 from cases import DTYPES, FORMS, Case, dtype_id, every_form, make, make_layer
 
-SIZES = (1, 2, 5, 8, 13, 16, 24, 33, 48, 70)
+SIZES = (3, 5, 8, 13, 16, 24, 33, 48, 70)
 
 
 def bytes_of(y, state):
@@ -40,25 +40,30 @@ def rows(count, batch=1, size=3, dtype=np.float32):
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
 @every_form
 def test_steps_of_one_row_are_those_of_the_whole_sequence(form, ids, dtype):
-    for hidden in SIZES:
-        case = Case(**form, batch=1, steps=4, hidden_size=hidden + 2, state=True, ids=ids)
-        if case.num_layers == 1 and hidden % 2:
-            case = Case(**{**form, "zoneout": 0.1 * (hidden % 3 == 0), "num_layers": 2},
-                        batch=1, steps=4, hidden_size=hidden + 2, state=True, ids=ids)
+    for i, hidden in enumerate(SIZES):
+        options = {"num_layers": 1 + i % 2, "zoneout": 0.1 * (i % 4 == 3)}
+        case = Case(**form, **options, batch=1, steps=4, hidden_size=hidden, state=True, ids=ids)
         problem = make(case, dtype)
         layer, state = make_layer(case, problem), problem.state
         expected, final = layer(problem.x, state=state)
         for t in range(case.steps):
             y, state = layer.step(problem.x[:, t], state)
-            assert y.tobytes() == expected[:, t].tobytes(), f"H = {hidden + 2}, t = {t}"
+            assert y.tobytes() == expected[:, t].tobytes(), f"H = {hidden}, t = {t}"
         assert bytes_of(y, state) == bytes_of(expected[:, -1], final)
 
 
 @pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("options", [
-    {"activation": "relu"}, {"gate_activation": "hard_sigmoid"}, {"peephole": True},
-    {"learn_initial_state": True}, {"num_layers": 3},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "relu"},
+        {"gate_activation": "hard_sigmoid"},
+        {"peephole": True},
+        {"learn_initial_state": True},
+        {"num_layers": 3},
+    ],
+    ids=str,
+)
 def test_options_of_an_lstm_have_the_same_bits(options):
     layer = bptt.LSTM(3, 21, seed=1, **options)
     x = rows(5)
@@ -87,7 +92,9 @@ def test_heads_have_the_same_bits(heads):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_a_stepper_has_the_bits_of_step(form, batch, ids, dtype):
-    case = Case(**form, batch=batch, hidden_size=19, num_layers=2, ids=ids, learn_initial_state=True)
+    case = Case(
+        **form, batch=batch, hidden_size=19, num_layers=2, ids=ids, learn_initial_state=True
+    )
     problem = make(case, dtype)
     layer = make_layer(case, problem)
     stepper, state = layer.stepper(batch), None
@@ -262,9 +269,9 @@ def test_wrong_calls():
         type(stepper).__new__(type(stepper))(x_t)
     with pytest.raises(TypeError, match="keeps its layer"):
         stepper.__init__(layer, x_t, x_t)
+    other = bptt.LSTM(3, 9, seed=0)._current(False)
     with pytest.raises(ValueError, match="buffers of a stepper must be those of its layer"):
-        other = bptt.LSTM(3, 9, seed=0)
-        stepper._bind(other._current(False).version, other._current(False).network)
+        stepper._bind(other.version, other.network)
     assert stepper(x_t).shape == (1, 8)  # bound again
     for refused in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot be copied or pickled"):
@@ -299,6 +306,6 @@ def test_a_wrong_state_is_refused():
     h = np.zeros((1, 1, 8), np.float32)
     with pytest.raises(TypeError, match=r"state of an LSTM must be a pair \(h, c\)"):
         stepper.reset(h)
-    with pytest.raises(ValueError, match="state.c must have the shape of the state"):
+    with pytest.raises(ValueError, match=r"state\.c must have the shape of the state"):
         stepper.reset((h, h[..., :7]))
     assert as_state(h, h).c is h

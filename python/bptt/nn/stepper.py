@@ -49,13 +49,16 @@ class Stepper(Generic[StateT]):
         _y: FloatArray
         _buffers: StateT
 
-        def __call__(self, x_t: NDArray[Any]) -> FloatArray: ...
+        def __call__(self, x_t: NDArray[Any]) -> FloatArray:
+            """Run a step."""
+
         def _bind(self, version: object, network: object, /) -> None: ...
 
     def __new__(cls, *arguments: Any) -> Any:
+        """Return a stepper of the class that `make_stepper` takes."""
         if cls is Stepper:
             raise TypeError("a stepper is made by the method stepper of a layer")
-        return super().__new__(cls, *arguments)
+        return super().__new__(cls)
 
     @property
     def batch(self) -> int:

@@ -60,10 +60,16 @@ BIAS = {
 }
 
 
-def c_file(layer: bptt.LSTM | bptt.GRU, folder: Path) -> Callable[..., object]:
+def machine() -> str:
+    """Return the compiler's options for the instruction set in use."""
+    narrower = {"base": "", "v3": "-mavx2 -mfma -mbmi -mbmi2"}
+    return narrower.get(str(bptt.config()["isa"]), "-march=native")
+
+
+def c_file(layer: bptt.RNN | bptt.LSTM | bptt.GRU, folder: Path) -> Callable[..., object]:
     """Return the function of the layer's C file that computes a sequence."""
     to_c(layer, folder / "net.c")
-    flags = "-std=c99 -O3 -march=native -shared -fPIC"
+    flags = f"-std=c99 -O3 {machine()} -shared -fPIC"
     subprocess.run(f"cc {flags} net.c -o net.so -lm".split(), cwd=folder, check=True)
     run: Callable[..., object] = ctypes.CDLL(str(folder / "net.so")).net_run
     return run
@@ -75,7 +81,7 @@ def rtneural(cell: str, inputs: int, units: int, folder: Path, root: Path) -> Ca
     bias = BIAS[cell].format(units=units)
     source = RTNEURAL.format(cell=cell, inputs=inputs, units=units, gates=gates, bias=bias)
     (folder / "layer.cpp").write_text(source)
-    flags = "-std=c++17 -O3 -march=native -ffast-math -DNDEBUG -shared -fPIC"
+    flags = f"-std=c++17 -O3 {machine()} -ffast-math -DNDEBUG -shared -fPIC"
     paths = f"{RTNEURAL_OPTIONS} -I{root} -I{root}/modules/Eigen -I{root}/modules"
     command = f"c++ {flags} {paths} layer.cpp -o layer.so"
     subprocess.run(command.split(), cwd=folder, check=True)

@@ -304,6 +304,7 @@ def recurrent(layer_type: type[Recurrent[Any]]) -> dict[str, dict[str, Rows]]:
         f"{kind}.__call__": sequence,
         f"{kind}.forward": {**sequence, "recompute_every": no_integer("recompute_every")},
         f"{kind}.step": {"x_t": X_T_ROWS, "state": state, "out": no_out(cell.states)},
+        f"{kind}.stepper": {"batch": no_integer("batch")},
         f"{kind}.__getitem__": {"name": name},
         f"{kind}.__setitem__": {
             "name": name,

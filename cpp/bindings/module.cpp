@@ -26,6 +26,7 @@ PYBIND11_MODULE(BPTT_MODULE_NAME, m, py::mod_gil_not_used()) {
   register_config(m);
   register_network(m);
   register_step(m);
+  register_stepper(m);
   register_linear(m);
   register_embedding(m);
   register_dropout(m);

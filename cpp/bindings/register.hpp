@@ -7,6 +7,7 @@ namespace py = pybind11;
 void register_config(py::module_& m);
 void register_network(py::module_& m);
 void register_step(py::module_& m);
+void register_stepper(py::module_& m);
 void register_linear(py::module_& m);
 void register_embedding(py::module_& m);
 void register_dropout(py::module_& m);

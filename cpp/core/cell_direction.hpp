@@ -24,6 +24,10 @@ template <class S>
 class WeightGradients;
 template <class Cell, class S>
 struct CellSteps;
+template <class Cell, class S>
+struct RowSteps;
+template <class S>
+class CellDirection;
 
 /// Some steps, and the first and the number of their rows in the order of RaggedBatch::first_row.
 struct StepRange {
@@ -38,9 +42,11 @@ struct CellKernels {
                            Range panels);
   using Backward = void (*)(const BackwardLoop<S>& loop, Index s, Range slots,
                             const StepRange& steps, Range blocks);
+  using Row = void (*)(const CellDirection<S>& layer, const RowStep<S>& row);
   // By phase:
   std::array<Forward, kMaxPhases> infer, train;
   std::array<Backward, kMaxPhases> backward;
+  Row row;  // all phases; null for a normalized cell
 };
 
 /// Instantiated in the cell's own translation unit (cells/cell.cpp.in).
@@ -61,6 +67,8 @@ class CellDirection final : public Direction<S> {
                     Arena& arena) const override;
   TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                      Arena& arena) const override;
+  bool steps_rows() const override { return kernels_.row != nullptr && !projects() && !zones_out_; }
+  void step_row(const RowStep<S>& row) const override { kernels_.row(*this, row); }
   Index chunk_row_bytes() const override {
     const Index projected = projects() ? 2 * h_padded_ + padded_ : 0;
     return ((2 + cell_.normalized) * gates_width() + unit_weights_width() + 2 * h_padded_ +
@@ -82,6 +90,8 @@ class CellDirection final : public Direction<S> {
   friend class WeightGradients<S>;
   template <class Cell, class T>
   friend struct CellSteps;
+  template <class Cell, class T>
+  friend struct RowSteps;
   struct ChunkGradients;
 
   Index phase_column(int phase) const { return cell_.phase_column(phase, padded_); }
@@ -180,6 +190,7 @@ class CellDirection final : public Direction<S> {
   }
 
   const ParameterSizes sizes_;
+  const bool zones_out_;
   Activations activations_;
   Index input_, hidden_, heads_, blocks_, padded_;
   Index h_size_, h_padded_;  // P and Pp
@@ -199,6 +210,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
     : cell_(cell),
       kernels_(kernels),
       sizes_(parameter_sizes(config, input_size)),
+      zones_out_(config.zoneout > 0),
       activations_(config.activations),
       input_(input_size),
       hidden_(config.hidden_size),

@@ -3,6 +3,7 @@
 #include "core/backward_loop.hpp"
 #include "core/cells/cell.hpp"
 #include "core/forward_loop.hpp"
+#include "core/row_step.hpp"
 
 // What is compiled for every cell: its equations at one step, forward and backward, for some rows
 // of the batch and some blocks of units. The time loops call them through CellKernels.
@@ -334,7 +335,9 @@ CellKernels<S> cell_kernels_of() {
   using Steps = CellSteps<Cell, S>;
   CellKernels<S> kernels{{&Steps::template step<0, false>},
                          {&Steps::template step<0, true>},
-                         {&Steps::template backward<0>}};
+                         {&Steps::template backward<0>},
+                         nullptr};
+  if constexpr (!Cell::kNormalized) kernels.row = &RowSteps<Cell, S>::step;
   if constexpr (Cell::kPhases > 1) {
     kernels.infer[1] = &Steps::template step<1, false>;
     kernels.train[1] = &Steps::template step<1, true>;

@@ -80,6 +80,19 @@ struct ForwardTask {
   Regularization regularization;
 };
 
+/// One step of one row of one layer, in inference. All memory is that of the caller; states have H
+/// padded units. What is written is aligned, and is none of what is read.
+template <class S>
+struct RowStep {
+  const S* x = nullptr;      // [I] features, or null for a token
+  Index id = 0;              // the token
+  States<const S> before{};  // h_{t-1} and the memory, at any address
+  States<S> after{};         // h_t and the memory
+  S* gates = nullptr;        // [gates] scratch of cells with two phases
+  S* operand = nullptr;      // [Hp] the same
+  bool reversed = false;     // begins with the last panels
+};
+
 /// The chunks of steps whose weight gradients backward accumulates together.
 struct Chunks {
   const Index* ends;  // [count + 1] in steps, beginning with 0
@@ -165,6 +178,10 @@ class Direction {
                             Arena& arena) const = 0;
   virtual TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                              Arena& arena) const = 0;
+
+  /// Whether step_row computes what a time loop does: one row in inference, but for the decay of h.
+  virtual bool steps_rows() const = 0;
+  virtual void step_row(const RowStep<S>& row) const = 0;
 
   /// The bytes of a row of a chunk in backward, and the elements of its GradientAccumulator.
   virtual Index chunk_row_bytes() const = 0;

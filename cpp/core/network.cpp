@@ -26,6 +26,9 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
       chunk_row_bytes_ = std::max(chunk_row_bytes_, directions_.back()->chunk_row_bytes());
     }
   }
+  steps_rows_ = !config.bidirectional && directions_[0]->steps_rows();
+  constexpr int kMany = 1024;
+  steps_are_short_ = plan_parallelism(config, RaggedBatch(1, 1), kMany).threads == 1;
   constexpr Index kWorthWaking = (1 << 19) / kShrink;  // parameters: half a millisecond
   const ThreadLease lease(parameter_count_ > kWorthWaking ? usable_threads() : 1);
   Team team(lease.threads());
@@ -107,6 +110,10 @@ void Network<S>::infer(const NetworkForward<S>& call) const {
   constexpr Index kBytesBetween = (Index{512} << 10) / kShrink;
   constexpr Index kLeastSteps = 1 + 15 / kShrink;
   const RaggedBatch& batch = *call.batch;
+  if (steps_rows_ && batch.size() == 1 && batch.steps() == 1 && !batch.ragged() && !call.x.decay &&
+      (steps_are_short_ || usable_threads() == 1)) {
+    return step_row(call);
+  }
   const Index step_bytes =
       std::max<Index>(1, batch.size() * config_.output_size() * static_cast<Index>(sizeof(S)));
   const Index slice = std::max<Index>(kLeastSteps, kBytesBetween / step_bytes);

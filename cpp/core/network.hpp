@@ -110,6 +110,8 @@ class Network {
   template <class Stage>
   TimeLoop** allocate_loops(Stage* stages, const ParallelPlan& plan) const;
 
+  /// One step of one sequence, where its layers have step_row.
+  void step_row(const NetworkForward<S>& call) const;
   void run_forward(const NetworkForward<S>& call, Saved<S>* saved) const;
   void prepare_forward(const NetworkForward<S>& call, Saved<S>* saved, Index layer,
                        const LayerInput<S>& x, ForwardStage& stage) const;
@@ -130,6 +132,8 @@ class Network {
   LayerConfig config_;
   bool training_;
   Index parameter_count_;
+  bool steps_rows_ = false;                                // whether all layers have step_row
+  bool steps_are_short_ = false;                           // too short for a second thread
   std::vector<std::unique_ptr<Direction<S>>> directions_;  // l0, l0 reverse, l1, …
   Index chunk_row_bytes_ = 0;                              // the most that a direction has
 };

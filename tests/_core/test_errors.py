@@ -79,6 +79,7 @@ class World:
             f"{name}.__call__": (layer.__call__, sequence),
             f"{name}.forward": (layer.forward, {**sequence, "recompute_every": 2}),
             f"{name}.step": (layer.step, {"x_t": X[:, 0], "state": state, "out": out}),
+            f"{name}.stepper": (layer.stepper, {"batch": 2}),
             f"{name}.__getitem__": (layer.__getitem__, {"name": "bias_l1"}),
             f"{name}.__setitem__": (layer.__setitem__, weight),
             f"{name} Run.backward": (run.backward, d),

@@ -206,6 +206,7 @@ def of_layer(kind: Any) -> Targets:
         f"{package}.__call__": on("__call__", sequence),
         f"{package}.forward": on("forward", lambda m: {**sequence(m), "recompute_every": 2}),
         f"{package}.step": on("step", out, changes=True),
+        f"{package}.stepper": on("stepper", lambda m: {"batch": 2}),
         f"{package}.__getitem__": on("__getitem__", lambda m: {"name": "bias_l1"}),
         f"{package}.__setitem__": on(
             "__setitem__",

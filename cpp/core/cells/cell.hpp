@@ -22,7 +22,6 @@
 
 namespace bptt {
 
-constexpr int kMaxGates = 4;
 constexpr int kMaxSaved = 5;
 constexpr int kMaxUnitWeights = 4;
 

@@ -4,6 +4,7 @@
 
 namespace bptt {
 
+constexpr int kMaxGates = 4;
 constexpr int kMaxPhases = 2;
 constexpr int kMaxMemory = 3;
 constexpr int kMaxStates = 1 + kMaxMemory;

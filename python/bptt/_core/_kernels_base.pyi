@@ -65,6 +65,16 @@ def step(
     kind: type[tuple[Any, ...]],
     /,
 ) -> Any: ...
+class Stepper:
+    """Base class of `bptt.nn.Stepper`: its call, with pointers to the buffers `y` and `state`."""
+
+    _layer: Any
+    _y: _Float
+    _buffers: Any
+    def __init__(self, layer: Any, y: _Float, state: Any) -> None: ...
+    def __call__(self, x_t: NDArray[Any]) -> _Float: ...
+    def _bind(self, version: object, network: object, /) -> None: ...
+
 def gates(
     network: object,
     saved: object,

@@ -23,6 +23,7 @@ from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
 from bptt.nn.state import LSTMState, SLSTMState
+from bptt.nn.stepper import Stepper
 
 __all__ = [
     "CELLS",
@@ -67,6 +68,7 @@ __all__ = [
     "SequentialRun",
     "Sigmoid",
     "StepGradients",
+    "Stepper",
     "Tanh",
     "load_modules",
     "save_modules",

@@ -1,0 +1,127 @@
+"""A stream of steps through one layer, with buffers that stay where they are."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bptt._core import loader
+from bptt._core.checks import FloatArray
+from bptt.nn.state import StateT, arrays_of, as_state, check_state
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from bptt.nn.recurrent_base import Recurrent
+
+
+class Stepper(Generic[StateT]):
+    """A stream through one layer, step by step: ``y_t = stepper(x_t)``.
+
+    It is made by `Recurrent.stepper`. It keeps the state, in buffers that every step overwrites,
+    and takes half a microsecond less than `Recurrent.step`, with the same results, bit for bit.
+    Parameters of the layer may change between steps: the next step uses the new ones.
+
+    ``stepper(x_t)`` takes an array (B, input_size), or integers (B,) as token ids, and returns the
+    output (B, output_size): **the same array each time**, which the next step overwrites; copy what
+    is to be kept. It raises TypeError and ValueError as `Recurrent.step` does, and RuntimeError if
+    another thread is in a step of the same stepper: a stream is one sequence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import LSTM
+    >>> stepper = LSTM(3, 8, seed=0).stepper()
+    >>> for x_t in np.ones((5, 1, 3), np.float32):
+    ...     y_t = stepper(x_t)
+    >>> y_t.shape
+    (1, 8)
+    >>> stepper.reset()  # the next step begins a new sequence
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:  # of the kernels' class, the other base of each stepper's own
+        _layer: Recurrent[StateT]
+        _y: FloatArray
+        _buffers: StateT
+
+        def __call__(self, x_t: NDArray[Any]) -> FloatArray:
+            """Run a step."""
+
+        def _bind(self, version: object, network: object, /) -> None: ...
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Return a stepper of the class that `make_stepper` takes."""
+        if cls is Stepper:
+            raise TypeError("a stepper is made by the method stepper of a layer")
+        return super().__new__(cls)
+
+    @property
+    def batch(self) -> int:
+        """B, the number of sequences that take each step."""
+        return len(self._y)
+
+    @property
+    def state(self) -> StateT:
+        """A copy of the state after the last step, each array (num_layers, B, hidden_size)."""
+        state: StateT = as_state(*map(np.copy, arrays_of(self._buffers)))
+        return state
+
+    def reset(self, state: StateT | None = None) -> None:
+        """Begin a new sequence.
+
+        Parameters
+        ----------
+        state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size), optional
+            State before the next step, such as an earlier `state`; it is copied. By default the
+            initial state: zero, or the learned one.
+
+        Raises
+        ------
+        TypeError
+            If the state has the wrong type or dtype.
+        ValueError
+            If its shape does not fit.
+        """
+        initial = self._layer._initial_state(self.batch)
+        check_state("state", state, initial)
+        given = initial if state is None else state
+        for buffer, part in zip(arrays_of(self._buffers), arrays_of(given), strict=True):
+            buffer[...] = part
+
+    def _general(self, x_t: NDArray[Any]) -> FloatArray:
+        """Run a step of any input, with the current parameters; the fast path is in C++."""
+        layer = self._layer
+        packed = layer._current(False)
+        if packed.decay is None:
+            self._bind(packed.version, packed.network)
+        axes = 1 if isinstance(x_t, np.ndarray) and x_t.dtype.kind in "iu" else 2
+        if isinstance(x_t, np.ndarray) and x_t.ndim == axes and len(x_t) != self.batch:
+            rule = f"x_t must have the batch of the stepper, {self.batch}"
+            raise ValueError(f"{rule}, got an array of shape {x_t.shape}")
+        y_t, _ = layer.step(x_t, self._buffers, out=(self._y, self._buffers))
+        return y_t
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a stepper cannot be copied or pickled: save its state")
+
+
+@cache
+def _class_of(kernels: ModuleType) -> Any:
+    """Return the class with the call of an instruction set's kernels."""
+    members = {"__slots__": (), "__doc__": Stepper.__doc__}
+    return type("Stepper", (Stepper, kernels.Stepper), members)
+
+
+def make_stepper(layer: Recurrent[StateT], batch: int) -> Stepper[StateT]:
+    """Return a stepper with buffers for `batch` rows."""
+    initial = layer._initial_state(batch)
+    state = as_state(*map(np.ascontiguousarray, arrays_of(initial)))
+    memory = np.zeros((batch, layer.output_size), layer.dtype)
+    # A view of y: it cannot be resized.
+    made: Stepper[StateT] = _class_of(loader.kernels)(layer, memory[:], state)
+    return made

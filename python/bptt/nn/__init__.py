@@ -4,6 +4,7 @@ from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.cells import CELLS, Cell
 from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
+from bptt.nn.compression_report import CompressionReport, compression_report
 from bptt.nn.crf import CRF, CRFRun
 from bptt.nn.decay import InputDecay, InputDecayRun
 from bptt.nn.decoder import Decoder
@@ -36,6 +37,7 @@ __all__ = [
     "Cell",
     "CharacterEmbedding",
     "CharacterEmbeddingRun",
+    "CompressionReport",
     "Decoder",
     "DecoderGradients",
     "DecoderRun",
@@ -68,6 +70,7 @@ __all__ = [
     "Sigmoid",
     "StepGradients",
     "Tanh",
+    "compression_report",
     "load_modules",
     "save_modules",
 ]

@@ -30,6 +30,7 @@ from bptt._core.interleaved_timing import interleave
 from bptt.cli.bench_layers import INFERENCE, PRODUCT, STEP, TRAINING, Size, Task, make_call
 from bptt.cli.worker_process import WorkerProcess, worker_environment
 from bptt.nn.cells import CELLS
+from bptt.nn.compression import KINDS
 
 Figures = dict[str, float]
 Call = Callable[[], object]
@@ -99,6 +100,21 @@ def label_sequences(batch: int, steps: int, labels: int) -> dict[str, Call]:
     }
 
 
+def compressed() -> dict[str, Call]:
+    """Return inference with weights of 16 and 8 bits."""
+    calls: dict[str, Call] = {}
+    for kind in KINDS:
+        for size in COUNTED_SIZES:
+            layer = bptt.LSTM(size.inputs, size.hidden, seed=0).compressed(kind)
+            shape = (size.batch, size.steps, size.inputs)
+            x = np.random.default_rng(0).standard_normal(shape, np.float32)
+            calls[f"LSTM {tuple(size)} {kind} inference"] = partial(layer, x)
+        head = bptt.Linear(64, 1000, seed=0).compressed(kind)
+        rows = np.random.default_rng(0).standard_normal((3, 64), np.float32)
+        calls[f"output layer (3, 64, 1000) {kind}"] = partial(head, rows)
+    return calls
+
+
 def around_layers() -> dict[str, Call]:
     """Return the counted calls of what surrounds the layers."""
     of_kernels = embedding_calls("embedding (1000, 50)", 1000, 50, 8, 20) | {
@@ -111,6 +127,7 @@ def around_layers() -> dict[str, Call]:
         "additive attention (8, 20, 64) float32": attention("additive", 8, 20, 64),
         **label_sequences(8, 50, 20),
         **{name: partial(call, loader.kernels) for name, call in of_kernels.items()},
+        **compressed(),
     }
 
 

@@ -61,7 +61,11 @@ def run(options: Options) -> Report:
         **size,
     ).fit(parts(train, 32))
     rows = parts(test, 8)  # without <stop>, which is not a character
-    bits = np.concatenate([one[:-1] for one in model.surprisal(rows)])
+    bits = surprisal(model, rows)
+    compressed = {
+        f"weights of {kind}": f"{surprisal(model.compressed(kind), rows).mean():.5g}"
+        for kind in ("bfloat16", "int8")
+    }
     ngram_bits = {order: NGram(order, [train]).bits([test])[0][:-1] for order in (5, 7)}
     if options.plot is not None:
         draw(test, bits, ngram_bits[5], options)
@@ -75,8 +79,13 @@ def run(options: Options) -> Report:
         f"{name}: {len(train):,} training characters, the last {len(test):,} for the test",
         higher_is_better=False,
         target=2.15 if name == "tinyshakespeare" else None,
-        also={"7-gram model": f"{ngram_bits[7].mean():.4g}"},
+        also={"7-gram model": f"{ngram_bits[7].mean():.4g}", **compressed},
     )
+
+
+def surprisal(model: LanguageModel, rows: list[str]) -> np.ndarray:
+    """Return the bits of all characters."""
+    return np.concatenate([one[:-1] for one in model.surprisal(rows)])
 
 
 def draw(test: str, bits: np.ndarray, ngram_bits: np.ndarray, options: Options) -> None:

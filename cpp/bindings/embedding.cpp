@@ -1,9 +1,11 @@
 #include "core/embedding.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "bindings/arrays.hpp"
 #include "bindings/gil.hpp"
+#include "core/storage.hpp"
 
 namespace {
 
@@ -25,8 +27,9 @@ bptt::RaggedBatch batch_of(const py::array& ids, py::handle lengths, Index bag) 
   return {size, steps, ragged->data()};
 }
 
-template <class S>
-py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths, Index bag) {
+template <class S, class W>
+py::array embed(const Dense<W>& weight, const S* scales, const py::array& ids, py::handle lengths,
+                Index bag) {
   const bptt::RaggedBatch batch = batch_of(ids, lengths, bag);
   const Index features = weight.shape(1);
   const auto rows = require_ids(ids, "ids", "num_embeddings", weight.shape(0), batch);
@@ -34,8 +37,11 @@ py::array embed(const Dense<S>& weight, const py::array& ids, py::handle lengths
   const auto to = sequence_view(y.mutable_data(), y, false);
   {
     const auto from = sequence_view(rows.data(), rows, false);
+    // Sixteen bits come as integers.
+    using Kept = std::conditional_t<std::is_same_v<W, std::uint16_t>, bptt::Bfloat16, W>;
+    const auto* const table = reinterpret_cast<const Kept*>(weight.data());
     run_without_gil(
-        [&] { bptt::embedding_forward(batch, bag, features, weight.data(), from, to); });
+        [&] { bptt::embedding_forward<S, Kept>(batch, bag, features, table, scales, from, to); });
   }
   return y;
 }
@@ -60,34 +66,43 @@ py::tuple embed_backward(const py::array& ids, py::handle lengths, const py::arr
   return py::make_tuple(occurring, d_rows);
 }
 
-/// Calls visit(a) with a C-contiguous matrix `a` in its dtype.
-template <class Visit>
-auto with_matrix(py::handle value, const char* name, Visit visit) {
-  const py::array a = require_array(value, name);
-  return visit_float_dtype(a, name, [&](auto zero) {
+/// A C-contiguous matrix, used in place.
+template <class W>
+Dense<W> require_table(const py::array& weight) {
+  if (!is_dense<W>(weight) || weight.ndim() != 2) {
+    throw py::type_error(
+        "weight must be a C-contiguous, aligned array (num_embeddings, embedding_dim), got " +
+        shape_text(shape_of(weight)));
+  }
+  return py::reinterpret_borrow<Dense<W>>(weight);
+}
+
+/// The rows of a weight in full, in 16 bits, or in 8 bits with a scale for every row.
+py::array embedding_rows(const py::object& weight, const py::object& ids, const py::object& lengths,
+                         Index bag, const py::object& scales) {
+  const py::array at = require_array(ids, "ids"), table = require_array(weight, "weight");
+  if (py::isinstance<py::array_t<std::uint16_t>>(table)) {
+    const float* const none = nullptr;
+    return embed(require_table<std::uint16_t>(table), none, at, lengths, bag);
+  }
+  if (py::isinstance<py::array_t<std::int8_t>>(table)) {
+    const auto rows = require_table<std::int8_t>(table);
+    const auto factors =
+        require_dense<float>(scales, "scales", "(num_embeddings,)", {table.shape(0)});
+    return embed(rows, factors.data(), at, lengths, bag);
+  }
+  return visit_float_dtype(table, "weight", [&](auto zero) {
     using S = decltype(zero);
-    if (!is_dense<S>(a) || a.ndim() != 2) {
-      throw py::type_error(
-          std::string(name) +
-          " must be a C-contiguous, aligned array (num_embeddings, embedding_dim), got " +
-          shape_text(shape_of(a)));
-    }
-    return visit(py::reinterpret_borrow<Dense<S>>(a));
+    const S* const none = nullptr;
+    return embed(require_table<S>(table), none, at, lengths, bag);
   });
 }
 
 }  // namespace
 
 void register_embedding(py::module_& m) {
-  m.def(
-      "embedding_forward",
-      [](const py::object& weight, const py::object& ids, const py::object& lengths,
-         Index bag) -> py::array {
-        const py::array at = require_array(ids, "ids");
-        return with_matrix(weight, "weight",
-                           [&](const auto& table) { return embed(table, at, lengths, bag); });
-      },
-      "weight"_a, "ids"_a, "lengths"_a, "bag"_a = 1);
+  m.def("embedding_forward", &embedding_rows, "weight"_a, "ids"_a, "lengths"_a, "bag"_a = 1,
+        "scales"_a = py::none());
   m.def(
       "embedding_backward",
       [](const py::object& ids, const py::object& lengths, const py::object& d_output,

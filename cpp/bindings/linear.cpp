@@ -2,6 +2,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/gil.hpp"
+#include "bindings/network_arguments.hpp"
 #include "core/linear_cross_entropy.hpp"
 #include "core/linear_rows.hpp"
 
@@ -112,6 +113,46 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
   return py::make_tuple(value, losses, d_x ? py::object(*d_x) : py::none(), predicted);
 }
 
+/// The weight in fewer bits, given as the floats that it stands for.
+py::capsule compress(const py::object& weight, const py::object& storage,
+                     const py::object& scales) {
+  const auto v = require_float_array<float>(weight, "weight");
+  if (v.ndim() != 2 || storage.is_none()) {
+    throw py::value_error("weight must have shape (out_features, in_features) and a storage, got " +
+                          shape_text(shape_of(v)));
+  }
+  const Dense<float> dense(v), factors = bptt::optional_scales<float>(scales);
+  const Index out = v.shape(0), in = v.shape(1);
+  const auto compression = bptt::require_compression<float>(storage, factors, out);
+  std::unique_ptr<bptt::CompressedLinear<float>> layer;
+  {
+    const ReleaseGil release;
+    layer = std::make_unique<bptt::CompressedLinear<float>>(dense.data(), in, out, compression);
+  }
+  return bptt::encapsulate(std::move(layer));
+}
+
+py::array compressed_forward(const py::capsule& capsule, const py::object& x,
+                             const py::object& bias) {
+  const auto* const layer = bptt::unwrap<bptt::CompressedLinear<float>>(capsule);
+  if (layer == nullptr) throw py::type_error("layer must be what linear_compress returned");
+  const auto given = require_float_array<float>(x, "x", " as the layer");
+  const Index in = layer->in_features(), out = layer->out_features();
+  if (given.ndim() != 2 || given.shape(1) != in) {
+    throw py::value_error("x must have shape (rows, in_features), got " +
+                          shape_text(shape_of(given)));
+  }
+  const Dense<float> a(given);
+  std::optional<Dense<float>> b;
+  if (!bias.is_none()) b = require_dense<float>(bias, "bias", "(out_features,)", {out});
+  Dense<float> y = new_array<float>({a.shape(0), out});
+  float* const to = y.mutable_data();
+  {
+    run_without_gil([&] { layer->forward(a.data(), a.shape(0), b ? b->data() : nullptr, to); });
+  }
+  return y;
+}
+
 /// Calls visit(x, weight) with both checked, in the dtype of the weight.
 template <class Visit>
 py::object with_inputs(py::handle x, py::handle weight, Visit visit) {
@@ -164,6 +205,8 @@ void register_linear(py::module_& m) {
         });
       },
       "x"_a, "weight"_a, "d_output"_a, "d_weight"_a, "d_bias"_a, "input"_a);
+  m.def("linear_compress", &compress, "weight"_a, "storage"_a, "scales"_a = py::none());
+  m.def("linear_compressed_forward", &compressed_forward, "layer"_a, "x"_a, "bias"_a);
   m.def(
       "linear_cross_entropy",
       [](const py::object& x, const py::object& weight, const py::object& bias,

@@ -43,17 +43,24 @@ py::dict cell_table() {
   return table;
 }
 
-py::capsule pack(const py::dict& layer, const py::array& parameters, bool training) {
+py::capsule pack(const py::dict& layer, const py::array& parameters, bool training,
+                 const py::object& storage, const py::object& scales) {
   const LayerConfig config = read_config(layer);
   return visit_float_dtype(parameters, "parameters", [&](auto zero) {
     using S = decltype(zero);
     const auto flat =
         require_dense<S>(parameters, "parameters", "(parameter_count,)", {parameter_count(config)});
     const S* const data = flat.data();
+    const Dense<S> factors = optional_scales<S>(scales);
+    const Index rows = config.num_layers * config.directions() * weight_rows(config);
+    const Compression<S> compression = require_compression<S>(storage, factors, rows);
+    if (training && compression.storage != Storage::kFull) {
+      throw py::value_error("a network packed with training=True needs weights in full");
+    }
     std::unique_ptr<Network<S>> network;
     {
       const ReleaseGil release;
-      network = std::make_unique<Network<S>>(config, data, training);
+      network = std::make_unique<Network<S>>(config, data, training, compression);
     }
     return encapsulate(std::move(network));
   });
@@ -360,7 +367,8 @@ void register_network(py::module_& m) {
   m.def(
       "parameter_count",
       [](const py::dict& config) { return parameter_count(read_config(config)); }, "config"_a);
-  m.def("pack", &pack, "config"_a, "parameters"_a, "training"_a);
+  m.def("pack", &pack, "config"_a, "parameters"_a, "training"_a, "storage"_a = py::none(),
+        "scales"_a = py::none());
   m.def(
       "infer",
       [](const py::capsule& network, const py::object& x, const py::object& lengths,

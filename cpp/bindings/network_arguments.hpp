@@ -7,6 +7,7 @@
 
 #include "bindings/arrays.hpp"
 #include "core/activations.hpp"
+#include "core/linear.hpp"
 #include "core/merge.hpp"
 #include "core/network.hpp"
 
@@ -49,12 +50,34 @@ constexpr Name<GateActivation> kGateActivations[] = {
 constexpr Name<Merge> kMerges[] = {
     {"concat", Merge::kConcat}, {"sum", Merge::kSum}, {"mean", Merge::kMean}, {"mul", Merge::kMul}};
 
+constexpr Name<Storage> kStorages[] = {{"bfloat16", Storage::kBfloat16}, {"int8", Storage::kInt8}};
+
+/// The array, or an empty one for None.
+template <class S>
+Dense<S> optional_scales(py::handle scales) {
+  return scales.is_none() ? Dense<S>() : Dense<S>(require_float_array<S>(scales, "scales"));
+}
+
+/// Weights in full for None, or else of a kind, with the scales of this many rows.
+template <class S>
+Compression<S> require_compression(py::handle storage, const Dense<S>& scales, Index rows) {
+  if (storage.is_none()) return {};
+  if (sizeof(S) != sizeof(float)) {
+    throw py::type_error("weights of fewer bits must be of float32, got float64");
+  }
+  const Storage kind = kind_of("storage", storage.cast<std::string>(), kStorages);
+  if (kind != Storage::kInt8) return {.storage = kind};
+  require_shape(scales, "scales", "(rows,)", {rows});
+  return {.storage = kind, .scales = scales.data()};
+}
+
 // ---- capsules, one for each dtype
 
 template <class S>
 const char* capsule_name(const Network<S>*) {
   return sizeof(S) == 4 ? "bptt.Network.float32" : "bptt.Network.float64";
 }
+inline const char* capsule_name(const CompressedLinear<float>*) { return "bptt.CompressedLinear"; }
 template <class S>
 const char* capsule_name(const Saved<S>*) {
   return sizeof(S) == 4 ? "bptt.Saved.float32" : "bptt.Saved.float64";

@@ -61,13 +61,16 @@ class CellDirection final : public Direction<S> {
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   CellDirection(const CellInfo& cell, const CellKernels<S>& kernels, const LayerConfig& config,
-                Index input_size, const S* parameters, bool training);
-  void pack(const S* parameters, int part, int parts) override;
+                Index input_size, const S* parameters, bool training, Storage storage);
+  void pack(const S* parameters, const S* scales, int part, int parts) override;
   TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
                     Arena& arena) const override;
   TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                      Arena& arena) const override;
-  bool steps_rows() const override { return kernels_.row != nullptr && !projects() && !zones_out_; }
+  bool steps_rows() const override {
+    const bool widens = weight_hh_[0].storage() != Storage::kFull;
+    return kernels_.row != nullptr && !projects() && !zones_out_ && !widens;
+  }
   void step_row(const RowStep<S>& row) const override { kernels_.row(*this, row); }
   Index chunk_row_bytes() const override {
     const Index projected = projects() ? 2 * h_padded_ + padded_ : 0;
@@ -206,7 +209,7 @@ class CellDirection final : public Direction<S> {
 template <class S>
 CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kernels,
                                 const LayerConfig& config, Index input_size, const S* parameters,
-                                bool training)
+                                bool training, Storage storage)
     : cell_(cell),
       kernels_(kernels),
       sizes_(parameter_sizes(config, input_size)),
@@ -229,14 +232,14 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
   const S* const bias_hn = gains + sizes_.gains;
   for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
-    weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_);
-    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_, heads_);
+    weight_ih_[phase] = PackedWeights<S>(hidden_, gates, input_, 1, 0, storage);
+    weight_hh_[phase] = PackedWeights<S>(hidden_, gates, h_size_, heads_, 0, storage);
     if (!training) continue;
     weight_ih_transposed_[phase] = PackedWeights<S>(input_, 1, gates * padded_);
     weight_hh_transposed_[phase] = PackedWeights<S>(h_size_, 1, gates * padded_, heads_, gates);
   }
   if (projects()) {
-    weight_hr_ = PackedWeights<S>(h_size_, 1, hidden_);
+    weight_hr_ = PackedWeights<S>(h_size_, 1, hidden_, 1, 0, storage);
     if (training) weight_hr_transposed_ = PackedWeights<S>(hidden_, 1, h_padded_);
   }
   const auto copy_gates = [&](const S* from, Buffer<S>& to) {
@@ -266,22 +269,25 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
 }
 
 template <class S>
-void CellDirection<S>::pack(const S* parameters, int part, int parts) {
+void CellDirection<S>::pack(const S* parameters, const S* scales, int part, int parts) {
   const S* const weight_ih = parameters;
   const S* const weight_hh = weight_ih + sizes_.weight_ih;
   const S* const weight_hr = parameters + sizes_.total() - sizes_.weight_hr;
+  const Index rows = cell_.gates * hidden_;
+  const S* const scales_hh = scales == nullptr ? nullptr : scales + rows;
+  const S* const scales_hr = scales == nullptr ? nullptr : scales_hh + rows;
   for (int phase = 0; phase < cell_.products(); ++phase) {
     const int gates = cell_.phase_gates(phase);
     const Index first_row = cell_.first_gate(phase) * hidden_;
     const Range panels = part_of(weight_hh_[phase].count(), part, parts);
-    weight_ih_[phase].pack(weight_ih, first_row, panels);
-    weight_hh_[phase].pack(weight_hh, first_row, panels);
+    weight_ih_[phase].pack(weight_ih, first_row, panels, scales);
+    weight_hh_[phase].pack(weight_hh, first_row, panels, scales_hh);
     if (weight_hh_transposed_[phase].count() == 0) continue;
     const Range blocks = part_of(blocks_, part, parts);
     weight_ih_transposed_[phase].pack_transposed(weight_ih, first_row, hidden_, gates, blocks);
     weight_hh_transposed_[phase].pack_transposed(weight_hh, first_row, hidden_, gates, blocks);
   }
-  weight_hr_.pack(weight_hr, 0, part_of(weight_hr_.count(), part, parts));
+  weight_hr_.pack(weight_hr, 0, part_of(weight_hr_.count(), part, parts), scales_hr);
   if (weight_hr_transposed_.count() == 0) return;
   const Range blocks = part_of(h_padded_ / kLanes, part, parts);
   weight_hr_transposed_.pack_transposed(weight_hr, 0, h_size_, 1, blocks);

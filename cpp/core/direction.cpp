@@ -18,16 +18,16 @@ const std::vector<CellInfo>& cell_infos() {
 
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
-                                             const S* parameters, bool training) {
+                                             const S* parameters, bool training, Storage storage) {
   const CellKernels<S> kernels = visit_cell(
       config.cell, [](auto cell) { return cell_kernels_of<typename decltype(cell)::type, S>(); });
   return std::make_unique<CellDirection<S>>(cell_info(config.cell), kernels, config, input_size,
-                                            parameters, training);
+                                            parameters, training, storage);
 }
 
 template std::unique_ptr<Direction<float>> make_direction(const LayerConfig&, Index, const float*,
-                                                          bool);
+                                                          bool, Storage);
 template std::unique_ptr<Direction<double>> make_direction(const LayerConfig&, Index, const double*,
-                                                           bool);
+                                                           bool, Storage);
 
 }  // namespace bptt

@@ -11,6 +11,7 @@
 #include "core/parallel/team.hpp"
 #include "core/ragged_batch.hpp"
 #include "core/regularization.hpp"
+#include "core/storage.hpp"
 #include "core/types.hpp"
 
 // One direction of one layer: what it is asked to do, and what it keeps. The work itself is in
@@ -153,6 +154,12 @@ inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_siz
           .weight_hr = config.proj_size * hidden};
 }
 
+/// Rows of all weights of one direction, each of which has a scale with 8 bits: those of weight_ih,
+/// weight_hh and weight_hr.
+inline Index weight_rows(const LayerConfig& config) {
+  return 2 * cell_info(config.cell).gates * config.hidden_size + config.proj_size;
+}
+
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it
 /// allocates nothing and throws nothing.
 class TimeLoop {
@@ -171,15 +178,17 @@ template <class S>
 class Direction {
  public:
   virtual ~Direction() = default;
-  /// Packs one part of the weights, for which the constructor has allocated the memory.
-  virtual void pack(const S* parameters, int part, int parts) = 0;
+  /// Packs one part of the weights, for which the constructor has allocated the memory. The scales
+  /// are those of its weight_rows, or null.
+  virtual void pack(const S* parameters, const S* scales, int part, int parts) = 0;
   /// Loops live in the arena, and read the batch and the arrays of their tasks while they run.
   virtual TimeLoop* forward(const ForwardTask<S>& task, const ParallelPlan& plan,
                             Arena& arena) const = 0;
   virtual TimeLoop* backward(const BackwardTask<S>& task, const ParallelPlan& plan,
                              Arena& arena) const = 0;
 
-  /// Whether step_row computes what a time loop does: one row in inference, but for the decay of h.
+  /// Whether step_row computes what a time loop does: one row in inference, but for the decay of h
+  /// and weights of fewer bits.
   virtual bool steps_rows() const = 0;
   virtual void step_row(const RowStep<S>& row) const = 0;
 
@@ -197,9 +206,10 @@ class Direction {
 };
 
 /// One direction of a layer with this many inputs, with memory for what backward needs if
-/// `training`. The biases are copied from the parameters; the weights are left to `pack`.
+/// `training`. The biases are copied from the parameters; the weights are left to `pack`, which
+/// keeps them as `storage` says.
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
-                                             const S* parameters, bool training);
+                                             const S* parameters, bool training, Storage storage);
 
 }  // namespace bptt

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "core/parallel/blocks.hpp"
 #include "core/shrink.hpp"
+#include "core/storage.hpp"
 
 namespace bptt {
 namespace {
@@ -22,16 +24,28 @@ LoopCost cost_of(Index rows, Index features, bool flush_denormals) {
           flush_denormals};
 }
 
+template <class W, class S>
+void set_row(Index features, const W* from, S* to) {
+  for (Index i = 0; i < features; ++i) to[i] = widen(from[i]);
+}
+template <class W, class S>
+void add_row(Index features, const W* from, S* to) {
+  for (Index i = 0; i < features; ++i) to[i] += widen(from[i]);
+}
 template <class S>
-void add_row(Index features, const S* from, S* to) {
-  for (Index i = 0; i < features; ++i) to[i] += from[i];
+void set_row(Index features, const Int8* from, S scale, S* to) {
+  for (Index i = 0; i < features; ++i) to[i] = widen(from[i]) * scale;
+}
+template <class S>
+void add_row(Index features, const Int8* from, S scale, S* to) {
+  for (Index i = 0; i < features; ++i) to[i] += widen(from[i]) * scale;
 }
 
 }  // namespace
 
-template <class S>
-void embedding_forward(const RaggedBatch& batch, Index bag, Index features, const S* table,
-                       Sequence<const std::int32_t> ids, Sequence<S> y) {
+template <class S, class W>
+void embedding_forward(const RaggedBatch& batch, Index bag, Index features, const W* table,
+                       const S* scales, Sequence<const std::int32_t> ids, Sequence<S> y) {
   const Index steps = batch.steps() / bag;  // of y
   const auto write = [&](Index slot, Index t) {
     const Index row = batch.row(slot), first = t * bag;
@@ -40,9 +54,14 @@ void embedding_forward(const RaggedBatch& batch, Index bag, Index features, cons
       std::fill_n(to, features, S(0));
       return;
     }
-    std::copy_n(table + *ids.row(row, first) * features, features, to);
-    for (Index i = 1; i < bag; ++i) {
-      add_row(features, table + *ids.row(row, first + i) * features, to);
+    for (Index i = 0; i < bag; ++i) {
+      const Index id = *ids.row(row, first + i);
+      const W* const from = table + id * features;
+      if constexpr (std::is_same_v<W, Int8>) {
+        i == 0 ? set_row(features, from, scales[id], to) : add_row(features, from, scales[id], to);
+      } else {
+        i == 0 ? set_row(features, from, to) : add_row(features, from, to);
+      }
     }
   };
   for_each_range(batch.size() * steps, block_rows(features * bag),
@@ -96,12 +115,15 @@ void embedding_backward(const StepsById& steps, Index bag, Index features, const
                  });
 }
 
-#define BPTT_INSTANTIATE(S)                                                   \
-  template void embedding_forward(const RaggedBatch&, Index, Index, const S*, \
-                                  Sequence<const std::int32_t>, Sequence<S>); \
-  template void embedding_backward(const StepsById&, Index, Index, const S*, S*);
-BPTT_INSTANTIATE(float)
-BPTT_INSTANTIATE(double)
+#define BPTT_INSTANTIATE(S, W)                                                          \
+  template void embedding_forward(const RaggedBatch&, Index, Index, const W*, const S*, \
+                                  Sequence<const std::int32_t>, Sequence<S>);
+BPTT_INSTANTIATE(float, float)
+BPTT_INSTANTIATE(double, double)
+BPTT_INSTANTIATE(float, Bfloat16)
+BPTT_INSTANTIATE(float, Int8)
 #undef BPTT_INSTANTIATE
+template void embedding_backward(const StepsById&, Index, Index, const float*, float*);
+template void embedding_backward(const StepsById&, Index, Index, const double*, double*);
 
 }  // namespace bptt

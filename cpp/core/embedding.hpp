@@ -13,10 +13,10 @@
 namespace bptt {
 
 /// y (B, T / bag, features) = the rows of the table that `ids` (B, T) name, `bag` of them added in
-/// their order; 0 in the padding.
-template <class S>
-void embedding_forward(const RaggedBatch& batch, Index bag, Index features, const S* table,
-                       Sequence<const std::int32_t> ids, Sequence<S> y);
+/// their order; 0 in the padding. A table of 8 bits has a scale for every row, others none.
+template <class S, class W>
+void embedding_forward(const RaggedBatch& batch, Index bag, Index features, const W* table,
+                       const S* scales, Sequence<const std::int32_t> ids, Sequence<S> y);
 
 /// The steps of a batch, grouped by id.
 class StepsById {

@@ -234,13 +234,7 @@ class ForwardLoop final : public TimeLoop {
         std::fill_n(row, layer_.gates_width(), S(0));
       }
       for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
-        const PackedWeights<S>& weights = layer_.weight_ih_[phase];
-        for (Index q = 0; q < weights.count(); ++q) {
-          const Index width = weights.packets(q) * kLanes;
-          const S* const from = weights.panel(q) + id * width;
-          S* const to = row + layer_.phase_column(phase) + weights.column(q);
-          for (Index i = 0; i < width; ++i) to[i] += from[i];
-        }
+        add_weights(layer_.weight_ih_[phase], id, row + layer_.phase_column(phase));
       }
       row += layer_.gates_width();
     });

@@ -1,17 +1,13 @@
 #include "core/gemm_packed.hpp"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
+
+#include "core/gemm_compressed.hpp"
 
 namespace bptt {
 namespace {
-
-// Of 16 or 32 vector registers; the rest hold the operands.
-constexpr int kAccumulators = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 24 : 12;
-
-constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
-
-constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
 /// The operands of one register tile: R rows times P packets of each of Q adjacent weights. All
 /// memory is the caller's of gemm_packed.
@@ -151,6 +147,11 @@ template <class S>
 void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
                  Index rows, const S* init, Index init_stride, S* out, Index out_stride) {
   if (rows == 0) return;
+  if constexpr (std::is_same_v<S, float>) {
+    if (weights.storage() != Storage::kFull) {
+      return gemm_compressed(weights, {first, last}, a, rows, init, init_stride, out, out_stride);
+    }
+  }
   for (Index q = first; q < last;) {
     const Index column = weights.column(q);
     const Range depth = weights.depth(q);
@@ -176,9 +177,25 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
   }
 }
 
-template void gemm_packed<float>(const PackedWeights<float>&, Index, Index, RowPointers<float>,
-                                 Index, const float*, Index, float*, Index);
-template void gemm_packed<double>(const PackedWeights<double>&, Index, Index, RowPointers<double>,
-                                  Index, const double*, Index, double*, Index);
+template <class S>
+void add_weights(const PackedWeights<S>& weights, Index k, S* out) {
+  if constexpr (std::is_same_v<S, float>) {
+    if (weights.storage() != Storage::kFull) return add_compressed(weights, k, out);
+  }
+  for (Index q = 0; q < weights.count(); ++q) {
+    const Index width = weights.packets(q) * Vec<S>::kLanes;
+    const S* const from = weights.panel(q) + k * width;
+    S* const to = out + weights.column(q);
+    for (Index i = 0; i < width; ++i) to[i] += from[i];
+  }
+}
+
+#define BPTT_INSTANTIATE(S)                                                                  \
+  template void gemm_packed<S>(const PackedWeights<S>&, Index, Index, RowPointers<S>, Index, \
+                               const S*, Index, S*, Index);                                  \
+  template void add_weights<S>(const PackedWeights<S>&, Index, S*);
+BPTT_INSTANTIATE(float)
+BPTT_INSTANTIATE(double)
+#undef BPTT_INSTANTIATE
 
 }  // namespace bptt

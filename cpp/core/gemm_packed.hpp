@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "core/packed_weights.hpp"
 #include "core/ragged_batch.hpp"
 
@@ -11,6 +13,13 @@ struct RowPointers {
   const S* const* row;
   Index step = 1;
 };
+
+// Of 16 or 32 vector registers; the rest hold the operands.
+constexpr int kAccumulators = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 24 : 12;
+constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
+
+/// The rows of a register tile that is this many packets wide.
+constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
 /// How many panels to compute together for n rows (a single row needs two to hide latency).
 inline Index panels_together(Index rows) { return rows == 1 ? 2 : 1; }
@@ -37,11 +46,16 @@ template <class S>
 void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
                  Index rows, const S* init, Index init_stride, S* out, Index out_stride);
 
-extern template void gemm_packed<float>(const PackedWeights<float>&, Index, Index,
-                                        RowPointers<float>, Index, const float*, Index, float*,
-                                        Index);
-extern template void gemm_packed<double>(const PackedWeights<double>&, Index, Index,
-                                         RowPointers<double>, Index, const double*, Index, double*,
-                                         Index);
+/// out[column] += the weight at depth k, for all columns: the product with a unit vector.
+template <class S>
+void add_weights(const PackedWeights<S>& weights, Index k, S* out);
+
+#define BPTT_DECLARE(S)                                                                      \
+  extern template void gemm_packed<S>(const PackedWeights<S>&, Index, Index, RowPointers<S>, \
+                                      Index, const S*, Index, S*, Index);                    \
+  extern template void add_weights<S>(const PackedWeights<S>&, Index, S*);
+BPTT_DECLARE(float)
+BPTT_DECLARE(double)
+#undef BPTT_DECLARE
 
 }  // namespace bptt

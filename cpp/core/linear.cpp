@@ -6,6 +6,7 @@
 #include "core/buffer.hpp"
 #include "core/gemm.hpp"
 #include "core/gemm_grouped.hpp"
+#include "core/gemm_packed.hpp"
 #include "core/parallel/blocks.hpp"
 #include "core/parallel/parts.hpp"
 #include "core/shrink.hpp"
@@ -99,6 +100,54 @@ void linear_backward(const S* x, Index rows, Index in, Index out, const S* weigh
     add_bias_gradient(d_y + k.first, rows, k.size(), out, d_bias + k.first);
   });
 }
+
+namespace {
+
+constexpr Index kPackedOutputs = 512 / kShrink;  // of one block
+constexpr Index kPackedRows = 64;                // of x that a block takes at once
+
+}  // namespace
+
+template <class S>
+CompressedLinear<S>::CompressedLinear(const S* weight, Index in, Index out,
+                                      const Compression<S>& compression)
+    : in_(in), out_(out) {
+  for (Index first = 0; first < out; first += kPackedOutputs) {
+    const Index count = std::min(kPackedOutputs, out - first);
+    PackedWeights<S>& block = blocks_.emplace_back(count, 1, in, 1, 0, compression.storage);
+    const S* const scales = compression.scales;
+    block.pack(weight + first * in, 0, {0, block.count()},
+               scales == nullptr ? nullptr : scales + first);
+  }
+}
+
+template <class S>
+void CompressedLinear<S>::forward(const S* x, Index rows, const S* bias, S* y) const {
+  const Index count = static_cast<Index>(blocks_.size());
+  const Index groups = (rows + kPackedRows - 1) / kPackedRows;
+  for_each_block(groups * count, {operations(rows, in_, out_)}, [&](Index i) {
+    const PackedWeights<S>& block = blocks_[static_cast<std::size_t>(i % count)];
+    const Index first = i / count * kPackedRows, column = i % count * kPackedOutputs;
+    const Range r{first, std::min(first + kPackedRows, rows)};
+    const S* left[kPackedRows];
+    for (Index row = 0; row < r.size(); ++row) left[row] = x + (r.first + row) * in_;
+    Arena& arena = scratch();
+    const Arena::Scope scope(arena);
+    S* const sums = arena.allocate<S>(r.size() * block.width());
+    const S* const zero = nullptr;
+    gemm_packed(block, 0, block.count(), RowPointers<S>{left}, r.size(), zero, 0, sums,
+                block.width());
+    const Index width = std::min(kPackedOutputs, out_ - column);
+    for (Index row = 0; row < r.size(); ++row) {
+      std::copy_n(sums + row * block.width(), width, y + (r.first + row) * out_ + column);
+    }
+    if (bias != nullptr) {
+      add_bias(bias + column, r.size(), width, out_, y + r.first * out_ + column);
+    }
+  });
+}
+
+template class CompressedLinear<float>;
 
 #define BPTT_INSTANTIATE(S)                                                            \
   template void linear_forward(const S*, Index, Index, Index, const S*, const S*, S*); \

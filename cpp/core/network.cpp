@@ -16,13 +16,14 @@ Index parameter_offset(const LayerConfig& config, Index layer, Index direction) 
 }
 
 template <class S>
-Network<S>::Network(const LayerConfig& config, const S* parameters, bool training)
+Network<S>::Network(const LayerConfig& config, const S* parameters, bool training,
+                    const Compression<S>& compression)
     : config_(config), training_(training), parameter_count_(bptt::parameter_count(config)) {
   for (Index layer = 0; layer < config.num_layers; ++layer) {
     for (Index d = 0; d < config.directions(); ++d) {
       directions_.push_back(make_direction<S>(config, config.layer_input_size(layer),
                                               parameters + parameter_offset(config, layer, d),
-                                              training));
+                                              training, compression.storage));
       chunk_row_bytes_ = std::max(chunk_row_bytes_, directions_.back()->chunk_row_bytes());
     }
   }
@@ -38,7 +39,9 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
       for (std::size_t i = 0; i < directions_.size(); ++i) {
         const Index layer = static_cast<Index>(i) / config.directions();
         const Index d = static_cast<Index>(i) % config.directions();
-        directions_[i]->pack(parameters + parameter_offset(config, layer, d), part, parts);
+        const S* scales = compression.scales;
+        if (scales != nullptr) scales += static_cast<Index>(i) * weight_rows(config);
+        directions_[i]->pack(parameters + parameter_offset(config, layer, d), scales, part, parts);
       }
     });
   });

@@ -62,7 +62,8 @@ struct NetworkBackward {
 template <class S>
 class Network {
  public:
-  Network(const LayerConfig& config, const S* parameters, bool training);
+  Network(const LayerConfig& config, const S* parameters, bool training,
+          const Compression<S>& compression = {});
 
   const LayerConfig& config() const { return config_; }
   bool training() const { return training_; }

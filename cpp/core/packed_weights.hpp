@@ -1,10 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "core/buffer.hpp"
 #include "core/ragged_batch.hpp"
+#include "core/storage.hpp"
 #include "core/types.hpp"
 #include "core/vec.hpp"
 
@@ -20,6 +23,9 @@
 //
 // Recurrent weights may consist of blocks on the diagonal, the only elements that there are: each
 // head of units sees its own units alone. A panel then has the depth of its units' heads.
+//
+// Weights for inference alone may be kept in fewer bits (storage.hpp): two products in depth are
+// then adjacent, [panel][k/2][block][gate][W][k%2], and an odd depth ends with zeros.
 
 namespace bptt {
 
@@ -33,8 +39,10 @@ class PackedWeights {
   PackedWeights() = default;
   /// With heads, depth is the same units, or (with depth_gates) their gates in the order that
   /// pack_transposed takes.
-  PackedWeights(Index units, int gates, Index depth, Index heads = 1, int depth_gates = 0)
-      : units_(units),
+  PackedWeights(Index units, int gates, Index depth, Index heads = 1, int depth_gates = 0,
+                Storage storage = Storage::kFull)
+      : storage_(storage),
+        units_(units),
         gates_(gates),
         blocks_((units + kLanes - 1) / kLanes),
         blocks_per_panel_(kMaxPackets / gates),
@@ -43,8 +51,13 @@ class PackedWeights {
       depths_.push_back(heads == 1 ? Range{0, depth} : depth_of_heads(q, depth_gates));
       longest_ = std::max(longest_, depths_.back().size());
     }
-    data_ = Buffer<S>(width() * longest_);
+    visit_storage<S>(storage, [&](auto w) {
+      data_ = Buffer<std::byte>(width() * kept_depth() * static_cast<Index>(sizeof w));
+    });
+    if (storage == Storage::kInt8) scales_ = Buffer<S>(width());
   }
+
+  Storage storage() const { return storage_; }
 
   /// The part of a row of the left operand that a panel is multiplied with.
   Range depth(Index panel) const { return depths_[static_cast<std::size_t>(panel)]; }
@@ -60,30 +73,21 @@ class PackedWeights {
     const Index left = blocks_ - panel * blocks_per_panel_;
     return static_cast<int>(std::min(left, blocks_per_panel_)) * gates_;
   }
-  /// First column of a panel in a row of all columns, and the panel's weights.
+  /// First column of a panel in a row of all columns, and the panel's weights, kept as W.
   Index column(Index panel) const { return panel * blocks_per_panel_ * gates_ * kLanes; }
-  const S* panel(Index panel) const { return data_.data() + column(panel) * longest_; }
+  template <class W = S>
+  const W* panel(Index panel) const {
+    return reinterpret_cast<const W*>(data_.data()) + column(panel) * kept_depth();
+  }
+  /// The scale of every column, or null if there are none.
+  const S* scales() const { return scales_.data(); }
 
   /// Packs some of the panels: column (unit, gate g) of the product is row
-  /// `first_row + g*units + unit` of `weight` (rows, depth or units of a head).
-  void pack(const S* weight, Index first_row, Range panels) {
-    for (Index q = panels.first; q < panels.last; ++q) {
-      const Index stride = packets(q) * kLanes;
-      for (Index k = depth(q).first; k < depth(q).last; k += kLanes) {
-        for (int p = 0; p < packets(q); ++p) {
-          const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
-          const Index row = first_row + p % gates_ * units_ + unit;
-          const Range columns{k, std::min(k + kLanes, depth(q).last)};
-          S* const to =
-              data_.data() + column(q) * longest_ + (k - depth(q).first) * stride + p * kLanes;
-          if (heads_ == 1 && columns.size() == kLanes && unit + kLanes <= units_) {
-            transpose(weight + row * longest_ + k, longest_, to, stride);
-          } else {
-            pack_square(weight, row, unit, columns, to, stride);
-          }
-        }
-      }
-    }
+  /// `first_row + g*units + unit` of `weight` (rows, depth or units of a head). Weights of fewer
+  /// bits are given as the floats that they stand for, with the scales of the rows of `weight`.
+  void pack(const S* weight, Index first_row, Range panels, const S* row_scales = nullptr) {
+    visit_storage<S>(storage_,
+                     [&](auto w) { pack_as<decltype(w)>(weight, first_row, panels, row_scales); });
   }
 
   /// The transpose, for d_a = d_gates · weight: columns are the `units` of `weight`'s columns, and
@@ -104,6 +108,64 @@ class PackedWeights {
   }
 
  private:
+  /// The depth of a panel in memory.
+  Index kept_depth() const {
+    return storage_ == Storage::kFull ? longest_ : (longest_ + 1) / 2 * 2;
+  }
+
+  template <class W>
+  W* data() {
+    return reinterpret_cast<W*>(data_.data());
+  }
+
+  template <class W>
+  void pack_as(const S* weight, Index first_row, Range panels, const S* row_scales) {
+    for (Index q = panels.first; q < panels.last; ++q) {
+      const Index stride = packets(q) * kLanes;
+      if (!scales_.empty()) set_scales(q, first_row, row_scales);
+      for (Index k = depth(q).first; k < depth(q).last; k += kLanes) {
+        for (int p = 0; p < packets(q); ++p) {
+          const Index unit = (q * blocks_per_panel_ + p / gates_) * kLanes;
+          const Index row = first_row + p % gates_ * units_ + unit;
+          const Range columns{k, std::min(k + kLanes, depth(q).last)};
+          W* const panel = data<W>() + column(q) * kept_depth();
+          const Index to = (k - depth(q).first) * stride;
+          if constexpr (!std::is_same_v<W, S>) {
+            alignas(64) S square[kLanes * kLanes] = {};
+            pack_square(weight, row, unit, columns, square, kLanes);
+            narrow_rows(square, column(q) + p * kLanes, columns.size(), panel + to + 2 * p * kLanes,
+                        2 * stride);
+          } else if (heads_ == 1 && columns.size() == kLanes && unit + kLanes <= units_) {
+            transpose(weight + row * longest_ + k, longest_, panel + to + p * kLanes, stride);
+          } else {
+            pack_square(weight, row, unit, columns, panel + to + p * kLanes, stride);
+          }
+        }
+      }
+    }
+  }
+
+  /// Rows of one packet, which begin at a column, in pairs; a row of zeros follows them.
+  template <class W>
+  void narrow_rows(const S* from, Index column, Index rows, W* to, Index stride) const {
+    for (Index r = 0; r < (rows + 1) / 2 * 2; ++r) {
+      for (Index lane = 0; lane < kLanes; ++lane) {
+        const S scale = scales_.empty() ? S(1) : scales_.data()[column + lane];
+        narrow(from[r * kLanes + lane], scale, to[r / 2 * stride + 2 * lane + r % 2]);
+      }
+    }
+  }
+
+  /// The scales of a panel's columns; 0 for those that are padding.
+  void set_scales(Index panel, Index first_row, const S* row_scales) {
+    S* const to = scales_.data() + column(panel);
+    for (Index i = 0; i < packets(panel) * kLanes; ++i) {
+      const Index packet = i / kLanes;
+      const Index unit = (panel * blocks_per_panel_ + packet / gates_) * kLanes + i % kLanes;
+      to[i] = unit < units_ ? row_scales[first_row + packet % gates_ * units_ + unit] : S(0);
+    }
+  }
+
   /// The units of the head that a unit belongs to.
   Range head_of(Index unit) const {
     if (heads_ == 1) return {0, units_};
@@ -148,7 +210,7 @@ class PackedWeights {
       const Range depth = depths_[static_cast<std::size_t>(q)];
       if (k < depth.first || k >= depth.last) continue;
       const Index width = packets(q) * kLanes, first = column(q);
-      S* const to = data_.data() + first * longest_ + (k - depth.first) * width;
+      S* const to = data<S>() + first * longest_ + (k - depth.first) * width;
       if (units.first <= first && first + width <= units.last) {
         std::copy_n(from + first - units.first, width, to);
         continue;
@@ -161,11 +223,13 @@ class PackedWeights {
     }
   }
 
+  Storage storage_ = Storage::kFull;
   Index units_ = 0;
   int gates_ = 1;
   Index blocks_ = 0, blocks_per_panel_ = 1, heads_ = 1, longest_ = 0;
   std::vector<Range> depths_;  // by panel
-  Buffer<S> data_;
+  Buffer<std::byte> data_;     // [panel][k][block][gate][W] of the storage's type
+  Buffer<S> scales_;           // [width()] of 8 bits
 };
 
 }  // namespace bptt

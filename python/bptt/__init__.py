@@ -49,6 +49,7 @@ from bptt.losses import (
 from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention
 from bptt.nn.characters import CharacterEmbedding
+from bptt.nn.compression_report import CompressionReport, compression_report
 from bptt.nn.crf import CRF
 from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
@@ -102,6 +103,7 @@ __all__ = [
     "CRF",
     "Attention",
     "CharacterEmbedding",
+    "CompressionReport",
     "Dropout",
     "Embedding",
     "EmbeddingBag",
@@ -132,6 +134,7 @@ __all__ = [
     "binary_cross_entropy",
     "clip_by_global_norm",
     "clip_by_value",
+    "compression_report",
     "config",
     "ctc_loss",
     "data",

@@ -27,7 +27,13 @@ def set_flush_denormals(flush: bool) -> None: ...
 # the factors (B, T, directions*P) of h in layer 0, for a network with a decay_size > 0.
 def cell_table() -> dict[str, CellInfo]: ...
 def parameter_count(config: LayerConfig) -> int: ...
-def pack(config: LayerConfig, parameters: _Float, training: bool) -> object: ...
+def pack(
+    config: LayerConfig,
+    parameters: _Float,
+    training: bool,
+    storage: str | None = None,
+    scales: _Float | None = None,
+) -> object: ...
 def infer(
     network: object,
     x: NDArray[Any],
@@ -65,6 +71,7 @@ def step(
     kind: type[tuple[Any, ...]],
     /,
 ) -> Any: ...
+
 class Stepper:
     """Base class of `bptt.nn.Stepper`: its call, with pointers to the buffers `y` and `state`."""
 
@@ -105,8 +112,12 @@ def pad(
     indices: NDArray[np.int64],
 ) -> tuple[NDArray[_S], NDArray[np.int64]]: ...
 def embedding_forward(
-    weight: NDArray[_F], ids: _Integer, lengths: _Integer | None, bag: int = 1
-) -> NDArray[_F]: ...
+    weight: NDArray[Any],
+    ids: _Integer,
+    lengths: _Integer | None,
+    bag: int = 1,
+    scales: _Float | None = None,
+) -> _Float: ...
 def embedding_backward(
     ids: _Integer,
     lengths: _Integer | None,
@@ -122,6 +133,8 @@ def linear_forward(
     x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F] | None
 ) -> NDArray[_F]: ...
 def linear_rows(x: NDArray[_F], weight: NDArray[_F], bias: NDArray[_F] | None) -> NDArray[_F]: ...
+def linear_compress(weight: _Float, storage: str, scales: _Float | None = None) -> object: ...
+def linear_compressed_forward(layer: object, x: _Float, bias: _Float | None) -> _Float: ...
 def linear_backward(
     x: NDArray[_F],
     weight: NDArray[_F],

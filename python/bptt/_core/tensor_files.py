@@ -17,6 +17,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""Type of arrays of bfloat16, which NumPy does not have: the upper halves of float32."""
+
 _CHECKSUM = '{"checksum": "sha256:'  # beginning of a header, which 64 digits and ", " follow
 
 
@@ -111,7 +114,41 @@ def write_file(
     metadata = {"bptt": f'{_CHECKSUM}{checksum}", {text[1:]}'}
     # safetensors writes the memory of an array, whatever its strides.
     dense = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    _write_atomically(as_path(path), save(dense, metadata))
+    halves = [name for name, tensor in dense.items() if tensor.dtype == BFLOAT16]
+    dense |= {name: dense[name].view(np.uint16) for name in halves}
+    _write_atomically(as_path(path), _as_bfloat16(save(dense, metadata), halves))
+
+
+def _as_bfloat16(content: bytes, names: list[str]) -> bytes:
+    """Return a file in which tensors of uint16 are of bfloat16, which safetensors cannot write.
+
+    A file is the length of its header in 8 bytes, the header in JSON, and the tensors.
+    """
+    if not names:
+        return content
+    import json
+
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    for name in names:
+        header[name]["dtype"] = "BF16"
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def _bfloat16_tensors(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    """Read the tensors of bfloat16, of which safetensors makes no arrays."""
+    if not names:
+        return {}
+    from safetensors import deserialize
+
+    read: Any = deserialize
+    found = dict(read(path.read_bytes()))
+    return {
+        name: np.frombuffer(found[name]["data"], BFLOAT16).reshape(found[name]["shape"])
+        for name in names
+    }
 
 
 @contextlib.contextmanager
@@ -195,7 +232,13 @@ def read_file(
                 found = header.get("format")
                 if found != expected:
                     raise ValueError(f"it is not a file of {what}{_other_format(found, expected)}")
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                halves = [key for key in file.keys() if _is_bfloat16(file, key)]  # noqa: SIM118
+                tensors = {
+                    key: file.get_tensor(key)
+                    for key in file.keys()  # noqa: SIM118
+                    if key not in halves
+                }
+                tensors |= _bfloat16_tensors(file_path, halves)
             start, rest = text[: len(_CHECKSUM) + 64], text[len(_CHECKSUM) + 67 :]
             has_checksum = need_checksum or start.startswith(_CHECKSUM)
             if has_checksum and start != _CHECKSUM + checksum_of("{" + rest, tensors):
@@ -205,6 +248,10 @@ def read_file(
     except SafetensorError as error:
         raise ValueError(f"cannot load {file_path}: {error}") from error
     return tensors, header
+
+
+def _is_bfloat16(file: Any, name: str) -> bool:
+    return bool(file.get_slice(name).get_dtype() == "BF16")
 
 
 def _other_format(found: object, expected: object) -> str:

@@ -6,6 +6,8 @@ constructor. They are checked by `fit`; fitted attributes end in an underscore.
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -398,7 +400,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         self._check_target(y)
         check_order_of_groups(X, y)
         self._check_classes(classes)
-        if not hasattr(self, "history_"):
+        if hasattr(self, "history_"):
+            for module in self._task().modules.values():
+                module._check_trainable()
+        else:
             self._check_parameters()
             self._seeds_left = self._seeds()
             self._initialize(X, y, lengths, self._seeds_left, classes)
@@ -418,6 +423,44 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             callbacks=self._callbacks(),
         )
         return self
+
+    # ---- weights of fewer bits
+
+    def compressed(self: _Self, kind: str) -> _Self:
+        """Return a copy whose network has weights of 16 or 8 bits, for inference alone.
+
+        It predicts, and is saved and loaded, as the original; `partial_fit` is refused, and `fit`
+        begins anew with a network of float32.
+
+        Parameters
+        ----------
+        kind : {"bfloat16", "int8"}
+            The upper 16 bits of a float32, or integers of 8 bits with a scale for each row of a
+            matrix; see `bptt.nn.Module.compressed`.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If `kind` is not a string.
+        ValueError
+            If there is no such kind, or the network is not of float32 or compressed already.
+
+        See Also
+        --------
+        bptt.compression_report : What it changes, on given data.
+        """
+        check_is_fitted(self)
+        modules = {name: module.compressed(kind) for name, module in self._task().modules.items()}
+        made = copy.copy(self)
+        made._restore(json.loads(json.dumps(self._fitted_state())), modules)
+        made.__dict__["_optimizer"] = None  # what it is not trained with
+        return made
 
     # ---- files
 

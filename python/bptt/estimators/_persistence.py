@@ -47,7 +47,7 @@ class Persistent(Protocol):
     checkpoint_path: str | os.PathLike[str] | None
     history_: History
     metadata_: dict[str, Any]
-    _optimizer: Optimizer
+    _optimizer: Optimizer | None  # None with compressed weights
     _fitted_network: dict[str, Any]
     _vectors_found: tuple[int, int, int]
 
@@ -94,8 +94,9 @@ def write_estimator(
     metadata = checked_metadata(metadata)
     modules = estimator._task().modules
     tensors, description = pack_modules(modules)
-    for slot, array in estimator._optimizer.state().items():
-        tensors[f"optimizer/{slot}"] = array
+    if estimator._optimizer is not None:
+        for slot, array in estimator._optimizer.state().items():
+            tensors[f"optimizer/{slot}"] = array
     header = {
         "format": FORMAT,
         "estimator": type(estimator).__name__,
@@ -173,6 +174,11 @@ def restored(
     modules = dict(estimator._task().modules)
     for name, module in modules.items():
         module._random.bit_generator.state = generator_state(header["generators"][name])
+    if any(module.compression for module in modules.values()):
+        if tensors:
+            raise ValueError(f"compressed weights have no optimizer, got {', '.join(tensors)}")
+        estimator._optimizer = None
+        return estimator
     estimator._optimizer = make_optimizer(estimator.optimizer, modules, estimator.learning_rate)
     estimator._optimizer.restore({k.partition("/")[2]: v for k, v in tensors.items()})
     return estimator

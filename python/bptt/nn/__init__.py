@@ -4,6 +4,7 @@ from bptt.nn import recurrent as _recurrent
 from bptt.nn.attention import Attention, AttentionGradients, AttentionRun
 from bptt.nn.cells import CELLS, Cell
 from bptt.nn.characters import CharacterEmbedding, CharacterEmbeddingRun
+from bptt.nn.compression_report import CompressionReport, compression_report
 from bptt.nn.crf import CRF, CRFRun
 from bptt.nn.decay import InputDecay, InputDecayRun
 from bptt.nn.decoder import Decoder
@@ -37,6 +38,7 @@ __all__ = [
     "Cell",
     "CharacterEmbedding",
     "CharacterEmbeddingRun",
+    "CompressionReport",
     "Decoder",
     "DecoderGradients",
     "DecoderRun",
@@ -70,6 +72,7 @@ __all__ = [
     "StepGradients",
     "Stepper",
     "Tanh",
+    "compression_report",
     "load_modules",
     "save_modules",
 ]

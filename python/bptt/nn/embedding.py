@@ -13,6 +13,7 @@ from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
 from bptt._core.lengths import Ids, Lengths, lengths_of
 from bptt.losses import Loss
+from bptt.nn.compression import NarrowArray
 from bptt.nn.module import Gradients, Layout, Module, Shapes, output_gradient
 from bptt.nn.sparse_gradients import SparseGradients, no_gradient
 
@@ -50,6 +51,7 @@ class Embedding(Module):
 
     num_embeddings: int
     embedding_dim: int
+    _compressible = ("weight",)
 
     def __init__(
         self,
@@ -172,10 +174,20 @@ class Embedding(Module):
         ValueError
             If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
-        sequences = _as_sequences(ids, lengths)
-        arguments = (self["weight"], sequences, lengths)
-        y: FloatArray = self._whole(loader.kernels.embedding_forward, *arguments)
+        y = self._rows(_as_sequences(ids, lengths), lengths, 1)
         return y.reshape(*ids.shape, self.embedding_dim)
+
+    def _rows(self, sequences: Ids, lengths: Lengths | None, bag: int) -> FloatArray:
+        """Return the sums of the vectors of every `bag` consecutive ids (batch, steps)."""
+        arguments = (sequences, lengths, bag)
+        narrow = None if self._narrow is None else self._narrow.arrays["weight"]
+        if isinstance(narrow, NarrowArray):
+            compressed: FloatArray = loader.kernels.embedding_forward(
+                narrow.values, *arguments, narrow.scales
+            )
+            return compressed
+        y: FloatArray = self._whole(loader.kernels.embedding_forward, self["weight"], *arguments)
+        return y
 
     def forward(
         self,
@@ -204,6 +216,7 @@ class Embedding(Module):
         ValueError
             If an id or a length is out of its range, or `lengths` is given and `ids` is not (B, T).
         """
+        self._check_trainable()
         output = self(ids, lengths=lengths)
         return EmbeddingRun(self._layout, ids, lengths, output, frozen=self.frozen)
 
@@ -343,9 +356,7 @@ class EmbeddingBag(Embedding):
         ValueError
             If an id or a length is out of its range, or `ids` has too few axes.
         """
-        sequences, counts, bag = _as_bags(ids, lengths)
-        arguments = (self["weight"], sequences, counts, bag)
-        y: FloatArray = self._whole(loader.kernels.embedding_forward, *arguments)
+        y = self._rows(*_as_bags(ids, lengths))
         return y.reshape(*ids.shape[:-1], self.embedding_dim)
 
     def forward(
@@ -375,6 +386,7 @@ class EmbeddingBag(Embedding):
         ValueError
             If an id or a length is out of its range, or `ids` has too few axes.
         """
+        self._check_trainable()
         output = self(ids, lengths=lengths)
         return EmbeddingBagRun(self._layout, ids, lengths, output, frozen=self.frozen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ class Linear(Module):
     in_features: int
     out_features: int
     bias: bool
+    _compressible = ("weight",)
 
     def __init__(
         self,
@@ -125,6 +127,13 @@ class Linear(Module):
             If its last axis is not `in_features` long.
         """
         self._check(x)
+        if self._narrow is not None:
+            rows = x.reshape(-1, self.in_features)
+            bias = self._views.get("bias")
+            y: FloatArray = loader.kernels.linear_compressed_forward(
+                self._kernel_weight, rows, bias
+            )
+            return y.reshape(*x.shape[:-1], self.out_features)
         return self._whole(_output, x, self.parameters)
 
     def _of_rows(self, x: FloatArray) -> FloatArray:
@@ -132,8 +141,17 @@ class Linear(Module):
 
         The bits of a row do not depend on the others, which those of a call do in the last places.
         """
+        if self._narrow is not None:  # its product sums in order
+            return self(x)
         self._check(x)
         return self._whole(_output_of_rows, x, self.parameters)
+
+    @cached_property
+    def _kernel_weight(self) -> Any:
+        """The weight of a compressed layer, packed."""
+        assert self._narrow is not None
+        kind, scales = self._narrow.kind, self._narrow.scales()
+        return loader.kernels.linear_compress(self["weight"], kind, scales)
 
     def forward(self, x: FloatArray) -> LinearRun:
         """Return y = V x + c, ready for `LinearRun.backward`.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from bptt._core.arguments import NamedArguments
 from bptt._core.checks import Dimension, FloatArray
 from bptt._core.memory import new_array
 from bptt.losses import Loss
+from bptt.nn.compression import NarrowArray, NarrowParameters, check_kind
 
 Shapes: TypeAlias = Mapping[str, tuple[Dimension, ...]]
 
@@ -165,7 +166,7 @@ class NamedArrays:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_views", "_latest", "_is_changing")
+        derived = ("_views", "_latest", "_is_changing", "_kernel_weight")
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -222,6 +223,9 @@ class Module(NamedArguments, NamedArrays):
     dtype: np.dtype[np.floating[Any]]
     seed: int | None
     frozen: bool = False  # whether no parameter is trained
+    _compressible: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of the matrices that `compressed` keeps in fewer bits."""
+    _narrow: NarrowParameters | None = None  # of a compressed module, which has no flat array
     _config: Mapping[str, Any]
     _random: np.random.Generator
     _version: object  # of the parameters; compared by identity
@@ -284,6 +288,123 @@ class Module(NamedArguments, NamedArrays):
         module.__init__(**config)  # type: ignore[misc]
         return module
 
+    @property
+    def compression(self) -> str | None:
+        """Kind of the weights: "bfloat16" or "int8" of a compressed module, else None."""
+        return None if self._narrow is None else self._narrow.kind
+
+    def compressed(self: _M, kind: str) -> _M:
+        """Return a copy with weights of 16 or 8 bits, for inference alone.
+
+        It has the same calls, with float32 in and out: the kernels widen the weights in registers.
+        Of large layers that run few sequences at a time, a step takes half or a third of the time.
+        Recurrent layers keep their matrices in fewer bits, `Linear`, `Embedding` and `EmbeddingBag`
+        their weight; all else, and the other modules, stay float32. ``forward``, optimizers and
+        assignment of parameters are refused.
+
+        Parameters
+        ----------
+        kind : {"bfloat16", "int8"}
+            "bfloat16": the upper 16 bits of a float32, rounded to nearest, ties to even. "int8":
+            8-bit integers times a scale for each row, that of a unit of a gate, of an output, or of
+            a token: its largest magnitude / 127.
+
+        Returns
+        -------
+        module
+            Of the same class. Its ``parameters`` are the rounded ones, widened when they are read.
+
+        Raises
+        ------
+        TypeError
+            If `kind` is not a string.
+        ValueError
+            If there is no such kind, the module is not of float32 or compressed already, or a
+            weight is not finite in it.
+
+        See Also
+        --------
+        bptt.compression_report : What it changes, on given data.
+        """
+        kind = check_kind("kind", kind)
+        if self.dtype != np.float32:
+            raise ValueError(f"compressed needs a module of float32, got {self} of {self.dtype}")
+        if self._narrow is not None:
+            raise ValueError(f"compressed needs a module of float32, got {self}")
+        if not any(map(self._is_compressible, self)):
+            return copy.deepcopy(self)
+        return self._with_narrow(
+            self.config, self._whole(lambda: NarrowParameters(kind, dict(self._rounded(kind))))
+        )
+
+    @property
+    def _nbytes(self) -> int:
+        """Number of bytes of all parameters."""
+        narrow = self._narrow
+        return self._layout.size * self.dtype.itemsize if narrow is None else narrow.nbytes
+
+    @classmethod
+    def _with_narrow(cls: type[_M], config: Mapping[str, Any], narrow: NarrowParameters) -> _M:
+        """Return a module with the parameters `narrow`, which fit its arguments."""
+        module = cls._outline(config)
+        module._narrow = narrow
+        module._views = module._make_views()
+        return module
+
+    @classmethod
+    def _from_narrow(
+        cls, config: Mapping[str, Any], kind: str, tensor: Callable[[str], NDArray[Any]]
+    ) -> Module:
+        """Return a compressed module whose tensors, as of `NarrowParameters.tensors`, are given.
+
+        Parameters
+        ----------
+        config : mapping
+            Arguments of the constructor.
+        kind : str
+            Kind of compression.
+        tensor : function
+            Name -> array. It raises ValueError for one that is missing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, or a tensor is missing or of the wrong dtype or shape.
+        """
+        kind = check_kind("compression", kind)
+        outline = cls._outline(config)
+        if outline.dtype != np.float32 or not any(map(cls._is_compressible, outline)):
+            raise ValueError(f"compression must be None for {outline} of {outline.dtype}")
+        arrays = {
+            name: NarrowArray.checked(name, shape, kind, tensor)
+            if cls._is_compressible(name)
+            else outline._layout.check(name, tensor(name)).copy()
+            for name, shape in outline._layout.shapes.items()
+        }
+        return cls._with_narrow(config, NarrowParameters(kind, arrays))
+
+    @classmethod
+    def _is_compressible(cls, name: str) -> bool:
+        return name.startswith(cls._compressible or ("\0",))
+
+    def _rounded(self, kind: str) -> Iterator[tuple[str, FloatArray | NarrowArray]]:
+        for name, array in self._views.items():
+            if not self._is_compressible(name):
+                yield name, array.copy()
+                continue
+            narrow = NarrowArray.of(array, kind)
+            if not np.isfinite(narrow.widened()).all():
+                raise ValueError(f"weights must be finite in {kind}, got others in {name}")
+            yield name, narrow
+
+    def _check_trainable(self) -> None:
+        """Check that the parameters may change."""
+        if self._narrow is not None:
+            raise ValueError(
+                f"training needs weights of float32, got {self}: train the original, and "
+                "compress it again"
+            )
+
     def _shapes(self) -> Shapes:
         """Return name -> shape of every parameter, in the order of the flat array."""
         raise NotImplementedError
@@ -293,7 +414,8 @@ class Module(NamedArguments, NamedArrays):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self._layout.owner
+        kind = self.compression
+        return self._layout.owner + (f".compressed({kind!r})" if kind else "")
 
     def __setattr__(self, name: str, value: object) -> None:
         # Shapes and packed weights are derived from the arguments.
@@ -328,6 +450,7 @@ class Module(NamedArguments, NamedArrays):
         Other threads that change or pack the parameters wait. The snapshot of the old parameters,
         if a run holds it, gets a copy. The version changes also after an error.
         """
+        self._check_trainable()
         with self._lock:
             latest = self._latest()
             if latest is not None:
@@ -360,6 +483,7 @@ class Module(NamedArguments, NamedArrays):
 
     def _snapshot(self) -> Snapshot:
         """Return the current parameters, for a run whose backward pass needs them."""
+        self._check_trainable()
         with self._lock:
             latest = self._latest()
             if latest is None:
@@ -368,6 +492,8 @@ class Module(NamedArguments, NamedArrays):
         return latest
 
     def _make_views(self) -> Mapping[str, FloatArray]:
+        if self._narrow is not None:
+            return self._narrow
         # Through a read-only buffer: `setflags(write=True)` cannot make these views writable again.
         return self._layout.views(np.asarray(self._flat.data.toreadonly()))
 

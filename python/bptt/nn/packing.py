@@ -67,8 +67,12 @@ class Content(NamedTuple):
 
 def pack(prefix: str, module: Module) -> Packed:
     """Return the parameters as tensors "prefix + name", with class and arguments."""
-    tensors = {prefix + name: value for name, value in module.parameters.items()}
-    return Packed(tensors, {"class": type(module).__name__, "config": module.config})
+    description: Description = {"class": type(module).__name__, "config": module.config}
+    found: Mapping[str, NDArray[Any]] = module.parameters
+    if module._narrow is not None:
+        description["compression"] = module.compression
+        found = module._narrow.tensors()
+    return Packed({prefix + name: value for name, value in found.items()}, description)
 
 
 def unpack(prefix: str, description: Description, tensors: Tensors) -> Module:
@@ -85,7 +89,11 @@ def unpack(prefix: str, description: Description, tensors: Tensors) -> Module:
         used.append(key)
         return tensors[key]
 
-    module = CLASSES[description["class"]]._with_parameters(description["config"], tensor)
+    kind, config = CLASSES[description["class"]], description["config"]
+    if "compression" in description:
+        module = kind._from_narrow(config, description["compression"], tensor)
+    else:
+        module = kind._with_parameters(config, tensor)
     for key in used:
         del tensors[key]
     return module

@@ -113,6 +113,7 @@ class Recurrent(Module, Generic[StateT]):
     """
 
     variants: ClassVar[tuple[Cell, ...]]
+    _compressible = ("weight_ih", "weight_hh", "weight_hr")
     _random_masks = True  # False in copies for diagnostics: the expected values, as in inference
 
     input_size: int
@@ -265,6 +266,7 @@ class Recurrent(Module, Generic[StateT]):
             if self.bidirectional:
                 rule = "recompute_every needs a layer with bidirectional=False"
                 raise ValueError(f"{rule}, got bidirectional=True")
+        self._check_trainable()
         packed = self._current(True)
         start = self._start(packed, x, state)
         drops = (self.dropout and self.num_layers > 1) or self.zoneout or self.recurrent_dropout
@@ -389,9 +391,12 @@ class Recurrent(Module, Generic[StateT]):
                 rows, units = self._decay_sizes
                 end = self._layout.size - rows - units
                 start = end - self._learned_size
-                weights, learned = self._flat[:start], self._flat[start:end]
-                weight, bias = self._flat[end : end + rows], self._flat[end + rows :]
-                network = loader.kernels.pack(self._kernel_config, weights, training)
+                narrow = self._narrow
+                flat = self._flat if narrow is None else narrow.flat()
+                weights, learned = flat[:start], flat[start:end]
+                weight, bias = flat[end : end + rows], flat[end + rows :]
+                kind, scales = (None, None) if narrow is None else (narrow.kind, narrow.scales())
+                network = loader.kernels.pack(self._kernel_config, weights, training, kind, scales)
                 initial: tuple[FloatArray, ...] = ()
                 if self.learn_initial_state:
                     parts = np.split(learned, np.cumsum(self._learned_sizes)[:-1])

@@ -166,6 +166,35 @@ class Sequential(NamedArguments):
         """
         return summarize(self.modules, self.pool)
 
+    def compressed(self, kind: str) -> Sequential:
+        """Return a copy whose modules have weights of 16 or 8 bits, for inference alone.
+
+        Parameters
+        ----------
+        kind : {"bfloat16", "int8"}
+            See `Module.compressed`.
+
+        Returns
+        -------
+        Sequential
+            With the same calls, float32 in and out. Modules without matrices to compress, such as
+            `LayerNorm`, and a `CharacterEmbedding` or a `CRF` are copies.
+
+        Raises
+        ------
+        TypeError
+            If `kind` is not a string.
+        ValueError
+            If there is no such kind, the modules are not of float32 or compressed already, or a
+            weight is not finite in it.
+
+        See Also
+        --------
+        bptt.compression_report : What it changes, on given data.
+        """
+        modules = [module.compressed(kind) for module in self.modules]
+        return Sequential(*modules, pool=self.pool, skip_input=self.skip_input)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, for `load`.
 

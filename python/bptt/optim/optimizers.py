@@ -40,6 +40,8 @@ class Optimizer(NamedArguments):
 
     def __init__(self, modules: Modules, learning_rate: float, slots: Sequence[str]) -> None:
         self._modules = as_list("modules", modules, Module)
+        for module in self._modules:
+            module._check_trainable()
         self.learning_rate = learning_rate
         self._slots = {
             f"{slot}/{i}": np.zeros_like(module._flat[: 0 if module.frozen else None])

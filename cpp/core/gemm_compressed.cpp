@@ -1,0 +1,398 @@
+#include "core/gemm_compressed.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#if defined(__SSE2__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+// Two products in depth lie side by side, in 32 bits a column. Of bfloat16 they become floats with
+// a shift and a mask, in every instruction set by the compiler's own vectors. Of 8 bits, an
+// instruction that every x86 has multiplies two pairs of 16 bits and adds them: a third of the work
+// of widening to float, which would take longer than reading the weights. Conversions by the
+// compiler's vectors are not used: g++ 12 splits them into many instructions.
+
+namespace bptt {
+namespace {
+
+using V = Vec<float>;
+constexpr int kLanes = V::kLanes;
+
+/// The operands of one register tile, as in gemm_packed.cpp: R rows times P packets of each of Q
+/// adjacent panels.
+template <class W>
+struct Tile {
+  const float* const* rows;  // [R] pointers to rows of the left operand
+  Index offset;              // in a row to the first k
+  Index step;                // between k and k + 1
+  const W* panel;            // [depth/2][P][lanes][2] of the first panel
+  Index panel_stride;        // to the same k of the next panel
+  Index depth;               // products in a sum
+  const float* scales;       // [Q][P][lanes] of 8 bits
+  const float* init;         // [R][Q][P][lanes] what sums are added to, or null for 0
+  Index init_stride;         // between its rows, 0 to repeat one
+  float* out;                // [R][Q][P][lanes]
+  Index out_stride;          // between its rows
+
+  V initial(int r, int c) const {
+    return init == nullptr ? V::zero() : V::load(init + r * init_stride + c * kLanes);
+  }
+  float* sum(int r, int c) const { return out + r * out_stride + c * kLanes; }
+};
+
+// ---- bfloat16
+
+using Words [[gnu::vector_size(4 * kLanes)]] = std::uint32_t;
+
+/// The first (0) or the second of the adjacent weights of a packet.
+template <int kHalf>
+V half_of(const Bfloat16* pairs) {
+  Words words;
+  std::memcpy(&words, pairs, sizeof words);
+  words = kHalf == 0 ? words << 16 : words & 0xFFFF0000U;
+  V::Packet packet;
+  std::memcpy(&packet, &words, sizeof packet);
+  return V(packet);
+}
+
+/// sum[r][c] += a[r][at] * the first or second weights of the pairs.
+template <int kHalf, int P, int R, int Q>
+[[gnu::always_inline]] inline void add_products(V (&sum)[R][P * Q], const float* const (&a)[R],
+                                                Index at, const Bfloat16* pairs,
+                                                Index panel_stride) {
+  constexpr int kColumns = P * Q;
+  const auto weight = [pairs, panel_stride](int c) {
+    return half_of<kHalf>(pairs + c / P * panel_stride + c % P * 2 * kLanes);
+  };
+  // Hold the smaller operand in registers and stream the other.
+  if constexpr (R <= P) {
+    V left[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) left[r] = V(a[r][at]);
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      const V w = weight(c);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sum[r][c] = fma(left[r], w, sum[r][c]);
+    }
+  } else {
+    V right[kColumns];
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) right[c] = weight(c);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const V left(a[r][at]);
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
+    }
+  }
+}
+
+template <int P, int R, int Q>
+void multiply_tile(const Tile<Bfloat16>& t) {
+  V sum[R][P * Q];
+  const float* a[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    a[r] = t.rows[r] + t.offset;
+#pragma GCC unroll 8
+    for (int c = 0; c < P * Q; ++c) sum[r][c] = t.initial(r, c);
+  }
+  const Bfloat16* pairs = t.panel;
+  Index at = 0;
+  for (Index k = 0; k < t.depth / 2; ++k, pairs += 2 * P * kLanes, at += 2 * t.step) {
+    add_products<0, P, R, Q>(sum, a, at, pairs, t.panel_stride);
+    add_products<1, P, R, Q>(sum, a, at + t.step, pairs, t.panel_stride);
+  }
+  if (t.depth % 2 != 0) add_products<0, P, R, Q>(sum, a, at, pairs, t.panel_stride);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < P * Q; ++c) sum[r][c].store(t.sum(r, c));
+  }
+}
+
+// ---- 8 bits
+
+/// Pairs of integers of 16 bits, and sums of 32 bits, one a lane.
+#if defined(EIGEN_VECTORIZE_AVX512)
+struct Integers {
+  using Packet = __m512i;
+  static Packet zero() { return _mm512_setzero_si512(); }
+  static Packet weights(const Int8* pairs) {
+    return _mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(pairs)));
+  }
+  static Packet repeated(std::int32_t pair) { return _mm512_set1_epi32(pair); }
+  static Packet add_products(Packet a, Packet b, Packet sum) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+  }
+  static V as_floats(Packet sum) { return V(_mm512_cvtepi32_ps(sum)); }
+};
+
+/// The same integers with VNNI, in one instruction.
+#define BPTT_VNNI [[gnu::target("avx512vnni")]]
+struct VnniIntegers : Integers {
+  BPTT_VNNI static Packet add_products(Packet a, Packet b, Packet sum) {
+    return _mm512_dpwssd_epi32(sum, a, b);
+  }
+};
+#elif defined(EIGEN_VECTORIZE_AVX2)
+struct Integers {
+  using Packet = __m256i;
+  static Packet zero() { return _mm256_setzero_si256(); }
+  static Packet weights(const Int8* pairs) {
+    return _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(pairs)));
+  }
+  static Packet repeated(std::int32_t pair) { return _mm256_set1_epi32(pair); }
+  static Packet add_products(Packet a, Packet b, Packet sum) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+  static V as_floats(Packet sum) { return V(_mm256_cvtepi32_ps(sum)); }
+};
+#elif defined(__SSE2__)
+struct Integers {
+  using Packet = __m128i;
+  static Packet zero() { return _mm_setzero_si128(); }
+  static Packet weights(const Int8* pairs) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(pairs));
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+  }
+  static Packet repeated(std::int32_t pair) { return _mm_set1_epi32(pair); }
+  static Packet add_products(Packet a, Packet b, Packet sum) {
+    return _mm_add_epi32(sum, _mm_madd_epi16(a, b));
+  }
+  static V as_floats(Packet sum) { return V(_mm_cvtepi32_ps(sum)); }
+};
+#else
+struct Integers {
+  struct Packet {
+    std::int32_t first[kLanes], second[kLanes];  // of a sum the first alone
+  };
+  static Packet zero() { return {}; }
+  static Packet weights(const Int8* pairs) {
+    Packet packet;
+    for (int i = 0; i < kLanes; ++i) {
+      packet.first[i] = pairs[2 * i];
+      packet.second[i] = pairs[2 * i + 1];
+    }
+    return packet;
+  }
+  static Packet repeated(std::int32_t pair) {
+    std::int16_t values[2];
+    std::memcpy(values, &pair, sizeof values);
+    Packet packet;
+    std::fill_n(packet.first, kLanes, values[0]);
+    std::fill_n(packet.second, kLanes, values[1]);
+    return packet;
+  }
+  static Packet add_products(const Packet& a, const Packet& b, Packet sum) {
+    for (int i = 0; i < kLanes; ++i) {
+      sum.first[i] += a.first[i] * b.first[i] + a.second[i] * b.second[i];
+    }
+    return sum;
+  }
+  static V as_floats(const Packet& sum) {
+    alignas(64) float values[kLanes];
+    std::copy_n(sum.first, kLanes, values);
+    return V::load(values);
+  }
+};
+#endif
+
+/// Rounds numbers to integers of 16 bits times the step that is returned. What is NaN or infinite
+/// makes the step so.
+float round_to_integers(const float* from, Index stride, Index count, std::int16_t* to) {
+  float values[kIntegerDepth];
+  std::uint32_t bits = 0;  // of the largest magnitude: in the order of the numbers
+  for (Index i = 0; i < count; ++i) values[i] = from[i * stride];
+  for (Index i = 0; i < count; ++i) {
+    bits = std::max(bits, std::bit_cast<std::uint32_t>(values[i]) & 0x7FFFFFFFU);
+  }
+  const auto largest = std::bit_cast<float>(bits);
+  constexpr float kLargest = 32767, kLeast = 1e-33F;  // less is 0: its inverse has no float
+  const float factor = largest < kLeast ? 0.0F : kLargest / largest;
+  constexpr float kShift = 12582912;  // 1.5 * 2^23: added, it leaves the integer in the last bits
+  for (Index i = 0; i < count; ++i) {
+    const auto shifted = std::bit_cast<std::uint32_t>(values[i] * factor + kShift);
+    to[i] = static_cast<std::int16_t>(shifted);
+  }
+  return largest < kLeast ? 0.0F : largest / kLargest;
+}
+
+template <class Integers, int P, int R, int Q>
+[[gnu::always_inline]] inline void multiply_integers(const Tile<Int8>& t) {
+  using Packet = typename Integers::Packet;
+  constexpr int kColumns = P * Q;
+  alignas(64) std::int16_t left[R][kIntegerDepth];
+  float steps[R];
+  for (Index first = 0; first < t.depth; first += kIntegerDepth) {
+    const Index count = std::min(kIntegerDepth, t.depth - first);
+    Packet sum[R][kColumns];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const float* const from = t.rows[r] + t.offset + first * t.step;
+      steps[r] = round_to_integers(from, t.step, count, left[r]);
+      if (count % 2 != 0) left[r][count] = 0;
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) sum[r][c] = Integers::zero();
+    }
+    const Int8* pairs = t.panel + first * P * kLanes;
+    for (Index k = 0; k < count; k += 2, pairs += 2 * P * kLanes) {
+      Packet a[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        std::int32_t pair;
+        std::memcpy(&pair, left[r] + k, sizeof pair);
+        a[r] = Integers::repeated(pair);
+      }
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {
+        const Packet w = Integers::weights(pairs + c / P * t.panel_stride + c % P * 2 * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r][c] = Integers::add_products(a[r], w, sum[r][c]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {
+        const V before = first == 0 ? t.initial(r, c) : V::load(t.sum(r, c));
+        const V scale = V::load(t.scales + c * kLanes) * steps[r];
+        fma(Integers::as_floats(sum[r][c]), scale, before).store(t.sum(r, c));
+      }
+    }
+  }
+}
+
+template <int P, int R, int Q>
+void multiply_tile(const Tile<Int8>& t) {
+  multiply_integers<Integers, P, R, Q>(t);
+}
+
+#if defined(BPTT_VNNI)
+/// Asked of the CPU itself, as in bindings/cpu.cpp.
+bool cpu_has_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c >> 11 & 1) != 0;
+}
+const bool kHasVnni = cpu_has_vnni();
+
+template <int P, int R, int Q>
+BPTT_VNNI void multiply_vnni(const Tile<Int8>& t) {
+  multiply_integers<VnniIntegers, P, R, Q>(t);
+}
+#endif
+
+template <class W>
+using Multiply = void (*)(const Tile<W>&);
+
+/// The function for a tile.
+template <class W, int P, int R, int Q>
+Multiply<W> tile_function() {
+#if defined(BPTT_VNNI)
+  if constexpr (std::is_same_v<W, Int8>) {
+    if (kHasVnni) return multiply_vnni<P, R, Q>;
+  }
+#endif
+  return multiply_tile<P, R, Q>;
+}
+
+// ---- panels
+
+template <class W, int P, int... R>
+void multiply_rows(int rows, const Tile<W>& tile, std::integer_sequence<int, R...>) {
+  static const Multiply<W> functions[] = {tile_function<W, P, R + 1, 1>()...};
+  functions[rows - 1](tile);
+}
+
+template <class W, int P>
+void multiply_panel(Tile<W> tile, Index rows) {
+  constexpr int kTileRows = tile_rows(P);
+  const Index tiles = (rows + kTileRows - 1) / kTileRows;
+  for (Index i = 0; i < tiles; ++i) {  // of nearly equal height
+    const Index first = rows * i / tiles, last = rows * (i + 1) / tiles;
+    Tile<W> part = tile;
+    part.rows += first;
+    if (part.init != nullptr) part.init += first * tile.init_stride;
+    part.out += first * tile.out_stride;
+    multiply_rows<W, P>(static_cast<int>(last - first), part,
+                        std::make_integer_sequence<int, kTileRows>());
+  }
+}
+
+template <class W>
+void multiply_panel(int packets, const Tile<W>& tile, Index rows) {
+  switch (packets) {
+    case 1:
+      return multiply_panel<W, 1>(tile, rows);
+    case 2:
+      return multiply_panel<W, 2>(tile, rows);
+    case 3:
+      return multiply_panel<W, 3>(tile, rows);
+    default:
+      return multiply_panel<W, 4>(tile, rows);
+  }
+}
+
+/// visit(Bfloat16()) or visit(Int8()).
+template <class Visit>
+void visit_compressed(Storage storage, Visit visit) {
+  storage == Storage::kInt8 ? visit(Int8{}) : visit(Bfloat16{});
+}
+
+}  // namespace
+
+void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPointers<float> a,
+                     Index rows, const float* init, Index init_stride, float* out,
+                     Index out_stride) {
+  visit_compressed(weights.storage(), [&](auto w) {
+    using W = decltype(w);
+    for (Index q = panels.first; q < panels.last;) {
+      const Index column = weights.column(q);
+      const Range depth = weights.depth(q);
+      const W* const panel = weights.panel<W>(q);
+      const Tile<W> tile{
+          .rows = a.row,
+          .offset = depth.first * a.step,
+          .step = a.step,
+          .panel = panel,
+          .panel_stride = weights.panel<W>(q + 1) - panel,
+          .depth = depth.size(),
+          .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
+          .init = init == nullptr ? nullptr : init + column,
+          .init_stride = init_stride,
+          .out = out + column,
+          .out_stride = out_stride};
+      const int packets = weights.packets(q);
+      if (rows == 1 && q + 1 < panels.last && packets >= 3 && weights.packets(q + 1) == packets &&
+          weights.depth(q + 1) == depth) {
+        (packets == 4 ? tile_function<W, 4, 1, 2>() : tile_function<W, 3, 1, 2>())(tile);
+        q += 2;
+      } else {
+        multiply_panel(packets, tile, rows);
+        q += 1;
+      }
+    }
+  });
+}
+
+void add_compressed(const PackedWeights<float>& weights, Index k, float* out) {
+  visit_compressed(weights.storage(), [&](auto w) {
+    using W = decltype(w);
+    for (Index q = 0; q < weights.count(); ++q) {
+      const Index width = weights.packets(q) * kLanes, column = weights.column(q);
+      const W* const from = weights.panel<W>(q) + k / 2 * 2 * width + k % 2;
+      const float* const scales = weights.scales();
+      for (Index i = 0; i < width; ++i) {
+        out[column + i] += widen(from[2 * i]) * (scales == nullptr ? 1.0F : scales[column + i]);
+      }
+    }
+  });
+}
+
+}  // namespace bptt

@@ -25,6 +25,7 @@
 `bptt.jax`            recurrent layers as functions for JAX; needs JAX
 `bptt.sktime`         the estimators as those of sktime, which it needs
 `bptt.aeon`           the estimators as those of aeon, which it needs
+`bptt.dask`           predictions for the bags and data frames of Dask, which it needs
 `bptt.reference`      the same computations in plain NumPy
 ====================  ==========================================================================
 """
@@ -176,6 +177,7 @@ __all__ += _optimizers.__all__
 # Imported at first use: layers need neither scikit-learn nor training nor the reference.
 _LAZY_MODULES = (
     "aeon",
+    "dask",
     "data",
     "decoding",
     "diagnostics",

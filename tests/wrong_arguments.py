@@ -507,6 +507,7 @@ def chains() -> dict[str, dict[str, Rows]]:
         "Sequential.save": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
         "Sequential.load": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
         "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
+        "Sequential.stepper": {"batch": no_integer("batch")},
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
             "d_state": no_d_states(),

@@ -262,6 +262,7 @@ class World:
             "Sequential.save": (chain.save, {"path": path}),
             "Sequential.load": (load, {"path": path}),
             "Sequential.step": (chain.step, {"x_t": X[:, 0], "state": state}),
+            "Sequential.stepper": (chain.stepper, {"batch": 2}),
             "SequentialRun.backward": (run.backward, d),
         }
 

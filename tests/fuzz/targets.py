@@ -471,6 +471,7 @@ def sequential() -> Targets:
         "nn.Sequential.__getitem__": on("__getitem__", lambda: {"index": 1}),
         "nn.Sequential.save": on("save", lambda: {"path": folder() / "saved.safetensors"}),
         "nn.Sequential.load": load,
+        "nn.Sequential.stepper": on("stepper", lambda: {"batch": 2}),
         "nn.Sequential.step": on("step", lambda: {"x_t": X[:, 0].copy(), "state": chain_state()}),
         "nn.Sequential.summary": on("summary", dict),
         "nn.Sequential.compressed": compressed(

@@ -483,10 +483,8 @@ class Sequential(NamedArguments):
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
 
         def step(module: Any, value: Any, before: State | None) -> _Applied:
-            if isinstance(module, Linear):
-                return module._of_rows(value), None
             if not isinstance(module, Recurrent):
-                return module(value), None
+                return _of_rows(module)(value), None
             result: _Applied = module.step(value, before)
             return result
 
@@ -520,7 +518,7 @@ class Sequential(NamedArguments):
         if self.skip_input or is_beside(self.modules, 1):
             raise ValueError(f"stepper needs modules that follow each other, got {self}")
         parts: list[Any] = [
-            module.stepper(size) if isinstance(module, Recurrent) else module
+            module.stepper(size) if isinstance(module, Recurrent) else _of_rows(module)
             for module in self.modules
         ]
         return SequentialStepper(parts)
@@ -627,6 +625,11 @@ class Sequential(NamedArguments):
             if is_beside(self.modules, i):
                 outputs = (features or 0) + (outputs or 0)
             features = outputs or features
+
+
+def _of_rows(module: Any) -> Any:
+    """Return what computes single steps of streams: bits of a row that do not depend on others."""
+    return module._of_rows if isinstance(module, Linear) else module
 
 
 def check_sequences(rule: str, x: NDArray[Any]) -> None:

@@ -22,6 +22,7 @@ PACKAGES = (
 OF_LIBRARIES = {
     "bptt.aeon": "aeon",
     "bptt.jax": "jax",
+    "bptt.keras": "keras",
     "bptt.sktime": "sktime",
     "bptt.torch": "torch",
 }

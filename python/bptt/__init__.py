@@ -22,6 +22,7 @@
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
 `bptt.jax`            recurrent layers as functions for JAX; needs JAX
+`bptt.keras`          Keras' recurrent layers on these kernels; needs Keras 3
 `bptt.sktime`         the estimators as those of sktime, which it needs
 `bptt.aeon`           the estimators as those of aeon, which it needs
 `bptt.reference`      the same computations in plain NumPy
@@ -175,6 +176,7 @@ _LAZY_MODULES = (
     "exporters",
     "importers",
     "jax",
+    "keras",
     "losses",
     "metrics",
     "nn",

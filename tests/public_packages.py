@@ -24,6 +24,7 @@ OF_LIBRARIES = {
     "bptt.aeon": "aeon",
     "bptt.dask": "dask",
     "bptt.jax": "jax",
+    "bptt.keras": "keras",
     "bptt.sktime": "sktime",
     "bptt.torch": "torch",
 }

@@ -40,7 +40,7 @@ def flat(value):
 @every_kind
 @every_dtype
 def test_samples(kind, dtype):
-    """Of float32 the error of PyTorch itself, against float64, is up to 2e-5."""
+    """In float32 both differ from float64 by up to 2e-5 (GRU, LSTM)."""
     torch.manual_seed(0)
     found = samples(kind, dtype)
     assert len(found) >= 16

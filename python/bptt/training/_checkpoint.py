@@ -27,6 +27,7 @@ from bptt._core.tensor_files import (
     remove_leftovers,
     write_file,
 )
+from bptt.distributed._communicator import Communicator
 from bptt.nn.module import Module
 from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import History
@@ -63,21 +64,25 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], training: TrainingState) -> None:
         need_safetensors("checkpoint_path")
         self._path = as_path(path, "checkpoint_path")
-        if not self._path.parent.is_dir():
-            raise FileNotFoundError(
-                f"checkpoint_path must be in a directory that exists, got {path}"
-            )
-        remove_leftovers(self._path)
-        check_writable(self._path)
+        self._ranks = training.communicator  # the first of which reads and writes
+        if self._ranks.is_first:
+            if not self._path.parent.is_dir():
+                raise FileNotFoundError(
+                    f"checkpoint_path must be in a directory that exists, got {path}"
+                )
+            remove_leftovers(self._path)
+            check_writable(self._path)
         self._training = training
-        self._described = _describe(training)
+        self._described = {**training.settings, **description(training)}
 
     def exists(self) -> bool:
         """Return whether the file exists."""
-        return self._path.exists()
+        return self._ranks._broadcast(self._path.exists())
 
     def write(self) -> None:
         """Write the state of the training atomically."""
+        if not self._ranks.is_first:
+            return
         training, modules = self._training, self._training.modules
         tensors: _Tensors = {}
         for name, module in modules.items():
@@ -107,7 +112,8 @@ class Checkpoint:
             If the file is broken, or belongs to another training. The training is unchanged.
         """
         training, modules = self._training, self._training.modules
-        tensors, header = read_file(self._path, _FORMAT, "a training")
+        content = read_file(self._path, _FORMAT, "a training") if self._ranks.is_first else None
+        tensors, header = self._ranks._broadcast(content)
         with broken_file_errors(f"cannot resume {self._path}"):
             for key, value in self._described.items():
                 if header["training"][key] != value:
@@ -145,7 +151,7 @@ def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
 def _check_batch(batch: int, training: TrainingState) -> None:
     """Check that an epoch has more minibatches than were done."""
     size = training.options.batch_size
-    count = -(-len(training.data.lengths) // size)
+    count = -(-training.num_sequences // size)
     if batch and (isinstance(training.data, OrderedDataset) or batch >= count):
         raise ValueError(f"batch must be less than the {count} minibatches, got {batch}")
 
@@ -175,18 +181,19 @@ def generator_state(state: Any) -> Any:
     return trial.state
 
 
-def _describe(training: TrainingState) -> dict[str, str]:
-    """Return all that must be unchanged for a training to be resumed, by name, as text."""
+def description(training: TrainingState) -> dict[str, str]:
+    """Return what must be unchanged for a training to be resumed, and the same on all ranks."""
     validation = training.validation
     options = {k: _text(v) for k, v in vars(training.options).items() if k not in _MAY_CHANGE}
     return {
-        **training.settings,
         **options,
         "seed": str(training.seed),
         "optimizer": repr(training.optimizer),
         "modules": ", ".join(f"{name}: {module}" for name, module in training.modules.items()),
-        "data": _digest(training.data),
-        "validation": "none" if validation is None else _digest(validation),
+        "data": _digest(training.data, training.communicator),
+        "validation": (
+            "none" if validation is None else _digest(validation, training.communicator)
+        ),
     }
 
 
@@ -197,7 +204,9 @@ def _text(value: object) -> str:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def _digest(data: Dataset) -> str:
+def _digest(data: Dataset, ranks: Communicator) -> str:
     lengths = np.ascontiguousarray(data.lengths, "<i8")
+    if ranks.shards:  # also of another number of ranks, in another order
+        lengths = np.sort(np.concatenate(ranks._gather(lengths)))
     digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:16]
     return f"{len(lengths)} sequences with lengths of digest {digest}"

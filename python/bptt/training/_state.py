@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.distributed._communicator import ALONE, Communicator
 from bptt.optim.optimizers import Optimizer
 from bptt.training.history import History
 from bptt.training.options import TrainingOptions
@@ -87,6 +88,7 @@ class TrainingState:
         validation: Dataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
+        communicator: Communicator = ALONE,
     ) -> None:
         self.task = task
         self.data = data
@@ -113,6 +115,10 @@ class TrainingState:
         if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):
             rule = "an optimizer of the task's modules, in the same order"
             raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
+
+        self.communicator = communicator
+        counts = communicator._gather(len(data.lengths)) if communicator.shards else None
+        self.num_sequences = len(data.lengths) if counts is None else sum(counts)
 
         self.history = History()
         self.batch, self.updates = 0, 0

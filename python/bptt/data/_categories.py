@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data._containers import column_names, is_missing, unpacked
 from bptt.data.vocabulary import UNKNOWN, Vocabulary
+from bptt.distributed._pooling import pooled_set
 
 FROM_DTYPE = "from_dtype"
 MAX_CATEGORIES = 1000
@@ -181,7 +182,7 @@ def vocabularies(
     """
     found = []
     for k, place in enumerate(places):
-        labels = {label(value) for table in categories for value in table[:, k]}
+        labels = pooled_set({label(value) for table in categories for value in table[:, k]})
         name = repr(names[place]) if names else str(place)
         if len(labels) > MAX_CATEGORIES:
             rule = f"at most {MAX_CATEGORIES:,} categories, each of which has its own weights"

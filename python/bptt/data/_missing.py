@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bptt._core.checks import FloatArray
 from bptt.data.standardization import Standardizer
+from bptt.distributed._pooling import pooled_max
 
 MISSING = ("error", "mask", "decay")
 """Treatments of missing features."""
@@ -92,7 +93,7 @@ def _of_observed(values: FloatArray) -> list[Standardizer]:
     """Return the standardizers of the columns, without what is missing."""
     observed = [column[~np.isnan(column)] for column in values.T]
     return [
-        Standardizer.from_values(column[:, np.newaxis]) if len(column) else _identity(1)
+        Standardizer.from_values(column[:, np.newaxis]) if pooled_max(len(column)) else _identity(1)
         for column in observed
     ]
 

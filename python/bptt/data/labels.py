@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data._containers import is_missing, unpacked
 from bptt.data.sequences import Sequences
+from bptt.distributed._pooling import pooled_set
 
 _MAX_SHOWN = 10  # classes in an error message
 
@@ -87,7 +88,7 @@ class LabelEncoder:
             occurring = set(chain.from_iterable(rows))
             if self._steps:
                 occurring = {label for label in occurring if not self._is_ignored(label)}
-            classes = sorted(occurring)
+            classes = sorted(pooled_set(occurring))
         except TypeError as error:
             raise TypeError(f"y must hold labels that can be sorted: {error}") from None
         if not classes:
@@ -106,7 +107,11 @@ class LabelEncoder:
         if array.ndim > 1:
             raise TypeError(f"y must hold labels that are single values, got {classes[0]!r}")
         typed = isinstance(y, np.ndarray) and y.dtype != object
-        self._set_classes(array.astype(y.dtype) if typed else array)
+        if typed and array.dtype.kind not in "US":
+            array = array.astype(y.dtype)
+        elif typed:  # another rank may have longer strings
+            array = array.astype(np.promote_types(array.dtype, y.dtype))
+        self._set_classes(array)
         return self
 
     def transform(

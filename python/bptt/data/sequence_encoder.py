@@ -46,6 +46,7 @@ from bptt.data._word_features import (
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.data.vocabulary import UNKNOWN, Vocabulary, strings
+from bptt.distributed._pooling import pooled_counts, pooled_kind, pooled_max
 
 _MAX_AFFIXES = 1000
 _MAX_WORD_LENGTH = 32
@@ -221,6 +222,7 @@ class SequenceEncoder:
                 f"{name} must have at least one step, got none: "
                 f"0 feature(s) (shape=({len(raw.lengths)}, 0)) while a minimum of 1 is required."
             )
+        pooled_kind(raw.kind)
         vocabulary = feature_vocabulary = character_vocabulary = word_length = None
         self.category_vocabularies = ()
         for name, given in (("affixes", self.affixes is not None), ("characters", self.characters)):
@@ -228,7 +230,7 @@ class SequenceEncoder:
                 raise TypeError(f"{name} needs X to hold strings, got {KINDS[raw.kind]}")
         if raw.kind == "tokens":
             special = (UNKNOWN, *self._special)
-            counts = Counter(chain.from_iterable(raw.items))
+            counts = pooled_counts(Counter(chain.from_iterable(raw.items)))
             vocabulary = Vocabulary._from_counts(counts, special, self._min_count)
             if self._words:
                 vocabulary = Vocabulary(list(dict.fromkeys((*vocabulary.tokens, *self._words))))
@@ -244,7 +246,8 @@ class SequenceEncoder:
                 )
                 word_length = max(1, min(max(map(len, counts)), _MAX_WORD_LENGTH))
         else:
-            size = count_ids(raw) if raw.kind == "ids" else self._inputs_of_numbers(raw)
+            ids = raw.kind == "ids"
+            size = pooled_max(count_ids(raw)) if ids else self._inputs_of_numbers(raw)
         if self._places is not None:
             known = vocabularies(raw.categories, raw.names, self._places)
             self.category_vocabularies = known

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.distributed._pooling import pooled_max, pooled_moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +52,9 @@ class Standardizer:
             If the values are no floats, or have another shape.
         """
         checks.floats("values", values)
-        if values.ndim != 2 or not len(values):
+        if values.ndim != 2 or not pooled_max(len(values)):
             raise ValueError(f"values must have shape (N, columns) with N >= 1, got {values.shape}")
-        mean = values.mean(axis=0, dtype=np.float64)
-        std = values.std(axis=0, dtype=np.float64)
+        mean, std = pooled_moments(values)
         # The deviation of a constant column is a rounding error, not a scale.
         constant = std <= np.finfo(values.dtype).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))

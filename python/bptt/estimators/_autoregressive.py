@@ -13,6 +13,7 @@ from bptt.data.batching import sorted_batches
 from bptt.data.sequences import Sequences
 from bptt.data.target_encoder import TargetEncoder, Text
 from bptt.decoding.beam import Hypothesis
+from bptt.distributed._pooling import pooled_max
 from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._sklearn import check_is_fitted, check_random_state
 from bptt.nn.decoder import Decoder
@@ -177,7 +178,7 @@ class DecoderEstimator(AutoregressiveEstimator):
 
 def default_max_length(targets: Sequences) -> int:
     """Return twice the length of the longest target sequence, the default of `max_length`."""
-    return max(2 * int(targets.lengths.max()), 1)
+    return max(2 * pooled_max(int(targets.lengths.max())), 1)
 
 
 def random_generator(random_state: Any) -> np.random.Generator:

@@ -22,6 +22,7 @@ from bptt.data._missing import MISSING
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.distributed._guard import jointly
+from bptt.distributed._pooling import pooling
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
@@ -317,13 +318,15 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         seeds = communicator._broadcast(self._seeds())
         earlier = self._earlier_history(resume)
         if earlier is None:
-            self._initialize(X, y, lengths, seeds, classes)
+            with pooling(communicator):
+                self._initialize(X, y, lengths, seeds, classes)
             self._fitted_network = self._network_parameters()
         if self.verbose and communicator.is_first:
             for name, meaning in self._describe_data().items():
                 print(f"{name}: {meaning}", file=sys.stderr)
         data = self._dataset(X, y, lengths, sample_weight)
-        self._fit_class_weight(data)
+        with pooling(communicator):
+            self._fit_class_weight(data)
         data, held_out = self._split(data, y, validation, groups, seeds)
         task = self._task()
         self._optimizer = make_optimizer(self.optimizer, task.modules, self.learning_rate)

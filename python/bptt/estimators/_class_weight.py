@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt.distributed._pooling import pooled_total
 
 ClassWeights = NDArray[np.float64]
 
@@ -48,7 +49,7 @@ def class_weights(
             f"class_weight must be 'balanced' or a dict from class to weight, got {kind}"
         )
     checks.one_of("balanced")("class_weight", class_weight)
-    counts = np.bincount(ids[ids >= 0], minlength=len(classes))
+    counts = pooled_total(np.bincount(ids[ids >= 0], minlength=len(classes)))
     occurring = np.count_nonzero(counts)
     return np.where(counts > 0, counts.sum() / (occurring * np.maximum(counts, 1)), 1.0)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -84,6 +85,23 @@ class Communicator:
         """Return the value of rank 0."""
         received: _T = value if self.is_alone else self._comm.bcast(value, root=0)
         return received
+
+    def _first(self, function: Callable[[], _T]) -> _T:
+        """Return what a function returns on rank 0, which alone calls it; its error on all ranks."""
+        if self.is_alone:
+            return function()
+        found: tuple[Any, Exception | None] = None, None
+        if self.is_first:
+            try:
+                found = function(), None
+            except Exception as error:
+                found = None, error
+        value, failed = found
+        value, received = self._broadcast((value, None if failed is None else _sendable(failed)))
+        if failed is not None or received is not None:
+            raise failed or received
+        result: _T = value
+        return result
 
     def _any(self, flag: bool) -> bool:
         """Return whether the flag of any rank is set."""
@@ -176,6 +194,15 @@ def as_communicator(communicator: Any) -> Communicator:
         "communicator must be a communicator of mpi4py or a bptt.distributed.Communicator, "
         f"got {type(communicator).__name__}"
     )
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an exception that other ranks can receive."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _world() -> Any:

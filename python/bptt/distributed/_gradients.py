@@ -100,7 +100,8 @@ def broadcast_parameters(model: Modules, communicator: Communicator) -> None:
     """
     modules = as_list("model", model, Module)
     ranks = as_communicator(communicator)
-    ranks._check_same({"model": str(modules)})
+    shapes = [{name: array.shape for name, array in one.parameters.items()} for one in modules]
+    ranks._check_same({"the shapes of the parameters": shapes})
     for module in modules:
         received = ranks._broadcast(module._flat)
         with module._changing() as flat:

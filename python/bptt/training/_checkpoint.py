@@ -65,19 +65,22 @@ class Checkpoint:
         need_safetensors("checkpoint_path")
         self._path = as_path(path, "checkpoint_path")
         self._ranks = training.communicator  # the first of which reads and writes
-        if self._ranks.is_first:
-            if not self._path.parent.is_dir():
-                raise FileNotFoundError(
-                    f"checkpoint_path must be in a directory that exists, got {path}"
-                )
-            remove_leftovers(self._path)
-            check_writable(self._path)
+        self._ranks._first(self._prepare)
         self._training = training
         self._described = {**training.settings, **description(training)}
 
+    def _prepare(self) -> None:
+        """Check that the file can be written."""
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(
+                f"checkpoint_path must be in a directory that exists, got {self._path}"
+            )
+        remove_leftovers(self._path)
+        check_writable(self._path)
+
     def exists(self) -> bool:
         """Return whether the file exists."""
-        return self._ranks._broadcast(self._path.exists())
+        return self._ranks._first(self._path.exists)
 
     def write(self) -> None:
         """Write the state of the training atomically."""
@@ -112,8 +115,7 @@ class Checkpoint:
             If the file is broken, or belongs to another training. The training is unchanged.
         """
         training, modules = self._training, self._training.modules
-        content = read_file(self._path, _FORMAT, "a training") if self._ranks.is_first else None
-        tensors, header = self._ranks._broadcast(content)
+        tensors, header = self._ranks._first(lambda: read_file(self._path, _FORMAT, "a training"))
         with broken_file_errors(f"cannot resume {self._path}"):
             for key, value in self._described.items():
                 if header["training"][key] != value:

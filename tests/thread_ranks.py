@@ -4,6 +4,7 @@ Everything that is sent is copied through pickle, as between processes. A rank t
 exchanges of the others, as `Abort` does.
 """
 
+# ruff: noqa: N802 (the names are those of mpi4py)
 from __future__ import annotations
 
 import pickle

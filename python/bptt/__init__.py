@@ -171,6 +171,7 @@ _LAZY_MODULES = (
     "data",
     "decoding",
     "diagnostics",
+    "distributed",
     "estimators",
     "exporters",
     "importers",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from thread_ranks import Aborted, run_ranks
 
 import bptt
 from bptt.distributed import (
@@ -17,6 +16,7 @@ from bptt.distributed import (
     no_gradients,
 )
 from bptt.distributed._guard import joined, threads_of_rank
+from thread_ranks import Aborted, run_ranks
 
 
 def summed(comm, rows):

@@ -126,7 +126,9 @@ def test_train_on_the_command_line(tmp_path):
 
 
 def test_command_line_without_mpi4py_says_what_is_missing(tmp_path):
-    code = "import sys; sys.modules['mpi4py'] = None; from bptt.cli.main import main; sys.exit(main())"
+    code = (
+        "import sys; sys.modules['mpi4py'] = None; from bptt.cli.main import main; sys.exit(main())"
+    )
     found = mpiexec(2, "-c", code, "train", write_reviews(tmp_path))
     assert found.returncode
     assert found.stderr.count("needs mpi4py and an MPI library: pip install 'bptt[mpi]'") == 1

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+
 from thread_ranks import run_ranks
 
 pytest.importorskip("sklearn")
@@ -135,7 +136,9 @@ def test_masks_of_ranks_differ():
         net = bptt.Sequential(bptt.Linear(2, 4, dtype="float64", seed=0), layer)
 
         class Task:
-            modules = {"0": net.modules[0], "1": layer}
+            @property
+            def modules(self):
+                return {"0": net.modules[0], "1": layer}
 
             def training_step(self, batch):
                 run = net.forward(np.ones((1, 1, 2)))
@@ -172,17 +175,17 @@ def test_resumed_by_any_number_of_ranks(before, after, tmp_path):
     options = {"checkpoint_path": path, "save_every": 2, "epochs": 4, "validation_fraction": 0.2}
     case = (bptt.SequenceClassifier, (TEXTS, CLASSES), options)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     class Stopper:
         def on_batch_end(self, training):
             if training.updates == 8:
-                raise Stop
+                raise StopError
 
     def interrupted(comm):
         kind, data, given = case
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             kind(**{**OPTIONS, **given}, callbacks=[Stopper()]).fit(*data, communicator=comm)
 
     def started(ranks, function, **arguments):
@@ -386,10 +389,10 @@ def test_training_of_modules_with_a_communicator_of_one_rank_is_that_of_one_proc
 class _Alone:
     """A communicator of one rank, whose exchanges must not be called."""
 
-    def Get_rank(self):
+    def Get_rank(self):  # noqa: N802
         return 0
 
-    def Get_size(self):
+    def Get_size(self):  # noqa: N802
         return 1
 
     Allgather = Alltoallv = Allgatherv = allgather = bcast = Get_rank

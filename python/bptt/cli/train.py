@@ -278,9 +278,7 @@ def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> Non
         )
 
 
-def _fit(
-    path: Path, job: TrainingJob, arguments: argparse.Namespace, ranks: Communicator
-) -> None:
+def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace, ranks: Communicator) -> None:
     """Train a model, then evaluate and save it, also if training is interrupted."""
     from bptt.cli.training_progress import METRICS, EpochReporter
 

@@ -87,18 +87,19 @@ class Communicator:
         return received
 
     def _first(self, function: Callable[[], _T]) -> _T:
-        """Return what a function returns on rank 0, which alone calls it; its error on all ranks."""
+        """Return what a function returns on rank 0, which alone calls it, or its error."""
         if self.is_alone:
             return function()
-        found: tuple[Any, Exception | None] = None, None
+        value: Any = None
+        failed: Exception | None = None
         if self.is_first:
             try:
-                found = function(), None
+                value = function()
             except Exception as error:
-                found = None, error
-        value, failed = found
-        value, received = self._broadcast((value, None if failed is None else _sendable(failed)))
-        if failed is not None or received is not None:
+                failed = error
+        sent = value, None if failed is None else _sendable(failed)
+        value, received = self._broadcast(sent)
+        if received is not None:
             raise failed or received
         result: _T = value
         return result
@@ -156,7 +157,7 @@ class Communicator:
         return items if self.shards else items[self.rank :: self.size]
 
     def _gather_shares(self, results: list[_T]) -> Iterable[_T]:
-        """Return the results of all ranks for what `_share` gave them, in the order of all items."""
+        """Return the results of all ranks for their shares, in the order of all items."""
         if self.is_alone:
             return results
         columns = zip_longest(*self._gather(results), fillvalue=_MISSING)

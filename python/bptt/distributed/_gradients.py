@@ -17,24 +17,22 @@ from bptt.nn.sparse_gradients import SparseGradients, no_gradient
 _DENSE = -1.0  # instead of a number of rows
 
 
-def average(
-    gradients: AllGradients, communicator: Communicator, weight: float = 1.0
-) -> None:
+def average(gradients: AllGradients, communicator: Communicator | None, weight: float = 1.0) -> None:
     """Replace gradients by their weighted mean over all ranks, Σ w g / Σ w, in place.
 
     With the number of targets as weight, and on each rank the gradients of the mean loss of its
     targets, the result is the gradient of the mean loss of all targets, as in one process. Every
     rank must call it, one without targets with `no_gradients` and the weight 0.
 
-    All gradients are exchanged in one buffer for each dtype. Of sparse gradients, only the rows that
-    occurred on any rank are. Sums have the order of ranks: all ranks get the same bits.
+    All gradients are exchanged in one buffer for each dtype; of sparse gradients, only the rows
+    that occurred on any rank are. Sums have the order of ranks: all ranks get the same bits.
 
     Parameters
     ----------
     gradients : Gradients, SequentialGradients, or list of them
         What `backward` returned, of the same modules on all ranks. Changed in place.
-    communicator : Communicator or mpi4py.MPI.Comm
-        The ranks.
+    communicator : Communicator, mpi4py.MPI.Comm or None
+        The ranks; None for one process, which does nothing.
     weight : float
         Weight of this rank's gradients, >= 0.
 
@@ -83,15 +81,15 @@ def _zero(module: Module) -> Gradients:
     return Gradients(layout, layout.zeros(), None)
 
 
-def broadcast_parameters(model: Modules, communicator: Communicator) -> None:
+def broadcast_parameters(model: Modules, communicator: Communicator | None) -> None:
     """Set the parameters on all ranks to those of rank 0.
 
     Parameters
     ----------
     model : Module, Sequential, or list of them
         Modules of the same shapes on all ranks.
-    communicator : Communicator or mpi4py.MPI.Comm
-        The ranks.
+    communicator : Communicator, mpi4py.MPI.Comm or None
+        The ranks; None for one process, which does nothing.
 
     Raises
     ------
@@ -108,15 +106,15 @@ def broadcast_parameters(model: Modules, communicator: Communicator) -> None:
             flat[...] = received
 
 
-def check_equal_parameters(model: Modules, communicator: Communicator) -> None:
+def check_equal_parameters(model: Modules, communicator: Communicator | None) -> None:
     """Check that all ranks have the same parameters, bit for bit.
 
     Parameters
     ----------
     model : Module, Sequential, or list of them
         The modules.
-    communicator : Communicator or mpi4py.MPI.Comm
-        The ranks.
+    communicator : Communicator, mpi4py.MPI.Comm or None
+        The ranks; None for one process, which does nothing.
 
     Raises
     ------
@@ -163,23 +161,17 @@ def add_scaled(
         The `row_counts` of all ranks.
     """
     occurring = _occurring_rows(ranks, gradients, counts)
-    dtypes = sorted({gradient._layout.dtype for gradient in gradients}, key=str)
-    for dtype in dtypes:
-        chosen = [
-            pair for pair in zip(gradients, occurring, strict=True) if pair[0]._layout.dtype == dtype
-        ]
-        buffer: FloatArray = np.empty(sum(_size(*pair) for pair in chosen), dtype)
-        start = 0
-        for gradient, rows in chosen:
-            part = buffer[start : start + _size(gradient, rows)]
+    pairs = list(zip(gradients, occurring, strict=True))
+    for dtype in sorted({gradient._layout.dtype for gradient in gradients}, key=str):
+        chosen = [pair for pair in pairs if pair[0]._layout.dtype == dtype]
+        sizes = [_size(*pair) for pair in chosen]
+        buffer: FloatArray = np.empty(sum(sizes), dtype)
+        parts = np.split(buffer, np.cumsum(sizes)[:-1])  # views
+        for part, (gradient, rows) in zip(parts, chosen, strict=True):
             _fill(part, gradient, rows, factor)
-            start += part.size
         ranks._sum(buffer)
-        start = 0
-        for gradient, rows in chosen:
-            part = buffer[start : start + _size(gradient, rows)]
+        for part, (gradient, rows) in zip(parts, chosen, strict=True):
             _store(part, gradient, rows)
-            start += part.size
 
 
 def _occurring_rows(
@@ -192,10 +184,12 @@ def _occurring_rows(
     if not sum(per_rank):
         empty = np.empty(0, np.int32)
         return [empty if sparse else None for sparse in is_sparse]
-    own = [
-        gradient._stored().rows for gradient, sparse in zip(gradients, is_sparse, strict=True) if sparse
+    stored = [
+        np.asarray(gradient._stored().rows, np.int32)
+        for gradient, sparse in zip(gradients, is_sparse, strict=True)
+        if sparse
     ]
-    rows = np.concatenate([np.asarray(one, np.int32) for one in own])
+    rows = np.concatenate(stored)
     gathered = ranks._gather_ragged(rows, per_rank)
     parts = np.split(gathered, np.cumsum(numbers.reshape(-1))[:-1])  # by rank, then by module
     width = len(gradients)
@@ -210,7 +204,7 @@ def _size(gradient: Gradients, rows: NDArray[np.int32] | None) -> int:
     if rows is None:
         return gradient._layout.size
     assert isinstance(gradient, SparseGradients)
-    return rows.size * gradient._values.shape[1]
+    return int(rows.size * gradient._values.shape[1])
 
 
 def _fill(

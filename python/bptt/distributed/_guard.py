@@ -1,8 +1,8 @@
 """Joint work of all ranks: threads for each of them, and an end of all if one fails.
 
-A rank that raises an exception would leave the others waiting for it in the next exchange, for ever.
-It sends them a message; if all fail, as they do for a wrong argument or a loss that is not finite on
-all, the exception is raised on all. Otherwise it prints one sentence and ends all ranks.
+A rank that raises an exception would leave the others waiting for it in the next exchange, for
+ever. It sends them a message; if all fail, as they do for a wrong argument or a loss that is not
+finite, the exception is raised on all. Otherwise it prints one sentence and ends all ranks.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bptt.distributed._communicator import ALONE, Communicator
 from bptt.distributed._guard import joined
 
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-"""Environment variables in which Open MPI, and MPICH and its relatives, give the number of ranks."""
+"""Environment variables of Open MPI and MPICH with the number of ranks."""
 
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK")
 

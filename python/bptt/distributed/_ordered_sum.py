@@ -1,13 +1,14 @@
 """Sums over ranks in a fixed order.
 
 The order in which ``MPI_Allreduce`` adds is a matter of the library, of the algorithm that it
-chooses for a number of bytes and of ranks, and of the network: it may differ between two runs, and
-some algorithms do not give all ranks the same bits. Here, MPI moves the numbers and NumPy adds them:
+chooses for a number of bytes and ranks, and of the network: two runs may differ, and some
+algorithms do not give all ranks the same bits. Here, MPI moves the numbers and NumPy adds them:
 every element is ((v_0 + v_1) + v_2) + .., v_r that of rank r, on one rank or on all.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,9 @@ GATHERED_BYTES = 1 << 13
 def ordered_sum(comm: Any, values: NDArray[Any]) -> None:
     """Replace `values` by their sum over all ranks, which has the same bits on all ranks.
 
-    Small arrays are gathered by all ranks. Of larger ones, rank r gets the r-th part from all ranks,
-    adds it, and the sums are gathered: 2 (P − 1)/P times the bytes of the array are sent and
-    received by each of P ranks, the least that is possible, as by ring algorithms. Both give the
-    same bits.
+    Small arrays are gathered by all ranks. Of larger ones, rank r gets the r-th part from all
+    ranks, adds it, and the sums are gathered: each of P ranks sends and receives 2 (P − 1)/P times
+    the bytes of the array, the least that is possible. Both give the same bits.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def ordered_sum(comm: Any, values: NDArray[Any]) -> None:
         _add(rows, values)
         return
     borders = [values.size * r // size for r in range(size + 1)]
-    counts = [stop - start for start, stop in zip(borders, borders[1:], strict=False)]
+    counts = [stop - start for start, stop in pairwise(borders)]
     rows = np.empty((size, counts[rank]), values.dtype)
     received = [counts[rank]] * size, [counts[rank] * r for r in range(size)]
     comm.Alltoallv([values, (counts, borders[:-1])], [rows, received])

@@ -6,7 +6,7 @@ In one process it is all of the work, and nothing is exchanged.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -130,7 +130,7 @@ class _Draws:
     draws the same numbers.
     """
 
-    def __init__(self, modules: Sequence[Module] | Iterator[Module], ranks: Communicator) -> None:
+    def __init__(self, modules: Iterable[Module], ranks: Communicator) -> None:
         self._ranks = ranks
         self._modules = [(module, module._random, np.random.default_rng(0)) for module in modules]
 
@@ -161,7 +161,9 @@ def _rows_of_rank(data: Dataset | None, ranks: Communicator) -> Dataset | None:
     if ranks.is_alone or ranks.shards or not isinstance(data, OrderedDataset):
         return data
     if not hasattr(data, "part"):
-        raise TypeError(f"data must have a method part for several ranks, got {type(data).__name__}")
+        raise TypeError(
+            f"data must have a method part for several ranks, got {type(data).__name__}"
+        )
     found: Dataset | None = data.part(ranks.rank, ranks.size)
     return found
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
-from bptt.distributed._communicator import ALONE, Communicator
+from bptt.distributed._communicator import Communicator, as_communicator
 from bptt.optim.optimizers import Optimizer
 from bptt.training.history import History
 from bptt.training.options import TrainingOptions
@@ -88,7 +88,7 @@ class TrainingState:
         validation: Dataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
-        communicator: Communicator = ALONE,
+        communicator: Communicator | None = None,
     ) -> None:
         self.task = task
         self.data = data
@@ -116,9 +116,10 @@ class TrainingState:
             rule = "an optimizer of the task's modules, in the same order"
             raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
 
-        self.communicator = communicator
-        counts = communicator._gather(len(data.lengths)) if communicator.shards else None
-        self.num_sequences = len(data.lengths) if counts is None else sum(counts)
+        self.communicator = as_communicator(communicator)
+        self.num_sequences = len(data.lengths)
+        if self.communicator.shards:
+            self.num_sequences = sum(self.communicator._gather(self.num_sequences))
 
         self.history = History()
         self.batch, self.updates = 0, 0

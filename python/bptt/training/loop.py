@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.distributed._communicator import ALONE, Communicator
+from bptt.distributed._communicator import Communicator
 from bptt.distributed._gradients import check_equal_parameters
 from bptt.distributed._guard import joined
 from bptt.nn.module import Gradients
@@ -136,8 +136,8 @@ class Training(TrainingState):
     ----------
     task, data, options, optimizer, seed, validation, callbacks, settings : as for `train`
         Arguments of `train`.
-    communicator : Communicator
-        Ranks that train together; one process alone by default.
+    communicator : Communicator or mpi4py.MPI.Comm, optional
+        Ranks that train together.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class Training(TrainingState):
         validation: Dataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
-        communicator: Communicator = ALONE,
+        communicator: Communicator | None = None,
     ) -> None:
         super().__init__(
             task, data, options, optimizer, seed, validation, callbacks, settings, communicator

@@ -52,7 +52,7 @@ class WindowDataset:
         return np.full(count, self._k1, np.int64)
 
     def part(self, rank: int, size: int) -> WindowDataset | None:
-        """Return the windows of every size-th sequence, from number `rank` on; None if there is none.
+        """Return the windows of every size-th sequence, from number `rank` on; None without any.
 
         Parameters
         ----------

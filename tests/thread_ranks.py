@@ -63,24 +63,10 @@ class ThreadRank:
         self._log("Allgather", sent.nbytes)
         received[...] = np.reshape(self._exchange(sent), received.shape)
 
-    def Allgatherv(self, sent, received):
-        values, (counts, starts) = received
-        self._log("Allgatherv", sent.nbytes)
-        flat = values.reshape(-1)
-        parts = self._exchange(sent)
-        for part, count, start in zip(parts, counts, starts, strict=True):
-            assert part.size == count
-            flat[start : start + count] = part.reshape(-1)
-
-    def Alltoallv(self, sent, received):
-        values, (counts, starts) = sent
-        parts = [values[start : start + n] for n, start in zip(counts, starts, strict=True)]
-        self._log("Alltoallv", values.nbytes)
-        into, (counts, starts) = received
-        flat = into.reshape(-1)
-        for rows, count, start in zip(self._exchange(parts), counts, starts, strict=True):
-            assert rows[self._rank].size == count
-            flat[start : start + count] = rows[self._rank]
+    def Alltoall(self, sent, received):
+        self._log("Alltoall", sent.nbytes)
+        parts = sent.reshape(self._size, -1)
+        received[...] = [rows[self._rank] for rows in self._exchange(parts)]
 
     def Split_type(self, kind):
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,28 +13,17 @@ import pytest
 pytest.importorskip("mpi4py")
 pytest.importorskip("sklearn")
 
-MPIEXEC = Path(sys.executable).with_name("mpiexec")  # of the same library as mpi4py's
-if not MPIEXEC.exists():
-    MPIEXEC = shutil.which("mpiexec")
-if MPIEXEC is None:
+import mpi_launcher
+
+if mpi_launcher.mpiexec() is None:
     pytest.skip("needs mpiexec", allow_module_level=True)
 
 PROGRAM = Path(__file__).with_name("mpi_program.py")
 
 
-def options():
-    """Arguments that more ranks than cores need with Open MPI, and its use by root."""
-    shown = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True, check=False)
-    is_open = "Open MPI" in shown.stdout or "prterun" in shown.stdout
-    return ["--allow-run-as-root", "--oversubscribe"] if is_open else []
-
-
-OPTIONS = options()
-
-
 def mpiexec(ranks, *arguments, timeout=240):
     return subprocess.run(
-        [MPIEXEC, *OPTIONS, "-n", str(ranks), sys.executable, *map(str, arguments)],
+        mpi_launcher.command(ranks, *arguments),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -395,4 +395,4 @@ class _Alone:
     def Get_size(self):  # noqa: N802
         return 1
 
-    Allgather = Alltoallv = Allgatherv = allgather = bcast = Get_rank
+    Allgather = Alltoall = allgather = bcast = Get_rank

@@ -14,7 +14,7 @@ from bptt._core import checks
 from bptt.distributed._ordered_sum import ordered_sum
 
 _T = TypeVar("_T")
-_METHODS = ("Get_rank", "Get_size", "Allgather", "Alltoallv", "Allgatherv", "allgather", "bcast")
+_METHODS = ("Get_rank", "Get_size", "Allgather", "Alltoall", "allgather", "bcast")
 _MISSING = object()
 
 
@@ -116,10 +116,10 @@ class Communicator:
 
     def _gather_ragged(self, values: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
         """Return the arrays of all ranks, of `counts` elements, as one (sum(counts),)."""
-        received: NDArray[Any] = np.empty(sum(counts), values.dtype)
-        starts = [sum(counts[:r]) for r in range(self.size)]
-        self._comm.Allgatherv(np.ascontiguousarray(values), [received, (list(counts), starts)])
-        return received
+        row = np.zeros(max(counts), values.dtype)
+        row[: values.size] = values
+        rows = self._gather_rows(row)
+        return np.concatenate([row[:count] for row, count in zip(rows, counts, strict=True)])
 
     def _sum(self, values: NDArray[Any]) -> None:
         """Add the arrays of all ranks, in place and in the order of ranks."""

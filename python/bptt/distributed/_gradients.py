@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.distributed._communicator import Communicator, as_communicator
+from bptt.distributed._ordered_sum import padded
 from bptt.nn.module import AllGradients, Gradients, Module, Modules, as_list
 from bptt.nn.sparse_gradients import SparseGradients, no_gradient
 
 _DENSE = -1.0  # instead of a number of rows
 
 
-def average(gradients: AllGradients, communicator: Communicator | None, weight: float = 1.0) -> None:
+def average(
+    gradients: AllGradients, communicator: Communicator | None, weight: float = 1.0
+) -> None:
     """Replace gradients by their weighted mean over all ranks, Σ w g / Σ w, in place.
 
     With the number of targets as weight, and on each rank the gradients of the mean loss of its
@@ -165,8 +168,8 @@ def add_scaled(
     for dtype in sorted({gradient._layout.dtype for gradient in gradients}, key=str):
         chosen = [pair for pair in pairs if pair[0]._layout.dtype == dtype]
         sizes = [_size(*pair) for pair in chosen]
-        buffer: FloatArray = np.empty(sum(sizes), dtype)
-        parts = np.split(buffer, np.cumsum(sizes)[:-1])  # views
+        buffer: FloatArray = np.zeros(padded(sum(sizes), ranks.size), dtype)
+        parts = np.split(buffer, np.cumsum(sizes))[:-1]  # views
         for part, (gradient, rows) in zip(parts, chosen, strict=True):
             _fill(part, gradient, rows, factor)
         ranks._sum(buffer)

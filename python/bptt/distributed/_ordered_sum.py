@@ -8,7 +8,6 @@ every element is ((v_0 + v_1) + v_2) + .., v_r that of rank r, on one rank or on
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,27 +24,40 @@ def ordered_sum(comm: Any, values: NDArray[Any]) -> None:
     ranks, adds it, and the sums are gathered: each of P ranks sends and receives 2 (P − 1)/P times
     the bytes of the array, the least that is possible. Both give the same bits.
 
+    All parts are of one size: MPICH moves those of different sizes, by MPI_Alltoallv, in many small
+    pieces, which takes 200 times as long where ranks share cores.
+
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
         The ranks.
     values : array (N,), C-contiguous
-        Values of this rank, as many on all ranks; changed in place.
+        Values of this rank, as many on all ranks; changed in place. Without a copy if N is a
+        multiple of the number of ranks.
     """
-    size, rank = comm.Get_size(), comm.Get_rank()
+    size = comm.Get_size()
     if values.nbytes <= GATHERED_BYTES:
         rows = np.empty((size, values.size), values.dtype)
         comm.Allgather(values, rows)
         _add(rows, values)
         return
-    borders = [values.size * r // size for r in range(size + 1)]
-    counts = [stop - start for start, stop in pairwise(borders)]
-    rows = np.empty((size, counts[rank]), values.dtype)
-    received = [counts[rank]] * size, [counts[rank] * r for r in range(size)]
-    comm.Alltoallv([values, (counts, borders[:-1])], [rows, received])
+    count = padded(values.size, size)
+    whole = values
+    if count > values.size:
+        whole = np.zeros(count, values.dtype)
+        whole[: values.size] = values
+    rows = np.empty((size, count // size), values.dtype)
+    comm.Alltoall(whole, rows)
     total = rows[0]
     _add(rows, total)
-    comm.Allgatherv(total, [values, (counts, borders[:-1])])
+    comm.Allgather(total, whole)
+    if whole is not values:
+        values[...] = whole[: values.size]
+
+
+def padded(count: int, size: int) -> int:
+    """Return the smallest multiple of `size` that is at least `count`."""
+    return -(-count // size) * size
 
 
 def _add(rows: NDArray[Any], total: NDArray[Any]) -> None:

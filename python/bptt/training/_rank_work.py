@@ -57,6 +57,12 @@ class RankWork:
             return shuffled_batches(data.lengths, size, state.seed, state.epoch)
         return found + [np.empty(0, np.int64)] * (count - len(found))
 
+    def count(self, group: Sequence[NDArray[np.int64]]) -> int:
+        """Return the number of sequences of minibatches, on all ranks; of shards, about that."""
+        if self._ranks.shards:
+            return len(group) * self._state.options.batch_size
+        return sum(map(len, group))
+
     def step(self, indices: NDArray[np.int64], number: int) -> TrainingStep:
         """Return loss and gradients of this rank's part of a minibatch; 0 if it has none.
 

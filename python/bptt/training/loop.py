@@ -249,7 +249,7 @@ class Training(TrainingState):
         updates = -(-len(batches) // options.accumulate)
         losses = [epoch.monitored for epoch in self.history]
         title = f"epoch {self.epoch}/{options.epochs}"
-        done = sum(map(len, batches[: self.batch]))
+        done = self._work.count(batches[: self.batch])
         start = time.perf_counter() - self.totals.seconds
         verbose = options.verbose if self.communicator.is_first else 0
         with Progress(verbose, title, self.num_sequences, done) as progress:
@@ -262,7 +262,7 @@ class Training(TrainingState):
                 self._update(group)
                 self.totals.seconds = time.perf_counter() - start
                 loss, metric = self.totals.means()
-                progress.update(sum(map(len, group)), loss, metric, self.gradient_norm)
+                progress.update(self._work.count(group), loss, metric, self.gradient_norm)
                 self._notify("on_batch_end")
                 due = self._save_every and self.updates % self._save_every == 0
                 if due and self.batch < len(batches):

@@ -179,6 +179,7 @@ _LAZY_MODULES = (
     "data",
     "decoding",
     "diagnostics",
+    "distributed",
     "estimators",
     "exporters",
     "importers",

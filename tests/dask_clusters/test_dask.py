@@ -14,11 +14,11 @@ pytest.importorskip("distributed")
 
 import cloudpickle
 import dask
+import distributed
 from dask import bag as bags
 
 import bptt
 import bptt.dask
-import distributed
 from bptt.dask import _predict
 
 RNG = np.random.default_rng(0)

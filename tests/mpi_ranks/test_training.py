@@ -13,16 +13,15 @@ pytest.importorskip("sklearn")
 
 import bptt
 from bptt.distributed import Communicator, check_equal_parameters
-from bptt.distributed._gradients import digest
 from bptt.training import TrainingOptions
 from bptt.training.loop import Training
+from rank_fits import OPTIONS, check_same_bits, fit, losses, modules_of
 
 RANDOM = np.random.default_rng(0)
 TEXTS = ["".join(RANDOM.choice(list("abcdef"), n)) for n in RANDOM.integers(1, 9, 43)]
 SERIES = [RANDOM.standard_normal((n, 2)) for n in RANDOM.integers(2, 9, 43)]
 CLASSES = [text[0] for text in TEXTS]
 NUMBERS = np.array([one.sum() for one in SERIES])
-OPTIONS = {"epochs": 3, "batch_size": 8, "random_state": 0, "hidden_size": 4, "dtype": "float64"}
 
 ESTIMATORS = {
     "classifier": (bptt.SequenceClassifier, (TEXTS, CLASSES), {"embedding_size": 3}),
@@ -41,41 +40,6 @@ ESTIMATORS = {
         {"lookback": 5, "horizon": 2},
     ),
 }
-
-
-def modules_of(model):
-    return list(model._task().modules.values())
-
-
-def fit(comm, kind, data, options, **arguments):
-    """Fit, and return the estimator and the digests of its weights after every update."""
-    digests = []
-
-    class Digests:
-        def on_batch_end(self, training):
-            digests.append(digest(list(training.modules.values())))
-
-    model = kind(**{**OPTIONS, **options}, callbacks=[Digests()])
-    model.fit(*data, communicator=comm, **arguments)
-    return model, digests
-
-
-def losses(model):
-    return [
-        value
-        for epoch in model.history_
-        for value in (epoch.loss, epoch.gradient_norm, epoch.validation_loss, epoch.metric)
-        if value is not None
-    ]
-
-
-def check_same_bits(results):
-    model, digests = results[0]
-    assert digests
-    for other, found in results[1:]:
-        assert found == digests
-        for mine, others in zip(modules_of(model), modules_of(other), strict=True):
-            np.testing.assert_array_equal(others._flat, mine._flat, strict=True)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bptt.data import shuffled_batches
-from bptt.training import WindowedDataset
+from bptt.distributed._communicator import ALONE
+from bptt.training import Evaluation, WindowedDataset
+from bptt.training._rank_work import RankWork
 
 LENGTHS = np.random.default_rng(0).integers(1, 30, 1000)
 
@@ -102,6 +106,29 @@ def test_changed_data(count, got):
     with pytest.raises(ValueError, match=rule) as caught:
         list(data.windows())
     assert str(caught.value).endswith(f"got {got}")
+
+
+def test_one_window_is_evaluated_at_a_time():
+    data, reads = dataset()
+    alive = []
+
+    def evaluate(batch):
+        alive.append(Part.alive)
+        return Evaluation(float(batch.sum()), np.nan, float(len(batch)))
+
+    state = SimpleNamespace(
+        communicator=ALONE,
+        data=data,
+        validation=data,
+        task=SimpleNamespace(evaluate=evaluate),
+        options=SimpleNamespace(batch_size=8),
+    )
+    before = Part.alive
+    totals = RankWork(state).evaluate()
+    assert reads == [0, 1, 2, 3, 4]
+    assert set(alive) == {before + 1}
+    assert Part.alive == before
+    assert totals.weight == 1000
 
 
 def test_wrong_arguments():

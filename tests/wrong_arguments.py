@@ -419,6 +419,38 @@ def no_d_states() -> Rows:
     ]
 
 
+def compression() -> dict[str, dict[str, Rows]]:
+    """The table of weights of fewer bits."""
+    kind = {"kind": no_choice("kind", "bfloat16", "int8")}
+    classes = "model and compressed must be of the same class, got "
+    others = "Sequential Linear CRF Embedding CharacterEmbedding Dropout LayerNorm InputDecay"
+    layers = [layer.__name__ for layer in LAYERS]
+    bounds = ("max_difference", "max_score_loss")
+    rule = "x must have dtype float32 as the layer (or integers as token ids), got float64"
+    wide = f"{rule}{cast('x', 'float32')}"
+    return {
+        **{
+            f"{name}.compressed": kind
+            for name in (*layers, *others.split(), "Attention", *ELEMENTWISE)
+        },
+        "compression_report": {
+            "model": [
+                (None, TypeError, f"{MODEL}NoneType"),
+                (bptt.Dropout(0.5), TypeError, f"{classes}Dropout and GRU"),
+            ],
+            "compressed": [(None, TypeError, f"{classes}GRU and NoneType")],
+            "x": [(X, TypeError, f'{wide}, or dtype="float64" for the layer')],
+            "y": [(IDS, TypeError, "y needs the score of an estimator, got ndarray")],
+            "lengths": LENGTHS_ROWS,
+            "score": [(1, TypeError, "score must be a function of the output, got int")],
+            **{n: [("0", TypeError, f"{n} must be a real number, got str")] for n in bounds},
+        },
+    }
+
+
+MODEL = "model must be a module, a Sequential or an estimator, got "
+
+
 def chains() -> dict[str, dict[str, Rows]]:
     """The table of Sequential."""
     linear, layer, tokens = bptt.Linear(4, 6), bptt.GRU(3, 4), bptt.Embedding(3, 4)
@@ -475,6 +507,7 @@ def chains() -> dict[str, dict[str, Rows]]:
         "Sequential.save": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
         "Sequential.load": {"path": [(3, TypeError, "path must be a string or a path, got int")]},
         "Sequential.step": {"x_t": X_T_ROWS, "state": no_states("state")},
+        "Sequential.stepper": {"batch": no_integer("batch")},
         "SequentialRun.backward": {
             **like_output((2, 5, 6), (2, 5, 4), (10, 6), (), none=False),
             "d_state": no_d_states(),
@@ -939,6 +972,7 @@ TABLE: dict[str, dict[str, Rows]] = {
         **like_output((2, 5, 6), (2, 5, 4), (10, 6), ()),
         "input": no_flag("input"),
     },
+    **compression(),
     **random_field(),
     **token_vectors(),
     **normalization(),

@@ -55,7 +55,9 @@ def short_names() -> dict[str, str]:
     """Return the last part of every name -> its page; of two, that of NumPy's layers."""
 
     def is_preferred(page: str) -> bool:
-        return not page.startswith(("bptt.reference", "bptt.torch", "bptt.jax", "bptt.aeon"))
+        return not page.startswith(
+            ("bptt.reference", "bptt.torch", "bptt.jax", "bptt.keras", "bptt.aeon")
+        )
 
     pages = sorted({*TARGETS.values()} - {*PACKAGES}, key=is_preferred)
     return {page.rpartition(".")[2]: page for page in pages}

@@ -1,4 +1,7 @@
 """Libraries that the site is built without."""
 
-# Large ones; the primitives of JAX are objects of it that a mock cannot be.
-MOCKED = ["aeon", "bptt.jax._primitives", "dask", "jax", "pandas", "sktime", "torch"]
+# Large ones; a mock can be no object of JAX, as its primitives are, and has no version of Keras.
+MOCKED = [
+    *("aeon", "bptt.jax._primitives", "bptt.keras._backend", "dask", "jax", "keras"),
+    *("pandas", "sktime", "torch"),
+]

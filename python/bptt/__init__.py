@@ -23,8 +23,10 @@
 `bptt.importers`      trained weights of PyTorch, Keras and ONNX
 `bptt.torch`          PyTorch's recurrent modules on these kernels; needs PyTorch
 `bptt.jax`            recurrent layers as functions for JAX; needs JAX
+`bptt.keras`          Keras' recurrent layers on these kernels; needs Keras 3
 `bptt.sktime`         the estimators as those of sktime, which it needs
 `bptt.aeon`           the estimators as those of aeon, which it needs
+`bptt.dask`           predictions for the bags and data frames of Dask, which it needs
 `bptt.reference`      the same computations in plain NumPy
 ====================  ==========================================================================
 """
@@ -176,6 +178,7 @@ __all__ += _optimizers.__all__
 # Imported at first use: layers need neither scikit-learn nor training nor the reference.
 _LAZY_MODULES = (
     "aeon",
+    "dask",
     "data",
     "decoding",
     "diagnostics",
@@ -184,6 +187,7 @@ _LAZY_MODULES = (
     "exporters",
     "importers",
     "jax",
+    "keras",
     "losses",
     "metrics",
     "nn",

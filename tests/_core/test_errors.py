@@ -60,6 +60,7 @@ class World:
         self.add_attention(self.modules["Attention"])
         self.add_chain(folder / "chain.safetensors")
         self.add_stream()
+        self.add_compression()
         path = folder / "model.safetensors"
         files = {"path": path, "modules": self.modules, "metadata": {"epochs": 3}}
         self.calls["save_modules"] = (bptt.save_modules, files)
@@ -261,8 +262,32 @@ class World:
             "Sequential.save": (chain.save, {"path": path}),
             "Sequential.load": (load, {"path": path}),
             "Sequential.step": (chain.step, {"x_t": X[:, 0], "state": state}),
+            "Sequential.stepper": (chain.stepper, {"batch": 2}),
             "SequentialRun.backward": (run.backward, d),
         }
+
+    def add_compression(self):
+        def in_float32(module):
+            return type(module)(**{**module.config, "dtype": "float32"})
+
+        kind = {"kind": "int8"}
+        for name, module in self.modules.items():
+            if name[-1].isalpha():  # not of a chain
+                self.calls[f"{name}.compressed"] = (in_float32(module).compressed, kind)
+        chain = bptt.Sequential(bptt.LSTM(3, 4), bptt.Linear(4, 6))
+        self.calls["Sequential.compressed"] = (chain.compressed, kind)
+        layer = bptt.GRU(3, 4, seed=0)
+        report = {
+            "model": layer,
+            "compressed": layer.compressed("int8"),
+            "x": X.astype(np.float32),
+            "y": None,
+            "lengths": np.array([2, 5]),
+            "score": np.sum,
+            "max_difference": 1.0,
+            "max_score_loss": 1.0,
+        }
+        self.calls["compression_report"] = (bptt.compression_report, report)
 
     def add_stream(self):
         made = {"dtype": "float64", "seed": 0}

@@ -90,6 +90,7 @@ LEFT_OUT = {
         *("diagnostics.GradientFlow", "diagnostics.JacobianProducts", "diagnostics.Saliency"),
         *("diagnostics.Verdict", "losses.LinearLoss", "losses.Loss", "metrics.Span"),
         *("nn.AttentionGradients", "nn.AttentionRun", "nn.CRFRun", "nn.CharacterEmbeddingRun"),
+        "nn.CompressionReport",
         "nn.DecoderGradients",
         *("nn.DecoderRun", "reference.CRFGradients"),
         *("nn.DropoutRun", "nn.ElementwiseRun", "nn.EmbeddingBagRun", "nn.EmbeddingRun"),
@@ -178,6 +179,22 @@ def copies(arguments: dict[str, Any]) -> dict[str, Any]:
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
 
 
+def in_float32(made: Any) -> Any:
+    """Return a module of the same arguments in float32, which can be compressed."""
+    return type(made)(**{**made.config, "dtype": "float32"})
+
+
+def compressed(make: Callable[[], Any]) -> Any:
+    """Return the target of `compressed`."""
+
+    def target() -> Target:
+        made = make()
+        parts = tuple(getattr(made, "modules", [made]))
+        return Target(made.compressed, {"kind": "int8"}, parts)
+
+    return target
+
+
 def of_layer(kind: Any) -> Targets:
     """Return the targets of a recurrent layer."""
     package = f"nn.{kind.__name__}"
@@ -209,6 +226,7 @@ def of_layer(kind: Any) -> Targets:
         f"{package}.forward": on("forward", lambda m: {**sequence(m), "recompute_every": 2}),
         f"{package}.step": on("step", out, changes=True),
         f"{package}.stepper": on("stepper", lambda m: {"batch": 2}),
+        f"{package}.compressed": compressed(lambda: in_float32(layer())),
         f"{package}.__getitem__": on("__getitem__", lambda m: {"name": "bias_l1"}),
         f"{package}.__setitem__": on(
             "__setitem__",
@@ -257,6 +275,7 @@ def module(make: Callable[[], Any], calls: dict[str, dict[str, Any]], run: str =
 
     kind = type(make())
     found: Targets = {name: lambda: Target(kind, dict(make().config))}
+    found[f"{name}.compressed"] = compressed(lambda: in_float32(make()))
     if list(make()):
         first = next(iter(make()))
         calls = {
@@ -416,6 +435,13 @@ def sequential() -> Targets:
         d = {"d_output": np.ones((2, 5, 6)), "d_state": chain_state()}
         return {**d, "steps": True, "input": True, "retain": True}
 
+    def report() -> Target:
+        layer = bptt.GRU(3, 4, seed=0)
+        given = {"x": X.astype(np.float32), "y": None, "lengths": LENGTHS.copy(), "score": np.sum}
+        bounds = {"max_difference": 1.0, "max_score_loss": 1.0}
+        models = {"model": layer, "compressed": layer.compressed("int8")}
+        return Target(bptt.compression_report, {**models, **given, **bounds}, (layer,))
+
     def truncated() -> Target:
         model = chain()
 
@@ -447,8 +473,13 @@ def sequential() -> Targets:
         "nn.Sequential.__getitem__": on("__getitem__", lambda: {"index": 1}),
         "nn.Sequential.save": on("save", lambda: {"path": folder() / "saved.safetensors"}),
         "nn.Sequential.load": load,
+        "nn.Sequential.stepper": on("stepper", lambda: {"batch": 2}),
         "nn.Sequential.step": on("step", lambda: {"x_t": X[:, 0].copy(), "state": chain_state()}),
         "nn.Sequential.summary": on("summary", dict),
+        "nn.Sequential.compressed": compressed(
+            lambda: bptt.Sequential(*map(in_float32, chain().modules))
+        ),
+        "nn.compression_report": report,
         "nn.SequentialRun.backward": of("backward", backward),
         "nn.SequentialRun.cross_entropy": of(
             "cross_entropy", lambda: {**loss(), "num_sampled": None}
@@ -1297,6 +1328,7 @@ def of_estimators() -> Targets:
             else:
                 pool = {**given, **weights, "lengths": None, "prompt": "a"}
                 pool |= {"coverage": 0.8, "quantiles": [0.1, 0.9], "horizon": 3}
+                pool |= {"kind": "int8"} if method == "compressed" else {}
                 pool |= {"origins": 2, "step": 1, "season": 2, "refit": False}
                 pool |= {"baselines": {"zero": lambda values, horizon: np.zeros(horizon)}}
                 pool |= {"count": 1} | decode | draw | (beams if method == "beam_search" else {})

@@ -118,6 +118,9 @@ def test_what_is_of_no_layer(read):
         "conv.weight": np.ones((2, 2, 3)),
         "norm.weight": np.ones(3),
         "norm.bias": np.ones(3),
+        "norm.running_mean": np.ones(3),
+        "uneven.weight": np.ones(3),
+        "uneven.bias": np.ones(2),
         "ids.weight": np.ones((2, 3), np.int64),
         "wrong.weight": np.ones((2, 3)),
         "wrong.bias": np.ones(3),
@@ -138,6 +141,24 @@ def test_layers_that_a_name_invents(name, read):
     file = read(recurrent("GRU", 3, 2, "a.") | {f"a.{name}": np.ones((6, 2))})
     with pytest.raises((KeyError, ValueError), match="is no name of such a module"):
         file["a"].build()
+
+
+def test_layer_normalization(read):
+    weights = {"norm.weight": rng.normal(size=4), "norm.bias": rng.normal(size=4)}
+    file = read(weights | linear(4, 2))
+    layer = file["norm"]
+    assert (layer.kind, layer.becomes) == ("LayerNorm or GroupNorm", "LayerNorm(4)")
+    assert "not a GroupNorm of the same arrays" in layer.note
+    norm, x = layer.readings["LayerNorm"].build(), rng.normal(size=(2, 3, 4))
+    same = bptt.LayerNorm(4, dtype="float64")
+    same["weight"], same["bias"] = weights["norm.weight"], weights["norm.bias"]
+    np.testing.assert_array_equal(norm(x), same(x))
+    assert layer.readings["LayerNorm"].build(epsilon=1e-3).epsilon == 1e-3
+    with pytest.raises(ValueError, match=r"several kinds: use its readings\['LayerNorm'\]"):
+        layer.build()
+    for names in ((), ("norm", "output"), ("norm",)):
+        with pytest.raises(ValueError, match="'norm' may be LayerNorm or GroupNorm: build it by"):
+            file.chain(*names)
 
 
 # ---- chains

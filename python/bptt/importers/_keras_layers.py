@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bptt.importers._foreign import ForeignLayer, embedding, linear, with_weights
+from bptt.importers._foreign import ForeignLayer, embedding, layer_norm, linear
 from bptt.importers._keras_config import MODELS, LayerConfig, layer_config
 from bptt.importers._keras_parts import (
     FUNCTIONS,
@@ -21,7 +21,6 @@ from bptt.importers._keras_parts import (
     shapes_of,
 )
 from bptt.importers._keras_recurrent import RECURRENT, of_both_directions, of_one_direction
-from bptt.nn.normalization import LayerNorm
 
 PASSED = (
     *("InputLayer", "Masking", "Dropout", "SpatialDropout1D", "GaussianDropout", "AlphaDropout"),
@@ -180,17 +179,8 @@ def _layer_norm(layer: LayerConfig, arrays: Arrays, version: Version) -> Foreign
         "weight": found.get("gamma", np.ones_like(first)),
         "bias": found.get("beta", np.zeros_like(first)),
     }
-    size, epsilon = first.size, config.get("epsilon", 1e-3)
-    return ForeignLayer(
-        name=layer.name,
-        kind="LayerNorm",
-        shapes=shapes_of(found),
-        becomes=f"LayerNorm({size}, epsilon={epsilon!r})",
-        inputs=size,
-        outputs=size,
-        activation="identity",
-        make=with_weights(LayerNorm, {"num_features": size, "epsilon": epsilon}, weights),
-    )
+    epsilon = config.get("epsilon", 1e-3)
+    return layer_norm(layer.name, weights, shapes_of(found), epsilon, activation="identity")
 
 
 _MAKERS: dict[str, Callable[[LayerConfig, Arrays, Version], ForeignLayer]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bptt.importers._foreign import ForeignLayer, embedding, linear
+from bptt.importers._foreign import ForeignLayer, embedding, layer_norm, linear
 from bptt.importers._torch import Names, from_torch
 from bptt.importers._weights import TORCH
 from bptt.nn.recurrent import GRU, LSTM, RNN
@@ -20,6 +20,8 @@ _RECURRENT = re.compile(r"(?:^|(?<=\.))(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:
 _KINDS = {1: RNN, 3: GRU, 4: LSTM}  # by the number of gates
 _NOTES = {"RNN": 'activation="relu" if its nonlinearity is relu'}
 _TWO_KINDS = "without bias: its place in a chain says which; else build one of its readings"
+
+_NORM = "if it is a LayerNorm, not a GroupNorm of the same arrays; epsilon is PyTorch's default"
 
 
 def layers_of(tensors: Tensors) -> tuple[dict[str, ForeignLayer], dict[str, str]]:
@@ -45,6 +47,8 @@ def _layer(prefix: str, group: Tensors) -> ForeignLayer | None:
     if any(map(_RECURRENT.search, group)):
         return _recurrent(prefix, group)
     weight, bias = group.get(f"{prefix}weight"), group.get(f"{prefix}bias")
+    if weight is not None and bias is not None and weight.ndim == 1 and len(group) == 2:
+        return _norm(prefix.removesuffix("."), weight, bias)
     if weight is None or weight.ndim != 2 or not weight.size or weight.dtype.kind != "f":
         return None
     name, shapes = prefix.removesuffix("."), {"weight": weight.shape}
@@ -66,6 +70,25 @@ def _layer(prefix: str, group: Tensors) -> ForeignLayer | None:
     if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
         return None
     return linear(name, weight, bias, shapes | {"bias": bias.shape})
+
+
+def _norm(name: str, weight: NDArray[Any], bias: NDArray[Any]) -> ForeignLayer | None:
+    """Return a normalization; that over batches has more arrays."""
+    same = weight.shape == bias.shape and weight.dtype == bias.dtype
+    if not same or not weight.size or weight.dtype.kind != "f":
+        return None
+    size, shapes = weight.size, {"weight": weight.shape, "bias": bias.shape}
+    reading = layer_norm(name, {"weight": weight, "bias": bias}, shapes)
+    return ForeignLayer(
+        name=name,
+        kind="LayerNorm or GroupNorm",
+        shapes=shapes,
+        becomes=reading.becomes,
+        inputs=size,
+        outputs=size,
+        note=_NORM,
+        readings={"LayerNorm": reading},
+    )
 
 
 def _recurrent(prefix: str, group: Tensors) -> ForeignLayer | None:

@@ -70,7 +70,7 @@ def rnn(
         is JAX's error, with the same sentence in it.
     """
     layer = outline_of(RNN, params, activation=activation, merge=merge, time_major=time_major)
-    return _run(layer, params, x, state, lengths)
+    return run_layer(layer, params, x, state, lengths)
 
 
 def lstm(
@@ -131,7 +131,7 @@ def lstm(
         merge=merge,
         time_major=time_major,
     )
-    return _run(layer, params, x, state, lengths)
+    return run_layer(layer, params, x, state, lengths)
 
 
 def gru(
@@ -192,12 +192,13 @@ def gru(
         merge=merge,
         time_major=time_major,
     )
-    return _run(layer, params, x, state, lengths)
+    return run_layer(layer, params, x, state, lengths)
 
 
-def _run(
+def run_layer(
     layer: Recurrent[Any], params: Params, x: Any, state: Any, lengths: Any
 ) -> tuple[jax.Array, Any]:
+    """Run the layer of an outline, as of `outline_of`: one object for equal layers."""
     x, is_batched = _input(layer, x)
     axis, states = int(layer.time_major), _states(layer, state)
     if not is_batched:

@@ -24,7 +24,7 @@ from bptt.nn.sequential import Sequential
 from bptt.nn.sequential_run import SequentialGradients, SequentialRun
 from bptt.nn.serialization import load_modules, save_modules
 from bptt.nn.state import LSTMState, SLSTMState
-from bptt.nn.stepper import Stepper
+from bptt.nn.stepper import SequentialStepper, Stepper
 
 __all__ = [
     "CELLS",
@@ -68,6 +68,7 @@ __all__ = [
     "Sequential",
     "SequentialGradients",
     "SequentialRun",
+    "SequentialStepper",
     "Sigmoid",
     "StepGradients",
     "Stepper",

@@ -87,6 +87,9 @@ def compression_report(
     ValueError
         If a bound is not met, or there is nothing to compare it with.
     """
+    if not hasattr(model, "compressed"):
+        kind = type(model).__name__
+        raise TypeError(f"model must be a module, a Sequential or an estimator, got {kind}")
     if type(model) is not type(compressed):
         kinds = f"{type(model).__name__} and {type(compressed).__name__}"
         raise TypeError(f"model and compressed must be of the same class, got {kinds}")
@@ -94,6 +97,8 @@ def compression_report(
         name: None if bound is None else checks.real(name, bound)
         for name, bound in (("max_difference", max_difference), ("max_score_loss", max_score_loss))
     }
+    if y is not None and (score is not None or not hasattr(model, "score")):
+        raise TypeError(f"y needs the score of an estimator, got {type(y).__name__}")
     named = {} if lengths is None else {"lengths": lengths}
     outputs = [_output(one, x, named) for one in (model, compressed)]
     if score is not None:
@@ -127,11 +132,13 @@ def _check(what: str, found: float | None, name: str, bounds: Mapping[str, float
 
 
 def _output(model: Any, x: Any, named: Mapping[str, Any]) -> Any:
-    if not hasattr(model, "predict"):
-        output = model(x, **named)
-        return output[0] if isinstance(output, tuple) else output
-    predict = getattr(model, "predict_proba", None) or model.predict
-    return predict(x, **named)
+    for name in ("predict_proba", "predict"):
+        if hasattr(model, name):
+            return getattr(model, name)(x, **named)
+    if not callable(model):  # an estimator that has a score alone
+        return None
+    output = model(x, **named)
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _scores(model: Any, y: Any) -> bool:
@@ -145,7 +152,7 @@ def _scores(model: Any, y: Any) -> bool:
 def _numbers(output: Any) -> NDArray[np.float64] | None:
     """Return the numbers of an output, in one row; None if it has others."""
     parts = [np.asarray(part) for part in (output if isinstance(output, list) else [output])]
-    if not all(part.dtype.kind == "f" for part in parts):
+    if not parts or not all(part.dtype.kind == "f" for part in parts):
         return None
     return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float64)
 

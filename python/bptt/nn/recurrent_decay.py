@@ -22,12 +22,11 @@ class HiddenDecay(NamedTuple):
     def at(self, x: FloatArray) -> Decayed:
         """Return the factors (..., directions*H) for x (..., I), whose last D features are δ_t.
 
-        For one step, x (B, I), the bits of a row do not depend on the others.
+        The bits of a row do not depend on the others: steps have those of whole sequences.
         """
         rows, size = self.weight.shape
         times = np.array(x[..., x.shape[-1] - size :], order="C").reshape(-1, size)
-        product = loader.kernels.linear_rows if x.ndim == 2 else loader.kernels.linear_forward
-        factors: FloatArray = product(times, self.weight, self.bias)
+        factors: FloatArray = loader.kernels.linear_rows(times, self.weight, self.bias)
         np.minimum(factors, 0.0, out=factors)
         np.exp(factors, out=factors)
         return Decayed(self, times, factors.reshape(*x.shape[:-1], rows))

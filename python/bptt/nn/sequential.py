@@ -43,6 +43,7 @@ from bptt.nn.sequential_run import (
     smoothing_of,
 )
 from bptt.nn.state import State, States, as_states
+from bptt.nn.stepper import SequentialStepper
 from bptt.nn.summary import feature_sizes, summarize
 
 _Applied: TypeAlias = tuple[FloatArray, State | None]
@@ -482,15 +483,45 @@ class Sequential(NamedArguments):
             raise ValueError(f"step needs pool=None or pool='last', got pool={self.pool!r}")
 
         def step(module: Any, value: Any, before: State | None) -> _Applied:
-            if isinstance(module, Linear):
-                return module._of_rows(value), None
             if not isinstance(module, Recurrent):
-                return module(value), None
+                return _of_rows(module)(value), None
             result: _Applied = module.step(value, before)
             return result
 
         y_t, after, _ = self._run_modules(step, self._checked_input("x_t", x_t), state)
         return y_t, after
+
+    def stepper(self, batch: int = 1) -> SequentialStepper:
+        """Return a callable that runs one step of a stream after the other, faster than `step`.
+
+        Parameters
+        ----------
+        batch : int
+            B, the number of sequences that take each step.
+
+        Returns
+        -------
+        SequentialStepper
+
+        Raises
+        ------
+        TypeError
+            If `batch` is not an integer.
+        ValueError
+            If `batch` is not positive, or the model needs more than one module after the other
+            (``skip_input=True``, words with their characters), or whole sequences: a layer is
+            bidirectional or reverse, or the pool is "mean" or "max".
+        """
+        size = checks.integer("batch", batch)
+        if self.pool not in (None, "last"):
+            raise ValueError(f"stepper needs pool=None or pool='last', got pool={self.pool!r}")
+        if self.skip_input or is_beside(self.modules, 1):
+            raise ValueError(f"stepper needs modules that follow each other, got {self}")
+        parts: list[Any] = [
+            module.stepper(size) if isinstance(module, Recurrent) else _of_rows(module)
+            for module in self.modules
+        ]
+        return SequentialStepper(parts)
 
     def _run_modules(
         self,
@@ -594,6 +625,11 @@ class Sequential(NamedArguments):
             if is_beside(self.modules, i):
                 outputs = (features or 0) + (outputs or 0)
             features = outputs or features
+
+
+def _of_rows(module: Any) -> Any:
+    """Return what computes single steps of streams: bits of a row that do not depend on others."""
+    return module._of_rows if isinstance(module, Linear) else module
 
 
 def check_sequences(rule: str, x: NDArray[Any]) -> None:

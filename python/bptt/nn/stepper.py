@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import loader
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.nn.state import StateT, arrays_of, as_state, check_state
+from bptt.nn.state import State, States, StateT, arrays_of, as_state, as_states, check_state
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -125,3 +126,68 @@ def make_stepper(layer: Recurrent[StateT], batch: int) -> Stepper[StateT]:
     # A view of y: it cannot be resized.
     made: Stepper[StateT] = _class_of(loader.kernels)(layer, memory[:], state)
     return made
+
+
+class SequentialStepper:
+    """A stream through a chain of modules, step by step: ``y_t = stepper(x_t)``.
+
+    It is made by `Sequential.stepper`, and keeps the states of the recurrent layers, in a `Stepper`
+    for each. Arrays, results and errors are those of `Sequential.step`. The output may be an array
+    that the next step overwrites: copy what is to be kept.
+    """
+
+    def __init__(self, parts: Sequence[Callable[[Any], FloatArray]]) -> None:
+        self._parts = tuple(parts)
+        self._steppers = [part for part in parts if isinstance(part, Stepper)]
+
+    def __call__(self, x_t: NDArray[Any]) -> FloatArray:
+        """Run a step.
+
+        Parameters
+        ----------
+        x_t : array (B, features), or integer array (B,)
+            Input of the step, or token ids.
+
+        Returns
+        -------
+        array (B, K)
+            Output of the last module.
+
+        Raises
+        ------
+        TypeError
+            If the input has the wrong type or dtype.
+        ValueError
+            If its shape does not fit, or an id is out of its range.
+        """
+        value = checks.numpy_array("x_t", x_t, layer=True)
+        for part in self._parts:
+            value = part(value)
+        return value
+
+    @property
+    def state(self) -> States:
+        """Copies of the states of the recurrent layers after the last step."""
+        return tuple(stepper.state for stepper in self._steppers)
+
+    def reset(self, state: Sequence[State | None] | None = None) -> None:
+        """Begin a new sequence.
+
+        Parameters
+        ----------
+        state : tuple of states, optional
+            States before the next step, such as an earlier `state`; they are copied. Initial states
+            by default, and for each None.
+
+        Raises
+        ------
+        TypeError
+            If a state has the wrong type or dtype.
+        ValueError
+            If their number or a shape does not fit.
+        """
+        states = as_states("state", state, len(self._steppers))
+        for stepper, given in zip(self._steppers, states, strict=True):
+            check_state("state", given, stepper._buffers)
+        for stepper, given in zip(self._steppers, states, strict=True):
+            stepper.reset(given)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bptt._core.checks import FloatArray
 from bptt.torch import _kernels as kernels
 from bptt.torch._kernels import Options, Packed
 
@@ -22,19 +23,21 @@ class Recurrence(torch.autograd.Function):  # type: ignore[misc]
     def forward(
         ctx: Any,
         packed: Packed,
-        options: Options,
+        split: Callable[[FloatArray], Sequence[Tensor]],
         lengths: Tensor | None,
         key: int | None,
         states: int,
         x: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Run forward; `tensors` are `states` arrays of the state, then the weights."""
+        """Run forward; `tensors` are `states` arrays of the state, then the weights.
+
+        `split` returns the gradients of the weights from those in the kernels' order.
+        """
         y, last, saved = kernels.forward(packed, x, tensors[:states], lengths, key, True)
         ctx.save_for_backward(x, y)  # which finds out whether they are changed before backward
         ctx.set_materialize_grads(False)
-        ctx.packed, ctx.options, ctx.saved, ctx.states = packed, options, saved, states
-        ctx.shapes = [weight.shape for weight in tensors[states:]]
+        ctx.packed, ctx.split, ctx.saved, ctx.states = packed, split, saved, states
         return (y, *last)
 
     @staticmethod
@@ -49,7 +52,7 @@ class Recurrence(torch.autograd.Function):  # type: ignore[misc]
         wants_input = ctx.needs_input_grad[5]
         found = kernels.backward(ctx.packed, ctx.saved, x, y, d_y, d_last, wants_input)
         d_x, d_initial, flat = found
-        d_weights = kernels.gradients(flat, ctx.shapes, ctx.options)
+        d_weights = ctx.split(flat)
         return (None, None, None, None, None, d_x, *d_initial[: ctx.states], *d_weights)
 
 

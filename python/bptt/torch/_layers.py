@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,7 +99,9 @@ class Recurrent(nn.RNNBase):  # type: ignore[misc]
         packed = self._packed_for(options, keep or drops)
         key = int(_new_key()) if drops else None
         if keep:
-            arguments = (packed, options, lengths, key, len(states))
+            shapes = [weight.shape for weight in weights]
+            split = partial(kernels.gradients, shapes=shapes, options=options)
+            arguments = (packed, split, lengths, key, len(states))
             y, *last = Recurrence.apply(*arguments, x, *states, *weights)
         else:
             y, last, _ = kernels.forward(packed, x, states, lengths, key, False)

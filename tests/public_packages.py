@@ -7,6 +7,7 @@ PACKAGES = (
     "bptt.data",
     "bptt.decoding",
     "bptt.diagnostics",
+    "bptt.distributed",
     "bptt.estimators",
     "bptt.exporters",
     "bptt.importers",

@@ -182,6 +182,7 @@ _LAZY_MODULES = (
     "data",
     "decoding",
     "diagnostics",
+    "distributed",
     "estimators",
     "exporters",
     "importers",

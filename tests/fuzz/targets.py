@@ -20,6 +20,7 @@ from bptt import (
     data,
     decoding,
     diagnostics,
+    distributed,
     exporters,
     importers,
     losses,
@@ -104,6 +105,7 @@ LEFT_OUT = {
     "an exception": ("serving.SessionsFullError",),
     "declaration of a compiled cell": ("nn.Cell",),
     "prints `config`, without arguments": ("bptt.show_config",),
+    "needs MPI: tests/mpi_ranks": ("distributed.Communicator",),
 }
 """Reason -> classes and functions without a target; of a class in the first line all methods."""
 
@@ -796,6 +798,30 @@ def optimizers() -> Targets:
     return found
 
 
+def of_distributed() -> Targets:
+    """Return the targets of functions of ranks, here of a single one."""
+
+    def made(function: Any, **arguments: Any) -> Any:
+        def target() -> Target:
+            layer = bptt.Linear(3, 4, **F8)
+            given: dict[str, Any] = {"model": [layer]}
+            if function is distributed.average:
+                found = layer.forward(X).backward(np.ones((2, 5, 4)))
+                given = {"gradients": found, "weight": 2.0}
+            changes = function in (distributed.average, distributed.broadcast_parameters)
+            return Target(function, {**given, **arguments}, (layer,), changes=changes)
+
+        return target
+
+    ranks: dict[str, Any] = {"communicator": None}
+    return {
+        "distributed.average": made(distributed.average, **ranks),
+        "distributed.broadcast_parameters": made(distributed.broadcast_parameters, **ranks),
+        "distributed.check_equal_parameters": made(distributed.check_equal_parameters, **ranks),
+        "distributed.no_gradients": made(distributed.no_gradients),
+    }
+
+
 def of_exporters() -> Targets:
     """Return the targets that write networks for other programs."""
     path = Path(tempfile.mkdtemp()) / "network.c"
@@ -1047,6 +1073,7 @@ def of_training() -> Targets:
             "seed": 0,
             "validation": tagging_data(),
             "callbacks": [lambda training: None],
+            "communicator": None,
         }
 
     def made_loop(method: str, arguments: dict[str, Any]) -> Any:
@@ -1129,6 +1156,7 @@ def of_training() -> Targets:
             {"batch_size": 1, "seed": 0, "epoch": 1},
         ),
         "WindowedDataset.batch": (opened.batch, {"indices": np.array([1, 0])}),
+        "WindowDataset.part": (windows.part, {"rank": 0, "size": 2}),
         "SupervisedTask": (
             training.SupervisedTask,
             {"model": supervised().model, **supervised_fields},
@@ -1261,7 +1289,9 @@ def of_estimators() -> Targets:
             names = parameters_of(getattr(made, method))
             given = {**given, **{k: v for k, v in weights.items() if k in names}}
             given |= {"lengths": None, "classes": None} | (
-                {"validation": None, "groups": None, "resume": False} if method == "fit" else {}
+                {"validation": None, "groups": None, "resume": False, "communicator": None}
+                if method == "fit"
+                else {}
             )
             given = {name: value for name, value in given.items() if name in names}
             return Target(getattr(made, method), given)
@@ -1680,8 +1710,8 @@ def targets() -> Targets:
         "nn.Run.release": of_run("release", {}),
     }
     parts = (modules, sequential, decoders, files, plain_functions, optimizers)
-    parts += (of_exporters, of_importers, of_data, of_training, of_estimators, of_online)
-    parts += (of_serving,)
+    parts += (of_distributed, of_exporters, of_importers, of_data, of_training, of_estimators)
+    parts += (of_online, of_serving)
     for part in (*parts, of_diagnostics, of_reference):
         found |= part()
     return found

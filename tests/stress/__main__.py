@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fuzz import results
-from tests.stress import numerics, processes, resources, threads, timing
+from tests.stress import numerics, processes, ranks, resources, threads, timing
 from tests.stress.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,9 @@ HARNESSES = {
     ),
     "million": Harness(numerics.million, 10**6, "steps in calls of a million, with recomputation"),
     "pools": Harness(timing.pools, 5, "measurements of pools, <= 1.5 times one thread a worker"),
+    "ranks": Harness(
+        ranks.kills, 20, "kills of a rank of MPI, resumed with as many ranks and with one fewer"
+    ),
     "workers": Harness(processes.workers, 35, "pools of workers: fork, spawn, forkserver, loky"),
     "fits": Harness(resources.fits, 10_000, "fits in one process, with flat memory"),
     "stream": Harness(resources.stream, 10**8, "steps of one stream, with flat memory"),

@@ -13,7 +13,7 @@ from tests.stress.__main__ import HARNESSES, ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# Forks are those of tests/_core/test_threads.py.
+# Forks are those of tests/_core/test_threads.py, ranks of MPI those of tests/mpi_ranks.
 ATTEMPTS = {
     "assignments": 400,
     "exits": 4,
@@ -34,4 +34,4 @@ def test_few_attempts(name):
 
 
 def test_harnesses_that_time_are_the_others():
-    assert set(HARNESSES) - set(ATTEMPTS) == {"counts", "denormals", "forks", "pools"}
+    assert set(HARNESSES) - set(ATTEMPTS) == {"counts", "denormals", "forks", "pools", "ranks"}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bptt.data import shuffled_batches
-from bptt.training import WindowedDataset
+from bptt.distributed._communicator import ALONE
+from bptt.training import Evaluation, WindowedDataset
+from bptt.training._rank_work import RankWork
 
 LENGTHS = np.random.default_rng(0).integers(1, 30, 1000)
 
@@ -86,6 +90,15 @@ def test_from_any_minibatch_on(first):
     assert reads[0] == first // 25
 
 
+def test_minibatches_end_at_the_border_of_a_window():
+    data, _ = dataset()
+    batches = data.epoch_batches(70, 0, 1)
+    sizes = [len(batch) for batch in batches]
+    assert len(batches) == len(sizes) == 15
+    assert [sum(sizes[i : i + 3]) for i in range(0, 15, 3)] == [200] * 5
+    assert sorted(np.concatenate(batches[:])) == list(range(1000))
+
+
 @pytest.mark.parametrize(("count", "got"), [(1001, 0), (999, 200), (800, 200)])
 def test_changed_data(count, got):
     data, _ = dataset(count=count)
@@ -95,10 +108,31 @@ def test_changed_data(count, got):
     assert str(caught.value).endswith(f"got {got}")
 
 
+def test_one_window_is_evaluated_at_a_time():
+    data, reads = dataset()
+    alive = []
+
+    def evaluate(batch):
+        alive.append(Part.alive)
+        return Evaluation(float(batch.sum()), np.nan, float(len(batch)))
+
+    state = SimpleNamespace(
+        communicator=ALONE,
+        data=data,
+        validation=data,
+        task=SimpleNamespace(evaluate=evaluate),
+        options=SimpleNamespace(batch_size=8),
+    )
+    before = Part.alive
+    totals = RankWork(state).evaluate()
+    assert reads == [0, 1, 2, 3, 4]
+    assert set(alive) == {before + 1}
+    assert Part.alive == before
+    assert totals.weight == 1000
+
+
 def test_wrong_arguments():
     data, _ = dataset()
-    with pytest.raises(ValueError, match=r"batch_size must divide the window of 200 .*, got 7"):
-        data.epoch_batches(7, 0, 1)
     batches = data.epoch_batches(8, 0, 1)
     batches[0:1]
     with pytest.raises(ValueError, match=r"in an open window \(0\), got window 2"):

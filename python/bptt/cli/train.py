@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,8 @@ from bptt.cli.schema import (
 )
 from bptt.cli.schema_inference import SchemaOptions, has_targets_per_step, infer_schema, infer_task
 from bptt.cli.tables import Table, is_number
+from bptt.distributed import Communicator
+from bptt.distributed._launcher import launched
 
 NAME = "train"
 SUMMARY = "train a model on a file of sequences"
@@ -163,13 +166,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the command."""
+    """Run the command, on all processes that mpiexec has started."""
+    with ExitStack() as stack:
+        try:
+            ranks = stack.enter_context(launched())
+        except (ImportError, RuntimeError) as error:
+            raise CommandError(str(error)) from error
+        _run(arguments, ranks)
+
+
+def _run(arguments: argparse.Namespace, ranks: Communicator) -> None:
     name = "model" if str(arguments.file) == "-" else arguments.file.stem
     path = arguments.output or Path(f"{name}.safetensors")
     if str(path) == "-":
         raise CommandError("argument --output: must be a file, got -: a model is no text")
-    check_output_path(path, arguments.file, overwrite=arguments.overwrite)
-    table = read_table(arguments.file, arguments.format)
+    table = ranks._first(lambda: _read(path, arguments))
     options = {name: getattr(arguments, name) for name in SchemaOptions._fields}
     schema, notes = infer_schema(table, SchemaOptions(**options))
     task, schema, data, reason = _make_dataset(table, schema, arguments.task)
@@ -184,7 +195,13 @@ def run(arguments: argparse.Namespace) -> None:
             part._replace(X=fill_missing(part.X, schema)) for part in (train, validation)
         )
     require_packages("tqdm", "safetensors.numpy", "sklearn.base")
-    _fit(path, TrainingJob(table, task, schema, train, validation), arguments)
+    _fit(path, TrainingJob(table, task, schema, train, validation), arguments, ranks)
+
+
+def _read(path: Path, arguments: argparse.Namespace) -> Table:
+    """Return the file as a table, after a check that the model can be written."""
+    check_output_path(path, arguments.file, overwrite=arguments.overwrite)
+    return read_table(arguments.file, arguments.format)
 
 
 def _make_dataset(
@@ -261,7 +278,7 @@ def _check_classes(table: Table, schema: Schema, task: str, y: list[Any]) -> Non
         )
 
 
-def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
+def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace, ranks: Communicator) -> None:
     """Train a model, then evaluate and save it, also if training is interrupted."""
     from bptt.cli.training_progress import METRICS, EpochReporter
 
@@ -280,7 +297,9 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
         with warnings.catch_warnings():  # the printed summary has all labels, known or not
             for message in (".* labels that were not in fit", "label -.* is a class"):
                 warnings.filterwarnings("ignore", message, UserWarning)
-            model.set_params(callbacks=[reporter]).fit(*job.train, validation=held_out)
+            model.set_params(callbacks=[reporter]).fit(
+                *job.train, validation=held_out, communicator=ranks
+            )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:  # of --embedding-vectors
@@ -295,6 +314,8 @@ def _fit(path: Path, job: TrainingJob, arguments: argparse.Namespace) -> None:
         raise KeyboardInterrupt(f"interrupted, the best model so far is in {path}") from None
     finally:
         reporter.close()
+    if not ranks.is_first:
+        return
     try:
         _save_and_evaluate(path, job, model)
     except KeyboardInterrupt:

@@ -59,3 +59,10 @@ class Moments:
         variance = (1.0 - share) * self.variance + share * other.variance
         variance += share * (1.0 - share) * change**2
         return Moments(count, mean, variance, max(self.epsilon, other.epsilon))
+
+
+def sum_of(first: Moments | None, second: Moments | None) -> Moments | None:
+    """Return the moments of the values of both, or of the one that is not None."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second

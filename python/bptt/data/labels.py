@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt.data._containers import is_missing, unpacked
 from bptt.data.sequences import Sequences
+from bptt.distributed._pooling import of_all_ranks
 
 _MAX_SHOWN = 10  # classes in an error message
 
@@ -71,8 +72,6 @@ class LabelEncoder:
         checks.not_masked(name, y)
         y = np.asarray(y) if hasattr(y, "__array__") else y
         classes = self._occurring(y, lengths, name)
-        if not classes:
-            raise ValueError("y must have at least one label, got none")
         typed = isinstance(y, np.ndarray) and y.dtype != object
         self._set_sorted(classes, y.dtype if typed else None)
         return self
@@ -99,9 +98,9 @@ class LabelEncoder:
             occurring = set(chain.from_iterable(rows))
             if self._steps:
                 occurring = {label for label in occurring if not self._is_ignored(label)}
-            classes = sorted(occurring)
         except TypeError as error:
-            raise TypeError(f"y must hold labels that can be sorted: {error}") from None
+            raise _unsortable(error) from None
+        classes = _sorted(occurring)
         _check_no_fractions(classes)
         for label in classes:
             if isinstance(label, (str, bytes)) and label[-1:] in ("\0", b"\0"):
@@ -112,7 +111,14 @@ class LabelEncoder:
         return classes
 
     def _set_sorted(self, classes: list[Any], dtype: np.dtype[Any] | None) -> None:
-        """Set the classes; the dtype is that of an array of labels."""
+        """Set the classes, those of all ranks; the dtype is that of an array of labels."""
+        ranks = of_all_ranks((classes, dtype))
+        if len(ranks) > 1:
+            classes = _sorted(set().union(*(found for found, _ in ranks)))
+            dtypes = [one for _, one in ranks if one is not None]
+            dtype = np.result_type(*dtypes) if len(dtypes) == len(ranks) else None
+        if not classes:
+            raise ValueError("y must have at least one label, got none")
         try:
             array = np.asarray(classes)
         except (ValueError, TypeError, OverflowError):
@@ -340,6 +346,17 @@ def _labels(name: str, y: Any, *, steps: bool = False) -> list[Any]:
     if not isinstance(y, Sequence) or (isinstance(y, str) and not steps):
         raise TypeError(f"{name} must be a list or an array of labels, got {type(y).__name__}")
     return list(y)
+
+
+def _sorted(labels: set[Any]) -> list[Any]:
+    try:
+        return sorted(labels)
+    except TypeError as error:
+        raise _unsortable(error) from None
+
+
+def _unsortable(error: TypeError) -> TypeError:
+    return TypeError(f"y must hold labels that can be sorted: {error}")
 
 
 def _check_no_fractions(classes: list[Any]) -> None:

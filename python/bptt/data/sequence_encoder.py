@@ -35,7 +35,7 @@ from bptt.data._inputs import (
 )
 from bptt.data._learned import MAX_IDS, Learned
 from bptt.data._missing import MISSING, moments_of_decay, moments_with_mask, with_mask
-from bptt.data._moments import Moments
+from bptt.data._moments import Moments, sum_of
 from bptt.data._word_features import (
     character_ids,
     count_characters,
@@ -46,6 +46,7 @@ from bptt.data._word_features import (
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
 from bptt.data.vocabulary import UNKNOWN, Vocabulary, strings
+from bptt.distributed._pooling import pooled_sum
 
 _MAX_AFFIXES = 1000
 _MAX_WORD_LENGTH = 32
@@ -239,13 +240,14 @@ class SequenceEncoder:
                 options = {"allow_nan": self._has_masks}
                 flat, starts = flat_features(raw, learned.columns, self._dtype, **options)
                 if self._centers:
-                    learned.add_moments(self._moments(flat, starts, raw.lengths))
+                    found = self._moments(flat, starts, raw.lengths)
+                    learned.moments = sum_of(learned.moments, found)
         if self._places is not None:
-            learned.add_categories(raw.categories, len(self._places))
+            learned.add_categories(raw.categories, self._places)
 
     def _finish(self, *, name: str = "X") -> SequenceEncoder:
-        """Set the attributes from what was learned."""
-        learned = self._learned
+        """Set the attributes from what was learned, on all ranks."""
+        learned = pooled_sum(self._learned)
         del self._learned
         if learned.kind is None:
             # scikit-learn's estimator checks require these words
@@ -260,6 +262,7 @@ class SequenceEncoder:
         self.word_length, self.category_vocabularies, self.standardizer = None, (), None
         self.kind = "features" if learned.kind == "features" else "ids"
         self.feature_names, self.are_strings = learned.names, learned.are_strings
+        self._longest, self._places = learned.longest, learned.places
         if learned.kind == "tokens":
             self.size = self._set_vocabularies(learned.counts)
         elif learned.kind == "ids":

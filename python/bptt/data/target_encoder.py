@@ -82,8 +82,8 @@ class TargetEncoder:
         self._encoder._learn(X, lengths, name=name, check=check)
 
     def _finish(self, *, name: str = "X") -> TargetEncoder:
-        self.longest = self._encoder._learned.longest
         self._encoder._finish(name=name)
+        self.longest = self._encoder._longest
         self._set_special_ids()
         return self
 

@@ -24,6 +24,8 @@ from bptt.data._missing import MISSING
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.stream import Stream
+from bptt.distributed._guard import jointly
+from bptt.distributed._pooling import pooling
 from bptt.estimators._holdout import hold_out, is_fraction, is_splitter
 from bptt.estimators._network import MAX_SEED, NetworkBuilder
 from bptt.estimators._persistence import only, read_estimator, restored, write_estimator
@@ -253,6 +255,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
 
     # ---- fit
 
+    @jointly
     def fit(
         self: _Self,
         X: Any,
@@ -264,6 +267,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
         groups: Any = None,
         classes: Any = None,
         resume: bool = False,
+        communicator: Any = None,
     ) -> _Self:
         """Fit the estimator to sequences and their targets.
 
@@ -293,6 +297,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             `SequenceGenerator`. By default those in the data.
         resume : bool
             Continue from the file `checkpoint_path` if it exists.
+        communicator : mpi4py.MPI.Comm or bptt.distributed.Communicator, optional
+            Ranks of MPI that train together. Every rank passes all data, the same, and computes its
+            part of each minibatch, or, with ``Communicator(shards=True)``, a part of the data of
+            its own. All end with the same weights.
 
         Returns
         -------
@@ -319,19 +327,21 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             self._check_target(y)
             check_order_of_groups(X, y)
         self._check_classes(classes)
-        seeds = self._seeds()
+        seeds = communicator._broadcast(self._seeds())
         earlier = self._earlier_history(resume)
         if earlier is None:
-            self._initialize(X, y, lengths, seeds, classes)
+            with pooling(communicator):
+                self._initialize(X, y, lengths, seeds, classes)
             self._fitted_network = self._network_parameters()
-        if self.verbose:
+        if self.verbose and communicator.is_first:
             for name, meaning in self._describe_data().items():
                 print(f"{name}: {meaning}", file=sys.stderr)
         if isinstance(X, Reader):
             data = X.dataset(self._dataset)
         else:
             data = self._dataset(X, y, lengths, sample_weight)
-        self._fit_class_weight(data)
+        with pooling(communicator):
+            self._fit_class_weight(data)
         data, held_out = self._split(data, y, validation, groups, seeds)
         task = self._task()
         self._optimizer = make_optimizer(self.optimizer, task.modules, self.learning_rate)
@@ -340,7 +350,7 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
             data,
             options=self._training_options(),
             optimizer=self._optimizer,
-            seed=int(seeds.integers(MAX_SEED)),
+            seed=communicator._broadcast(int(seeds.integers(MAX_SEED))),
             validation=held_out,
             callbacks=[_ShareHistory(self, earlier), *self._callbacks()],
             checkpoint_path=self.checkpoint_path,
@@ -351,8 +361,10 @@ class SequenceEstimator(NetworkBuilder, BaseEstimator):  # type: ignore[misc]
                 for name, value in self.get_params(deep=False).items()
                 if name not in _RESUME_MAY_CHANGE
             },
+            communicator=communicator,
         )
-        self._check_result(data)
+        if communicator.is_first:
+            self._check_result(data)
         return self
 
     def partial_fit(

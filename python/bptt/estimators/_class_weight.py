@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import checks
+from bptt.distributed._pooling import pooled_sum
 
 ClassWeights = NDArray[np.float64]
 
@@ -51,6 +52,7 @@ def class_weights(
     counts = np.zeros(len(classes), np.int64)
     for part in ids:
         counts += np.bincount(part[part >= 0], minlength=len(classes))
+    counts = pooled_sum(counts)
     occurring = np.count_nonzero(counts)
     return np.where(counts > 0, counts.sum() / (occurring * np.maximum(counts, 1)), 1.0)
 

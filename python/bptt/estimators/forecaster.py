@@ -12,9 +12,12 @@ import numpy as np
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.data._moments import Moments
 from bptt.data.sequence_encoder import SequenceEncoder
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
+from bptt.distributed._guard import jointly
+from bptt.distributed._pooling import pooled_sum
 from bptt.estimators._base import SequenceEstimator
 from bptt.estimators._forecast_data import Panel, count_of, read_panel
 from bptt.estimators._forecast_windows import SCALINGS, Window, WindowReader, decode
@@ -229,6 +232,7 @@ class SequenceForecaster(SequenceEstimator):
     loss: str = "squared_error"
     quantiles: Sequence[float] | None = None
 
+    @jointly
     def fit(  # type: ignore[override]
         self,
         series: Any,
@@ -236,6 +240,7 @@ class SequenceForecaster(SequenceEstimator):
         future_covariates: Any = None,
         static_covariates: Any = None,
         resume: bool = False,
+        communicator: Any = None,
     ) -> SequenceForecaster:
         """Fit the estimator to series.
 
@@ -250,6 +255,9 @@ class SequenceForecaster(SequenceEstimator):
             Covariates of the series.
         resume : bool
             Continue from the file `checkpoint_path` if it exists.
+        communicator : mpi4py.MPI.Comm or bptt.distributed.Communicator, optional
+            Ranks of MPI that train together. Every rank passes all series, the same, and computes
+            its part of each minibatch, or, with ``Communicator(shards=True)``, series of its own.
 
         Returns
         -------
@@ -270,7 +278,8 @@ class SequenceForecaster(SequenceEstimator):
             If a checkpoint is requested and safetensors is not installed, or progress and tqdm.
         """
         self._check_parameters()
-        return self._fit_panel(self._read(series, future_covariates, static_covariates), resume)
+        panel = self._read(series, future_covariates, static_covariates)
+        return self._fit_panel(panel, resume, communicator)
 
     def partial_fit(  # type: ignore[override]
         self, series: Any, *, future_covariates: Any = None, static_covariates: Any = None
@@ -543,9 +552,11 @@ class SequenceForecaster(SequenceEstimator):
         reader = self._reader
         panel.check_lengths(reader.lookback + reader.steps, f"lookback + {ahead}")
 
-    def _fit_panel(self, panel: Panel, resume: bool = False) -> SequenceForecaster:
+    def _fit_panel(
+        self, panel: Panel, resume: bool = False, communicator: Any = None
+    ) -> SequenceForecaster:
         self._check_training(panel)
-        super().fit(panel, panel, resume=resume)
+        super().fit(panel, panel, resume=resume, communicator=communicator)
         return self
 
     def _known(
@@ -661,7 +672,9 @@ class SequenceForecaster(SequenceEstimator):
         columns = columns[~np.isnan(columns).any(axis=1)]
         if not len(columns):
             raise ValueError("series must have at least one value after a window, got NaN alone")
-        self._standardizer = Standardizer.from_values(columns) if self.scale else None
+        self._standardizer = None
+        if self.scale:
+            self._standardizer = Standardizer._from_moments(pooled_sum(Moments.of(columns)))
         self.model_ = self._build_model(self._num_outputs, seeds)
         # Training begins with the forecast of constant differences.
         self.model_[-1]["weight"] = np.zeros_like(self.model_[-1]["weight"])

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from bptt._core import checks
 from bptt._core.checks import FloatArray
 from bptt.data._containers import check_order_of_groups, unpacked, with_nan
-from bptt.data._moments import Moments
+from bptt.data._moments import Moments, sum_of
 from bptt.data._step_targets import read_step_targets
 from bptt.data.sequences import Sequences
 from bptt.data.standardization import Standardizer
+from bptt.distributed._pooling import pooled_sum
 from bptt.estimators._many_to_one import ManyToOneEstimator
 from bptt.estimators._regression_losses import (
     RegressionLoss,
@@ -39,6 +40,26 @@ if TYPE_CHECKING:
 _FAR_WORSE = 10.0  # loss, in variances of the targets, that leads to a warning
 
 
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """What is learned of targets."""
+
+    one_output: bool | None = None
+    """Whether each is one number; None without any target."""
+    count: int = 0
+    """Number of outputs."""
+    moments: Moments | None = None
+    """Moments of the outputs, for standardization."""
+
+    def __add__(self, other: _Numbers) -> _Numbers:
+        first, last = (other, self) if self.one_output is None else (self, other)
+        outputs = (last.one_output, last.count)
+        if last.one_output is not None and outputs != (first.one_output, first.count):
+            raise ValueError(f"y must have {first.count} outputs, as before, got {last.count}")
+        moments = sum_of(self.moments, other.moments)
+        return _Numbers(first.one_output, first.count, moments)
+
+
 class StreamNumbers:
     """Targets of a stream, one window after the other.
 
@@ -52,23 +73,14 @@ class StreamNumbers:
 
     def __init__(self, read: Callable[[Any, Any], tuple[FloatArray, bool]], *, scale: bool) -> None:
         self._read, self._scale = read, scale
-        self.one_output: bool | None = None  # None without any target
-        self.num_targets = 0
-        self.moments: Moments | None = None
+        self.found = _Numbers()
 
     def add(self, y: Any, lengths: Any = None) -> None:
         """Add the targets of a window."""
         columns, one_output = self._read(y, lengths)
-        if not len(columns):
-            return
-        if self.one_output is None:
-            self.one_output, self.num_targets = one_output, int(columns.shape[1])
-        if (one_output, columns.shape[1]) != (self.one_output, self.num_targets):
-            rule = f"y must have {self.num_targets} outputs, as before"
-            raise ValueError(f"{rule}, got {columns.shape[1]}")
-        if self._scale:
-            found = Moments.of(columns)
-            self.moments = found if self.moments is None else self.moments + found
+        if len(columns):
+            moments = Moments.of(columns) if self._scale else None
+            self.found += _Numbers(one_output, int(columns.shape[1]), moments)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -445,13 +457,13 @@ class SequenceRegressor(RegressorMixin, ManyToOneEstimator):  # type: ignore[mis
         return StreamNumbers(self._target_columns, scale=self.scale)
 
     def _fit_targets(self, y: Any, classes: Any, lengths: Any) -> int:
-        found = y if isinstance(y, StreamNumbers) else self._stream_targets(classes)
+        numbers = y if isinstance(y, StreamNumbers) else self._stream_targets(classes)
         if not isinstance(y, StreamNumbers):
-            found.add(y, lengths)
+            numbers.add(y, lengths)
+        found = pooled_sum(numbers.found)
         if found.one_output is None:
             raise ValueError("y must have at least one target, got none")
-        self._one_output, self._num_targets = found.one_output, found.num_targets
-        moments = found.moments
+        self._one_output, self._num_targets, moments = found.one_output, found.count, found.moments
         self._standardizer = None if moments is None else Standardizer._from_moments(moments)
         return self._num_targets * self._regression_loss.per_target
 

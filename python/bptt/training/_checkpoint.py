@@ -27,11 +27,12 @@ from bptt._core.tensor_files import (
     remove_leftovers,
     write_file,
 )
+from bptt.distributed._communicator import Communicator
 from bptt.nn.module import Module
 from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import History
 from bptt.training.protocols import Dataset, OrderedDataset
-from bptt.training.windowed import WindowedDataset, count_of
+from bptt.training.windowed import WindowedDataset
 
 _FORMAT = "training 1"
 _MAY_CHANGE = ("epochs", "nonfinite", "verbose")  # options that may differ when training is resumed
@@ -64,21 +65,28 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], training: TrainingState) -> None:
         need_safetensors("checkpoint_path")
         self._path = as_path(path, "checkpoint_path")
+        self._ranks = training.communicator  # the first of which reads and writes
+        self._ranks._first(self._prepare)
+        self._training = training
+        self._described = {**training.settings, **description(training)}
+
+    def _prepare(self) -> None:
+        """Check that the file can be written."""
         if not self._path.parent.is_dir():
             raise FileNotFoundError(
-                f"checkpoint_path must be in a directory that exists, got {path}"
+                f"checkpoint_path must be in a directory that exists, got {self._path}"
             )
         remove_leftovers(self._path)
         check_writable(self._path)
-        self._training = training
-        self._described = _describe(training)
 
     def exists(self) -> bool:
         """Return whether the file exists."""
-        return self._path.exists()
+        return self._ranks._first(self._path.exists)
 
     def write(self) -> None:
         """Write the state of the training atomically."""
+        if not self._ranks.is_first:
+            return
         training, modules = self._training, self._training.modules
         tensors: _Tensors = {}
         for name, module in modules.items():
@@ -99,8 +107,13 @@ class Checkpoint:
         }
         write_file(self._path, tensors, header)
 
-    def read(self) -> None:
+    def read(self, batches: int) -> None:
         """Restore the state of the training from the file.
+
+        Parameters
+        ----------
+        batches : int
+            Number of minibatches of an epoch.
 
         Raises
         ------
@@ -108,7 +121,7 @@ class Checkpoint:
             If the file is broken, or belongs to another training. The training is unchanged.
         """
         training, modules = self._training, self._training.modules
-        tensors, header = read_file(self._path, _FORMAT, "a training")
+        tensors, header = self._ranks._first(lambda: read_file(self._path, _FORMAT, "a training"))
         with broken_file_errors(f"cannot resume {self._path}"):
             for key, value in self._described.items():
                 if header["training"][key] != value:
@@ -118,7 +131,7 @@ class Checkpoint:
             best = {name: _flat(f"best/{name}", m, tensors) for name, m in modules.items()}
             history = History.from_dict(header["history"])
             batch, updates = (checks.integer(key, header[key], 0) for key in ("batch", "updates"))
-            _check_batch(batch, training)
+            _check_batch(batch, batches, training)
             totals = {f.name: _total(f.name, header["totals"]) for f in fields(EpochTotals)}
             generators = {name: generator_state(header["generators"][name]) for name in modules}
             slots = {key: array for key, array in tensors.items() if key.startswith("optimizer/")}
@@ -143,10 +156,8 @@ def _flat(prefix: str, module: Module, tensors: _Tensors) -> FloatArray:
     return flat
 
 
-def _check_batch(batch: int, training: TrainingState) -> None:
+def _check_batch(batch: int, count: int, training: TrainingState) -> None:
     """Check that an epoch has more minibatches than were done."""
-    size = training.options.batch_size
-    count = -(-count_of(training.data) // size)
     if batch and (isinstance(training.data, OrderedDataset) or batch >= count):
         raise ValueError(f"batch must be less than the {count} minibatches, got {batch}")
 
@@ -176,18 +187,19 @@ def generator_state(state: Any) -> Any:
     return trial.state
 
 
-def _describe(training: TrainingState) -> dict[str, str]:
-    """Return all that must be unchanged for a training to be resumed, by name, as text."""
+def description(training: TrainingState) -> dict[str, str]:
+    """Return what must be unchanged for a training to be resumed, and the same on all ranks."""
     validation = training.validation
     options = {k: _text(v) for k, v in vars(training.options).items() if k not in _MAY_CHANGE}
     return {
-        **training.settings,
         **options,
         "seed": str(training.seed),
         "optimizer": repr(training.optimizer),
         "modules": ", ".join(f"{name}: {module}" for name, module in training.modules.items()),
-        "data": _digest(training.data),
-        "validation": "none" if validation is None else _digest(validation),
+        "data": _digest(training.data, training.communicator),
+        "validation": (
+            "none" if validation is None else _digest(validation, training.communicator)
+        ),
     }
 
 
@@ -198,9 +210,15 @@ def _text(value: object) -> str:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def _digest(data: Dataset | WindowedDataset) -> str:
-    if isinstance(data, WindowedDataset):
-        return data.description
-    lengths = np.ascontiguousarray(data.lengths, "<i8")
+def _digest(data: Dataset | WindowedDataset, ranks: Communicator) -> str:
+    found: Any = data.description if isinstance(data, WindowedDataset) else data.lengths
+    parts = ranks._gather(found) if ranks.shards else [found]
+    texts = sorted(one for one in parts if isinstance(one, str))
+    arrays = [one for one in parts if not isinstance(one, str)]
+    if not arrays:
+        return " and ".join(texts)
+    lengths = np.concatenate(arrays, dtype="<i8")
+    if ranks.shards:  # also of another number of ranks, in another order
+        lengths.sort()
     digest = hashlib.sha256(lengths.tobytes()).hexdigest()[:16]
-    return f"{len(lengths)} sequences with lengths of digest {digest}"
+    return " and ".join([*texts, f"{len(lengths)} sequences with lengths of digest {digest}"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from types import SimpleNamespace
 from typing import TypeAlias
 
 from bptt._core import checks
 from bptt._core.checks import FloatArray
+from bptt.distributed._communicator import Communicator, as_communicator
 from bptt.optim.optimizers import Optimizer
 from bptt.training.history import History
 from bptt.training.options import TrainingOptions
@@ -42,6 +44,10 @@ class EpochTotals:
         if weight:
             self.metric += checks.real("the metric of a minibatch", result.metric) * weight
             self.metric_weight += weight
+
+    def __add__(self, other: EpochTotals) -> EpochTotals:
+        """Return the sums over the minibatches of both."""
+        return EpochTotals(*map(add, astuple(self), astuple(other)))
 
     def means(self) -> tuple[float, float | None]:
         """Return mean loss and mean metric over all targets; None without a metric."""
@@ -88,6 +94,7 @@ class TrainingState:
         validation: Dataset | WindowedDataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
+        communicator: Communicator | None = None,
     ) -> None:
         self.task = task
         self.data = data
@@ -114,6 +121,11 @@ class TrainingState:
         if [id(module) for module in self.modules.values()] != list(map(id, optimizer._modules)):
             rule = "an optimizer of the task's modules, in the same order"
             raise ValueError(f"optimizer must be {rule}, got one of {list(optimizer._modules)}")
+
+        self.communicator = as_communicator(communicator)
+        self.num_sequences = count_of(data)
+        if self.communicator.shards:
+            self.num_sequences = sum(self.communicator._gather(self.num_sequences))
 
         self.history = History()
         self.batch, self.updates = 0, 0

@@ -17,19 +17,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import checks
+from bptt._core import checks, loader
 from bptt._core.checks import FloatArray
-from bptt.data.batching import shuffled_batches, sorted_batches
+from bptt.distributed._communicator import Communicator
+from bptt.distributed._gradients import check_equal_parameters
+from bptt.distributed._guard import joined
 from bptt.nn.module import Gradients
 from bptt.optim.clipping import clip_by_value, clipping_factor, global_norm
 from bptt.optim.optimizers import Optimizer
-from bptt.training._checkpoint import Checkpoint
+from bptt.training._checkpoint import Checkpoint, description
 from bptt.training._progress import Progress
+from bptt.training._rank_work import RankWork
 from bptt.training._state import EpochTotals, TrainingState
 from bptt.training.history import Epoch, History
 from bptt.training.options import TrainingOptions
 from bptt.training.protocols import Dataset, OrderedDataset, TrainingStep, TrainingTask
-from bptt.training.windowed import WindowedDataset, count_of, parts_of
+from bptt.training.windowed import WindowedDataset
 
 MAX_LOSS_GROWTH = 1e8
 """Training has diverged if the loss exceeds this multiple of the first loss, or of 1."""
@@ -54,6 +57,7 @@ def train(
     save_every: int | None = None,
     resume: bool = False,
     settings: Mapping[str, str] | None = None,
+    communicator: Communicator | None = None,
 ) -> History:
     """Train the modules of a task in place.
 
@@ -89,6 +93,10 @@ def train(
         completed training continues if `options` has more epochs than before.
     settings : mapping of str to str, optional
         Further settings, by name, that must be unchanged for a training to be resumed.
+    communicator : Communicator or mpi4py.MPI.Comm, optional
+        Ranks that train together, each with the same arguments, but for data that are `shards`; see
+        `bptt.distributed`. Rank 0 reads and writes the checkpoint and shows progress; callbacks are
+        called on all ranks.
 
     Returns
     -------
@@ -108,15 +116,17 @@ def train(
     ImportError
         If a checkpoint is requested and safetensors is not installed.
     """
-    training = Training(task, data, options, optimizer, seed, validation, callbacks, settings)
-    resume = checks.flag("resume", resume)
-    if checkpoint_path is None and (resume or save_every is not None):
-        name = "resume=True" if resume else "save_every"
-        raise ValueError(f"{name} needs checkpoint_path, got checkpoint_path=None")
-    if checkpoint_path is not None:
+    with joined(communicator) as ranks:
+        training = Training(
+            task, data, options, optimizer, seed, validation, callbacks, settings, ranks
+        )
         resume = checks.flag("resume", resume)
-        training.enable_checkpoints(checkpoint_path, save_every, resume=resume)
-    training.run()
+        if checkpoint_path is None and (resume or save_every is not None):
+            name = "resume=True" if resume else "save_every"
+            raise ValueError(f"{name} needs checkpoint_path, got checkpoint_path=None")
+        if checkpoint_path is not None:
+            training.enable_checkpoints(checkpoint_path, save_every, resume=resume)
+        training.run()
     return training.history
 
 
@@ -127,11 +137,15 @@ class Training(TrainingState):
     ----------
     task, data, options, optimizer, seed, validation, callbacks, settings : as for `train`
         Arguments of `train`.
+    communicator : Communicator or mpi4py.MPI.Comm, optional
+        Ranks that train together.
 
     Attributes
     ----------
-    task, data, options, optimizer, seed, validation, callbacks, settings
+    task, data, options, optimizer, seed, validation, callbacks, settings, communicator
         The arguments.
+    num_sequences : int
+        Number of sequences of an epoch, on all ranks together.
     modules : dict of str to Module
         Modules of the task.
     history : History
@@ -160,8 +174,12 @@ class Training(TrainingState):
         validation: Dataset | WindowedDataset | None = None,
         callbacks: Sequence[object] = (),
         settings: Mapping[str, str] | None = None,
+        communicator: Communicator | None = None,
     ) -> None:
-        super().__init__(task, data, options, optimizer, seed, validation, callbacks, settings)
+        super().__init__(
+            task, data, options, optimizer, seed, validation, callbacks, settings, communicator
+        )
+        self._work = RankWork(self)
         self._base_rate = optimizer.learning_rate
         self._stopping = False
         self._checkpoint: Checkpoint | None = None
@@ -200,7 +218,7 @@ class Training(TrainingState):
         if isinstance(self.data, OrderedDataset):
             self._save_every = 0  # a checkpoint does not contain the state between minibatches
         if resume and self._checkpoint.exists():
-            self._checkpoint.read()
+            self._checkpoint.read(len(self._work.batches()))
 
     def run(self) -> None:
         """Train until all epochs are done, training stops early, or a callback stops it.
@@ -211,6 +229,7 @@ class Training(TrainingState):
             As for `train`.
         """
         try:
+            self._check_ranks()
             self._notify("on_train_begin")
             while not self._finished():
                 self._run_epoch()
@@ -221,20 +240,20 @@ class Training(TrainingState):
             self.optimizer.learning_rate = self._base_rate
         if self.options.patience is not None:
             self._restore_best()
+        self._work.end()
         self._notify("on_train_end")
 
     def _run_epoch(self) -> None:
         """Train on the remaining minibatches of the epoch."""
         options = self.options
-        batches = self._batches()
+        batches = self._work.batches()
         updates = -(-len(batches) // options.accumulate)
         losses = [epoch.monitored for epoch in self.history]
         title = f"epoch {self.epoch}/{options.epochs}"
-        done = self.batch * options.batch_size
-        if isinstance(batches, list):  # else windows would be read
-            done = sum(map(len, batches[: self.batch]))
+        done = self._work.count_done(batches)
         start = time.perf_counter() - self.totals.seconds
-        with Progress(options.verbose, title, count_of(self.data), done) as progress:
+        verbose = options.verbose if self.communicator.is_first else 0
+        with Progress(verbose, title, self.num_sequences, done) as progress:
             while self.batch < len(batches):
                 group = list(batches[self.batch : self.batch + options.accumulate])
                 if options.schedule is not None:
@@ -244,7 +263,7 @@ class Training(TrainingState):
                 self._update(group)
                 self.totals.seconds = time.perf_counter() - start
                 loss, metric = self.totals.means()
-                progress.update(sum(map(len, group)), loss, metric, self.gradient_norm)
+                progress.update(self._work.count(group), loss, metric, self.gradient_norm)
                 self._notify("on_batch_end")
                 due = self._save_every and self.updates % self._save_every == 0
                 if due and self.batch < len(batches):
@@ -254,15 +273,6 @@ class Training(TrainingState):
             progress.end(self.history[-1])
         self._notify("on_epoch_end")
         self._write_checkpoint()
-
-    def _batches(self) -> Sequence[NDArray[np.int64]]:
-        """Return the minibatches of the epoch."""
-        size = self.options.batch_size
-        if isinstance(self.data, WindowedDataset):
-            return self.data.epoch_batches(size, self.seed, self.epoch)
-        if isinstance(self.data, OrderedDataset):
-            return list(self.data.batches())
-        return shuffled_batches(self.data.lengths, size, self.seed, self.epoch)
 
     def _update(self, group: list[NDArray[np.int64]]) -> None:
         """Make one optimizer step from the minibatches of `group`, or leave it out."""
@@ -274,7 +284,8 @@ class Training(TrainingState):
         except NonFiniteError as error:
             if self.options.nonfinite == "raise":
                 raise
-            warnings.warn(f"update {self.updates + 1} is left out: {error}", stacklevel=2)
+            if self.communicator.is_first:
+                warnings.warn(f"update {self.updates + 1} is left out: {error}", stacklevel=2)
             self.totals.skipped += 1
         else:
             self.optimizer.step(gradients, gradient_scale=factor)
@@ -294,11 +305,18 @@ class Training(TrainingState):
         """Return the steps of minibatches, and the gradients of the mean loss of their targets."""
         steps: list[TrainingStep] = []
         total: list[Gradients] = []
-        for indices in group:
-            step = self.task.training_step(self.data.batch(indices))
-            self._check_loss(step)
+        first = self.updates * self.options.accumulate
+        for number, indices in enumerate(group, first):
+            step = self._work.step(indices, number)
+            if self.communicator.is_alone:
+                self._check_loss(step)
             total = step.gradients if len(group) == 1 else _accumulate(total, step)
             steps.append(step._replace(gradients=[]))
+        if not self.communicator.is_alone:
+            steps = self._work.combine(steps, total)
+            for step in steps:
+                self._check_loss(step)
+            return steps, total
         weight = sum(step.weight for step in steps)
         if len(group) > 1 and weight:
             for gradient in total:
@@ -321,6 +339,8 @@ class Training(TrainingState):
     def _end_epoch(self, updates: int, start: float) -> None:
         """Validate, append the epoch to the history, and reset the totals."""
         self._check_parameters()
+        if not self.communicator.is_alone:
+            check_equal_parameters(list(self.modules.values()), self.communicator)
         made = updates - self.totals.skipped
         if made < 1:
             raise FloatingPointError(
@@ -330,7 +350,7 @@ class Training(TrainingState):
         loss, metric = self.totals.means()
         validated: tuple[float | None, float | None] = None, None
         if self.validation is not None:
-            validated = self._evaluate(self.validation)
+            validated = self._evaluate()
         self.history.append(
             Epoch(
                 self.epoch,
@@ -346,13 +366,8 @@ class Training(TrainingState):
             self.best = self._copy_parameters()
         self.batch, self.totals = 0, EpochTotals()
 
-    def _evaluate(self, data: Dataset | WindowedDataset) -> tuple[float, float | None]:
-        totals = EpochTotals()
-        for part in parts_of(data):
-            for indices in sorted_batches(part.lengths, self.options.batch_size):
-                totals.add(self.task.evaluate(part.batch(indices)))
-            del part  # before the next window is read
-        loss, metric = totals.means()
+    def _evaluate(self) -> tuple[float, float | None]:
+        loss, metric = self._work.evaluate().means()
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss)
         return loss, metric
@@ -370,6 +385,13 @@ class Training(TrainingState):
                 f"more than {MAX_LOSS_GROWTH:,.0f} times the first, {self.first_loss:.3g} (or 1): "
                 "training diverges; try a smaller learning_rate, or clip_norm"
             )
+
+    def _check_ranks(self) -> None:
+        """Check that all ranks begin the same training."""
+        if not self.communicator.is_alone:
+            found = {**description(self), "the kernels (BPTT_ISA)": loader.kernels.__name__}
+            self.communicator._check_same(found)
+            check_equal_parameters(list(self.modules.values()), self.communicator)
 
     def _check_parameters(self) -> None:
         """Check that the parameters are finite: those of `best` and of a checkpoint always are."""
@@ -397,7 +419,7 @@ class Training(TrainingState):
 
     def _finished(self) -> bool:
         options = self.options
-        if self._stopping or self.epoch > options.epochs:
+        if self.communicator._any(self._stopping) or self.epoch > options.epochs:
             return True
         waited = self.history.epochs_since_best(options.min_delta, options.monitor)
         return options.patience is not None and waited >= options.patience

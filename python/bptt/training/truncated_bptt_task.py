@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -49,6 +50,43 @@ class WindowDataset:
         """Number of steps of each window; all equal, so that sorting by length keeps the order."""
         count = -(-self._sequences.tokens.shape[1] // self._k1)
         return np.full(count, self._k1, np.int64)
+
+    def part(self, rank: int, size: int) -> WindowDataset | None:
+        """Return the windows of every size-th sequence, from number `rank` on; None without any.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the first sequence, in [0, size).
+        size : int
+            Number of parts.
+
+        Returns
+        -------
+        WindowDataset or None
+            As many windows; sequences that end before a window have no targets in it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not an integer, or out of range.
+        """
+        rank, size = checks.integer("rank", rank, 0), checks.integer("size", size)
+        if rank >= size:
+            raise ValueError(f"rank must be < size = {size}, got {rank}")
+        whole = self._sequences
+        if rank >= len(whole.lengths):
+            return None
+        condition, weights = whole.condition, whole.weights
+        found = copy.copy(self)
+        found._sequences = TokenBatch(
+            None if condition is None else condition[rank::size],
+            whole.tokens[rank::size],
+            whole.targets[rank::size],
+            whole.lengths[rank::size],
+            None if weights is None else weights[rank::size],
+        )
+        return found
 
     def batches(self) -> list[NDArray[np.int64]]:
         """Return the windows in order, one per minibatch.

@@ -29,8 +29,8 @@ class WindowedDataset:
     count : int
         Number of sequences of all windows.
     window : int
-        Number of sequences of a window; the last one may have fewer. A multiple of the minibatch
-        size.
+        Number of sequences of a window; the last one may have fewer. If it is no multiple of the
+        minibatch size, the last minibatch of every window is smaller.
     description : str
         Text that is the same for the same data, such as with a digest: a training that is resumed
         needs the same.
@@ -106,13 +106,9 @@ class WindowedDataset:
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type or an invalid value, or windows do not consist of
-            whole minibatches.
+            If an argument has the wrong type or an invalid value.
         """
         batch_size = checks.integer("batch_size", batch_size)
-        if self.window % batch_size:
-            rule = f"batch_size must divide the window of {self.window} sequences"
-            raise ValueError(f"{rule}, got {batch_size}")
         self._open = {}
         return _Batches(self, batch_size, checks.integer("seed", seed, 0), epoch)
 
@@ -147,12 +143,14 @@ class _Batches(Sequence[NDArray[np.int64]]):
 
     def __init__(self, data: WindowedDataset, batch_size: int, seed: int, epoch: int) -> None:
         self._data, self._size = data, batch_size
+        self._each = -(-data.window // batch_size)  # minibatches of a whole window
         self._seed, self._epoch = seed, epoch
         self._reading: tuple[int, Iterator[Dataset]] | None = None  # the next window
         self._orders: dict[int, list[NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
-        return -(-self._data.count // self._size)
+        whole, rest = divmod(self._data.count, self._data.window)
+        return whole * self._each - (-rest // self._size)
 
     @overload
     def __getitem__(self, key: int) -> NDArray[np.int64]: ...
@@ -162,7 +160,7 @@ class _Batches(Sequence[NDArray[np.int64]]):
         if not isinstance(key, slice):
             return self[slice(key, key + 1)][0]
         chosen = range(len(self))[key]
-        each = self._data.window // self._size
+        each = self._each
         self._need(sorted({i // each for i in chosen}))
         return [self._orders[i // each][i % each] for i in chosen]
 

@@ -280,7 +280,7 @@ def test_wrong_calls():
 
 @pytest.mark.parametrize("option", ["bidirectional", "reverse"])
 def test_layers_that_need_whole_sequences_have_no_stepper(option):
-    with pytest.raises(ValueError, match=f"stepper needs a layer with {option}=False, got True"):
+    with pytest.raises(ValueError, match=f"stepper needs a layer with {option}=False, got {option}=True"):
         small_layer(**{option: True}).stepper()
 
 

@@ -361,8 +361,8 @@ class Recurrent(Module, Generic[StateT]):
         TypeError
             If `batch` is not an integer.
         ValueError
-            If `batch` is not positive, or the layer is bidirectional or reverse, which needs whole
-            sequences.
+            If `batch` is not positive or too large, or the layer is bidirectional or reverse, which
+            needs whole sequences.
         """
         size = checks.integer("batch", batch)
         if option := self._needs_whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
@@ -125,6 +126,9 @@ def _class_of(kernels: ModuleType) -> Any:
 
 def make_stepper(layer: Any, batch: int) -> Any:
     """Return a stepper of a `Recurrent`, with buffers for `batch` rows."""
+    numbers = batch * (layer.output_size + layer.num_layers * sum(layer.state_sizes))
+    if numbers * layer.dtype.itemsize > sys.maxsize:
+        raise ValueError(f"the buffers of a stepper must fit into memory, got {batch = }")
     initial = layer._initial_state(batch)
     state = as_state(*map(np.ascontiguousarray, arrays_of(initial)))
     memory = np.zeros((batch, layer.output_size), layer.dtype)

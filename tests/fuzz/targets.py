@@ -99,6 +99,7 @@ LEFT_OUT = {
         "nn.InputDecayRun",
         *("nn.LinearRun", "nn.OutputLoss", "nn.Run", "nn.SequentialGradients"),
         *("nn.SequentialRun", "nn.StepGradients", "reference.Activation", "reference.Gradients"),
+        *("nn.SequentialStepper", "nn.Stepper"),
         *("reference.Result", "training.Epoch", "training.Evaluation", "training.TrainingStep"),
         *("training.WeightedMean", "training.Window", "training.WindowBatch"),
     ),
@@ -1382,6 +1383,26 @@ def of_rtrl() -> Targets:
     }
 
 
+def of_steppers() -> Targets:
+    """Return the targets of streams, step by step."""
+
+    def on(method: str, arguments: dict[str, Any], *, chained: bool = False) -> Any:
+        def made() -> Target:
+            layer = bptt.RNN(3, 4, **F8)
+            stepper: Any = (bptt.Sequential(layer) if chained else layer).stepper()
+            stepper(X[:1, 0])
+            return Target(getattr(stepper, method), arguments, (layer,))
+
+        return made
+
+    h = np.ones((1, 1, 4))
+    return {
+        "nn.Stepper.reset": on("reset", {"state": h}),
+        "nn.SequentialStepper.reset": on("reset", {"state": (h,)}, chained=True),
+        "nn.SequentialStepper.__call__": on("__call__", {"x_t": X[:1, 0]}, chained=True),
+    }
+
+
 def online(kind: str) -> Any:
     """Return an online estimator after a step."""
     made = getattr(bptt, kind)(hidden_size=3, random_state=0)
@@ -1698,6 +1719,7 @@ def targets() -> Targets:
     for kind in LAYERS:
         found |= of_layer(kind)
     found |= of_rtrl()
+    found |= of_steppers()
     backward = {"d_output": np.ones((2, 5, 4)), "steps": True, "input": True, "retain": True}
     place = {"layer": 0, "reverse": False}
     found |= {

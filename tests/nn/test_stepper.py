@@ -280,8 +280,15 @@ def test_wrong_calls():
 
 @pytest.mark.parametrize("option", ["bidirectional", "reverse"])
 def test_layers_that_need_whole_sequences_have_no_stepper(option):
-    with pytest.raises(ValueError, match=f"layer with {option}=False, got {option}=True"):
+    with pytest.raises(
+        ValueError, match=f"stepper needs a layer with {option}=False, got {option}=True"
+    ):
         small_layer(**{option: True}).stepper()
+
+
+def test_buffers_that_do_not_fit_into_memory():
+    with pytest.raises(ValueError, match="buffers of a stepper must fit into memory, got batch = "):
+        small_layer().stepper(1 << 64)
 
 
 def test_one_call_at_a_time(monkeypatch):

@@ -363,13 +363,14 @@ class Recurrent(Module, Generic[StateT]):
         TypeError
             If `batch` is not an integer.
         ValueError
-            If `batch` is not positive, or the layer is bidirectional or reverse, which needs whole
-            sequences.
+            If `batch` is not positive or too large, or the layer is bidirectional or reverse, which
+            needs whole sequences.
         """
         size = checks.integer("batch", batch)
         if option := self._needs_whole:
             raise ValueError(f"stepper needs a layer with {option}=False, got {option}=True")
-        return make_stepper(self, size)
+        stepper: Stepper[StateT] = make_stepper(self, size)
+        return stepper
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_packed": _NOTHING_PACKED}

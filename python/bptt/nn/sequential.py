@@ -508,9 +508,9 @@ class Sequential(NamedArguments):
         TypeError
             If `batch` is not an integer.
         ValueError
-            If `batch` is not positive, or the model needs more than one module after the other
-            (``skip_input=True``, words with their characters), or whole sequences: a layer is
-            bidirectional or reverse, or the pool is "mean" or "max".
+            If `batch` is not positive or too large, or modules do not follow each other
+            (``skip_input=True``, words with their characters), or the model needs whole sequences:
+            a layer is bidirectional or reverse, or the pool is "mean" or "max".
         """
         size = checks.integer("batch", batch)
         if self.pool not in (None, "last"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
@@ -16,20 +17,25 @@ from bptt.nn.state import State, States, StateT, arrays_of, as_state, as_states,
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from bptt.nn.recurrent_base import Recurrent
-
 
 class Stepper(Generic[StateT]):
     """A stream through one layer, step by step: ``y_t = stepper(x_t)``.
 
     It is made by `Recurrent.stepper`. It keeps the state, in buffers that every step overwrites,
-    and takes half a microsecond less than `Recurrent.step`, with the same results, bit for bit.
-    Parameters of the layer may change between steps: the next step uses the new ones.
+    and takes less time than `Recurrent.step`, with the same results, bit for bit. Parameters of the
+    layer may change between steps: the next step uses the new ones.
 
     ``stepper(x_t)`` takes an array (B, input_size), or integers (B,) as token ids, and returns the
     output (B, output_size): **the same array each time**, which the next step overwrites; copy what
     is to be kept. It raises TypeError and ValueError as `Recurrent.step` does, and RuntimeError if
     another thread is in a step of the same stepper: a stream is one sequence.
+
+    Attributes
+    ----------
+    batch : int
+        B, the number of sequences that take each step.
+    state : array, LSTMState or SLSTMState, (num_layers, B, hidden_size)
+        A copy of the state after the last step.
 
     Examples
     --------
@@ -46,7 +52,7 @@ class Stepper(Generic[StateT]):
     __slots__ = ()
 
     if TYPE_CHECKING:  # of the kernels' class, the other base of each stepper's own
-        _layer: Recurrent[StateT]
+        _layer: Any  # the Recurrent
         _y: FloatArray
         _buffers: StateT
 
@@ -94,7 +100,7 @@ class Stepper(Generic[StateT]):
         for buffer, part in zip(arrays_of(self._buffers), arrays_of(given), strict=True):
             buffer[...] = part
 
-    def _general(self, x_t: NDArray[Any]) -> FloatArray:
+    def _general(self, x_t: Any) -> FloatArray:
         """Run a step of any input, with the current parameters; the fast path is in C++."""
         layer = self._layer
         packed = layer._current(False)
@@ -104,8 +110,8 @@ class Stepper(Generic[StateT]):
         if isinstance(x_t, np.ndarray) and x_t.ndim == axes and len(x_t) != self.batch:
             rule = f"x_t must have the batch of the stepper, {self.batch}"
             raise ValueError(f"{rule}, got an array of shape {x_t.shape}")
-        y_t, _ = layer.step(x_t, self._buffers, out=(self._y, self._buffers))
-        return y_t
+        layer.step(x_t, self._buffers, out=(self._y, self._buffers))
+        return self._y
 
     def __reduce__(self) -> Any:
         raise TypeError("a stepper cannot be copied or pickled: save its state")
@@ -118,14 +124,16 @@ def _class_of(kernels: ModuleType) -> Any:
     return type("Stepper", (Stepper, kernels.Stepper), members)
 
 
-def make_stepper(layer: Recurrent[StateT], batch: int) -> Stepper[StateT]:
-    """Return a stepper with buffers for `batch` rows."""
+def make_stepper(layer: Any, batch: int) -> Any:
+    """Return a stepper of a `Recurrent`, with buffers for `batch` rows."""
+    numbers = batch * (layer.output_size + layer.num_layers * sum(layer.state_sizes))
+    if numbers * layer.dtype.itemsize > sys.maxsize:
+        raise ValueError(f"the buffers of a stepper must fit into memory, got {batch = }")
     initial = layer._initial_state(batch)
     state = as_state(*map(np.ascontiguousarray, arrays_of(initial)))
     memory = np.zeros((batch, layer.output_size), layer.dtype)
     # A view of y: it cannot be resized.
-    made: Stepper[StateT] = _class_of(loader.kernels)(layer, memory[:], state)
-    return made
+    return _class_of(loader.kernels)(layer, memory[:], state)
 
 
 class SequentialStepper:
@@ -134,6 +142,11 @@ class SequentialStepper:
     It is made by `Sequential.stepper`, and keeps the states of the recurrent layers, in a `Stepper`
     for each. Arrays, results and errors are those of `Sequential.step`. The output may be an array
     that the next step overwrites: copy what is to be kept.
+
+    Attributes
+    ----------
+    state : tuple of states
+        Copies of the states of the recurrent layers after the last step.
     """
 
     def __init__(self, parts: Sequence[Callable[[Any], FloatArray]]) -> None:

@@ -24,6 +24,10 @@ LoopCost cost_of(Index rows, Index features, bool flush_denormals) {
           flush_denormals};
 }
 
+template <class S>
+void set_row(Index features, const S* from, S* to) {
+  std::copy_n(from, features, to);
+}
 template <class W, class S>
 void set_row(Index features, const W* from, S* to) {
   for (Index i = 0; i < features; ++i) to[i] = widen(from[i]);

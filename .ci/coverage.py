@@ -1,10 +1,10 @@
 """Branch coverage of cpp/core, from the counts that a build with the preset `coverage` has left.
 
-A branch of the source counts once: those of a template are merged over its instantiations. Where
-these differ in the branches that the compiler makes of a line (``if constexpr``), the largest
-number counts. Left out, as by gcovr's ``--exclude-throw-branches`` and
-``--exclude-unreachable-branches``, are branches that an exception alone takes, and those of lines
-without code.
+A branch of the source counts once: those of a template are merged over its instantiations, and
+those of a function over the places where it is inlined. Where these differ in the branches that the
+compiler makes of a line (``if constexpr``), the largest number counts. Left out, as by gcovr's
+``--exclude-throw-branches`` and ``--exclude-unreachable-branches``, are branches that an exception
+alone takes, and those of lines without code.
 """
 
 from __future__ import annotations
@@ -41,13 +41,25 @@ def gcov_files(build: Path) -> Iterator[dict[str, Any]]:
 
 def template_name(function: str) -> str:
     """Return the name of a function without return type, template arguments and parameters."""
+    if function.startswith("_Z"):  # of a lambda's instantiation, which gcov cannot demangle
+        parts = re.match(r"_ZN?K?(\d.*)", function)
+        return "::".join(identifiers(parts[1])) if parts else function
     name, depth = [], 0
+    function = function.partition(" [clone")[0]
     for character in re.sub(r"operator[^\w\s(]+", "operator", function):
         depth += character in "<({"
         if depth == 0:
             name.append(character)
         depth -= character in ">)}"
     return "".join(name).removesuffix(" const").strip().rpartition(" ")[2]
+
+
+def identifiers(mangled: str) -> Iterator[str]:
+    """Yield the identifiers that a mangled name begins with, each after its length."""
+    while length := re.match(r"\d+", mangled):
+        start, end = length.end(), length.end() + int(length[0])
+        yield mangled[start:end]
+        mangled = mangled[end:]
 
 
 @functools.lru_cache(None)
@@ -57,16 +69,30 @@ def code_of(file: Path) -> list[str]:
     return [re.sub(r"//.*|\belse\b|[{};\s]", "", line) for line in lines]
 
 
-def merged(taken: list[bool], before: list[bool]) -> list[bool]:
-    """Return the branches of a line in two instantiations."""
-    if len(taken) == len(before):
-        return [a or b for a, b in zip(taken, before, strict=True)]
-    return max(taken, before, key=len)
+def folded(taken: list[bool], size: int) -> list[bool]:
+    """Return the branches of a line that is inlined several times into one function, once."""
+    if len(taken) % size:
+        return taken
+    return [any(taken[i::size]) for i in range(size)]
+
+
+def merged(found: list[list[bool]], code: str) -> list[bool]:
+    """Return the branches of a line in all functions that it is compiled into.
+
+    gcov lists those of inlined copies one after the other, and those of the copies of a loop that
+    is unrolled: a loop with one condition has two, and else the shortest list is that of one copy.
+    """
+    is_loop = code.startswith("for(") and not re.search(r"&&|\|\||\?", code)
+    size = 2 if is_loop else max(2, min(map(len, found)))
+    parts = [folded(taken, size) for taken in found]
+    longest = max(map(len, parts))
+    same = [part for part in parts if len(part) == longest]
+    return [any(each) for each in zip(*same, strict=True)]
 
 
 def branches(build: Path) -> dict[str, Branches]:
     """Return the branches of every file of the core."""
-    found: dict[str, Branches] = collections.defaultdict(dict)
+    found: dict[str, dict[int, dict[str, list[list[bool]]]]] = collections.defaultdict(dict)
     for file in gcov_files(build):
         path = Path(file["file"])
         if CORE not in path.parents:
@@ -77,9 +103,20 @@ def branches(build: Path) -> dict[str, Branches]:
             number = line["line_number"]
             taken = [branch["count"] > 0 for branch in line["branches"] if not branch["throw"]]
             if taken and code_of(path)[number - 1]:
-                key = (names.get(line.get("function_name"), ""), number)
-                of_file[key] = merged(taken, of_file.get(key, []))
-    return found
+                # A function of another file has none, if the line is inlined into it.
+                function = names.get(line.get("function_name"), "")
+                of_line = of_file.setdefault(number, {})
+                of_line.setdefault(function, []).append(taken)
+    result: dict[str, Branches] = {}
+    for name, of_file in found.items():
+        result[name] = {}
+        for number, of_line in of_file.items():
+            if len(of_line) == 2 and "" in of_line:  # copies of the same function
+                function = max(of_line)
+                of_line = {function: of_line[""] + of_line[function]}
+            for function, each in of_line.items():
+                result[name][function, number] = merged(each, code_of(CORE / name)[number - 1])
+    return result
 
 
 def main() -> None:

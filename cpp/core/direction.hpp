@@ -157,7 +157,7 @@ inline ParameterSizes parameter_sizes(const LayerConfig& config, Index input_siz
 /// Rows of all weights of one direction, each of which has a scale with 8 bits: those of weight_ih,
 /// weight_hh and weight_hr.
 inline Index weight_rows(const LayerConfig& config) {
-  return 2 * cell_info(config.cell).gates * config.hidden_size + config.proj_size;
+  return Index{2} * cell_info(config.cell).gates * config.hidden_size + config.proj_size;
 }
 
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it

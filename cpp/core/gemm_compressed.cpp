@@ -21,7 +21,7 @@ namespace bptt {
 namespace {
 
 using V = Vec<float>;
-constexpr int kLanes = V::kLanes;
+constexpr Index kLanes = V::kLanes;
 
 /// The operands of one register tile, as in gemm_packed.cpp: R rows times P packets of each of Q
 /// adjacent panels.
@@ -67,7 +67,7 @@ template <int kHalf, int P, int R, int Q>
                                                 Index panel_stride) {
   constexpr int kColumns = P * Q;
   const auto weight = [pairs, panel_stride](int c) {
-    return half_of<kHalf>(pairs + c / P * panel_stride + c % P * 2 * kLanes);
+    return half_of<kHalf>(pairs + c / P * panel_stride + c % P * (2 * kLanes));
   };
   // Hold the smaller operand in registers and stream the other.
   if constexpr (R <= P) {
@@ -105,7 +105,7 @@ void multiply_tile(const Tile<Bfloat16>& t) {
   }
   const Bfloat16* pairs = t.panel;
   Index at = 0;
-  for (Index k = 0; k < t.depth / 2; ++k, pairs += 2 * P * kLanes, at += 2 * t.step) {
+  for (Index k = 0; k < t.depth / 2; ++k, pairs += P * (2 * kLanes), at += 2 * t.step) {
     add_products<0, P, R, Q>(sum, a, at, pairs, t.panel_stride);
     add_products<1, P, R, Q>(sum, a, at + t.step, pairs, t.panel_stride);
   }
@@ -242,7 +242,7 @@ template <class Integers, int P, int R, int Q>
       for (int c = 0; c < kColumns; ++c) sum[r][c] = Integers::zero();
     }
     const Int8* pairs = t.panel + first * P * kLanes;
-    for (Index k = 0; k < count; k += 2, pairs += 2 * P * kLanes) {
+    for (Index k = 0; k < count; k += 2, pairs += P * (2 * kLanes)) {
       Packet a[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
@@ -252,7 +252,7 @@ template <class Integers, int P, int R, int Q>
       }
 #pragma GCC unroll 8
       for (int c = 0; c < kColumns; ++c) {
-        const Packet w = Integers::weights(pairs + c / P * t.panel_stride + c % P * 2 * kLanes);
+        const Packet w = Integers::weights(pairs + c / P * t.panel_stride + c % P * (2 * kLanes));
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[r][c] = Integers::add_products(a[r], w, sum[r][c]);
       }
@@ -386,7 +386,7 @@ void add_compressed(const PackedWeights<float>& weights, Index k, float* out) {
     using W = decltype(w);
     for (Index q = 0; q < weights.count(); ++q) {
       const Index width = weights.packets(q) * kLanes, column = weights.column(q);
-      const W* const from = weights.panel<W>(q) + k / 2 * 2 * width + k % 2;
+      const W* const from = weights.panel<W>(q) + k / 2 * (2 * width) + k % 2;
       const float* const scales = weights.scales();
       for (Index i = 0; i < width; ++i) {
         out[column + i] += widen(from[2 * i]) * (scales == nullptr ? 1.0F : scales[column + i]);

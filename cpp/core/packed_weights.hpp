@@ -133,7 +133,7 @@ class PackedWeights {
           if constexpr (!std::is_same_v<W, S>) {
             alignas(64) S square[kLanes * kLanes] = {};
             pack_square(weight, row, unit, columns, square, kLanes);
-            narrow_rows(square, column(q) + p * kLanes, columns.size(), panel + to + 2 * p * kLanes,
+            narrow_rows(square, column(q) + p * kLanes, columns.size(), panel + to + 2 * kLanes * p,
                         2 * stride);
           } else if (heads_ == 1 && columns.size() == kLanes && unit + kLanes <= units_) {
             transpose(weight + row * longest_ + k, longest_, panel + to + p * kLanes, stride);

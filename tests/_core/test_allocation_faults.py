@@ -217,6 +217,9 @@ some = np.arange(0, 300, 7, dtype=np.int32)
 flat, gradient = normal(300 * 12), normal(some.size * 12)
 strided = normal(16, 40, 24)[:, :, ::2]
 
+small, narrow_rows = (a.astype(np.float32) for a in (weight, rows))  # compressed is float32 alone
+compressed, ones_of_small = kernels.linear_compress(small, "bfloat16", None), np.ones(300, np.float32)
+
 few, labels = ids % 12, ids[:, :5] % 11 + 1  # NumPy may fail by itself without memory
 d_logits, ones = np.ones((640, 300), dtype), np.ones(700, dtype)
 
@@ -295,6 +298,10 @@ work = {
     "linear_forward": lambda: kernels.linear_forward(rows, weight, bias),
     "linear_rows": lambda: kernels.linear_rows(rows, weight, bias),
     "linear_backward": linear_backward,
+    "linear_compress": lambda: kernels.linear_compressed_forward(
+        kernels.linear_compress(small, "int8", ones_of_small), narrow_rows, None),
+    "linear_compressed_forward": lambda: kernels.linear_compressed_forward(
+        compressed, narrow_rows, ones_of_small),
     "softmax_cross_entropy": lambda: kernels.softmax_cross_entropy(x, few, None, 0.1, 9.0),
     "softmax_cross_entropy strided": lambda: kernels.softmax_cross_entropy(
         strided, few, None, 0.1, 9.0),
@@ -326,7 +333,7 @@ work = {
     "crf_marginals": lambda: kernels.crf_marginals(x, pairs, score, score, lengths),
     "crf_viterbi": lambda: kernels.crf_viterbi(x, pairs, score, score, lengths),
 }
-settings = {"config", "thread_limit", "thread_engines", "thread_engine", "flushes_denormals",
+settings = {"Stepper", "config", "thread_limit", "thread_engines", "thread_engine", "flushes_denormals",
             "cell_table", "parameter_count"}
 exported = {name for name in dir(kernels) if not name.startswith(("_", "set_"))} - settings
 work = {name: call for name, call in work.items() if name.split()[0] in exported}

@@ -358,3 +358,18 @@ def test_chains_that_have_no_stepper():
         stepper([1.0])
     with pytest.raises(ValueError, match="state must be a tuple of states"):
         stepper.reset(())
+
+
+def test_large_layers_have_the_bits_of_any_number_of_threads():
+    """One thread takes a row in one pass, several share its units in a loop."""
+    layer = bptt.LSTM(8, 512, num_layers=2, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 1, 8), dtype=np.float32)
+    expected = [y.tobytes() for y in layer(x.transpose(1, 0, 2))[0].transpose(1, 0, 2)]
+    for count in (1, 2):
+        with bptt.threads(count):
+            stepper, state, found = layer.stepper(), None, []
+            for x_t in x:
+                y_t, state = layer.step(x_t, state)
+                assert stepper(x_t).tobytes() == y_t.tobytes()
+                found.append(y_t.tobytes())
+        assert found == expected

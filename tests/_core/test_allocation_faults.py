@@ -218,7 +218,8 @@ flat, gradient = normal(300 * 12), normal(some.size * 12)
 strided = normal(16, 40, 24)[:, :, ::2]
 
 small, narrow_rows = (a.astype(np.float32) for a in (weight, rows))  # compressed is float32 alone
-compressed, ones_of_small = kernels.linear_compress(small, "bfloat16", None), np.ones(300, np.float32)
+compressed = kernels.linear_compress(small, "bfloat16", None)
+ones_of_small = np.ones(300, np.float32)
 
 few, labels = ids % 12, ids[:, :5] % 11 + 1  # NumPy may fail by itself without memory
 d_logits, ones = np.ones((640, 300), dtype), np.ones(700, dtype)
@@ -333,8 +334,8 @@ work = {
     "crf_marginals": lambda: kernels.crf_marginals(x, pairs, score, score, lengths),
     "crf_viterbi": lambda: kernels.crf_viterbi(x, pairs, score, score, lengths),
 }
-settings = {"Stepper", "config", "thread_limit", "thread_engines", "thread_engine", "flushes_denormals",
-            "cell_table", "parameter_count"}
+settings = {"Stepper", "config", "thread_limit", "thread_engines", "thread_engine",
+            "flushes_denormals", "cell_table", "parameter_count"}
 exported = {name for name in dir(kernels) if not name.startswith(("_", "set_"))} - settings
 work = {name: call for name, call in work.items() if name.split()[0] in exported}
 assert exported == {name.split()[0] for name in work}, exported - {name.split()[0] for name in work}

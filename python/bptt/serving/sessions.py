@@ -54,7 +54,7 @@ class Sessions(NamedArguments):
         What new keys lead to beyond the capacity: the sessions whose last step is longest ago are
         removed, or `SessionsFullError`.
     clock : function, optional
-        Returns the time in seconds, never less than before. `time.monotonic` by default.
+        Returns the time in seconds, never less than before. ``time.monotonic`` by default.
 
     Attributes
     ----------

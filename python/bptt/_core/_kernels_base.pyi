@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from bptt._core.kernel_types import CellInfo, LayerConfig
 
@@ -72,6 +73,7 @@ def step(
     /,
 ) -> Any: ...
 
+@disjoint_base
 class Stepper:
     """Base class of `bptt.nn.Stepper`: its call, with pointers to the buffers `y` and `state`."""
 

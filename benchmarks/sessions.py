@@ -4,8 +4,8 @@ Prints the tables of docs/sessions.md. The load is open-loop: streams chosen at 
 a Poisson process, whether the last ones have been answered or not. Every `--tick`, what has arrived
 is stepped in one call; of a stream that has sent several steps, the others in further calls. The
 latency of a step is the time from its arrival to the end of its call. The rate is the one at which
-the core is busy for `--busy` of the time, found by trial; arrivals are drawn in the same process,
-outside the time that counts as busy.
+the core is busy for `--busy` of the time, found by trial. Arrivals are drawn in the same process,
+and count as well: a core that draws and steps for more than all of its time never catches up.
 """
 
 from __future__ import annotations
@@ -96,28 +96,28 @@ def calls_of(streams: np.ndarray) -> Iterator[np.ndarray]:
 
 def load(server: Server, rate: float, tick: float, seconds: float) -> tuple[float, Latencies]:
     """Return the share of time that was busy, and the latencies."""
-    latencies, busy, random = Latencies(), 0.0, server.random
+    latencies, slept, random = Latencies(), 0.0, server.random
     start = last = time.perf_counter()
     due = start + tick
     while last - start < seconds:
         if (pause := due - time.perf_counter()) > 0:
+            before = time.perf_counter()
             time.sleep(pause)
+            slept += time.perf_counter() - before
         now = time.perf_counter()
         arrived = np.sort(random.uniform(last, now, random.poisson(rate * (now - last))))
         streams = random.integers(0, len(server.keys), len(arrived))
         last = now
-        begin = time.perf_counter()
         for places in calls_of(streams):
             server.step(streams[places])
             latencies.add(time.perf_counter() - arrived[places])
-        busy += time.perf_counter() - begin
         due = max(due + tick, time.perf_counter())
-    return busy / (time.perf_counter() - start), latencies
+    return 1 - slept / (time.perf_counter() - start), latencies
 
 
 def rate_of(server: Server, busy: float, tick: float, seconds: float) -> float:
     """Return the rate at which the core is busy for this share of the time."""
-    rate = busy * server.rate(1000, seconds)
+    rate = 0.5 * busy * server.rate(1000, seconds)
     for _ in range(TRIALS):
         share, _ = load(server, rate, tick, seconds)
         if abs(share - busy) < CLOSE:

@@ -60,7 +60,7 @@ void fuzz_embedding(Choices& choices) {
                                 [&] { return static_cast<std::int32_t>(numbers.below(count)); });
   const auto results = with_threads(choices, [&] {
     Output<S> y(output_kind, batch.size(), steps / bag, features);
-    embedding_forward(batch, bag, features, table.data(), ids.view(), y.view);
+    embedding_forward<S, S>(batch, bag, features, table.data(), nullptr, ids.view(), y.view);
     y.check_gaps();
     const StepsById grouped(batch, count, ids.view());
     require(grouped.total_steps() == batch.total_rows(), "every step has an id");

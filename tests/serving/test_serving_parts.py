@@ -215,9 +215,9 @@ LSTM = {"hidden_size": 4, "epochs": 1, "random_state": 0}
 @pytest.mark.parametrize(
     ("model", "rule"),
     [
-        (bptt.LSTM(2, 3, bidirectional=True), "two directions"),
+        (bptt.LSTM(2, 3, bidirectional=True), "sessions need bidirectional=False"),
         (bptt.Sequential(bptt.LSTM(2, 3), pool="mean"), "pool='mean'"),
-        (bptt.Sequential(bptt.LSTM(2, 3), bptt.CRF(3)), "a CRF needs whole sequences"),
+        (bptt.Sequential(bptt.LSTM(2, 3), bptt.CRF(3)), "sessions need a model without a CRF"),
     ],
 )
 def test_models_that_need_whole_sequences(model, rule) -> None:
@@ -316,7 +316,7 @@ def test_errors_of_use(model_file, capsys, tmp_path, monkeypatch) -> None:
 def test_models_and_snapshots_that_do_not_fit(model_file, capsys) -> None:
     bptt.Sequential(bptt.LSTM(2, 3, bidirectional=True)).save("two.safetensors")
     error = fails(capsys, "serve", "two.safetensors")
-    assert error.startswith("cannot serve two.safetensors: a layer of two directions")
+    assert error.startswith("cannot serve two.safetensors: sessions need bidirectional=False")
     error = fails(capsys, "serve", model_file, "--snapshot", "two.safetensors")
     assert "two.safetensors" in error
     sessions = bptt.Sessions(bptt.Sequential(bptt.LSTM(2, 3, seed=1)))

@@ -385,7 +385,7 @@ class Module(NamedArguments, NamedArrays):
 
     @classmethod
     def _is_compressible(cls, name: str) -> bool:
-        return name.startswith(cls._compressible or ("\0",))
+        return name.startswith(cls._compressible)
 
     def _rounded(self, kind: str) -> Iterator[tuple[str, FloatArray | NarrowArray]]:
         for name, array in self._views.items():

@@ -13,10 +13,9 @@ from bptt.data.vocabulary import UNKNOWN
 from bptt.exporters._parts import Parts, Scaling, parts_of
 from bptt.losses import softmax
 from bptt.nn.characters import CharacterEmbedding
-from bptt.nn.crf import CRF
 from bptt.nn.embedding import Embedding, EmbeddingBag
-from bptt.nn.sequential import Sequential
 from bptt.nn.summary import feature_sizes
+from bptt.serving._network import SteppedNetwork
 
 TOKENS, IDS, NUMBERS = "tokens", "ids", "numbers"
 """What a step of the input is: a string, an integer, or numbers."""
@@ -67,6 +66,9 @@ class ServedModel:
     """
 
     def __init__(self, model: Any, name: str = "model") -> None:
+        SteppedNetwork(model)  # which checks that outputs depend on the steps before alone
+        if getattr(getattr(model, "encoder_", None), "category_vocabularies", ()):
+            raise ValueError("categorical features are not served")
         self.name = name
         parts = parts_of(model)
         self.network = parts.network
@@ -76,7 +78,6 @@ class ServedModel:
         )
         self.is_language_model = hasattr(model, "target_encoder_")
         self.unit = None if self._encoder is None else getattr(model, "tokens", None)
-        _check_streams(model, self.network)
         self._find_input(model, parts)
         row = self._probe()
         y, _ = self.network.step(row)
@@ -247,21 +248,3 @@ def _array_of(inputs: Sequence[Any], kind: str) -> NDArray[Any]:
     if rows.dtype.kind not in "iuf":
         raise TypeError(f"inputs must be {kind}")
     return rows
-
-
-def _check_streams(model: Any, network: Sequential) -> None:
-    """Check that outputs at a step depend on the steps before alone."""
-    encoder = getattr(model, "encoder_", None)
-    if getattr(model, "missing", "error") != "error" and encoder is not None:
-        raise ValueError(f"missing={model.missing!r} needs whole sequences")
-    if getattr(encoder, "category_vocabularies", ()):
-        raise ValueError("categorical features are not served")
-    if any(isinstance(module, CRF) for module in network.modules):
-        raise ValueError("a CRF needs whole sequences: its labels depend on later steps")
-    if network.pool not in (None, "last"):
-        raise ValueError(f"pool={network.pool!r} needs whole sequences: train with pool='last'")
-    for module in network.modules:
-        if getattr(module, "bidirectional", False) or getattr(module, "reverse", False):
-            raise ValueError(
-                "a layer of two directions needs whole sequences: train with bidirectional=False"
-            )

@@ -140,6 +140,15 @@ def test_model_is_one_task_of_the_graph(model):
     assert [key.startswith("bptt-model-") for key in large] == [True]
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_compressed_models(model, kind):
+    small = model.compressed(kind)
+    bag = bags.from_sequence(TEXTS, npartitions=2)
+    found = bptt.dask.predict(small, bag).compute(scheduler="synchronous")
+    assert list(found) == list(small.predict(TEXTS))
+    assert len(_predict._content_of(small).file) < len(_predict._content_of(model).file)
+
+
 def test_content_is_without_the_optimizer(model):
     file = _predict._content_of(model).file
     parameters = sum(module._flat.nbytes for module in model.model_.modules)

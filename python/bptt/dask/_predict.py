@@ -90,7 +90,7 @@ def _content_of(model: Any) -> _Content:
     from bptt.training.options import make_optimizer
 
     light = copy.copy(model)
-    if hasattr(light, "_task") and hasattr(light, "history_"):
+    if hasattr(light, "_task") and getattr(light, "_optimizer", None) is not None:
         light.optimizer, light.schedule = "sgd", None  # which has no state
         light._optimizer = make_optimizer("sgd", light._task().modules, 1.0)
     with TemporaryDirectory() as folder:

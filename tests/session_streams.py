@@ -45,6 +45,12 @@ def chains() -> dict[str, Any]:
         "tokens": bptt.Sequential(
             bptt.Embedding(11, 6, **f4), bptt.LSTM(6, H, **f4), bptt.Linear(H, 11, **f4)
         ),
+        **{
+            kind: bptt.Sequential(
+                bptt.Embedding(11, 6, **f4), bptt.GRU(6, H, **f4), bptt.Linear(H, 3, **f4)
+            ).compressed(kind)
+            for kind in ("bfloat16", "int8")
+        },
         "one-hot": bptt.Sequential(bptt.GRU(11, H, **f8), bptt.Linear(H, 3, **f8), pool="last"),
         "norms": bptt.Sequential(
             bptt.Linear(I, 7, **f8),

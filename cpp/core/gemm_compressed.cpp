@@ -6,6 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/register_tile.hpp"
+
 #if defined(__SSE2__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -60,37 +62,13 @@ V half_of(const Bfloat16* pairs) {
   return V(packet);
 }
 
-/// sum[r][c] += a[r][at] * the first or second weights of the pairs.
-template <int kHalf, int P, int R, int Q>
-[[gnu::always_inline]] inline void add_products(V (&sum)[R][P * Q], const float* const (&a)[R],
-                                                Index at, const Bfloat16* pairs,
-                                                Index panel_stride) {
-  constexpr int kColumns = P * Q;
-  const auto weight = [pairs, panel_stride](int c) {
-    return half_of<kHalf>(pairs + c / P * panel_stride + c % P * (2 * kLanes));
-  };
-  // Hold the smaller operand in registers and stream the other.
-  if constexpr (R <= P) {
-    V left[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) left[r] = V(a[r][at]);
-#pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) {
-      const V w = weight(c);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[r][c] = fma(left[r], w, sum[r][c]);
-    }
-  } else {
-    V right[kColumns];
-#pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) right[c] = weight(c);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const V left(a[r][at]);
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
-    }
-  }
+/// sum[r][c] += a[r][at] * the first (0) or the second of the pairs.
+template <int kHalf, int P, int R, int C>
+[[gnu::always_inline]] inline void add_half(V (&sum)[R][C], const float* const (&a)[R], Index at,
+                                            const Bfloat16* pairs, Index panel_stride) {
+  add_products(
+      sum, [&](int r) { return V(a[r][at]); },
+      [&](int c) { return half_of<kHalf>(pairs + c / P * panel_stride + c % P * (2 * kLanes)); });
 }
 
 template <int P, int R, int Q>
@@ -106,10 +84,10 @@ void multiply_tile(const Tile<Bfloat16>& t) {
   const Bfloat16* pairs = t.panel;
   Index at = 0;
   for (Index k = 0; k < t.depth / 2; ++k, pairs += P * (2 * kLanes), at += 2 * t.step) {
-    add_products<0, P, R, Q>(sum, a, at, pairs, t.panel_stride);
-    add_products<1, P, R, Q>(sum, a, at + t.step, pairs, t.panel_stride);
+    add_half<0, P>(sum, a, at, pairs, t.panel_stride);
+    add_half<1, P>(sum, a, at + t.step, pairs, t.panel_stride);
   }
-  if (t.depth % 2 != 0) add_products<0, P, R, Q>(sum, a, at, pairs, t.panel_stride);
+  if (t.depth % 2 != 0) add_half<0, P>(sum, a, at, pairs, t.panel_stride);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8

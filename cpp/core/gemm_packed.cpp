@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/gemm_compressed.hpp"
+#include "core/register_tile.hpp"
 
 namespace bptt {
 namespace {
@@ -55,28 +56,7 @@ void multiply_tile(const Tile<S>& t) {
       __builtin_prefetch(prefetch, 0, 2);
       prefetch += t.prefetch_step;
     }
-    // Hold the smaller operand in registers and stream the other.
-    if constexpr (R <= P) {
-      V left[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) left[r] = V(a[r][i]);
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) {
-        const V w = weight(c);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r][c] = fma(left[r], w, sum[r][c]);
-      }
-    } else {
-      V right[kColumns];
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) right[c] = weight(c);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const V left(a[r][i]);
-#pragma GCC unroll 8
-        for (int c = 0; c < kColumns; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
-      }
-    }
+    add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {

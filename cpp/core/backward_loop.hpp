@@ -56,13 +56,33 @@ class BackwardLoop final : public TimeLoop {
     gradients_.allocate_chunk(chunk_rows_, arena);
   }
 
-  void run(Worker& worker) const override {
-    for (Index i = task_.chunks.count - 1; i >= 0; --i) {
+  void run(Range steps, Worker& worker) const override {
+    const Index count = task_.chunks.count;
+    const Index* const ends = task_.chunks.ends + 1;
+    Index i = std::lower_bound(ends, ends + count, steps.last) - ends;  // of the last step
+    for (Index last = steps.last; last > steps.first; --i) {
       if (worker.cancelled()) return;
-      const StepRange steps = chunk(i);
-      split_ == Split::kBatch ? run_batch_split(worker, steps) : run_hidden_split(worker, steps);
-      gradients_.add(worker, steps, chunk_, task_.accumulator.first && i == task_.chunks.count - 1);
+      const StepRange all = chunk(i);
+      const Range own{std::max(steps.first, all.first), last};
+      split_ == Split::kBatch ? run_batch_split(worker, all, own) : run_hidden_split(worker, all);
+      if (own.first == all.first) {
+        gradients_.add(worker, all, own, chunk_, task_.accumulator.first && i == count - 1);
+      } else {
+        gradients_.add_input(all, own, chunk_);
+      }
+      last = own.first;
     }
+    if (steps.first == 0) finish(worker);
+  }
+
+ private:
+  template <class Cell, class T>
+  friend struct CellSteps;
+
+  static constexpr Index kLanes = Vec<S>::kLanes;
+  static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
+
+  void finish(Worker& worker) const {
     if (task_.accumulator.last) gradients_.finish(worker, task_.chunks.count == 0);
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
@@ -74,13 +94,6 @@ class BackwardLoop final : public TimeLoop {
     });
   }
 
- private:
-  template <class Cell, class T>
-  friend struct CellSteps;
-
-  static constexpr Index kLanes = Vec<S>::kLanes;
-  static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us
-
   int memory_count() const { return layer_.cell_.memory; }
 
   StepRange chunk(Index i) const {
@@ -89,13 +102,13 @@ class BackwardLoop final : public TimeLoop {
     return {first, last, first_row, batch_.first_row(last) - first_row};
   }
 
-  /// Some rows through all steps of a chunk.
-  void run_batch_split(Worker& worker, const StepRange& steps) const {
+  /// Some rows through some steps of a chunk.
+  void run_batch_split(Worker& worker, const StepRange& steps, Range own) const {
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch_.slots(part, parts);
       const bool long_steps = slots.size() * layer_.gates_width() * layer_.hidden_ > kLongStep;
-      gather_h_prev(steps, slots, steps.first, steps.last);
-      for (Index s = steps.last - 1; s >= steps.first; --s) {
+      gather_h_prev(steps, slots, own.first, own.last);
+      for (Index s = own.last - 1; s >= own.first; --s) {
         if (long_steps && worker.cancelled()) return;
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
         const Index first = batch_.first_row(s) - steps.first_row;

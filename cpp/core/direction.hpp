@@ -161,12 +161,13 @@ inline Index weight_rows(const LayerConfig& config) {
 }
 
 /// One direction's loop over time, with all its memory: run by all workers of a team together, it
-/// allocates nothing and throws nothing.
+/// allocates nothing and throws nothing. Either all steps at once, or slices of them in the order
+/// of execution.
 class TimeLoop {
  public:
   /// Allocates scratch memory, which loops that run one after the other may share.
   virtual void allocate_chunk(Arena& arena) = 0;
-  virtual void run(Worker& worker) const = 0;
+  virtual void run(Range steps, Worker& worker) const = 0;
 
  protected:
   ~TimeLoop() = default;

@@ -58,10 +58,10 @@ class ForwardLoop final : public TimeLoop {
     }
   }
 
-  void run(Worker& worker) const override {
+  void run(Range steps, Worker& worker) const override {
     if (split_ == Split::kBatch) {
       worker.parallel_for([&](int part, int parts) {
-        run_slots(worker, batch_.slots(part, parts), chunks_[part]);
+        run_slots(worker, batch_.slots(part, parts), steps, chunks_[part]);
       });
     } else {
       run_hidden_split(worker);
@@ -81,11 +81,12 @@ class ForwardLoop final : public TimeLoop {
     const S** x;  // the rows' input, if it is dense
   };
 
-  /// Some rows through all steps.
-  void run_slots(const Worker& worker, Range slots, const Chunk& chunk) const {
-    for (Index first = 0, last; first < batch_.longest(slots); first = last) {
+  /// Some rows through some steps.
+  void run_slots(const Worker& worker, Range slots, Range steps, const Chunk& chunk) const {
+    const Index end = std::min(steps.last, batch_.longest(slots));
+    for (Index first = steps.first, last; first < end; first = last) {
       if (worker.cancelled()) return;
-      last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
+      last = std::min(end, chunk_end(batch_, slots, first, row_bytes(), kChunkBytes));
       project_input(slots, first, last, chunk);
       S* gates = chunk.gates;
       for (Index s = first; s < last; ++s) {
@@ -95,7 +96,7 @@ class ForwardLoop final : public TimeLoop {
         gates += active.size() * layer_.gates_width();
       }
     }
-    write_state(slots);
+    if (steps.last == batch_.longest()) write_state(slots);
   }
 
   void all_phases(Index s, Range slots, S* gates) const {

@@ -58,6 +58,35 @@ States<T> states_of(const LayerConfig& config, Index batch, Index direction, Sta
   return states;
 }
 
+/// All steps as one slice, or where layers are side by side slices which end where chunks end.
+Slices cut_steps(const ParallelPlan& plan, Index longest, const Chunks& chunks, bool whole_chunks) {
+  constexpr Index kMany = 32;  // the second layer starts after a 32nd of the first one's time
+  if (!plan.layers_side_by_side) {
+    Range* const all = scratch().allocate<Range>(1);
+    *all = {0, chunks.ends[chunks.count]};  // none without rows
+    return {all, 1};
+  }
+  const Index most = whole_chunks ? longest : std::max(kSliceSteps, longest / kMany);
+  Range* const slices = scratch().allocate<Range>(longest / most + 1 + chunks.count);
+  Index count = 0;
+  for (Index chunk = 0; chunk < chunks.count; ++chunk) {
+    const Index first = chunks.ends[chunk], steps = chunks.ends[chunk + 1] - first;
+    const int parts = static_cast<int>((steps + most - 1) / most);
+    for (int part = 0; part < parts; ++part) {
+      const Range own = part_of(steps, part, parts);
+      slices[count++] = {first + own.first, first + own.last};
+    }
+  }
+  return {slices, count};
+}
+
+/// The part of one thread in what (T, B, features) has at some steps.
+Range part_of_steps(const RaggedBatch& batch, Range steps, Index features, int part, int parts) {
+  const Index step = batch.size() * features;
+  const Range own = part_of(steps.size() * step, part, parts);
+  return {steps.first * step + own.first, steps.first * step + own.last};
+}
+
 /// Memory of a layer that lives as long as the call, or as long as what is saved for backward.
 template <class S>
 S* sequence_memory(Buffer<S>* kept, Index count, bool zeroed) {
@@ -81,10 +110,10 @@ TimeLoop** Network<S>::allocate_loops(Stage* stages, const ParallelPlan& plan) c
       loops[i * directions + d] = stages[i].make_loop(direction(stages[i].layer, d), d, plan);
     }
   }
-  Arena::Shared shared(arena);  // by loops that run one after the other
+  Arena::Shared shared(arena);  // by layers that run one after the other
   for (Index i = 0; i < config_.num_layers; ++i) {
     for (Index d = 0; d < directions; ++d) loops[i * directions + d]->allocate_chunk(arena);
-    shared.next();
+    if (!plan.layers_side_by_side) shared.next();
   }
   return loops;
 }
@@ -155,9 +184,14 @@ void Network<S>::run_forward(const NetworkForward<S>& call, Saved<S>* saved) con
     if (stage.dropped != nullptr) x.values.data = stage.dropped;
   }
   TimeLoop** const loops = allocate_loops(stages, executor.plan());
+  const Index longest = call.batch->longest();
+  const Index ends[] = {0, longest};
   executor.run(
-      loops, layers, config_.directions(), [](Index, Worker&) {},
-      [&](Index i, Worker& worker) { after_forward(call, saved, stages[i], worker); });
+      loops, layers, config_.directions(), cut_steps(executor.plan(), longest, {ends, 1}, false),
+      [](Index, Worker&) {},
+      [&](Index i, Range done, Worker& worker) {
+        after_forward(call, saved, stages[i], done, worker);
+      });
 }
 
 template <class S>
@@ -200,9 +234,9 @@ void Network<S>::prepare_forward(const NetworkForward<S>& call, Saved<S>* saved,
 
 template <class S>
 void Network<S>::after_forward(const NetworkForward<S>& call, const Saved<S>* saved,
-                               const ForwardStage& stage, Worker& worker) const {
+                               const ForwardStage& stage, Range steps, Worker& worker) const {
   const RaggedBatch& batch = *call.batch;
-  const bool top = stage.layer == config_.num_layers - 1;
+  const bool top = stage.layer == config_.num_layers - 1 && steps.last == batch.longest();
   if (config_.merges() || (top && batch.ragged())) {
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch.slots(part, parts);
@@ -217,7 +251,7 @@ void Network<S>::after_forward(const NetworkForward<S>& call, const Saved<S>* sa
     const DropoutMask mask = dropout_mask(*saved, stage.layer);
     worker.parallel_for([&](int part, int parts) {
       mask.apply(stage.output, stage.dropped,
-                 part_of(batch.longest() * batch.size() * config_.output_size(), part, parts));
+                 part_of_steps(batch, steps, config_.output_size(), part, parts));
     });
   }
 }
@@ -304,10 +338,14 @@ void Network<S>::backward(const NetworkBackward<S>& call) const {
     prepare_backward(call, executor.plan(), chunks, accumulator, stage);
   }
   TimeLoop** const loops = allocate_loops(stages, executor.plan());
+  // A cell with layer normalization leaves the input's gradient to the end of a chunk.
+  const Slices slices =
+      cut_steps(executor.plan(), batch.longest(), chunks, cell_info(config_.cell).normalized);
+  std::reverse(slices.steps, slices.steps + slices.count);
   executor.run(
-      loops, layers, config_.directions(),
+      loops, layers, config_.directions(), slices,
       [&](Index i, Worker& worker) { before_backward(call, stages[i], worker); },
-      [&](Index i, Worker& worker) { after_backward(call, stages[i], worker); });
+      [&](Index i, Range done, Worker& worker) { after_backward(call, stages[i], done, worker); });
 }
 
 /// The input of a layer, as forward has read it.
@@ -396,7 +434,7 @@ void Network<S>::before_backward(const NetworkBackward<S>& call, const BackwardS
 
 template <class S>
 void Network<S>::after_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
-                                Worker& worker) const {
+                                Range steps, Worker& worker) const {
   const RaggedBatch& batch = call.saved->batch;
   const Index inputs = config_.layer_input_size(stage.layer);
   if (stage.d_x_reverse) {
@@ -406,7 +444,7 @@ void Network<S>::after_backward(const NetworkBackward<S>& call, const BackwardSt
     });
   }
   if (stage.layer == 0) {
-    if (!batch.ragged()) return;
+    if (!batch.ragged() || steps.first > 0) return;
     worker.parallel_for([&](int part, int parts) {
       const Range slots = batch.slots(part, parts);
       if (stage.d_x) zero_padding(batch, slots, stage.d_x, inputs);
@@ -417,8 +455,7 @@ void Network<S>::after_backward(const NetworkBackward<S>& call, const BackwardSt
   } else if (!call.saved->layers[static_cast<std::size_t>(stage.layer - 1)].dropped.empty()) {
     const DropoutMask mask = dropout_mask(*call.saved, stage.layer - 1);
     worker.parallel_for([&](int part, int parts) {
-      mask.apply(stage.d_x.data, stage.d_x.data,
-                 part_of(batch.longest() * batch.size() * inputs, part, parts));
+      mask.apply(stage.d_x.data, stage.d_x.data, part_of_steps(batch, steps, inputs, part, parts));
     });
   }
 }

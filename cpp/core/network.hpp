@@ -117,7 +117,7 @@ class Network {
   void prepare_forward(const NetworkForward<S>& call, Saved<S>* saved, Index layer,
                        const LayerInput<S>& x, ForwardStage& stage) const;
   void after_forward(const NetworkForward<S>& call, const Saved<S>* saved,
-                     const ForwardStage& stage, Worker& worker) const;
+                     const ForwardStage& stage, Range steps, Worker& worker) const;
 
   Chunks backward_chunks(const RaggedBatch& batch) const;
   LayerInput<S> saved_input(const NetworkBackward<S>& call, Index layer) const;
@@ -127,7 +127,7 @@ class Network {
                         BackwardStage& stage) const;
   void before_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
                        Worker& worker) const;
-  void after_backward(const NetworkBackward<S>& call, const BackwardStage& stage,
+  void after_backward(const NetworkBackward<S>& call, const BackwardStage& stage, Range steps,
                       Worker& worker) const;
 
   LayerConfig config_;

@@ -121,8 +121,11 @@ class WeightGradients {
     if (task_.d_x) d_x_ = arena.allocate<S>(rows * layer_.weight_ih_transposed_[0].width());
   }
 
-  /// Adds the gradients of a chunk of steps, or sets them if it is the first to come.
-  void add(Worker& worker, const StepRange& steps, const ChunkGradients& chunk, bool first) const {
+  /// Adds the gradients of a chunk of steps, or sets them if it is the first to come; those of the
+  /// input only at some steps, with which the chunk begins.
+  void add(Worker& worker, const StepRange& steps, Range inputs, const ChunkGradients& chunk,
+           bool first) const {
+    const Index input_rows = batch_.first_row(inputs.last) - steps.first_row;
     const bool normalized = layer_.cell_.normalized;
     if (normalized) {
       worker.parallel_for([&](int part, int parts) {
@@ -141,8 +144,15 @@ class WeightGradients {
                     d_unit_weights_chunk_, d_unit_weights_sums_);
       }
       if (task_.x.ids) scatter_ids(steps, chunk, columns);
-      if (task_.d_x) input_gradient(steps, chunk, part_of(steps.rows, part, parts));
+      if (task_.d_x) input_gradient(steps, chunk, part_of(input_rows, part, parts));
     });
+  }
+
+  /// The input's gradient at some steps of a chunk: of a cell whose chunk.gates are that of U x.
+  void add_input(const StepRange& steps, Range inputs, const ChunkGradients& chunk) const {
+    const Range rows{batch_.first_row(inputs.first), batch_.first_row(inputs.last)};
+    const Index first = steps.first_row;
+    if (task_.d_x) input_gradient(steps, chunk, {rows.first - first, rows.last - first});
   }
 
   void finish(Worker& worker, bool nothing_added) const {

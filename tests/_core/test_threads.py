@@ -28,6 +28,7 @@ needs_openmp = pytest.mark.skipif("openmp" not in ENGINES, reason="built without
 # Large enough to use threads with every cell.
 ROWS = Case("lstm", steps=9, batch=21, input_size=19, hidden_size=67, state=True)
 UNITS = Case("lstm", steps=30, batch=3, input_size=19, hidden_size=199, state=True)
+LAYERS = replace(UNITS, steps=70, hidden_size=67, num_layers=2)  # a thread for each
 CASES = {
     "rows": ROWS,
     "ragged rows": replace(ROWS, lengths="ragged", steps=25),
@@ -41,6 +42,9 @@ CASES = {
     "directions of units": replace(UNITS, bidirectional=True),
     "ids of units": replace(UNITS, ids=True),
     "regularized units": replace(UNITS, zoneout=0.3, recurrent_dropout=0.2),
+    "layers side by side": replace(LAYERS, steps=250, num_layers=3, dropout=0.4),
+    "ragged layers side by side": replace(LAYERS, lengths="ragged", ids=True),
+    "regularized layers side by side": replace(LAYERS, batch=1, zoneout=0.3, recurrent_dropout=0.2),
 }
 PROJECTED = {
     "rows": replace(ROWS, proj_size=35, num_layers=2, lengths="ragged"),
@@ -49,6 +53,7 @@ PROJECTED = {
     "masks of units": replace(UNITS, proj_size=101, zoneout=0.2, recurrent_dropout=0.3),
     "one row": replace(UNITS, proj_size=198, batch=1, steps=80),
     "directions of units": replace(UNITS, proj_size=20, bidirectional=True, lengths="ragged"),
+    "layers side by side": replace(LAYERS, proj_size=35),
 }
 OF_CELLS = {
     **{f"projection of {name}": case for name, case in PROJECTED.items()},

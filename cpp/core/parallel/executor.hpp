@@ -7,6 +7,7 @@
 #include "core/direction.hpp"
 #include "core/interruption.hpp"
 #include "core/parallel/lease.hpp"
+#include "core/parallel/pipeline.hpp"
 #include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
 #include "core/parallel/thread_limit.hpp"
@@ -22,13 +23,15 @@ class Executor {
   }
   const ParallelPlan& plan() const { return plan_; }
 
-  /// before(i, worker), the loops of layer i and after(i, worker), for all layers in turn. Throws
-  /// Interrupted where the caller wants the call to end.
+  /// before(i, worker), the loops of layer i and after(i, steps, worker), for all layers: one after
+  /// the other through all steps, which are one slice, or side by side. Throws Interrupted where
+  /// the caller wants the call to end.
   template <class Before, class After>
-  void run(TimeLoop* const* loops, Index layers, Index directions, Before before,
-           After after) const {
+  void run(TimeLoop* const* loops, Index layers, Index directions, const Slices& slices,
+           Before before, After after) const {
     Cancellation cancellation;
-    Team team(plan_.threads, &cancellation);
+    Team team(plan_.layers_side_by_side ? 1 : plan_.threads, &cancellation);
+    Pipeline pipeline(layers, slices.count, plan_.threads, cancellation);
     std::vector<std::unique_ptr<Team>> direction_teams;  // one a loop
     if (plan_.concurrent_directions) {
       for (Index i = 0; i < 2 * layers; ++i) {
@@ -36,22 +39,29 @@ class Executor {
             std::make_unique<Team>(plan_.threads_per_direction(), &cancellation));
       }
     }
+    const auto run_slice = [&](Index i, Index slice, Worker& worker) {
+      const Range steps = slices.steps[slice];
+      if (slice == 0) before(i, worker);
+      if (plan_.concurrent_directions) {
+        worker.parallel_for([&](int part, int parts) {
+          const Index loop = 2 * i + 2 * part / parts;
+          Worker own(*direction_teams[static_cast<std::size_t>(loop)], part % (parts / 2));
+          loops[loop]->run(steps, own);
+        });
+      } else {
+        for (Index d = 0; d < directions; ++d) loops[i * directions + d]->run(steps, worker);
+      }
+      after(i, steps, worker);
+    };
     std::atomic<int> running{0};  // threads other than the caller
     const auto body = [&](int thread) {
       if (thread > 0) ++running;
-      Worker worker(team, thread);
-      for (Index i = 0; i < layers; ++i) {
-        before(i, worker);
-        if (plan_.concurrent_directions) {
-          worker.parallel_for([&](int part, int parts) {
-            const Index loop = 2 * i + 2 * part / parts;
-            Worker own(*direction_teams[static_cast<std::size_t>(loop)], part % (parts / 2));
-            loops[loop]->run(own);
-          });
-        } else {
-          for (Index d = 0; d < directions; ++d) loops[i * directions + d]->run(worker);
-        }
-        after(i, worker);
+      if (plan_.layers_side_by_side) {
+        Worker alone(team, 0);
+        pipeline.run(thread, [&](Index i, Index slice) { run_slice(i, slice, alone); });
+      } else {
+        Worker worker(team, thread);
+        for (Index i = 0; i < layers; ++i) run_slice(i, 0, worker);
       }
       thread > 0 ? void(--running) : wait_for(running, cancellation);
     };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/ragged_batch.hpp"
+#include "core/shrink.hpp"
 #include "core/types.hpp"
 
 namespace bptt {
@@ -15,9 +16,21 @@ enum class Split {
 struct ParallelPlan {
   int threads = 1;
   bool concurrent_directions = false;  // half of the threads take each direction
+  bool layers_side_by_side = false;    // a layer is some steps behind the one before (pipeline.hpp)
   Split split = Split::kBatch;
-  int threads_per_direction() const { return concurrent_directions ? threads / 2 : threads; }
+  int threads_per_direction() const {
+    return layers_side_by_side ? 1 : concurrent_directions ? threads / 2 : threads;
+  }
 };
+
+/// The steps of a call in slices, in the order of execution: what a layer computes before the next
+/// one may go on.
+struct Slices {
+  Range* steps;  // [count]
+  Index count;
+};
+/// Where layers are side by side, the fewest steps of a slice.
+inline constexpr Index kSliceSteps = 1 + 15 / kShrink;
 
 /// How many of `limit` threads pay off for a call, and how they split it. Affects speed, never
 /// results.

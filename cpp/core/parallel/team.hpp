@@ -73,7 +73,6 @@ class Worker {
   }
 
  private:
-  static constexpr int kPauses = 1000;  // tens of microseconds: parts of a step take less
   static constexpr std::chrono::microseconds kPatience{200};
 
   /// Whether another worker has fallen back to serial execution: it computes all that is left.
@@ -91,24 +90,15 @@ class Worker {
 
   void wait() {
     const std::uint64_t all = loop_ * static_cast<std::uint64_t>(team_.size_);
-    for (int i = 0; i < kPauses; ++i) {
-      if (complete(all)) return;
-      spin_pause();
-      ++wait_time.pauses;
-    }
-    const Clock::time_point start = Clock::now();
-    const Nanoseconds processor = processor_time();
     const Clock::duration before = waited_;
-    while (!complete(all)) {
-      yield_core();
-      cancelled();  // so that the others see it
-      const Clock::time_point now = Clock::now();
-      waited_ = before + (now - start);
-      // Nearly half of the time has gone into waiting: one thread alone is as fast.
-      if (waited_ > kPatience + (now - start_) * 2 / 5) fall_back_to_serial();
-    }
-    wait_time.elapsed += Nanoseconds(waited_ - before).count();
-    wait_time.processor += (processor_time() - processor).count();
+    wait_until([&] { return complete(all); },
+               [&](Clock::duration waited) {
+                 cancelled();  // so that the others see it
+                 waited_ = before + waited;
+                 // Nearly half of the time has gone into waiting: one thread alone is as fast.
+                 const Clock::duration elapsed = Clock::now() - start_;
+                 if (waited_ > kPatience + elapsed * 2 / 5) fall_back_to_serial();
+               });
   }
 
   bool complete(std::uint64_t parts) const {

@@ -55,4 +55,26 @@ struct WaitTime {
 };
 inline constinit BPTT_THREAD_LOCAL WaitTime wait_time;
 
+/// Returns once done(): spins for tens of microseconds, as parts of a step take less, then lets
+/// other threads have the core, and calls meanwhile(time waited so far).
+template <class Done, class Meanwhile>
+void wait_until(const Done& done, const Meanwhile& meanwhile) {
+  constexpr int kPauses = 1000;
+  for (int i = 0; i < kPauses; ++i) {
+    if (done()) return;
+    spin_pause();
+    ++wait_time.pauses;
+  }
+  const Clock::time_point start = Clock::now();
+  const Nanoseconds processor = processor_time();
+  Clock::duration waited{0};
+  while (!done()) {
+    yield_core();
+    waited = Clock::now() - start;
+    meanwhile(waited);
+  }
+  wait_time.elapsed += Nanoseconds(waited).count();
+  wait_time.processor += (processor_time() - processor).count();
+}
+
 }  // namespace bptt

@@ -148,7 +148,7 @@ def test_layer_normalization(read):
     file = read(weights | linear(4, 2))
     layer = file["norm"]
     assert (layer.kind, layer.becomes) == ("LayerNorm or GroupNorm", "LayerNorm(4)")
-    assert "not a GroupNorm of the same arrays" in layer.note
+    assert "a GroupNorm, which bptt does not have, has the same arrays" in layer.note
     norm, x = layer.readings["LayerNorm"].build(), rng.normal(size=(2, 3, 4))
     same = bptt.LayerNorm(4, dtype="float64")
     same["weight"], same["bias"] = weights["norm.weight"], weights["norm.bias"]
@@ -156,9 +156,8 @@ def test_layer_normalization(read):
     assert layer.readings["LayerNorm"].build(epsilon=1e-3).epsilon == 1e-3
     with pytest.raises(ValueError, match=r"several kinds: use its readings\['LayerNorm'\]"):
         layer.build()
-    for names in ((), ("norm", "output"), ("norm",)):
-        with pytest.raises(ValueError, match="'norm' may be LayerNorm or GroupNorm: build it by"):
-            file.chain(*names)
+    with pytest.raises(ValueError, match="'norm' may be LayerNorm or GroupNorm: build it by"):
+        file.chain("norm")
 
 
 # ---- chains
@@ -201,6 +200,41 @@ def test_a_weight_without_bias_is_read_by_its_place(read):
         square.chain()
     with pytest.raises(ValueError, match="'square' may be Embedding or Linear"):
         square.chain("square")
+
+
+def norm(size, name):
+    return {f"{name}.{array}": rng.normal(size=size) for array in ("weight", "bias")}
+
+
+def test_layer_normalization_in_a_chain(read):
+    weights = linear(5, 9, "letters", bias=False) | norm(5, "before")
+    weights |= recurrent("LSTM", 5, 4, "one.") | norm(4, "between")
+    weights |= recurrent("LSTM", 4, 4, "two.") | norm(4, "after") | linear(4, 2)
+    file = read(weights)
+    network = file.chain(epsilon=1e-3, pool="last")
+    kinds = ["Embedding", "LayerNorm", "LSTM", "LayerNorm", "LSTM", "LayerNorm", "Linear"]
+    assert [type(module).__name__ for module in network] == kinds
+    ids = np.array([[1, 4, 8], [0, 0, 3]])
+    y = network[0](ids)
+    for name, lstm in (("before", "one"), ("between", "two")):
+        normal = file[name].readings["LayerNorm"].build(epsilon=1e-3)
+        y, state = file[lstm].build()(normal(y))
+    last = file["after"].readings["LayerNorm"].build(epsilon=1e-3)(state[0][0])
+    np.testing.assert_allclose(network(ids)[0], file["output"].build()(last), atol=1e-12)
+    assert file.chain("before", "one")[0].epsilon == 1e-5
+    with pytest.raises(ValueError, match="epsilon must be > 0"):
+        file.chain(epsilon=0.0)
+    with pytest.raises(ValueError, match="'between' reads 4 features, 'before' before it has 5"):
+        file.chain("before", "between")
+
+
+def test_normalization_without_bias_is_none_of_the_layers(read):
+    """Of an RMSNorm or of a LayerNorm without bias: the file does not say."""
+    weights = linear(5, 9, "letters", bias=False) | {"norm.weight": np.ones(5)}
+    file = read(weights | recurrent("GRU", 5, 4, "gru."))
+    assert "of no known layer: norm.weight (5,)" in str(file)
+    with pytest.raises(ValueError, match=r"arrays of no known layer, such as 'norm\.weight'"):
+        file.chain()
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,35 @@ def test_checkpoints_and_whole_modules(protocol, tmp_path):
             np.testing.assert_allclose(network(x.numpy())[0], y, atol=1e-6)
 
 
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-2])
+def test_layer_normalization_in_a_chain(epsilon, tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    nn = torch.nn
+    layers = {
+        "a_embedding": nn.Embedding(7, 3),
+        "b_norm": nn.LayerNorm(3, epsilon),
+        "c_lstm": nn.LSTM(3, 4, batch_first=True, bidirectional=True),
+        "d_norm": nn.LayerNorm(8, epsilon),
+        "e_gru": nn.GRU(8, 4, batch_first=True),
+        "f_norm": nn.LayerNorm(4, epsilon),
+        "g_linear": nn.Linear(4, 2),
+    }
+    for name in ("b_norm", "d_norm", "f_norm"):
+        nn.init.normal_(layers[name].weight)
+        nn.init.normal_(layers[name].bias)
+    model, ids = nn.ModuleDict(layers), torch.randint(0, 7, (2, 5))
+    y = ids
+    for layer in layers.values():
+        y = layer(y)
+        y = y[0] if isinstance(y, tuple) else y
+    files = list(both_formats(torch, model.state_dict(), tmp_path / "a"))
+    safetensors.save_file(model.state_dict(), tmp_path / "b")
+    for file in (*files, read_file(tmp_path / "b")):
+        network = file.chain(epsilon=epsilon)
+        np.testing.assert_allclose(network(ids.numpy())[0], y.detach(), atol=1e-6)
+
+
 def test_files_without_checksums(tmp_path):
     torch = pytest.importorskip("torch")
     torch.serialization.set_crc32_options(False)

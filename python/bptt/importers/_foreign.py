@@ -152,7 +152,9 @@ class ForeignModel:
             known = ", ".join(map(repr, self.layers)) or "none"
             raise KeyError(f"{self.path} has no layer {name!r}, it has {known}") from None
 
-    def chain(self, *names: str, pool: str | None = None, **options: Any) -> Sequential:
+    def chain(
+        self, *names: str, pool: str | None = None, epsilon: float | None = None, **options: Any
+    ) -> Sequential:
         """Return layers as one network, each of which reads the output of the one before.
 
         Recurrent layers of one kind, size and direction that follow each other become one, with
@@ -166,6 +168,8 @@ class ForeignModel:
             Names of layers, from input to output. By default all, in the order of the file.
         pool : {None, "last", "mean", "max"}, optional
             Pooling over time after the last recurrent layer; by default what the file says.
+        epsilon : float, optional
+            ε of the layer normalizations; by default what the file says, else 1e-5.
         **options
             Further arguments of the recurrent layers, such as `activation`.
 
@@ -194,9 +198,12 @@ class ForeignModel:
             _check_pair(one, above)
         _check_last(layers[-1])
         modules: list[Module] = []
+        further = {} if epsilon is None else {"epsilon": epsilon}
         for layer in layers:
-            recurrent = bool(layer.gates)
-            modules.append(layer.build(**(options if recurrent else {})))
+            if layer.kind == "LayerNorm":
+                modules.append(layer.build(**further))
+            else:
+                modules.append(layer.build(**(options if layer.gates else {})))
             if layer.activation in _ELEMENTWISE:
                 modules.append(_ELEMENTWISE[layer.activation](dtype=modules[-1].dtype))
         return Sequential(*_stacked(modules), pool=_pool_of(layers) if pool is None else pool)
@@ -317,10 +324,9 @@ def _read_as(layers: Sequence[ForeignLayer]) -> list[ForeignLayer]:
             fitting = [one for one in fitting if one.kind != "Embedding"]
         elif len(layers) > 1:
             fitting = [one for one in fitting if one.outputs == layers[1].inputs] or fitting
-        if len(fitting) > 1 or len(layer.readings) == 1:
-            kinds = " or ".join(layer.readings) if len(fitting) > 1 else layer.kind
+        if len(fitting) > 1 or len(layers) == 1:
             raise ValueError(
-                f"{layer.name!r} may be {kinds}: build it by its readings, and put a "
+                f"{layer.name!r} may be {layer.kind}: build it by its readings, and put a "
                 "Sequential together"
             )
         found[place] = fitting[0]

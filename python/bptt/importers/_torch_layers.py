@@ -20,8 +20,10 @@ _RECURRENT = re.compile(r"(?:^|(?<=\.))(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:
 _KINDS = {1: RNN, 3: GRU, 4: LSTM}  # by the number of gates
 _NOTES = {"RNN": 'activation="relu" if its nonlinearity is relu'}
 _TWO_KINDS = "without bias: its place in a chain says which; else build one of its readings"
-
-_NORM = "if it is a LayerNorm, not a GroupNorm of the same arrays; epsilon is PyTorch's default"
+_NORM = (
+    "in a chain a LayerNorm; a GroupNorm, which bptt does not have, has the same arrays; "
+    "epsilon=1e-5 unless it is given"
+)
 
 
 def layers_of(tensors: Tensors) -> tuple[dict[str, ForeignLayer], dict[str, str]]:

@@ -454,6 +454,10 @@ def _keras_seeds(path: Path) -> list[bytes]:
     calls = {"inbound_nodes": [{"args": [node], "kwargs": {"mask": None}}]}
     chain = {"layers": [lstm, {**dense, **calls}], "output_layers": [["b", 0, 0]]}
     found.append(json.dumps({"class_name": "Functional", "config": chain}).encode())
+    inner = {"class_name": "Sequential", "config": {"name": "c", "layers": [dense]}}
+    steps = {"class_name": "TimeDistributed", "config": {"name": "d", "layer": inner}}
+    nested = {"layers": [inner, steps, {**inner, "config": {"name": "e", "layers": [lstm]}}]}
+    found.append(json.dumps({"class_name": "Sequential", "config": nested}).encode())
     for version in ("earliest", "latest"):
         with h5py.File(path, "w", libver=version) as file:
             file.attrs["layer_names"] = ["a"]

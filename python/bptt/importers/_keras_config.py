@@ -6,9 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MODELS = ("Sequential", "Functional", "Model")
+TIME_DISTRIBUTED = "TimeDistributed"
 _LIBRARIES = ("keras", "tf_keras", "tensorflow")  # first part of the modules of its classes
 _OURS = "bptt>"  # before the names of the layers of bptt.keras, which are Keras' but for the loop
 _MASKS = ("NotEqual", "Any")  # of Keras 3, which computes the masks of an Embedding and a Masking
+_MAX_DEPTH = 32  # of models in models
+_FEATURES = (  # layers that do to one step what they do to every step of a sequence
+    *("InputLayer", "Dense", "LayerNormalization", "Activation", "ReLU", "Softmax", "Dropout"),
+    *("GaussianDropout", "AlphaDropout", "GaussianNoise", "ActivityRegularization"),
+)
 
 
 class LayerConfig(NamedTuple):
@@ -25,6 +31,9 @@ class LayerConfig(NamedTuple):
         Name of a class that is not of Keras; "" otherwise.
     calls : sequence
         What the layer reads in a Functional model, one entry for each call.
+    inside : sequence of LayerConfig or None
+        The layers of a model inside the model, or the one model of a TimeDistributed; None for a
+        layer.
     """
 
     name: str
@@ -32,6 +41,7 @@ class LayerConfig(NamedTuple):
     config: Mapping[str, Any]
     custom: str = ""
     calls: Sequence[Any] = ()
+    inside: Sequence[LayerConfig] | None = None
 
 
 class Architecture(NamedTuple):
@@ -39,6 +49,20 @@ class Architecture(NamedTuple):
 
     layers: list[LayerConfig]
     unchained: str
+
+    def leaves(self) -> Iterator[LayerConfig]:
+        """Yield all layers that are no models, named as in "encoder/lstm"."""
+        return leaves(self.layers)
+
+
+def leaves(layers: Sequence[LayerConfig], before: str = "") -> Iterator[LayerConfig]:
+    """Yield the layers that are no models, by their full names, which begin with `before`."""
+    for layer in layers:
+        name = f"{before}{layer.name}"
+        if layer.inside is None:
+            yield layer._replace(name=name)
+        else:
+            yield from leaves(layer.inside, f"{name}/")
 
 
 def architecture_of(model: Any) -> Architecture | None:
@@ -50,23 +74,81 @@ def architecture_of(model: Any) -> Architecture | None:
         If the JSON is not that of a model.
     """
     description = _mapping("model", model)
-    if description["class_name"] not in MODELS or _custom(description):
+    if not _is_model(description):
         return None
+    found = _architecture(description, 0)
+    _check_names([layer.name for layer in found.leaves()])
+    return found
+
+
+def _is_model(description: Mapping[str, Any]) -> bool:
+    return description["class_name"] in MODELS and not _custom(description)
+
+
+def _architecture(description: Mapping[str, Any], depth: int) -> Architecture:
+    """Return the layers of a model that is inside of `depth` others."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"models must be at most {_MAX_DEPTH} deep in each other, got more")
     config = description["config"]
     if isinstance(config, list):  # of a Sequential before Keras 2.2.3
         config = {"layers": config}
     given = _mapping("config", config)["layers"]
     if not isinstance(given, list):
         raise TypeError(f"layers must be a list, got {type(given).__name__}")
-    layers = [layer_config(entry) for entry in given]
-    names = [layer.name for layer in layers]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"names of layers must be different, got {twice!r} twice")
-    if description["class_name"] == "Sequential":
-        return Architecture(layers, "")
-    layers = [layer for layer in layers if layer.custom or layer.kind not in _MASKS]
-    return Architecture(layers, _not_a_chain(layers, config.get("output_layers")))
+    layers, reasons = list[LayerConfig](), list[str]()
+    for entry in given:
+        layer, why = _with_inside(entry, depth)
+        layers.append(layer)
+        reasons.append(why)
+    _check_names([layer.name for layer in layers])
+    if description["class_name"] != "Sequential":
+        layers = [layer for layer in layers if layer.custom or layer.kind not in _MASKS]
+        reasons.insert(0, _not_a_chain(layers, config.get("output_layers")))
+    return Architecture(layers, next(filter(None, reasons), ""))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"names of layers must be different, got {name!r} twice")
+        seen.add(name)
+
+
+def _with_inside(entry: Any, depth: int) -> tuple[LayerConfig, str]:
+    """Return a layer or a model inside the model, and why its own layers are no chain."""
+    layer = layer_config(entry)
+    if layer.custom:
+        return layer, ""
+    if layer.kind in MODELS:
+        found = _architecture(entry, depth + 1)
+        why = found.unchained
+    elif layer.kind == TIME_DISTRIBUTED and _is_model(_mapping("layer", layer.config["layer"])):
+        model, why = _with_inside(layer.config["layer"], depth + 1)
+        other = next((one for one in leaves([model]) if one.kind not in _FEATURES), None)
+        if other is not None:
+            why = f"{other.name!r} is called at every step of a longer sequence"
+        found = Architecture([_at_one_step(model)], "")
+    else:
+        return layer, ""
+    return layer._replace(inside=found.layers), f"in {layer.name!r}, {why}" if why else ""
+
+
+def _at_one_step(layer: LayerConfig) -> LayerConfig:
+    """Return a layer or model whose inputs have one axis less than sequences, as if they were."""
+    if layer.inside is None:
+        return with_last_axis(layer, 1)
+    return layer._replace(inside=[_at_one_step(one) for one in layer.inside])
+
+
+def with_last_axis(layer: LayerConfig, last: int) -> LayerConfig:
+    """Return a LayerNormalization whose axis is counted from the right; Keras 2 does from the left.
+
+    `last` is the number of the last axis of its input.
+    """
+    if layer.kind != "LayerNormalization" or layer.config.get("axis") not in (last, [last]):
+        return layer
+    return layer._replace(config={**layer.config, "axis": -1})
 
 
 def layer_config(entry: Any) -> LayerConfig:

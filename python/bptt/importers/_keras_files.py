@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from bptt._core.tensor_files import broken_file_errors
 from bptt.importers._foreign import ForeignLayer, ForeignModel
 from bptt.importers._hdf5 import MAX_EXPANSION, Content, need_h5py, read_hdf5
-from bptt.importers._keras_config import Architecture, architecture_of
-from bptt.importers._keras_layers import PASSED, folded, foreign_layer, with_last_axis
+from bptt.importers._keras_config import Architecture, architecture_of, with_last_axis
+from bptt.importers._keras_groups import LISTS, roots_of, told_name
+from bptt.importers._keras_layers import PASSED, folded, foreign_layer
 from bptt.importers._keras_parts import Version
 from bptt.importers._keras_weights import guessed, split
 
@@ -27,7 +28,6 @@ _ATTRIBUTES = re.compile(r"model_config|keras_version|name|layer_names\d*")
 _OPTIMIZER = ("optimizer", "optimizer_weights")  # two more arrays for each of the model
 _RANDOM = "seed_generator"  # its state is no weight
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_LISTS = ("layers", "_layer_checkpoint_dependencies")  # groups of Keras 3, and of 2.12 and 2.13
 _MASKED = "padding was masked: give lengths"
 
 
@@ -135,11 +135,11 @@ def _version(text: Any) -> Version:
 
 def _with_architecture(path: Path, file: _File, architecture: Architecture) -> ForeignModel:
     """Return the model with the layers of its configuration."""
-    owned, others = _owned(file.content, _roots(file.content, architecture))
+    owned, others = _owned(file.content, roots_of(file.content, architecture))
     layers: dict[str, ForeignLayer] = {}
     before: ForeignLayer | None = None
     masked = False
-    for layer in architecture.layers:
+    for layer in architecture.leaves():
         if layer.kind in PASSED and not layer.custom:
             masked |= layer.kind == "Masking"
             continue
@@ -149,7 +149,8 @@ def _with_architecture(path: Path, file: _File, architecture: Architecture) -> F
             continue
         pooled = any(found.pool for found in layers.values())
         arrays = owned.get(layer.name, {})
-        before = foreign_layer(with_last_axis(layer, pooled), arrays, file.version)
+        last = 1 if pooled else 2
+        before = foreign_layer(with_last_axis(layer, last), arrays, file.version)
         if masked:
             before = replace(before, note="; ".join(filter(None, (_MASKED, before.note))))
             masked = False
@@ -162,35 +163,6 @@ def _with_architecture(path: Path, file: _File, architecture: Architecture) -> F
         others={**others, **file.content.others},
         unchained=architecture.unchained,
     )
-
-
-def _roots(content: Content, architecture: Architecture) -> dict[str, str]:
-    """Return the name of the layer of every group that has the arrays of one."""
-    prefix = "model_weights/" if "model_weights" in content.attributes else ""
-    lists = next((name for name in _LISTS if name in content.attributes), None)
-    if lists is None:
-        return {f"{prefix}{layer.name}": layer.name for layer in architecture.layers}
-    names = [layer.name for layer in architecture.layers]
-    told = {
-        group.removesuffix("/vars"): found["name"]
-        for group, found in content.attributes.items()
-        if group.startswith(f"{lists}/") and group.count("/") == 2 and found.get("name") in names
-    }
-    if told:
-        return told
-    counts: dict[str, int] = {}
-    roots = {}
-    for layer in architecture.layers:  # without names: by class, in the order of the model
-        kind = _snake_case(layer.kind)
-        count = counts[kind] = counts.get(kind, -1) + 1
-        roots[f"{lists}/{kind}_{count}" if count else f"{lists}/{kind}"] = layer.name
-    return roots
-
-
-def _snake_case(name: str) -> str:
-    """Return the name of a class as Keras has it in files."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _owned(
@@ -267,12 +239,11 @@ def _in_order(content: Content, groups: Mapping[str, Any]) -> list[str]:
 
 def _name_of(content: Content, group: str, groups: Mapping[str, Any]) -> str:
     """Return the name of a layer: that of its first group, if it is the only one there."""
-    told = content.attributes.get(f"{group}/vars", {}).get("name")
-    if isinstance(told, str):
+    if told := told_name(content, group):
         return told
     short = group.removeprefix("model_weights/")
     first, _, rest = short.partition("/")
-    if first in _LISTS:
+    if first in LISTS:
         return rest
     alone = sum(other.removeprefix("model_weights/").partition("/")[0] == first for other in groups)
     return first if alone == 1 else short

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bptt.importers._foreign import ForeignLayer, embedding, layer_norm, linear
-from bptt.importers._keras_config import MODELS, LayerConfig, layer_config
+from bptt.importers._keras_config import TIME_DISTRIBUTED, LayerConfig, layer_config
 from bptt.importers._keras_parts import (
     FUNCTIONS,
     Arrays,
@@ -52,17 +52,6 @@ def foreign_layer(layer: LayerConfig, arrays: Arrays, version: Version) -> Forei
         return refused_layer(layer.name, layer.kind, arrays, str(refused))
 
 
-def with_last_axis(layer: LayerConfig, pooled: bool) -> LayerConfig:
-    """Return a LayerNormalization whose axis is counted from the right; Keras 2 does from the left.
-
-    `pooled` says whether there is a pooling over the steps before it.
-    """
-    last = 1 if pooled else 2
-    if layer.kind != "LayerNormalization" or layer.config.get("axis") not in (last, [last]):
-        return layer
-    return layer._replace(config={**layer.config, "axis": -1})
-
-
 def refused_layer(name: str, kind: str, arrays: Arrays, why: str) -> ForeignLayer:
     """Return a layer that `build` refuses."""
     shapes = shapes_of(arrays)
@@ -72,8 +61,6 @@ def refused_layer(name: str, kind: str, arrays: Arrays, why: str) -> ForeignLaye
 def _no_such_layer(kind: str) -> str:
     if kind == "Lambda":
         return "a Lambda is code, which is never loaded"
-    if kind in MODELS:
-        return "a model inside the model is not read"
     if kind in (*_POOLS, "Activation", "ReLU", "Softmax"):
         return f"{kind} is read only after a layer that has neither a function nor a pooling"
     return f"bptt has no {kind}"
@@ -187,7 +174,7 @@ _MAKERS: dict[str, Callable[[LayerConfig, Arrays, Version], ForeignLayer]] = {
     **dict.fromkeys(RECURRENT, of_one_direction),
     "Bidirectional": of_both_directions,
     "Dense": _dense,
-    "TimeDistributed": _time_distributed,
+    TIME_DISTRIBUTED: _time_distributed,
     "Embedding": _embedding,
     "LayerNormalization": _layer_norm,
 }

@@ -65,6 +65,55 @@ def models(keras: Any) -> Iterator[tuple[str, Any, np.ndarray]]:
         ),
         x,
     )
+    yield "nested", nested_sequential(keras), ids.astype(np.int32)
+    yield "parts", nested_functional(keras), x
+
+
+def nested_sequential(keras: Any) -> Any:
+    """Return models with layers of equal names, one of them in another."""
+    layers = keras.layers
+    encoder = keras.Sequential(
+        [
+            layers.Input((None,), dtype="int32"),
+            layers.Embedding(5, 3, mask_zero=True, name="layer"),
+            layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both"),
+        ],
+        name="encoder",
+    )
+    inner = keras.Sequential(
+        [layers.Input((None, 4)), layers.GRU(3, name="layer"), layers.LayerNormalization()],
+        name="inner",
+    )
+    middle = keras.Sequential(
+        [layers.Input((None, 4)), inner, layers.Dense(3, activation="relu", name="dense")],
+        name="middle",
+    )
+    top = [layers.Input((None,), dtype="int32"), encoder, layers.Dropout(0.5), middle]
+    return keras.Sequential([*top, layers.Dense(2, activation="softmax", name="layer")])
+
+
+def nested_functional(keras: Any) -> Any:
+    """Return a model of functional ones, whose variables do not have the names of their models."""
+    layers = keras.layers
+    start = layers.Input((None, 2))
+    y = layers.Bidirectional(layers.GRU(3, return_sequences=True), merge_mode="sum")(start)
+    inner = keras.Model(start, y, name="inner")
+    start = layers.Input((None, 2))
+    y = layers.SimpleRNN(2, return_sequences=True)(start)
+    y = layers.TimeDistributed(layers.Dense(2, activation="tanh"))(y)
+    outer = keras.Model(start, inner(y), name="outer")
+    head = keras.Sequential(
+        [
+            layers.Input((3,)),
+            layers.Dense(4, activation="sigmoid"),
+            layers.LayerNormalization(),
+            layers.Dense(2),
+        ],
+        name="head",
+    )
+    start = layers.Input((None, 2))
+    y = layers.TimeDistributed(head, name="steps")(outer(start))
+    return keras.Model(start, y)
 
 
 def write(keras: Any, folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from bptt._core import checks
 from bptt._core.tensor_files import as_path
 from bptt.exporters._c_functions import used_by
+from bptt.exporters._c_matrices import bytes_of, is_narrow, with_types
 from bptt.exporters._c_modules import POOLS, BothDirections, Stage, scaling, stages_of
 from bptt.exporters._c_text import Shape, constant, header_of, streaming, whole_sequences
 from bptt.exporters._parts import parts_of
@@ -49,12 +50,13 @@ class CSource(NamedTuple):
 def to_c(model: Any, path: str | os.PathLike[str], *, ids: bool | None = None) -> CSource:
     """Write a trained network as a C file and a header beside it: C99, ``math.h`` and nothing else.
 
-    The file has the weights as float32 constants and three functions, with the name of the file as
-    their prefix: ``NAME_reset(state)`` begins a stream, ``NAME_step(state, x, y)`` computes the
-    output of one step, and ``NAME_run(x, steps, y)`` those of a whole sequence (with pooling its
-    one output). With two directions there is ``NAME_run(x, steps, work, y)`` alone. They allocate
-    nothing; state and work are the caller's. Results are those of inference in float32, up to
-    rounding.
+    The file has the weights as constants: float32, or the 16 or 8 bits of a compressed model, for
+    which it includes ``stdint.h`` too. It has three functions, with the name of the file as their
+    prefix: ``NAME_reset(state)`` begins a stream, ``NAME_step(state, x, y)`` computes the output of
+    one step, and ``NAME_run(x, steps, y)`` those of a whole sequence (with pooling its one output).
+    With two directions there is ``NAME_run(x, steps, work, y)`` alone. They allocate nothing; state
+    and work are the caller's. Computation is in float32, and results are those of inference, up to
+    rounding: with weights of 8 bits bptt itself also rounds the inputs of products, to 16 bits.
 
     Parameters
     ----------
@@ -113,8 +115,10 @@ def _source(model: Any, name: str, ids: bool | None) -> CSource:
     public = (
         streaming(shape, state, stages) if steps else whole_sequences(shape, state, stages, pool)
     )
+    functions, public = with_types(functions, weights), with_types(public, weights)
+    headers = ["math.h"] + ["stdint.h"] * any(map(is_narrow, weights.values()))
     parts = [
-        f'#include "{name}.h"\n\n#include <math.h>\n',
+        "\n".join([f'#include "{name}.h"\n', *(f"#include <{one}>" for one in headers), ""]),
         used_by(functions + public),
         "\n".join(constant(key, value) for key, value in weights.items()),
         "",
@@ -122,7 +126,7 @@ def _source(model: Any, name: str, ids: bool | None) -> CSource:
         public,
     ]
     code = "\n".join(part for i, part in enumerate(parts) if part or i == 3)
-    sizes = [4 * sum(value.size for value in of.values()) for of in (weights, state)]
+    sizes = [sum(map(bytes_of, of.values())) for of in (weights, state)]
     header = header_of(shape, state, stages, steps)
     return CSource(name, code, header, sizes[0], sizes[1] if steps else 0)
 

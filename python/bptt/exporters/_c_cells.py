@@ -2,7 +2,8 @@
 
 A template computes h, and the other states, in place from `a` = U x + b and the states of the step
 before. It uses the constants H (hidden units), P (units of h) and G (gates), the weights of the
-layer, and the functions of `_c_functions`. The equations are those of `bptt.reference.cells`.
+layer, as `_c_matrices.with_types` reads them, and the functions of `_c_functions`. The equations
+are those of `bptt.reference.cells`.
 """
 
 from __future__ import annotations
@@ -88,9 +89,10 @@ _RNN = """\
 
 _SLSTM = """\
   for (int head = 0; head < HEADS; ++head) {
-    for (int gate = 0; gate < 4; ++gate) { /* a block of W for each head and gate */
-      accumulate(WEIGHT_HH + (head * 4 + gate) * (H / HEADS) * (H / HEADS), h + head * (H / HEADS),
-                 H / HEADS, H / HEADS, a + gate * H + head * (H / HEADS));
+    for (int gate = 0; gate < 4; ++gate) {
+      const int block = head * 4 + gate; /* of W, for each head and gate */
+      accumulate(WEIGHT_HH[block], h + head * (H / HEADS), H / HEADS, H / HEADS,
+                 a + gate * H + head * (H / HEADS));
     }
   }
   for (int i = 0; i < H; ++i) {

@@ -4,6 +4,41 @@ from __future__ import annotations
 
 import re
 
+_ACCUMULATE = """\
+/* y += W x, with the columns of W one after the other{what}: four at once, as y is in memory */
+static void accumulate{kind}(const {type} *w, {scale}const float *x, int columns, int rows,
+                       float *restrict y) {{
+  int j = 0;
+  for (; j + 4 <= columns; j += 4) {{
+    const {type} *w1 = w + rows, *w2 = w1 + rows, *w3 = w2 + rows;
+    const float x0 = x[j], x1 = x[j + 1], x2 = x[j + 2], x3 = x[j + 3];
+    for (int i = 0; i < rows; ++i) {{
+      y[i] += {four};
+    }}
+    w = w3 + rows;
+  }}
+  for (; j < columns; ++j) {{
+    for (int i = 0; i < rows; ++i) y[i] += {one};
+    w += rows;
+  }}
+}}
+"""
+
+
+def _accumulate(kind: str, type: str, number: str, *, scaled: bool = False) -> str:
+    """Return the product with a matrix whose elements become floats by `number`."""
+    terms = [f"{number.format(f'{w}[i]')} * x{j}" for j, w in enumerate(("w", "w1", "w2", "w3"))]
+    four, one = " + ".join(terms), f"{number.format('w[i]')} * x[j]"
+    return _ACCUMULATE.format(
+        kind=kind,
+        type=type,
+        what=" and a scale for each row" if scaled else "",
+        scale="const float *scale, " if scaled else "",
+        four=f"scale[i] * ({four})" if scaled else four,
+        one=f"scale[i] * ({one})" if scaled else one,
+    )
+
+
 FUNCTIONS = {
     "zero": """\
 static void zero(float *y, int count) {
@@ -20,22 +55,26 @@ static void add(const float *x, int count, float *y) {
   for (int i = 0; i < count; ++i) y[i] += x[i];
 }
 """,
-    "accumulate": """\
-/* y += W x, with the columns of W one after the other: four at once, as y is in memory */
-static void accumulate(const float *w, const float *x, int columns, int rows, float *restrict y) {
-  int j = 0;
-  for (; j + 4 <= columns; j += 4) {
-    const float *w1 = w + rows, *w2 = w1 + rows, *w3 = w2 + rows;
-    const float x0 = x[j], x1 = x[j + 1], x2 = x[j + 2], x3 = x[j + 3];
-    for (int i = 0; i < rows; ++i) y[i] += w[i] * x0 + w1[i] * x1 + w2[i] * x2 + w3[i] * x3;
-    w = w3 + rows;
-  }
-  for (; j < columns; ++j) {
-    for (int i = 0; i < rows; ++i) y[i] += w[i] * x[j];
-    w += rows;
-  }
+    "widened": """\
+/* the float whose upper half is given */
+static float widened(uint16_t half) {
+  const union { uint32_t bits; float number; } all = {(uint32_t)half << 16};
+  return all.number;
 }
 """,
+    "copy_bfloat16": """\
+static void copy_bfloat16(const uint16_t *x, int count, float *y) {
+  for (int i = 0; i < count; ++i) y[i] = widened(x[i]);
+}
+""",
+    "copy_int8": """\
+static void copy_int8(const int8_t *x, const float *scale, int count, float *y) {
+  for (int i = 0; i < count; ++i) y[i] = scale[i] * (float)x[i];
+}
+""",
+    "accumulate": _accumulate("", "float", "{}"),
+    "accumulate_bfloat16": _accumulate("_bfloat16", "uint16_t", "widened({})"),
+    "accumulate_int8": _accumulate("_int8", "int8_t", "(float){}", scaled=True),
     "normalize": """\
 /* x = gain * (x - mean) / sqrt(variance + epsilon) */
 static void normalize(float *x, int count, const float *gain, float epsilon) {

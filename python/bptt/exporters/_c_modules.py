@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bptt.exporters._c_cells import EQUATIONS, PROJECTION
 from bptt.exporters._c_functions import ACTIVATIONS
+from bptt.exporters._c_matrices import in_columns, stored
 from bptt.nn.decay import InputDecay
 from bptt.nn.dropout import Dropout
 from bptt.nn.elementwise import ReLU, Sigmoid, Tanh
@@ -28,13 +29,14 @@ class Stage(NamedTuple):
     Attributes
     ----------
     weights : dict of str to array
-        Constants of the file, float32.
+        Constants of the file: float, or matrices of 16 or 8 bits.
     state : dict of str to array
         Members of the state, with their initial values.
     function : str
         A C function, or "".
     code : str
-        Lines of the step's body: they read the array INPUT (or the number ID).
+        Lines of the step's body: they read the array INPUT (or the number ID). Code of both is as
+        for matrices of floats: see `_c_matrices.with_types`.
     output : str
         The expression of the array that is written.
     size : int
@@ -105,9 +107,7 @@ def stages_of(module: Any, name: str, inputs: int, ids: bool) -> Iterator[Stage 
     if isinstance(module, Recurrent):
         yield from _recurrent(module, name, ids)
     elif type(module) is Embedding:  # not EmbeddingBag, which reads several ids
-        table = module["weight"]
-        row = f"{name}_weight + {table.shape[1]} * ID"
-        yield Stage({f"{name}_weight": table}, {}, "", "", row, table.shape[1])
+        yield _embedding(module, name)
     elif isinstance(module, Linear):
         yield _linear(module, name)
     elif isinstance(module, LayerNorm):
@@ -125,9 +125,25 @@ def stages_of(module: Any, name: str, inputs: int, ids: bool) -> Iterator[Stage 
         raise ValueError(f"a {type(module).__name__} has no C code")
 
 
+def _embedding(module: Embedding, name: str) -> Stage:
+    table, scales = stored(module, "weight")
+    size, weights = table.shape[1], {f"{name}_weight": table}
+    row = f"{name}_weight + {size} * ID"
+    if module.compression is None:
+        return Stage(weights, {}, "", "", row, size)
+    value = f"({row})[i]"
+    if scales is not None:  # of the tokens
+        weights[f"{name}_scale"] = scales
+        value = f"{name}_scale[ID] * (float){value}"
+    else:
+        value = f"widened({value})"
+    code = f"  float {name}[{size}];\n  for (int i = 0; i < {size}; ++i) {name}[i] = {value};\n"
+    return Stage(weights, {}, "", code, name, size)
+
+
 def _linear(module: Linear, name: str) -> Stage:
     size = module.out_features
-    weights = {f"{name}_weight": module["weight"].T}
+    weights = in_columns(stored(module, "weight"), f"{name}_weight")
     if "bias" in module:
         weights[f"{name}_bias"] = module["bias"]
         start = f"copy({name}_bias, {size}, {name});"
@@ -206,26 +222,28 @@ def _direction(module: Recurrent[Any], name: str, layer: int, reverse: int, ids:
 
 def _weights(module: Recurrent[Any], suffix: str) -> dict[str, NDArray[Any]]:
     """Return the weights of a layer and direction, matrices as their columns."""
-    cell, size = module.cell, module.hidden_size
+    cell, size, hh = module.cell, module.hidden_size, stored(module, f"weight_hh{suffix}")
 
     def array(name: str) -> NDArray[Any]:
         value: NDArray[Any] = module[f"{name}{suffix}"]
         return value
 
-    hh = array("weight_hh")
-    found = {"weight_ih": array("weight_ih").T, "bias": array("bias")}
+    found = in_columns(stored(module, f"weight_ih{suffix}"), "weight_ih") | {"bias": array("bias")}
     if cell.name in ("gru", "mgu"):  # whose candidate has another operand
-        found["weight_hh"], found["weight_hn"] = hh[:-size].T, hh[-size:].T
+        found |= in_columns(hh, "weight_hh", slice(-size))
+        found |= in_columns(hh, "weight_hn", slice(-size, None))
     elif cell.name == "slstm":
-        of_head = hh.shape[1]
-        blocks = hh.reshape(len(cell.gates), size // of_head, of_head, of_head)
-        found["weight_hh"] = blocks.transpose(1, 0, 3, 2)
+        of_head = hh.values.shape[1]
+        blocks = (len(cell.gates), size // of_head, of_head)  # of each gate and head
+        found["weight_hh"] = hh.values.reshape(*blocks, of_head).transpose(1, 0, 3, 2)
+        if hh.scales is not None:
+            found["weight_hh_scale"] = hh.scales.reshape(blocks).transpose(1, 0, 2)
     else:
-        found["weight_hh"] = hh.T
+        found |= in_columns(hh, "weight_hh")
     for name in (*cell.gate_parameters, *cell.extra_parameters):
         found[name] = array(name)
     if module.state_sizes[0] < size:
-        found["weight_hr"] = array("weight_hr").T
+        found |= in_columns(stored(module, f"weight_hr{suffix}"), "weight_hr")
     if module._decay_size and suffix.startswith("_l0"):
         found["weight_decay"], found["bias_decay"] = array("weight_decay").T, array("bias_decay")
     return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt.exporters._c_matrices import is_narrow, type_of
 from bptt.exporters._c_modules import BothDirections, Stage, number
 
 _LINE = 100  # characters
+_OPERAND = re.compile(r"\b(?:INPUT|ID)\b")
 
 State = Mapping[str, NDArray[Any]]
 Stages = Sequence[Stage | BothDirections]
@@ -45,7 +48,8 @@ class Shape(NamedTuple):
 
 def constant(name: str, value: NDArray[Any]) -> str:
     """Return the definition of an array of constants."""
-    numbers = [number(one) for one in np.ravel(value).astype(np.float64).tolist()]
+    as_text, flat = (str, value) if is_narrow(value) else (number, value.astype(np.float64))
+    numbers = [as_text(one) for one in np.ravel(flat).tolist()]
     lines, line = [], " "
     for text in numbers:
         if len(line) + len(text) + 2 > _LINE:
@@ -53,7 +57,7 @@ def constant(name: str, value: NDArray[Any]) -> str:
             line = " "
         line += f" {text},"
     body = "\n".join([*lines, line])
-    return f"static const float {name}[{len(numbers)}] = {{\n{body}\n}};"
+    return f"static const {type_of(value)} {name}[{len(numbers)}] = {{\n{body}\n}};"
 
 
 # ---- header
@@ -135,8 +139,8 @@ def _inline(stages: Stages, value: str) -> tuple[str, str]:
     code = ""
     for stage in stages:
         assert isinstance(stage, Stage)
-        code += stage.code.replace("INPUT", value).replace("ID", value)
-        value = stage.output.replace("INPUT", value).replace("ID", value)
+        code += _OPERAND.sub(value, stage.code)
+        value = _OPERAND.sub(value, stage.output)
     return code, value
 
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 import bptt
 import peers
 import report
-from grid import BPTT_CELLS, CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows
+from grid import BPTT_CELLS, CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows, random_rows
 from models import GROUP as MODELS
 from models import AnyRow, model_rows, quick_model_rows, row_from_json
 
@@ -66,7 +66,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--modes", nargs="+", choices=MODES, default=list(MODES), help="modes (default: all)")
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="dtypes (default: both)")
     add("--groups", nargs="+", choices=[*GROUPS, MODELS], help="groups of rows (default: all)")
-    add("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="only rows of this size")
+    size = parser.add_mutually_exclusive_group().add_argument
+    size("--size", nargs=4, type=int, metavar=("T", "B", "I", "H"), help="only rows of this size")
+    size("--random", type=int, metavar="N", help="the LSTM at N sizes drawn at random instead")
+    add("--seed", type=int, default=0, help="of --random (default: 0)")
     add("--peers", nargs="*", choices=installed, help="libraries (default: all installed)")
     add(
         "--threads",
@@ -94,6 +97,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.peers is None:  # tracing TensorFlow takes longer than a quick run
         skipped = {"tensorflow"} if arguments.quick else set()
         arguments.peers = [name for name in installed if name not in skipped]
+    if arguments.random is not None and arguments.random < 1:
+        parser.error(f"--random must be at least 1, got {arguments.random}")
     if arguments.rounds is None:
         arguments.rounds = 5 if arguments.quick else 9
     elif arguments.rounds < 1:
@@ -118,6 +123,8 @@ def choose(arguments: argparse.Namespace) -> list[AnyRow]:
             for d in DTYPES
         ]
         rows += [Row("step", c, "step", 1, B, inputs, H) for c in ("rnn", "lstm", "gru")]
+    if arguments.random is not None:
+        rows = [*random_rows(arguments.random, arguments.seed)]
     rows = [
         row
         for row in rows

@@ -47,6 +47,8 @@ SIZES: tuple[Size, ...] = (
 )
 FLOAT64_SIZES = (SIZES[0], SIZES[2], SIZES[5], SIZES[6], SIZES[7], SIZES[8])
 RAGGED_SIZES = (SIZES[5], SIZES[7], SIZES[8])
+STACKED: tuple[tuple[Size, int], ...] = (((35, 20, 650, 650), 2), ((1000, 1, 256, 256), 2))
+RANDOM_SIZES = ((20, 400), (1, 64), (5, 300), (20, 800))  # from T, B, I, H to T, B, I, H
 STEP_SIZES = (16, 32, 64, 128, 256, 512)  # I = H
 LECTURE_SIZE = SIZES[0]
 SWEEP_BASE: Size = (100, 16, 128, 128)
@@ -208,12 +210,21 @@ def all_rows() -> list[Row]:
     rows = step_rows()
     for mode in ("inference", "training"):
         rows += [Row("grid", cell, mode, *size) for cell in CELLS for size in SIZES]
-        rows += [Row("grid", "lstm", mode, 35, 20, 650, 650, num_layers=2)]
+        rows += [Row("grid", "lstm", mode, *size, num_layers=n) for size, n in STACKED]
         for cell in ("rnn", "lstm", "gru"):
             rows += [Row("grid", cell, mode, *size, dtype="float64") for size in FLOAT64_SIZES]
             rows += [Row("ragged", cell, mode, *size, ragged=True) for size in RAGGED_SIZES]
         rows += [Row("lecture", cell, mode, *LECTURE_SIZE) for cell in ("rnn", "lstm")]
     return by_cost(rows + sweep_rows())
+
+
+def random_rows(count: int, seed: int) -> list[Row]:
+    """Return rows of the LSTM at sizes drawn from RANDOM_SIZES, uniformly in their logarithms."""
+    random = np.random.default_rng(seed)
+    low, high = np.log(RANDOM_SIZES).T
+    sizes = np.rint(np.exp(random.uniform(low, high, (count, 4)))).astype(int).tolist()
+    rows = [Row("grid", "lstm", mode, *size) for size in sizes for mode in MODES[:2]]
+    return by_cost(list(dict.fromkeys(rows)))
 
 
 def quick_rows() -> list[Row]:

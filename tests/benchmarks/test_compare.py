@@ -123,6 +123,16 @@ def tiny(model, mode, dtype):
     )
 
 
+def test_random_sizes_are_those_of_the_seed(modules):
+    grid, *_ = modules
+    rows = grid.random_rows(30, seed=3)
+    assert rows == grid.random_rows(30, seed=3) != grid.random_rows(30, seed=4)
+    assert len(rows) == 60  # inference and training
+    for row in rows:
+        sizes = (row.steps, row.batch, row.input_size, row.hidden_size)
+        assert all(a <= n <= b for n, (a, b) in zip(sizes, grid.RANDOM_SIZES, strict=True))
+
+
 @pytest.mark.parametrize(
     ("library", "dtype", "cells"),
     [

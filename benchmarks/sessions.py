@@ -71,20 +71,27 @@ def resident() -> int:
 
 
 class Latencies:
-    """A histogram, whose memory does not grow."""
+    """A histogram, and the 99th percentile of every second."""
 
     def __init__(self) -> None:
-        self.counts = np.zeros(100_000, np.int64)
+        self.counts, self.second = np.zeros((2, 100_000), np.int64)
+        self.seconds: list[float] = []
 
     def add(self, seconds: np.ndarray) -> None:
         bins = np.minimum(seconds / BIN, len(self.counts) - 1).astype(np.intp)
-        np.add.at(self.counts, bins, 1)
+        np.add.at(self.second, bins, 1)
 
-    def percentile(self, percent: float) -> float:
-        """Return milliseconds, rounded up to a bin."""
-        below = np.cumsum(self.counts)
-        place = np.searchsorted(below, percent / 100 * below[-1])
-        return float((place + 1) * BIN * 1e3)
+    def end_second(self) -> None:
+        self.seconds.append(percentile(self.second, 99))
+        self.counts += self.second
+        self.second[:] = 0
+
+
+def percentile(counts: np.ndarray, percent: float) -> float:
+    """Return milliseconds, rounded up to a bin."""
+    below = np.cumsum(counts)
+    place = np.searchsorted(below, percent / 100 * below[-1])
+    return float((place + 1) * BIN * 1e3)
 
 
 def calls_of(streams: np.ndarray) -> Iterator[np.ndarray]:
@@ -112,6 +119,9 @@ def load(server: Server, rate: float, tick: float, seconds: float) -> tuple[floa
         for places in calls_of(streams):
             server.step(streams[places])
             latencies.add(time.perf_counter() - arrived[places])
+        if last - start > len(latencies.seconds) + 1:
+            latencies.end_second()
+    latencies.end_second()
     return 1 - slept / (time.perf_counter() - start), latencies
 
 
@@ -139,12 +149,13 @@ def report_load(server: Server, arguments: argparse.Namespace) -> None:
     minutes, whole = arguments.minutes, max(round(arguments.minutes), 1)
     for minute in range(whole):
         share, latencies = load(server, rate, arguments.tick / 1e3, 60 * minutes / whole)
-        p50, p99, worst = (latencies.percentile(p) for p in (50, 99, 100))
+        p50, p99, worst = (percentile(latencies.counts, p) for p in (50, 99, 100))
+        second = float(np.median(latencies.seconds))
         memory = [f"{server.sessions.nbytes / 1e6:.2f}", f"{resident() / 1e6:.1f}"]
-        times = [f"{p50:.2f}", f"{p99:.2f}", f"{worst:.2f}"]
+        times = [f"{milliseconds:.2f}" for milliseconds in (p50, second, p99, worst)]
         rows.append([str(minute + 1), f"{rate:,.0f}", f"{share:.0%}", *times, *memory])
         rate *= arguments.busy / share
-    columns = "minute | steps/s | busy | p50, ms | p99, ms | worst, ms"
+    columns = "minute | steps/s | busy | p50, ms | p99 of the median second | p99 | worst"
     print_table(f"| {columns} | sessions, MB | process, MB |", rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 import bptt
 from bptt.exporters import to_c
+from cases import trained
 
 COMPILER = shutil.which("cc")
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion"]
@@ -47,42 +49,41 @@ class Compiled:
         return y
 
 
-def trained(layer, seed=0):
-    """A layer whose parameters are all other than the initial ones."""
-    rng = np.random.default_rng(seed)
-    for name in layer:
-        layer[name] = layer[name] + rng.normal(0, 0.3, layer[name].shape).astype(layer.dtype)
-    return layer
-
-
 def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
 
 
 LAYERS = {
-    "rnn": bptt.RNN(3, 5),
-    "rnn-relu": bptt.RNN(3, 5, activation="relu"),
-    "lstm": bptt.LSTM(3, 5),
-    "lstm-identity": bptt.LSTM(3, 5, activation="identity", gate_activation="hard_sigmoid"),
-    "lstm-keras": bptt.LSTM(3, 5, activation="sigmoid", gate_activation="hard_sigmoid_keras2"),
-    "lstm-peephole": bptt.LSTM(3, 5, peephole=True),
-    "lstm-coupled": bptt.LSTM(3, 5, coupled=True),
-    "lstm-peephole-coupled": bptt.LSTM(3, 5, peephole=True, coupled=True),
-    "lstm-projected": bptt.LSTM(3, 5, proj_size=2, num_layers=2),
-    "lstm-normalized": bptt.LSTM(3, 5, layer_norm=True),
-    "gru": bptt.GRU(3, 5),
-    "gru-after": bptt.GRU(3, 5, reset_after=True),
-    "gru-normalized": bptt.GRU(3, 5, reset_after=True, layer_norm=True),
-    "mgu": bptt.MGU(3, 5),
-    "slstm": bptt.SLSTM(3, 6, num_heads=2),
-    "stacked": bptt.GRU(3, 5, num_layers=3, dropout=0.5),
-    "zoneout": bptt.LSTM(3, 5, zoneout=0.3, proj_size=2),
-    "decay": bptt.GRU(3, 5, decay_size=2, num_layers=2),
-    "decay-after": bptt.GRU(3, 5, decay_size=1, reset_after=True, zoneout=0.2),
-    "learned": bptt.LSTM(3, 5, num_layers=2, learn_initial_state=True),
-    "learned-slstm": bptt.SLSTM(3, 4, learn_initial_state=True),
-    "float64": bptt.GRU(3, 5, dtype=np.float64),
+    "rnn": bptt.RNN(3, 5, seed=0),
+    "rnn-relu": bptt.RNN(3, 5, activation="relu", seed=0),
+    "lstm": bptt.LSTM(3, 5, seed=0),
+    "lstm-identity": bptt.LSTM(3, 5, activation="identity", gate_activation="hard_sigmoid", seed=0),
+    "lstm-keras": bptt.LSTM(
+        3, 5, activation="sigmoid", gate_activation="hard_sigmoid_keras2", seed=0
+    ),
+    "lstm-peephole": bptt.LSTM(3, 5, peephole=True, seed=0),
+    "lstm-coupled": bptt.LSTM(3, 5, coupled=True, seed=0),
+    "lstm-peephole-coupled": bptt.LSTM(3, 5, peephole=True, coupled=True, seed=0),
+    "lstm-projected": bptt.LSTM(3, 5, proj_size=2, num_layers=2, seed=0),
+    "lstm-normalized": bptt.LSTM(3, 5, layer_norm=True, seed=0),
+    "gru": bptt.GRU(3, 5, seed=0),
+    "gru-after": bptt.GRU(3, 5, reset_after=True, seed=0),
+    "gru-normalized": bptt.GRU(3, 5, reset_after=True, layer_norm=True, seed=0),
+    "mgu": bptt.MGU(3, 5, seed=0),
+    "slstm": bptt.SLSTM(3, 6, num_heads=2, seed=0),
+    "stacked": bptt.GRU(3, 5, num_layers=3, dropout=0.5, seed=0),
+    "zoneout": bptt.LSTM(3, 5, zoneout=0.3, proj_size=2, seed=0),
+    "decay": bptt.GRU(3, 5, decay_size=2, num_layers=2, seed=0),
+    "decay-after": bptt.GRU(3, 5, decay_size=1, reset_after=True, zoneout=0.2, seed=0),
+    "learned": bptt.LSTM(3, 5, num_layers=2, learn_initial_state=True, seed=0),
+    "learned-slstm": bptt.SLSTM(3, 4, learn_initial_state=True, seed=0),
+    "float64": bptt.GRU(3, 5, dtype=np.float64, seed=0),
 }
+
+
+def trained_layer(name, seed=0):
+    """A new layer of LAYERS."""
+    return trained(copy.deepcopy(LAYERS[name]), seed)
 
 
 def run_both(compiled, x, shape):

@@ -514,3 +514,11 @@ def assert_all_close(
             assert_close(actual[name], expected[name], dtype, steps, gradient)
         except AssertionError as error:
             raise AssertionError(f"{name}: {error}") from None
+
+
+def trained(module, seed=0):
+    """The module, with parameters that are all other than the initial ones."""
+    rng = np.random.default_rng(seed)
+    for name in module:
+        module[name] = module[name] + rng.normal(0, 0.3, module[name].shape).astype(module.dtype)
+    return module

@@ -10,13 +10,23 @@ import pytest
 
 import bptt
 from bptt.exporters import to_c, to_onnx
-from c_files import COMPILER, FLAGS, LAYERS, Compiled, close, needs_compiler, run_both, trained
+from c_files import (
+    COMPILER,
+    FLAGS,
+    LAYERS,
+    Compiled,
+    close,
+    needs_compiler,
+    run_both,
+    trained_layer,
+)
+from cases import trained
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name, tmp_path):
-    layer = trained(LAYERS[name])
+    layer = trained_layer(name)
     compiled = Compiled(layer, tmp_path)
     x = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
     expected = layer(x[np.newaxis].astype(layer.dtype))[0][0]
@@ -30,7 +40,7 @@ def test_layers(name, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru-normalized", "slstm"])
 def test_ids(name, tmp_path):
-    layer = trained(LAYERS[name], 3)
+    layer = trained_layer(name, 3)
     compiled = Compiled(layer, tmp_path, "VALID_INPUT", ids=True)  # words of the templates
     ids = np.array([0, 2, 1, 1], np.int32)
     expected = layer(ids[np.newaxis])[0][0]
@@ -207,7 +217,7 @@ def test_other_compilers_and_processors(name, target, tmp_path):
     compiler, emulator = (tool and shutil.which(tool) for tool in CROSS[target])
     if compiler is None or (CROSS[target][1] and emulator is None):
         pytest.skip(f"needs {' and '.join(filter(None, CROSS[target]))}")
-    layer = trained(LAYERS[name])
+    layer = trained_layer(name)
     to_c(layer, tmp_path / "net.c")
     (tmp_path / "main.c").write_text(MAIN)
     command = [compiler, *FLAGS, "-O2", "net.c", "main.c", "-static", "-o", "main", "-lm"]

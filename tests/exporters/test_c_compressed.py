@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import shutil
 
@@ -11,7 +10,8 @@ import pytest
 
 import bptt
 from bptt.exporters import to_c
-from c_files import LAYERS, Compiled, close, needs_compiler, run_both, trained
+from c_files import LAYERS, Compiled, close, needs_compiler, run_both, trained_layer
+from cases import trained
 
 KINDS = ("bfloat16", "int8")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -36,7 +36,7 @@ def sequence(seed, *shape):
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_have_the_bits_of_float32(name, kind, tmp_path):
     """Widened weights are the same floats; of 8 bits the scale is a factor of four products."""
-    small = trained(copy.deepcopy(LAYERS[name])).compressed(kind)
+    small = trained_layer(name).compressed(kind)
     x, layer = sequence(1, 9, 3), widened(small)
     expected = layer(x[np.newaxis])[0][0]
     compiled = Compiled(small, tmp_path, "small")
@@ -55,7 +55,7 @@ def test_layers_have_the_bits_of_float32(name, kind, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_of_the_kernels(name, tmp_path):
     """With bfloat16 they compute the same; the products in another order."""
-    small = trained(copy.deepcopy(LAYERS[name])).compressed("bfloat16")
+    small = trained_layer(name).compressed("bfloat16")
     x, state = sequence(1, 9, 3), None
     compiled = Compiled(small, tmp_path)
     of_c, y = compiled.state(), np.empty(small.output_size, np.float32)
@@ -122,7 +122,7 @@ def test_chains(kind, first, pool, both, tmp_path):
 @every_kind
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru-normalized", "slstm"])
 def test_ids(name, kind, tmp_path):
-    small = trained(copy.deepcopy(LAYERS[name]), 3).compressed(kind)
+    small = trained_layer(name, 3).compressed(kind)
     ids = np.array([0, 2, 1, 1], np.int32)
     expected = widened(small)(ids[np.newaxis])[0][0]
     close(Compiled(small, tmp_path, ids=True).run(ids, expected.shape), expected)
@@ -179,7 +179,7 @@ def test_estimators_and_saved_models(kind, tmp_path, capsys):
 def test_compilers(kind, flags, compiler, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"needs {compiler}")
-    small = trained(copy.deepcopy(LAYERS["lstm-projected"])).compressed(kind)
+    small = trained_layer("lstm-projected").compressed(kind)
     x = sequence(1, 9, 3)
     expected = widened(small)(x[np.newaxis])[0][0]
     compiled = Compiled(small, tmp_path, compiler=compiler, flags=flags)

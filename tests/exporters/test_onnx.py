@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 import bptt
 from bptt.exporters import to_onnx
+from cases import trained
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 SHAPES = [(3, 7), (1, 1), (4, 12), (2, 3)]
-
-
-def trained(module, seed=0):
-    """A module whose parameters are all other than the initial ones."""
-    rng = np.random.default_rng(seed)
-    for name in module:
-        module[name] = module[name] + rng.normal(0, 0.3, module[name].shape).astype(module.dtype)
-    return module
 
 
 def session(model):
@@ -39,27 +34,29 @@ def inputs(shape, features=3, seed=1):
 
 
 LAYERS = {
-    "rnn": bptt.RNN(3, 5),
-    "rnn-relu": bptt.RNN(3, 5, activation="relu", num_layers=2),
-    "rnn-identity": bptt.RNN(3, 5, activation="identity", bidirectional=True),
-    "lstm": bptt.LSTM(3, 5),
-    "lstm-both": bptt.LSTM(3, 5, bidirectional=True, num_layers=2),
-    "lstm-hard": bptt.LSTM(3, 5, activation="relu", gate_activation="hard_sigmoid"),
-    "lstm-keras": bptt.LSTM(3, 5, gate_activation="hard_sigmoid_keras2", bidirectional=True),
-    "lstm-peephole": bptt.LSTM(3, 5, peephole=True, bidirectional=True),
-    "lstm-coupled": bptt.LSTM(3, 5, coupled=True),
-    "lstm-peephole-coupled": bptt.LSTM(3, 5, peephole=True, coupled=True),
-    "gru": bptt.GRU(3, 5),
-    "gru-after": bptt.GRU(3, 5, reset_after=True, bidirectional=True, num_layers=2),
-    "gru-sum": bptt.GRU(3, 5, bidirectional=True, merge="sum"),
-    "gru-mean": bptt.GRU(3, 5, bidirectional=True, merge="mean"),
-    "gru-mul": bptt.GRU(3, 5, bidirectional=True, merge="mul", num_layers=2),
-    "rnn-reverse": bptt.RNN(3, 5, reverse=True),
-    "lstm-reverse": bptt.LSTM(3, 5, reverse=True, num_layers=2, learn_initial_state=True),
-    "gru-reverse": bptt.GRU(3, 5, reverse=True, reset_after=True),
-    "learned": bptt.LSTM(3, 5, num_layers=2, bidirectional=True, learn_initial_state=True),
-    "time-major": bptt.GRU(3, 5, dropout=0.5, num_layers=2),
-    "float64": bptt.GRU(3, 5, dtype=np.float64),
+    "rnn": bptt.RNN(3, 5, seed=0),
+    "rnn-relu": bptt.RNN(3, 5, activation="relu", num_layers=2, seed=0),
+    "rnn-identity": bptt.RNN(3, 5, activation="identity", bidirectional=True, seed=0),
+    "lstm": bptt.LSTM(3, 5, seed=0),
+    "lstm-both": bptt.LSTM(3, 5, bidirectional=True, num_layers=2, seed=0),
+    "lstm-hard": bptt.LSTM(3, 5, activation="relu", gate_activation="hard_sigmoid", seed=0),
+    "lstm-keras": bptt.LSTM(
+        3, 5, gate_activation="hard_sigmoid_keras2", bidirectional=True, seed=0
+    ),
+    "lstm-peephole": bptt.LSTM(3, 5, peephole=True, bidirectional=True, seed=0),
+    "lstm-coupled": bptt.LSTM(3, 5, coupled=True, seed=0),
+    "lstm-peephole-coupled": bptt.LSTM(3, 5, peephole=True, coupled=True, seed=0),
+    "gru": bptt.GRU(3, 5, seed=0),
+    "gru-after": bptt.GRU(3, 5, reset_after=True, bidirectional=True, num_layers=2, seed=0),
+    "gru-sum": bptt.GRU(3, 5, bidirectional=True, merge="sum", seed=0),
+    "gru-mean": bptt.GRU(3, 5, bidirectional=True, merge="mean", seed=0),
+    "gru-mul": bptt.GRU(3, 5, bidirectional=True, merge="mul", num_layers=2, seed=0),
+    "rnn-reverse": bptt.RNN(3, 5, reverse=True, seed=0),
+    "lstm-reverse": bptt.LSTM(3, 5, reverse=True, num_layers=2, learn_initial_state=True, seed=0),
+    "gru-reverse": bptt.GRU(3, 5, reverse=True, reset_after=True, seed=0),
+    "learned": bptt.LSTM(3, 5, num_layers=2, bidirectional=True, learn_initial_state=True, seed=0),
+    "time-major": bptt.GRU(3, 5, dropout=0.5, num_layers=2, seed=0),
+    "float64": bptt.GRU(3, 5, dtype=np.float64, seed=0),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -67,7 +64,7 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 @every_layer
 @pytest.mark.parametrize("ragged", [False, True])
 def test_layers(name, ragged):
-    layer = trained(LAYERS[name])
+    layer = trained(copy.deepcopy(LAYERS[name]))
     run = session(to_onnx(layer, lengths=ragged))
     for shape in SHAPES:
         x, lengths = inputs(shape)
@@ -83,7 +80,7 @@ def test_layers(name, ragged):
 
 @every_layer
 def test_states(name):
-    layer = trained(LAYERS[name])
+    layer = trained(copy.deepcopy(LAYERS[name]))
     run = session(to_onnx(layer, state=True))
     x, lengths = inputs((3, 6))
     rng = np.random.default_rng(4)
@@ -233,7 +230,7 @@ def test_wrong_types():
 @every_layer
 def test_what_is_exported_can_be_imported(name):
     """The weights of every node, by the importer of ONNX nodes."""
-    layer = trained(LAYERS[name])
+    layer = trained(copy.deepcopy(LAYERS[name]))
     model = to_onnx(layer)
     arrays = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
     node = next(one for one in model.graph.node if one.op_type in ("RNN", "LSTM", "GRU"))

@@ -59,21 +59,22 @@ States<T> states_of(const LayerConfig& config, Index batch, Index direction, Sta
 }
 
 /// All steps as one slice, or where layers are side by side slices which end where chunks end.
-Slices cut_steps(const ParallelPlan& plan, Index longest, const Chunks& chunks, bool whole_chunks) {
+Slices cut_steps(const ParallelPlan& plan, const Chunks& chunks, bool whole_chunks) {
   constexpr Index kMany = 32;  // the second layer starts after a 32nd of the first one's time
+  const Index steps = chunks.ends[chunks.count];  // none without rows
   if (!plan.layers_side_by_side) {
     Range* const all = scratch().allocate<Range>(1);
-    *all = {0, chunks.ends[chunks.count]};  // none without rows
+    *all = {0, steps};
     return {all, 1};
   }
-  const Index most = whole_chunks ? longest : std::max(kSliceSteps, longest / kMany);
-  Range* const slices = scratch().allocate<Range>(longest / most + 1 + chunks.count);
+  const Index most = whole_chunks ? steps : std::max(kSliceSteps, steps / kMany);
+  Range* const slices = scratch().allocate<Range>(steps / most + chunks.count);
   Index count = 0;
   for (Index chunk = 0; chunk < chunks.count; ++chunk) {
-    const Index first = chunks.ends[chunk], steps = chunks.ends[chunk + 1] - first;
-    const int parts = static_cast<int>((steps + most - 1) / most);
+    const Index first = chunks.ends[chunk], size = chunks.ends[chunk + 1] - first;
+    const int parts = static_cast<int>((size + most - 1) / most);
     for (int part = 0; part < parts; ++part) {
-      const Range own = part_of(steps, part, parts);
+      const Range own = part_of(size, part, parts);
       slices[count++] = {first + own.first, first + own.last};
     }
   }
@@ -184,10 +185,9 @@ void Network<S>::run_forward(const NetworkForward<S>& call, Saved<S>* saved) con
     if (stage.dropped != nullptr) x.values.data = stage.dropped;
   }
   TimeLoop** const loops = allocate_loops(stages, executor.plan());
-  const Index longest = call.batch->longest();
-  const Index ends[] = {0, longest};
+  const Index ends[] = {0, call.batch->longest()};
   executor.run(
-      loops, layers, config_.directions(), cut_steps(executor.plan(), longest, {ends, 1}, false),
+      loops, layers, config_.directions(), cut_steps(executor.plan(), {ends, 1}, false),
       [](Index, Worker&) {},
       [&](Index i, Range done, Worker& worker) {
         after_forward(call, saved, stages[i], done, worker);
@@ -339,8 +339,7 @@ void Network<S>::backward(const NetworkBackward<S>& call) const {
   }
   TimeLoop** const loops = allocate_loops(stages, executor.plan());
   // A cell with layer normalization leaves the input's gradient to the end of a chunk.
-  const Slices slices =
-      cut_steps(executor.plan(), batch.longest(), chunks, cell_info(config_.cell).normalized);
+  const Slices slices = cut_steps(executor.plan(), chunks, cell_info(config_.cell).normalized);
   std::reverse(slices.steps, slices.steps + slices.count);
   executor.run(
       loops, layers, config_.directions(), slices,

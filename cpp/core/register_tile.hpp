@@ -4,30 +4,29 @@
 
 namespace bptt {
 
+/// add(h, s, held(h), streamed(s)) for all h and s: H packets are held in registers, S streamed.
+template <class V, int H, int S, class Held, class Streamed, class Add>
+[[gnu::always_inline]] inline void for_each_product(Held held, Streamed streamed, Add add) {
+  V registers[H];
+#pragma GCC unroll 8
+  for (int h = 0; h < H; ++h) registers[h] = held(h);
+#pragma GCC unroll 8
+  for (int s = 0; s < S; ++s) {
+    const V next = streamed(s);
+#pragma GCC unroll 8
+    for (int h = 0; h < H; ++h) add(h, s, registers[h], next);
+  }
+}
+
 /// sum[r][c] += left(r) * weight(c): one depth of a register tile of R rows and C packets. The
-/// smaller operand is held in registers, the other one streamed.
+/// smaller operand is held in registers.
 template <class V, int R, int C, class Left, class Weight>
 [[gnu::always_inline]] inline void add_products(V (&sum)[R][C], Left left, Weight weight) {
+  const auto add = [&sum](int r, int c, V a, V w) { sum[r][c] = fma(a, w, sum[r][c]); };
   if constexpr (R <= C) {
-    V rows[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) rows[r] = left(r);
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      const V w = weight(c);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[r][c] = fma(rows[r], w, sum[r][c]);
-    }
+    for_each_product<V, R, C>(left, weight, add);
   } else {
-    V columns[C];
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) columns[c] = weight(c);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const V row = left(r);
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] = fma(row, columns[c], sum[r][c]);
-    }
+    for_each_product<V, C, R>(weight, left, [&](int c, int r, V w, V a) { add(r, c, a, w); });
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/direction.hpp"
@@ -31,7 +32,10 @@ class Executor {
            Before before, After after) const {
     Cancellation cancellation;
     Team team(plan_.layers_side_by_side ? 1 : plan_.threads, &cancellation);
-    Pipeline pipeline(layers, slices.count, plan_.threads, cancellation);
+    std::optional<Pipeline> pipeline;
+    if (plan_.layers_side_by_side) {
+      pipeline.emplace(layers, slices.count, plan_.threads, cancellation);
+    }
     std::vector<std::unique_ptr<Team>> direction_teams;  // one a loop
     if (plan_.concurrent_directions) {
       for (Index i = 0; i < 2 * layers; ++i) {
@@ -56,9 +60,9 @@ class Executor {
     std::atomic<int> running{0};  // threads other than the caller
     const auto body = [&](int thread) {
       if (thread > 0) ++running;
-      if (plan_.layers_side_by_side) {
+      if (pipeline) {
         Worker alone(team, 0);
-        pipeline.run(thread, [&](Index i, Index slice) { run_slice(i, slice, alone); });
+        pipeline->run(thread, [&](Index i, Index slice) { run_slice(i, slice, alone); });
       } else {
         Worker worker(team, thread);
         for (Index i = 0; i < layers; ++i) run_slice(i, 0, worker);

@@ -131,14 +131,12 @@ def _embedding(module: Embedding, name: str) -> Stage:
     row = f"{name}_weight + {size} * ID"
     if module.compression is None:
         return Stage(weights, {}, "", "", row, size)
-    value = f"({row})[i]"
-    if scales is not None:  # of the tokens
+    fill = f"copy({row}, {size}, {name});"
+    if scales is not None:  # of the tokens: one for all that is copied
         weights[f"{name}_scale"] = scales
-        value = f"{name}_scale[ID] * (float){value}"
-    else:
-        value = f"widened({value})"
-    code = f"  float {name}[{size}];\n  for (int i = 0; i < {size}; ++i) {name}[i] = {value};\n"
-    return Stage(weights, {}, "", code, name, size)
+        value = f"{name}_scale[ID] * (float)({row})[i]"
+        fill = f"for (int i = 0; i < {size}; ++i) {name}[i] = {value};"
+    return Stage(weights, {}, "", f"  float {name}[{size}];\n  {fill}\n", name, size)
 
 
 def _linear(module: Linear, name: str) -> Stage:

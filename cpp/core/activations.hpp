@@ -11,6 +11,10 @@ namespace bptt {
 enum class Activation : int { kTanh, kSigmoid, kRelu, kIdentity };
 enum class GateActivation : int { kSigmoid, kHardSigmoid, kHardSigmoidKeras2 };
 
+/// Those of nearly every layer: what is compiled for them alone has no branches and calls in
+/// between.
+constexpr Activations kUsualActivations{Activation::kTanh, GateActivation::kSigmoid};
+
 template <class S>
 struct ExpConstants;
 

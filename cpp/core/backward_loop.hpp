@@ -76,7 +76,7 @@ class BackwardLoop final : public TimeLoop {
   }
 
  private:
-  template <class Cell, class T>
+  template <class Cell, class T, bool kUsual>
   friend struct CellSteps;
 
   static constexpr Index kLanes = Vec<S>::kLanes;

@@ -22,9 +22,9 @@ template <class S>
 class BackwardLoop;
 template <class S>
 class WeightGradients;
-template <class Cell, class S>
+template <class Cell, class S, bool kUsual>
 struct CellSteps;
-template <class Cell, class S>
+template <class Cell, class S, bool kUsual>
 struct RowSteps;
 template <class S>
 class CellDirection;
@@ -53,7 +53,7 @@ struct CellKernels {
 template <class Cell>
 CellInfo cell_info_of();
 template <class Cell, class S>
-CellKernels<S> cell_kernels_of();
+CellKernels<S> cell_kernels_of(const Activations& of);
 
 template <class S>
 class CellDirection final : public Direction<S> {
@@ -91,9 +91,9 @@ class CellDirection final : public Direction<S> {
   friend class ForwardLoop<S>;
   friend class BackwardLoop<S>;
   friend class WeightGradients<S>;
-  template <class Cell, class T>
+  template <class Cell, class T, bool kUsual>
   friend struct CellSteps;
-  template <class Cell, class T>
+  template <class Cell, class T, bool kUsual>
   friend struct RowSteps;
   struct ChunkGradients;
 

@@ -10,9 +10,10 @@
 
 namespace bptt {
 
-template <class Cell, class S>
+template <class Cell, class S, bool kUsual>
 struct CellSteps {
   static constexpr CellInfo kCell = make_cell_info<Cell>();
+  static constexpr int kOutputGate = Cell::kOutputGate;
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   /// One phase of one step, for some rows and the units of some panels: the product with the
@@ -46,17 +47,14 @@ struct CellSteps {
     constexpr int kGatesSoFar = kCell.end_gate(kPhase);
     constexpr bool kLast = kPhase == kCell.last_phase();
     const CellDirection<S>& layer = loop.layer_;
-    const RaggedBatch& batch = loop.batch_;
-    const Activations activations = loop.activations_;
+    const Activations activations = kUsual ? kUsualActivations : loop.activations_;
     const Index padded = layer.padded_, width = kCell.gates * padded;
-    const S* const h_before = loop.cell_h_[s & 1];
-    S* const h_after = loop.cell_h_[(s + 1) & 1];
-    const Index saved_row = kTraining ? batch.first_row(s) : 0;
-    for (Index slot = slots.first; slot < slots.last; ++slot, gates += width) {
+    const States states(loop, s);
+    const Index saved_row = kTraining ? loop.batch_.first_row(s) : 0;
+    S* row = gates;
+    for (Index slot = slots.first; slot < slots.last; ++slot, row += width) {
       S* y = nullptr;
-      if constexpr (kLast) {
-        y = loop.cell_y_.row(batch.row(slot), batch.time(slot, s, loop.task_.reverse));
-      }
+      if constexpr (kLast) y = states.y_row(slot);
       [[maybe_unused]] Moments<S> moments;
       if constexpr (kCell.normalized) {
         moments = row_moments<kPhase, kTraining>(loop, slot, saved_row + slot, blocks);
@@ -67,16 +65,15 @@ struct CellSteps {
 #pragma GCC unroll 4
         for (int g = 0; g < kGatesSoFar; ++g) {
           const Index column = gate_column(g, block, padded);
-          u.gate[g] = Vec<S>::load(gates + column);
+          u.gate[g] = Vec<S>::load(row + column);
           if constexpr (kCell.normalized && kPhase == 0) {
             add_normalized<kTraining>(loop, u, g, moments, slot, saved_row + slot, column);
           } else if constexpr (kCell.separate_recurrent) {
             u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * width + column);
           }
         }
-        u.h = Vec<S>::load(h_before + state);
-#pragma GCC unroll 4
-        for (int i = 0; i < kCell.memory; ++i) u.memory[i] = Vec<S>::load(loop.memory_[i] + state);
+        u.h = Vec<S>::load(states.before + state);
+        states.load_memory(u, state);
         if constexpr (kPhase > 0 && kCell.normalized) {
           u.c_normalized = moments.normalize(u.memory[0]);
         }
@@ -85,7 +82,7 @@ struct CellSteps {
         if constexpr (!kLast) {
 #pragma GCC unroll 4
           for (int g = kCell.first_gate(kPhase); g < kGatesSoFar; ++g) {
-            u.gate[g].store(gates + gate_column(g, block, padded));
+            u.gate[g].store(row + gate_column(g, block, padded));
           }
           if constexpr (kCell.normalizes_cell()) {
             u.memory[0].store(loop.memory_[0] + state);
@@ -93,14 +90,18 @@ struct CellSteps {
           }
           u.operand.store(loop.operand_ + state);
         } else {
-          u.h.store(h_after + state);
-          u.h.store_some(y + unit, layer.hidden_ - unit);
-#pragma GCC unroll 4
-          for (int i = 0; i < kCell.memory; ++i) u.memory[i].store(loop.memory_[i] + state);
+          if constexpr (kOutputGate < 0) {
+            states.store_h(u.h, state, y, unit);
+          } else {
+            u.gate[kOutputGate].store(row + gate_column(kOutputGate, block, padded));
+            __builtin_prefetch(y + unit, 1);  // until output stores it
+          }
+          states.store_memory(u, state);
           if constexpr (kTraining) save(*loop.task_.saved, u, saved_row + slot, block, padded);
         }
       }
     }
+    if constexpr (kOutputGate >= 0) output(activations, states, slots, gates, blocks);
   }
 
   /// The derivative of the cell's equations. On entry cell_d_h_ holds what comes from later steps;
@@ -112,7 +113,7 @@ struct CellSteps {
     const CellDirection<S>& layer = loop.layer_;
     const BackwardTask<S>& task = loop.task_;
     const RaggedBatch& batch = loop.batch_;
-    const Activations activations = loop.activations_;
+    const Activations activations = kUsual ? kUsualActivations : loop.activations_;
     const Index first = batch.first_row(s) - steps.first_row;
     for (Index slot = slots.first; slot < slots.last; ++slot) {
       const Index chunk_row = first + slot;
@@ -156,6 +157,61 @@ struct CellSteps {
   }
 
  private:
+  /// Where a step finds and leaves its states. Copies: a packet stored may be anything to the
+  /// compiler, which would load what is behind a pointer again after each.
+  struct States {
+    States(const ForwardLoop<S>& loop, Index s)
+        : batch(loop.batch_),
+          step(s),
+          reverse(loop.task_.reverse),
+          padded(loop.layer_.padded_),
+          hidden(loop.layer_.hidden_),
+          before(loop.cell_h_[s & 1]),
+          after(loop.cell_h_[(s + 1) & 1]),
+          y(loop.cell_y_) {
+      std::copy_n(loop.memory_, kCell.memory, memory);
+    }
+    S* y_row(Index slot) const { return y.row(batch.row(slot), batch.time(slot, step, reverse)); }
+    void load_memory(ForwardUnits<S>& u, Index state) const {
+#pragma GCC unroll 4
+      for (int i = 0; i < kCell.memory; ++i) u.memory[i] = Vec<S>::load(memory[i] + state);
+    }
+    void store_memory(const ForwardUnits<S>& u, Index state) const {
+#pragma GCC unroll 4
+      for (int i = 0; i < kCell.memory; ++i) u.memory[i].store(memory[i] + state);
+    }
+    void store_h(Vec<S> h, Index state, S* y_units, Index unit) const {
+      h.store(after + state);
+      h.store_some(y_units + unit, hidden - unit);
+    }
+
+    const RaggedBatch& batch;
+    const Index step;
+    const bool reverse;
+    const Index padded, hidden;
+    const S* const before;  // h_{t-1}
+    S* const after;         // h_t
+    const Sequence<S> y;
+    S* memory[kMaxMemory];
+  };
+
+  /// h_t of the units whose memory and kOutputGate forward has left.
+  static void output(const Activations& activations, const States& states, Range slots,
+                     const S* row, Range blocks) {
+    const Index padded = states.padded;
+    for (Index slot = slots.first; slot < slots.last; ++slot, row += kCell.gates * padded) {
+      S* const y = states.y_row(slot);
+      for (Index block = blocks.first; block < blocks.last; ++block) {
+        const Index unit = block * kLanes, state = slot * padded + unit;
+        ForwardUnits<S> u;
+        u.gate[kOutputGate] = Vec<S>::load(row + gate_column(kOutputGate, block, padded));
+        states.load_memory(u, state);
+        Cell::output(activations, u);
+        states.store_h(u.h, state, y, unit);
+      }
+    }
+  }
+
   static Index gate_column(int gate, Index block, Index padded) {
     return kCell.gate_column(gate, block, padded, kLanes);
   }
@@ -330,20 +386,27 @@ CellInfo cell_info_of() {
   return make_cell_info<Cell>();
 }
 
-template <class Cell, class S>
-CellKernels<S> cell_kernels_of() {
-  using Steps = CellSteps<Cell, S>;
+template <class Cell, class S, bool kUsual>
+CellKernels<S> cell_kernels_with() {
+  using Steps = CellSteps<Cell, S, kUsual>;
   CellKernels<S> kernels{{&Steps::template step<0, false>},
                          {&Steps::template step<0, true>},
                          {&Steps::template backward<0>},
                          nullptr};
-  if constexpr (!Cell::kNormalized) kernels.row = &RowSteps<Cell, S>::step;
+  if constexpr (!Cell::kNormalized) kernels.row = &RowSteps<Cell, S, kUsual>::step;
   if constexpr (Cell::kPhases > 1) {
     kernels.infer[1] = &Steps::template step<1, false>;
     kernels.train[1] = &Steps::template step<1, true>;
     kernels.backward[1] = &Steps::template backward<1>;
   }
   return kernels;
+}
+
+template <class Cell, class S>
+CellKernels<S> cell_kernels_of(const Activations& of) {
+  const bool usual =
+      of.cell == kUsualActivations.cell && (Cell::kGates == 1 || of.gate == kUsualActivations.gate);
+  return usual ? cell_kernels_with<Cell, S, true>() : cell_kernels_with<Cell, S, false>();
 }
 
 }  // namespace bptt

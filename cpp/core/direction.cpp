@@ -19,8 +19,9 @@ const std::vector<CellInfo>& cell_infos() {
 template <class S>
 std::unique_ptr<Direction<S>> make_direction(const LayerConfig& config, Index input_size,
                                              const S* parameters, bool training, Storage storage) {
-  const CellKernels<S> kernels = visit_cell(
-      config.cell, [](auto cell) { return cell_kernels_of<typename decltype(cell)::type, S>(); });
+  const CellKernels<S> kernels = visit_cell(config.cell, [&](auto cell) {
+    return cell_kernels_of<typename decltype(cell)::type, S>(config.activations);
+  });
   return std::make_unique<CellDirection<S>>(cell_info(config.cell), kernels, config, input_size,
                                             parameters, training, storage);
 }

@@ -69,7 +69,7 @@ class ForwardLoop final : public TimeLoop {
   }
 
  private:
-  template <class Cell, class T>
+  template <class Cell, class T, bool kUsual>
   friend struct CellSteps;
   static constexpr Index kLanes = Vec<S>::kLanes;
   // The projections stay in L2 until they are used.

@@ -288,23 +288,23 @@ void multiply_rows(int rows, const Tile<W>& tile, std::integer_sequence<int, R..
   functions[rows - 1](tile);
 }
 
+/// `tile` is changed in place, as in gemm_packed.cpp.
 template <class W, int P>
-void multiply_panel(Tile<W> tile, Index rows) {
+void multiply_panel(Tile<W>& tile, Index rows) {
   constexpr int kTileRows = tile_rows(P);
   const Index tiles = (rows + kTileRows - 1) / kTileRows;
   for (Index i = 0; i < tiles; ++i) {  // of nearly equal height
-    const Index first = rows * i / tiles, last = rows * (i + 1) / tiles;
-    Tile<W> part = tile;
-    part.rows += first;
-    if (part.init != nullptr) part.init += first * tile.init_stride;
-    part.out += first * tile.out_stride;
-    multiply_rows<W, P>(static_cast<int>(last - first), part,
+    const Index height = rows * (i + 1) / tiles - rows * i / tiles;
+    multiply_rows<W, P>(static_cast<int>(height), tile,
                         std::make_integer_sequence<int, kTileRows>());
+    tile.rows += height;
+    if (tile.init != nullptr) tile.init += height * tile.init_stride;
+    tile.out += height * tile.out_stride;
   }
 }
 
 template <class W>
-void multiply_panel(int packets, const Tile<W>& tile, Index rows) {
+void multiply_panel(int packets, Tile<W>& tile, Index rows) {
   switch (packets) {
     case 1:
       return multiply_panel<W, 1>(tile, rows);
@@ -334,18 +334,17 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
       const Index column = weights.column(q);
       const Range depth = weights.depth(q);
       const W* const panel = weights.panel<W>(q);
-      const Tile<W> tile{
-          .rows = a.row,
-          .offset = depth.first * a.step,
-          .step = a.step,
-          .panel = panel,
-          .panel_stride = weights.panel<W>(q + 1) - panel,
-          .depth = depth.size(),
-          .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
-          .init = init == nullptr ? nullptr : init + column,
-          .init_stride = init_stride,
-          .out = out + column,
-          .out_stride = out_stride};
+      Tile<W> tile{.rows = a.row,
+                   .offset = depth.first * a.step,
+                   .step = a.step,
+                   .panel = panel,
+                   .panel_stride = weights.panel<W>(q + 1) - panel,
+                   .depth = depth.size(),
+                   .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
+                   .init = init == nullptr ? nullptr : init + column,
+                   .init_stride = init_stride,
+                   .out = out + column,
+                   .out_stride = out_stride};
       const int packets = weights.packets(q);
       if (rows == 1 && q + 1 < panels.last && packets >= 3 && weights.packets(q + 1) == packets &&
           weights.depth(q + 1) == depth) {

@@ -10,114 +10,131 @@
 namespace bptt {
 namespace {
 
-/// The operands of one register tile: R rows times P packets of each of Q adjacent weights. All
-/// memory is the caller's of gemm_packed.
+/// The operands of register tiles, one below the other: each of R rows times P packets of each of Q
+/// adjacent panels. All memory is the caller's of gemm_packed.
 template <class S>
-struct Tile {
-  const S* const* rows;         // [R] pointers to rows of the left operand
-  Index offset;                 // in a row to the tile's first k
+struct Tiles {
+  const S* const* rows;         // [count][R] pointers to rows of the left operand
+  Index offset;                 // in a row to the first k
   Index step;                   // between k and k + 1
   const S* panel;               // [depth][P][W] of the first panel
   Index panel_stride;           // to the same k of the next panel
   Index depth;                  // products in a sum
-  const S* init;                // [R][Q][P][W] the sums start from it, or null for 0
+  const S* init;                // [count][R][Q][P][W] the sums start from it, or null for 0
   Index init_stride;            // between its rows, 0 to repeat one
-  S* out;                       // [R][Q][P][W]
+  S* out;                       // [count][R][Q][P][W]
   Index out_stride;             // between its rows
-  const S* prefetch = nullptr;  // what this tile fetches into L2 for later tiles, or null
-  Index prefetch_step = 0;      // elements of it for each k
+  const S* prefetch = nullptr;  // what is fetched into L2 for later tiles
+  Index prefetch_step = 0;      // elements of it for each k of each tile
+
+  /// Goes on with the tiles below.
+  void skip(Index number, Index height) {
+    rows += number * height;
+    if (init != nullptr) init += number * height * init_stride;
+    out += number * height * out_stride;
+    prefetch += number * depth * prefetch_step;
+  }
 };
 
 template <class S, int P, int R, int Q = 1>
-void multiply_tile(const Tile<S>& t) {
+void multiply_tiles(const Tiles<S>& t, Index count) {
   using V = Vec<S>;
-  constexpr int kColumns = P * Q;
-  V sum[R][kColumns];
-  const S* a[R];
+  constexpr int kColumns = P * Q, kLine = P * V::kLanes;
+  const Index panel_stride = t.panel_stride, step = t.step, prefetch_step = t.prefetch_step;
+  const S *const *rows = t.rows, *init = t.init, *prefetch = t.prefetch;
+  S* out = t.out;
+  for (; count > 0; --count, rows += R) {
+    V sum[R][kColumns];
+    const S* a[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-    a[r] = t.rows[r] + t.offset;
+    for (int r = 0; r < R; ++r) {
+      a[r] = rows[r] + t.offset;
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) {
-      sum[r][c] =
-          t.init == nullptr ? V::zero() : V::load(t.init + r * t.init_stride + c * V::kLanes);
+      for (int c = 0; c < kColumns; ++c) {
+        sum[r][c] = init == nullptr ? V::zero() : V::load(init + c * V::kLanes);
+      }
+      if (init != nullptr) init += t.init_stride;
     }
-  }
-  const S* panel = t.panel;
-  const Index panel_stride = t.panel_stride;
-  const Index step = t.step;
-  const auto weight = [&panel, panel_stride](int c) {
-    return V::load(panel + c / P * panel_stride + c % P * V::kLanes);
-  };
-  Index i = 0;
-  const S* prefetch = t.prefetch;
-  for (Index k = 0; k < t.depth; ++k, i += step, panel += P * V::kLanes) {
-    if constexpr (Q == 1) {
-      __builtin_prefetch(prefetch, 0, 2);
-      prefetch += t.prefetch_step;
+    const S* panel = t.panel;
+    const auto weight = [&panel, panel_stride](int c) {
+      return V::load(panel + c / P * panel_stride + c % P * V::kLanes);
+    };
+    Index i = 0;
+#pragma GCC unroll 4  // short enough for the end of a K block to be predicted
+    for (Index k = 0; k < t.depth; ++k, i += step, panel += kLine) {
+      if constexpr (Q == 1) {
+        __builtin_prefetch(prefetch, 0, 2);
+        prefetch += prefetch_step;
+      }
+      add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
     }
-    add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
-  }
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < R; ++r, out += t.out_stride) {
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) sum[r][c].store(t.out + r * t.out_stride + c * V::kLanes);
+      for (int c = 0; c < kColumns; ++c) sum[r][c].store(out + c * V::kLanes);
+    }
   }
 }
 
 template <class S, int P, int... R>
-void multiply_rows(int rows, const Tile<S>& tile, std::integer_sequence<int, R...>) {
-  using Function = void (*)(const Tile<S>&);
-  static constexpr Function functions[] = {multiply_tile<S, P, R + 1>...};
-  functions[rows - 1](tile);
+void multiply_rows(Index rows, const Tiles<S>& tiles, Index count,
+                   std::integer_sequence<int, R...>) {
+  using Function = void (*)(const Tiles<S>&, Index);
+  static constexpr Function functions[] = {multiply_tiles<S, P, R + 1>...};
+  functions[rows - 1](tiles, count);
 }
 
 /// One panel for any number of rows. Depth is split into K blocks whose weights fit the L1 cache
-/// beside the rows, and all row tiles use a K block before the next one is read.
+/// beside the rows, and all row tiles use a K block before the next one is read. `tiles` is changed
+/// in place: a copy reads what has just been written in smaller pieces, and waits for it.
 template <class S, int P>
-void multiply_panel(Tile<S> tile, Index rows) {
+void multiply_panel(Tiles<S>& tiles, Index rows) {
   constexpr int kTileRows = tile_rows(P);
+  constexpr auto kHeights = std::make_integer_sequence<int, kTileRows>();
+  constexpr Index kLine = P * Vec<S>::kLanes;
   constexpr Index kBlockBytes = Index{16} << 10;
-  constexpr Index kBlockDepth = kBlockBytes / (P * Vec<S>::kLanes * static_cast<Index>(sizeof(S)));
-  const Index tiles = (rows + kTileRows - 1) / kTileRows;
-  const Index block = tiles == 1 ? tile.depth : std::min(tile.depth, kBlockDepth);
-  const Index depth = tile.depth;
-  Index k = 0;
-  do {
-    Tile<S> part = tile;
-    part.depth = std::min(block, depth - k);
-    part.panel = tile.panel + k * P * Vec<S>::kLanes;
-    // The weights are contiguous in memory: prefetch the next K block while this one is used.
-    part.prefetch_step = (P * Vec<S>::kLanes + tiles - 1) / tiles;
-    Index first = 0;
-    for (Index i = 0; i < tiles; ++i) {
-      const Index last = rows * (i + 1) / tiles;  // tiles of nearly equal height
-      part.rows = tile.rows + first;
-      part.offset = tile.offset + k * tile.step;
-      part.prefetch = part.panel + (part.depth + i * part.depth / tiles) * P * Vec<S>::kLanes;
-      part.init = tile.init == nullptr ? nullptr : tile.init + first * tile.init_stride;
-      part.out = tile.out + first * tile.out_stride;
-      multiply_rows<S, P>(static_cast<int>(last - first), part,
-                          std::make_integer_sequence<int, kTileRows>());
-      first = last;
+  constexpr Index kBlockDepth = kBlockBytes / (kLine * static_cast<Index>(sizeof(S)));
+  const Index count = (rows + kTileRows - 1) / kTileRows;
+  const Index height = rows / count, higher = rows % count;  // tiles of nearly equal height
+  const Index depth = tiles.depth;
+  const Index blocks = count == 1 ? 1 : std::max<Index>(1, (depth + kBlockDepth - 1) / kBlockDepth);
+  const S* const* const left = tiles.rows;
+  const S* init = tiles.init;
+  S* const out = tiles.out;
+  // The weights are contiguous in memory: the next K block is fetched while this one is used.
+  tiles.prefetch_step = (kLine + count - 1) / count;
+  Index first = 0;
+  for (Index block = 1; block <= blocks; ++block) {
+    const Index last = depth * block / blocks;
+    tiles.rows = left;
+    tiles.depth = last - first;
+    tiles.init = init;
+    tiles.out = out;
+    tiles.prefetch = tiles.panel + tiles.depth * kLine;
+    if (higher > 0) {
+      multiply_rows<S, P>(height + 1, tiles, higher, kHeights);
+      tiles.skip(higher, height + 1);
     }
-    tile.init = tile.out;  // from here on the partial sums
-    tile.init_stride = tile.out_stride;
-    k += block;
-  } while (k < depth);
+    multiply_rows<S, P>(height, tiles, count - higher, kHeights);
+    tiles.offset += tiles.depth * tiles.step;
+    tiles.panel += tiles.depth * kLine;
+    init = out;  // from here on the partial sums
+    tiles.init_stride = tiles.out_stride;
+    first = last;
+  }
 }
 
 template <class S>
-void multiply_panel(int packets, const Tile<S>& tile, Index rows) {
+void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
   switch (packets) {
     case 1:
-      return multiply_panel<S, 1>(tile, rows);
+      return multiply_panel<S, 1>(tiles, rows);
     case 2:
-      return multiply_panel<S, 2>(tile, rows);
+      return multiply_panel<S, 2>(tiles, rows);
     case 3:
-      return multiply_panel<S, 3>(tile, rows);
+      return multiply_panel<S, 3>(tiles, rows);
     default:
-      return multiply_panel<S, 4>(tile, rows);
+      return multiply_panel<S, 4>(tiles, rows);
   }
 }
 
@@ -135,23 +152,23 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
   for (Index q = first; q < last;) {
     const Index column = weights.column(q);
     const Range depth = weights.depth(q);
-    const Tile<S> tile{.rows = a.row,
-                       .offset = depth.first * a.step,
-                       .step = a.step,
-                       .panel = weights.panel(q),
-                       .panel_stride = weights.panel(q + 1) - weights.panel(q),
-                       .depth = depth.size(),
-                       .init = init == nullptr ? nullptr : init + column,
-                       .init_stride = init_stride,
-                       .out = out + column,
-                       .out_stride = out_stride};
+    Tiles<S> tiles{.rows = a.row,
+                   .offset = depth.first * a.step,
+                   .step = a.step,
+                   .panel = weights.panel(q),
+                   .panel_stride = weights.panel(q + 1) - weights.panel(q),
+                   .depth = depth.size(),
+                   .init = init == nullptr ? nullptr : init + column,
+                   .init_stride = init_stride,
+                   .out = out + column,
+                   .out_stride = out_stride};
     const int packets = weights.packets(q);
     if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets &&
         weights.depth(q + 1) == depth) {
-      packets == 4 ? multiply_tile<S, 4, 1, 2>(tile) : multiply_tile<S, 3, 1, 2>(tile);
+      packets == 4 ? multiply_tiles<S, 4, 1, 2>(tiles, 1) : multiply_tiles<S, 3, 1, 2>(tiles, 1);
       q += 2;
     } else {
-      multiply_panel(packets, tile, rows);
+      multiply_panel(packets, tiles, rows);
       q += 1;
     }
   }

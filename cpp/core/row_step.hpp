@@ -9,29 +9,19 @@
 
 namespace bptt {
 
-template <class Cell, class S>
+template <class Cell, class S, bool kUsual>
 struct RowSteps {
   static constexpr CellInfo kCell = make_cell_info<Cell>();
   static constexpr Index kLanes = Vec<S>::kLanes;
 
   static void step(const CellDirection<S>& layer, const RowStep<S>& row) {
-    const Activations& own = layer.activations_;
-    const bool usual = own.cell == kUsual.cell && (kCell.gates == 1 || own.gate == kUsual.gate);
-    usual ? phases<true>(layer, row) : phases<false>(layer, row);
+    phase<0>(layer, row);
+    if constexpr (kCell.phases > 1) phase<1>(layer, row);
   }
 
  private:
-  // Known at compile time, they need no calls while sums are in registers.
-  static constexpr Activations kUsual{Activation::kTanh, GateActivation::kSigmoid};
-
-  template <bool kIsUsual>
-  static void phases(const CellDirection<S>& layer, const RowStep<S>& row) {
-    phase<0, kIsUsual>(layer, row);
-    if constexpr (kCell.phases > 1) phase<1, kIsUsual>(layer, row);
-  }
-
   /// All panels of a phase, two at a time: the sums of one are too few to hide the latency.
-  template <int kPhase, bool kIsUsual>
+  template <int kPhase>
   static void phase(const CellDirection<S>& layer, const RowStep<S>& row) {
     constexpr int kGates = kCell.phase_gates(kPhase), kPackets = kMaxPackets / kGates * kGates;
     const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
@@ -40,28 +30,28 @@ struct RowSteps {
       const Index q = 2 * (row.reversed ? pairs - 1 - i : i);
       const bool two = q + 1 < count;
       if (two && weights.packets(q + 1) == kPackets && weights.depth(q) == weights.depth(q + 1)) {
-        panels<kPhase, kIsUsual, kPackets, 2>(layer, row, q);
+        panels<kPhase, kPackets, 2>(layer, row, q);
       } else {
-        panel<kPhase, kIsUsual, kPackets>(layer, row, q);
-        if (two) panel<kPhase, kIsUsual, kPackets>(layer, row, q + 1);
+        panel<kPhase, kPackets>(layer, row, q);
+        if (two) panel<kPhase, kPackets>(layer, row, q + 1);
       }
     }
   }
 
   /// One panel of at most kPackets packets.
-  template <int kPhase, bool kIsUsual, int kPackets>
+  template <int kPhase, int kPackets>
   static void panel(const CellDirection<S>& layer, const RowStep<S>& row, Index q) {
     constexpr int kFewer = kPackets - kCell.phase_gates(kPhase);
     if constexpr (kFewer > 0) {
       if (layer.weight_hh_[kPhase].packets(q) < kPackets) {
-        return panel<kPhase, kIsUsual, kFewer>(layer, row, q);
+        return panel<kPhase, kFewer>(layer, row, q);
       }
     }
-    panels<kPhase, kIsUsual, kPackets, 1>(layer, row, q);
+    panels<kPhase, kPackets, 1>(layer, row, q);
   }
 
   /// P packets of each of Q adjacent panels, and the equations of their units.
-  template <int kPhase, bool kIsUsual, int P, int Q>
+  template <int kPhase, int P, int Q>
   [[gnu::noinline]] static void panels(const CellDirection<S>& layer, const RowStep<S>& row,
                                        Index q) {
     constexpr int kColumns = P * Q, kGates = kCell.phase_gates(kPhase);
@@ -93,8 +83,8 @@ struct RowSteps {
 #pragma GCC unroll 8
     for (int b = 0; b < kColumns / kGates; ++b) {
       const Vec<S>* const own = recurrent + (kCell.separate_recurrent ? b * kGates : 0);
-      if constexpr (kIsUsual) {
-        equations<kPhase>(kUsual, layer, row, block + b, sum + b * kGates, own);
+      if constexpr (kUsual) {
+        equations<kPhase>(kUsualActivations, layer, row, block + b, sum + b * kGates, own);
       } else {
         any_equations<kPhase>(layer, row, block + b, sum + b * kGates, own);
       }
@@ -148,6 +138,7 @@ struct RowSteps {
       u.unit_weight[i] = Vec<S>::load(layer.unit_weights_.data() + i * layer.padded_ + unit);
     }
     Cell::template forward<kPhase>(activations, u);
+    if constexpr (Cell::kOutputGate >= 0) Cell::output(activations, u);
     if constexpr (kPhase < kCell.last_phase()) {
 #pragma GCC unroll 4
       for (int g = kFirst; g < kEnd; ++g) u.gate[g].store(gates + g * kLanes);

@@ -13,9 +13,9 @@
 //                    it needs the memory, too, which the time loops keep
 // and whatever differs from CellDefaults, and defines, for each phase,
 //   forward<phase>(act, u) and backward<phase>(act, u)
-// on one packet of hidden units, of one row, at one step. Phase 0 multiplies h_{t-1} with the
-// recurrent weights; phase 1, if there is one, multiplies the `operand` that phase 0 has left, or
-// normalizes the cell state that it has left.
+// on one packet of hidden units, of one row, at one step (and output(act, u), see kOutputGate).
+// Phase 0 multiplies h_{t-1} with the recurrent weights; phase 1, if there is one, multiplies the
+// `operand` that phase 0 has left, or normalizes the cell state that it has left.
 //
 // A new cell is a header with these, a line in cells.def and its declaration in
 // python/bptt/nn/cells.py (CONTRIBUTING.md).
@@ -41,6 +41,10 @@ struct CellDefaults {
   static constexpr bool kNormalized = false;
   /// Vectors of H weights that belong to the units, such as peepholes.
   static constexpr int kUnitWeights = 0;
+  /// The gate from which, with the memory, output(act, u) computes h_t; -1 if forward does. The
+  /// time loops apply it to all rows once their memory is complete: one activation after another is
+  /// then not waited for.
+  static constexpr int kOutputGate = -1;
   /// What else backward reads: h_t, h_{t-1}.
   static constexpr bool kReadsOutput = false;
   static constexpr bool kReadsPreviousOutput = false;
@@ -96,6 +100,9 @@ struct CheckCell {
                 "W h + bias_hn is kept apart only in a cell with one phase");
   static_assert(Cell::kRecurrentBiasGate == (Cell::kSeparateRecurrent ? Cell::kGates - 1 : -1),
                 "bias_hn belongs to the last gate, and only to a cell with kSeparateRecurrent");
+  static_assert(Cell::kOutputGate == -1 || (Cell::kPhases == 1 && Cell::kOutputGate >= 0 &&
+                                            Cell::kOutputGate < Cell::kGates),
+                "output(act, u) reads a gate of the only phase");
   static_assert(Cell::kUnitWeights >= 0 && Cell::kUnitWeights <= kMaxUnitWeights,
                 "a cell has at most kMaxUnitWeights vectors of unit weights");
   static constexpr bool kPassed = true;

@@ -17,6 +17,7 @@ struct LstmForm : CellDefaults {
   static constexpr int kInput = kCoupled ? -1 : 0;
   static constexpr int kForget = kInput + 1, kCell = kForget + 1, kOutput = kCell + 1;
   static constexpr int kGates = kOutput + 1;
+  static constexpr int kOutputGate = kLayerNorm ? -1 : kOutput;
   static constexpr int kSaved = kGates;
   static constexpr int kMemory = 1;
   static constexpr bool kNormalized = kLayerNorm;
@@ -45,7 +46,12 @@ struct LstmForm : CellDefaults {
       u.gate[kForget] = f;
       u.gate[kCell] = g;
     }
-    if constexpr (phase == kPhases - 1) u.h = u.gate[kOutput] * apply(act.cell, seen_cell(u));
+    if constexpr (phase > 0) output(act, u);
+  }
+
+  template <class S>
+  static void output(const Activations& act, ForwardUnits<S>& u) {
+    u.h = u.gate[kOutput] * apply(act.cell, seen_cell(u));
   }
 
   template <int phase, class S>

@@ -45,6 +45,18 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
 )
 
+# What restricts each library to an instruction set. ONNX Runtime has no such setting.
+INSTRUCTIONS = {
+    "avx2": {
+        "BPTT_ISA": "v3",
+        "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch
+        "ONEDNN_MAX_CPU_ISA": "AVX2",  # PyTorch, OpenVINO, TensorFlow
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # PyTorch
+        "OPENBLAS_CORETYPE": "Haswell",  # NumPy
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",  # JAX
+    }
+}
+
 
 class ComparisonError(Exception):
     """Error that ends the comparison."""
@@ -77,6 +89,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=sorted({1, count}),
         help=f"numbers of threads, in [1, {count}], one worker each (default: 1 and all cores)",
+    )
+    add(
+        "--isa",
+        choices=INSTRUCTIONS,
+        help="restrict the libraries that can be to these instructions",
     )
     add("--rounds", type=int, help="samples per call (default: 9, with --quick 5)")
     add(
@@ -138,14 +155,14 @@ def choose(arguments: argparse.Namespace) -> list[AnyRow]:
     return rows
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, isa: str | None) -> dict[str, str]:
     """Return the environment of a worker."""
     variables = {name: str(threads) for name in THREAD_VARIABLES}
     variables["TF_NUM_INTEROP_THREADS"] = "1"
     variables["TF_CPP_MIN_LOG_LEVEL"] = "2"
     # By default OpenBLAS spins for 0.1 s after a product, into the next measurement: 2**22 clocks.
     variables["OPENBLAS_THREAD_TIMEOUT"] = "22"
-    return {**os.environ, **variables}
+    return {**os.environ, **variables, **INSTRUCTIONS.get(isa or "", {})}
 
 
 def pin(threads: int) -> None:
@@ -163,7 +180,7 @@ def run_worker(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment(threads),
+            env=environment(threads, settings["isa"]),
             preexec_fn=lambda: pin(threads),
             text=True,
             encoding="utf-8",
@@ -186,11 +203,11 @@ def run_worker(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
             worker.wait()
 
 
-def machine() -> dict[str, Any]:
+def machine(isa: str | None) -> dict[str, Any]:
     config = bptt.config()
     return {
         "processor": config["processor"],
-        "isa": config["isa"],
+        "isa": INSTRUCTIONS[isa]["BPTT_ISA"] if isa else config["isa"],
         "compiler": config["compiler"],
         "cores": len(cores()),
         "system": f"{platform.system()} {platform.machine()}",
@@ -222,7 +239,7 @@ class Results:
         self.content: dict[str, Any] = {
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": shlex.join(["python", "benchmarks/compare.py", *arguments.given]),
-            "machine": machine(),
+            "machine": machine(arguments.isa),
             "versions": {},
             "bandwidth": {},
             "rows": [],
@@ -290,6 +307,7 @@ def measure(arguments: argparse.Namespace, rows: list[AnyRow], results: Results)
             progress.set_description(f"threads {threads}: loading {', '.join(arguments.peers)}")
             settings = {
                 "threads": threads,
+                "isa": arguments.isa,
                 "rounds": arguments.rounds,
                 "budget": budget,
                 "peers": arguments.peers,
@@ -307,7 +325,8 @@ def measure(arguments: argparse.Namespace, rows: list[AnyRow], results: Results)
 
 def default_output(arguments: argparse.Namespace, rows: list[AnyRow]) -> Path:
     """Return the directory of the results: a selection of rows does not overwrite the full set."""
-    return HERE / "results" if rows == every_row() else HERE / "results" / "part"
+    results = HERE / "results" / (arguments.isa or "")
+    return results if rows == every_row() else results / "part"
 
 
 def draw(arguments: argparse.Namespace, content: dict[str, Any]) -> None:

@@ -110,6 +110,23 @@ def summary(entries: Sequence[Measurement]) -> list[str]:
     return ["## Summary", "", SUMMARY, "", *table(head, lines)] if lines else []
 
 
+def behind(entries: Sequence[Measurement]) -> list[str]:
+    """Return the rows on which a peer is the fastest, the slowest of bptt first."""
+    found = [e for e in entries if e.best and e.ratio is not None and e.ratio < 1]
+    lines = [
+        (
+            f"{e.row.label}, {e.row.mode}, {e.row.dtype}, {e.threads} thr",
+            e.best[0] if e.best else "",
+            times(e.ratio),
+            f"{100 * e.rate / e.products['numpy']:.0f} %",
+        )
+        for e in sorted(found, key=lambda e: e.ratio or 0)
+    ]
+    head = ("row", "best peer", "× best peer", "% of NumPy")
+    return ["## Rows below 1.0", "", BEHIND, "", *table(head, lines)] if lines else []
+
+
+BEHIND = "% of NumPy: rate of arithmetic, relative to NumPy's product of two 1024 × 1024 matrices."
 SUMMARY = (
     "Geometric means of the time of the fastest peer per row, and of PyTorch, relative to the time "
     "of bptt. Above 1, bptt is faster."
@@ -280,6 +297,7 @@ def render(content: Mapping[str, Any]) -> str:
         ["# Results", ""],
         about(content),
         summary(entries),
+        behind(entries),
         models(entries),
         wins(entries),
         scaling(entries),

@@ -242,8 +242,9 @@ class BackwardLoop final : public TimeLoop {
                    : factors_ != nullptr ? d_dropped_
                                          : d_h_) +
                   slots.first * layer_.h_padded_;
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
-      gemm_packed(layer_.weight_hh_transposed_[phase], begin, end, rows, slots.size(),
+    const PackedWeights<S>& weights = layer_.weight_hh_transposed_[phase];
+    for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
+      gemm_packed(weights, begin, end, rows, slots.size(),
                   phase == 0 && factors_ == nullptr ? to : nullptr, layer_.h_padded_, to,
                   layer_.h_padded_);
     });
@@ -287,9 +288,9 @@ class BackwardLoop final : public TimeLoop {
   void unproject(Index s, Range slots, Index first, Range panels) const {
     const RowPointers<S> rows{chunk_.d_h_rows + first + slots.first};
     S* const to = cell_d_h_ + slots.first * layer_.padded_;
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
-      gemm_packed<S>(layer_.weight_hr_transposed_, begin, end, rows, slots.size(), nullptr, 0, to,
-                     layer_.padded_);
+    const PackedWeights<S>& weights = layer_.weight_hr_transposed_;
+    for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index begin, Index end) {
+      gemm_packed<S>(weights, begin, end, rows, slots.size(), nullptr, 0, to, layer_.padded_);
     });
   }
 

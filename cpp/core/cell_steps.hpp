@@ -29,7 +29,7 @@ struct CellSteps {
     const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
                               slots.first};
     const Index width = kCell.gates * layer.padded_;
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+    for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (kCell.separate_recurrent) {
         gemm_packed(weights, first, last, left, slots.size(), layer.bias_hn_.data(), 0,
                     loop.recurrent_ + slots.first * width, width);

@@ -268,8 +268,9 @@ class ForwardLoop final : public TimeLoop {
     const Index width = layer_.gates_width();
     const RowPointers<S> left{h_rows_[s & 1] + slots.first};
     const S* const zero = nullptr;
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
-      gemm_packed(layer_.weight_hh_[0], first, last, left, slots.size(), zero, 0,
+    const PackedWeights<S>& weights = layer_.weight_hh_[0];
+    for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+      gemm_packed(weights, first, last, left, slots.size(), zero, 0,
                   recurrent_ + slots.first * width, width);
     });
   }
@@ -289,7 +290,7 @@ class ForwardLoop final : public TimeLoop {
   [[gnu::noinline]] void project(Index s, Range slots, Range panels) const {
     const PackedWeights<S>& weights = layer_.weight_hr_;
     S* const h = h_[(s + 1) & 1];
-    for_each_group(panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
+    for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       S* const out = h + slots.first * layer_.h_padded_;
       gemm_packed<S>(weights, first, last, RowPointers<S>{cell_h_rows_ + slots.first}, slots.size(),
                      nullptr, 0, out, layer_.h_padded_);

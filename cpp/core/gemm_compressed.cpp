@@ -25,10 +25,10 @@ namespace {
 using V = Vec<float>;
 constexpr Index kLanes = V::kLanes;
 
-/// The operands of one register tile, as in gemm_packed.cpp: R rows times P packets of each of Q
-/// adjacent panels.
+/// The operands of register tiles side by side, as in gemm_packed.cpp: R rows times P packets of
+/// each of Q adjacent panels.
 template <class W>
-struct Tile {
+struct Tiles {
   const float* const* rows;  // [R] pointers to rows of the left operand
   Index offset;              // in a row to the first k
   Index step;                // between k and k + 1
@@ -40,6 +40,20 @@ struct Tile {
   Index init_stride;         // between its rows, 0 to repeat one
   float* out;                // [R][Q][P][lanes]
   Index out_stride;          // between its rows
+
+  /// Goes on with the rows below, or with the panels on the right.
+  void skip_rows(Index height) {
+    rows += height;
+    if (init != nullptr) init += height * init_stride;
+    out += height * out_stride;
+  }
+  void skip_panels(Index number, int packets) {
+    panel += number * panel_stride;
+    const Index columns = number * packets * kLanes;
+    if (scales != nullptr) scales += columns;
+    if (init != nullptr) init += columns;
+    out += columns;
+  }
 
   V initial(int r, int c) const {
     return init == nullptr ? V::zero() : V::load(init + r * init_stride + c * kLanes);
@@ -72,7 +86,7 @@ template <int kHalf, int P, int R, int C>
 }
 
 template <int P, int R, int Q>
-void multiply_tile(const Tile<Bfloat16>& t) {
+void multiply_tile(const Tiles<Bfloat16>& t) {
   V sum[R][P * Q];
   const float* a[R];
 #pragma GCC unroll 8
@@ -202,25 +216,31 @@ float round_to_integers(const float* from, Index stride, Index count, std::int16
   return largest < kLeast ? 0.0F : largest / kLargest;
 }
 
+template <int P, int R, int Q>
+void multiply_tiles(Tiles<Bfloat16>& t, Index count) {
+  for (; count > 0; --count, t.skip_panels(Q, P)) multiply_tile<P, R, Q>(t);
+}
+
+/// At most kIntegerDepth deep.
 template <class Integers, int P, int R, int Q>
-[[gnu::always_inline]] inline void multiply_integers(const Tile<Int8>& t) {
+[[gnu::always_inline]] inline void multiply_integers(Tiles<Int8>& t, Index tiles) {
   using Packet = typename Integers::Packet;
   constexpr int kColumns = P * Q;
   alignas(64) std::int16_t left[R][kIntegerDepth];
   float steps[R];
-  for (Index first = 0; first < t.depth; first += kIntegerDepth) {
-    const Index count = std::min(kIntegerDepth, t.depth - first);
+  for (int r = 0; r < R; ++r) {
+    steps[r] = round_to_integers(t.rows[r] + t.offset, t.step, t.depth, left[r]);
+    if (t.depth % 2 != 0) left[r][t.depth] = 0;
+  }
+  for (; tiles > 0; --tiles, t.skip_panels(Q, P)) {
     Packet sum[R][kColumns];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const float* const from = t.rows[r] + t.offset + first * t.step;
-      steps[r] = round_to_integers(from, t.step, count, left[r]);
-      if (count % 2 != 0) left[r][count] = 0;
 #pragma GCC unroll 8
       for (int c = 0; c < kColumns; ++c) sum[r][c] = Integers::zero();
     }
-    const Int8* pairs = t.panel + first * P * kLanes;
-    for (Index k = 0; k < count; k += 2, pairs += P * (2 * kLanes)) {
+    const Int8* pairs = t.panel;
+    for (Index k = 0; k < t.depth; k += 2, pairs += P * (2 * kLanes)) {
       Packet a[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
@@ -239,17 +259,16 @@ template <class Integers, int P, int R, int Q>
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
       for (int c = 0; c < kColumns; ++c) {
-        const V before = first == 0 ? t.initial(r, c) : V::load(t.sum(r, c));
         const V scale = V::load(t.scales + c * kLanes) * steps[r];
-        fma(Integers::as_floats(sum[r][c]), scale, before).store(t.sum(r, c));
+        fma(Integers::as_floats(sum[r][c]), scale, t.initial(r, c)).store(t.sum(r, c));
       }
     }
   }
 }
 
 template <int P, int R, int Q>
-void multiply_tile(const Tile<Int8>& t) {
-  multiply_integers<Integers, P, R, Q>(t);
+void multiply_tiles(Tiles<Int8>& t, Index count) {
+  multiply_integers<Integers, P, R, Q>(t, count);
 }
 
 #if defined(BPTT_VNNI)
@@ -261,59 +280,95 @@ bool cpu_has_vnni() {
 const bool kHasVnni = cpu_has_vnni();
 
 template <int P, int R, int Q>
-BPTT_VNNI void multiply_vnni(const Tile<Int8>& t) {
-  multiply_integers<VnniIntegers, P, R, Q>(t);
+BPTT_VNNI void multiply_vnni(Tiles<Int8>& t, Index count) {
+  multiply_integers<VnniIntegers, P, R, Q>(t, count);
 }
 #endif
 
 template <class W>
-using Multiply = void (*)(const Tile<W>&);
+using Multiply = void (*)(Tiles<W>&, Index count);
 
-/// The function for a tile.
+/// The function for tiles.
 template <class W, int P, int R, int Q>
-Multiply<W> tile_function() {
+Multiply<W> tiles_function() {
 #if defined(BPTT_VNNI)
   if constexpr (std::is_same_v<W, Int8>) {
     if (kHasVnni) return multiply_vnni<P, R, Q>;
   }
 #endif
-  return multiply_tile<P, R, Q>;
+  return multiply_tiles<P, R, Q>;
 }
 
 // ---- panels
 
 template <class W, int P, int... R>
-void multiply_rows(int rows, const Tile<W>& tile, std::integer_sequence<int, R...>) {
-  static const Multiply<W> functions[] = {tile_function<W, P, R + 1, 1>()...};
-  functions[rows - 1](tile);
+void multiply_rows(Index rows, Tiles<W>& tiles, Index panels, std::integer_sequence<int, R...>) {
+  static const Multiply<W> functions[] = {tiles_function<W, P, R + 1, 1>()...};
+  functions[rows - 1](tiles, panels);
 }
 
-/// `tile` is changed in place, as in gemm_packed.cpp.
+/// The rows of a register tile: where registers are few, the decoded weights have to fit as well.
+template <class W>
+constexpr int compressed_tile_rows(int packets) {
+  constexpr bool kFew = std::is_same_v<W, Bfloat16> && kAccumulators < 24;
+  return kFew ? std::min(9 / packets, kMaxTileRows) : tile_rows(packets);
+}
+
+/// Some panels of P packets: rows are rounded once for all of them.
 template <class W, int P>
-void multiply_panel(Tile<W>& tile, Index rows) {
-  constexpr int kTileRows = tile_rows(P);
-  const Index tiles = (rows + kTileRows - 1) / kTileRows;
-  for (Index i = 0; i < tiles; ++i) {  // of nearly equal height
-    const Index height = rows * (i + 1) / tiles - rows * i / tiles;
-    multiply_rows<W, P>(static_cast<int>(height), tile,
-                        std::make_integer_sequence<int, kTileRows>());
-    tile.rows += height;
-    if (tile.init != nullptr) tile.init += height * tile.init_stride;
-    tile.out += height * tile.out_stride;
+void multiply_block(const Tiles<W>& tiles, Index panels, Index rows) {
+  // Sums of integers have no latency to hide, unless VNNI adds them.
+  constexpr bool kPairs = P >= 3 && (std::is_same_v<W, Bfloat16> || kAccumulators >= 24);
+  if constexpr (kPairs) {
+    if (rows == 1) {
+      Tiles<W> pairs = tiles;
+      tiles_function<W, P, 1, 2>()(pairs, panels / 2);
+      if (panels % 2 != 0) tiles_function<W, P, 1, 1>()(pairs, 1);
+      return;
+    }
+  }
+  constexpr int kTileRows = compressed_tile_rows<W>(P);
+  const Index count = (rows + kTileRows - 1) / kTileRows;
+  Tiles<W> below = tiles;
+  for (Index i = 0; i < count; ++i) {  // of nearly equal height
+    const Index height = rows * (i + 1) / count - rows * i / count;
+    Tiles<W> row = below;
+    multiply_rows<W, P>(height, row, panels, std::make_integer_sequence<int, kTileRows>());
+    below.skip_rows(height);
   }
 }
 
+/// Block by block in depth: of one panel for several tiles of rows, it stays in the L1 cache.
+template <class W, int P>
+void multiply_panels(Tiles<W> tiles, Index panels, Index rows) {
+  constexpr Index kFloatDepth = kIntegerDepth / 2;  // the same bytes
+  const Index depth = tiles.depth;
+  const Index block = std::is_same_v<W, Int8>             ? kIntegerDepth
+                      : rows > compressed_tile_rows<W>(P) ? kFloatDepth
+                                                          : depth;
+  Index first = 0;
+  do {
+    tiles.depth = std::min(block, depth - first);
+    multiply_block<W, P>(tiles, panels, rows);
+    tiles.panel += tiles.depth * P * kLanes;
+    tiles.offset += tiles.depth * tiles.step;
+    tiles.init = tiles.out;  // from here on the partial sums
+    tiles.init_stride = tiles.out_stride;
+    first += block;
+  } while (first < depth);
+}
+
 template <class W>
-void multiply_panel(int packets, Tile<W>& tile, Index rows) {
+void multiply_panels(int packets, const Tiles<W>& tiles, Index panels, Index rows) {
   switch (packets) {
     case 1:
-      return multiply_panel<W, 1>(tile, rows);
+      return multiply_panels<W, 1>(tiles, panels, rows);
     case 2:
-      return multiply_panel<W, 2>(tile, rows);
+      return multiply_panels<W, 2>(tiles, panels, rows);
     case 3:
-      return multiply_panel<W, 3>(tile, rows);
+      return multiply_panels<W, 3>(tiles, panels, rows);
     default:
-      return multiply_panel<W, 4>(tile, rows);
+      return multiply_panels<W, 4>(tiles, panels, rows);
   }
 }
 
@@ -330,30 +385,31 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
                      Index out_stride) {
   visit_compressed(weights.storage(), [&](auto w) {
     using W = decltype(w);
+    const Index together = panels_together(weights.storage(), rows);
     for (Index q = panels.first; q < panels.last;) {
       const Index column = weights.column(q);
-      const Range depth = weights.depth(q);
-      const W* const panel = weights.panel<W>(q);
-      Tile<W> tile{.rows = a.row,
-                   .offset = depth.first * a.step,
-                   .step = a.step,
-                   .panel = panel,
-                   .panel_stride = weights.panel<W>(q + 1) - panel,
-                   .depth = depth.size(),
-                   .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
-                   .init = init == nullptr ? nullptr : init + column,
-                   .init_stride = init_stride,
-                   .out = out + column,
-                   .out_stride = out_stride};
       const int packets = weights.packets(q);
-      if (rows == 1 && q + 1 < panels.last && packets >= 3 && weights.packets(q + 1) == packets &&
-          weights.depth(q + 1) == depth) {
-        (packets == 4 ? tile_function<W, 4, 1, 2>() : tile_function<W, 3, 1, 2>())(tile);
-        q += 2;
-      } else {
-        multiply_panel(packets, tile, rows);
-        q += 1;
+      const Range depth = weights.depth(q);
+      Index last = q + 1;
+      while (last < std::min(q + together, panels.last) && weights.packets(last) == packets &&
+             weights.depth(last) == depth) {
+        ++last;
       }
+      const W* const panel = weights.panel<W>(q);
+      const Tiles<W> tiles{
+          .rows = a.row,
+          .offset = depth.first * a.step,
+          .step = a.step,
+          .panel = panel,
+          .panel_stride = weights.panel<W>(q + 1) - panel,
+          .depth = depth.size(),
+          .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
+          .init = init == nullptr ? nullptr : init + column,
+          .init_stride = init_stride,
+          .out = out + column,
+          .out_stride = out_stride};
+      multiply_panels(packets, tiles, last - q, rows);
+      q = last;
     }
   });
 }

@@ -21,15 +21,22 @@ constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
 /// The rows of a register tile that is this many packets wide.
 constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
-/// How many panels to compute together for n rows (a single row needs two to hide latency).
-inline Index panels_together(Index rows) { return rows == 1 ? 2 : 1; }
+/// How many panels to compute together for n rows, before the cell's equations are applied to all
+/// of them. A single row needs two to hide the latency of its sums; for a few rows, the equations
+/// of so many panels are worth a call. Rows are rounded to integers once for all panels.
+inline Index panels_together(Storage storage, Index rows) {
+  constexpr Index kMost = 16;
+  if (storage == Storage::kInt8) return kMost;
+  return rows <= 1 ? 2 : std::max<Index>(1, kMost / rows);
+}
 
 /// visit(first, last) for a range of panels, as many together as suits n rows. Loops that read the
 /// same panels at every step reverse the order every other step: the cache still holds the last
 /// ones.
-template <class Visit>
-void for_each_group(Range panels, Index rows, bool reversed, Visit visit) {
-  const Index together = panels_together(rows);
+template <class S, class Visit>
+void for_each_group(const PackedWeights<S>& weights, Range panels, Index rows, bool reversed,
+                    Visit visit) {
+  const Index together = panels_together(weights.storage(), rows);
   const Index groups = (panels.size() + together - 1) / together;
   for (Index i = 0; i < groups; ++i) {
     const Index first = panels.first + (reversed ? groups - 1 - i : i) * together;

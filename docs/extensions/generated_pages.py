@@ -17,6 +17,7 @@ PAGES = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "benchmarks/README.md": "project/benchmarks.md",
+    "benchmarks/results/avx2/results.md": "project/benchmark-results-avx2.md",
     "benchmarks/results/distributed.md": "project/benchmark-results-distributed.md",
     "benchmarks/results/models/results.md": "project/benchmark-results-models.md",
     "benchmarks/results/models-avx2/results.md": "project/benchmark-results-models-avx2.md",

@@ -123,7 +123,7 @@ def behind(entries: Sequence[Measurement]) -> list[str]:
         for e in sorted(found, key=lambda e: e.ratio or 0)
     ]
     head = ("row", "best peer", "× best peer", "% of NumPy")
-    return ["## Rows below 1.0", "", BEHIND, "", *table(head, lines)] if lines else []
+    return ["## Rows below one", "", BEHIND, "", *table(head, lines)] if lines else []
 
 
 BEHIND = "% of NumPy: rate of arithmetic, relative to NumPy's product of two 1024 × 1024 matrices."

@@ -162,7 +162,7 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
     variables["TF_CPP_MIN_LOG_LEVEL"] = "2"
     # By default OpenBLAS spins for 0.1 s after a product, into the next measurement: 2**22 clocks.
     variables["OPENBLAS_THREAD_TIMEOUT"] = "22"
-    return {**os.environ, **variables, **INSTRUCTIONS.get(isa or "", {})}
+    return {**os.environ, **variables, **(INSTRUCTIONS[isa] if isa else {})}
 
 
 def pin(threads: int) -> None:

@@ -112,15 +112,16 @@ def summary(entries: Sequence[Measurement]) -> list[str]:
 
 def behind(entries: Sequence[Measurement]) -> list[str]:
     """Return the rows on which a peer is the fastest, the slowest of bptt first."""
-    found = [e for e in entries if e.best and e.ratio is not None and e.ratio < 1]
+    ratios = [(e.best[1] / e.seconds, e.best[0], e) for e in entries if e.best]
     lines = [
         (
             f"{e.row.label}, {e.row.mode}, {e.row.dtype}, {e.threads} thr",
-            e.best[0] if e.best else "",
-            times(e.ratio),
+            peer,
+            times(ratio),
             f"{100 * e.rate / e.products['numpy']:.0f} %",
         )
-        for e in sorted(found, key=lambda e: e.ratio or 0)
+        for ratio, peer, e in sorted(ratios, key=lambda one: one[0])
+        if ratio < 1
     ]
     head = ("row", "best peer", "× best peer", "% of NumPy")
     return ["## Rows below one", "", BEHIND, "", *table(head, lines)] if lines else []

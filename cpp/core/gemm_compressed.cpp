@@ -314,33 +314,33 @@ constexpr int compressed_tile_rows(int packets) {
   return kFew ? std::min(9 / packets, kMaxTileRows) : tile_rows(packets);
 }
 
-/// Some panels of P packets: rows are rounded once for all of them.
+/// Some panels of P packets: rows are rounded once for all of them. `tiles` is changed in place, as
+/// in gemm_packed.cpp, and back.
 template <class W, int P>
-void multiply_block(const Tiles<W>& tiles, Index panels, Index rows) {
+void multiply_block(Tiles<W>& tiles, Index panels, Index rows) {
   // Sums of integers have no latency to hide, unless VNNI adds them.
   constexpr bool kPairs = P >= 3 && (std::is_same_v<W, Bfloat16> || kAccumulators >= 24);
   if constexpr (kPairs) {
     if (rows == 1) {
-      Tiles<W> pairs = tiles;
-      tiles_function<W, P, 1, 2>()(pairs, panels / 2);
-      if (panels % 2 != 0) tiles_function<W, P, 1, 1>()(pairs, 1);
-      return;
+      tiles_function<W, P, 1, 2>()(tiles, panels / 2);
+      if (panels % 2 != 0) tiles_function<W, P, 1, 1>()(tiles, 1);
+      return tiles.skip_panels(-panels, P);
     }
   }
   constexpr int kTileRows = compressed_tile_rows<W>(P);
-  const Index count = (rows + kTileRows - 1) / kTileRows;
-  Tiles<W> below = tiles;
-  for (Index i = 0; i < count; ++i) {  // of nearly equal height
-    const Index height = rows * (i + 1) / count - rows * i / count;
-    Tiles<W> row = below;
-    multiply_rows<W, P>(height, row, panels, std::make_integer_sequence<int, kTileRows>());
-    below.skip_rows(height);
+  const int count = static_cast<int>((rows + kTileRows - 1) / kTileRows);
+  for (int i = 0; i < count; ++i) {
+    const Index height = part_of(rows, i, count).size();
+    multiply_rows<W, P>(height, tiles, panels, std::make_integer_sequence<int, kTileRows>());
+    tiles.skip_panels(-panels, P);
+    tiles.skip_rows(height);
   }
+  tiles.skip_rows(-rows);
 }
 
 /// Block by block in depth: of one panel for several tiles of rows, it stays in the L1 cache.
 template <class W, int P>
-void multiply_panels(Tiles<W> tiles, Index panels, Index rows) {
+void multiply_panels(Tiles<W>& tiles, Index panels, Index rows) {
   constexpr Index kFloatDepth = kIntegerDepth / 2;  // the same bytes
   const Index depth = tiles.depth;
   const Index block = std::is_same_v<W, Int8>             ? kIntegerDepth
@@ -359,7 +359,7 @@ void multiply_panels(Tiles<W> tiles, Index panels, Index rows) {
 }
 
 template <class W>
-void multiply_panels(int packets, const Tiles<W>& tiles, Index panels, Index rows) {
+void multiply_panels(int packets, Tiles<W>& tiles, Index panels, Index rows) {
   switch (packets) {
     case 1:
       return multiply_panels<W, 1>(tiles, panels, rows);
@@ -385,7 +385,7 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
                      Index out_stride) {
   visit_compressed(weights.storage(), [&](auto w) {
     using W = decltype(w);
-    const Index together = panels_together(weights.storage(), rows);
+    const Index together = std::is_same_v<W, Int8> ? kPanelsTogether : rows == 1 ? 2 : 1;
     for (Index q = panels.first; q < panels.last;) {
       const Index column = weights.column(q);
       const int packets = weights.packets(q);
@@ -396,18 +396,17 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
         ++last;
       }
       const W* const panel = weights.panel<W>(q);
-      const Tiles<W> tiles{
-          .rows = a.row,
-          .offset = depth.first * a.step,
-          .step = a.step,
-          .panel = panel,
-          .panel_stride = weights.panel<W>(q + 1) - panel,
-          .depth = depth.size(),
-          .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
-          .init = init == nullptr ? nullptr : init + column,
-          .init_stride = init_stride,
-          .out = out + column,
-          .out_stride = out_stride};
+      Tiles<W> tiles{.rows = a.row,
+                     .offset = depth.first * a.step,
+                     .step = a.step,
+                     .panel = panel,
+                     .panel_stride = weights.panel<W>(q + 1) - panel,
+                     .depth = depth.size(),
+                     .scales = weights.scales() == nullptr ? nullptr : weights.scales() + column,
+                     .init = init == nullptr ? nullptr : init + column,
+                     .init_stride = init_stride,
+                     .out = out + column,
+                     .out_stride = out_stride};
       multiply_panels(packets, tiles, last - q, rows);
       q = last;
     }

@@ -97,17 +97,16 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   const Index count = (rows + kTileRows - 1) / kTileRows;
   const Index height = rows / count, higher = rows % count;  // tiles of nearly equal height
   const Index depth = tiles.depth;
-  const Index blocks = count == 1 ? 1 : std::max<Index>(1, (depth + kBlockDepth - 1) / kBlockDepth);
+  const int blocks =
+      count == 1 ? 1 : std::max(1, static_cast<int>((depth + kBlockDepth - 1) / kBlockDepth));
   const S* const* const left = tiles.rows;
   const S* init = tiles.init;
   S* const out = tiles.out;
   // The weights are contiguous in memory: the next K block is fetched while this one is used.
   tiles.prefetch_step = (kLine + count - 1) / count;
-  Index first = 0;
-  for (Index block = 1; block <= blocks; ++block) {
-    const Index last = depth * block / blocks;
+  for (int block = 0; block < blocks; ++block) {
     tiles.rows = left;
-    tiles.depth = last - first;
+    tiles.depth = part_of(depth, block, blocks).size();
     tiles.init = init;
     tiles.out = out;
     tiles.prefetch = tiles.panel + tiles.depth * kLine;
@@ -120,7 +119,6 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
     tiles.panel += tiles.depth * kLine;
     init = out;  // from here on the partial sums
     tiles.init_stride = tiles.out_stride;
-    first = last;
   }
 }
 

@@ -21,13 +21,14 @@ constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
 /// The rows of a register tile that is this many packets wide.
 constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
+constexpr Index kPanelsTogether = 16;
+
 /// How many panels to compute together for n rows, before the cell's equations are applied to all
 /// of them. A single row needs two to hide the latency of its sums; for a few rows, the equations
 /// of so many panels are worth a call. Rows are rounded to integers once for all panels.
 inline Index panels_together(Storage storage, Index rows) {
-  constexpr Index kMost = 16;
-  if (storage == Storage::kInt8) return kMost;
-  return rows <= 1 ? 2 : std::max<Index>(1, kMost / rows);
+  if (storage == Storage::kInt8) return kPanelsTogether;
+  return rows <= 1 ? 2 : std::max<Index>(1, kPanelsTogether / rows);
 }
 
 /// visit(first, last) for a range of panels, as many together as suits n rows. Loops that read the

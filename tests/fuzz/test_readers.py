@@ -10,7 +10,7 @@ pytest.importorskip("h5py")
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
-from tests.fuzz.coverage_guided import CORPUS, TARGETS, seeds
+from tests.fuzz.readers import TARGETS, ByteRandom, corpus, seeds
 
 PIECES = (b"0", b"-1", b"1e999", b"null", b'"', b"{}", b"[", b"\xff", b"\n")
 MUTATIONS = 200  # of each target; atheris makes millions
@@ -43,8 +43,7 @@ def mutated(r: random.Random, data: bytes, others: list[bytes]) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 def test_mutations(name, tmp_path):
     one = TARGETS[name](tmp_path)
-    inputs = seeds(name, tmp_path)
-    inputs += [path.read_bytes() for path in sorted((CORPUS / name).glob("*"))]
+    inputs = [*seeds(name, tmp_path), *corpus(name)]
     for data in inputs:
         one(data)
     r = random.Random(0)
@@ -54,3 +53,10 @@ def test_mutations(name, tmp_path):
             one(data)
         except Exception as error:
             raise AssertionError(data) from error
+
+
+def test_choices_end_when_the_bytes_do():
+    """`Random.sample` draws until a number is new: of zeros alone, for ever."""
+    names = [str(i) for i in range(40)]
+    for data in (b"", b"\1\1\1"):
+        assert len(set(ByteRandom(data).sample(names, 3))) == 3

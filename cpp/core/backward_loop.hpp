@@ -144,10 +144,10 @@ class BackwardLoop final : public TimeLoop {
     const NormalizedRows<S>& rows = task_.saved->recurrent;
     const Index width = layer_.gates_width(), first = batch_.first_row(s);
     for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index row = first + slot, chunk_row = row - steps.first_row;
+      const Index row = first + slot, at = (row - steps.first_row) * layer_.gates_stride_;
       layer_.normalization_gradient(layer_.gain_hh_.data(), rows.values.data() + row * width,
-                                    rows.scales.data()[row], chunk_.recurrent + chunk_row * width,
-                                    chunk_.products + chunk_row * width);
+                                    rows.scales.data()[row], chunk_.recurrent + at,
+                                    chunk_.products + at);
     }
   }
 

@@ -196,6 +196,7 @@ class CellDirection final : public Direction<S> {
   const bool zones_out_;
   Activations activations_;
   Index input_, hidden_, heads_, blocks_, padded_;
+  Index gates_stride_;       // of the rows of gates that products write
   Index h_size_, h_padded_;  // P and Pp
   PackedWeights<S> weight_ih_[kMaxPhases], weight_hh_[kMaxPhases];
   Buffer<S> bias_;               // [gates]
@@ -220,6 +221,7 @@ CellDirection<S>::CellDirection(const CellInfo& cell, const CellKernels<S>& kern
       heads_(config.num_heads),
       blocks_((hidden_ + kLanes - 1) / kLanes),
       padded_(blocks_ * kLanes),
+      gates_stride_(row_stride<S>(gates_width())),
       h_size_(config.h_size()),
       h_padded_((h_size_ + kLanes - 1) / kLanes * kLanes),
       bias_(gates_width()),

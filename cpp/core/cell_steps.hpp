@@ -28,14 +28,14 @@ struct CellSteps {
     const PackedWeights<S>& weights = layer.weight_hh_[kPhase];
     const RowPointers<S> left{(kPhase == 0 ? loop.h_rows_[s & 1] : loop.operand_rows_) +
                               slots.first};
-    const Index width = kCell.gates * layer.padded_;
+    const Index stride = layer.gates_stride_;
     for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       if constexpr (kCell.separate_recurrent) {
         gemm_packed(weights, first, last, left, slots.size(), layer.bias_hn_.data(), 0,
-                    loop.recurrent_ + slots.first * width, width);
+                    loop.recurrent_ + slots.first * stride, stride);
       } else {
         S* const sums = gates + layer.phase_column(kPhase);
-        gemm_packed(weights, first, last, left, slots.size(), sums, width, sums, width);
+        gemm_packed(weights, first, last, left, slots.size(), sums, stride, sums, stride);
       }
       forward<kPhase, kTraining>(loop, s, slots, gates, weights.blocks_of({first, last}));
     });
@@ -48,11 +48,11 @@ struct CellSteps {
     constexpr bool kLast = kPhase == kCell.last_phase();
     const CellDirection<S>& layer = loop.layer_;
     const Activations activations = kUsual ? kUsualActivations : loop.activations_;
-    const Index padded = layer.padded_, width = kCell.gates * padded;
+    const Index padded = layer.padded_, stride = layer.gates_stride_;
     const States states(loop, s);
     const Index saved_row = kTraining ? loop.batch_.first_row(s) : 0;
     S* row = gates;
-    for (Index slot = slots.first; slot < slots.last; ++slot, row += width) {
+    for (Index slot = slots.first; slot < slots.last; ++slot, row += stride) {
       S* y = nullptr;
       if constexpr (kLast) y = states.y_row(slot);
       [[maybe_unused]] Moments<S> moments;
@@ -69,7 +69,7 @@ struct CellSteps {
           if constexpr (kCell.normalized && kPhase == 0) {
             add_normalized<kTraining>(loop, u, g, moments, slot, saved_row + slot, column);
           } else if constexpr (kCell.separate_recurrent) {
-            u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * width + column);
+            u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * stride + column);
           }
         }
         u.h = Vec<S>::load(states.before + state);
@@ -101,7 +101,7 @@ struct CellSteps {
         }
       }
     }
-    if constexpr (kOutputGate >= 0) output(activations, states, slots, gates, blocks);
+    if constexpr (kOutputGate >= 0) output(activations, states, slots, gates, stride, blocks);
   }
 
   /// The derivative of the cell's equations. On entry cell_d_h_ holds what comes from later steps;
@@ -197,9 +197,9 @@ struct CellSteps {
 
   /// h_t of the units whose memory and kOutputGate forward has left.
   static void output(const Activations& activations, const States& states, Range slots,
-                     const S* row, Range blocks) {
+                     const S* row, Index stride, Range blocks) {
     const Index padded = states.padded;
-    for (Index slot = slots.first; slot < slots.last; ++slot, row += kCell.gates * padded) {
+    for (Index slot = slots.first; slot < slots.last; ++slot, row += stride) {
       S* const y = states.y_row(slot);
       for (Index block = blocks.first; block < blocks.last; ++block) {
         const Index unit = block * kLanes, state = slot * padded + unit;
@@ -233,7 +233,7 @@ struct CellSteps {
     const CellDirection<S>& layer = loop.layer_;
     const bool saves = kTraining && blocks.first == 0 && blocks.last > 0;
     if constexpr (kPhase == 0) {
-      const S* const sums = loop.recurrent_ + slot * kCell.gates * layer.padded_;
+      const S* const sums = loop.recurrent_ + slot * layer.gates_stride_;
       const Moments<S> moments = layer.normalized_row().moments(sums);
       if (saves) loop.task_.saved->recurrent.scales.data()[saved_row] = moments.scale;
       return moments;
@@ -255,7 +255,8 @@ struct CellSteps {
                              const Moments<S>& moments, Index slot, Index saved_row, Index column) {
     const CellDirection<S>& layer = loop.layer_;
     const Index width = kCell.gates * layer.padded_;
-    const Vec<S> z = moments.normalize(Vec<S>::load(loop.recurrent_ + slot * width + column));
+    const S* const sums = loop.recurrent_ + slot * layer.gates_stride_;
+    const Vec<S> z = moments.normalize(Vec<S>::load(sums + column));
     if constexpr (kTraining) {
       z.store(loop.task_.saved->recurrent.values.data() + saved_row * width + column);
     }
@@ -357,7 +358,7 @@ struct CellSteps {
     const Index padded = loop.layer_.padded_, units = loop.layer_.hidden_ - block * kLanes;
     const Index unit = block * kLanes, state = slot * padded + unit;
     for (int g = kCell.first_gate(kPhase); g < kCell.end_gate(kPhase); ++g) {
-      const Index column = row * kCell.gates * padded + gate_column(g, block, padded);
+      const Index column = row * loop.layer_.gates_stride_ + gate_column(g, block, padded);
       store_units(u.d_gate[g], chunk.gates + column, units);
       if constexpr (kCell.separate_recurrent) {
         store_units(u.d_recurrent[g], chunk.recurrent + column, units);

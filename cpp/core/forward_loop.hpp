@@ -41,7 +41,7 @@ class ForwardLoop final : public TimeLoop {
       operand_rows_ = row_pointers<S>(arena, operand_, layer_.padded_, batch_.size());
     }
     if (layer_.cell_.separate_recurrent || layer_.cell_.normalized) {
-      recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_width());
+      recurrent_ = arena.allocate<S>(batch_.size() * layer_.gates_stride_);
     }
     if (task.saved != nullptr) allocate_saved(*task.saved);
     if (layer_.projects()) allocate_projection(arena);
@@ -53,7 +53,7 @@ class ForwardLoop final : public TimeLoop {
       const Range slots = batch_.slots(i, chunk_count_);
       const Index rows =
           std::min(batch_.total_rows(slots), std::max(kChunkBytes / row_bytes(), slots.size()));
-      chunks_[i] = {arena.allocate<S>(rows * layer_.gates_width()),
+      chunks_[i] = {arena.allocate<S>(rows * layer_.gates_stride_),
                     task_.x.ids ? nullptr : arena.allocate<const S*>(rows)};
     }
   }
@@ -93,7 +93,7 @@ class ForwardLoop final : public TimeLoop {
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
         layer_.cell_.normalized ? normalized_step(s, active, gates) : all_phases(s, active, gates);
         if (layer_.projects()) project(s, active, {0, layer_.weight_hr_.count()});
-        gates += active.size() * layer_.gates_width();
+        gates += active.size() * layer_.gates_stride_;
       }
     }
     if (steps.last == batch_.longest()) write_state(slots);
@@ -108,7 +108,7 @@ class ForwardLoop final : public TimeLoop {
   /// Row by row once the product is complete: a row stays in the L1 cache from phase to phase.
   void normalized_step(Index s, Range slots, S* gates) const {
     multiply(s, slots, all_panels(0));
-    for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_width()) {
+    for (Index slot = slots.first; slot < slots.last; ++slot, gates += layer_.gates_stride_) {
       all_phases(s, {slot, slot + 1}, gates);
     }
   }
@@ -126,11 +126,11 @@ class ForwardLoop final : public TimeLoop {
         const Index row = batch_.first_row(first + steps.first) - first_row;
         project_input(
             slots, first + steps.first, first + steps.last,
-            {chunk.gates + row * layer_.gates_width(), task_.x.ids ? nullptr : chunk.x + row});
+            {chunk.gates + row * layer_.gates_stride_, task_.x.ids ? nullptr : chunk.x + row});
       });
       for (Index s = first; s < last; ++s) {
         const Range active{0, batch_.active(s)};
-        S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_width();
+        S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_stride_;
         if (layer_.cell_.normalized) {
           worker.parallel_for([&](int part, int parts) {
             multiply(s, active, part_of(all_panels(0).last, part, parts));
@@ -221,7 +221,7 @@ class ForwardLoop final : public TimeLoop {
       gemm_packed(weights, 0, weights.count(),
                   RowPointers<S>{chunk.x, task_.x.values.feature_stride}, next - chunk.x,
                   from == nullptr ? nullptr : from + column, 0, chunk.gates + column,
-                  layer_.gates_width());
+                  layer_.gates_stride_);
     }
   }
 
@@ -237,7 +237,7 @@ class ForwardLoop final : public TimeLoop {
       for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
         add_weights(layer_.weight_ih_[phase], id, row + layer_.phase_column(phase));
       }
-      row += layer_.gates_width();
+      row += layer_.gates_stride_;
     });
   }
 
@@ -259,19 +259,19 @@ class ForwardLoop final : public TimeLoop {
         if (saved != nullptr) z.store(saved + at);
         fma(z, Vec<S>::load(gain + at), Vec<S>::load(bias + at)).store(row + at);
       }
-      row += width;
+      row += layer_.gates_stride_;
     });
   }
 
   /// recurrent_ = W h for some panels, where the equations need the sums of all units.
   void multiply(Index s, Range slots, Range panels) const {
-    const Index width = layer_.gates_width();
+    const Index stride = layer_.gates_stride_;
     const RowPointers<S> left{h_rows_[s & 1] + slots.first};
     const S* const zero = nullptr;
     const PackedWeights<S>& weights = layer_.weight_hh_[0];
     for_each_group(weights, panels, slots.size(), s % 2 != 0, [&](Index first, Index last) {
       gemm_packed(weights, first, last, left, slots.size(), zero, 0,
-                  recurrent_ + slots.first * width, width);
+                  recurrent_ + slots.first * stride, stride);
     });
   }
 

@@ -14,6 +14,14 @@ struct RowPointers {
   Index step = 1;
 };
 
+/// A stride for the rows that a product writes: an odd number of cache lines. Rows at a multiple of
+/// 4 KiB would share a few sets of the L1 cache, and drive each other out.
+template <class S>
+constexpr Index row_stride(Index width) {
+  constexpr Index kLine = 64 / static_cast<Index>(sizeof(S));
+  return ((width + kLine - 1) / kLine | 1) * kLine;
+}
+
 // Of 16 or 32 vector registers; the rest hold the operands.
 constexpr int kAccumulators = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 24 : 12;
 constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register

@@ -18,7 +18,7 @@
 namespace bptt {
 
 /// What the time loop leaves of one chunk of steps. Scratch of the chunk; rows in the order of
-/// RaggedBatch::first_row.
+/// RaggedBatch::first_row, those of gates gates_stride_ apart.
 template <class S>
 struct CellDirection<S>::ChunkGradients {
   S *gates, *recurrent;  // [rows][gates] dL/d(U x + b) and dL/d(W h + bias_hn), often the same
@@ -40,17 +40,17 @@ struct CellDirection<S>::ChunkGradients {
     if (layer.projects()) d_h_rows = arena.allocate<const S*>(count);
   }
   void allocate(const CellDirection<S>& layer, Index rows, bool drops, Arena& arena) {
-    const Index width = layer.gates_width();
-    gates = arena.allocate<S>(rows * width);
-    recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * width) : gates;
-    products = layer.cell_.normalized ? arena.allocate<S>(rows * width) : recurrent;
+    const Index stride = layer.gates_stride_;
+    gates = arena.allocate<S>(rows * stride);
+    recurrent = layer.cell_.separate_recurrent ? arena.allocate<S>(rows * stride) : gates;
+    products = layer.cell_.normalized ? arena.allocate<S>(rows * stride) : recurrent;
     h_prev = arena.allocate<S>(rows * layer.h_padded_);
     dropped = drops ? arena.allocate<S>(rows * layer.h_padded_) : h_prev;
     operand = layer.cell_.products() > 1 ? arena.allocate<S>(rows * layer.padded_) : nullptr;
     unit_weights = arena.allocate<S>(rows * layer.unit_weights_width());
-    point_to_rows<S>(gate_rows, gates, width, rows);
+    point_to_rows<S>(gate_rows, gates, stride, rows);
     for (int phase = 0; phase < layer.cell_.products(); ++phase) {
-      point_to_rows<S>(recurrent_rows[phase], products + layer.phase_column(phase), width, rows);
+      point_to_rows<S>(recurrent_rows[phase], products + layer.phase_column(phase), stride, rows);
     }
     if (!layer.projects()) return;
     d_h = arena.allocate<S>(rows * layer.h_padded_);
@@ -176,10 +176,10 @@ class WeightGradients {
 
   /// Of some columns of the biases and the gains.
   void add_gate_sums(const StepRange& steps, const ChunkGradients& chunk, Range columns) const {
-    const Index width = layer_.gates_width(), rows = steps.rows;
-    add_columns(chunk.gates, rows, width, columns, d_bias_chunk_, d_bias_sums_);
+    const Index width = layer_.gates_width(), stride = layer_.gates_stride_, rows = steps.rows;
+    add_columns(chunk.gates, rows, stride, columns, d_bias_chunk_, d_bias_sums_);
     if (layer_.cell_.separate_recurrent) {
-      add_columns(chunk.recurrent, rows, width, columns, d_bias_chunk_, d_bias_sums_ + width);
+      add_columns(chunk.recurrent, rows, stride, columns, d_bias_chunk_, d_bias_sums_ + width);
     }
     if (!layer_.cell_.normalized) return;
     const Index first = steps.first_row * width;
@@ -196,18 +196,18 @@ class WeightGradients {
     const Index width = layer_.gates_width();
     for (Index r = own.first; r < own.last; ++r) {
       const Index row = steps.first_row + r;
-      S* const d = chunk.gates + r * width;
+      S* const d = chunk.gates + r * layer_.gates_stride_;
       layer_.normalization_gradient(layer_.gain_ih_.data(), input.values.data() + row * width,
                                     input.scales.data()[row], d, d);
     }
   }
 
   void pack(const StepRange& steps, const ChunkGradients& chunk, Range own) const {
-    const Index width = layer_.gates_width(), rows = steps.rows;
+    const Index width = layer_.gates_width(), stride = layer_.gates_stride_, rows = steps.rows;
     if (layer_.cell_.normalized) normalization_gradients(steps, chunk, own);
-    Gemm::pack_left(chunk.gates, width, width, own, rows, left_);
+    Gemm::pack_left(chunk.gates, stride, width, own, rows, left_);
     if (has_own_products()) {
-      Gemm::pack_left(chunk.products, width, width, own, rows, left_recurrent_);
+      Gemm::pack_left(chunk.products, stride, width, own, rows, left_recurrent_);
     }
     for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
       const S* const operand = phase == 0 ? chunk.dropped : chunk.operand;
@@ -280,22 +280,21 @@ class WeightGradients {
     });
   }
 
-  /// Adds the sums of some columns of from [rows][width] to `to`; `sum` is scratch of that width.
-  void add_columns(const S* from, Index rows, Index width, Range columns, S* sum, S* to) const {
+  /// Adds the sums of some columns of from [rows][stride] to `to`; `sum` is scratch of that width.
+  void add_columns(const S* from, Index rows, Index stride, Range columns, S* sum, S* to) const {
     std::fill(sum + columns.first, sum + columns.last, S(0));
-    for (Index r = 0; r < rows; ++r, from += width) {
+    for (Index r = 0; r < rows; ++r, from += stride) {
       for (Index i = columns.first; i < columns.last; ++i) sum[i] += from[i];
     }
     for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
   }
 
-  /// The same with the products of two arrays [rows][gates], for the gradient of a gain.
-  void add_column_products(const S* a, const S* b, Index rows, Range columns, S* to) const {
-    const Index width = layer_.gates_width();
+  /// The same with the products of the gradients and of what is saved, for the gradient of a gain.
+  void add_column_products(const S* d, const S* saved, Index rows, Range columns, S* to) const {
     S* const sum = d_bias_chunk_;
     std::fill(sum + columns.first, sum + columns.last, S(0));
-    for (Index r = 0; r < rows; ++r, a += width, b += width) {
-      for (Index i = columns.first; i < columns.last; ++i) sum[i] += a[i] * b[i];
+    for (Index r = 0; r < rows; ++r, d += layer_.gates_stride_, saved += layer_.gates_width()) {
+      for (Index i = columns.first; i < columns.last; ++i) sum[i] += d[i] * saved[i];
     }
     for (Index i = columns.first; i < columns.last; ++i) to[i] += sum[i];
   }
@@ -304,7 +303,7 @@ class WeightGradients {
   void scatter_ids(const StepRange& steps, const ChunkGradients& chunk, Range columns) const {
     for_each_row(steps, {0, steps.rows}, [&](Index r, Index row, Index time) {
       S* const to = d_columns_ + *task_.x.ids.row(row, time) * layer_.gates_width();
-      const S* const from = chunk.gates + r * layer_.gates_width();
+      const S* const from = chunk.gates + r * layer_.gates_stride_;
       for (Index i = columns.first; i < columns.last; ++i) to[i] += from[i];
     });
   }

@@ -231,6 +231,15 @@ def disturbed(entry: dict[str, Any]) -> bool:
     return bool(entry["waited"] > DISTURBED)
 
 
+def measuring_command(given: list[str]) -> str:
+    """Return the command, without what says where results go and whether there are some."""
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    files.add_argument("--output")
+    files.add_argument("--resume", action="store_true")
+    files.add_argument("--no-plots", action="store_true")
+    return shlex.join(["python", "benchmarks/compare.py", *files.parse_known_args(given)[1]])
+
+
 class Results:
     """The file of all measurements, rewritten after every row."""
 
@@ -238,7 +247,7 @@ class Results:
         self.path: Path = arguments.output / "results.json"
         self.content: dict[str, Any] = {
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": shlex.join(["python", "benchmarks/compare.py", *arguments.given]),
+            "command": measuring_command(arguments.given),
             "machine": machine(arguments.isa),
             "versions": {},
             "bandwidth": {},
@@ -253,6 +262,9 @@ class Results:
                 f"--resume needs results of this machine, {self.content['machine']}, and "
                 f"{self.path} has those of {before['machine']}"
             )
+        commands = before["command"].split(" && ")
+        if self.content["command"] not in commands:
+            before["command"] = " && ".join([*commands, self.content["command"]])
         before["rows"] = [row for row in before["rows"] if not disturbed(row)]
         self.content = before
 

@@ -28,9 +28,9 @@ def compare(output, *more):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Results of every cell, mode and dtype at one size, after a second run with --resume."""
+    """Results of every cell, mode and dtype at one size, of two runs, the second with --resume."""
     output = tmp_path_factory.mktemp("results")
-    for more in ((), ("--resume",)):
+    for more in (("--dtypes", "float64"), ("--resume",)):
         done = compare(output, "--size", "4", "1", "3", "5", *more)
         assert done.returncode == 0, done.stderr
     return output
@@ -58,7 +58,8 @@ def test_tables_have_means_rows_and_the_command(results):
     text = (results / "results.md").read_text(encoding="utf-8")
     assert "| training, float64, 1 thread | 4 |" in text
     assert "| bilstm (4, 1, 3, 5) |" in text
-    assert "compare.py --peers numpy" in text
+    first = "python benchmarks/compare.py --peers numpy --rounds 2 --threads 1 --size 4 1 3 5"
+    assert f"`{first} --dtypes float64 && {first}`" in text
 
 
 @pytest.fixture

@@ -80,9 +80,9 @@ def train(case, problem, every, time_major=False):
 def test_results_do_not_depend_on_recomputation(form, case, dtype):
     case = replace(case, **form)
     problem = make(case, dtype)
-    for time_major in (False, True):
+    for time_major, numbers in ((False, EVERY), (True, (30,))):
         expected = train(case, problem, None, time_major)
-        for every in EVERY:
+        for every in numbers:
             assert_same_bits(train(case, problem, every, time_major), expected)
 
 

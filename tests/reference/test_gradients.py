@@ -58,7 +58,7 @@ STACKED: dict[str, Any] = {
 
 def with_units(case: Case) -> Case:
     """The case, with more than two units if they are normalized: of two, each becomes ±1."""
-    return replace(case, hidden_size=5) if is_normalized(case.cell) else case
+    return replace(case, hidden_size=3) if is_normalized(case.cell) else case
 
 
 GRADIENT_CASES = [

@@ -254,11 +254,11 @@ struct CellSteps {
   static void add_normalized(const ForwardLoop<S>& loop, ForwardUnits<S>& u, int gate,
                              const Moments<S>& moments, Index slot, Index saved_row, Index column) {
     const CellDirection<S>& layer = loop.layer_;
-    const Index width = kCell.gates * layer.padded_;
     const S* const sums = loop.recurrent_ + slot * layer.gates_stride_;
     const Vec<S> z = moments.normalize(Vec<S>::load(sums + column));
     if constexpr (kTraining) {
-      z.store(loop.task_.saved->recurrent.values.data() + saved_row * width + column);
+      S* const values = loop.task_.saved->recurrent.values.data();
+      z.store(values + saved_row * layer.gates_width() + column);
     }
     const Vec<S> gain = Vec<S>::load(layer.gain_hh_.data() + column);
     if constexpr (kCell.separate_recurrent) {

@@ -151,6 +151,7 @@ class ForwardLoop final : public TimeLoop {
   }
 
   int memory_count() const { return layer_.cell_.memory; }
+  // Of the gates alone: with what the stride adds, a power of two of rows would not fill a chunk.
   Index row_bytes() const { return layer_.gates_width() * static_cast<Index>(sizeof(S)); }
   Range all_panels(int phase) const { return {0, layer_.recurrent_weights(phase).count()}; }
 

@@ -29,7 +29,7 @@ constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
 /// The rows of a register tile that is this many packets wide.
 constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
-constexpr Index kPanelsTogether = 16;
+constexpr Index kPanelsTogether = 16;  // at most
 
 /// How many panels to compute together for n rows, before the cell's equations are applied to all
 /// of them. A single row needs two to hide the latency of its sums; for a few rows, the equations

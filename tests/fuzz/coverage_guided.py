@@ -125,7 +125,7 @@ def pack(options: argparse.Namespace, target: str) -> tuple[int, int, float]:
     return count, int(child.returncode != 0), seconds
 
 
-def write(found: dict[str, tuple[int, int, float]]) -> None:
+def write(found: dict[str, tuple[int, int, float]], seconds: int) -> None:
     """Write executions, failures and seconds of targets, beside what is known of the others."""
     from tests.fuzz import results
 
@@ -133,10 +133,11 @@ def write(found: dict[str, tuple[int, int, float]]) -> None:
     before = json.loads(path.read_text())["targets"] if path.exists() else {}
     words = ("executions", "failures", "seconds")
     new = {name: dict(zip(words, numbers, strict=True)) for name, numbers in found.items()}
-    targets = {name: {**before, **new}[name] for name in TARGETS if name in {**before, **new}}
+    known = {**before, **new}
+    targets = {name: known[name] for name in TARGETS if name in known}
     results.write(
         "atheris",
-        "python -m tests.fuzz.coverage_guided all",
+        f"python -m tests.fuzz.coverage_guided all --seconds {seconds}",
         sum(one["executions"] for one in targets.values()),
         "coverage-guided executions of readers and of the Python surface",
         sum(one["failures"] for one in targets.values()),
@@ -176,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = dict(zip(names, pool.map(lambda name: one(options, name), names), strict=True))
     failures = sum(failed for _, failed, _ in found.values())
     if options.write and not options.pack:
-        write(found)
+        write(found, options.seconds)
     return 1 if failures else 0
 
 

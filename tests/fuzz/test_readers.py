@@ -30,9 +30,7 @@ def mutated(r: random.Random, data: bytes, others: list[bytes]) -> bytes:
         elif kind == 2:
             found[i:i] = found[i:j] * r.choice((1, 2, 50))
         elif kind == 3:
-            found[i:j] = r.choice(
-                (b"0", b"-1", b"1e999", b"null", b'"', b"{}", b"[", b"\xff", b"\n")
-            )
+            found[i:j] = r.choice(PIECES)
         else:
             other = r.choice(others)
             found[i:] = other[r.randrange(len(other) + 1) :]

@@ -427,11 +427,14 @@ def make(case: Case, dtype: npt.DTypeLike = np.float64, seed: int = 0, scale: fl
 
 
 def make_layer(case: Case, problem: Problem, **more: Any) -> Any:
-    """The compiled layer of a case, with the problem's parameters and their dtype."""
+    """The compiled layer of a case, with the problem's parameters and their dtype.
+
+    Initial values would take longer than most cases, and are not used.
+    """
     dtype = next(iter(problem.parameters.values())).dtype
-    layer = getattr(bptt, case.layer)(**case.arguments, dtype=dtype, seed=0, **more)
-    for name, value in problem.parameters.items():
-        layer[name] = value
+    config = {**case.arguments, "dtype": dtype, "seed": 0, **more}
+    layer = getattr(bptt, case.layer)._with_parameters(config, problem.parameters.__getitem__)
+    assert set(layer) == set(problem.parameters)
     return layer
 
 

@@ -28,10 +28,7 @@ def factors(layer, x_t, suffix=""):
 def without_decay(layer):
     """The same layer, which reads everything but the times, and has no decay."""
     config = {**layer.config, "input_size": layer.input_size - layer.decay_size, "decay_size": 0}
-    plain = type(layer)(**config)
-    for name in plain:
-        plain[name] = layer[name]
-    return plain
+    return type(layer)._with_parameters(config, layer.__getitem__)
 
 
 @pytest.mark.usefixtures("isa")

@@ -67,7 +67,7 @@ def linear_calls() -> dict[str, Call]:
         ) -> object:
             d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
             return kernels.linear_cross_entropy(
-                x[np.newaxis], weight, bias, targets, None, 0.0, 1.0, d_weight, d_bias, True
+                x[np.newaxis], weight, bias, targets, None, 0.0, 1.0, d_weight, d_bias
             )
 
         calls |= {f"{name}: all together": together}

@@ -311,7 +311,7 @@ def heads() -> list[Case]:
     stacked: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "lengths": "ragged"}
     return [
         Case("slstm", hidden_size=hidden, num_heads=count, state=True, batch=batch, **more)
-        for hidden, count in ((6, 6), (15, 5), (34, 2), (33, 3), (64, 2), (96, 4))
+        for hidden, count in ((6, 6), (15, 5), (34, 2), (33, 3), (24, 2), (96, 2), (96, 4))
         for batch, more in ((1, {}), (7, stacked))
     ]
 

@@ -23,6 +23,7 @@ SIZES = {
     "chunks of rows": (20, 30, 3, 20_000),
     "edges of tiles": (7, 19, 37, 1111),
     "deep": (5, 13, 337, 577),
+    "rows of logits too large for a chunk": (2, 65, 2, 70_001),
 }
 every_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 
@@ -213,13 +214,25 @@ def test_infinite_logits_and_nan(classes):
     assert np.isfinite(loss.weight_gradient).all()
     arguments["targets"][0, 1] = 0
     assert bptt.linear_cross_entropy(**arguments).value == np.inf
-    arguments = make((1, 3, 1, classes), ragged=False)
-    expected = bptt.linear_cross_entropy(**arguments)
-    arguments["x"][0, 1] = np.nan
+    for bad in (np.nan, np.inf):
+        arguments = make((1, 3, 1, classes), ragged=False)
+        expected = bptt.linear_cross_entropy(**arguments)
+        arguments["x"][0, 1] = bad
+        loss = bptt.linear_cross_entropy(**arguments)
+        assert np.isnan(loss.value)
+        assert np.isnan(loss.gradient[0, 1]).all()
+        np.testing.assert_array_equal(loss.gradient[0, [0, 2]], expected.gradient[0, [0, 2]])
+
+
+def test_memory_of_partial_sums_is_bounded():
+    """Gradients of large weights are summed over fewer groups of rows."""
+    arguments = make((2, 1200, 400, 400))
+    before = in_turn(**arguments)[1]
     loss = bptt.linear_cross_entropy(**arguments)
-    assert np.isnan(loss.value)
-    assert np.isnan(loss.gradient[0, 1]).all()
-    np.testing.assert_array_equal(loss.gradient[0, [0, 2]], expected.gradient[0, [0, 2]])
+    np.testing.assert_allclose(loss.weight_gradient, before["weight"], **rounding(np.float64))
+    with bptt.threads(1):
+        alone = bptt.linear_cross_entropy(**arguments)
+    assert alone.weight_gradient.tobytes() == loss.weight_gradient.tobytes()
 
 
 def test_no_steps_that_count():

@@ -56,12 +56,13 @@ Dense<S> zeros(const std::vector<Index>& shape) {
   return array;
 }
 
-/// Value, losses (batch, steps), gradient of x or None, and predicted ids (batch, steps).
+/// Value, losses (batch, steps), gradient of x, or None without d_weight, and predicted ids
+/// (batch, steps).
 template <class S>
 py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle bias,
                         const py::array& targets, py::handle weights,
                         const bptt::CrossEntropyOptions& options, py::handle d_weight,
-                        py::handle d_bias, bool input) {
+                        py::handle d_bias) {
   const auto given = require_float_array<S>(x, "x", " as the layer");
   const Dense<S> v(require_float_array<S>(weight, "weight"));
   if (given.ndim() != 3 || v.ndim() != 2 || v.shape(0) == 0 || given.shape(2) != v.shape(1)) {
@@ -86,7 +87,7 @@ py::tuple cross_entropy(const py::array& x, const py::array& weight, py::handle 
   const py::array_t<S> a = adjacent ? given : py::array_t<S>(Dense<S>(given));
   auto losses = zeros<double>({batch, steps});
   std::optional<Dense<S>> d_x;
-  if (input) d_x = new_array<S>({batch, steps, in});
+  if (d_v != nullptr) d_x = new_array<S>({batch, steps, in});
   auto predicted = zeros<std::int32_t>({batch, steps});
   double value = 0;
   {
@@ -211,14 +212,14 @@ void register_linear(py::module_& m) {
       "linear_cross_entropy",
       [](const py::object& x, const py::object& weight, const py::object& bias,
          const py::object& targets, const py::object& weights, double label_smoothing,
-         double divisor, const py::object& d_weight, const py::object& d_bias, bool input) {
+         double divisor, const py::object& d_weight, const py::object& d_bias) {
         const py::array a = require_array(x, "x"), v = require_array(weight, "weight");
         const py::array ids = require_array(targets, "targets");
         return visit_float_dtype(v, "weight", [&](auto zero) {
           return cross_entropy<decltype(zero)>(a, v, bias, ids, weights, {label_smoothing, divisor},
-                                               d_weight, d_bias, input);
+                                               d_weight, d_bias);
         });
       },
       "x"_a, "weight"_a, "bias"_a, "targets"_a, "weights"_a, "label_smoothing"_a, "divisor"_a,
-      "d_weight"_a, "d_bias"_a, "input"_a);
+      "d_weight"_a, "d_bias"_a);
 }

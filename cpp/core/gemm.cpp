@@ -22,9 +22,8 @@ Eigen::Map<RowMajor<S>, 0, Eigen::OuterStride<>> map(MatrixView<S> m) {
 }  // namespace
 
 template <class S>
-void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out, bool add) {
-  if (!add) map(out).setZero();
-  map(out).noalias() += map(a) * map(b);
+void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out) {
+  map(out).noalias() = map(a) * map(b);
 }
 
 template <class S>
@@ -40,7 +39,7 @@ void multiply_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixVie
 }
 
 #define BPTT_INSTANTIATE(S)                                                                      \
-  template void multiply(MatrixView<const S>, MatrixView<const S>, MatrixView<S>, bool);         \
+  template void multiply(MatrixView<const S>, MatrixView<const S>, MatrixView<S>);               \
   template void multiply_by_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>); \
   template void multiply_transposed(MatrixView<const S>, MatrixView<const S>, MatrixView<S>, bool);
 BPTT_INSTANTIATE(float)

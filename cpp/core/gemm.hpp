@@ -14,9 +14,9 @@ struct MatrixView {
   Index rows, columns, stride;
 };
 
-/// out = a · b, or out += a · b
+/// out = a · b
 template <class S>
-void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out, bool add = false);
+void multiply(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);
 /// out = a · bᵀ
 template <class S>
 void multiply_by_transposed(MatrixView<const S> a, MatrixView<const S> b, MatrixView<S> out);

@@ -68,7 +68,7 @@ class LinearCrossEntropy {
   }
 
  private:
-  /// What gradients are written or added to; null for those that are not wanted.
+  /// What the gradients of a block of classes are written or added to; d_bias may be null.
   struct Sums {
     S* d_weight;
     S* d_bias;
@@ -119,11 +119,10 @@ class LinearCrossEntropy {
       predict(of, row, {0, out_}, moments.highest);
     }
     if (d_weight_ == nullptr) return;
-    S* const d_x = writes_input() ? arena.allocate<S>(n * in_) : nullptr;
+    S* const d_x = arena.allocate<S>(n * in_);
     if (d_b != nullptr && !add) std::fill_n(d_b, out_, S(0));
     differentiate(rows, {0, n}, {0, out_}, gradients, logits, logits, d_b);
     multiply_transposed<S>({logits, n, out_, out_}, {x, n, in_, in_}, {d_w, out_, in_, in_}, add);
-    if (d_x == nullptr) return;
     multiply<S>({logits, n, out_, out_}, {weight_, out_, in_, in_}, {d_x, n, in_, in_});
     for (Index r = 0; r < n; ++r) std::copy_n(d_x + r * in_, in_, row_of(rows.first + r).d_x);
   }
@@ -153,7 +152,7 @@ class LinearCrossEntropy {
     const Index most = (count() + chunks - 1) / chunks;
     const OutputBlocks blocks(out_);
     Buffer<S> x_memory(Gemm::right_size(in_, most)), logits(most * out_);
-    Buffer<S> d_x(d_weight_ == nullptr || !writes_input() ? 0 : groups_of(blocks) * most * in_);
+    Buffer<S> d_x(d_weight_ == nullptr ? 0 : groups_of(blocks) * most * in_);
     Buffer<Moments<S>> moments(most * blocks.size());
     Buffer<RowGradient<S>> gradients(most);
     for (int i = 0; i < chunks; ++i) {
@@ -227,10 +226,9 @@ class LinearCrossEntropy {
         block_of_classes(
             x, rows, k, gradients, logits + n * k.first,
             {d_weight_ + k.first * in_, d_bias_ == nullptr ? nullptr : d_bias_ + k.first, add,
-             d_x == nullptr ? nullptr : d_x + group * n * in_, b > own.first});
+             d_x + group * n * in_, b > own.first});
       }
     });
-    if (d_x == nullptr) return;
     for_each_range(n, 16, {static_cast<double>(groups * n * in_)}, [&](Index, Range own) {
       for (Index r = own.first; r < own.last; ++r) {
         S* const to = row_of(rows.first + r).d_x;
@@ -261,7 +259,6 @@ class LinearCrossEntropy {
     S** const d_weight = arena.allocate<S*>(width);
     for (Index k = 0; k < width; ++k) d_weight[k] = to.d_weight + k * in_;
     Gemm::run(d, x, n, {0, Gemm::tiles(width)}, width, in_, d_weight, to.add);
-    if (to.d_x == nullptr) return;
     S* const weight = arena.allocate<S>(Gemm::right_size(in_, width));
     Gemm::pack_right([&](Index k) { return weight_ + (classes.first + k) * in_; }, 1, in_,
                      {0, width}, width, weight);
@@ -272,7 +269,6 @@ class LinearCrossEntropy {
 
   Index count() const { return static_cast<Index>(rows_.size()); }
   const LossRow<S>& row_of(Index i) const { return rows_[static_cast<std::size_t>(i)]; }
-  bool writes_input() const { return rows_.front().d_x != nullptr; }
 
   /// Operations of one product and what is done with each logit.
   double product_cost(Index rows) const {

@@ -26,13 +26,12 @@ struct LossRow {
   std::int32_t target;
   double weight;
   double* loss;             // times the weight
-  S* d_x;                   // (D), or null
+  S* d_x;                   // (D), if there is a d_weight
   std::int32_t* predicted;  // the first class with the highest logit
 };
 
 /// The loss of softmax_cross_entropy for the logits of these rows. Overwrites d_weight (K, D) and
-/// d_bias (K, or null) with their gradients and, where rows have one, d_x; without d_weight the
-/// loss alone is computed.
+/// d_bias (K, or null) and d_x with their gradients; without d_weight the loss alone is computed.
 template <class S>
 double linear_cross_entropy(const std::vector<LossRow<S>>& rows, const OutputLayer<S>& layer,
                             const CrossEntropyOptions& options, S* d_weight, S* d_bias);

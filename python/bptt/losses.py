@@ -197,7 +197,6 @@ def loss_of_layer(
         given.divisor,
         d_weight,
         d_bias,
-        d_weight is not None,
     )
     restore = given.layout.restore
     d_input = None if d_x is None else restore(d_x)

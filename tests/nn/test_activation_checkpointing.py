@@ -86,6 +86,18 @@ def test_results_do_not_depend_on_recomputation(form, case, dtype):
             assert_same_bits(train(case, problem, every, time_major), expected)
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [{"zoneout": 0.2}, {"recurrent_dropout": 0.3}, {"dropout": 0.3, "num_layers": 2}],
+    ids=lambda masks: min(masks),
+)
+def test_masks_of_one_kind(masks):
+    """Only random masks need the kernels of training to find the states."""
+    case = replace(LONG, **masks)
+    problem = make(case)
+    assert_same_bits(train(case, problem, 30), train(case, problem, None))
+
+
 @pytest.mark.parametrize("name", ["ragged", "layers", "masks", "one row"])
 @every_form
 def test_results_do_not_depend_on_threads(form, name):

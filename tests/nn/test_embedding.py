@@ -47,12 +47,13 @@ def test_lookup_and_gradient(shape, dtype, rng):
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-def test_gradient_is_summed_in_order(dtype, rng):
-    module = bptt.Embedding(N, 33, dtype=dtype, seed=0)
+@pytest.mark.parametrize("features", [33, 9000])  # many rows of a block, and one
+def test_gradient_is_summed_in_order(features, dtype, rng):
+    module = bptt.Embedding(N, features, dtype=dtype, seed=0)
     ids = rng.integers(0, N, (9, 50))
-    d_output = rng.standard_normal((9, 50, 33)).astype(dtype)
-    expected = np.zeros((N, 33), dtype)
-    for id_, d in zip(ids.reshape(-1), d_output.reshape(-1, 33), strict=True):
+    d_output = rng.standard_normal((9, 50, features)).astype(dtype)
+    expected = np.zeros((N, features), dtype)
+    for id_, d in zip(ids.reshape(-1), d_output.reshape(-1, features), strict=True):
         expected[id_] += d
     for count in (1, 2, 3):
         with bptt.threads(count):

@@ -55,6 +55,19 @@ def test_empty_batches_and_sequences(form, steps, batch, lengths):
 
 
 @pytest.mark.usefixtures("isa")
+@every_form
+def test_one_step_that_is_padding(form):
+    """Without it, a single step of a single row has kernels of its own."""
+    case = Case(**form, num_layers=2, steps=1, batch=1, state=True)
+    p = make(case)
+    layer = make_layer(case, p)
+    output, last = layer(p.x, lengths=np.zeros(1, int), state=p.state)
+    assert not output.any()
+    for found, same in zip(arrays_of(last), arrays_of(p.state), strict=True):
+        np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @every_form

@@ -162,7 +162,6 @@ def linear_cross_entropy(
     divisor: float,
     d_weight: NDArray[_F] | None,
     d_bias: NDArray[_F] | None,
-    input: bool,
 ) -> tuple[float, NDArray[np.float64], NDArray[_F] | None, NDArray[np.int32]]: ...
 def ctc_loss(
     logits: NDArray[_F],

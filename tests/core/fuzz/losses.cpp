@@ -38,7 +38,7 @@ template <class S>
 void fuzz_linear_cross_entropy(Choices& choices) {
   const Index batch = choices.size(0, 9), steps = choices.size(0, 9);
   const Index in = choices.size(1, 20), out = choices.size(1, 60);
-  const bool bias = choices.flag(), gradients = choices.flag(), wants_input = choices.flag();
+  const bool bias = choices.flag(), gradients = choices.flag();
   const CrossEntropyOptions options{.smoothing = choices.flag() ? 0.1 : 0,
                                     .divisor = choices.flag() ? 7.0 : 1.0};
   Numbers numbers(choices);
@@ -61,7 +61,7 @@ void fuzz_linear_cross_entropy(Choices& choices) {
     std::vector<LossRow<S>> rows;
     for (const Index i : counted) {
       rows.push_back({x.view().row(i / steps, i % steps), targets[i], 0.5, losses.data() + i,
-                      wants_input ? d_x.data() + i * in : nullptr, predicted.data() + i});
+                      d_x.data() + i * in, predicted.data() + i});
     }
     const double value = linear_cross_entropy<S>(
         rows, {weight.data(), bias ? c.data() : nullptr, in, out}, options,

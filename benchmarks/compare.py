@@ -265,15 +265,17 @@ class Results:
         commands = before["command"].split(" && ")
         if self.content["command"] not in commands:
             before["command"] = " && ".join([*commands, self.content["command"]])
-        before["rows"] = [row for row in before["rows"] if not disturbed(row)]
         self.content = before
 
     def done(self) -> set[tuple[AnyRow, int]]:
-        return {(row_from_json(entry["row"]), entry["threads"]) for entry in self.content["rows"]}
+        rows = [entry for entry in self.content["rows"] if not disturbed(entry)]
+        return {(row_from_json(entry["row"]), entry["threads"]) for entry in rows}
 
     def add(self, message: dict[str, Any], threads: int) -> None:
         if "row" in message:
-            self.content["rows"].append(message)
+            same = {name: message[name] for name in ("row", "threads")}
+            others = [row for row in self.content["rows"] if not same.items() <= row.items()]
+            self.content["rows"] = [*others, message]
         else:
             self.content["versions"].update(message["versions"])
             self.content["bandwidth"][str(threads)] = message["bandwidth"]

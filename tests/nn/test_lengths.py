@@ -57,7 +57,7 @@ def test_empty_batches_and_sequences(form, steps, batch, lengths):
 @pytest.mark.usefixtures("isa")
 @every_form
 def test_one_step_that_is_padding(form):
-    """Without it, a single step of a single row has kernels of its own."""
+    """A single step of a single row has kernels of its own, which know no padding."""
     case = Case(**form, num_layers=2, steps=1, batch=1, state=True)
     p = make(case)
     layer = make_layer(case, p)

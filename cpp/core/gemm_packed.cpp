@@ -6,6 +6,7 @@
 
 #include "core/gemm_compressed.hpp"
 #include "core/register_tile.hpp"
+#include "core/shrink.hpp"
 
 namespace bptt {
 namespace {
@@ -26,6 +27,8 @@ struct Tiles {
   Index out_stride;             // between its rows
   const S* prefetch = nullptr;  // what is fetched into L2 for later tiles
   Index prefetch_step = 0;      // elements of it for each k of each tile
+  int fetches = 1;              // cache lines of it
+  bool far = false;             // whether the weights are beyond what caches hold for sure
 
   /// Goes on with the tiles below.
   void skip(Index number, Index height) {
@@ -36,7 +39,10 @@ struct Tiles {
   }
 };
 
-template <class S, int P, int R, int Q = 1>
+template <class S>
+constexpr Index kCacheLine = 64 / static_cast<Index>(sizeof(S));
+
+template <class S, int P, int R, int Q = 1, int kFetches = 1>
 void multiply_tiles(const Tiles<S>& t, Index count) {
   using V = Vec<S>;
   constexpr int kColumns = P * Q, kLine = P * V::kLanes;
@@ -64,6 +70,7 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
     for (Index k = 0; k < t.depth; ++k, i += step, panel += kLine) {
       if constexpr (Q == 1) {
         __builtin_prefetch(prefetch, 0, 2);
+        if constexpr (kFetches > 1) __builtin_prefetch(prefetch + kCacheLine<S>, 0, 2);
         prefetch += prefetch_step;
       }
       add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
@@ -80,8 +87,9 @@ template <class S, int P, int... R>
 void multiply_rows(Index rows, const Tiles<S>& tiles, Index count,
                    std::integer_sequence<int, R...>) {
   using Function = void (*)(const Tiles<S>&, Index);
-  static constexpr Function functions[] = {multiply_tiles<S, P, R + 1>...};
-  functions[rows - 1](tiles, count);
+  static constexpr Function functions[][sizeof...(R)] = {{multiply_tiles<S, P, R + 1>...},
+                                                         {multiply_tiles<S, P, R + 1, 1, 2>...}};
+  functions[tiles.fetches - 1][rows - 1](tiles, count);
 }
 
 /// One panel for any number of rows. Depth is split into K blocks whose weights fit the L1 cache
@@ -102,8 +110,11 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   const S* const* const left = tiles.rows;
   const S* init = tiles.init;
   S* const out = tiles.out;
-  // The weights are contiguous in memory: the next K block is fetched while this one is used.
+  // The weights are contiguous in memory: the next K block is fetched while this one is used, if
+  // few tiles do so two lines at a time.
   tiles.prefetch_step = (kLine + count - 1) / count;
+  tiles.fetches = tiles.far && tiles.prefetch_step > kCacheLine<S> ? 2 : 1;
+  if (tiles.fetches > 1) tiles.prefetch_step = 2 * kCacheLine<S>;
   for (int block = 0; block < blocks; ++block) {
     tiles.rows = left;
     tiles.depth = part_of(depth, block, blocks).size();
@@ -141,6 +152,8 @@ void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
 template <class S>
 void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
                  Index rows, const S* init, Index init_stride, S* out, Index out_stride) {
+  // Of weights at every step: L3 holds a few times as much, if nobody else uses it.
+  constexpr Index kFarBytes = (Index{5} << 20) / kShrink;
   if (rows == 0) return;
   if constexpr (std::is_same_v<S, float>) {
     if (weights.storage() != Storage::kFull) {
@@ -159,7 +172,8 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
                    .init = init == nullptr ? nullptr : init + column,
                    .init_stride = init_stride,
                    .out = out + column,
-                   .out_stride = out_stride};
+                   .out_stride = out_stride,
+                   .far = weights.bytes() > kFarBytes};
     const int packets = weights.packets(q);
     if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets &&
         weights.depth(q + 1) == depth) {

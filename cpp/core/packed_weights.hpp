@@ -58,6 +58,7 @@ class PackedWeights {
   }
 
   Storage storage() const { return storage_; }
+  Index bytes() const { return data_.size(); }
 
   /// The part of a row of the left operand that a panel is multiplied with.
   Range depth(Index panel) const { return depths_[static_cast<std::size_t>(panel)]; }

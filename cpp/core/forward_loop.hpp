@@ -87,7 +87,9 @@ class ForwardLoop final : public TimeLoop {
     for (Index first = steps.first, last; first < end; first = last) {
       if (worker.cancelled()) return;
       last = std::min(end, chunk_end(batch_, slots, first, row_bytes(), kChunkBytes));
-      project_input(slots, first, last, chunk);
+      if (!task_.x.ids) point_to_input(slots, first, last, chunk.x);
+      project_input(slots, first, last, chunk, 0, 1);
+      if (layer_.cell_.normalized) normalize_input(slots, first, last, chunk.gates);
       S* gates = chunk.gates;
       for (Index s = first; s < last; ++s) {
         const Range active{slots.first, slots.first + batch_.active(slots, s)};
@@ -114,20 +116,34 @@ class ForwardLoop final : public TimeLoop {
   }
 
   /// All rows through all steps; in each phase of each step the threads split the hidden units, and
-  /// those of the projection.
+  /// those of the projection. The input is projected to the same units, so that what a thread reads
+  /// at a step is in its own cache.
   void run_hidden_split(Worker& worker) const {
     const Range slots{0, batch_.size()};
     const Chunk& chunk = chunks_[0];
     for (Index first = 0, last; first < batch_.longest(); first = last) {
       last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
       const Index first_row = batch_.first_row(first);
-      worker.parallel_for([&](int part, int parts) {
-        const Range steps = part_of(last - first, part, parts);
-        const Index row = batch_.first_row(first + steps.first) - first_row;
-        project_input(
-            slots, first + steps.first, first + steps.last,
-            {chunk.gates + row * layer_.gates_stride_, task_.x.ids ? nullptr : chunk.x + row});
-      });
+      /// visit(first step, last step, first row) for the steps of a thread.
+      const auto split_steps = [&](auto visit) {
+        worker.parallel_for([&](int part, int parts) {
+          const Range steps = part_of(last - first, part, parts);
+          const Index begin = first + steps.first;
+          visit(begin, first + steps.last, batch_.first_row(begin) - first_row);
+        });
+      };
+      if (!task_.x.ids) {
+        split_steps([&](Index begin, Index end, Index row) {
+          point_to_input(slots, begin, end, chunk.x + row);
+        });
+      }
+      worker.parallel_for(
+          [&](int part, int parts) { project_input(slots, first, last, chunk, part, parts); });
+      if (layer_.cell_.normalized) {
+        split_steps([&](Index begin, Index end, Index row) {
+          normalize_input(slots, begin, end, chunk.gates + row * layer_.gates_stride_);
+        });
+      }
       for (Index s = first; s < last; ++s) {
         const Range active{0, batch_.active(s)};
         S* const gates = chunk.gates + (batch_.first_row(s) - first_row) * layer_.gates_stride_;
@@ -199,45 +215,46 @@ class ForwardLoop final : public TimeLoop {
                .step_stride = keeps ? cells : 0};
   }
 
-  /// chunk.gates = U x + b for every row of the steps [first, last), or gain * normalized(U x) + b.
-  void project_input(Range slots, Index first, Index last, const Chunk& chunk) const {
-    task_.x.ids ? gather_input(slots, first, last, chunk.gates)
-                : multiply_input(slots, first, last, chunk);
-    if (layer_.cell_.normalized) normalize_input(slots, first, last, chunk.gates);
-  }
-
-  /// What the sums U x start from.
-  const S* initial_sums() const { return layer_.cell_.normalized ? nullptr : layer_.bias_.data(); }
-
-  /// As one tall product.
-  void multiply_input(Range slots, Index first, Index last, const Chunk& chunk) const {
-    const S** next = chunk.x;
+  /// The rows of the input at the steps [first, last).
+  void point_to_input(Range slots, Index first, Index last, const S** next) const {
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       *next++ = task_.x.values.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
     });
+  }
+
+  /// chunk.gates = U x + b for every row of the steps [first, last), or U x before its
+  /// normalization: a part of the columns, those of the panels that are the same part in a step.
+  void project_input(Range slots, Index first, Index last, const Chunk& chunk, int part,
+                     int parts) const {
+    const S* const initial = layer_.cell_.normalized ? nullptr : layer_.bias_.data();
     for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
-      const Index column = layer_.phase_column(phase);
       const PackedWeights<S>& weights = layer_.weight_ih_[phase];
-      const S* const from = initial_sums();
-      gemm_packed(weights, 0, weights.count(),
-                  RowPointers<S>{chunk.x, task_.x.values.feature_stride}, next - chunk.x,
-                  from == nullptr ? nullptr : from + column, 0, chunk.gates + column,
-                  layer_.gates_stride_);
+      const Range panels = part_of(weights.count(), part, parts);
+      const Index column = layer_.phase_column(phase);
+      const S* const init = initial == nullptr ? nullptr : initial + column;
+      S* const out = chunk.gates + column;
+      if (task_.x.ids) {
+        gather_input(weights, panels, slots, first, last, init, out);
+      } else {  // as one tall product
+        gemm_packed(weights, panels.first, panels.last,
+                    RowPointers<S>{chunk.x, task_.x.values.feature_stride},
+                    batch_.rows(slots, first, last), init, 0, out, layer_.gates_stride_);
+      }
     }
   }
 
   /// The same for one-hot rows: the product with a unit vector is a column of U.
-  void gather_input(Range slots, Index first, Index last, S* row) const {
+  void gather_input(const PackedWeights<S>& weights, Range panels, Range slots, Index first,
+                    Index last, const S* init, S* row) const {
+    const Range columns = weights.columns_of(panels);
     batch_.for_each_row(slots, first, last, [&](Index slot, Index s) {
       const Index id = *task_.x.ids.row(batch_.row(slot), batch_.time(slot, s, task_.reverse));
-      if (const S* const from = initial_sums(); from != nullptr) {
-        std::copy_n(from, layer_.gates_width(), row);
+      if (init != nullptr) {
+        std::copy_n(init + columns.first, columns.size(), row + columns.first);
       } else {
-        std::fill_n(row, layer_.gates_width(), S(0));
+        std::fill_n(row + columns.first, columns.size(), S(0));
       }
-      for (int phase = 0; phase < layer_.cell_.products(); ++phase) {
-        add_weights(layer_.weight_ih_[phase], id, row + layer_.phase_column(phase));
-      }
+      add_weights(weights, panels, id, row);
       row += layer_.gates_stride_;
     });
   }

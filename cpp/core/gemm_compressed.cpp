@@ -413,10 +413,10 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
   });
 }
 
-void add_compressed(const PackedWeights<float>& weights, Index k, float* out) {
+void add_compressed(const PackedWeights<float>& weights, Range panels, Index k, float* out) {
   visit_compressed(weights.storage(), [&](auto w) {
     using W = decltype(w);
-    for (Index q = 0; q < weights.count(); ++q) {
+    for (Index q = panels.first; q < panels.last; ++q) {
       const Index width = weights.packets(q) * kLanes, column = weights.column(q);
       const W* const from = weights.panel<W>(q) + k / 2 * (2 * width) + k % 2;
       const float* const scales = weights.scales();

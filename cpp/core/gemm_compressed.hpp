@@ -13,7 +13,7 @@ void gemm_compressed(const PackedWeights<float>& weights, Range panels, RowPoint
                      Index out_stride);
 
 /// add_weights for weights of fewer bits.
-void add_compressed(const PackedWeights<float>& weights, Index k, float* out);
+void add_compressed(const PackedWeights<float>& weights, Range panels, Index k, float* out);
 
 /// As many products of 8 and 16 bits do not overflow 32: 127 * 32767 * 512 < 2^31.
 constexpr Index kIntegerDepth = 512;

@@ -187,11 +187,11 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
 }
 
 template <class S>
-void add_weights(const PackedWeights<S>& weights, Index k, S* out) {
+void add_weights(const PackedWeights<S>& weights, Range panels, Index k, S* out) {
   if constexpr (std::is_same_v<S, float>) {
-    if (weights.storage() != Storage::kFull) return add_compressed(weights, k, out);
+    if (weights.storage() != Storage::kFull) return add_compressed(weights, panels, k, out);
   }
-  for (Index q = 0; q < weights.count(); ++q) {
+  for (Index q = panels.first; q < panels.last; ++q) {
     const Index width = weights.packets(q) * Vec<S>::kLanes;
     const S* const from = weights.panel(q) + k * width;
     S* const to = out + weights.column(q);
@@ -202,7 +202,7 @@ void add_weights(const PackedWeights<S>& weights, Index k, S* out) {
 #define BPTT_INSTANTIATE(S)                                                                  \
   template void gemm_packed<S>(const PackedWeights<S>&, Index, Index, RowPointers<S>, Index, \
                                const S*, Index, S*, Index);                                  \
-  template void add_weights<S>(const PackedWeights<S>&, Index, S*);
+  template void add_weights<S>(const PackedWeights<S>&, Range, Index, S*);
 BPTT_INSTANTIATE(float)
 BPTT_INSTANTIATE(double)
 #undef BPTT_INSTANTIATE

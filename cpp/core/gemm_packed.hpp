@@ -62,14 +62,15 @@ template <class S>
 void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
                  Index rows, const S* init, Index init_stride, S* out, Index out_stride);
 
-/// out[column] += the weight at depth k, for all columns: the product with a unit vector.
+/// out[column] += the weight at depth k, for the columns of some panels: the product with a unit
+/// vector.
 template <class S>
-void add_weights(const PackedWeights<S>& weights, Index k, S* out);
+void add_weights(const PackedWeights<S>& weights, Range panels, Index k, S* out);
 
 #define BPTT_DECLARE(S)                                                                      \
   extern template void gemm_packed<S>(const PackedWeights<S>&, Index, Index, RowPointers<S>, \
                                       Index, const S*, Index, S*, Index);                    \
-  extern template void add_weights<S>(const PackedWeights<S>&, Index, S*);
+  extern template void add_weights<S>(const PackedWeights<S>&, Range, Index, S*);
 BPTT_DECLARE(float)
 BPTT_DECLARE(double)
 #undef BPTT_DECLARE

@@ -70,6 +70,11 @@ class PackedWeights {
   Range blocks_of(Range panels) const {
     return {panels.first * blocks_per_panel_, std::min(panels.last * blocks_per_panel_, blocks_)};
   }
+  /// The columns of some panels in a row of all columns.
+  Range columns_of(Range panels) const {
+    const Range blocks = blocks_of(panels);
+    return {blocks.first * gates_ * kLanes, blocks.last * gates_ * kLanes};
+  }
   int packets(Index panel) const {
     const Index left = blocks_ - panel * blocks_per_panel_;
     return static_cast<int>(std::min(left, blocks_per_panel_)) * gates_;

@@ -81,7 +81,7 @@ class RaggedBatch {
             part + 1 == parts ? size_ : slot_after(total_rows() * (part + 1) / parts)};
   }
   /// Of a range of slots: how many are active at step s, the steps that any of them takes, and the
-  /// steps that they take together.
+  /// rows that they are at all steps.
   Index active(Range slots, Index s) const {
     return std::clamp<Index>(active(s) - slots.first, 0, slots.size());
   }
@@ -89,6 +89,12 @@ class RaggedBatch {
   Index total_rows(Range slots) const {
     Index total = 0;
     for (Index slot = slots.first; slot < slots.last; ++slot) total += length(slot);
+    return total;
+  }
+  /// Those of the steps [first, last).
+  Index rows(Range slots, Index first, Index last) const {
+    Index total = 0;
+    for (Index s = first; s < last; ++s) total += active(slots, s);
     return total;
   }
 

@@ -21,22 +21,28 @@ class Team {
   /// With a cancellation, parts are left out once it is requested.
   explicit Team(int size, Cancellation* cancellation = nullptr)
       : size_(size), cancellation_(cancellation) {
-    if (size > 1) claims_ = std::make_unique<Claim[]>(static_cast<std::size_t>(size));
+    if (size > 1) parts_ = std::make_unique<Part[]>(static_cast<std::size_t>(size));
   }
   int size() const { return size_; }
 
  private:
   friend class Worker;
-  struct alignas(64) Claim {
-    std::atomic<std::uint64_t> loop{0};  // the last loop in which this part was claimed
+  // Processors fetch cache lines in pairs.
+  static constexpr std::size_t kLinePair = 128;
+  /// The last loop in which a part was claimed, and completed. Only the latter is read by other
+  /// threads at every loop.
+  struct Part {
+    alignas(kLinePair) std::atomic<std::uint64_t> claimed{0};
+    alignas(kLinePair) std::atomic<std::uint64_t> completed{0};
   };
   static constexpr int kNone = -1;
 
+  Part& part(int index) { return parts_[static_cast<std::size_t>(index)]; }
+
   const int size_;
   Cancellation* const cancellation_;
-  std::unique_ptr<Claim[]> claims_;                      // one a part
-  alignas(64) std::atomic<std::uint64_t> completed_{0};  // parts, of all loops
-  alignas(64) std::atomic<int> serial_worker_{kNone};    // set by the serial fallback
+  std::unique_ptr<Part[]> parts_;
+  alignas(kLinePair) std::atomic<int> serial_worker_{kNone};  // set by the serial fallback
 };
 
 /// One thread's place in a team.
@@ -63,12 +69,11 @@ class Worker {
     }
     if (superseded()) return;
     ++loop_;
-    for (int i = 0; i < parts; ++i) {
-      const int part = index_ + i < parts ? index_ + i : index_ + i - parts;
-      if (!claim(part)) continue;
-      body(part, parts);
-      team_.completed_.fetch_add(1, std::memory_order_release);
-    }
+    complete_ = 0;
+    compute(0, body);
+    if (!others_are_late_ && complete_soon()) return;
+    others_are_late_ = false;
+    for (int i = 1; i < parts; ++i) others_are_late_ |= compute(i, body);
     wait();
   }
 
@@ -81,17 +86,40 @@ class Worker {
     return serial != Team::kNone && serial != index_;
   }
 
-  bool claim(int part) {
-    std::atomic<std::uint64_t>& claimed = team_.claims_[static_cast<std::size_t>(part)].loop;
+  /// The i-th part, counted from this thread's own.
+  Team::Part& part_after(int i) {
+    return team_.part(index_ + i < team_.size_ ? index_ + i : index_ + i - team_.size_);
+  }
+
+  /// Computes the i-th part, unless another thread has claimed it.
+  template <class Body>
+  bool compute(int i, Body& body) {
+    Team::Part& part = part_after(i);
     std::uint64_t before = loop_ - 1;
-    return claimed.load(std::memory_order_relaxed) == before &&
-           claimed.compare_exchange_strong(before, loop_, std::memory_order_relaxed);
+    if (part.claimed.load(std::memory_order_relaxed) != before ||
+        !part.claimed.compare_exchange_strong(before, loop_, std::memory_order_relaxed)) {
+      return false;
+    }
+    body(static_cast<int>(&part - &team_.part(0)), team_.size_);
+    part.completed.store(loop_, std::memory_order_release);
+    return true;
+  }
+
+  /// Threads that compute arrive together, and a look at a claim takes its cache line away from its
+  /// owner.
+  bool complete_soon() {
+    constexpr int kPauses = 20;
+    for (int i = 0; i < kPauses; ++i) {
+      if (complete()) return true;
+      spin_pause();
+      ++wait_time.pauses;
+    }
+    return false;
   }
 
   void wait() {
-    const std::uint64_t all = loop_ * static_cast<std::uint64_t>(team_.size_);
     const Clock::duration before = waited_;
-    wait_until([&] { return complete(all); },
+    wait_until([&] { return complete(); },
                [&](Clock::duration waited) {
                  cancelled();  // so that the others see it
                  waited_ = before + waited;
@@ -101,8 +129,12 @@ class Worker {
                });
   }
 
-  bool complete(std::uint64_t parts) const {
-    return team_.completed_.load(std::memory_order_acquire) >= parts;
+  /// Whether all parts of this loop are.
+  bool complete() {
+    while (part_after(complete_).completed.load(std::memory_order_acquire) >= loop_) {
+      if (++complete_ == team_.size_) return true;
+    }
+    return false;
   }
 
   void fall_back_to_serial() {
@@ -113,6 +145,8 @@ class Worker {
   Team& team_;
   const int index_;
   std::uint64_t loop_ = 0;
+  int complete_ = 0;             // parts of this loop, from this thread's own on
+  bool others_are_late_ = true;  // as at first, when they wake up
   const Clock::time_point start_;
   Clock::duration waited_{0};
 };

@@ -12,15 +12,20 @@
 #include "core/parallel/plan.hpp"
 #include "core/parallel/team.hpp"
 #include "core/parallel/thread_limit.hpp"
+#include "core/parallel/trials.hpp"
 
 namespace bptt {
 
 /// Runs the time loops of one call on the threads that pay off for it.
 class Executor {
  public:
-  Executor(const LayerConfig& config, const RaggedBatch& batch)
-      : plan_(plan_parallelism(config, batch, usable_threads())), lease_(plan_.threads) {
-    if (lease_.threads() < plan_.threads) plan_ = plan_parallelism(config, batch, lease_.threads());
+  Executor(const LayerConfig& config, const RaggedBatch& batch, CallShape::Pass pass)
+      : plan_(plan_parallelism(config, batch, usable_threads())),
+        trial_(plan_, batch, pass),
+        lease_(trial_.one_thread() ? 1 : plan_.threads) {
+    if (lease_.threads() == plan_.threads) return;
+    plan_ = plan_parallelism(config, batch, lease_.threads());
+    if (!trial_.one_thread()) trial_.cancel();
   }
   const ParallelPlan& plan() const { return plan_; }
 
@@ -69,8 +74,10 @@ class Executor {
       }
       thread > 0 ? void(--running) : wait_for(running, cancellation);
     };
+    const Clock::time_point start = Clock::now();
     lease_.run(plan_.threads, body);
     cancellation.check();
+    trial_.report(Clock::now() - start);
   }
 
  private:
@@ -84,6 +91,7 @@ class Executor {
   }
 
   ParallelPlan plan_;
+  Trial trial_;
   ThreadLease lease_;
 };
 

@@ -1,6 +1,7 @@
 #include "core/parallel/plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/direction.hpp"
 #include "core/shrink.hpp"
@@ -13,7 +14,7 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   constexpr double kWakeThreshold = 1.5e6 / kShrink;
   // The same if the threads synchronize at every step, and a step worth it even once.
   constexpr double kSyncThreshold = 5e6 / kShrink, kLongStep = 1e6 / kShrink;
-  // Of a step and thread: synchronizing costs a third of it.
+  // Of a step and thread, rounded: synchronizing costs a third of it on near cores (trials.hpp).
   constexpr double kStepThreshold = 25e3 / kShrink;
   constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
   const double rows = static_cast<double>(batch.total_rows());
@@ -23,14 +24,17 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const double projected = static_cast<double>(config.proj_size);
   const double row =
       2.0 * hidden * (static_cast<double>(cell_info(config.cell).gates) * operand + projected);
-  const double call = rows * row * static_cast<double>(config.num_layers * config.directions());
+  const double all = row * static_cast<double>(config.num_layers * config.directions());
+  const double call = rows * all;
   ParallelPlan plan;
   if (call < kWakeThreshold || limit < 2) return plan;
+  plan.row_operations = all;
   plan.concurrent_directions = config.bidirectional;
   const int teams = plan.concurrent_directions ? 2 : 1;
   const int team_limit = limit / teams;
   const double step = row * rows / static_cast<double>(std::max<Index>(batch.longest(), 1));
-  const int by_hidden = std::min(team_limit, 1 + static_cast<int>(step / kStepThreshold));
+  const int by_step = 1 + static_cast<int>(std::lround(step / kStepThreshold));
+  const int by_hidden = std::min(team_limit, by_step);
   const bool worth_synchronizing = call >= kSyncThreshold || step >= kLongStep;
   if (batch.size() <= kFewRows && by_hidden > 1 && worth_synchronizing) {
     plan.split = Split::kHidden;
@@ -44,7 +48,7 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const int stages = static_cast<int>(std::min<Index>(config.num_layers, limit));
   if (!config.bidirectional && stages > 1 && 3 * stages >= 2 * plan.threads &&
       batch.size() <= kFewRows && batch.longest() >= 4 * kSliceSteps) {
-    plan = {.threads = stages, .layers_side_by_side = true};
+    plan = {.threads = stages, .layers_side_by_side = true, .row_operations = all};
   }
   return plan;
 }

@@ -18,6 +18,7 @@ struct ParallelPlan {
   bool concurrent_directions = false;  // half of the threads take each direction
   bool layers_side_by_side = false;    // a layer is some steps behind the one before (pipeline.hpp)
   Split split = Split::kBatch;
+  double row_operations = 0;  // of all layers forward, if there are several threads
   int threads_per_direction() const {
     return layers_side_by_side ? 1 : concurrent_directions ? threads / 2 : threads;
   }

@@ -175,9 +175,8 @@ void Network<S>::run_forward(const NetworkForward<S>& call, Saved<S>* saved) con
   const Index layers = config_.num_layers;
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  const Executor executor(
-      config_, *call.batch,
-      saved == nullptr ? CallShape::Pass::kInference : CallShape::Pass::kTraining);
+  const auto pass = saved == nullptr ? CallShape::Pass::kInference : CallShape::Pass::kTraining;
+  const Executor executor(config_, *call.batch, pass, sizeof(S));
   auto* const stages = arena.allocate<ForwardStage>(layers);
   LayerInput<S> x = call.x;
   for (Index layer = 0; layer < layers; ++layer) {
@@ -313,7 +312,7 @@ void Network<S>::backward(const NetworkBackward<S>& call) const {
   const Index layers = config_.num_layers, features = config_.output_size();
   Arena& arena = scratch();
   const Arena::Scope scope(arena);
-  const Executor executor(config_, batch, CallShape::Pass::kBackward);
+  const Executor executor(config_, batch, CallShape::Pass::kBackward, sizeof(S));
   auto* const stages = arena.allocate<BackwardStage>(layers);  // in the order of execution
   const Chunks chunks = backward_chunks(batch);
   GradientAccumulator<S> accumulator = call.accumulator;

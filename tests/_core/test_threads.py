@@ -81,7 +81,7 @@ def engine(request):
 
 @contextmanager
 def threads_of(engine, count):
-    """Exactly `count` threads: another engine begins without a memory of busy cores."""
+    """Exactly `count` threads: another engine begins without a memory of busy or far cores."""
     kernels = loader.kernels
     before = kernels.thread_engine()
     kernels.set_thread_engine(engine)
@@ -141,6 +141,18 @@ def test_results_do_not_depend_on_the_engine(case):
     for count, engine in product(COUNTS[1:], ENGINES):
         with threads_of(engine, count):
             assert_same_bits(run(case, np.float32, count), expected)
+
+
+@pytest.mark.parametrize("case", [UNITS, replace(ROWS, cell="gru")], ids=["units", "rows"])
+def test_results_do_not_depend_on_which_way_is_tried(case):
+    problem = make(case, np.float32)
+    layer = make_layer(case, problem)
+    call = (layer, problem.x, problem.d_output, problem.d_state)
+    with bptt.threads(1):
+        expected = results(*call, state=problem.state)
+    with threads_of(loader.kernels.thread_engine(), 2):
+        for _ in range(100):  # one thread is tried after 20 calls
+            assert_same_bits(results(*call, state=problem.state), expected)
 
 
 # ---- around the layers: large enough for threads and for several blocks

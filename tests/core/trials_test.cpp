@@ -16,7 +16,7 @@ extern "C" {
 /// thread. Every period-th call is disturbed, and takes ten times as long.
 int run(int shape, int calls, double one_thread, double several, int period) {
   constexpr bptt::Index kRows = 100;
-  const bptt::CallShape of{static_cast<double>(shape), 1, 6, 2, bptt::CallShape::Pass::kInference};
+  const bptt::CallShape of{static_cast<double>(shape), 1, 6, 4, 2, bptt::CallShape::Pass::kInference};
   int count = 0;
   for (int i = 1; i <= calls; ++i) {
     const bool one = simulated.prefer_one_thread(of);

@@ -19,9 +19,11 @@ namespace bptt {
 /// Runs the time loops of one call on the threads that pay off for it.
 class Executor {
  public:
-  Executor(const LayerConfig& config, const RaggedBatch& batch, CallShape::Pass pass)
+  /// element_size: bytes of a number.
+  Executor(const LayerConfig& config, const RaggedBatch& batch, CallShape::Pass pass,
+           int element_size)
       : plan_(plan_parallelism(config, batch, usable_threads())),
-        trial_(plan_, batch, pass),
+        trial_(plan_, batch, pass, element_size),
         lease_(trial_.one_thread() ? 1 : plan_.threads) {
     if (lease_.threads() == plan_.threads) return;
     plan_ = plan_parallelism(config, batch, lease_.threads());

@@ -13,6 +13,7 @@
 #include "core/parallel/backoff.hpp"
 #include "core/parallel/engine.hpp"
 #include "core/parallel/thread_limit.hpp"
+#include "core/parallel/trials.hpp"
 
 namespace bptt {
 
@@ -132,6 +133,7 @@ void set_engine(const std::string& name) {
   while (current.leased.exchange(true)) yield_core();
   current.engine = engine;
   current.backoff = Backoff();
+  trials.forget();
   current.leased = false;
 }
 

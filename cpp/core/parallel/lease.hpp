@@ -51,8 +51,8 @@ void start_engines();
 std::vector<std::string> engine_names();
 /// Name of the engine in use.
 std::string engine_name();
-/// Uses another engine from the next call on. Throws std::invalid_argument if there is none of this
-/// name, or it cannot be used in this process.
+/// Uses another engine from the next call on, and forgets how fast calls have been. Throws
+/// std::invalid_argument if there is none of this name, or it cannot be used in this process.
 void set_engine(const std::string& name);
 
 }  // namespace bptt

@@ -18,7 +18,8 @@ struct CallShape {
 
   double row_operations = 0;
   Index batch_size = 0;
-  int log2_rows = 0;  // of all steps, rounded down
+  int log2_rows = 0;     // of all steps, rounded down
+  int element_size = 0;  // bytes of a number
   int threads = 0;
   Pass pass{};
   bool operator==(const CallShape&) const = default;
@@ -50,6 +51,12 @@ class Trials {
     const auto count = static_cast<double>(rows);
     const double time = static_cast<double>(elapsed.count()) / count;
     one_thread == entry.one_thread ? entry.report(time, count) : entry.report_trial(time, count);
+  }
+
+  void forget() {
+    while (busy_.test_and_set(std::memory_order_acquire)) spin_pause();
+    entries_ = {};
+    busy_.clear(std::memory_order_release);
   }
 
  private:
@@ -132,13 +139,13 @@ inline constinit Trials trials;
 /// One call, if several threads may be slower for it: a short one.
 class Trial {
  public:
-  Trial(const ParallelPlan& plan, const RaggedBatch& batch, CallShape::Pass pass)
+  Trial(const ParallelPlan& plan, const RaggedBatch& batch, CallShape::Pass pass, int element_size)
       : rows_(batch.total_rows()) {
     constexpr double kLongCall = 2e9;  // operations
     active_ = plan.threads > 1 && plan.row_operations * static_cast<double>(rows_) < kLongCall;
     if (!active_) return;
     shape_ = {plan.row_operations, batch.size(), std::ilogb(static_cast<double>(rows_)),
-              plan.threads, pass};
+              element_size,        plan.threads, pass};
     one_thread_ = trials.prefer_one_thread(shape_);
   }
   bool one_thread() const { return one_thread_; }

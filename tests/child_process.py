@@ -33,12 +33,11 @@ def check_done(child: subprocess.CompletedProcess) -> None:
     assert (child.returncode, child.stdout) == (0, "done\n"), child.stderr
 
 
-def compile_library(code: str, folder: Path, *options: str) -> Path:
-    """Compile C code to a library that can be preloaded; skip the test without a compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    source, library = folder / "shim.c", folder / "shim.so"
+def compile_library(code: str, folder: Path, *options: str, compiler: str = "cc") -> Path:
+    """Compile C code, or C++ with "c++", to a library; skip the test without a compiler."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    source, library = folder / ("shim.c" if compiler == "cc" else "shim.cpp"), folder / "shim.so"
     source.write_text(code)
     subprocess.run(
         [compiler, "-shared", "-fPIC", source, "-o", library, "-ldl", *options],

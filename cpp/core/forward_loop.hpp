@@ -124,7 +124,7 @@ class ForwardLoop final : public TimeLoop {
     for (Index first = 0, last; first < batch_.longest(); first = last) {
       last = chunk_end(batch_, slots, first, row_bytes(), kChunkBytes);
       const Index first_row = batch_.first_row(first);
-      /// visit(first step, last step, first row) for the steps of a thread.
+      // visit(first step, last step, first row) for the steps of a thread.
       const auto split_steps = [&](auto visit) {
         worker.parallel_for([&](int part, int parts) {
           const Range steps = part_of(last - first, part, parts);

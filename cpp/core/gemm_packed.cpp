@@ -27,7 +27,6 @@ struct Tiles {
   Index out_stride;             // between its rows
   const S* prefetch = nullptr;  // what is fetched into L2 for later tiles
   Index prefetch_step = 0;      // elements of it for each k of each tile
-  int fetches = 1;              // cache lines of it
   bool far = false;             // whether the weights are beyond what caches hold for sure
 
   /// Goes on with the tiles below.
@@ -38,9 +37,6 @@ struct Tiles {
     prefetch += number * depth * prefetch_step;
   }
 };
-
-template <class S>
-constexpr Index kCacheLine = 64 / static_cast<Index>(sizeof(S));
 
 template <class S, int P, int R, int Q = 1, int kFetches = 1>
 void multiply_tiles(const Tiles<S>& t, Index count) {
@@ -84,12 +80,12 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
 }
 
 template <class S, int P, int... R>
-void multiply_rows(Index rows, const Tiles<S>& tiles, Index count,
+void multiply_rows(Index rows, const Tiles<S>& tiles, Index count, bool two_fetches,
                    std::integer_sequence<int, R...>) {
   using Function = void (*)(const Tiles<S>&, Index);
   static constexpr Function functions[][sizeof...(R)] = {{multiply_tiles<S, P, R + 1>...},
                                                          {multiply_tiles<S, P, R + 1, 1, 2>...}};
-  functions[tiles.fetches - 1][rows - 1](tiles, count);
+  functions[two_fetches][rows - 1](tiles, count);
 }
 
 /// One panel for any number of rows. Depth is split into K blocks whose weights fit the L1 cache
@@ -110,11 +106,11 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   const S* const* const left = tiles.rows;
   const S* init = tiles.init;
   S* const out = tiles.out;
-  // The weights are contiguous in memory: the next K block is fetched while this one is used, if
-  // few tiles do so two lines at a time.
+  // The weights are contiguous in memory: the next K block is fetched while this one is used, two
+  // lines at a time where few tiles do so.
   tiles.prefetch_step = (kLine + count - 1) / count;
-  tiles.fetches = tiles.far && tiles.prefetch_step > kCacheLine<S> ? 2 : 1;
-  if (tiles.fetches > 1) tiles.prefetch_step = 2 * kCacheLine<S>;
+  const bool two_fetches = tiles.far && tiles.prefetch_step > kCacheLine<S>;
+  if (two_fetches) tiles.prefetch_step = 2 * kCacheLine<S>;
   for (int block = 0; block < blocks; ++block) {
     tiles.rows = left;
     tiles.depth = part_of(depth, block, blocks).size();
@@ -122,10 +118,10 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
     tiles.out = out;
     tiles.prefetch = tiles.panel + tiles.depth * kLine;
     if (higher > 0) {
-      multiply_rows<S, P>(height + 1, tiles, higher, kHeights);
+      multiply_rows<S, P>(height + 1, tiles, higher, two_fetches, kHeights);
       tiles.skip(higher, height + 1);
     }
-    multiply_rows<S, P>(height, tiles, count - higher, kHeights);
+    multiply_rows<S, P>(height, tiles, count - higher, two_fetches, kHeights);
     tiles.offset += tiles.depth * tiles.step;
     tiles.panel += tiles.depth * kLine;
     init = out;  // from here on the partial sums

@@ -14,12 +14,15 @@ struct RowPointers {
   Index step = 1;
 };
 
+/// Numbers in a cache line.
+template <class S>
+constexpr Index kCacheLine = 64 / static_cast<Index>(sizeof(S));
+
 /// A stride for the rows that a product writes: an odd number of cache lines. Rows at a multiple of
 /// 4 KiB would share a few sets of the L1 cache, and drive each other out.
 template <class S>
 constexpr Index row_stride(Index width) {
-  constexpr Index kLine = 64 / static_cast<Index>(sizeof(S));
-  return ((width + kLine - 1) / kLine | 1) * kLine;
+  return ((width + kCacheLine<S> - 1) / kCacheLine<S> | 1) * kCacheLine<S>;
 }
 
 // Of 16 or 32 vector registers; the rest hold the operands.

@@ -1,31 +1,34 @@
 """Tests of when calls that could use several threads use one: with given times, in C++."""
 
+from __future__ import annotations
+
 import ctypes
-import os
-import pathlib
-import shutil
-import subprocess
+from pathlib import Path
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
-COMPILER = shutil.which("c++")
+from child_process import compile_library
+
+ROOT = Path(__file__).parents[2]
 ONE, FASTER, SLOWER = 100_000.0, 60_000.0, 170_000.0  # ns of a call
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    code = (ROOT / "tests/core/trials_test.cpp").read_text()
+    options = ("-std=c++20", "-O1", f"-I{ROOT / 'cpp'}")
+    folder = tmp_path_factory.mktemp("trials")
+    library = ctypes.CDLL(str(compile_library(code, folder, *options, compiler="c++")))
+    library.run.argtypes = [ctypes.c_int, ctypes.c_int, *[ctypes.c_double] * 2, ctypes.c_int]
+    library.report.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.c_double]
+    return library
+
+
 @pytest.fixture
-def run(tmp_path):
-    """Return run(calls, several, shape, period), a call's number of those on one thread."""
-    if COMPILER is None:
-        pytest.skip("needs a C++ compiler")
-    library = tmp_path / "trials.so"
-    source = ROOT / "tests/core/trials_test.cpp"
-    command = [COMPILER, "-std=c++20", "-O1", "-shared", "-fPIC", f"-I{ROOT / 'cpp'}", source]
-    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
-    subprocess.run([*command, "-o", library], check=True, env=environment)
-    function = ctypes.CDLL(str(library)).run
-    function.argtypes = [ctypes.c_int, ctypes.c_int, *[ctypes.c_double] * 2, ctypes.c_int]
-    return lambda calls, several, shape=1, period=0: function(shape, calls, ONE, several, period)
+def run(library):
+    """Return run(calls, several, shape, period), the number of those on one thread."""
+    library.forget()
+    return lambda calls, several, shape=1, period=0: library.run(shape, calls, ONE, several, period)
 
 
 def test_few_calls_use_what_the_plan_says(run):
@@ -62,3 +65,9 @@ def test_shapes_are_independent_and_the_oldest_is_forgotten(run):
     for shape in range(3, 40):
         run(1, FASTER, shape=shape)
     assert run(15, SLOWER, shape=1) == 0
+
+
+def test_calls_that_began_before_a_change_say_nothing(run, library):
+    run(1_000, SLOWER)
+    library.report(1, False, FASTER)  # on several threads, of another Python thread
+    assert run(15, SLOWER) >= 13

@@ -37,8 +37,6 @@ class Team {
   };
   static constexpr int kNone = -1;
 
-  Part& part(int index) { return parts_[static_cast<std::size_t>(index)]; }
-
   const int size_;
   Cancellation* const cancellation_;
   std::unique_ptr<Part[]> parts_;
@@ -69,11 +67,11 @@ class Worker {
     }
     if (superseded()) return;
     ++loop_;
-    complete_ = 0;
-    compute(0, body);
+    parts_complete_ = 0;
+    compute(index_, body);
     if (!others_are_late_ && complete_soon()) return;
     others_are_late_ = false;
-    for (int i = 1; i < parts; ++i) others_are_late_ |= compute(i, body);
+    for (int i = 1; i < parts; ++i) others_are_late_ |= compute(part_after(i), body);
     wait();
   }
 
@@ -87,20 +85,21 @@ class Worker {
   }
 
   /// The i-th part, counted from this thread's own.
-  Team::Part& part_after(int i) {
-    return team_.part(index_ + i < team_.size_ ? index_ + i : index_ + i - team_.size_);
+  int part_after(int i) const {
+    return index_ + i < team_.size_ ? index_ + i : index_ + i - team_.size_;
   }
+  Team::Part& state_of(int part) { return team_.parts_[static_cast<std::size_t>(part)]; }
 
-  /// Computes the i-th part, unless another thread has claimed it.
+  /// Computes a part, unless another thread has claimed it.
   template <class Body>
-  bool compute(int i, Body& body) {
-    Team::Part& part = part_after(i);
+  bool compute(int index, Body& body) {
+    Team::Part& part = state_of(index);
     std::uint64_t before = loop_ - 1;
     if (part.claimed.load(std::memory_order_relaxed) != before ||
         !part.claimed.compare_exchange_strong(before, loop_, std::memory_order_relaxed)) {
       return false;
     }
-    body(static_cast<int>(&part - &team_.part(0)), team_.size_);
+    body(index, team_.size_);
     part.completed.store(loop_, std::memory_order_release);
     return true;
   }
@@ -131,8 +130,9 @@ class Worker {
 
   /// Whether all parts of this loop are.
   bool complete() {
-    while (part_after(complete_).completed.load(std::memory_order_acquire) >= loop_) {
-      if (++complete_ == team_.size_) return true;
+    while (state_of(part_after(parts_complete_)).completed.load(std::memory_order_acquire) >=
+           loop_) {
+      if (++parts_complete_ == team_.size_) return true;
     }
     return false;
   }
@@ -145,7 +145,7 @@ class Worker {
   Team& team_;
   const int index_;
   std::uint64_t loop_ = 0;
-  int complete_ = 0;             // parts of this loop, from this thread's own on
+  int parts_complete_ = 0;       // of this loop, from this thread's own on
   bool others_are_late_ = true;  // as at first, when they wake up
   const Clock::time_point start_;
   Clock::duration waited_{0};

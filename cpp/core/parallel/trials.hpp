@@ -50,7 +50,11 @@ class Trials {
     Entry& entry = find(shape);
     const auto count = static_cast<double>(rows);
     const double time = static_cast<double>(elapsed.count()) / count;
-    one_thread == entry.one_thread ? entry.report(time, count) : entry.report_trial(time, count);
+    if (one_thread == entry.one_thread) {
+      entry.report(time, count);
+    } else if (entry.trying()) {  // a call that began before a change says nothing
+      entry.report_trial(time, count);
+    }
   }
 
   void forget() {
@@ -89,7 +93,7 @@ class Trials {
       reference = std::min(reference, usual);
       since_trial += time * rows;
       const bool patient = !one_thread && usual < kSlower * reference;
-      if (since_trial < std::min(interval * (patient ? 10 : 1), kLongest)) return;
+      if (trying() || since_trial < std::min(interval * (patient ? 10 : 1), kLongest)) return;
       trials_left = kTrialCalls;
       shortest_trial = std::numeric_limits<double>::infinity();
     }

@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 import bptt
+import instructions
 import peers
 import report
 from grid import BPTT_CELLS, CELLS, DTYPES, GROUPS, MODES, Row, all_rows, quick_rows, random_rows
@@ -44,18 +45,6 @@ THREAD_VARIABLES = (
     "NPROC",  # JAX
     "TF_NUM_INTRAOP_THREADS",
 )
-
-# What restricts each library to an instruction set. ONNX Runtime has no such setting.
-INSTRUCTIONS = {
-    "avx2": {
-        "BPTT_ISA": "v3",
-        "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch
-        "ONEDNN_MAX_CPU_ISA": "AVX2",  # PyTorch, OpenVINO, TensorFlow
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # PyTorch
-        "OPENBLAS_CORETYPE": "Haswell",  # NumPy
-        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",  # JAX
-    }
-}
 
 
 class ComparisonError(Exception):
@@ -92,8 +81,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--isa",
-        choices=INSTRUCTIONS,
-        help="restrict the libraries that can be to these instructions",
+        choices=instructions.SETTINGS,
+        help="restrict the libraries to these instructions",
     )
     add("--rounds", type=int, help="samples per call (default: 9, with --quick 5)")
     add(
@@ -162,7 +151,7 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
     variables["TF_CPP_MIN_LOG_LEVEL"] = "2"
     # By default OpenBLAS spins for 0.1 s after a product, into the next measurement: 2**22 clocks.
     variables["OPENBLAS_THREAD_TIMEOUT"] = "22"
-    return {**os.environ, **variables, **(INSTRUCTIONS[isa] if isa else {})}
+    return {**os.environ, **variables, **instructions.restrictions(isa)}
 
 
 def pin(threads: int) -> None:
@@ -207,7 +196,8 @@ def machine(isa: str | None) -> dict[str, Any]:
     config = bptt.config()
     return {
         "processor": config["processor"],
-        "isa": INSTRUCTIONS[isa]["BPTT_ISA"] if isa else config["isa"],
+        "isa": instructions.SETTINGS[isa]["BPTT_ISA"] if isa else config["isa"],
+        "hides_avx512": instructions.hides_avx512(isa),
         "compiler": config["compiler"],
         "cores": len(cores()),
         "system": f"{platform.system()} {platform.machine()}",

@@ -63,8 +63,9 @@ def about(content: Mapping[str, Any]) -> list[str]:
     own = versions.get("bptt", "")
     others = ", ".join(f"{name} {v}" for name, v in sorted(versions.items()) if name != "bptt")
     others = others.replace("numpy loop", "NumPy loop")
+    hidden = ", AVX-512 hidden from all libraries" if machine.get("hides_avx512") else ""
     return [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
+        f"{machine['processor']}{hidden}, {machine['cores']} cores, {machine['system']}, Python "
         f"{machine['python']}; bptt {own} with instruction set {machine['isa']}, "
         f"{machine['compiler']}; {others}. {content['started'][:10]}.",
         "",

@@ -209,3 +209,21 @@ def test_numbers_of_threads_are_checked(tmp_path):
     done = compare(tmp_path, "--threads", "0")
     assert done.returncode == 2
     assert "--threads must be in [1, cores]" in done.stderr
+
+
+def test_avx2_is_for_all_libraries(monkeypatch, tmp_path):
+    """What a library is told by the processor itself, and that a comparison runs so."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    instructions = importlib.import_module("instructions")
+    assert instructions.restrictions(None) == {}
+    if not instructions.hides_avx512("avx2"):
+        pytest.skip("needs Linux on a processor with CPUID faulting, and a C compiler")
+    code = "from bptt._core import _cpu; print(*_cpu.supported())"
+    found = [
+        subprocess.check_output([sys.executable, "-c", code], env={**os.environ, **more}, text=True)
+        for more in ({}, instructions.restrictions("avx2"))
+    ]
+    assert found[1].split() == found[0].split()[:2]  # base and v3
+    done = compare(tmp_path, "--size", "4", "1", "3", "5", "--isa", "avx2")
+    assert done.returncode == 0, done.stderr
+    assert "AVX-512 hidden from all libraries" in (tmp_path / "results.md").read_text("utf-8")

@@ -1,0 +1,52 @@
+"""What restricts the libraries of a comparison to an instruction set."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("hide_avx512.c")
+
+# By the settings of each library. ONNX Runtime has none.
+SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "avx2": {
+        "BPTT_ISA": "v3",
+        "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch
+        "ONEDNN_MAX_CPU_ISA": "AVX2",  # PyTorch, OpenVINO, TensorFlow
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # PyTorch
+        "OPENBLAS_CORETYPE": "Haswell",  # NumPy
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",  # JAX
+    }
+}
+
+
+@functools.cache
+def _hiding_library() -> tuple[tempfile.TemporaryDirectory[str], Path] | None:
+    """Compile what hides AVX-512, where processor, system and compiler can do so."""
+    features, compiler = Path("/proc/cpuinfo"), shutil.which("cc")
+    if platform.machine() != "x86_64" or not features.exists() or compiler is None:
+        return None
+    if "cpuid_fault" not in features.read_text(encoding="utf-8").split():
+        return None
+    folder = tempfile.TemporaryDirectory()  # deleted when Python ends
+    library = Path(folder.name, "hide_avx512.so")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", SOURCE, "-o", library], check=True)
+    return folder, library
+
+
+def hides_avx512(isa: str | None) -> bool:
+    """Return whether `restrictions` hide AVX-512 from all libraries, whatever their settings."""
+    return isa is not None and _hiding_library() is not None
+
+
+def restrictions(isa: str | None) -> dict[str, str]:
+    """Return the environment variables that restrict libraries to an instruction set, if any."""
+    if isa is None:
+        return {}
+    hiding = _hiding_library()
+    return {**SETTINGS[isa], **({"LD_PRELOAD": str(hiding[1])} if hiding else {})}

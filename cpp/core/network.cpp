@@ -29,7 +29,7 @@ Network<S>::Network(const LayerConfig& config, const S* parameters, bool trainin
   }
   steps_rows_ = !config.bidirectional && directions_[0]->steps_rows();
   constexpr int kMany = 1024;
-  steps_are_short_ = plan_parallelism(config, RaggedBatch(1, 1), kMany).threads == 1;
+  steps_are_short_ = plan_parallelism(config, RaggedBatch(1, 1), kMany, sizeof(S)).threads == 1;
   constexpr Index kWorthWaking = (1 << 19) / kShrink;  // parameters: half a millisecond
   const ThreadLease lease(parameter_count_ > kWorthWaking ? usable_threads() : 1);
   Team team(lease.threads());

@@ -55,7 +55,10 @@ PROJECTED = {
     "directions of units": replace(UNITS, proj_size=20, bidirectional=True, lengths="ragged"),
     "layers side by side": replace(LAYERS, proj_size=35),
 }
+# Weights beyond any L2 cache: the threads split the units of one direction, then of the other.
+ONE_BY_ONE = replace(UNITS, bidirectional=True, steps=4, hidden_size=800, lengths="ragged")
 OF_CELLS = {
+    "directions one after the other": ONE_BY_ONE,
     **{f"projection of {name}": case for name, case in PROJECTED.items()},
     **{
         f"decay of {name}, {cell}": replace(case, cell=cell, proj_size=0, decay_size=3)

@@ -22,11 +22,11 @@ class Executor {
   /// element_size: bytes of a number.
   Executor(const LayerConfig& config, const RaggedBatch& batch, CallShape::Pass pass,
            int element_size)
-      : plan_(plan_parallelism(config, batch, usable_threads())),
+      : plan_(plan_parallelism(config, batch, usable_threads(), element_size)),
         trial_(plan_, batch, pass, element_size),
         lease_(trial_.one_thread() ? 1 : plan_.threads) {
     if (lease_.threads() == plan_.threads) return;
-    plan_ = plan_parallelism(config, batch, lease_.threads());
+    plan_ = plan_parallelism(config, batch, lease_.threads(), element_size);
     if (!trial_.one_thread()) trial_.cancel();
   }
   const ParallelPlan& plan() const { return plan_; }

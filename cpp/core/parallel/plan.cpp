@@ -3,20 +3,24 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/caches.hpp"
 #include "core/direction.hpp"
 #include "core/shrink.hpp"
 
 namespace bptt {
 
 // Work is counted in operations, of which a core does some fifty thousand million a second.
-ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit) {
+ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit,
+                              int element_size) {
   // Of a call: below, one thread is done before others wake.
   constexpr double kWakeThreshold = 1.5e6 / kShrink;
   // The same if the threads synchronize at every step, and a step worth it even once.
   constexpr double kSyncThreshold = 5e6 / kShrink, kLongStep = 1e6 / kShrink;
   // Of a step and thread, rounded: synchronizing costs a third of it on near cores (trials.hpp).
   constexpr double kStepThreshold = 25e3 / kShrink;
-  constexpr Index kFewRows = 4;  // about one register tile: a thread with fewer would read all of W
+  // Rows of which a thread would read all of W for too few: about one register tile, or two where
+  // W comes from beyond the cache of a core.
+  constexpr Index kFewRows = 4, kFewRowsOfLargeWeights = 12;
   const double rows = static_cast<double>(batch.total_rows());
   const double hidden = static_cast<double>(config.hidden_size);
   const Index columns = config.h_size() / config.num_heads;
@@ -29,16 +33,24 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   ParallelPlan plan;
   if (call < kWakeThreshold || limit < 2) return plan;
   plan.row_operations = all;
-  plan.concurrent_directions = config.bidirectional;
-  const int teams = plan.concurrent_directions ? 2 : 1;
-  const int team_limit = limit / teams;
   const double step = row * rows / static_cast<double>(std::max<Index>(batch.longest(), 1));
   const int by_step = 1 + static_cast<int>(std::lround(step / kStepThreshold));
-  const int by_hidden = std::min(team_limit, by_step);
-  const bool worth_synchronizing = call >= kSyncThreshold || step >= kLongStep;
-  if (batch.size() <= kFewRows && by_hidden > 1 && worth_synchronizing) {
+  // Threads that split the units read a part of W at every step, all others W.
+  const auto large = [&](int parts) {
+    const double weights = row / 2 * element_size / std::clamp(by_step, 1, std::max(parts, 1));
+    return weights > static_cast<double>(l2_cache_bytes());
+  };
+  const Index few_rows = large(1) ? kFewRowsOfLargeWeights : kFewRows;
+  const bool by_units =
+      batch.size() <= few_rows && by_step > 1 && (call >= kSyncThreshold || step >= kLongStep);
+  // Of large weights, all threads split those of one direction, then those of the other.
+  plan.concurrent_directions =
+      config.bidirectional && !(by_units && batch.size() <= kFewRows && large(limit / 2));
+  const int teams = plan.concurrent_directions ? 2 : 1;
+  const int team_limit = limit / teams;
+  if (by_units && team_limit > 1) {
     plan.split = Split::kHidden;
-    plan.threads = teams * by_hidden;
+    plan.threads = teams * std::min(team_limit, by_step);
   } else {
     const int by_batch = static_cast<int>(std::min<Index>(team_limit, batch.size() / 2));
     plan.threads = teams * std::max(by_batch, 1);
@@ -46,7 +58,7 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   // Layers side by side wait for each other only at the ends of the sequence, and each reads its
   // weights for all rows at once: worth half as many threads again.
   const int stages = static_cast<int>(std::min<Index>(config.num_layers, limit));
-  if (!config.bidirectional && stages > 1 && 3 * stages >= 2 * plan.threads &&
+  if (!config.bidirectional && stages > 1 && 3 * stages >= 2 * plan.threads && !large(1) &&
       batch.size() <= kFewRows && batch.longest() >= 4 * kSliceSteps) {
     plan = {.threads = stages, .layers_side_by_side = true, .row_operations = all};
   }

@@ -33,8 +33,9 @@ struct Slices {
 /// Where layers are side by side, the fewest steps of a slice.
 inline constexpr Index kSliceSteps = 1 + 15 / kShrink;
 
-/// How many of `limit` threads pay off for a call, and how they split it. Affects speed, never
-/// results.
-ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit);
+/// How many of `limit` threads pay off for a call with numbers of element_size bytes, and how they
+/// split it. Affects speed, never results.
+ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batch, int limit,
+                              int element_size);
 
 }  // namespace bptt

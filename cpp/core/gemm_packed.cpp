@@ -4,12 +4,16 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/caches.hpp"
 #include "core/gemm_compressed.hpp"
 #include "core/register_tile.hpp"
 #include "core/shrink.hpp"
 
 namespace bptt {
 namespace {
+
+// Weights of which L3 holds a few times as much, if nobody else uses it.
+constexpr Index kFarBytes = (Index{5} << 20) / kShrink;
 
 /// The operands of register tiles, one below the other: each of R rows times P packets of each of Q
 /// adjacent panels. All memory is the caller's of gemm_packed.
@@ -27,7 +31,7 @@ struct Tiles {
   Index out_stride;             // between its rows
   const S* prefetch = nullptr;  // what is fetched into L2 for later tiles
   Index prefetch_step = 0;      // elements of it for each k of each tile
-  bool far = false;             // whether the weights are beyond what caches hold for sure
+  Index weight_bytes = 0;       // of all panels, which are read at every step
 
   /// Goes on with the tiles below.
   void skip(Index number, Index height) {
@@ -38,7 +42,7 @@ struct Tiles {
   }
 };
 
-template <class S, int P, int R, int Q = 1, int kFetches = 1>
+template <class S, int P, int R, int kFetches, int Q = 1>
 void multiply_tiles(const Tiles<S>& t, Index count) {
   using V = Vec<S>;
   constexpr int kColumns = P * Q, kLine = P * V::kLanes;
@@ -64,11 +68,9 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
     Index i = 0;
 #pragma GCC unroll 4  // short enough for the end of a K block to be predicted
     for (Index k = 0; k < t.depth; ++k, i += step, panel += kLine) {
-      if constexpr (Q == 1) {
-        __builtin_prefetch(prefetch, 0, 2);
-        if constexpr (kFetches > 1) __builtin_prefetch(prefetch + kCacheLine<S>, 0, 2);
-        prefetch += prefetch_step;
-      }
+#pragma GCC unroll 2
+      for (int f = 0; f < kFetches; ++f) __builtin_prefetch(prefetch + f * kCacheLine<S>, 0, 2);
+      prefetch += prefetch_step;
       add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
     }
 #pragma GCC unroll 8
@@ -80,12 +82,13 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
 }
 
 template <class S, int P, int... R>
-void multiply_rows(Index rows, const Tiles<S>& tiles, Index count, bool two_fetches,
+void multiply_rows(Index rows, const Tiles<S>& tiles, Index count, int fetches,
                    std::integer_sequence<int, R...>) {
   using Function = void (*)(const Tiles<S>&, Index);
-  static constexpr Function functions[][sizeof...(R)] = {{multiply_tiles<S, P, R + 1>...},
-                                                         {multiply_tiles<S, P, R + 1, 1, 2>...}};
-  functions[two_fetches][rows - 1](tiles, count);
+  static constexpr Function functions[][sizeof...(R)] = {{multiply_tiles<S, P, R + 1, 0>...},
+                                                         {multiply_tiles<S, P, R + 1, 1>...},
+                                                         {multiply_tiles<S, P, R + 1, 2>...}};
+  functions[fetches][rows - 1](tiles, count);
 }
 
 /// One panel for any number of rows. Depth is split into K blocks whose weights fit the L1 cache
@@ -107,10 +110,14 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   const S* init = tiles.init;
   S* const out = tiles.out;
   // The weights are contiguous in memory: the next K block is fetched while this one is used, two
-  // lines at a time where few tiles do so.
+  // lines at a time where few tiles do so. A single tile reads them as fast as L2 can, if they are
+  // there.
   tiles.prefetch_step = (kLine + count - 1) / count;
-  const bool two_fetches = tiles.far && tiles.prefetch_step > kCacheLine<S>;
-  if (two_fetches) tiles.prefetch_step = 2 * kCacheLine<S>;
+  int fetches = count == 1 && tiles.weight_bytes <= l2_cache_bytes() / 4 * 3 ? 0 : 1;
+  if (tiles.weight_bytes > kFarBytes && tiles.prefetch_step > kCacheLine<S>) {
+    fetches = 2;
+    tiles.prefetch_step = 2 * kCacheLine<S>;
+  }
   for (int block = 0; block < blocks; ++block) {
     tiles.rows = left;
     tiles.depth = part_of(depth, block, blocks).size();
@@ -118,10 +125,10 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
     tiles.out = out;
     tiles.prefetch = tiles.panel + tiles.depth * kLine;
     if (higher > 0) {
-      multiply_rows<S, P>(height + 1, tiles, higher, two_fetches, kHeights);
+      multiply_rows<S, P>(height + 1, tiles, higher, fetches, kHeights);
       tiles.skip(higher, height + 1);
     }
-    multiply_rows<S, P>(height, tiles, count - higher, two_fetches, kHeights);
+    multiply_rows<S, P>(height, tiles, count - higher, fetches, kHeights);
     tiles.offset += tiles.depth * tiles.step;
     tiles.panel += tiles.depth * kLine;
     init = out;  // from here on the partial sums
@@ -148,8 +155,6 @@ void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
 template <class S>
 void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPointers<S> a,
                  Index rows, const S* init, Index init_stride, S* out, Index out_stride) {
-  // Of weights at every step: L3 holds a few times as much, if nobody else uses it.
-  constexpr Index kFarBytes = (Index{5} << 20) / kShrink;
   if (rows == 0) return;
   if constexpr (std::is_same_v<S, float>) {
     if (weights.storage() != Storage::kFull) {
@@ -169,11 +174,12 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
                    .init_stride = init_stride,
                    .out = out + column,
                    .out_stride = out_stride,
-                   .far = weights.bytes() > kFarBytes};
+                   .weight_bytes = weights.bytes()};
     const int packets = weights.packets(q);
     if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets &&
         weights.depth(q + 1) == depth) {
-      packets == 4 ? multiply_tiles<S, 4, 1, 2>(tiles, 1) : multiply_tiles<S, 3, 1, 2>(tiles, 1);
+      packets == 4 ? multiply_tiles<S, 4, 1, 0, 2>(tiles, 1)
+                   : multiply_tiles<S, 3, 1, 0, 2>(tiles, 1);
       q += 2;
     } else {
       multiply_panel(packets, tiles, rows);

@@ -15,19 +15,19 @@ namespace {
 // Weights of which L3 holds a few times as much, if nobody else uses it.
 constexpr Index kFarBytes = (Index{5} << 20) / kShrink;
 
-/// The operands of register tiles, one below the other: each of R rows times P packets of each of Q
-/// adjacent panels. All memory is the caller's of gemm_packed.
+/// The operands of register tiles, one below the other: each of R rows times the P packets of a
+/// panel, and the N packets of the next one. All memory is the caller's of gemm_packed.
 template <class S>
 struct Tiles {
   const S* const* rows;         // [count][R] pointers to rows of the left operand
   Index offset;                 // in a row to the first k
   Index step;                   // between k and k + 1
-  const S* panel;               // [depth][P][W] of the first panel
-  Index panel_stride;           // to the same k of the next panel
+  const S* panel;               // [depth][P][W]
+  const S* next = nullptr;      // [depth][N][W]
   Index depth;                  // products in a sum
-  const S* init;                // [count][R][Q][P][W] the sums start from it, or null for 0
+  const S* init;                // [count][R][P+N][W] the sums start from it, or null for 0
   Index init_stride;            // between its rows, 0 to repeat one
-  S* out;                       // [count][R][Q][P][W]
+  S* out;                       // [count][R][P+N][W]
   Index out_stride;             // between its rows
   const S* prefetch = nullptr;  // what is fetched into L2 for later tiles
   Index prefetch_step = 0;      // elements of it for each k of each tile
@@ -42,11 +42,11 @@ struct Tiles {
   }
 };
 
-template <class S, int P, int R, int kFetches, int Q = 1>
+template <class S, int P, int R, int kFetches, int N = 0>
 void multiply_tiles(const Tiles<S>& t, Index count) {
   using V = Vec<S>;
-  constexpr int kColumns = P * Q, kLine = P * V::kLanes;
-  const Index panel_stride = t.panel_stride, step = t.step, prefetch_step = t.prefetch_step;
+  constexpr int kColumns = P + N;
+  const Index step = t.step, prefetch_step = t.prefetch_step;
   const S *const *rows = t.rows, *init = t.init, *prefetch = t.prefetch;
   S* out = t.out;
   for (; count > 0; --count, rows += R) {
@@ -61,17 +61,19 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
       }
       if (init != nullptr) init += t.init_stride;
     }
-    const S* panel = t.panel;
-    const auto weight = [&panel, panel_stride](int c) {
-      return V::load(panel + c / P * panel_stride + c % P * V::kLanes);
+    const S *panel = t.panel, *next = t.next;
+    const auto weight = [&](int c) {
+      return V::load(c < P ? panel + c * V::kLanes : next + (c - P) * V::kLanes);
     };
     Index i = 0;
 #pragma GCC unroll 4  // short enough for the end of a K block to be predicted
-    for (Index k = 0; k < t.depth; ++k, i += step, panel += kLine) {
+    for (Index k = 0; k < t.depth; ++k, i += step) {
 #pragma GCC unroll 2
       for (int f = 0; f < kFetches; ++f) __builtin_prefetch(prefetch + f * kCacheLine<S>, 0, 2);
       prefetch += prefetch_step;
       add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
+      panel += P * V::kLanes;
+      next += N * V::kLanes;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r, out += t.out_stride) {
@@ -136,6 +138,16 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   }
 }
 
+/// One row and two panels, whose sums hide the latency of each other's.
+template <class S, int... N>
+void multiply_row(int packets, int next_packets, const Tiles<S>& tiles,
+                  std::integer_sequence<int, N...>) {
+  if (packets == 3) return multiply_tiles<S, 3, 1, 0, 3>(tiles, 1);  // of three gates, as all are
+  using Function = void (*)(const Tiles<S>&, Index);
+  static constexpr Function functions[] = {multiply_tiles<S, 4, 1, 0, N + 1>...};
+  functions[next_packets - 1](tiles, 1);
+}
+
 template <class S>
 void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
   switch (packets) {
@@ -168,7 +180,6 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
                    .offset = depth.first * a.step,
                    .step = a.step,
                    .panel = weights.panel(q),
-                   .panel_stride = weights.panel(q + 1) - weights.panel(q),
                    .depth = depth.size(),
                    .init = init == nullptr ? nullptr : init + column,
                    .init_stride = init_stride,
@@ -176,10 +187,10 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
                    .out_stride = out_stride,
                    .weight_bytes = weights.bytes()};
     const int packets = weights.packets(q);
-    if (rows == 1 && q + 1 < last && packets >= 3 && weights.packets(q + 1) == packets &&
-        weights.depth(q + 1) == depth) {
-      packets == 4 ? multiply_tiles<S, 4, 1, 0, 2>(tiles, 1)
-                   : multiply_tiles<S, 3, 1, 0, 2>(tiles, 1);
+    if (rows == 1 && q + 1 < last && packets >= 3 && weights.depth(q + 1) == depth) {
+      tiles.next = weights.panel(q + 1);
+      multiply_row(packets, weights.packets(q + 1), tiles,
+                   std::make_integer_sequence<int, kMaxPackets>());
       q += 2;
     } else {
       multiply_panel(packets, tiles, rows);

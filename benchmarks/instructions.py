@@ -28,10 +28,10 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 @functools.cache
 def _hiding_library() -> tuple[tempfile.TemporaryDirectory[str], Path] | None:
     """Compile what hides AVX-512, where processor, system and compiler can do so."""
-    features, compiler = Path("/proc/cpuinfo"), shutil.which("cc")
-    if platform.machine() != "x86_64" or not features.exists() or compiler is None:
+    processor, compiler = Path("/proc/cpuinfo"), shutil.which("cc")
+    if platform.machine() != "x86_64" or not processor.exists() or compiler is None:
         return None
-    if "cpuid_fault" not in features.read_text(encoding="utf-8").split():
+    if not {"avx512f", "cpuid_fault"} <= set(processor.read_text(encoding="utf-8").split()):
         return None
     folder = tempfile.TemporaryDirectory()  # deleted when Python ends
     library = Path(folder.name, "hide_avx512.so")

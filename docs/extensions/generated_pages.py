@@ -19,6 +19,8 @@ PAGES = {
     "benchmarks/README.md": "project/benchmarks.md",
     "benchmarks/results/avx2/results.md": "project/benchmark-results-avx2.md",
     "benchmarks/results/distributed.md": "project/benchmark-results-distributed.md",
+    "benchmarks/results/intel/results.md": "project/benchmark-results-intel.md",
+    "benchmarks/results/intel-avx2/results.md": "project/benchmark-results-intel-avx2.md",
     "benchmarks/results/models/results.md": "project/benchmark-results-models.md",
     "benchmarks/results/models-avx2/results.md": "project/benchmark-results-models-avx2.md",
     "benchmarks/results/results.md": "project/benchmark-results.md",

@@ -12,6 +12,13 @@ import pytest
 import bptt
 
 README = Path(__file__).parents[2] / "README.md"
+# Column of the table of speed -> folder of its results.
+PROCESSORS = {
+    "AMD, AVX-512": "",
+    "AMD, AVX2": "avx2",
+    "Intel, AVX-512": "intel",
+    "Intel, AVX2": "intel-avx2",
+}
 
 
 CODE = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -49,22 +56,28 @@ def test_estimator_predicts_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_table_of_speed_is_that_of_the_results() -> None:
-    """Each line's figures are those of the stored summary."""
+    """The figures of each processor are those of its stored summary."""
     results = README.parent / "benchmarks" / "results"
-    stored = {}
-    for isa, path in (("AVX-512", results), ("AVX2", results / "avx2")):
-        for line in (path / "results.md").read_text("utf-8").splitlines():
+    stored: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, folder in PROCESSORS.items():
+        for line in (results / folder / "results.md").read_text("utf-8").splitlines():
             cells = [cell.strip() for cell in line.strip("|").split("|")]
             if len(cells) == 7 and re.fullmatch(
                 r"(inference|training), float32, \d threads?", cells[0]
             ):
                 rows, best, torch, below, worst = cells[1:6]
-                name = f"{cells[0].replace(' float32,', '')}, {isa}"
-                stored[name] = (f"{torch} ×", f"{best} ×", f"{below} of {rows}, worst {worst} ×")
-    shown = re.findall(
-        r"^\| ((?:inference|training), .*) \|$", README.read_text("utf-8"), re.MULTILINE
-    )
-    assert {name: tuple(rest) for name, *rest in (row.split(" | ") for row in shown)} == stored
+                figures = (f"{best} ×", f"{torch} ×", f"{below} of {rows}, worst {worst} ×")
+                stored.setdefault(cells[0].replace(" float32,", ""), {})[name] = figures
+    table = README.read_text("utf-8").split("| times as fast as |")[1].split("\n\n")[0]
+    head, _, *lines = [
+        [cell.strip() for cell in line.strip(" |").split("|")] for line in table.splitlines()
+    ]
+    assert head == list(PROCESSORS)
+    assert len(lines) == 3 * len(stored) == 12
+    for first, *rest in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        found = stored[first[0].removeprefix("the fastest library, ")]
+        shown = zip(first[1:], *(line[1:] for line in rest), strict=True)
+        assert dict(zip(PROCESSORS, shown, strict=True)) == found
 
 
 # ---- the README of the package index ----

@@ -44,8 +44,8 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const bool by_units =
       batch.size() <= few_rows && by_step > 1 && (call >= kSyncThreshold || step >= kLongStep);
   // Of large weights, all threads split those of one direction, then those of the other.
-  plan.concurrent_directions =
-      config.bidirectional && !(by_units && batch.size() <= kFewRows && large(limit / 2));
+  const bool one_by_one = by_units && batch.size() <= kFewRows && large(limit / 2);
+  plan.concurrent_directions = config.bidirectional && !one_by_one;
   const int teams = plan.concurrent_directions ? 2 : 1;
   const int team_limit = limit / teams;
   if (by_units && team_limit > 1) {

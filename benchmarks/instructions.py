@@ -6,6 +6,7 @@ import functools
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,12 @@ def _hiding_library() -> tuple[tempfile.TemporaryDirectory[str], Path] | None:
         return None
     folder = tempfile.TemporaryDirectory()  # deleted when Python ends
     library = Path(folder.name, "hide_avx512.so")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", SOURCE, "-o", library], check=True)
+    command = [compiler, "-O2", "-shared", "-fPIC", SOURCE, "-o", library]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"AVX-512 is not hidden, {SOURCE.name} does not compile:", file=sys.stderr)
+        print(done.stderr, file=sys.stderr)
+        return None
     return folder, library
 
 

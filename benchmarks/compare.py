@@ -230,6 +230,17 @@ def measuring_command(given: list[str]) -> str:
     return shlex.join(["python", "benchmarks/compare.py", *files.parse_known_args(given)[1]])
 
 
+def one_row_a_line(content: dict[str, Any]) -> str:
+    """Return JSON whose differences show which rows have changed."""
+    lines = [
+        f" {json.dumps(name)}: {json.dumps(value)},\n"
+        for name, value in content.items()
+        if name != "rows"
+    ]
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in content["rows"])
+    return "{\n" + "".join(lines) + f' "rows": [\n{rows}\n ]\n}}\n'
+
+
 class Results:
     """The file of all measurements, rewritten after every row."""
 
@@ -271,7 +282,7 @@ class Results:
             self.content["bandwidth"][str(threads)] = message["bandwidth"]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.content, indent=1) + "\n")
+        part.write_text(one_row_a_line(self.content))
         part.replace(self.path)  # atomic
 
 

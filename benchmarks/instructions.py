@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import shutil
 import subprocess
@@ -37,7 +38,8 @@ def _hiding_library() -> tuple[tempfile.TemporaryDirectory[str], Path] | None:
     folder = tempfile.TemporaryDirectory()  # deleted when Python ends
     library = Path(folder.name, "hide_avx512.so")
     command = [compiler, "-O2", "-shared", "-fPIC", SOURCE, "-o", library]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         print(f"AVX-512 is not hidden, {SOURCE.name} does not compile:", file=sys.stderr)
         print(done.stderr, file=sys.stderr)
@@ -55,4 +57,7 @@ def restrictions(isa: str | None) -> dict[str, str]:
     if isa is None:
         return {}
     hiding = _hiding_library()
-    return {**SETTINGS[isa], **({"LD_PRELOAD": str(hiding[1])} if hiding else {})}
+    if hiding is None:
+        return dict(SETTINGS[isa])
+    others = os.environ.get("LD_PRELOAD", "").split()
+    return {**SETTINGS[isa], "LD_PRELOAD": " ".join([*others, str(hiding[1])])}

@@ -115,11 +115,10 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   // lines at a time where few tiles do so. A single tile reads them as fast as L2 can, if they are
   // there.
   tiles.prefetch_step = (kLine + count - 1) / count;
-  int fetches = count == 1 && tiles.weight_bytes <= l2_cache_bytes() / 4 * 3 ? 0 : 1;
-  if (tiles.weight_bytes > kFarBytes && tiles.prefetch_step > kCacheLine<S>) {
-    fetches = 2;
-    tiles.prefetch_step = 2 * kCacheLine<S>;
-  }
+  const bool held = count == 1 && tiles.weight_bytes <= l2_cache_bytes() / 4 * 3;
+  const bool far = tiles.weight_bytes > kFarBytes && tiles.prefetch_step > kCacheLine<S>;
+  const int fetches = held ? 0 : far ? 2 : 1;
+  if (far) tiles.prefetch_step = 2 * kCacheLine<S>;
   for (int block = 0; block < blocks; ++block) {
     tiles.rows = left;
     tiles.depth = part_of(depth, block, blocks).size();
@@ -138,16 +137,6 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   }
 }
 
-/// One row and two panels, whose sums hide the latency of each other's.
-template <class S, int... N>
-void multiply_row(int packets, int next_packets, const Tiles<S>& tiles,
-                  std::integer_sequence<int, N...>) {
-  if (packets == 3) return multiply_tiles<S, 3, 1, 0, 3>(tiles, 1);  // of three gates, as all are
-  using Function = void (*)(const Tiles<S>&, Index);
-  static constexpr Function functions[] = {multiply_tiles<S, 4, 1, 0, N + 1>...};
-  functions[next_packets - 1](tiles, 1);
-}
-
 template <class S>
 void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
   switch (packets) {
@@ -160,6 +149,16 @@ void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
     default:
       return multiply_panel<S, 4>(tiles, rows);
   }
+}
+
+/// One row and two panels, whose sums hide the latency of each other's.
+template <class S, int... N>
+void multiply_row(int packets, int next_packets, const Tiles<S>& tiles,
+                  std::integer_sequence<int, N...>) {
+  if (packets == 3) return multiply_tiles<S, 3, 1, 0, 3>(tiles, 1);  // of three gates, as all are
+  using Function = void (*)(const Tiles<S>&, Index);
+  static constexpr Function functions[] = {multiply_tiles<S, 4, 1, 0, N + 1>...};
+  functions[next_packets - 1](tiles, 1);
 }
 
 }  // namespace

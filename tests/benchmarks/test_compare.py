@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from child_process import run_code
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="needs the repository")
 pytest.importorskip("tqdm")
@@ -219,11 +221,9 @@ def test_avx2_is_for_all_libraries(monkeypatch, tmp_path):
     if not instructions.hides_avx512("avx2"):
         pytest.skip("needs Linux on a processor with CPUID faulting, and a C compiler")
     code = "from bptt._core import _cpu; print(*_cpu.supported())"
-    found = [
-        subprocess.check_output([sys.executable, "-c", code], env={**os.environ, **more}, text=True)
-        for more in ({}, instructions.restrictions("avx2"))
-    ]
-    assert found[1].split() == found[0].split()[:2]  # base and v3
+    found = [run_code(code), run_code(code, **instructions.restrictions("avx2"))]
+    before, after = ((child.stdout or child.stderr).split() for child in found)
+    assert after == before[:2]  # base and v3
     done = compare(tmp_path, "--size", "4", "1", "3", "5", "--isa", "avx2")
     assert done.returncode == 0, done.stderr
     assert "AVX-512 hidden from all libraries" in (tmp_path / "results.md").read_text("utf-8")

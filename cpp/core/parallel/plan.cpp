@@ -37,7 +37,7 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const int by_step = 1 + static_cast<int>(std::lround(step / kStepThreshold));
   // Threads that split the units read a part of W at every step, all others W.
   const auto large = [&](int parts) {
-    const double weights = row / 2 * element_size / std::clamp(by_step, 1, std::max(parts, 1));
+    const double weights = row / 2 * element_size / std::min(by_step, parts);
     return weights > static_cast<double>(l2_cache_bytes());
   };
   const Index few_rows = large(1) ? kFewRowsOfLargeWeights : kFewRows;

@@ -17,7 +17,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,7 @@ COUNTED_ISA = "v3"  # valgrind knows AVX2, but not AVX-512
 COUNTED_SIZES = (Size(100, 1, 32, 64), Size(20, 16, 64, 64))
 MAX_INSTRUCTION_RATIO = 1.10  # to the recorded count
 MARK = "getloadavg"  # C library function, called here only, at which valgrind splits its profile
+PROCESSES = 2  # of valgrind, which runs a process on one core
 
 TIMED_SIZE = Size(50, 32, 128, 128)
 TIMED_PRODUCT = Task(PRODUCT, "", Size(1, 1024, 1024, 1024))
@@ -50,7 +53,7 @@ ATTEMPTS = 3  # other processes may disturb one
 
 
 def tasks(sizes: Iterable[Size]) -> list[Task]:
-    return [Task(mode, cell, s) for s in sizes for cell in CELLS for mode in (INFERENCE, TRAINING)]
+    return [Task(mode, cell, s) for s in sizes for mode in (INFERENCE, TRAINING) for cell in CELLS]
 
 
 def title(task: Task, dtype: str = "float32") -> str:
@@ -58,16 +61,6 @@ def title(task: Task, dtype: str = "float32") -> str:
 
 
 # ---- instructions
-
-
-def counted_cases() -> list[tuple[Task, str]]:
-    """Return the tasks whose instructions are counted, with their dtypes."""
-    of_double = [Task(mode, "lstm", COUNTED_SIZES[0]) for mode in (INFERENCE, TRAINING)]
-    return [
-        *((task, "float32") for task in tasks(COUNTED_SIZES)),
-        *((task, "float64") for task in of_double),
-        (Task(STEP, "lstm", Size(1, 1, 32, 64)), "float32"),
-    ]
 
 
 def output_layer(rows: int, features: int, classes: int) -> Call:
@@ -131,28 +124,42 @@ def around_layers() -> dict[str, Call]:
     }
 
 
-def make_counted_calls() -> None:
-    """Run every call once between two marks, under valgrind."""
-    counted = [make_call(*task, dtype) for task, dtype in counted_cases()]
-    counted += around_layers().values()
-    for make in counted:  # packs weights, allocates workspace
-        make()
+def counted_calls() -> dict[str, Callable[[], Call]]:
+    """Return functions that make the calls whose instructions are counted."""
+    of_double = [Task(mode, "lstm", COUNTED_SIZES[0]) for mode in (INFERENCE, TRAINING)]
+    of_layers = [
+        *((task, "float32") for task in tasks(COUNTED_SIZES)),
+        *((task, "float64") for task in of_double),
+        (Task(STEP, "lstm", Size(1, 1, 32, 64)), "float32"),
+    ]
+    others = around_layers()
+    return {
+        **{title(task, dtype): partial(make_call, *task, dtype) for task, dtype in of_layers},
+        **{name: partial(others.__getitem__, name) for name in others},
+    }
+
+
+def make_counted_calls(part: int) -> None:
+    """Run every call of one of the processes once between two marks, under valgrind."""
+    counted = [make() for make in list(counted_calls().values())[part::PROCESSES]]
+    for call in counted:  # packs weights, allocates workspace
+        call()
     os.getloadavg()
-    for make in counted:
-        make()
+    for call in counted:
+        call()
         os.getloadavg()
 
 
-def count_instructions() -> Figures:
-    """Return the number of instructions in the kernels for every call."""
-    names = [title(task, dtype) for task, dtype in counted_cases()] + list(around_layers())
+def count_part(part: int) -> Figures:
+    """Return the number of instructions in the kernels for every call of one of the processes."""
+    names = list(counted_calls())[part::PROCESSES]
     with tempfile.TemporaryDirectory() as directory:
         profile = Path(directory, "profile")
         subprocess.run(
             [
                 *("valgrind", "--tool=callgrind", f"--dump-before={MARK}"),
                 *("--compress-strings=no", "--dump-line=no", f"--callgrind-out-file={profile}"),
-                *(sys.executable, __file__, "--make-counted-calls"),
+                *(sys.executable, __file__, "--make-counted-calls", str(part)),
             ],
             env={**worker_environment(1), "BPTT_ISA": COUNTED_ISA},
             check=True,
@@ -160,10 +167,17 @@ def count_instructions() -> Figures:
             encoding="utf-8",
             errors="replace",
         )
-        # The first part precedes the first mark.
-        parts = [Path(f"{profile}.{2 + i}") for i in range(len(names))]
-        counts = [instructions(p.read_text("utf-8", "replace").splitlines()) for p in parts]
+        # The first dump precedes the first mark.
+        dumps = [Path(f"{profile}.{2 + i}") for i in range(len(names))]
+        counts = [instructions(p.read_text("utf-8", "replace").splitlines()) for p in dumps]
     return dict(zip(names, counts, strict=True))
+
+
+def count_instructions() -> Figures:
+    """Return the number of instructions in the kernels for every call."""
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        counts = ChainMap(*pool.map(count_part, range(PROCESSES)))
+    return {name: counts[name] for name in counted_calls()}
 
 
 def instructions(profile: Iterable[str]) -> int:
@@ -277,10 +291,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--update", action="store_true", help="record the current figures")
-    parser.add_argument("--make-counted-calls", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--make-counted-calls", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.make_counted_calls:
-        make_counted_calls()
+    if arguments.make_counted_calls is not None:
+        make_counted_calls(arguments.make_counted_calls)
         return 0
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     if arguments.update:

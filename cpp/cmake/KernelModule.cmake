@@ -56,7 +56,7 @@ function(bptt_add_kernel_module isa)
   bptt_add_module(${module} ${BPTT_BINDING_SOURCES})
   target_compile_definitions(
     ${module} PRIVATE BPTT_MODULE_NAME=${module} BPTT_ISA="${isa}")
-  # One file for the small bindings: compiling pybind11 itself takes longer than all of them.
+  # One file for each group: compiling pybind11 itself takes longer than the rest of it.
   set_target_properties(${module} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
   foreach(target IN ITEMS ${core} ${module})
     target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cpp")

@@ -15,15 +15,18 @@ namespace {
 // Weights of which L3 holds a few times as much, if nobody else uses it.
 constexpr Index kFarBytes = (Index{5} << 20) / kShrink;
 
-/// The operands of register tiles, one below the other: each of R rows times the P packets of a
-/// panel, and the N packets of the next one. All memory is the caller's of gemm_packed.
+/// Beside what else a step reads.
+bool l2_holds(Index weight_bytes) { return weight_bytes <= l2_cache_bytes() / 4 * 3; }
+
+/// The operands of register tiles, one below the other: each of R rows times P packets of a panel,
+/// and N packets of the next one. All memory is the caller's of gemm_packed.
 template <class S>
 struct Tiles {
   const S* const* rows;         // [count][R] pointers to rows of the left operand
   Index offset;                 // in a row to the first k
   Index step;                   // between k and k + 1
-  const S* panel;               // [depth][P][W]
-  const S* next = nullptr;      // [depth][N][W]
+  const S* panel;               // [depth][kLine][W]
+  const S* next = nullptr;      // [depth][kNextLine][W]
   Index depth;                  // products in a sum
   const S* init;                // [count][R][P+N][W] the sums start from it, or null for 0
   Index init_stride;            // between its rows, 0 to repeat one
@@ -42,7 +45,7 @@ struct Tiles {
   }
 };
 
-template <class S, int P, int R, int kFetches, int N = 0>
+template <class S, int P, int R, int kFetches, int N = 0, int kLine = P, int kNextLine = N>
 void multiply_tiles(const Tiles<S>& t, Index count) {
   using V = Vec<S>;
   constexpr int kColumns = P + N;
@@ -72,8 +75,8 @@ void multiply_tiles(const Tiles<S>& t, Index count) {
       for (int f = 0; f < kFetches; ++f) __builtin_prefetch(prefetch + f * kCacheLine<S>, 0, 2);
       prefetch += prefetch_step;
       add_products(sum, [&](int r) { return V(a[r][i]); }, weight);
-      panel += P * V::kLanes;
-      next += N * V::kLanes;
+      panel += kLine * V::kLanes;
+      next += kNextLine * V::kLanes;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r, out += t.out_stride) {
@@ -115,7 +118,7 @@ void multiply_panel(Tiles<S>& tiles, Index rows) {
   // lines at a time where few tiles do so. A single tile reads them as fast as L2 can, if they are
   // there.
   tiles.prefetch_step = (kLine + count - 1) / count;
-  const bool held = count == 1 && tiles.weight_bytes <= l2_cache_bytes() / 4 * 3;
+  const bool held = count == 1 && l2_holds(tiles.weight_bytes);
   const bool far = tiles.weight_bytes > kFarBytes && tiles.prefetch_step > kCacheLine<S>;
   const int fetches = held ? 0 : far ? 2 : 1;
   if (far) tiles.prefetch_step = 2 * kCacheLine<S>;
@@ -151,6 +154,8 @@ void multiply_panel(int packets, Tiles<S>& tiles, Index rows) {
   }
 }
 
+// ---- several panels side by side, of weights that L2 holds or a single row reads
+
 /// One row and two panels, whose sums hide the latency of each other's.
 template <class S, int... N>
 void multiply_row(int packets, int next_packets, const Tiles<S>& tiles,
@@ -159,6 +164,27 @@ void multiply_row(int packets, int next_packets, const Tiles<S>& tiles,
   using Function = void (*)(const Tiles<S>&, Index);
   static constexpr Function functions[] = {multiply_tiles<S, 4, 1, 0, N + 1>...};
   functions[next_packets - 1](tiles, 1);
+}
+
+/// Tiles of four rows and three packets, from packet kFirst of three panels on.
+template <class S, int kFirst>
+void multiply_three_packets(Tiles<S> tiles, const S* const* panels, Index count) {
+  constexpr int kPanel = kFirst / kMaxPackets, kColumn = kFirst % kMaxPackets;
+  constexpr int P = std::min(3, kMaxPackets - kColumn), N = 3 - P;
+  constexpr Index kLanes = Vec<S>::kLanes;
+  tiles.panel = panels[kPanel] + kColumn * kLanes;
+  if constexpr (N > 0) tiles.next = panels[kPanel + 1];
+  if (tiles.init != nullptr) tiles.init += kFirst * kLanes;
+  tiles.out += kFirst * kLanes;
+  multiply_tiles<S, P, 4, 0, N, kMaxPackets, kMaxPackets>(tiles, count);
+}
+
+template <class S>
+void multiply_in_fours(const Tiles<S>& tiles, const S* const* panels, Index count) {
+  multiply_three_packets<S, 0>(tiles, panels, count);
+  multiply_three_packets<S, 3>(tiles, panels, count);
+  multiply_three_packets<S, 6>(tiles, panels, count);
+  multiply_three_packets<S, 9>(tiles, panels, count);
 }
 
 }  // namespace
@@ -172,6 +198,7 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
       return gemm_compressed(weights, {first, last}, a, rows, init, init_stride, out, out_stride);
     }
   }
+  const bool held = l2_holds(weights.bytes());
   for (Index q = first; q < last;) {
     const Index column = weights.column(q);
     const Range depth = weights.depth(q);
@@ -186,11 +213,24 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
                    .out_stride = out_stride,
                    .weight_bytes = weights.bytes()};
     const int packets = weights.packets(q);
-    if (rows == 1 && q + 1 < last && packets >= 3 && weights.depth(q + 1) == depth) {
+    const auto side_by_side = [&](Index panels) {
+      const Index end = q + panels - 1;
+      return end < last && weights.depth(end) == depth;
+    };
+    if (rows == 1 && packets >= 3 && side_by_side(2)) {
       tiles.next = weights.panel(q + 1);
       multiply_row(packets, weights.packets(q + 1), tiles,
                    std::make_integer_sequence<int, kMaxPackets>());
       q += 2;
+    } else if (rows == 2 && packets == 3 && held && side_by_side(2)) {
+      tiles.next = weights.panel(q + 1);
+      multiply_tiles<S, 3, 2, 0, 3>(tiles, 1);
+      q += 2;
+    } else if (in_fours(rows) && packets == kMaxPackets && held && side_by_side(3) &&
+               weights.packets(q + 2) == kMaxPackets) {
+      const S* const panels[] = {tiles.panel, weights.panel(q + 1), weights.panel(q + 2)};
+      multiply_in_fours(tiles, panels, rows / 4);
+      q += 3;
     } else {
       multiply_panel(packets, tiles, rows);
       q += 1;

@@ -32,13 +32,21 @@ constexpr int kMaxTileRows = 8;  // each row has a pointer in a general register
 /// The rows of a register tile that is this many packets wide.
 constexpr int tile_rows(int packets) { return std::min(kAccumulators / packets, kMaxTileRows); }
 
+/// Whether so many rows are computed in fours, three packets at a time. Where a tile has three rows
+/// and a whole panel, tiles of two would be left, with too few sums to hide their latency.
+constexpr bool in_fours(Index rows) {
+  return tile_rows(kMaxPackets) == 3 && rows % 4 == 0 && rows % 3 != 0 && rows <= 20;
+}
+
 constexpr Index kPanelsTogether = 16;  // at most
 
 /// How many panels to compute together for n rows, before the cell's equations are applied to all
-/// of them. A single row needs two to hide the latency of its sums; for a few rows, the equations
-/// of so many panels are worth a call. Rows are rounded to integers once for all panels.
+/// of them. A single row needs two to hide the latency of its sums, rows in fours three; for a few
+/// rows, the equations of so many panels are worth a call. Rows are rounded to integers once for
+/// all panels.
 inline Index panels_together(Storage storage, Index rows) {
   if (storage == Storage::kInt8) return kPanelsTogether;
+  if (in_fours(rows)) return 3;
   return rows <= 1 ? 2 : std::max<Index>(1, kPanelsTogether / rows);
 }
 

@@ -106,6 +106,27 @@ def test_rows_do_not_depend_on_their_batch(form, dtype, merge):
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("batch", [2, 3, 4, 8, 16, 20, 21])
+@pytest.mark.parametrize(
+    ("cell", "hidden_size"), [("lstm", 61), ("gru_reset_after", 72), ("rnn", 210)]
+)
+def test_rows_do_not_depend_on_their_number(cell, hidden_size, batch, dtype):
+    """Register tiles of all heights, of one panel and of several side by side."""
+    case = Case(cell, steps=3, batch=batch, hidden_size=hidden_size, state=True)
+    p = make(case, dtype)
+    layer = make_layer(case, p)
+    whole = results(layer, p.x, p.d_output, p.d_state, state=p.state)
+    for b in range(batch):
+        row = slice(b, b + 1)
+        alone = results(
+            layer, p.x[row], p.d_output[row], part(p.d_state, row), state=part(p.state, row)
+        )
+        for name in ("output", "inference", "input"):
+            np.testing.assert_array_equal(whole[name][row], alone[name], err_msg=name)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "ids"])
 @every_form
 def test_padding_is_not_read(form, ids):

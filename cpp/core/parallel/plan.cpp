@@ -43,8 +43,8 @@ ParallelPlan plan_parallelism(const LayerConfig& config, const RaggedBatch& batc
   const Index few_rows = large(1) ? kFewRowsOfLargeWeights : kFewRows;
   const bool by_units =
       batch.size() <= few_rows && by_step > 1 && (call >= kSyncThreshold || step >= kLongStep);
-  // Of large weights, all threads split those of one direction, then those of the other.
-  const bool one_by_one = by_units && batch.size() <= kFewRows && large(limit / 2);
+  // Weights that are large until all threads split them: those of one direction, then of the other.
+  const bool one_by_one = by_units && batch.size() <= kFewRows && large(limit / 2) && !large(limit);
   plan.concurrent_directions = config.bidirectional && !one_by_one;
   const int teams = plan.concurrent_directions ? 2 : 1;
   const int team_limit = limit / teams;

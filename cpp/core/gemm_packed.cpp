@@ -198,7 +198,6 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
       return gemm_compressed(weights, {first, last}, a, rows, init, init_stride, out, out_stride);
     }
   }
-  const bool held = l2_holds(weights.bytes());
   for (Index q = first; q < last;) {
     const Index column = weights.column(q);
     const Range depth = weights.depth(q);
@@ -222,12 +221,12 @@ void gemm_packed(const PackedWeights<S>& weights, Index first, Index last, RowPo
       multiply_row(packets, weights.packets(q + 1), tiles,
                    std::make_integer_sequence<int, kMaxPackets>());
       q += 2;
-    } else if (rows == 2 && packets == 3 && held && side_by_side(2)) {
+    } else if (rows == 2 && packets == 3 && side_by_side(2) && l2_holds(weights.bytes())) {
       tiles.next = weights.panel(q + 1);
       multiply_tiles<S, 3, 2, 0, 3>(tiles, 1);
       q += 2;
-    } else if (in_fours(rows) && packets == kMaxPackets && held && side_by_side(3) &&
-               weights.packets(q + 2) == kMaxPackets) {
+    } else if (in_fours(rows) && packets == kMaxPackets && side_by_side(3) &&
+               weights.packets(q + 2) == kMaxPackets && l2_holds(weights.bytes())) {
       const S* const panels[] = {tiles.panel, weights.panel(q + 1), weights.panel(q + 2)};
       multiply_in_fours(tiles, panels, rows / 4);
       q += 3;

@@ -46,7 +46,7 @@ constexpr Index kPanelsTogether = 16;  // at most
 /// all panels.
 inline Index panels_together(Storage storage, Index rows) {
   if (storage == Storage::kInt8) return kPanelsTogether;
-  if (in_fours(rows)) return 3;
+  if (storage == Storage::kFull && in_fours(rows)) return 3;
   return rows <= 1 ? 2 : std::max<Index>(1, kPanelsTogether / rows);
 }
 

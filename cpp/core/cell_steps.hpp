@@ -10,6 +10,22 @@
 
 namespace bptt {
 
+/// visit(row_of(slot), slot, block) for every packet of some rows. In one loop: a row often has one
+/// block, and what a loop sets up before its first packet costs as much as a packet.
+template <class RowOf, class Visit>
+[[gnu::always_inline]] inline void for_each_packet(Range slots, Range blocks, RowOf row_of,
+                                                   Visit visit) {
+  if (slots.size() <= 0 || blocks.size() <= 0) return;
+  Index slot = slots.first, block = blocks.first;
+  for (auto row = row_of(slot);;) {
+    visit(row, slot, block);
+    if (++block < blocks.last) continue;
+    if (++slot == slots.last) return;
+    block = blocks.first;
+    row = row_of(slot);
+  }
+}
+
 template <class Cell, class S, bool kUsual>
 struct CellSteps {
   static constexpr CellInfo kCell = make_cell_info<Cell>();
@@ -51,56 +67,59 @@ struct CellSteps {
     const Index padded = layer.padded_, stride = layer.gates_stride_;
     const States states(loop, s);
     const Index saved_row = kTraining ? loop.batch_.first_row(s) : 0;
-    S* row = gates;
-    for (Index slot = slots.first; slot < slots.last; ++slot, row += stride) {
-      S* y = nullptr;
-      if constexpr (kLast) y = states.y_row(slot);
-      [[maybe_unused]] Moments<S> moments;
+    struct Row {
+      S *gates, *y;
+      Moments<S> moments;
+    };
+    const auto row_of = [&](Index slot) {
+      Row row{gates + (slot - slots.first) * stride, nullptr, {}};
+      if constexpr (kLast) row.y = states.y_row(slot);
       if constexpr (kCell.normalized) {
-        moments = row_moments<kPhase, kTraining>(loop, slot, saved_row + slot, blocks);
+        row.moments = row_moments<kPhase, kTraining>(loop, slot, saved_row + slot, blocks);
       }
-      for (Index block = blocks.first; block < blocks.last; ++block) {
-        const Index unit = block * kLanes, state = slot * padded + unit;
-        ForwardUnits<S> u;
+      return row;
+    };
+    for_each_packet(slots, blocks, row_of, [&](const Row& row, Index slot, Index block) {
+      const Index unit = block * kLanes, state = slot * padded + unit;
+      ForwardUnits<S> u;
 #pragma GCC unroll 4
-        for (int g = 0; g < kGatesSoFar; ++g) {
-          const Index column = gate_column(g, block, padded);
-          u.gate[g] = Vec<S>::load(row + column);
-          if constexpr (kCell.normalized && kPhase == 0) {
-            add_normalized<kTraining>(loop, u, g, moments, slot, saved_row + slot, column);
-          } else if constexpr (kCell.separate_recurrent) {
-            u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * stride + column);
-          }
+      for (int g = 0; g < kGatesSoFar; ++g) {
+        const Index column = gate_column(g, block, padded);
+        u.gate[g] = Vec<S>::load(row.gates + column);
+        if constexpr (kCell.normalized && kPhase == 0) {
+          add_normalized<kTraining>(loop, u, g, row.moments, slot, saved_row + slot, column);
+        } else if constexpr (kCell.separate_recurrent) {
+          u.recurrent[g] = Vec<S>::load(loop.recurrent_ + slot * stride + column);
         }
-        u.h = Vec<S>::load(states.before + state);
-        states.load_memory(u, state);
-        if constexpr (kPhase > 0 && kCell.normalized) {
-          u.c_normalized = moments.normalize(u.memory[0]);
-        }
-        load_unit_weights(layer, u.unit_weight, unit);
-        Cell::template forward<kPhase>(activations, u);
-        if constexpr (!kLast) {
+      }
+      u.h = Vec<S>::load(states.before + state);
+      states.load_memory(u, state);
+      if constexpr (kPhase > 0 && kCell.normalized) {
+        u.c_normalized = row.moments.normalize(u.memory[0]);
+      }
+      load_unit_weights(layer, u.unit_weight, unit);
+      Cell::template forward<kPhase>(activations, u);
+      if constexpr (!kLast) {
 #pragma GCC unroll 4
-          for (int g = kCell.first_gate(kPhase); g < kGatesSoFar; ++g) {
-            u.gate[g].store(row + gate_column(g, block, padded));
-          }
-          if constexpr (kCell.normalizes_cell()) {
-            u.memory[0].store(loop.memory_[0] + state);
-            u.operand = u.memory[0];
-          }
-          u.operand.store(loop.operand_ + state);
+        for (int g = kCell.first_gate(kPhase); g < kGatesSoFar; ++g) {
+          u.gate[g].store(row.gates + gate_column(g, block, padded));
+        }
+        if constexpr (kCell.normalizes_cell()) {
+          u.memory[0].store(loop.memory_[0] + state);
+          u.operand = u.memory[0];
+        }
+        u.operand.store(loop.operand_ + state);
+      } else {
+        if constexpr (kOutputGate < 0) {
+          states.store_h(u.h, state, row.y, unit);
         } else {
-          if constexpr (kOutputGate < 0) {
-            states.store_h(u.h, state, y, unit);
-          } else {
-            u.gate[kOutputGate].store(row + gate_column(kOutputGate, block, padded));
-            __builtin_prefetch(y + unit, 1);  // until output stores it
-          }
-          states.store_memory(u, state);
-          if constexpr (kTraining) save(*loop.task_.saved, u, saved_row + slot, block, padded);
+          u.gate[kOutputGate].store(row.gates + gate_column(kOutputGate, block, padded));
+          __builtin_prefetch(row.y + unit, 1);  // until output stores it
         }
+        states.store_memory(u, state);
+        if constexpr (kTraining) save(*loop.task_.saved, u, saved_row + slot, block, padded);
       }
-    }
+    });
     if constexpr (kOutputGate >= 0) output(activations, states, slots, gates, stride, blocks);
   }
 
@@ -115,45 +134,49 @@ struct CellSteps {
     const RaggedBatch& batch = loop.batch_;
     const Activations activations = kUsual ? kUsualActivations : loop.activations_;
     const Index first = batch.first_row(s) - steps.first_row;
-    for (Index slot = slots.first; slot < slots.last; ++slot) {
-      const Index chunk_row = first + slot;
-      const Index time = batch.time(slot, s, task.reverse), row = batch.row(slot);
-      const S* const d_y = loop.d_y_ ? loop.d_y_.row(row, time) : nullptr;
-      const Index saved_row = steps.first_row + chunk_row;
-      [[maybe_unused]] NormalizationGradient<S> cell_gradient;
+    struct Row {
+      Index batch, time, chunk, saved;
+      const S* d_y;
+      NormalizationGradient<S> cell_gradient;
+    };
+    const auto row_of = [&](Index slot) {
+      const Index at = batch.row(slot), time = batch.time(slot, s, task.reverse);
+      Row row{at, time, first + slot, steps.first_row + first + slot, nullptr, {}};
+      if (loop.d_y_) row.d_y = loop.d_y_.row(at, time);
       if constexpr (kCell.normalizes_cell() && !kFirst) {
-        cell_gradient = normalized_cell_gradient(loop, slot, saved_row);
+        row.cell_gradient = normalized_cell_gradient(loop, slot, row.saved);
       }
-      for (Index block = blocks.first; block < blocks.last; ++block) {
-        const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
-        const Index units = layer.hidden_ - unit;
-        BackwardUnits<S> u;
-        u.d_h = Vec<S>::load(loop.cell_d_h_ + state);
-        if (kFirst && d_y != nullptr) {
-          const Index stride = loop.d_y_.feature_stride;
-          u.d_h += Vec<S>::load_some(d_y + unit * stride, stride, units);
-        }
-        load(loop, u, s, slot, saved_row, chunk_row, block);
-        load_unit_weights(layer, u.unit_weight, unit);
-        load_unit_weight_gradients<kPhase>(loop, u, chunk_row, unit);
-        if constexpr (kPhase + 1 < kCell.products()) {
-          u.d_operand = Vec<S>::load(loop.d_operand_ + state);
-        }
-        if constexpr (kCell.normalizes_cell() && !kFirst) {
-          const Vec<S> d = Vec<S>::load(loop.d_c_normalized_ + state);
-          u.d_memory[0] += cell_gradient(d, u.c_normalized);
-        }
-        Cell::template backward<kPhase>(activations, u);
-        if (kFirst && loop.d_h_steps_)
-          u.d_h.store_some(loop.d_h_steps_.row(row, time) + unit, units);
-        store<kPhase>(loop, u, slot, chunk_row, block);
-        if constexpr (kCell.memory > 0 && kPhase == 0) {
-          if (loop.d_c_steps_) {
-            u.d_memory[0].store_some(loop.d_c_steps_.row(row, time) + unit, units);
-          }
+      return row;
+    };
+    for_each_packet(slots, blocks, row_of, [&](const Row& row, Index slot, Index block) {
+      const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
+      const Index units = layer.hidden_ - unit;
+      BackwardUnits<S> u;
+      u.d_h = Vec<S>::load(loop.cell_d_h_ + state);
+      if (kFirst && row.d_y != nullptr) {
+        const Index stride = loop.d_y_.feature_stride;
+        u.d_h += Vec<S>::load_some(row.d_y + unit * stride, stride, units);
+      }
+      load(loop, u, s, slot, row.saved, row.chunk, block);
+      load_unit_weights(layer, u.unit_weight, unit);
+      load_unit_weight_gradients<kPhase>(loop, u, row.chunk, unit);
+      if constexpr (kPhase + 1 < kCell.products()) {
+        u.d_operand = Vec<S>::load(loop.d_operand_ + state);
+      }
+      if constexpr (kCell.normalizes_cell() && !kFirst) {
+        const Vec<S> d = Vec<S>::load(loop.d_c_normalized_ + state);
+        u.d_memory[0] += row.cell_gradient(d, u.c_normalized);
+      }
+      Cell::template backward<kPhase>(activations, u);
+      if (kFirst && loop.d_h_steps_)
+        u.d_h.store_some(loop.d_h_steps_.row(row.batch, row.time) + unit, units);
+      store<kPhase>(loop, u, slot, row.chunk, block);
+      if constexpr (kCell.memory > 0 && kPhase == 0) {
+        if (loop.d_c_steps_) {
+          u.d_memory[0].store_some(loop.d_c_steps_.row(row.batch, row.time) + unit, units);
         }
       }
-    }
+    });
   }
 
  private:
@@ -197,19 +220,18 @@ struct CellSteps {
 
   /// h_t of the units whose memory and kOutputGate forward has left.
   static void output(const Activations& activations, const States& states, Range slots,
-                     const S* row, Index stride, Range blocks) {
+                     const S* gates, Index stride, Range blocks) {
     const Index padded = states.padded;
-    for (Index slot = slots.first; slot < slots.last; ++slot, row += stride) {
-      S* const y = states.y_row(slot);
-      for (Index block = blocks.first; block < blocks.last; ++block) {
-        const Index unit = block * kLanes, state = slot * padded + unit;
-        ForwardUnits<S> u;
-        u.gate[kOutputGate] = Vec<S>::load(row + gate_column(kOutputGate, block, padded));
-        states.load_memory(u, state);
-        Cell::output(activations, u);
-        states.store_h(u.h, state, y, unit);
-      }
-    }
+    const auto y_of = [&](Index slot) { return states.y_row(slot); };
+    for_each_packet(slots, blocks, y_of, [&](S* y, Index slot, Index block) {
+      const Index unit = block * kLanes, state = slot * padded + unit;
+      const S* const row = gates + (slot - slots.first) * stride;
+      ForwardUnits<S> u;
+      u.gate[kOutputGate] = Vec<S>::load(row + gate_column(kOutputGate, block, padded));
+      states.load_memory(u, state);
+      Cell::output(activations, u);
+      states.store_h(u.h, state, y, unit);
+    });
   }
 
   static Index gate_column(int gate, Index block, Index padded) {

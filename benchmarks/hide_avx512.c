@@ -1,13 +1,13 @@
-// Hides AVX-512 from all libraries of a process, for compare.py --isa avx2: preloaded, it makes the
-// instruction CPUID fault, and answers it without AVX-512, AVX10 and what comes with them. For Linux
-// on x86-64 processors with CPUID faulting; elsewhere it says so and ends the process.
+// Hides AVX-512 from libraries of a process, for compare.py --isa avx2: preloaded, it answers the
+// instruction CPUID without AVX-512, AVX10 and what comes with them. Where the processor can, CPUID
+// faults, in all libraries; elsewhere, in those alone whose CPUID was replaced by UD2
+// (instructions.py). For Linux on x86-64.
 
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <cpuid.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -23,22 +23,22 @@ static const unsigned kHidden[2][4] = {
      BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14),
      // avx512_4vnniw, 4fmaps, vp2intersect, amx_bf16, avx512_fp16, amx_tile, amx_int8
      BIT(2) | BIT(3) | BIT(8) | BIT(22) | BIT(23) | BIT(24) | BIT(25)},
-    // avx_vnni, avx512_bf16, amx_fp16, avx_ifma; avx_vnni_int8, avx_ne_convert, avx_vnni_int16, avx10
+    // avx_vnni, avx512_bf16, amx_fp16, avx_ifma; avx_vnni_int8, avx_ne_convert, avx_vnni_int16,
+    // avx10
     {BIT(4) | BIT(5) | BIT(21) | BIT(23), 0, 0, BIT(4) | BIT(5) | BIT(10) | BIT(19)}};
 
-static struct sigaction before;
+static struct sigaction before[NSIG];
 
-// Of this thread; those that it starts inherit it.
-static long let_cpuid_fault(int faults) {
-  return syscall(SYS_arch_prctl, ARCH_SET_CPUID, !faults);
-}
+// Of this thread; those that it starts inherit it. An error where the processor has no such faults.
+static long let_cpuid_fault(int faults) { return syscall(SYS_arch_prctl, ARCH_SET_CPUID, !faults); }
 
 static void answer(int number, siginfo_t* info, void* context) {
   (void)info;
   greg_t* const registers = ((ucontext_t*)context)->uc_mcontext.gregs;
   const unsigned char* const instruction = (const unsigned char*)registers[REG_RIP];
-  if (instruction[0] != 0x0f || instruction[1] != 0xa2) {  // a fault of the program's own
-    sigaction(number, &before, NULL);
+  const unsigned char expected = number == SIGILL ? 0x0b : 0xa2;  // UD2 or CPUID
+  if (instruction[0] != 0x0f || instruction[1] != expected) {     // a fault of the program's own
+    sigaction(number, &before[number], NULL);
     return;
   }
   const unsigned leaf = (unsigned)registers[REG_RAX], subleaf = (unsigned)registers[REG_RCX];
@@ -56,9 +56,7 @@ static void answer(int number, siginfo_t* info, void* context) {
 
 __attribute__((constructor)) static void hide(void) {
   struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_NODEFER};
-  sigaction(SIGSEGV, &action, &before);
-  if (let_cpuid_fault(1) != 0) {
-    perror("CPUID cannot fault");
-    exit(1);
-  }
+  sigaction(SIGSEGV, &action, &before[SIGSEGV]);
+  sigaction(SIGILL, &action, &before[SIGILL]);
+  let_cpuid_fault(1);
 }

@@ -78,6 +78,8 @@ class BackwardLoop final : public TimeLoop {
  private:
   template <class Cell, class T, bool kUsual>
   friend struct CellSteps;
+  template <class Cell, class T>
+  friend struct BackwardRow;
 
   static constexpr Index kLanes = Vec<S>::kLanes;
   static constexpr Index kLongStep = 1 << 20;  // of operations: some 50 us

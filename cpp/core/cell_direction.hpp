@@ -95,6 +95,8 @@ class CellDirection final : public Direction<S> {
   friend struct CellSteps;
   template <class Cell, class T, bool kUsual>
   friend struct RowSteps;
+  template <class Cell, class T>
+  friend struct BackwardRow;
   struct ChunkGradients;
 
   Index phase_column(int phase) const { return cell_.phase_column(phase, padded_); }

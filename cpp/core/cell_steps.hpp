@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/backward_loop.hpp"
+#include "core/backward_row.hpp"
 #include "core/cells/cell.hpp"
 #include "core/forward_loop.hpp"
 #include "core/row_step.hpp"
@@ -68,11 +68,12 @@ struct CellSteps {
     const States states(loop, s);
     const Index saved_row = kTraining ? loop.batch_.first_row(s) : 0;
     struct Row {
-      S *gates, *y;
-      Moments<S> moments;
+      S* gates;
+      S* y = nullptr;
+      Moments<S> moments{};
     };
     const auto row_of = [&](Index slot) {
-      Row row{gates + (slot - slots.first) * stride, nullptr, {}};
+      Row row{gates + (slot - slots.first) * stride};
       if constexpr (kLast) row.y = states.y_row(slot);
       if constexpr (kCell.normalized) {
         row.moments = row_moments<kPhase, kTraining>(loop, slot, saved_row + slot, blocks);
@@ -130,53 +131,42 @@ struct CellSteps {
                        Range blocks) {
     constexpr bool kFirst = kPhase == kCell.last_phase();  // the last phase comes first here
     const CellDirection<S>& layer = loop.layer_;
-    const BackwardTask<S>& task = loop.task_;
-    const RaggedBatch& batch = loop.batch_;
     const Activations activations = kUsual ? kUsualActivations : loop.activations_;
-    const Index first = batch.first_row(s) - steps.first_row;
-    struct Row {
-      Index batch, time, chunk, saved;
-      const S* d_y;
-      NormalizationGradient<S> cell_gradient;
-    };
+    const Index hidden = layer.hidden_, padded = layer.padded_;
     const auto row_of = [&](Index slot) {
-      const Index at = batch.row(slot), time = batch.time(slot, s, task.reverse);
-      Row row{at, time, first + slot, steps.first_row + first + slot, nullptr, {}};
-      if (loop.d_y_) row.d_y = loop.d_y_.row(at, time);
-      if constexpr (kCell.normalizes_cell() && !kFirst) {
-        row.cell_gradient = normalized_cell_gradient(loop, slot, row.saved);
-      }
+      BackwardRow<Cell, S> row(loop, s, slot, steps);
+      if constexpr (kCell.normalizes_cell() && !kFirst) row.find_cell_gradient(layer);
       return row;
     };
-    for_each_packet(slots, blocks, row_of, [&](const Row& row, Index slot, Index block) {
-      const Index unit = block * kLanes, state = slot * layer.padded_ + unit;
-      const Index units = layer.hidden_ - unit;
-      BackwardUnits<S> u;
-      u.d_h = Vec<S>::load(loop.cell_d_h_ + state);
-      if (kFirst && row.d_y != nullptr) {
-        const Index stride = loop.d_y_.feature_stride;
-        u.d_h += Vec<S>::load_some(row.d_y + unit * stride, stride, units);
-      }
-      load(loop, u, s, slot, row.saved, row.chunk, block);
-      load_unit_weights(layer, u.unit_weight, unit);
-      load_unit_weight_gradients<kPhase>(loop, u, row.chunk, unit);
-      if constexpr (kPhase + 1 < kCell.products()) {
-        u.d_operand = Vec<S>::load(loop.d_operand_ + state);
-      }
-      if constexpr (kCell.normalizes_cell() && !kFirst) {
-        const Vec<S> d = Vec<S>::load(loop.d_c_normalized_ + state);
-        u.d_memory[0] += row.cell_gradient(d, u.c_normalized);
-      }
-      Cell::template backward<kPhase>(activations, u);
-      if (kFirst && loop.d_h_steps_)
-        u.d_h.store_some(loop.d_h_steps_.row(row.batch, row.time) + unit, units);
-      store<kPhase>(loop, u, slot, row.chunk, block);
-      if constexpr (kCell.memory > 0 && kPhase == 0) {
-        if (loop.d_c_steps_) {
-          u.d_memory[0].store_some(loop.d_c_steps_.row(row.batch, row.time) + unit, units);
-        }
-      }
-    });
+    for_each_packet(
+        slots, blocks, row_of, [&](const BackwardRow<Cell, S>& row, Index, Index block) {
+          const Index unit = block * kLanes, units = hidden - unit;
+          BackwardUnits<S> u;
+          u.d_h = Vec<S>::load(row.d_h + unit);
+          if (kFirst && row.d_y != nullptr) {
+            u.d_h += Vec<S>::load_some(row.d_y + unit * row.d_y_stride, row.d_y_stride, units);
+          }
+          row.load(u, unit, units);
+          load_unit_weights(layer, u.unit_weight, unit);
+#pragma GCC unroll 4
+          for (int i = 0; i < kCell.unit_weights; ++i) {
+            u.d_unit_weight[i] =
+                kFirst ? Vec<S>::zero() : Vec<S>::load(row.d_unit_weights + i * padded + unit);
+          }
+          if constexpr (kPhase + 1 < kCell.products()) {
+            u.d_operand = Vec<S>::load(row.d_operand + unit);
+          }
+          if constexpr (kCell.normalizes_cell() && !kFirst) {
+            const Vec<S> d = Vec<S>::load(row.d_c_normalized + unit);
+            u.d_memory[0] += row.cell_gradient(d, u.c_normalized);
+          }
+          Cell::template backward<kPhase>(activations, u);
+          if (kFirst && row.d_h_step != nullptr) u.d_h.store_some(row.d_h_step + unit, units);
+          row.template store<kPhase>(u, block, padded, units);
+          if constexpr (kCell.memory > 0 && kPhase == 0) {
+            if (row.d_c_step != nullptr) u.d_memory[0].store_some(row.d_c_step + unit, units);
+          }
+        });
   }
 
  private:
@@ -290,23 +280,6 @@ struct CellSteps {
     }
   }
 
-  static Moments<S> saved_cell_moments(const DirectionSaved<S>& saved, Index row) {
-    const S* const from = saved.cell_moments.data() + 2 * row;
-    return {from[0], from[1]};
-  }
-
-  /// What the normalization of c makes of the gradients that phase 1 has left.
-  static NormalizationGradient<S> normalized_cell_gradient(const BackwardLoop<S>& loop, Index slot,
-                                                           Index saved_row) {
-    const Index padded = loop.layer_.padded_;
-    const S* const d = loop.d_c_normalized_ + slot * padded;
-    const S* const c = loop.task_.saved->memory[0].data() + saved_row * padded;
-    const Moments<S> moments = saved_cell_moments(*loop.task_.saved, saved_row);
-    return loop.layer_.normalized_cell_row().gradient(
-        moments.scale, [=](Index at) { return Vec<S>::load(d + at); },
-        [=](Index at) { return moments.normalize(Vec<S>::load(c + at)); });
-  }
-
   static void save(DirectionSaved<S>& saved, const ForwardUnits<S>& u, Index row, Index block,
                    Index padded) {
     S* const to = saved.gates.data() + row * kCell.saved * padded + block * kCell.saved * kLanes;
@@ -315,91 +288,6 @@ struct CellSteps {
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < kCell.memory; ++i) {
       u.memory[i].store(saved.memory[i].data() + row * padded + block * kLanes);
-    }
-  }
-
-  static void load(const BackwardLoop<S>& loop, BackwardUnits<S>& u, Index s, Index slot,
-                   Index saved_row, Index row, Index block) {
-    const Index padded = loop.layer_.padded_;
-    const Index unit = block * kLanes, state = slot * padded + unit;
-    const DirectionSaved<S>& saved = *loop.task_.saved;
-    const S* const gates =
-        saved.gates.data() + saved_row * kCell.saved * padded + block * kCell.saved * kLanes;
-#pragma GCC unroll 5
-    for (int g = 0; g < kCell.saved; ++g) u.gate[g] = Vec<S>::load(gates + g * kLanes);
-    if constexpr (Cell::kReadsPreviousOutput) {
-      u.h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
-    }
-    if constexpr (Cell::kReadsOutput) {
-      u.h = Vec<S>::load_some(loop.y_row(slot, s) + unit, 1, loop.layer_.hidden_ - unit);
-      // What random zoneout has kept has no gradient, but the expected value is not the cell's.
-      if (const S p = loop.expected_zoneout_; p > S(0)) {
-        const Vec<S> h_prev = Vec<S>::load(loop.chunk_.h_prev + row * padded + unit);
-        u.h = (u.h - h_prev * p) / Vec<S>(S(1) - p);
-      }
-    }
-    const Index row_before = s == 0 ? 0 : loop.batch_.first_row(s - 1) + slot;
-#pragma GCC unroll 4
-    for (int i = 0; i < kCell.memory; ++i) {
-      const auto at = static_cast<std::size_t>(i);
-      const S* const before = s == 0 ? saved.initial[1 + at].data() + state
-                                     : saved.memory_states(i) + row_before * padded + unit;
-      u.memory[i] = Vec<S>::load(saved.memory[at].data() + saved_row * padded + unit);
-      u.memory_prev[i] = Vec<S>::load(before);
-      u.d_memory[i] = Vec<S>::load(loop.d_memory_[i] + state);
-    }
-    if constexpr (kCell.normalizes_cell()) {
-      u.c_normalized = saved_cell_moments(saved, saved_row).normalize(u.memory[0]);
-    }
-  }
-
-  template <int kPhase>
-  static void load_unit_weight_gradients(const BackwardLoop<S>& loop, BackwardUnits<S>& u,
-                                         Index row, Index unit) {
-    if constexpr (kCell.unit_weights > 0) {
-      const Index padded = loop.layer_.padded_;
-      const S* const sums = loop.chunk_.unit_weights + row * kCell.unit_weights * padded + unit;
-#pragma GCC unroll 4
-      for (int i = 0; i < kCell.unit_weights; ++i) {
-        u.d_unit_weight[i] =
-            kPhase == kCell.last_phase() ? Vec<S>::zero() : Vec<S>::load(sums + i * padded);
-      }
-    }
-  }
-
-  /// The lanes beyond H become 0: an infinite input makes them NaN, and products read them.
-  static void store_units(Vec<S> v, S* to, Index units) {
-    v.store(to);
-    for (Index lane = units; lane < kLanes; ++lane) to[lane] = S(0);
-  }
-
-  template <int kPhase>
-  static void store(const BackwardLoop<S>& loop, const BackwardUnits<S>& u, Index slot, Index row,
-                    Index block) {
-    const auto& chunk = loop.chunk_;
-    const Index padded = loop.layer_.padded_, units = loop.layer_.hidden_ - block * kLanes;
-    const Index unit = block * kLanes, state = slot * padded + unit;
-    for (int g = kCell.first_gate(kPhase); g < kCell.end_gate(kPhase); ++g) {
-      const Index column = row * loop.layer_.gates_stride_ + gate_column(g, block, padded);
-      store_units(u.d_gate[g], chunk.gates + column, units);
-      if constexpr (kCell.separate_recurrent) {
-        store_units(u.d_recurrent[g], chunk.recurrent + column, units);
-      }
-    }
-    if constexpr (kCell.unit_weights > 0) {
-      S* const to = chunk.unit_weights + row * kCell.unit_weights * padded + unit;
-      for (int i = 0; i < kCell.unit_weights; ++i) {
-        store_units(u.d_unit_weight[i], to + i * padded, units);
-      }
-    }
-    if constexpr (kPhase > 0) {
-      u.d_h.store(loop.cell_d_h_ + state);  // now with this step's d_y
-      if constexpr (kCell.normalizes_cell()) u.d_c_normalized.store(loop.d_c_normalized_ + state);
-    } else {
-      u.d_h_prev.store(loop.cell_d_h_ + state);
-#pragma GCC unroll 4
-      for (int i = 0; i < kCell.memory; ++i) u.d_memory_prev[i].store(loop.d_memory_[i] + state);
-      if constexpr (kCell.products() > 1) u.operand.store(chunk.operand + row * padded + unit);
     }
   }
 };

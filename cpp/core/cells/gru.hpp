@@ -18,7 +18,7 @@ Vec<S> mix(Vec<S> z, Vec<S> n, Vec<S> h_prev) {
 
 /// The gradients that this equation passes on to n and z, before their activations.
 template <class S>
-void mix_backward(const Activations& act, BackwardUnits<S>& u) {
+[[gnu::always_inline]] inline void mix_backward(const Activations& act, BackwardUnits<S>& u) {
   const Vec<S> z = u.gate[kUpdate], n = u.gate[kCandidate];
   u.d_gate[kCandidate] = activation_backward(act.cell, n, u.d_h - u.d_h * z);
   u.d_gate[kUpdate] = activation_backward(act.gate, z, u.d_h * (u.h_prev - n));

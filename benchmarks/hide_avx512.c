@@ -23,21 +23,22 @@ static const unsigned kHidden[2][4] = {
      BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14),
      // avx512_4vnniw, 4fmaps, vp2intersect, amx_bf16, avx512_fp16, amx_tile, amx_int8
      BIT(2) | BIT(3) | BIT(8) | BIT(22) | BIT(23) | BIT(24) | BIT(25)},
-    // avx_vnni, avx512_bf16, amx_fp16, avx_ifma; avx_vnni_int8, avx_ne_convert, avx_vnni_int16,
-    // avx10
+    // avx_vnni, avx512_bf16, amx_fp16, avx_ifma; avx_vnni_int8, avx_ne_convert, avx_vnni_int16, avx10
     {BIT(4) | BIT(5) | BIT(21) | BIT(23), 0, 0, BIT(4) | BIT(5) | BIT(10) | BIT(19)}};
 
 static struct sigaction before[NSIG];
 
-// Of this thread; those that it starts inherit it. An error where the processor has no such faults.
-static long let_cpuid_fault(int faults) { return syscall(SYS_arch_prctl, ARCH_SET_CPUID, !faults); }
+// Of this thread; those that it starts inherit it. Nothing where the processor cannot.
+static void let_cpuid_fault(int faults) {
+  syscall(SYS_arch_prctl, ARCH_SET_CPUID, !faults);
+}
 
 static void answer(int number, siginfo_t* info, void* context) {
   (void)info;
   greg_t* const registers = ((ucontext_t*)context)->uc_mcontext.gregs;
   const unsigned char* const instruction = (const unsigned char*)registers[REG_RIP];
-  const unsigned char expected = number == SIGILL ? 0x0b : 0xa2;  // UD2 or CPUID
-  if (instruction[0] != 0x0f || instruction[1] != expected) {     // a fault of the program's own
+  const unsigned char second = number == SIGILL ? 0x0b : 0xa2;  // of UD2 or CPUID
+  if (instruction[0] != 0x0f || instruction[1] != second) {  // a fault of the program's own
     sigaction(number, &before[number], NULL);
     return;
   }

@@ -133,40 +133,40 @@ struct CellSteps {
     const CellDirection<S>& layer = loop.layer_;
     const Activations activations = kUsual ? kUsualActivations : loop.activations_;
     const Index hidden = layer.hidden_, padded = layer.padded_;
+    using Row = BackwardRow<Cell, S>;
     const auto row_of = [&](Index slot) {
-      BackwardRow<Cell, S> row(loop, s, slot, steps);
+      Row row(loop, s, slot, steps);
       if constexpr (kCell.normalizes_cell() && !kFirst) row.find_cell_gradient(layer);
       return row;
     };
-    for_each_packet(
-        slots, blocks, row_of, [&](const BackwardRow<Cell, S>& row, Index, Index block) {
-          const Index unit = block * kLanes, units = hidden - unit;
-          BackwardUnits<S> u;
-          u.d_h = Vec<S>::load(row.d_h + unit);
-          if (kFirst && row.d_y != nullptr) {
-            u.d_h += Vec<S>::load_some(row.d_y + unit * row.d_y_stride, row.d_y_stride, units);
-          }
-          row.load(u, unit, units);
-          load_unit_weights(layer, u.unit_weight, unit);
+    for_each_packet(slots, blocks, row_of, [&](const Row& row, Index, Index block) {
+      const Index unit = block * kLanes, units = hidden - unit;
+      BackwardUnits<S> u;
+      u.d_h = Vec<S>::load(row.d_h + unit);
+      if (kFirst && row.d_y != nullptr) {
+        u.d_h += Vec<S>::load_some(row.d_y + unit * row.d_y_stride, row.d_y_stride, units);
+      }
+      row.load(u, unit, units);
+      load_unit_weights(layer, u.unit_weight, unit);
 #pragma GCC unroll 4
-          for (int i = 0; i < kCell.unit_weights; ++i) {
-            u.d_unit_weight[i] =
-                kFirst ? Vec<S>::zero() : Vec<S>::load(row.d_unit_weights + i * padded + unit);
-          }
-          if constexpr (kPhase + 1 < kCell.products()) {
-            u.d_operand = Vec<S>::load(row.d_operand + unit);
-          }
-          if constexpr (kCell.normalizes_cell() && !kFirst) {
-            const Vec<S> d = Vec<S>::load(row.d_c_normalized + unit);
-            u.d_memory[0] += row.cell_gradient(d, u.c_normalized);
-          }
-          Cell::template backward<kPhase>(activations, u);
-          if (kFirst && row.d_h_step != nullptr) u.d_h.store_some(row.d_h_step + unit, units);
-          row.template store<kPhase>(u, block, padded, units);
-          if constexpr (kCell.memory > 0 && kPhase == 0) {
-            if (row.d_c_step != nullptr) u.d_memory[0].store_some(row.d_c_step + unit, units);
-          }
-        });
+      for (int i = 0; i < kCell.unit_weights; ++i) {
+        u.d_unit_weight[i] =
+            kFirst ? Vec<S>::zero() : Vec<S>::load(row.d_unit_weights + i * padded + unit);
+      }
+      if constexpr (kPhase + 1 < kCell.products()) {
+        u.d_operand = Vec<S>::load(row.d_operand + unit);
+      }
+      if constexpr (kCell.normalizes_cell() && !kFirst) {
+        const Vec<S> d = Vec<S>::load(row.d_c_normalized + unit);
+        u.d_memory[0] += row.cell_gradient(d, u.c_normalized);
+      }
+      Cell::template backward<kPhase>(activations, u);
+      if (kFirst && row.d_h_step != nullptr) u.d_h.store_some(row.d_h_step + unit, units);
+      row.template store<kPhase>(u, block, padded, units);
+      if constexpr (kCell.memory > 0 && kPhase == 0) {
+        if (row.d_c_step != nullptr) u.d_memory[0].store_some(row.d_c_step + unit, units);
+      }
+    });
   }
 
  private:

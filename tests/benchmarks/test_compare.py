@@ -216,6 +216,7 @@ def test_numbers_of_threads_are_checked(tmp_path):
 def instructions_module(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     instructions = importlib.import_module("instructions")
+    assert instructions.restrictions(None) == {}
     if not instructions.hides_avx512("avx2"):
         pytest.skip("needs Linux on x86-64 with AVX-512, a C compiler and objdump")
     return instructions
@@ -230,7 +231,6 @@ def instruction_sets(**environment):
 def test_avx2_is_for_all_libraries(monkeypatch, tmp_path):
     """A copy of a package without CPUID sees AVX2 at most, and so does a comparison."""
     instructions = instructions_module(monkeypatch)
-    assert instructions.restrictions(None) == {}
     instructions.copy_without_cpuid("bptt", tmp_path)
     variables = instructions.restrictions("avx2")
     variables["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{variables['PYTHONPATH']}"
